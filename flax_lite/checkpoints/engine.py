@@ -1,0 +1,171 @@
+"""The strict engine: tensors of a file to parameters of a model and back, by the rows of the family's weight table.
+
+Reading accounts for every tensor of the file and every parameter of the model. Whatever does not come out even is one
+error that lists all of it and says how to allow it.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Collection, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flax_lite.checkpoints.accounting import Account, Rules, Shapes
+from flax_lite.checkpoints.slots import Slot, encoder_root, find_slot, lay_out
+from flax_lite.checkpoints.table import Dialect, WeightTable, weight_table, weight_tables
+from flax_lite.checkpoints.tensors import FLOATS, StoredTensor, Tensors
+from flax_lite.config import EncoderConfig
+
+Initialise = Callable[[Collection[str]], Mapping[str, jax.Array]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """What a load gives.
+
+    Attributes:
+        params: the parameters, by path.
+        initialised: paths of those that the file does not hold.
+        skipped: names of tensors that belong to other heads.
+        remarks: whatever else the reader of a log should know.
+    """
+
+    params: dict[str, jax.Array]
+    initialised: tuple[str, ...]
+    skipped: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
+def load_parameters(
+    tensors: Tensors, dialect: Dialect, config: EncoderConfig, target: Shapes, rules: Rules, initialise: Initialise
+) -> Loaded:
+    """Parameters of a model from the tensors of a file.
+
+    Args:
+        tensors: by their names in the file, dots between the parts.
+        dialect: how the file names and orients them.
+        config: the model's.
+        target: shape and dtype of every parameter, by path.
+        rules: what to accept.
+        initialise: gives initial values of the named parameters, for those that are missing and may be.
+
+    Raises:
+        ValueError: listing everything missing, unmapped, doubled or not as expected.
+    """
+    table = weight_table(config)
+    slots = lay_out(table, config, dialect, target.keys(), rules.foreign_heads)
+    _check_covered(slots, target)
+    account = Account(slots, target, rules)
+    account.add_all(tensors, table, dialect)
+    try:
+        account.close()
+    except ValueError as error:
+        raise ValueError(f"{error}\n{_advice(tensors, dialect, table)}") from None
+    initial = initialise(account.incomplete) if account.incomplete else {}
+    places: dict[str, list[int | None]] = {path: [] for path in target}
+    for slot in slots.values():
+        if slot.is_parameter:
+            places[slot.path].append(slot.index)
+    params = {}
+    for path, spec in target.items():
+        # Each tensor is read straight into its place, so that no second copy of the parameter exists.
+        values = np.array(initial[path], spec.dtype) if path in initial else np.empty(spec.shape, spec.dtype)
+        for index in places[path]:
+            candidate = account.chosen((path, index))
+            if candidate is not None:
+                values[... if index is None else index] = candidate.values()
+        params[path] = jnp.asarray(values)
+    return Loaded(params, tuple(sorted(account.incomplete)), tuple(account.skipped), tuple(account.remarks))
+
+
+def settle_positions(tensors: Tensors, dialect: Dialect, config: EncoderConfig) -> EncoderConfig:
+    """The config without `sinusoidal_positions` if the file holds a position table that departs from the formula.
+
+    PyTorch models with this switch load whatever table the file holds, so such positions were learned.
+    """
+    if not config.sinusoidal_positions:
+        return config
+    table = weight_table(config)
+    slots = lay_out(table, config, dialect, ())
+    for name, tensor in tensors.items():
+        slot = find_slot(name, slots, table, dialect)
+        if slot is not None and slot.use == "formula" and not _follows_formula(tensor, slot):
+            return config.replace(sinusoidal_positions=False)
+    return config
+
+
+def export_tensors(params: Mapping[str, jax.Array], dialect: Dialect, config: EncoderConfig) -> dict[str, StoredTensor]:
+    """The tensors of a checkpoint, by name, from the parameters of a model, by path; an Encoder's names have no prefix.
+
+    Raises:
+        ValueError: if the family's weight table has no row for a parameter.
+    """
+    table = weight_table(config)
+    slots = lay_out(table, config, dialect, params.keys())
+    _check_covered(slots, params)
+    base = not encoder_root(params)
+    tensors = {}
+    for slot in slots.values():
+        if slot.use == "value" or (slot.use == "copy" and dialect.stores_copies):
+            tensor = _stored(params[slot.path], slot)
+        elif slot.use == "formula" and dialect.stores_formulas:
+            tensor = _formula_tensor(config, slot)
+        else:
+            continue
+        tensors[slot.name.removeprefix(f"{table.prefix}.") if base else slot.name] = tensor
+    return tensors
+
+
+def _stored(parameter: jax.Array, slot: Slot) -> StoredTensor:
+    def read() -> np.ndarray:
+        values = np.asarray(parameter if slot.index is None else parameter[slot.index])
+        return values.T if slot.transposed else values
+
+    return StoredTensor(slot.stored_shape(parameter.shape), str(parameter.dtype), read)
+
+
+def _formula_tensor(config: EncoderConfig, slot: Slot) -> StoredTensor:
+    shape = (config.max_position_embeddings, config.embedding_size)
+    formula = slot.weight.formula
+    assert formula is not None, "a slot of this use has one"
+    return StoredTensor(shape, "float32", lambda: formula(*shape))
+
+
+def _follows_formula(tensor: StoredTensor, slot: Slot) -> bool:
+    if len(tensor.shape) != 2 or tensor.dtype not in FLOATS or slot.weight.formula is None:
+        return False
+    values = tensor.read()
+    # The values lie in [-1, 1] and were rounded once, by half an epsilon at most; a reader may have rounded once more.
+    tolerance = 2 * float(jnp.finfo(values.dtype).eps)
+    return bool(np.all(np.abs(values.astype(np.float64) - slot.weight.formula(*tensor.shape)) <= tolerance))
+
+
+def _check_covered(slots: Mapping[str, Slot], paths: Mapping[str, object]) -> None:
+    uncovered = set(paths) - {slot.path for slot in slots.values() if slot.is_parameter}
+    if uncovered:
+        raise ValueError(f"the family's weight table has no row for {', '.join(sorted(uncovered))}; add it there")
+
+
+def _advice(tensors: Tensors, dialect: Dialect, table: WeightTable) -> str:
+    """What to do about a checkpoint that does not fit."""
+    known = {other.family: _num_known(tensors, dialect, other) for other in weight_tables()}
+    likeliest = max(known, key=lambda family: known[family])
+    if known[likeliest] > known[table.family]:
+        return (
+            f"The tensors are named like {likeliest}'s, but config.json describes {table.family}: "
+            "the two files do not belong together."
+        )
+    return (
+        "Check that config.json belongs to these weights. What may be missing is named by allow_missing (globs on "
+        "parameter paths), what to leave out by ignore (globs on names in the file)."
+    )
+
+
+def _num_known(tensors: Tensors, dialect: Dialect, table: WeightTable) -> int:
+    """How many tensors a family has a row for, whatever its sizes."""
+    modules = {f"{table.prefix}.{row.module}" for row in table.encoder} | {row.module for row in table.heads}
+    shapes = {re.sub(r"\{\w+\}", "#", module) for module in modules}
+    names = (re.sub(r"\.\d+(?=\.)", ".#", dialect.current_name(name)).rpartition(".")[0] for name in tensors)
+    return sum(name in shapes or f"{table.prefix}.{name}" in shapes for name in names)

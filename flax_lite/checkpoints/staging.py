@@ -1,0 +1,83 @@
+"""Directories that appear, or are replaced, as a whole."""
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def staged_directory(target: str | os.PathLike[str], replaces: Collection[str] = ()) -> Iterator[Path]:
+    """A new directory beside the target, which takes the target's name when the block ends without an error.
+
+    Until then an existing target stays as it was. Of its files, those that the block wrote again and those that
+    `replaces` names are replaced; the others are kept (a tokenizer, a model card). A process killed at the very moment
+    of the exchange leaves both directories whole, under hidden names beside the target.
+
+    Args:
+        target: the directory; parents are created.
+        replaces: globs on names in it that are not kept.
+
+    Raises:
+        ValueError: if the target is a file, a mount point, or holds the current directory: it cannot be replaced.
+    """
+    path = Path(target).resolve()
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path} is a file; expected the name of a directory")
+    if path.is_mount() or Path.cwd().is_relative_to(path):
+        raise ValueError(f"{path} cannot be replaced as a whole; name a directory inside it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stage = _sibling(path, "new")
+    stage.mkdir()
+    try:
+        yield stage
+        _flush(stage)
+        if path.exists():
+            _exchange(path, stage, replaces)
+        else:
+            stage.rename(path)
+    except BaseException:
+        shutil.rmtree(stage, ignore_errors=True)
+        raise
+
+
+def _sibling(path: Path, what: str) -> Path:
+    return path.with_name(f".{path.name}.{what}-{uuid.uuid4().hex[:8]}")
+
+
+def _exchange(path: Path, stage: Path, replaces: Collection[str]) -> None:
+    kept = [entry for entry in path.iterdir() if not any(entry.match(pattern) for pattern in replaces)]
+    for entry in kept:
+        # Plain files are in the new directory from its first moment; links and directories follow it.
+        if entry.is_file() and not entry.is_symlink() and not (stage / entry.name).exists():
+            _link_or_copy(entry, stage / entry.name)
+    old = _sibling(path, "old")
+    path.rename(old)
+    try:
+        stage.rename(path)
+    except BaseException:
+        old.rename(path)
+        raise
+    for entry in kept:
+        if not (path / entry.name).exists():
+            (old / entry.name).rename(path / entry.name)
+    shutil.rmtree(old)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copy2(source, target)
+
+
+def _flush(directory: Path) -> None:
+    """Has the files on disk before the directory's name promises them."""
+    for path in (*directory.iterdir(), directory):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,30 @@
+"""Dropout with an explicit key."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def dropout(x: Float[Array, "*shape"], rate: float, key: jax.Array | None) -> Float[Array, "*shape"]:
+    """Zeroes each element independently with probability `rate` and scales the others by 1 / (1 - rate).
+
+    One draw per element, never shared over batch or heads, as in Google's code (Hugging Face Flax shares one attention
+    mask over both).
+
+    Args:
+        x: any array.
+        rate: probability of a zero, in [0, 1).
+        key: PRNG key; None is deterministic and returns x.
+
+    Returns:
+        An array of x's shape and dtype.
+    """
+    if key is None or rate == 0.0:
+        return x
+    keep = jax.random.bernoulli(key, 1.0 - rate, x.shape)
+    return jnp.where(keep, x / jnp.asarray(1.0 - rate, x.dtype), jnp.zeros((), x.dtype))
+
+
+def split_key(key: jax.Array | None, num: int) -> tuple[jax.Array | None, ...]:
+    """`num` independent keys, or as many Nones."""
+    return (None,) * num if key is None else tuple(jax.random.split(key, num))

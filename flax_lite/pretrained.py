@@ -1,0 +1,186 @@
+"""Reading and writing a model, as methods of every model class."""
+
+import logging
+import os
+from collections.abc import Collection, Mapping
+from typing import Any, Self, cast
+
+import jax
+import jax.numpy as jnp
+from flax import nnx, traverse_util
+
+from flax_lite.checkpoints.accounting import Rules
+from flax_lite.checkpoints.directory import open_directory, write_directory
+from flax_lite.checkpoints.engine import Loaded, load_parameters, settle_positions
+from flax_lite.checkpoints.table import weight_table
+from flax_lite.config import EncoderConfig
+from flax_lite.execution import Execution
+from flax_lite.state import get_params, with_params
+
+logger = logging.getLogger("flax_lite")
+
+# Each model class, and how the names of its Hugging Face classes end.
+_TASKS = {
+    "Encoder": "Model",
+    "PreTraining": "ForPreTraining",
+    "MaskedLM": "ForMaskedLM",
+    "SequenceClassification": "ForSequenceClassification",
+    "TokenClassification": "ForTokenClassification",
+    "QuestionAnswering": "ForQuestionAnswering",
+    "MultipleChoice": "ForMultipleChoice",
+}
+# Heads of the same name in several tasks: what one task learned means nothing to another.
+_SHARED_NAMES = frozenset({"classifier", "pre_classifier"})
+
+
+class Pretrained:
+    """Methods `from_pretrained` and `save_pretrained`, shared by Encoder and the task models."""
+
+    config: EncoderConfig
+    execution: Execution
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | os.PathLike[str],
+        *,
+        execution: Execution | None = None,
+        num_labels: int | None = None,
+        id2label: Mapping[int, str] | None = None,
+        allow_missing: Collection[str] = (),
+        ignore: Collection[str] = (),
+        param_dtype: jax.typing.DTypeLike | None = None,
+        rngs: nnx.Rngs | None = None,
+    ) -> Self:
+        """Reads a model; everything in the file and everything in the model must be accounted for.
+
+        Heads of other tasks are skipped, a head that the checkpoint does not have is initialised, and both are said in
+        one line by the logger "flax_lite"; so is a missing pooler. If config.json's `architectures` names this very
+        task, nothing may be missing.
+
+        Args:
+            source: a directory with config.json and model.safetensors or flax_model.msgpack; the former is preferred.
+            execution: how to compute.
+            num_labels: number of labels of a new classification head, if it is not the checkpoint's.
+            id2label: its labels by id.
+            allow_missing: parameters that may be missing or of another shape and are initialised then: globs on paths
+                such as "classifier/*" or "encoder/layers/3/*" (`*` crosses slashes).
+            ignore: tensors to leave out: globs on names in the file, dots between the parts, e.g. "*.adapter.*".
+            param_dtype: dtype of the parameters, float32 if None, whatever the file's.
+            rngs: source of initial values for what is missing; `nnx.Rngs(0)` if None.
+
+        Raises:
+            ValueError: if the source cannot be read, or listing everything missing, unmapped, doubled or mis-shaped.
+        """
+        checkpoint = open_directory(source)
+        config = settle_positions(checkpoint.tensors, checkpoint.dialect, checkpoint.config)
+        if config is not checkpoint.config:
+            logger.warning("%s holds learned positions: sinusoidal_positions is now False", checkpoint.path)
+        config = _relabelled(config, num_labels, id2label)
+        rules = _rules(cls, config, _globs("allow_missing", allow_missing), _globs("ignore", ignore))
+        source_of_values = rngs or nnx.Rngs(0)
+
+        def create(key: jax.Array) -> nnx.Module:
+            return cast(Any, cls)(config, rngs=nnx.Rngs(key), execution=execution)
+
+        def initialise(paths: Collection[str]) -> Mapping[str, jax.Array]:
+            # Under jit, what is not returned is not computed.
+            values = jax.jit(lambda key: _chosen(_flat_params(create(key)), paths))
+            return values(source_of_values.params())
+
+        abstract = nnx.eval_shape(lambda: create(jax.random.key(0)))
+        dtype = jnp.dtype(param_dtype or jnp.float32)
+        target = {path: jax.ShapeDtypeStruct(leaf.shape, dtype) for path, leaf in _flat_params(abstract).items()}
+        try:
+            loaded = load_parameters(checkpoint.tensors, checkpoint.dialect, config, target, rules, initialise)
+        except ValueError as error:
+            raise ValueError(f"{checkpoint.path} does not fit {cls.__name__}:\n{error}") from None
+        _report(cls.__name__, checkpoint.path, loaded)
+        return with_params(nnx.graphdef(abstract), traverse_util.unflatten_dict(loaded.params, sep="/"))
+
+    def save_pretrained(self, directory: str | os.PathLike[str], format: str | Collection[str] = "safetensors") -> None:
+        """Writes config.json and the weights; the directory appears, or is replaced, as a whole.
+
+        Args:
+            directory: other files in it stay, weights in it are replaced.
+            format: "safetensors" (model.safetensors with PyTorch's names), "flax" (flax_model.msgpack), or both. Each
+                opens in Hugging Face's own classes.
+
+        Raises:
+            ValueError: for an unknown format, or a directory that cannot be replaced.
+        """
+        params = _flat_params(cast(nnx.Module, self))
+        formats = (format,) if isinstance(format, str) else tuple(format)
+        # An encoder that was made without its pooler is less than what the class name promises.
+        whole = getattr(self, "has_pooler", True) or not self.config.has_pooler
+        architectures = (_architecture(type(self), self.config),) if whole else ()
+        write_directory(directory, params, self.config.replace(architectures=architectures), formats)
+
+
+def _flat_params(model: nnx.Module) -> dict[str, Any]:
+    return traverse_util.flatten_dict(get_params(model), sep="/")
+
+
+def _chosen(params: Mapping[str, Any], paths: Collection[str]) -> dict[str, Any]:
+    return {path: params[path] for path in paths}
+
+
+def _task(cls: type) -> str:
+    """The model class that `cls` is or derives from."""
+    return next(base.__name__ for base in cls.__mro__ if base.__name__ in _TASKS)
+
+
+def _architecture(cls: type, config: EncoderConfig) -> str:
+    """Hugging Face's class name of a task."""
+    return weight_table(config).family + _TASKS[_task(cls)]
+
+
+def _rules(cls: type, config: EncoderConfig, allow_missing: tuple[str, ...], ignore: tuple[str, ...]) -> Rules:
+    requested = _architecture(cls, config)
+    known = {weight_table(config).family + ending for ending in _TASKS.values()}
+    complete = requested in config.architectures
+    another_task = not complete and any(name in known for name in config.architectures)
+    return Rules(
+        complete=complete,
+        foreign_heads=_SHARED_NAMES if another_task else frozenset(),
+        allow_missing=allow_missing,
+        ignore=ignore,
+    )
+
+
+def _globs(argument: str, patterns: Collection[str]) -> tuple[str, ...]:
+    if isinstance(patterns, str):
+        raise ValueError(f"{argument}={patterns!r} is one string, expected a collection: {argument}=({patterns!r},)")
+    return tuple(patterns)
+
+
+def _relabelled(config: EncoderConfig, num_labels: int | None, id2label: Mapping[int, str] | None) -> EncoderConfig:
+    if id2label is None and num_labels is not None and num_labels != config.num_labels:
+        id2label = {index: f"LABEL_{index}" for index in range(num_labels)}
+    if id2label is None:
+        return config
+    if num_labels not in (None, len(id2label)):
+        raise ValueError(f"num_labels={num_labels}, but id2label names {len(id2label)} labels; give one of the two")
+    return type(config).from_json_dict({**config.to_json_dict(), "id2label": id2label})
+
+
+def _report(model: str, path: os.PathLike[str], loaded: Loaded) -> None:
+    """Says in one line what was skipped and what is new; a missing pooler in a line of its own."""
+    new = {"poolers": [], "heads": []}
+    for name in loaded.initialised:
+        new["poolers" if "pooler/" in name else "heads"].append(name)
+    parts = []
+    if loaded.skipped:
+        parts.append(f"skipped {_modules(loaded.skipped, '.')}")
+    if new["heads"]:
+        parts.append(f"initialised {_modules(new['heads'], '/')}: train it before use")
+    if parts:
+        logger.warning("%s from %s: %s", model, path, "; ".join(parts))
+    if new["poolers"]:
+        logger.warning("%s holds no pooler; it is initialised, and its output means nothing before training", path)
+    for remark in loaded.remarks:
+        logger.warning("%s: %s", path, remark)
+
+
+def _modules(names: Collection[str], separator: str) -> str:
+    return ", ".join(sorted({name.rpartition(separator)[0] for name in names}))

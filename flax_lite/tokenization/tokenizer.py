@@ -1,0 +1,260 @@
+"""The Tokenizer: texts to ids and model inputs, ids to text, and what masking needs to know about the pieces."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tokenizers
+from jaxtyping import Bool, Int
+from tokenizers import models
+
+from flax_lite.tokenization.recipes import SPACE, Specials
+
+# Letters and punctuation of which a piece may consist without beginning a word; everything else is a word of its own.
+# google-research/albert create_pretraining_data.py, _is_start_piece_sp, whose punctuation lacks ' < = > too.
+_INNER_PUNCTUATION = frozenset('!"#$%&()*+,-./:;?@[\\]^_`{|}~')
+_INNER_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz") | _INNER_PUNCTUATION
+_CONTINUATION = "##"
+
+SENTENCEPIECE_FILE, JSON_FILE, VOCAB_FILE = "spiece.model", "tokenizer.json", "vocab.txt"
+CONFIG_FILE = "tokenizer_config.json"
+
+
+class Tokenizer:
+    """Text to ids and back, with the special pieces and word boundaries of one vocabulary.
+
+    Made by `load_tokenizer` and `train_tokenizer`. Can be pickled, and used in forked and spawned worker processes.
+
+    Attributes:
+        kind: "unigram" or "wordpiece".
+        specials: the special pieces by role.
+        pieces: the vocabulary in id order.
+        starts_word: whether a piece begins a word, for whole-word masks, [V]. Unigram: it starts with "▁" or "<", is a
+            punctuation mark, or contains anything other than letters a-z and punctuation. WordPiece: it lacks "##".
+            True for specials.
+    """
+
+    def __init__(
+        self,
+        backend: tokenizers.Tokenizer,
+        specials: Specials,
+        *,
+        options: Mapping[str, Any] | None = None,
+        sentencepiece_model: bytes | None = None,
+    ) -> None:
+        """Wraps a pipeline of the `tokenizers` library.
+
+        Args:
+            backend: a unigram or WordPiece pipeline with ids 0..V-1.
+            specials: its special pieces, all in the vocabulary.
+            options: entries of tokenizer_config.json to keep when saving.
+            sentencepiece_model: the file it was read from, to be written again when saving.
+
+        Raises:
+            ValueError: another kind of model, ids with gaps, or a special piece that is not in the vocabulary.
+        """
+        kinds = {models.Unigram: "unigram", models.WordPiece: "wordpiece"}
+        if type(backend.model) not in kinds:
+            raise ValueError(f"a {type(backend.model).__name__} model; expected one of {', '.join(kinds.values())}")
+        self.kind: str = kinds[type(backend.model)]
+        self.specials = specials
+        self.pieces: list[str] = _pieces_in_order(backend)
+        if missing := specials.missing_from(self.pieces):
+            raise ValueError(f"the vocabulary has no {' and no '.join(missing)}")
+        self._backend = backend
+        self._backend.no_truncation()
+        self._backend.no_padding()
+        self._options = dict(options or {})
+        self._sentencepiece_model = sentencepiece_model
+        self._ids = {piece: id_ for id_, piece in enumerate(self.pieces)}
+        starts = _starts_sentencepiece_word if self.kind == "unigram" else _starts_wordpiece_word
+        self.starts_word: Bool[np.ndarray, "V"] = np.array([starts(piece) for piece in self.pieces], dtype=np.bool_)
+        self.starts_word[list(self.special_ids)] = True
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of pieces, V."""
+        return len(self.pieces)
+
+    @property
+    def pad_id(self) -> int:
+        """The id that fills a row."""
+        return self._ids[self.specials.pad]
+
+    @property
+    def unk_id(self) -> int:
+        """The id of what the vocabulary cannot spell."""
+        return self._ids[self.specials.unk]
+
+    @property
+    def cls_id(self) -> int:
+        """The id that every row begins with."""
+        return self._ids[self.specials.cls]
+
+    @property
+    def sep_id(self) -> int:
+        """The id that ends a segment."""
+        return self._ids[self.specials.sep]
+
+    @property
+    def mask_id(self) -> int:
+        """The id that hides a token."""
+        return self._ids[self.specials.mask]
+
+    @property
+    def special_ids(self) -> tuple[int, ...]:
+        """Ids of padding, unknown, [CLS], [SEP] and [MASK], in this order."""
+        return tuple(self._ids[special] for special in self.specials)
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text, without [CLS] and [SEP], however long.
+
+        A special piece that stands in a text becomes its id, as in the reference tokenizers.
+        """
+        if isinstance(texts, str):
+            raise ValueError("encode takes a sequence of texts; for one text write encode([text])[0]")
+        encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
+
+    def __call__(
+        self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, max_length: int, pad: bool = True
+    ) -> dict[str, Int[np.ndarray, "B T"]]:
+        """Rows as a model takes them: [CLS] A [SEP], or [CLS] A [SEP] B [SEP] with token type 1 from B on.
+
+        What does not fit is cut from the end, of a pair one token at a time from whichever text is then longer.
+
+        Args:
+            texts: B texts.
+            pairs: B second texts, or None.
+            max_length: the longest row, specials included.
+            pad: fill rows up to `max_length`; otherwise only up to the longest row.
+
+        Returns:
+            int32 arrays input_ids, attention_mask (1 for tokens, 0 for padding) and token_type_ids, each [B, T].
+
+        Raises:
+            ValueError: unequal numbers of texts and pairs, or a `max_length` with no room for the specials.
+        """
+        if pairs is not None and len(pairs) != len(texts):
+            raise ValueError(f"{len(texts)} texts but {len(pairs)} pairs; expected one second text for each")
+        room = max_length - (2 if pairs is None else 3)
+        if room < 0:
+            raise ValueError(f"max_length={max_length} has no room for the special tokens; give at least {-room} more")
+        firsts = self.encode(texts)
+        seconds = None if pairs is None else self.encode(pairs)
+        rows = []
+        for index, first in enumerate(firsts):
+            if seconds is None:
+                rows.append(([self.cls_id, *first[:room], self.sep_id], []))
+                continue
+            second = seconds[index]
+            kept_a, kept_b = _kept_lengths(len(first), len(second), room)
+            rows.append(([self.cls_id, *first[:kept_a], self.sep_id], [*second[:kept_b], self.sep_id]))
+        width = max_length if pad else max((len(a) + len(b) for a, b in rows), default=0)
+        return self._as_arrays(rows, width)
+
+    def decode(self, ids: Sequence[int] | Int[np.ndarray, "T"], *, skip_specials: bool = True) -> str:
+        """The text of a row of ids, as far as normalisation kept it.
+
+        Raises:
+            ValueError: an id outside the vocabulary.
+        """
+        ids = [int(id_) for id_ in ids]
+        if outside := [id_ for id_ in ids if not 0 <= id_ < self.vocab_size]:
+            raise ValueError(f"id {outside[0]} is outside the vocabulary of {self.vocab_size} pieces")
+        return self._backend.decode(ids, skip_special_tokens=skip_specials)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the whole pipeline in canonical form: equal before saving and after loading."""
+        canonical = {"pipeline": json.loads(self._backend.to_str()), "specials": dataclasses.asdict(self.specials)}
+        return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()
+
+    def save(self, directory: str | Path, *, token_types: bool = True) -> None:
+        """Writes files from which this library and transformers 4.57 and 5 (AutoTokenizer) get the same ids.
+
+        tokenizer.json is the whole pipeline; tokenizer_config.json and special_tokens_map.json name the specials;
+        spiece.model (as it was read) and vocab.txt (of a WordPiece tokenizer) are for older tools.
+
+        Args:
+            directory: made if needed; files of these names are replaced.
+            token_types: whether transformers shall return token_type_ids too; false for a model that takes none.
+        """
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        names = {f"{role}_token": piece for role, piece in dataclasses.asdict(self.specials).items()}
+        inputs = ["input_ids", "token_type_ids", "attention_mask"]
+        config = {
+            "model_max_length": 512,
+            **self._options,
+            **names,
+            # A class of its own rebuilds the pipeline from the vocabulary in transformers 5; this one reads the file.
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            # transformers 5 returns token types only if they are listed here.
+            "model_input_names": inputs if token_types else [name for name in inputs if name != "token_type_ids"],
+        }
+        (directory / JSON_FILE).write_text(self._backend.to_str(), encoding="utf-8")
+        _write_json(directory / CONFIG_FILE, config)
+        _write_json(directory / "special_tokens_map.json", names)
+        if self._sentencepiece_model is not None:
+            (directory / SENTENCEPIECE_FILE).write_bytes(self._sentencepiece_model)
+        if self.kind == "wordpiece":
+            (directory / VOCAB_FILE).write_text("".join(f"{piece}\n" for piece in self.pieces), encoding="utf-8")
+
+    def __repr__(self) -> str:
+        return f"Tokenizer(kind={self.kind!r}, vocab_size={self.vocab_size}, fingerprint={self.fingerprint[:12]!r})"
+
+    def _as_arrays(self, rows: list[tuple[list[int], list[int]]], width: int) -> dict[str, Int[np.ndarray, "B T"]]:
+        shape = (len(rows), width)
+        input_ids = np.full(shape, self.pad_id, np.int32)
+        attention_mask, token_type_ids = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+        for index, (first, second) in enumerate(rows):
+            end = len(first) + len(second)
+            input_ids[index, :end] = first + second
+            attention_mask[index, :end] = 1
+            token_type_ids[index, len(first) : end] = 1
+        return {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
+
+
+def _kept_lengths(first: int, second: int, room: int) -> tuple[int, int]:
+    """How much of each stays when the longer, of equals the second, is shortened until both fit into `room`."""
+    if first + second <= room:
+        return first, second
+    half_a, half_b = room - room // 2, room // 2
+    if first <= half_a:
+        return first, room - first
+    if second <= half_b:
+        return room - second, second
+    return half_a, half_b
+
+
+def _pieces_in_order(backend: tokenizers.Tokenizer) -> list[str]:
+    ids = backend.get_vocab(with_added_tokens=True)
+    pieces = sorted(ids, key=ids.__getitem__)
+    gap = next((index for index, piece in enumerate(pieces) if ids[piece] != index), None)
+    if gap is not None:
+        raise ValueError(
+            f"its {len(pieces)} pieces do not have the ids 0 to {len(pieces) - 1}: id {gap} is missing or doubled"
+        )
+    return pieces
+
+
+def _starts_sentencepiece_word(piece: str) -> bool:
+    return (
+        piece.startswith((SPACE, "<"))
+        or piece in _INNER_PUNCTUATION
+        or any(character.lower() not in _INNER_CHARACTERS for character in piece)
+    )
+
+
+def _starts_wordpiece_word(piece: str) -> bool:
+    return not piece.startswith(_CONTINUATION)
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,0 +1,183 @@
+"""The pure steps: what one optimizer update and one evaluation batch compute, for any objective.
+
+A train state is a plain dictionary {"step": int32, "params": nested dict of arrays, "opt_state": optax state}. Nothing
+random is stored: a step's keys follow from the seed and the step number, so that a resumed run draws what the
+uninterrupted one would have drawn.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array
+
+from flax_lite.heads import PreTraining
+from flax_lite.losses import weighted_cross_entropy
+from flax_lite.state import get_params, with_params
+
+Batch = Mapping[str, Array]
+TrainState = dict[str, Any]
+Sums = dict[str, Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What a job optimises and reports, as weighted sums, so that nothing depends on how a batch is split.
+
+    Attributes:
+        sums: (model, batch, key) to a sum for each name, e.g. "mlm_loss", "mlm_accuracy". `key=None` is deterministic.
+        weights: batch to the sum of weights that each name is divided by. It looks at the batch only, so that the
+            divisor of the whole batch is known before its first micro-batch is computed.
+        losses: names whose quotients are added up to the loss, each with its factor.
+    """
+
+    sums: Callable[[Any, Batch, jax.Array | None], Sums]
+    weights: Callable[[Batch], Sums]
+    losses: Mapping[str, float]
+
+
+def pretraining_objective(sentence_task: str = "sop") -> Objective:
+    """Masked-LM loss plus sentence loss, each averaged over its own elements.
+
+    Source: ALBERT section 3.1; google-research/albert run_pretraining.py.
+
+    Batches are as `flax_lite.masking` and the train pipelines make them: input_ids, attention_mask, token_type_ids [B,
+    T]; masked_positions, masked_ids, masked_weights [B, P]; sentence_label, row_weights [B] (0 for a row that only
+    fills the batch up).
+
+    Args:
+        sentence_task: how the sentence task is called in the metrics: "sop" gives "sop_loss" and "sop_accuracy", "nsp"
+            likewise.
+    """
+    names = ("mlm_loss", "mlm_accuracy", f"{sentence_task}_loss", f"{sentence_task}_accuracy")
+
+    def sums(model: PreTraining, batch: Batch, key: jax.Array | None) -> Sums:
+        return dict(zip(names, _pretraining_sums(model, batch, key), strict=True))
+
+    def weights(batch: Batch) -> Sums:
+        masked = jnp.sum(batch["masked_weights"] * batch["row_weights"][:, None])
+        rows = jnp.sum(batch["row_weights"])
+        return dict(zip(names, (masked, masked, rows, rows), strict=True))
+
+    return Objective(sums, weights, {"mlm_loss": 1.0, f"{sentence_task}_loss": 1.0})
+
+
+def _pretraining_sums(model: PreTraining, batch: Batch, key: jax.Array | None) -> tuple[Array, Array, Array, Array]:
+    output = model(
+        batch["input_ids"],
+        batch["attention_mask"],
+        batch["token_type_ids"],
+        key=key,
+        masked_positions=batch["masked_positions"],
+    )
+    weights = batch["masked_weights"] * batch["row_weights"][:, None]
+    mlm_loss, mlm_correct = weighted_cross_entropy(output.prediction_logits, batch["masked_ids"], weights)
+    labels, row_weights = batch["sentence_label"], batch["row_weights"]
+    sentence_loss, sentence_correct = weighted_cross_entropy(output.sentence_logits, labels, row_weights)
+    return mlm_loss, mlm_correct, sentence_loss, sentence_correct
+
+
+def init_state(model: nnx.Module, optimizer: optax.GradientTransformation) -> TrainState:
+    """The state before the first step."""
+    params = get_params(model)
+    return {"step": jnp.zeros((), jnp.int32), "params": params, "opt_state": optimizer.init(params)}
+
+
+def averages(sums: Mapping[str, Any], weights: Mapping[str, Any], losses: Mapping[str, float]) -> dict[str, Any]:
+    """Each sum over its weight, and "loss", their weighted total. A weight of 0 counts as 1: its sum is 0 too."""
+    means = {name: total / jnp.maximum(weights[name], 1.0) for name, total in sums.items()}
+    return {"loss": sum(factor * means[name] for name, factor in losses.items()), **means}
+
+
+def make_train_step(
+    structure: nnx.GraphDef,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    *,
+    seed: int,
+    accumulation_steps: int = 1,
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
+    """A pure function (state, batch) -> (next state, metrics), to be passed to jax.jit.
+
+    Args:
+        structure: `nnx.graphdef(model)`.
+        objective: what to optimise.
+        optimizer: an optax transformation; clipping belongs to it.
+        seed: seed of the dropout. The key of step s is fold_in(key(seed), s).
+        accumulation_steps: micro-batches a batch is split into. The gradient is that of the whole batch: sums of the
+            micro-batches over the weights of all. Dropout is drawn anew in each, so another number of micro-batches is
+            another draw.
+
+    Returns:
+        The step. Its metrics are "loss", the objective's averages and "grad_norm" (before clipping), all of this step's
+        own batch.
+
+    Raises:
+        ValueError: when traced, if the batch is not divisible into `accumulation_steps`.
+    """
+
+    def loss_and_sums(params: Any, batch: Batch, weights: Sums, key: jax.Array) -> tuple[Array, Sums]:
+        sums = objective.sums(with_params(structure, params), batch, key)
+        return averages(sums, weights, objective.losses)["loss"], sums
+
+    def gradient(params: Any, batch: Batch, weights: Sums, key: jax.Array) -> tuple[Any, Sums]:
+        grads, sums = jax.grad(loss_and_sums, has_aux=True)(params, batch, weights, key)
+        return grads, sums
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+        params = state["params"]
+        key = jax.random.fold_in(jax.random.key(seed), state["step"])
+        weights = objective.weights(batch)
+        if accumulation_steps == 1:
+            grads, sums = gradient(params, batch, weights, key)
+        else:
+            micro_batches = _split(batch, accumulation_steps)
+            keys = jax.random.split(key, accumulation_steps)
+            grads, sums = _summed(lambda micro, key: gradient(params, micro, weights, key), micro_batches, keys)
+        updates, opt_state = optimizer.update(grads, state["opt_state"], params)
+        metrics = {**averages(sums, weights, objective.losses), "grad_norm": optax.tree.norm(grads)}
+        next_state = {
+            "step": state["step"] + 1,
+            "params": optax.apply_updates(params, updates),
+            "opt_state": opt_state,
+        }
+        return next_state, metrics
+
+    return step
+
+
+def make_eval_step(structure: nnx.GraphDef, objective: Objective) -> Callable[[Any, Batch], dict[str, Sums]]:
+    """A pure function (params, batch) -> {"sums", "weights"}, without dropout.
+
+    Add its results up over batches, then take `averages`.
+    """
+
+    def step(params: Any, batch: Batch) -> dict[str, Sums]:
+        sums = objective.sums(with_params(structure, params), batch, None)
+        return {"sums": sums, "weights": objective.weights(batch)}
+
+    return step
+
+
+def _split(batch: Batch, num: int) -> Batch:
+    rows = batch["input_ids"].shape[0]
+    if rows % num:
+        raise ValueError(f"a batch of {rows} rows cannot be split into {num} micro-batches; choose a divisor")
+    # Micro-batch m takes rows m, m + num, ...: each device keeps its own rows of a batch that is sharded by contiguous
+    # blocks.
+    return jax.tree.map(lambda array: jnp.moveaxis(array.reshape(rows // num, num, *array.shape[1:]), 1, 0), batch)
+
+
+def _summed(function: Callable[..., Any], *per_micro: Any) -> Any:
+    """The sum of `function` over the leading axis of its arguments, one micro-batch at a time."""
+    first = jax.tree.map(lambda array: array[0], per_micro)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(function, *first))
+
+    def body(total: Any, micro: Any) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, function(*micro)), None
+
+    return jax.lax.scan(body, zeros, per_micro)[0]
