@@ -1,0 +1,1 @@
+"""The jobs and all they share: command line, work directory, loop. Imports flax_lite, never the reverse."""

@@ -1,0 +1,148 @@
+"""From a job's leaves to the library's objects: architecture, execution, optimizer, tokenizer."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from train.errors import UserError
+from train.workdir import staged_directory
+
+if TYPE_CHECKING:
+    import optax
+
+    from flax_lite.config import EncoderConfig
+    from flax_lite.execution import Execution
+    from flax_lite.tokenization import Tokenizer
+    from train.data.sources import Corpus
+
+Values = Mapping[str, Any]
+
+
+def group(values: Values, name: str) -> dict[str, Any]:
+    """The leaves under `name`, without that prefix."""
+    return {path.removeprefix(f"{name}."): value for path, value in values.items() if path.startswith(f"{name}.")}
+
+
+def model_config(values: Values, tokenizer: "Tokenizer") -> "EncoderConfig":
+    """The architecture: the preset, with the overrides that are given, for the vocabulary of the tokenizer.
+
+    Raises:
+        UserError: if the preset is unknown, or sizes do not fit each other or the length of the rows.
+    """
+    from flax_lite.config import preset
+
+    overrides = {name: value for name, value in group(values, "model").items() if value is not None}
+    name = overrides.pop("preset")
+    try:
+        config = preset(name, **overrides, vocab_size=tokenizer.vocab_size, pad_token_id=tokenizer.pad_id)
+    except TypeError as error:
+        raise UserError(f"model.preset={name} does not take one of {', '.join(overrides)}: {error}") from error
+    except ValueError as error:
+        raise UserError(f"model: {error}") from error
+    length = values["data.sequence_length"]
+    if length > config.max_position_embeddings:
+        raise UserError(
+            f"data.sequence_length={length} is longer than the model's {config.max_position_embeddings} positions. "
+            f"Give at most {config.max_position_embeddings}, or raise model.max_position_embeddings"
+        )
+    return config
+
+
+def execution(values: Values) -> "Execution":
+    """How the model is computed; where a leaf leaves it open, the device decides."""
+    from flax_lite.execution import Execution
+
+    leaves = group(values, "execution")
+    unroll = leaves.pop("unroll")
+    return Execution(**leaves, unroll="auto" if unroll is None else unroll)
+
+
+def apply_xla_flags(values: Values) -> None:
+    """Passes to XLA what only its start can change; call it before the first computation."""
+    flags = execution(values).xla_flags()
+    missing = [flag for flag in flags if flag not in os.environ.get("XLA_FLAGS", "")]
+    if missing:
+        os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *missing]).strip()
+
+
+def optimizer(values: Values) -> "tuple[optax.GradientTransformation, optax.Schedule]":
+    """The update rule and its learning rate by step.
+
+    Raises:
+        UserError: if the warm-up is longer than the run.
+    """
+    from flax_lite.optim import make_optimizer, make_schedule
+
+    leaves = group(values, "optimizer")
+    name, rate, total_steps = leaves.pop("name"), leaves.pop("learning_rate"), values["total_steps"]
+    try:
+        rule = make_optimizer(name, rate, total_steps, **leaves)
+        return rule, make_schedule(leaves["schedule"], rate, leaves["warmup_steps"], total_steps)
+    except ValueError as error:
+        raise UserError(f"optimizer: {error}") from error
+
+
+def open_tokenizer(spec: str, corpus: "Corpus", directory: Path, say: Callable[[str], None]) -> "Tokenizer":
+    """The tokenizer a job asks for; a trained one is kept in `directory` and never trained twice.
+
+    Args:
+        spec: a directory, a file, or train:KIND:SIZE.
+        corpus: the training split, on which alone a tokenizer is trained.
+        directory: where a trained one is stored.
+        say: takes lines for a person.
+
+    Raises:
+        UserError: if it cannot be read, or the specification is misspelt.
+    """
+    from flax_lite.tokenization import load_tokenizer, parse_tokenizer_spec, train_tokenizer
+
+    try:
+        training = parse_tokenizer_spec(spec)
+        if training is None:
+            return load_tokenizer(spec)
+        if not directory.is_dir():
+            say(f"training a {training.kind} tokenizer of {training.vocab_size} pieces")
+            tokenizer = train_tokenizer(_sentences(corpus), training.kind, training.vocab_size)
+            with staged_directory(directory) as staged:
+                tokenizer.save(staged)
+        return load_tokenizer(directory)
+    except ValueError as error:
+        raise UserError(f"tokenizer={spec}: {error}") from error
+
+
+def load_params(model: Any, source: str, expected: Any) -> Any:
+    """The parameters of a saved model, to start from.
+
+    Args:
+        model: the class to read it with.
+        source: where it is.
+        expected: the tree of shapes that the job trains. An ALBERT of another depth has the same one.
+
+    Raises:
+        UserError: if it cannot be read, or its parameters are of other shapes.
+    """
+    from flax_lite.state import get_params
+
+    try:
+        params = get_params(model.from_pretrained(source))
+    except (ValueError, OSError) as error:
+        raise UserError(f"init_from={source}: {error}") from error
+    found, wanted = (
+        {jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape for path, leaf in leaves}
+        for leaves in map(jax.tree_util.tree_leaves_with_path, (params, expected))
+    )
+    different = sorted(path for path in found.keys() | wanted.keys() if found.get(path) != wanted.get(path))
+    if different:
+        rows = "\n".join(f"  {path}: there {found.get(path)}, here {wanted.get(path)}" for path in different)
+        raise UserError(
+            f"init_from={source} does not fit this model:\n{rows}\nGive the tokenizer and sizes of that model"
+        )
+    return params
+
+
+def _sentences(corpus: "Corpus") -> Iterator[str]:
+    for document in corpus.documents():
+        yield from document

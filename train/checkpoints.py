@@ -1,0 +1,267 @@
+"""Training states on disk: written by Orbax in the background, kept in small number, doubted when read.
+
+A step's directory holds the state (a tree of arrays) and a small JSON object beside it. Retention and the choice of the
+state to continue from are ours: Orbax 0.12.8 lists an empty directory as the latest step, and its manager goes on
+listing a step whose background write failed.
+"""
+
+import functools
+import logging
+import re
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+from absl import logging as absl_logging
+
+from train.errors import RunError, UserError
+
+Tree = Any
+Meta = dict[str, Any]
+COMMIT_MARKER = "commit_success.txt"  # Orbax writes it last, since 0.12.3
+_UNFINISHED = re.compile(r"(\d+)\.orbax-checkpoint-tmp.*")
+_DELETING = ".deleting"
+_WRITE_TIMEOUT_SECONDS = 3600
+
+
+class Checkpoints:
+    """The checkpoints of one work directory.
+
+    Args:
+      root: the directory with one entry per step.
+      keep: newest steps to keep; the best one stays too while `best_step` names it.
+      say: receives one line whenever something is wrong with a checkpoint.
+    """
+
+    def __init__(self, root: Path, keep: int, say: Callable[[str], None]) -> None:
+        self.root, self.keep, self._say = root.absolute(), keep, say
+        self.best_step: int | None = None
+        self._writing: int | None = None
+        self._next_best: int | None = None
+        _quieten_orbax()
+        handler = ocp.CompositeCheckpointHandler(
+            state=ocp.StandardCheckpointHandler(), meta=ocp.JsonCheckpointHandler()
+        )
+        self._orbax = ocp.AsyncCheckpointer(handler, timeout_secs=_WRITE_TIMEOUT_SECONDS)
+
+    def steps(self) -> list[int]:
+        """Returns the steps with a complete checkpoint, oldest first."""
+        found = [int(path.name) for path in _entries(self.root) if path.name.isdigit()]
+        return sorted(step for step in found if (self.root / str(step) / COMMIT_MARKER).exists())
+
+    def save(self, step: int, state: Tree, meta: Mapping[str, Any], best_step: int | None = None) -> None:
+        """Starts writing a checkpoint; returns when the state may change again.
+
+        Args:
+          step: number of updates done.
+          state: tree of arrays, with the same number under "step".
+          meta: what else resuming needs, as JSON.
+          best_step: the step to keep beside the newest, from when this save is complete.
+
+        Raises:
+          RunError: this save or the one before could not be written.
+        """
+        self.wait()
+        if step in self.steps():
+            return
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(state),
+            meta=ocp.args.JsonSave({"tree": describe_tree(state), **meta}),
+        )
+        self._writing, self._next_best = step, best_step
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)  # Orbax would find out in a thread, and wait for it
+            self._orbax.save(self.root / str(step), args=items)
+        except Exception as error:
+            raise self._failed(error) from error
+
+    def wait(self) -> None:
+        """Waits for the save in progress, then deletes what is no longer kept.
+
+        Raises:
+          RunError: the save failed.
+        """
+        if self._writing is None:
+            return
+        try:
+            self._orbax.wait_until_finished()
+        except Exception as error:
+            raise self._failed(error) from error
+        self._writing, self.best_step = None, self._next_best
+        if jax.process_index() == 0:
+            self._prune()
+
+    def close(self) -> None:
+        """Releases Orbax's threads; call `wait` first, its errors are not repeated here."""
+        self._orbax.close()
+
+    def restore(self, abstract: Tree, expected: Mapping[str, Any]) -> tuple[Tree, Meta] | None:
+        """Reads the newest good checkpoint and sets bad ones aside.
+
+        Args:
+          abstract: ShapeDtypeStructs with the shardings to read into, on any mesh.
+          expected: entries that a checkpoint's JSON must agree with.
+
+        Returns:
+          The state and its JSON, or None where there is no good checkpoint.
+
+        Raises:
+          UserError: an intact checkpoint holds another tree or other entries than expected.
+        """
+        self._set_unfinished_aside()
+        numbered = [path for path in _entries(self.root) if path.name.isdigit()]
+        for path in sorted(numbered, key=lambda path: int(path.name), reverse=True):
+            loaded, fault = self._try(path, abstract, expected)
+            if loaded is not None:
+                return loaded
+            self._set_aside(path, int(path.name), fault)
+        if numbered:
+            self._say("no good checkpoint is left: starting from the first step")
+        return None
+
+    def load(self, step: int, abstract: Tree, expected: Mapping[str, Any]) -> Tree | None:
+        """Reads one step's state; None, said aloud, where it is missing or bad."""
+        path = self.root / str(step)
+        loaded, fault = self._try(path, abstract, expected) if path.exists() else (None, "missing")
+        if loaded is None:
+            self._say(f"checkpoint {step} cannot be used: {fault}")
+        return loaded[0] if loaded else None
+
+    def _try(self, path: Path, abstract: Tree, expected: Mapping[str, Any]) -> tuple[tuple[Tree, Meta] | None, str]:
+        """Returns what the checkpoint holds, or None and what is wrong with it."""
+        if not path.is_dir() or not any(path.iterdir()):
+            return None, "empty"
+        if not (path / COMMIT_MARKER).exists():
+            return None, "no commit marker"
+        try:
+            meta: Meta = self._read(path, meta=ocp.args.JsonRestore())["meta"]
+            tree = meta["tree"]
+        except Exception as error:
+            return None, f"unreadable ({_first_line(error)})"
+        _require_same(path, "tree", tree, describe_tree(abstract))
+        for name, value in expected.items():
+            _require_same(path, name, meta.get(name), value)
+        try:
+            state = self._read(path, state=ocp.args.StandardRestore(abstract))["state"]
+        except Exception as error:
+            if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+                raise  # this machine is too small; the checkpoint may be fine
+            return None, f"unreadable ({_first_line(error)})"
+        if describe_tree(state) != tree:
+            return None, "other shapes than recorded"
+        if int(state["step"]) != int(path.name) or meta.get("step") != int(path.name):
+            return None, "another step than its name"
+        if not bool(all_finite(state["params"])):
+            return None, "parameters that are not finite"
+        return (state, meta), ""
+
+    def _read(self, path: Path, **items: Any) -> Any:
+        return self._orbax.restore(path, args=ocp.args.Composite(**items))
+
+    def _failed(self, error: Exception) -> RunError:
+        step, self._writing = self._writing, None
+        done = self.steps()
+        last = f"the last complete one is step {done[-1]}" if done else "there is none yet"
+        return RunError(
+            f"the checkpoint of step {step} could not be written to {self.root}: {_first_line(error)}\n"
+            f"{last}. Make room there, then the same command continues from it"
+        )
+
+    def _prune(self) -> None:
+        for step in self.steps()[: -self.keep]:
+            if step != self.best_step:
+                # Renamed first: a half-deleted directory would still have its commit marker.
+                doomed = self.root / f"{step}{_DELETING}"
+                (self.root / str(step)).rename(doomed)
+                shutil.rmtree(doomed, ignore_errors=True)
+
+    def _set_unfinished_aside(self) -> None:
+        for path in _entries(self.root):
+            if path.name.endswith(_DELETING):
+                shutil.rmtree(path, ignore_errors=True)
+            elif match := _UNFINISHED.fullmatch(path.name):
+                self._set_aside(path, int(match[1]), "unfinished")
+
+    def _set_aside(self, path: Path, step: int, fault: str) -> None:
+        bad = self.root.with_name(f"{self.root.name}.bad")
+        bad.mkdir(exist_ok=True)
+        reason = re.sub(r"\W+", "-", fault.partition(" (")[0])
+        if reason == "unfinished":  # never worth more than a look: one is enough
+            for former in bad.glob(f"*-{reason}"):
+                shutil.rmtree(former, ignore_errors=True)
+        target, number = bad / f"{step}-{reason}", 2
+        while target.exists():
+            target, number = bad / f"{step}-{reason}-{number}", number + 1
+        path.rename(target)
+        self._say(f"checkpoint {step} is bad: {fault}; set aside as {target}")
+
+
+def describe_tree(tree: Tree) -> dict[str, str]:
+    """Returns {path: "float32[2,3]"} of a tree of arrays or ShapeDtypeStructs."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {path_name(path): f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]" for path, leaf in leaves}
+
+
+def path_name(path: tuple[Any, ...]) -> str:
+    """Returns a tree path as "params/layer/kernel"."""
+    return "/".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)
+
+
+@jax.jit
+def all_finite(tree: Tree) -> jax.Array:
+    """Returns whether every element of every inexact leaf is finite."""
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in leaves]))
+
+
+def _require_same(path: Path, name: str, stored: Any, wanted: Any) -> None:
+    if stored == wanted:
+        return
+    if isinstance(stored, Mapping) and isinstance(wanted, Mapping):
+        keys = [key for key in {**stored, **wanted} if stored.get(key) != wanted.get(key)]
+        lines = [f"  {key}: {stored.get(key)} -> {wanted.get(key)}" for key in keys[:5]]
+        lines += [f"  and {len(keys) - 5} more"] * (len(keys) > 5)
+    else:
+        lines = [f"  {stored} -> {wanted}"]
+    raise UserError(
+        f"checkpoint {path} is whole, but of another {name} than this run's:\n" + "\n".join(lines) + "\n"
+        "Use the version and the inputs it was made with, or give a fresh --workdir"
+    )
+
+
+def _entries(root: Path) -> list[Path]:
+    return list(root.iterdir()) if root.is_dir() else []
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().split("\n")[0]
+    if len(text) > 240:  # Orbax nests: what was done comes first, why it failed last
+        text = f"{text[:80]} ... {text[-150:]}"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+class _DropOrbaxRecords(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "/orbax/" not in record.pathname
+
+
+@functools.cache
+def _quieten_orbax() -> None:
+    """Leaves Orbax's failures to the exception that it raises.
+
+    It also logs each with the tracebacks of all its threads; and when one array fails it closes the event loop that the
+    others still report to, which Python prints once per array.
+    """
+    absl_logging.get_absl_logger().addFilter(_DropOrbaxRecords())
+    report = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            report(unraisable)
+
+    sys.unraisablehook = hook

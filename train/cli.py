@@ -1,0 +1,222 @@
+"""The one command line in front of every job.
+
+    python -m train.JOB --config FILE[:VARIANT] [--workdir DIR] [--config.KEY=VALUE ...] [--print_config] [--extend]
+
+Exit status: 0 done or already complete; 2 the user's mistake (one message, no traceback); 75 interrupted and saved; 1 a
+defect (with a traceback) or a run that failed (one message).
+
+absl reads the flags and ml_collections holds the config; everything they leave rough (unknown keys, stray words, leaves
+that default to nothing, --help) is smoothed here, from the job's table of leaves.
+"""
+
+import dataclasses
+import errno
+import json
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import config_dict
+
+from train import schema
+from train.config_files import config_files, load_config
+from train.errors import JobError, UserError
+from train.interrupt import Guard
+
+_STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the user asked for, resolved and checked.
+
+    Attributes:
+      job: name of the job, the X of `python -m train.X`.
+      leaves: the job's table.
+      config: every leaf's value, as a FrozenConfigDict: request.config.data.source.
+      spec: the config as given, FILE or FILE:VARIANT.
+      workdir: the work directory.
+      overrides: the --config.KEY=VALUE given, as text.
+      extend: more total_steps than the work directory's are wanted.
+      guard: tells when a signal asked the job to stop.
+    """
+
+    job: str
+    leaves: tuple[schema.Leaf, ...]
+    config: Any
+    spec: str
+    workdir: Path
+    overrides: dict[str, str] = dataclasses.field(default_factory=dict)
+    extend: bool = False
+    guard: Guard = dataclasses.field(default_factory=Guard, compare=False)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """{dotted path: value} of every leaf."""
+        return schema.flatten(self.config.to_dict())
+
+    def command(self, workdir: Path | None = None, extend: bool | None = None, **changes: str) -> str:
+        """Returns this request as a command to paste, with some parts changed (`total_steps="200"`)."""
+        parts = ["python", "-m", f"train.{self.job}", "--config", self.spec, "--workdir", str(workdir or self.workdir)]
+        parts += [f"--config.{path}={text}" for path, text in (self.overrides | changes).items()]
+        parts += ["--extend"] if (self.extend if extend is None else extend) else []
+        return shlex.join(parts)
+
+
+def main(
+    job: str,
+    leaves: Sequence[schema.Leaf],
+    run: Callable[[Request], None],
+    argv: Sequence[str] | None = None,
+    help_config: str = "configs/albert_tiny.py",
+) -> int:
+    """Runs one job from its command line.
+
+    Args:
+      job: the job's name, for messages.
+      leaves: its table.
+      run: carries a request out.
+      argv: the words after the program's name; `sys.argv[1:]` when None.
+      help_config: the config whose defaults --help shows when none is given.
+
+    Returns:
+      The exit status.
+    """
+    # Grain 0.2.18 asks for a flag of absl's global table in its worker pool and fails where nobody parsed that table.
+    flags.FLAGS.mark_as_parsed()
+    try:
+        with Guard() as guard:
+            request = parse(job, tuple(leaves), sys.argv[1:] if argv is None else argv, guard, help_config)
+            if request is not None:
+                run(request)
+    except JobError as stop:
+        return _end(job, str(stop), stop.status)
+    except OSError as error:
+        if error.errno not in _STORAGE_ERRORS:
+            raise
+        return _end(job, f"{error}. Make room there, then the same command continues", JobError.status)
+    return 0
+
+
+def _end(job: str, message: str, status: int) -> int:
+    sys.stdout.flush()
+    print(f"{job}: {message}", file=sys.stderr, flush=True)
+    return status
+
+
+def parse(
+    job: str, leaves: tuple[schema.Leaf, ...], argv: Sequence[str], guard: Guard, help_config: str = ""
+) -> Request | None:
+    """Reads a command line; prints and returns None for --help and --print_config.
+
+    Raises:
+      UserError: something on it is not understood.
+    """
+    given = _flag_values(leaves)
+    _read_flags(given, job, leaves, argv)
+    if given["help"].value:
+        print(_help(job, leaves, given["config"].value or help_config))
+        return None
+    spec = given["config"].value
+    if spec is None:
+        raise UserError(f"--config is missing. Give one of: {', '.join(config_files())}\n(--help lists every option)")
+    loaded = load_config(spec)
+    values = schema.validate(leaves, loaded.values, str(loaded.path))
+    changed = [leaf.path for leaf in leaves if given[f"config.{leaf.path}"].present]
+    values |= {path: given[f"config.{path}"].value for path in changed}
+    if given["print_config"].value:
+        print(json.dumps(schema.nest(values), indent=2))
+        return None
+    return Request(
+        job=job,
+        leaves=leaves,
+        config=config_dict.FrozenConfigDict(schema.nest(values)),
+        spec=spec,
+        workdir=Path(given["workdir"].value or f"runs/{loaded.name}"),
+        overrides={path: _text(values[path]) for path in changed},
+        extend=bool(given["extend"].value),
+        guard=guard,
+    )
+
+
+class _LeafParser(flags.ArgumentParser):
+    """Lets absl read a leaf's text; booleans too take a value, so that `--config.plot false` is not a stray word."""
+
+    def __init__(self, leaf: schema.Leaf) -> None:
+        self.leaf = leaf
+
+    def parse(self, argument: Any) -> Any:
+        return schema.parse(self.leaf, str(argument))
+
+    def flag_type(self) -> str:
+        return "leaf"
+
+
+def _flag_values(leaves: Sequence[schema.Leaf]) -> flags.FlagValues:
+    """A flag table of this command line alone: libraries' flags in absl's global table are not ours to offer."""
+    given = flags.FlagValues()
+    given.set_gnu_getopt(True)  # read on behind a stray word, so that every fault comes out
+    flags.DEFINE_string("config", None, "config file, with its variant", flag_values=given)
+    flags.DEFINE_string("workdir", None, "work directory", flag_values=given)
+    flags.DEFINE_bool("print_config", False, "print the resolved config and stop", flag_values=given)
+    flags.DEFINE_bool("extend", False, "allow more total_steps than before", flag_values=given)
+    flags.DEFINE_bool("help", False, "print the options and stop", flag_values=given, short_name="h")
+    for leaf in leaves:
+        flags.DEFINE(_LeafParser(leaf), f"config.{leaf.path}", None, leaf.doc, flag_values=given)
+    return given
+
+
+def _read_flags(given: flags.FlagValues, job: str, leaves: Sequence[schema.Leaf], argv: Sequence[str]) -> None:
+    try:
+        strays = given((job, *argv))[1:]
+    except flags.UnrecognizedFlagError as error:
+        name = error.flagname
+        group = [leaf.path for leaf in leaves if f"config.{leaf.path}".startswith(f"{name}.")]
+        if group:
+            raise UserError(f"--{name} is a group: set one of {', '.join(group)}") from None
+        known = [item for item in given if item != "h"]
+        raise UserError(f"unknown option --{name}{schema.nearest(name, known)} (--help lists all)") from None
+    except flags.Error as error:
+        text = str(error).removeprefix("flag ")
+        raise UserError(f"{text} (--help lists every option)") from None
+    if strays:
+        raise UserError(
+            f"not understood: {shlex.join(strays)}. Options are written --config.KEY=VALUE (--help lists them all)"
+        )
+
+
+def _help(job: str, leaves: Sequence[schema.Leaf], spec: str) -> str:
+    try:
+        defaults, source = load_config(spec).values, spec
+    except UserError:
+        defaults, source = {}, ""
+    flat = schema.flatten(defaults)
+    lines = [
+        f"python -m train.{job} --config FILE[:VARIANT] [--workdir DIR] [--config.KEY=VALUE ...]",
+        "",
+        f"  --config FILE[:VARIANT]  one of {', '.join(config_files())}; :smoke is a tiny run of any",
+        "  --workdir DIR            where everything is written; runs/CONFIG-VARIANT if not given",
+        "  --print_config           print the resolved config and stop",
+        "  --extend                 go on with more total_steps than the work directory was started with",
+        "  --help                   print this and stop",
+        "",
+        f"Defaults are those of {source}." if source else "Give --config FILE to see its defaults.",
+        "Options marked * may change when a work directory is continued.",
+        "",
+    ]
+    for leaf in leaves:
+        default = f"={_text(flat[leaf.path])}" if leaf.path in flat else ""
+        mark = "*" if leaf.kind == "free" else " "
+        choices = f" ({' | '.join(leaf.choices)})" if leaf.choices else ""
+        lines.append(f"{mark} --config.{leaf.path}{default}  {leaf.doc}{choices}")
+    return "\n".join(lines)
+
+
+def _text(value: Any) -> str:
+    """A value as the command line takes it."""
+    if value is None:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)

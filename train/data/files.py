@@ -1,0 +1,56 @@
+"""What the token cache needs of a file system: content hashes, whole writes, and locks that die with their process."""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+_REMEMBER_FROM_BYTES = 64 * 2**20  # hashing less than this takes under 0.1 s
+
+
+def content_hash(path: Path, memory: Path) -> str:
+    """Returns the hash of a file's contents.
+
+    Args:
+        path: the file.
+        memory: directory in which the hash of a large file is kept under its path, size and time of change, so that it
+            is read once and not at every start.
+    """
+    stat = path.stat()
+    if stat.st_size < _REMEMBER_FROM_BYTES:
+        return _hash(path)
+    identity = f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}"
+    remembered = memory / hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
+    if not remembered.exists():
+        memory.mkdir(parents=True, exist_ok=True)
+        draft = remembered.with_suffix(f".{os.getpid()}")
+        draft.write_text(_hash(path), encoding="ascii")
+        draft.rename(remembered)
+    return remembered.read_text(encoding="ascii")
+
+
+@contextlib.contextmanager
+def exclusive_lock(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Holds a lock that ends with the process, however it ends; `on_wait` is called once if another one holds it."""
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            on_wait()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def write_durably(path: Path, text: str) -> None:
+    """Writes a text file and waits until it is on the disk."""
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]

@@ -1,0 +1,139 @@
+"""A pretraining job's data: both splits tokenised, rows made of them, and the numbers that losses are held against."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flax_lite.tokenization import Tokenizer
+from train import build
+from train.data.loader import eval_batches, train_batches
+from train.data.rows import PretrainingRecipe, PretrainingRows, Row, TokenizerInfo, held_out_rows
+from train.data.sources import Corpus, CorpusOptions, open_corpus
+from train.data.store import TokenStore, build_store, token_counts
+from train.errors import UserError
+
+_RECIPE_LEAVES = ("max_predictions", "masked_fraction", "max_ngram", "whole_word", "short_seq_prob", "pair_task")
+_CORPUS_LEAVES = ("source", "eval_source", "eval_fraction", "builtin_documents", "split_paragraphs")
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainingData:
+    """Rows of both splits and what is known of them.
+
+    Attributes:
+        tokenizer: of both.
+        recipe: what a row is.
+        train: the training rows, without end.
+        held_out: the held-out rows, always the same.
+        held_out_corpus: the text that these come from.
+        unigram_entropy: of the held-out tokens, specials left out, in nats: the loss of the best guess without context.
+        floor: nats per masked token that no model can go below, where the source knows it.
+    """
+
+    tokenizer: Tokenizer
+    recipe: PretrainingRecipe
+    train: PretrainingRows
+    held_out: PretrainingRows
+    held_out_corpus: Corpus
+    unigram_entropy: float
+    floor: float | None
+
+    def train_batches(self, batch_size: int, start_step: int, *, workers: int) -> Iterator[Row]:
+        """The training batches after `start_step`."""
+        return train_batches(self.train, batch_size, start_step, workers=workers)
+
+    def eval_batches(self, batch_size: int) -> Iterator[Row]:
+        """The held-out batches, each row once."""
+        return eval_batches(self.held_out, batch_size)
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the tokenised text of both splits: equal where their directories in the cache are."""
+        names = "/".join(rows.store.directory.name for rows in (self.train, self.held_out))
+        return hashlib.sha256(names.encode()).hexdigest()
+
+    def describe(self) -> list[str]:
+        """Lines about the data for a person."""
+        lines = []
+        for name, rows in (("training", self.train), ("held-out", self.held_out)):
+            counts = rows.store.counts
+            lines.append(
+                f"{name} data: {counts['documents']:,} documents, {counts['sentences']:,} sentences, "
+                f"{counts['tokens']:,} tokens"
+            )
+        rows_per_epoch = self.train.epoch_size(0)
+        return [*lines, f"rows: {rows_per_epoch:,} per epoch of {self.recipe.max_length} tokens; {self.yardsticks()}"]
+
+    def yardsticks(self) -> str:
+        """What a masked-word loss compares with."""
+        text = f"unigram entropy {self.unigram_entropy:.3f} nats, half of it {self.unigram_entropy / 2:.3f}"
+        return text if self.floor is None else f"{text}, the grammar's floor {self.floor:.3f}"
+
+    def references(self) -> dict[str, dict[str, float]]:
+        """The same as lines for the plots."""
+        lines = {"unigram entropy": self.unigram_entropy, "half of it": self.unigram_entropy / 2}
+        if self.floor is not None:
+            lines["grammar's floor"] = self.floor
+        return {"loss": lines, "accuracy": {"chance, sentences": 0.5}}
+
+
+def open_data(values: Mapping[str, Any], tokenizer_directory: Path, say: Callable[[str], None]) -> PretrainingData:
+    """Opens, and where needed tokenises, what a job's leaves name.
+
+    Args:
+        values: the job's leaves.
+        tokenizer_directory: where a tokenizer trained for this job is kept.
+        say: takes lines for a person.
+
+    Raises:
+        UserError: if a source, the tokenizer or the shape of the rows cannot be had.
+    """
+    leaves = build.group(values, "data")
+    options = CorpusOptions(**{name: leaves[name] for name in _CORPUS_LEAVES})
+    train_corpus, held_out_corpus = open_corpus(options, "train"), open_corpus(options, "heldout")
+    tokenizer = build.open_tokenizer(values["tokenizer"], train_corpus, tokenizer_directory, say)
+    try:
+        recipe = PretrainingRecipe(
+            max_length=leaves["sequence_length"], **{name: leaves[name] for name in _RECIPE_LEAVES}
+        )
+    except ValueError as error:
+        raise UserError(f"data: {error}") from error
+    stores = [
+        build_store(corpus, tokenizer, cache_dir=leaves["cache_dir"], say=say)
+        for corpus in (train_corpus, held_out_corpus)
+    ]
+    info = TokenizerInfo.of(tokenizer)
+    try:
+        train = PretrainingRows(stores[0], info, recipe, seed=values["seed"])
+        held_out = held_out_rows(stores[1], info, recipe, num_rows=leaves["max_eval_rows"])
+    except ValueError as error:
+        raise UserError(f"data: {error}") from error
+    return PretrainingData(
+        tokenizer,
+        recipe,
+        train,
+        held_out,
+        held_out_corpus,
+        unigram_entropy(token_counts(stores[1])),
+        _floor(options, stores[1]),
+    )
+
+
+def unigram_entropy(counts: np.ndarray) -> float:
+    """-sum p ln p of the relative frequencies, in nats."""
+    shares = counts[counts > 0] / counts.sum()
+    return float(-(shares * np.log(shares)).sum())
+
+
+def _floor(options: CorpusOptions, store: TokenStore) -> float | None:
+    """The built-in grammar's own floor, spread over the pieces that the tokenizer cuts its words into."""
+    if (options.eval_source or options.source) != "builtin":
+        return None
+    from train.data import builtin
+
+    words = builtin.count_words(options.builtin_seed, "heldout", options.builtin_eval_documents)
+    return builtin.entropy_floor(options.builtin_seed, "heldout") * words / store.counts["tokens"]

@@ -1,0 +1,67 @@
+"""Signals that ask a job to stop: the first stops it at the next safe place, the third kills it.
+
+SIGTERM is what a preempted TPU or a scheduler sends, SIGINT is Ctrl-C.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+from train.errors import StopError
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Guard:
+    """Holds the process's answer to SIGTERM and SIGINT while it is entered.
+
+    Outside `deferred()` a signal raises `StopError` where the main thread stands: nothing but staged files is in
+    flight there. Inside, it only sets `signal_name`, and the loop saves at the next step boundary.
+    """
+
+    def __init__(self) -> None:
+        self.signal_name: str | None = None
+        self._count = 0
+        self._deferred = False
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> "Guard":
+        if threading.current_thread() is threading.main_thread():  # Python sets handlers in the main thread only
+            self._previous = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
+        self._previous = {}
+
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Signals set a flag inside, instead of raising."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+
+    def _handle(self, number: int, _frame: object) -> None:
+        self._count += 1
+        name = signal.Signals(number).name
+        if self._count > 2:
+            _say(f"{name} for the third time: killed; the last complete checkpoint stands")
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        elif self._count == 2:
+            _say(f"{name}: already stopping; once more kills, and loses the steps since the last checkpoint")
+        else:
+            self.signal_name = name
+            if not self._deferred:
+                raise StopError(f"stopped by {name} outside the training steps; the same command continues")
+            _say(f"{name}: saving at the end of this step")
+
+
+def _say(line: str) -> None:
+    # print() may be interrupted by this very handler, and its buffer is not re-entrant; write(2) is.
+    os.write(2, f"\n{line}\n".encode())

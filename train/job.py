@@ -1,0 +1,79 @@
+"""What a job hands to the loop: pure functions, data, and what to do with the result."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from train.mesh import RULES, Rules
+
+Params = Any
+State = dict[str, Any]
+Batch = Mapping[str, np.ndarray]
+Scalars = Mapping[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a finished job has.
+
+    Attributes:
+      params: the parameters written to `model`, as NumPy arrays.
+      step: the step they are of.
+      evaluation: the held-out metrics of that step; empty where the job has no evaluation.
+      model: the directory they are in.
+    """
+
+    params: Params
+    step: int
+    evaluation: dict[str, float]
+    model: Path
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """One training job.
+
+    Attributes:
+      init_state: (key) -> {"step": int32 scalar 0, "params": ..., "opt_state": ...}; pure, is jitted.
+      train_step: (state, batch) -> (state, metrics); pure, is jitted with the state donated. Raises "step" by one. The
+        metrics are scalars of this step, "loss" among them; "grad_norm", if there, is watched for infinity as well.
+        Randomness comes from the seed and state["step"] alone, or a resumed run differs.
+      train_batches: (start_step) -> iterator over the batches of updates start_step + 1, start_step + 2, ... Arrays
+        have the batch first and the same shapes every time. Closed at the end if it can be.
+      tokens_per_batch: what tokens per second counts.
+      export: (params, directory) writes what belongs into model/; the directory is staged and renamed by the loop.
+      eval_step: (params, batch) -> sums over the batch's rows, as scalars; None: no evaluation.
+      eval_batches: () -> the held-out batches, the same every time.
+      summarise: (sums over all rows) -> metrics, "loss" among them.
+      describe: lines printed before the first step: the model, the data, what `auto` chose.
+      shown: metrics on the progress line.
+      best: the held-out metric, and its better end, that keep_best goes by.
+      references: {"loss" or "accuracy": {name: value}}, lines in the plots.
+      identity: fingerprints of the inputs (data, tokenizer): a checkpoint of other inputs is refused.
+      initial_params: () -> parameters to start from instead of init_state's; called where no checkpoint is.
+      describe_extension: (old total_steps, new, step) -> what --extend does to the schedule.
+      finish: prints the end of the job.
+      rules: how parameters are split (train.mesh).
+    """
+
+    init_state: Callable[[jax.Array], State]
+    train_step: Callable[[State, Any], tuple[State, Scalars]]
+    train_batches: Callable[[int], Iterator[Batch]]
+    tokens_per_batch: int
+    export: Callable[[Params, Path], None]
+    eval_step: Callable[[Params, Any], Scalars] | None = None
+    eval_batches: Callable[[], Iterable[Batch]] = lambda: ()
+    summarise: Callable[[dict[str, float]], dict[str, float]] = lambda sums: sums
+    describe: Sequence[str] = ()
+    shown: Sequence[str] = ("loss",)
+    best: tuple[str, Literal["min", "max"]] = ("loss", "min")
+    references: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
+    identity: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    initial_params: Callable[[], Params] | None = None
+    describe_extension: Callable[[int, int, int], str] | None = None
+    finish: Callable[[Result], None] = lambda result: None
+    rules: Rules = RULES

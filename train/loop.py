@@ -1,0 +1,280 @@
+"""The one loop of every job: setup, data, model, optimizer, restore, steps, eval, save."""
+
+import contextlib
+import itertools
+import math
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from train.checkpoints import Checkpoints, all_finite
+from train.cli import Request
+from train.errors import RunError, StopError, UserError
+from train.job import Batch, Job, Params, Result, State
+from train.mesh import check_batch_size, device_line, make_mesh, put_batch, unused_accelerator
+from train.metrics import Clock
+from train.plots import draw_plots
+from train.progress import Progress
+from train.records import NotFiniteError, Records
+from train.start import Start, expected_meta, start
+from train.workdir import WorkDir, fresh_path, open_workdir, staged_directory
+
+
+def run(request: Request, build: Callable[[WorkDir], Job]) -> None:
+    """Carries a request out: opens its work directory, builds the job, trains, delivers.
+
+    Args:
+      request: from the command line.
+      build: makes the job; called with the work directory locked, unless the job is complete already.
+
+    Raises:
+      UserError: the request cannot be carried out.
+      StopError: a signal stopped it; what was done is saved.
+      RunError: a loss was not finite, or a checkpoint could not be written.
+    """
+    with open_workdir(request) as work:
+        if work.finished:
+            return
+        clock = Clock()
+        with clock("init"):
+            mesh = make_mesh(request.config.mesh.data, request.config.mesh.fsdp)
+            check_batch_size(request.config.batch_size, request.config.accumulation_steps, mesh)
+            print("\n".join(filter(None, (device_line(mesh), unused_accelerator()))), flush=True)
+            job = build(work)
+        fit(job, work, mesh, clock)
+
+
+def fit(job: Job, work: WorkDir, mesh: Mesh, clock: Clock) -> None:
+    """Trains a job to its total_steps and delivers the result. Raises as `run`."""
+    config: Any = work.request.config
+    progress = Progress(config.total_steps, job.shown)
+    with contextlib.ExitStack() as stack:
+        checkpoints = Checkpoints(work.checkpoints, config.keep_checkpoints, progress.say)
+        stack.callback(checkpoints.close)
+        with clock("init"):
+            progress.say("\n".join(job.describe))
+            begun = start(job, config.seed, mesh, checkpoints, progress.say)
+            _say_extension(job, work, begun.step, progress.say)
+            records = Records(work, clock, progress, begun.step, job.tokens_per_batch, mesh)
+            stack.callback(records.close)
+        source = stack.enter_context(contextlib.closing(_batches(job, begun.step, config.total_steps)))
+        trainer = _Trainer(job, work, mesh, clock, progress, checkpoints, records, begun)
+        try:
+            batches = trainer.compile(source)
+            with work.request.guard.deferred(), progress.steps(begun.step):
+                state = trainer.train(begun.state, batches)
+            trainer.deliver(state)
+        except BaseException as error:
+            trainer.abandon(error)
+            raise
+
+
+class _Trainer:
+    """The loop's phases, and what they share."""
+
+    def __init__(
+        self,
+        job: Job,
+        work: WorkDir,
+        mesh: Mesh,
+        clock: Clock,
+        progress: Progress,
+        checkpoints: Checkpoints,
+        records: Records,
+        begun: Start,
+    ) -> None:
+        self.job, self.work, self.mesh, self.clock = job, work, mesh, clock
+        self.progress, self.checkpoints, self.records, self.begun = progress, checkpoints, records, begun
+        self.config: Any = work.request.config
+        self.total: int = self.config.total_steps
+        self.guard = work.request.guard
+        self.step = begun.step
+        self.best = begun.best
+
+    def compile(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Compiles all that the steps call, for the first batches' shapes; returns all training batches."""
+        abstract = self.begun.abstract
+        self.finite = self._compile("the check of the parameters", all_finite, abstract["params"])
+        if self.job.eval_step is not None:
+            sample = next(iter(self.job.eval_batches()), None)
+            if sample is None:
+                raise UserError("there are no held-out rows: give data.eval_source, or more of data.eval_fraction")
+            step = jax.jit(self.job.eval_step)
+            self.eval_fn = self._compile("the evaluation step", step, abstract["params"], self._put(sample))
+        with self.clock("data"):
+            sample = next(batches, None)
+        if sample is None:
+            return batches
+        outputs = (self.begun.shardings, NamedSharding(self.mesh, PartitionSpec()))
+        step = jax.jit(self.job.train_step, donate_argnums=0, out_shardings=outputs)
+        self.step_fn = self._compile("the training step", step, abstract, self._put(sample))
+        return itertools.chain([sample], batches)
+
+    def train(self, state: State, batches: Iterator[Batch]) -> State:
+        """Takes the remaining steps; evaluates and saves when due; saves and raises StopError where a signal asks."""
+        if self._eval_is_due(self.step) and not self.records.evaluation(self.step):
+            self._evaluate(state["params"])  # what an interruption left out
+        flying = None  # metrics of the step that the devices work on: read one step late, so that they never wait
+        for step in range(self.step + 1, self.total + 1):
+            batch = self._next_batch(batches)
+            if batch is None:
+                break
+            with self.clock("steps"):
+                with jax.transfer_guard("disallow"):
+                    state, metrics = self.step_fn(state, batch)
+                self._report(flying)
+                flying, self.step = (step, metrics), step
+                save = step % self.config.checkpoint_every_steps == 0 or step == self.total
+                if save or self._eval_is_due(step) or self.guard.signal_name:
+                    self._report(flying)
+                    flying = None
+            improved = self._eval_is_due(step) and self._evaluate(state["params"])
+            if save or improved:
+                self._save(state)
+            if self.guard.signal_name:
+                break
+        self._report(flying)
+        with self.clock("checkpoint"):
+            self.checkpoints.wait()
+        if self.guard.signal_name:
+            self._stop(state)
+        return state
+
+    def deliver(self, state: State) -> None:
+        """Writes model/ and the plots, prints the end, and marks the job finished."""
+        with self.clock("export"):
+            step, params = self._chosen(state)
+            params = jax.device_get(params)
+            if jax.process_index() == 0:
+                with staged_directory(self.work.model) as staged:
+                    self.job.export(params, staged)
+            plots = draw_plots(self.work.path, self.job.references, self.work.path.name) if self.config.plot else []
+        evaluation = self.records.evaluation(step)
+        self.progress.say(f"model of step {step}: {self.work.model}")
+        if plots:
+            self.progress.say(f"plots: {', '.join(map(str, plots))}")
+        times = (f"{phase} {seconds:.1f} s" for phase, seconds in self.clock.read().items())
+        self.progress.say(f"time: {', '.join(times)}")
+        self.job.finish(Result(params=params, step=step, evaluation=evaluation, model=self.work.model))
+        self.records.status("finished", self.total, model_step=step, evaluation=evaluation)
+
+    def abandon(self, error: BaseException) -> None:
+        """Lets the save in progress end and notes how the run did, without hiding the error that ends it."""
+        try:
+            self.checkpoints.wait()
+            status = "interrupted" if isinstance(error, StopError) else "failed"
+            self.records.status(status, self.step, reason=str(error))
+        except Exception as second:
+            self.progress.say(f"and on the way out: {second}")
+
+    def _compile(self, what: str, jitted: Any, *arguments: Any) -> Callable[..., Any]:
+        with self.clock("compile"), self.progress.working(f"compiling {what}"), jax.set_mesh(self.mesh):
+            return jitted.lower(*arguments).compile()
+
+    def _put(self, batch: Batch) -> dict[str, jax.Array]:
+        return put_batch(batch, self.mesh)
+
+    def _next_batch(self, batches: Iterator[Batch]) -> dict[str, jax.Array] | None:
+        """The next batch, on the devices; None where a signal stopped what makes them (Ctrl-C reaches workers too)."""
+        with self.clock("data"):
+            try:
+                return self._put(next(batches))
+            except Exception:
+                if self.guard.signal_name:
+                    return None
+                raise
+
+    def _report(self, flying: tuple[int, Any] | None) -> None:
+        if flying is not None:
+            try:
+                self.records.train_row(*flying)
+            except NotFiniteError as error:
+                raise self._not_finite(flying[0], str(error)) from error
+
+    def _eval_is_due(self, step: int) -> bool:
+        due = step > 0 and (step % self.config.eval_every_steps == 0 or step == self.total)
+        return due and self.job.eval_step is not None
+
+    def _evaluate(self, params: Params) -> bool:
+        """Scores the held-out rows; returns whether they make this step the best, to be kept."""
+        sums: dict[str, np.float64] = {}
+        with self.clock("eval"):
+            for batch in self.job.eval_batches():
+                if self.guard.signal_name:
+                    return False  # the continued run sees that the row is missing
+                part = jax.device_get(self.eval_fn(params, self._put(batch)))
+                sums = {name: sums.get(name, np.float64(0)) + np.float64(value) for name, value in part.items()}
+            row = self.job.summarise({name: float(value) for name, value in sums.items()})
+            self.records.eval_row(self.step, row)
+        return self._is_best(row)
+
+    def _is_best(self, row: Mapping[str, float]) -> bool:
+        name, end = self.job.best
+        value = row.get(name, math.nan)
+        if not self.config.keep_best or not math.isfinite(value):
+            return False
+        sign = 1 if end == "min" else -1
+        if self.best is not None and sign * value >= sign * self.best["value"]:
+            return False
+        self.best = {"step": self.step, "metric": name, "value": value}
+        return True
+
+    def _save(self, state: State) -> None:
+        with self.clock("checkpoint"):
+            if not bool(self.finite(state["params"])):
+                raise self._not_finite(self.step, "the parameters are not finite after it")
+            self.records.sync()
+            meta = {"step": self.step, "next_row": self.step * self.config.batch_size, "best": self.best}
+            best_step = self.best["step"] if self.best else None
+            self.checkpoints.save(self.step, state, meta | expected_meta(self.job), best_step)
+            self.records.status("running", self.step)
+
+    def _stop(self, state: State) -> None:
+        if self.step not in self.checkpoints.steps():
+            self._save(state)
+            self.checkpoints.wait()
+        raise StopError(
+            f"stopped by {self.guard.signal_name}: step {self.step} of {self.total} is saved in {self.work.path}. "
+            f"The same command continues:\n  {self.work.request.command(extend=False)}"
+        )
+
+    def _chosen(self, state: State) -> tuple[int, Params]:
+        """The best step's parameters where it was kept, else the last's."""
+        if self.best is not None and self.config.keep_best and self.best["step"] != self.total:
+            best = self.checkpoints.load(self.best["step"], self.begun.abstract, expected_meta(self.job))
+            if best is not None:
+                return self.best["step"], best["params"]
+        return self.total, state["params"]
+
+    def _not_finite(self, step: int, what: str) -> RunError:
+        with contextlib.suppress(RunError):
+            self.checkpoints.wait()
+        saved = self.checkpoints.steps()
+        last = f"the last good checkpoint is step {saved[-1]}" if saved else "there is no checkpoint yet"
+        return RunError(
+            f"step {step}: {what}; {last} in {self.work.path}.\nThe same command would meet it again. Try a lower "
+            "optimizer.learning_rate, more optimizer.warmup_steps or a smaller optimizer.clip_norm, from the start:\n"
+            f"  {self.work.request.command(workdir=fresh_path(self.work.path))}\n"
+            "or go on with --config.execution.dtype=float32, if that is not what it was"
+        )
+
+
+def _batches(job: Job, first: int, total: int) -> Generator[Batch, None, None]:
+    """The batches of the steps after `first`; closes what makes them."""
+    if first < total:
+        source = iter(job.train_batches(first))
+        try:
+            yield from source
+        finally:
+            getattr(source, "close", lambda: None)()
+
+
+def _say_extension(job: Job, work: WorkDir, step: int, say: Callable[[str], None]) -> None:
+    if work.extended_from is not None:
+        total = work.request.config.total_steps
+        say(f"--extend: total_steps {work.extended_from} -> {total}")
+        if job.describe_extension is not None:
+            say(job.describe_extension(work.extended_from, total, step))

@@ -1,0 +1,136 @@
+"""Devices: how they are arranged, which arrays each holds, and what a person should know about them.
+
+The mesh has two axes. Both split the batch; `fsdp` also splits large parameters and their optimizer state, which costs
+communication and saves memory. Everything else is on every device.
+"""
+
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from train.checkpoints import path_name
+from train.errors import UserError
+
+Rules = Sequence[tuple[str, str]]
+BATCH = PartitionSpec(("data", "fsdp"))
+# First match wins. "largest": split the largest axis that divides; "largest_behind_first": not the leading one, which
+# the layer scan walks over; "replicate": on every device.
+RULES: Rules = (
+    (r"(^|/)layers/", "largest_behind_first"),
+    (r"/(kernel|embedding)$", "largest"),
+    (r".*", "replicate"),
+)
+# Below this splitting a leaf saves nothing worth a collective (a 256 x 256 kernel).
+_MIN_SPLIT_ELEMENTS = 2**16
+
+
+def make_mesh(data: int, fsdp: int) -> Mesh:
+    """Arranges the devices.
+
+    Args:
+      data: devices along "data"; -1: all that are left.
+      fsdp: devices along "fsdp"; -1: all that are left.
+
+    Returns:
+      A mesh with Auto axes. (jax.make_mesh's default, Explicit, refuses plain table look-ups on sharded tables.)
+
+    Raises:
+      UserError: the sizes do not fit the devices there are.
+    """
+    present = jax.device_count()
+    sizes = [data, fsdp]
+    if sizes.count(-1) > 1 or 0 in sizes:
+        raise UserError(f"mesh.data={data} and mesh.fsdp={fsdp}: expected positive sizes, at most one of them -1")
+    if -1 in sizes:
+        known = max(sizes)
+        if present % known:
+            raise UserError(f"mesh.data={data} and mesh.fsdp={fsdp}: {present} devices are no multiple of {known}")
+        sizes[sizes.index(-1)] = present // known
+    used = math.prod(sizes)
+    if used > present or (jax.process_count() > 1 and used != present):
+        raise UserError(f"mesh.data={data} and mesh.fsdp={fsdp} need {used} devices, there are {present}")
+    axis_types = (AxisType.Auto, AxisType.Auto)
+    return jax.make_mesh(sizes, ("data", "fsdp"), axis_types=axis_types, devices=jax.devices()[:used])
+
+
+def check_batch_size(batch_size: int, accumulation_steps: int, mesh: Mesh) -> None:
+    """Raises UserError, naming the nearest sizes, unless every device gets an equal share of each micro-batch."""
+    unit = accumulation_steps * mesh.size
+    if batch_size % unit:
+        below, above = batch_size // unit * unit, -(-batch_size // unit) * unit
+        sizes = f"{below} or {above}" if below else str(above)
+        raise UserError(
+            f"batch_size={batch_size} cannot be shared equally: accumulation_steps={accumulation_steps} x "
+            f"{mesh.size} devices = {unit}. Nearest sizes that can: {sizes}"
+        )
+
+
+def state_shardings(abstract: Any, mesh: Mesh, rules: Rules = RULES) -> Any:
+    """Returns a sharding for every leaf of a train state, by the first rule that matches its path.
+
+    Args:
+      abstract: tree of ShapeDtypeStructs; optimizer state repeats the parameters' paths, so one table serves both.
+      mesh: the mesh.
+      rules: (regular expression on "params/layer/kernel", policy) rows.
+    """
+
+    def sharding(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+        name = path_name(path)
+        policy = next((policy for pattern, policy in rules if re.search(pattern, name)), "replicate")
+        return NamedSharding(mesh, _spec(policy, leaf.shape, mesh.shape["fsdp"]))
+
+    return jax.tree_util.tree_map_with_path(sharding, abstract)
+
+
+def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """Moves a batch to the devices, rows split over both axes; every array's first axis is the batch.
+
+    Raises:
+      UserError: the rows do not divide over the devices.
+    """
+    sharding = NamedSharding(mesh, BATCH)
+    for name, array in batch.items():
+        if not array.ndim or array.shape[0] % mesh.size:
+            raise UserError(f"batch entry {name} of shape {array.shape} cannot be split over {mesh.size} devices")
+    return {name: jax.make_array_from_process_local_data(sharding, array) for name, array in batch.items()}
+
+
+def device_line(mesh: Mesh) -> str:
+    """Returns what the job runs on, in one line."""
+    device = mesh.devices.flat[0]
+    line = f"device: {mesh.size} x {device.device_kind} ({device.platform}), mesh data={mesh.shape['data']}"
+    line += f" fsdp={mesh.shape['fsdp']}"
+    unused = jax.device_count() - mesh.size
+    return f"{line}; {unused} more not used" if unused else line
+
+
+def unused_accelerator(root: Path = Path("/dev")) -> str | None:
+    """Returns a warning where this machine seems to have an accelerator that JAX does not use, else None."""
+    if jax.default_backend() != "cpu":
+        return None
+    for kind, patterns in {"GPU": ("nvidia[0-9]*",), "TPU": ("accel[0-9]*", "vfio/[0-9]*")}.items():
+        found = sorted(str(path) for pattern in patterns for path in root.glob(pattern))
+        if found:
+            forced = os.environ.get("JAX_PLATFORMS")
+            extra = {"GPU": "cuda", "TPU": "tpu"}[kind]
+            cause = f"JAX_PLATFORMS={forced} is set" if forced else f"install flax-lite[{extra}] to use it"
+            return f"WARNING: training on the CPU, but this machine seems to have a {kind} ({found[0]}): {cause}"
+    return None
+
+
+def _spec(policy: str, shape: Sequence[int], parts: int) -> PartitionSpec:
+    if policy == "replicate" or parts == 1 or len(shape) < 2 or math.prod(shape) < _MIN_SPLIT_ELEMENTS:
+        return PartitionSpec()
+    first = {"largest": 0, "largest_behind_first": 1}[policy]
+    axes = [axis for axis in range(first, len(shape)) if shape[axis] % parts == 0]
+    if not axes:
+        return PartitionSpec()
+    chosen = max(axes, key=lambda axis: shape[axis])
+    return PartitionSpec(*("fsdp" if axis == chosen else None for axis in range(len(shape))))

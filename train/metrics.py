@@ -1,0 +1,127 @@
+"""metrics.jsonl: one object a line, one series that only ever moves forward; and the clock behind the time columns."""
+
+import contextlib
+import io
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def read_metrics(path: Path) -> list[Row]:
+    """Returns the rows of a metrics file; a torn last line is left out, a missing file is no rows.
+
+    Raises:
+      ValueError: a line before the last is not a JSON object.
+    """
+    if not path.exists():
+        return []
+    lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline is torn, or nothing
+    rows = [_row(line) for line in lines]
+    if None in rows:
+        number = rows.index(None)
+        raise ValueError(f"{path}, line {number + 1} is not a metrics row: {lines[number][:80]!r}")
+    return [row for row in rows if row is not None]
+
+
+class MetricsWriter:
+    """Appends rows; keeps nothing in memory that a killed process would lose.
+
+    Args:
+      path: the file.
+      last_step: the step the run continues from; rows past it and torn lines are dropped.
+
+    Attributes:
+      lost_steps: steps that had rows already and will be done again.
+      torn_lines: lines that were no rows.
+    """
+
+    def __init__(self, path: Path, last_step: int) -> None:
+        self.lost_steps, self.torn_lines = _rewind(path, last_step)
+        self._file: io.TextIOWrapper = path.open("a")
+
+    def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
+        """Appends one row. A number that is not finite becomes null, as JSON has no other way to say it."""
+        row = {"step": step, "split": split} | {key: _plain(value) for key, value in values.items()}
+        self._file.write(json.dumps(row, allow_nan=False) + "\n")
+        self._file.flush()
+
+    def sync(self) -> None:
+        """Forces the rows to disk: before a checkpoint, so that no checkpoint is ahead of its rows."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+class Clock:
+    """Seconds by phase. Phases nest, and an inner one stops the outer one: the sum is the time that passed."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+        self.started = time.monotonic()
+        self._stack: list[str] = []
+        self._since = self.started
+
+    @contextlib.contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        """Counts the body's time for `phase`."""
+        self._charge()
+        self._stack.append(phase)
+        try:
+            yield
+        finally:
+            self._charge()
+            self._stack.pop()
+
+    def total(self) -> float:
+        """Seconds since the clock was made."""
+        return time.monotonic() - self.started
+
+    def read(self) -> dict[str, float]:
+        """Returns the seconds of every phase so far."""
+        self._charge()
+        return dict(self._seconds)
+
+    def _charge(self) -> None:
+        now = time.monotonic()
+        if self._stack:
+            self._seconds[self._stack[-1]] = self._seconds.get(self._stack[-1], 0.0) + now - self._since
+        self._since = now
+
+
+def _rewind(path: Path, last_step: int) -> tuple[int, int]:
+    """Drops torn lines and rows past `last_step`; returns the steps undone and the lines torn."""
+    if not path.exists():
+        return 0, 0
+    content = path.read_bytes()
+    rows = [_row(line) for line in content.split(b"\n") if line]
+    good = [row for row in rows if row is not None]
+    kept = "".join(json.dumps(row) + "\n" for row in good if row["step"] <= last_step).encode()
+    if kept != content:
+        staged = path.with_name(f".{path.name}.staged")
+        with staged.open("wb") as file:
+            file.write(kept)
+            file.flush()
+            os.fsync(file.fileno())
+        staged.replace(path)
+    return max([last_step, *(row["step"] for row in good)]) - last_step, len(rows) - len(good)
+
+
+def _row(line: bytes) -> Row | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
+
+
+def _plain(value: float) -> float | int | None:
+    number = value if isinstance(value, int) else float(value)
+    return number if math.isfinite(number) else None

@@ -1,0 +1,122 @@
+"""What a person sees while a job runs: a bar on a terminal, plain lines anywhere else."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bar
+from rich.table import Column
+
+_REFRESH_SECONDS = 0.2
+
+
+class Progress:
+    """Prints a run's progress.
+
+    Args:
+      total_steps: where the bar ends.
+      shown: names of the metrics to show, where a row has them.
+      stream: where to print; the bar appears if it is a terminal.
+    """
+
+    def __init__(self, total_steps: int, shown: Sequence[str], stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
+        self._total, self._shown = total_steps, tuple(shown)
+        self._console = Console(file=self._stream, highlight=False, markup=False) if self._stream.isatty() else None
+        self._bar: Bar | None = None
+        self._refreshed = 0.0
+        self._rate = ""
+        self._first, self._started = 0, time.monotonic()
+
+    def say(self, line: str) -> None:
+        """Prints a line, above the bar if there is one."""
+        if self._console is not None:
+            self._console.print(line, soft_wrap=True)
+        else:
+            print(line, file=self._stream, flush=True)
+
+    @contextlib.contextmanager
+    def working(self, what: str) -> Iterator[None]:
+        """Says what is being done and, at the end, how long it took."""
+        started = time.monotonic()
+        if self._console is not None and self._bar is None:
+            with self._console.status(what):
+                yield
+        else:
+            self.say(f"{what} ...")
+            yield
+        self.say(f"{what}: {time.monotonic() - started:.1f} s")
+
+    @contextlib.contextmanager
+    def steps(self, first: int) -> Iterator[None]:
+        """Shows the bar during the training steps that follow step `first`."""
+        self._first, self._started = first, time.monotonic()
+        if self._console is None:
+            yield
+            return
+        text = TextColumn("{task.fields[text]}", table_column=Column(no_wrap=True))
+        columns = (MofNCompleteColumn(table_column=Column(no_wrap=True)), BarColumn(bar_width=None), text)
+        with Bar(*columns, console=self._console, auto_refresh=False, expand=True) as self._bar:
+            self._bar.add_task("", total=self._total, completed=first, text="")
+            try:
+                yield
+            finally:
+                self._bar.refresh()
+        self._bar = None
+
+    def step(self, step: int, row: Mapping[str, float], write: bool) -> None:
+        """Shows a training step; without a terminal only where `write` says that its row is written too."""
+        if "tokens_per_second" in row:
+            self._rate = f"{short_number(row['tokens_per_second'])} tokens/s"
+        if self._bar is not None:
+            now = time.monotonic()
+            self._bar.update(self._bar.task_ids[0], completed=step, text=self._line(step, self._short(row)))
+            if now - self._refreshed > _REFRESH_SECONDS:
+                self._refreshed = now
+                self._bar.refresh()
+        elif write:
+            self.say(f"step {step}/{self._total}  {self._line(step, self._text(row))}")
+
+    def evaluation(self, step: int, row: Mapping[str, float]) -> None:
+        """Shows a held-out result."""
+        self.say(f"step {step}/{self._total}  held-out: {self._text(row)}")
+
+    def _text(self, row: Mapping[str, float]) -> str:
+        return "  ".join(f"{name} {row[name]:.4g}" for name in self._shown if row.get(name) is not None)
+
+    def _short(self, row: Mapping[str, float]) -> str:
+        """As `_text`, with "mlm_accuracy 0.3123" as "mlm 31.2%": the bar has to fit beside it in 80 columns."""
+        shown = [(name, row[name]) for name in self._shown if row.get(name) is not None]
+        end = "_accuracy"
+        return "  ".join(
+            f"{name.removesuffix(end)} {value:.1%}" if name.endswith(end) else f"{name} {value:.4g}"
+            for name, value in shown
+        )
+
+    def _line(self, step: int, text: str) -> str:
+        # Between two written rows the last known rate stays: a number that comes and goes cannot be read.
+        return "  ".join(filter(None, (text, self._rate, self._left(step))))
+
+    def _left(self, step: int) -> str:
+        done = step - self._first
+        seconds = (time.monotonic() - self._started) / done * (self._total - step) if done else 0.0
+        return f"{short_time(seconds)} left"
+
+
+def short_number(number: float) -> str:
+    """Returns 12345.0 as "12.3k"."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= size:
+            return f"{number / size:.3g}{unit}"
+    return f"{number:.3g}"
+
+
+def short_time(seconds: float) -> str:
+    """Returns 3725.0 as "1:02:05" and 65.0 as "1:05"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,79 @@
+"""Where a run's first state comes from.
+
+First that applies:
+ 1. the newest good checkpoint of the work directory;
+ 2. the job's `initial_params` (init_from) with a fresh optimizer state;
+ 3. the job's `init_state` of the seed.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, NamedSharding
+
+from train.checkpoints import Checkpoints, describe_tree
+from train.job import Job, State
+from train.mesh import state_shardings
+
+_STATE_FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """What a run begins with.
+
+    Attributes:
+      state: the train state, on the devices.
+      step: updates it has had.
+      best: {"step", "metric", "value"} of the best evaluation so far, or None.
+      abstract: the state's shapes, dtypes and shardings.
+      shardings: the shardings alone.
+    """
+
+    state: State
+    step: int
+    best: dict[str, Any] | None
+    abstract: State
+    shardings: Any
+
+
+def expected_meta(job: Job) -> dict[str, Any]:
+    """Returns what every checkpoint of this job says of itself."""
+    return {"format": _STATE_FORMAT, "identity": dict(job.identity)}
+
+
+def start(job: Job, seed: int, mesh: Mesh, checkpoints: Checkpoints, say: Callable[[str], None]) -> Start:
+    """Restores or initialises a job's state.
+
+    Raises:
+      UserError: an intact checkpoint is of another model or of other inputs.
+    """
+    key = jax.random.key(seed)
+    shapes = jax.eval_shape(job.init_state, key)
+    shardings = state_shardings(shapes, mesh, job.rules)
+    abstract = jax.tree.map(_with_sharding, shapes, shardings)
+    restored = checkpoints.restore(abstract, expected_meta(job))
+    if restored is None:
+        return Start(_initial_state(job, key, mesh, shardings), 0, None, abstract, shardings)
+    state, meta = restored
+    best = meta["best"] if meta["best"] and meta["best"]["step"] in checkpoints.steps() else None
+    checkpoints.best_step = best["step"] if best else None
+    say(f"continuing from the checkpoint of step {meta['step']}")
+    return Start(state, meta["step"], best, abstract, shardings)
+
+
+def _initial_state(job: Job, key: jax.Array, mesh: Mesh, shardings: Any) -> State:
+    with jax.set_mesh(mesh):
+        state = jax.jit(job.init_state, out_shardings=shardings)(key)
+    if job.initial_params is None:
+        return state
+    params = job.initial_params()
+    if describe_tree(params) != describe_tree(state["params"]):
+        raise ValueError("initial_params returned another tree than init_state's params")
+    return {**state, "params": jax.device_put(params, shardings["params"])}
+
+
+def _with_sharding(leaf: jax.ShapeDtypeStruct, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)

@@ -1,0 +1,286 @@
+"""A job's work directory: who may use it, what it holds, and what it remembers of earlier runs.
+
+config.json     the request: job, config file, every leaf (identity leaves never change; see train.schema)
+summary.json    what ran: versions, devices, commit, mesh, seconds by phase, per run and in total; "status"
+metrics.jsonl   one object a line (train.metrics)
+checkpoints/    training states (train.checkpoints); checkpoints.bad/ holds the ones set aside
+model/          the result, written whole
+lock            held by the process that runs
+anything else   what the job derived before training, as tokenizer/
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import errno
+import fcntl
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from train import schema
+from train.cli import Request
+from train.errors import UserError
+
+FORMAT = 1
+_OWN_NAMES = {"lock", "config.json", ".config.json.staged"}
+_PACKAGES = ("flax-lite", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "tokenizers")
+
+
+@dataclasses.dataclass(frozen=True)
+class WorkDir:
+    """An opened, locked work directory.
+
+    Attributes:
+      path: the directory.
+      request: what the user asked for this time.
+      extended_from: the former total_steps where --extend raised it in this run, else None.
+      finished: the job is complete as requested; nothing is left to do.
+    """
+
+    path: Path
+    request: Request
+    extended_from: int | None = None
+    finished: bool = False
+
+    @property
+    def model(self) -> Path:
+        """Where the result is."""
+        return self.path / "model"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the training states are."""
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        """The metrics file."""
+        return self.path / "metrics.jsonl"
+
+    def read_summary(self) -> dict[str, Any]:
+        """Returns summary.json, or {} where there is none that can be read."""
+        return _read_json(self.path / "summary.json") or {}
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Replaces summary.json."""
+        write_json(self.path / "summary.json", {"format": FORMAT, **summary})
+
+
+@contextlib.contextmanager
+def open_workdir(request: Request, say: Callable[[str], None] = print) -> Iterator[WorkDir]:
+    """Creates or reopens the request's work directory and holds its lock.
+
+    Raises:
+      UserError: it cannot be written, holds something else, is in use, is of a newer format, or was started with other
+        identity leaves. Nothing in it is changed then.
+    """
+    path = request.workdir
+    _prepare(path)
+    with _lock(path):
+        old = _read_config(path, request)
+        if old and not _was_trained(path) and _differences(request, old):
+            _forget(path)  # a first try that failed in setup does not bind the second to its mistake
+            old = None
+        extended_from = _check_identity(request, old) if old else None
+        values = request.values
+        command = {"config_file": request.spec, "overrides": request.overrides}
+        write_json(
+            path / "config.json",
+            {"format": FORMAT, "job": request.job, **command, "config": schema.nest(values)},
+        )
+        work = WorkDir(path, request, extended_from)
+        summary = work.read_summary()
+        done = summary.get("status") == "finished" and summary.get("step") == values["total_steps"]
+        if done and work.model.is_dir():
+            say(f"{path} is complete: {values['total_steps']} steps, the model is in {work.model}")
+            work = dataclasses.replace(work, finished=True)
+        yield work
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file whole: a reader sees the old one or the new one."""
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    staged = path.with_name(f".{path.name}.staged")
+    with staged.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    staged.replace(path)
+
+
+@contextlib.contextmanager
+def staged_directory(target: Path) -> Iterator[Path]:
+    """Yields a directory to fill; on a clean exit it takes the target's place, on any other it is removed."""
+    staged, old = target.with_name(f".{target.name}.staged"), target.with_name(f".{target.name}.old")
+    for leftover in (staged, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    staged.mkdir()
+    try:
+        yield staged
+    except BaseException:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise
+    if target.exists():
+        target.rename(old)
+    staged.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def provenance() -> dict[str, Any]:
+    """Returns what a number needs beside it: time, commit, versions, host and devices."""
+    import jax
+
+    device = jax.devices()[0]
+    return {
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "python": sys.version.split()[0],
+        "versions": {name: found for name in _PACKAGES if (found := _version(name))},
+        "host": socket.gethostname(),
+        "platform": device.platform,
+        "device": device.device_kind,
+        "device_count": jax.device_count(),
+        "process_count": jax.process_count(),
+    }
+
+
+def _prepare(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        content = {entry.name for entry in path.iterdir()}
+    except OSError as error:
+        raise UserError(
+            f"--workdir {path} cannot be used: {_reason(error)}. Give a directory that can be created and written"
+        ) from error
+    if content - _OWN_NAMES and "config.json" not in content:
+        example = ", ".join(sorted(content)[:3])
+        raise UserError(
+            f"--workdir {path} holds something else ({example}) and is no work directory. Give a new or an empty one"
+        )
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    # flock belongs to the process: the kernel releases it however the process ends, so a stale file locks nobody out.
+    # The file is never deleted, or two processes could hold locks on two files of one name.
+    try:
+        file = (path / "lock").open("a+")
+    except OSError as error:
+        raise UserError(f"--workdir {path} cannot be written: {_reason(error)}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise UserError(f"--workdir {path} cannot be locked: {_reason(error)}. Use a local disk") from error
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise UserError(
+                f"--workdir {path} is in use by {holder}. Wait for it, stop it, or give another --workdir"
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+
+
+def _read_config(path: Path, request: Request) -> dict[str, Any] | None:
+    file = path / "config.json"
+    if not file.exists():
+        return None
+    fresh = request.command(workdir=fresh_path(path))
+    old = _read_json(file)
+    if old is None or "config" not in old:
+        raise UserError(f"{file} cannot be read, so {path} cannot be continued. Start afresh:\n  {fresh}")
+    if old.get("format") != FORMAT:
+        raise UserError(
+            f"{path} has format {old.get('format')}, this version reads {FORMAT}. "
+            f"Use the version that wrote it, or start afresh:\n  {fresh}"
+        )
+    if old.get("job") != request.job:
+        raise UserError(f"{path} belongs to train.{old.get('job')}, not train.{request.job}. Afresh:\n  {fresh}")
+    return old
+
+
+def _check_identity(request: Request, old: Mapping[str, Any]) -> int | None:
+    """Returns the former total_steps where it may and does grow."""
+    changed = _differences(request, old)
+    grown = None
+    if set(changed) == {"total_steps"}:
+        before, now = changed["total_steps"]
+        if now > before and request.extend:
+            return before
+        grown = (before, now) if now > before else None
+    if not changed:
+        return None
+    lines = [f"  {path}: {before!r} -> {now!r}" for path, (before, now) in changed.items()]
+    message = [f"{request.workdir} was started with other values; continuing it would mix two experiments:", *lines]
+    if grown:
+        message += ["To train this one for longer:", f"  {request.command(extend=True)}"]
+    message += ["To start afresh:", f"  {request.command(workdir=fresh_path(request.workdir))}"]
+    raise UserError("\n".join(message))
+
+
+def _differences(request: Request, old: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    return schema.differences(request.leaves, schema.flatten(old["config"]), request.values)
+
+
+def _was_trained(path: Path) -> bool:
+    metrics = path / "metrics.jsonl"
+    kept = any(any((path / name).glob("*")) for name in ("checkpoints", "checkpoints.bad", "model"))
+    return kept or (metrics.exists() and metrics.stat().st_size > 0)
+
+
+def _forget(path: Path) -> None:
+    for entry in path.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name != "lock":
+            entry.unlink()
+
+
+def fresh_path(path: Path) -> Path:
+    """Returns a sibling that does not exist yet, to suggest as a work directory: runs/x-2."""
+    number = 2
+    while path.with_name(f"{path.name}-{number}").exists():
+        number += 1
+    return path.with_name(f"{path.name}-{number}")
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The checkout's commit, with "+" where files differ from it; None outside git."""
+    root = Path(__file__).resolve().parents[1]
+    git = ["git", "-C", str(root)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+" if status.strip() else "")
