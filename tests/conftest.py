@@ -1,0 +1,35 @@
+"""Settings and fixtures of the whole suite."""
+
+import os
+
+# Sharding tests need several devices; XLA reads this before the first import of jax anywhere in the process.
+_DEVICES_FLAG = "--xla_force_host_platform_device_count=8"
+if _DEVICES_FLAG not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES_FLAG}".strip()
+
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real public text, tokenizers and tasks, kept outside the repository; tests that read them are skipped where they are absent."""
+    path = Path(os.environ.get("FLAX_LITE_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not path.is_dir():
+        pytest.skip(f"no shared test data at {path} (set FLAX_LITE_DATA to its directory)")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests never read or fill the user's own cache of tokenised corpora; one cache serves the session."""
+    monkeypatch.setenv("FLAX_LITE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))

@@ -1,0 +1,221 @@
+"""Embeddings and the transformer layer against the papers' formulas in float64, and what parameters start from."""
+
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from flax_lite.execution import Execution
+from flax_lite.layers import ACTIVATION_FUNCTIONS, TransformerLayer, layer_norm, sinusoidal_positions
+from flax_lite.state import get_params
+from tests.flax_lite import tiny
+from tests.flax_lite.formulas import GELU, as_float64, dense, norm, reference_layer
+
+
+@pytest.mark.parametrize("name", GELU)
+def test_activation_is_the_form_its_name_means(name):
+    """The exact and the tanh GELU differ by up to 4.7e-4, so a swap cannot hide in 1e-6."""
+    points = np.linspace(-4, 4, 41)
+    expected = [GELU[name](point) for point in points]
+    np.testing.assert_allclose(ACTIVATION_FUNCTIONS[name](jnp.asarray(points, jnp.float32)), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("activation", GELU)
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_layer_equals_the_formula(family, activation):
+    config = tiny.FAMILIES[family](hidden_act=activation, num_hidden_layers=1)
+    layer = tiny.make("Encoder", config).layer
+    random = np.random.default_rng(0)
+    x = random.normal(size=(2, 5, 12))
+    seen = np.broadcast_to(np.asarray([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]], bool)[:, None, :], (2, 5, 5))
+    expected = reference_layer(as_float64(get_params(layer)), config, x, seen)
+    run = tiny.jit(lambda layer, x, mask: layer(x, mask)[0])
+    found = run(layer, jnp.asarray(x, jnp.float32), jnp.asarray(seen[:, None]))
+    # Float32 against float64, a dozen sums of up to 20 terms of order 1.
+    np.testing.assert_allclose(found, expected, atol=5e-6, rtol=0)
+
+
+def test_layer_names_its_internals():
+    layer = tiny.make("Encoder", tiny.bert(num_hidden_layers=1)).layer
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 12)), jnp.float32)
+    _, internals = tiny.jit(lambda layer, x: layer(x, None, need_scores=True))(layer, x)
+    assert {name: array.shape for name, array in internals.items()} == {
+        "queries": (2, 5, 3, 4),
+        "keys": (2, 5, 3, 4),
+        "values": (2, 5, 3, 4),
+        "scores": (2, 3, 5, 5),
+        "probabilities": (2, 3, 5, 5),
+    }
+    # Q, K and V are one fused product inside; each must still be its own parameters' product.
+    params = as_float64(get_params(layer))["attention"]
+    for name, plural in (("query", "queries"), ("key", "keys"), ("value", "values")):
+        expected = dense(params[name], np.asarray(x, np.float64)).reshape(2, 5, 3, 4)
+        np.testing.assert_allclose(internals[plural], expected, atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_embeddings_equal_the_formula(family):
+    """LN(word + position + type), then ALBERT's Dense to D."""
+    config = tiny.FAMILIES[family]()
+    module = tiny.make("Encoder", config).embeddings
+    params = as_float64(get_params(module))
+    ids = tiny.token_ids(config)
+    types = (ids % 2).astype(jnp.int32)
+    positions = (ids % 16).astype(jnp.int32)
+    run = tiny.jit(lambda module, *args: module(*args))
+
+    def expected(types, positions):
+        total = params["word"]["embedding"][ids] + params["position"]["embedding"][positions]
+        if family != "distilbert":
+            total = total + params["token_type"]["embedding"][types]
+        normed = norm(params["layer_norm"], total)
+        return dense(params["projection"], normed) if family == "albert" else normed
+
+    zeros, order = np.zeros_like(ids), np.broadcast_to(np.arange(tiny.LENGTH), ids.shape)
+    for given, meant in (
+        ((None, None), (zeros, order)),
+        ((types, None), (types, order)),
+        ((types, positions), (types, positions)),
+    ):
+        np.testing.assert_allclose(run(module, ids, *given), expected(*meant), atol=5e-6, rtol=0)
+
+
+def test_sinusoidal_positions_equal_the_formula():
+    table = sinusoidal_positions(9, 6)
+    assert (table.shape, table.dtype) == ((9, 6), np.float32)
+    for position, column in itertools.product(range(9), range(6)):
+        angle = position / 10000 ** (2 * (column // 2) / 6)
+        expected = math.sin(angle) if column % 2 == 0 else math.cos(angle)
+        assert table[position, column] == pytest.approx(expected, abs=1e-7)
+
+
+def test_sinusoidal_embeddings_have_no_position_parameter():
+    config = tiny.distilbert(sinusoidal_positions=True)
+    module = tiny.make("Encoder", config).embeddings
+    params = get_params(module)
+    assert set(params) == {"word", "layer_norm"}
+    ids = tiny.token_ids(config)
+    params64 = as_float64(params)
+    expected = norm(params64["layer_norm"], params64["word"]["embedding"][ids] + sinusoidal_positions(16, 12)[:7])
+    np.testing.assert_allclose(tiny.jit(lambda module, ids: module(ids))(module, ids), expected, atol=5e-6, rtol=0)
+
+
+@pytest.mark.parametrize("sinusoidal", [False, True])
+def test_rows_longer_than_the_position_table_are_refused(sinusoidal):
+    config = tiny.distilbert(sinusoidal_positions=sinusoidal)
+    module = tiny.make("Encoder", config).embeddings
+    with pytest.raises(ValueError, match=r"17 tokens.*max_position_embeddings=16"):
+        module(tiny.token_ids(config, length=17))
+
+
+def test_layer_norm_survives_a_large_mean():
+    """On rows of mean 8 and deviation 0.5 the one-pass variance E[x^2] - E[x]^2 is off by 1.5e-4; two passes stay at
+    rounding.
+    """
+    x = 8 + 0.5 * np.random.default_rng(0).normal(size=(4, 64))
+    module = layer_norm(64, tiny.bert(), Execution(), rngs=nnx.Rngs(0))
+    rounded = x.astype(np.float32)
+    expected = norm({"scale": 1.0, "bias": 0.0}, rounded.astype(np.float64))
+    np.testing.assert_allclose(module(jnp.asarray(rounded)), expected, atol=1e-5, rtol=0)
+
+
+def test_layer_norm_epsilon_is_the_config_s():
+    """On a row whose variance is 1, epsilon 3 halves the output."""
+    x = jnp.asarray([[-1.0, 1.0, -1.0, 1.0]])
+    module = layer_norm(4, tiny.bert(layer_norm_eps=3.0), Execution(), rngs=nnx.Rngs(0))
+    np.testing.assert_allclose(module(x), x / 2, rtol=1e-6)
+
+
+def test_layer_norm_of_bfloat16_has_float32_statistics():
+    """The mean of 256 values near 100 in bfloat16 steps of 0.5 would be off by whole steps; only the rounding of input
+    and output to 8 bits remains (2^-8 of an output of up to 4).
+    """
+    x = jnp.asarray(100 + np.random.default_rng(0).normal(size=(4, 256)), jnp.bfloat16)
+    module = layer_norm(256, tiny.bert(), Execution(dtype="bfloat16"), rngs=nnx.Rngs(0))
+    found = module(x)
+    assert found.dtype == jnp.bfloat16
+    expected = norm({"scale": 1.0, "bias": 0.0}, np.asarray(x, np.float64))
+    np.testing.assert_allclose(np.asarray(found, np.float64), expected, atol=4 * 2**-8)
+
+
+# What parameters start from.
+
+SIGMA = 0.05
+# A normal cut at two sigma has 0.8796 of its deviation, and excess kurtosis -0.634.
+CUT_DEVIATION = 0.87962566
+SAMPLE_ERROR = math.sqrt((3 - 0.634 - 1) / 4)
+WIDE = {
+    "vocab_size": 301,
+    "hidden_size": 64,
+    "num_attention_heads": 4,
+    "intermediate_size": 96,
+    "max_position_embeddings": 128,
+    "initializer_range": SIGMA,
+}
+
+
+def leaves(params):
+    flat, _ = jax.tree_util.tree_flatten_with_path(params)
+    return {"/".join(str(entry.key) for entry in path): np.asarray(leaf, np.float64) for path, leaf in flat}
+
+
+def check_initial_value(path, value):
+    if path.endswith("bias"):
+        assert (value == 0).all(), path
+    elif path.endswith("scale"):
+        assert (value == 1).all(), path
+    else:
+        deviation = CUT_DEVIATION * SIGMA
+        assert np.abs(value).max() <= 2 * SIGMA, path
+        assert abs(value.std() - deviation) < 5 * deviation * SAMPLE_ERROR / math.sqrt(value.size), path
+        assert abs(value.mean()) < 5 * deviation / math.sqrt(value.size), path
+        if value.size > 1000:
+            assert np.abs(value).max() > 1.9 * SIGMA, path
+
+
+@pytest.mark.parametrize(("family", "model"), tiny.FAMILY_AND_HEAD)
+def test_initial_values_of_every_leaf(family, model):
+    """Kernels and embeddings are normal with `initializer_range`, cut at two sigma: bounded by 2 sigma, reaching 1.9
+    sigma in a large leaf, with mean 0 and deviation 0.88 sigma within 5 standard errors; biases are 0, LayerNorm is 1
+    and 0. Heads too; every layer of a stack on its own.
+    """
+    config = tiny.FAMILIES[family](**WIDE, tie_word_embeddings=False)
+    checked = leaves(get_params(tiny.MODELS[model](config, rngs=nnx.Rngs(3))))
+    assert len(checked) > 15
+    for path, value in checked.items():
+        stacked = "layers/" in path
+        assert not stacked or value.shape[0] == 3
+        for part in value if stacked else [value]:
+            check_initial_value(path, part)
+
+
+@pytest.mark.parametrize("stack", tiny.STACKS)
+def test_no_two_leaves_start_alike(stack):
+    """Layers of a stack, and matrices of equal shape in one layer, have initial values of their own."""
+    config = tiny.STACKS[stack](**WIDE)
+    drawn = [
+        part
+        for path, value in leaves(get_params(tiny.MODELS["PreTraining"](config, rngs=nnx.Rngs(3)))).items()
+        if path.endswith(("kernel", "embedding"))
+        for part in (value if "layers/" in path else [value])
+    ]
+    # Three tables, ALBERT's projection, pooler and two heads; six kernels a layer.
+    assert len(drawn) == 6 + config.has_embedding_projection + 6 * config.num_physical_layers
+    for first, second in itertools.combinations(drawn, 2):
+        if first.shape == second.shape:
+            assert (first != second).mean() > 0.99
+
+
+def test_initial_values_follow_the_seed():
+    def create(seed):
+        return leaves(get_params(TransformerLayer(tiny.bert(), Execution(), rngs=nnx.Rngs(seed))))
+
+    first, again, other = create(0), create(0), create(1)
+    for path, value in first.items():
+        np.testing.assert_array_equal(value, again[path])
+        if path.endswith("kernel"):
+            assert (value != other[path]).any()

@@ -1,0 +1,91 @@
+"""Tiny tokenizer files written by hand, so that the tests mean something where no shared data is there.
+
+The writer knows the protocol-buffer wire format from its description, not from the reader that it tests.
+"""
+
+import struct
+from pathlib import Path
+
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4
+
+SPECIALS = [("<pad>", 0.0, CONTROL), ("<unk>", 0.0, UNKNOWN)] + [
+    (s, 0.0, CONTROL) for s in ("[CLS]", "[SEP]", "[MASK]")
+]
+MARKS = [(mark, 0.0, USER_DEFINED) for mark in '()"-.']
+LETTERS = [(letter, -8.0 - index / 32, NORMAL) for index, letter in enumerate("abcdefghijklmnopqrstuvwxyz")]
+DIGITS = [(digit, -9.0 - index / 32, NORMAL) for index, digit in enumerate("0123456789")]
+# The scores make "1,050" a case where it matters that the piece "▁1," is chosen first and taken apart afterwards:
+# "▁1," "050" -7, "▁" "1,0" "50" -9, "▁1" "," "050" -12. In "21,050", "▁2" "1,0" "50" is the best anyway.
+NUMBERS = [("▁1,", -3.0), ("▁1", -5.0), ("050", -4.0), ("1,0", -4.0), ("50", -3.0), ("▁2", -4.0), ("▁12,", -4.0)]
+WORDS = [
+    ("▁", -2.0),
+    ("▁the", -2.5),
+    (",", -3.0),
+    ("▁cat", -4.0),
+    ("s", -4.5),
+    ("ca", -6.0),
+    ("▁sat", -5.0),
+    ("'", -7.0),
+]
+PIECES = (
+    SPECIALS
+    + MARKS
+    + [(piece, score, NORMAL) for piece, score in WORDS + NUMBERS]
+    + [letter for letter in LETTERS if letter[0] != "s"]
+    + DIGITS
+)
+
+VOCAB = [
+    *["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
+    *["the", "cat", "sat", "##s", "un", "##want", "##ed", "want", ",", ".", "-", "'", "s", "##a", "a", "b", "##b"],
+]
+
+
+def sentencepiece_file(
+    pieces: list[tuple[str, float, int]] = PIECES,
+    *,
+    trainer: bytes | None = b"",
+    normalizer: bytes | None = b"",
+) -> bytes:
+    """A `.model` file; None leaves that part out."""
+    data = b"".join(bytes_field(1, piece_message(*piece)) for piece in pieces)
+    if trainer is not None:
+        data += bytes_field(2, int_field(3, 1) + int_field(4, len(pieces)) + int_field(40, 1) + trainer)
+    if normalizer is not None:
+        data += bytes_field(3, bytes_field(1, b"identity") + normalizer)
+    return data
+
+
+def piece_message(text: str, score: float, kind: int) -> bytes:
+    message = bytes_field(1, text.encode()) + tag(2, 5) + struct.pack("<f", score)
+    return message if kind == NORMAL else message + int_field(3, kind)  # SentencePiece leaves out what is the default
+
+
+def int_field(number: int, value: int) -> bytes:
+    return tag(number, 0) + varint(value)
+
+
+def bytes_field(number: int, value: bytes) -> bytes:
+    return tag(number, 2) + varint(len(value)) + value
+
+
+def tag(number: int, wire_type: int) -> bytes:
+    return varint(number << 3 | wire_type)
+
+
+def varint(value: int) -> bytes:
+    if value < 0x80:
+        return bytes([value])
+    return bytes([value & 0x7F | 0x80]) + varint(value >> 7)
+
+
+def write_sentencepiece(directory: Path, **options) -> Path:
+    path = directory / "spiece.model"
+    path.write_bytes(sentencepiece_file(**options))
+    return path
+
+
+def write_vocab(directory: Path, pieces: list[str] = VOCAB) -> Path:
+    path = directory / "vocab.txt"
+    path.write_text("".join(f"{piece}\n" for piece in pieces), encoding="utf-8")
+    return path

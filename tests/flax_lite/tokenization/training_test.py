@@ -1,0 +1,184 @@
+import json
+import random
+import subprocess
+import sys
+
+import pytest
+
+from flax_lite.tokenization import TokenizerSpec, load_tokenizer, parse_tokenizer_spec, train_tokenizer
+
+KINDS = ["unigram", "wordpiece"]
+
+
+def ties() -> list[str]:
+    """Text full of pieces with equal counts, where the order of a hash table could decide what is kept."""
+    rng = random.Random(0)
+    syllables = ["ba", "ko", "mi", "ru", "ta", "len", "sor", "vi", "pa", "dun"]
+    names = ["".join(rng.sample(syllables, 3)).capitalize() for _ in range(150)]
+    verbs = ["walks", "takes", "gives", "finds", "loses", "opens", "closes", "sees"]
+    things = ["lamp", "key", "boat", "stone", "letter", "coin", "map", "rope"]
+    return [
+        f"{rng.choice(names)} {rng.choice(verbs)} the {rng.choice(things)}, and {rng.choice(names)} gives "
+        f"{rng.randrange(100)} café-{rng.choice(things)}s."
+        for _ in range(1500)
+    ]
+
+
+TRAIN_AND_SAVE = """
+import sys
+from flax_lite.tokenization import train_tokenizer
+texts = open(sys.argv[1], encoding="utf-8").read().splitlines()
+for kind in ("unigram", "wordpiece"):
+    train_tokenizer(texts, kind, 220).save(f"{sys.argv[2]}/{kind}")
+"""
+
+
+def test_two_trainings_give_identical_files(tmp_path):
+    """In separate processes: the hash tables of `tokenizers` are seeded once for each.
+
+    Of these texts, four trainings by the bare trainers gave four orders of ids, and WordPiece three different sets.
+    """
+    (tmp_path / "texts").write_text("\n".join(ties()), encoding="utf-8")
+    runs = [tmp_path / name for name in "abc"]
+    for run in runs:
+        subprocess.run([sys.executable, "-c", TRAIN_AND_SAVE, tmp_path / "texts", run], check=True)
+    files = sorted(path.relative_to(runs[0]) for path in runs[0].glob("*/*"))
+    assert len(files) == 7
+    for file in files:
+        first, *others = [(run / file).read_bytes() for run in runs]
+        assert [other == first for other in others] == [True, True], file
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_order_of_the_texts_does_not_matter(kind):
+    texts = ties()
+    assert train_tokenizer(texts, kind, 200).fingerprint == train_tokenizer(iter(texts[::-1]), kind, 200).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("kind", "specials"),
+    [
+        ("unigram", ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"]),
+        ("wordpiece", ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]),
+    ],
+)
+def test_specials_have_ids_0_to_4(kind, specials):
+    tokenizer = train_tokenizer(ties(), kind, 150)
+    assert tokenizer.pieces[:5] == specials
+    assert tokenizer.special_ids == (0, 1, 2, 3, 4)
+    assert tokenizer.vocab_size == 150
+    assert tokenizer.kind == kind
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_trained_tokenizer_comes_back_with_its_fingerprint(kind, tmp_path):
+    tokenizer = train_tokenizer(ties(), kind, 150)
+    tokenizer.save(tmp_path)
+    assert load_tokenizer(tmp_path).fingerprint == tokenizer.fingerprint
+    tokenizer.save(tmp_path / "again")
+    assert (tmp_path / "again" / "tokenizer.json").read_bytes() == (tmp_path / "tokenizer.json").read_bytes()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_little_text_gives_few_pieces(kind):
+    tokenizer = train_tokenizer(["the cat sat", "the dog"], kind, 8000)
+    assert tokenizer.vocab_size < 60
+    assert tokenizer.unk_id not in tokenizer.encode(["the cat sat dog"])[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_text_survives_encoding(kind):
+    tokenizer = train_tokenizer(ties(), kind, 150)
+    for text, ids in zip(ties()[:50], tokenizer.encode(ties()[:50]), strict=True):
+        decoded = tokenizer.decode(ids)
+        assert decoded.replace(" - ", "-") == text.lower().replace("é", "e")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_frequent_words_become_pieces(kind):
+    """What training is for: fewer tokens than letters, and every frequent word whole."""
+    tokenizer = train_tokenizer(ties(), kind, 220)
+    begin = "▁" if kind == "unigram" else ""
+    assert {f"{begin}the", f"{begin}and", f"{begin}cafe"} <= set(tokenizer.pieces)
+    assert not any(piece != piece.lower() for piece in tokenizer.pieces[5:])
+
+
+def test_unigram_pieces_never_join_letters_digits_and_marks():
+    tokenizer = train_tokenizer([*ties(), "a-b a-b x1y x1y 1,000 1,000 don't don't (the) (the)"] * 3, "unigram", 8000)
+    for piece in (piece.removeprefix("▁") for piece in tokenizer.pieces[5:]):
+        assert piece.isalpha() or piece.isdecimal() or len(piece) <= 1, piece
+
+
+def test_scores_fall_and_decide_the_order(tmp_path):
+    train_tokenizer(ties(), "unigram", 200).save(tmp_path)
+    scores = [score for _, score in json.loads((tmp_path / "tokenizer.json").read_text())["model"]["vocab"][5:]]
+    assert scores == sorted(scores, reverse=True)
+    assert all(score < 0 for score in scores)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_rarest_characters_get_no_piece(kind):
+    """One character in 100,000 is beyond a coverage of 0.99995; one in 10,000 is not."""
+    texts = ["abcde fghij"] * 9990 + ["abcde☂fghi", *["abcd☃ fghij"] * 10]
+    tokenizer = train_tokenizer(texts, kind, 100)
+    assert ("☂" in tokenizer.pieces, "☃" in tokenizer.pieces) == (False, True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gigantic_word_does_no_harm(kind):
+    """The unigram trainer ends the process on a word of 200,000 characters."""
+    gigantic = "".join(random.Random(0).choices("abcdef", k=200_000))
+    assert "b" not in train_tokenizer(["the cat", gigantic], kind, 100).pieces
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("texts", [[], [""], [" \n", "\t"]])
+def test_no_text_is_an_error(kind, texts):
+    with pytest.raises(ValueError, match="no text to train a tokenizer on"):
+        train_tokenizer(texts, kind, 100)
+
+
+@pytest.mark.parametrize(("kind", "least"), [("unigram", 9), ("wordpiece", 11)])
+def test_too_small_a_vocabulary_is_an_error(kind, least):
+    texts = ["abc cba"] * 9  # unigram: a b c and the space; WordPiece: a b c ##a ##b ##c
+    with pytest.raises(ValueError, match=f"vocab_size={least - 1} has no room.*at least {least}"):
+        train_tokenizer(texts, kind, least - 1)
+    assert train_tokenizer(texts, kind, least).vocab_size == least
+
+
+def test_unknown_kind_is_an_error():
+    with pytest.raises(ValueError, match="unknown kind of tokenizer 'bpe'; expected one of unigram, wordpiece"):
+        train_tokenizer(["a"], "bpe", 100)
+
+
+def test_spec_is_read():
+    assert parse_tokenizer_spec("train:unigram:8000") == TokenizerSpec("unigram", 8000)
+    assert parse_tokenizer_spec("train:wordpiece:512") == TokenizerSpec("wordpiece", 512)
+
+
+@pytest.mark.parametrize(
+    "spec", ["data/spiece.model", "albert/albert-base-v2", "C:/models", "train", "vocab.txt", "a:b:c"]
+)
+def test_what_is_to_be_loaded_is_no_spec(spec):
+    assert parse_tokenizer_spec(spec) is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("train:", "asks for|has 1 parts"),
+        ("train:unigram", "has 1 parts after 'train'; expected \"train:unigram:8000\""),
+        ("train:unigram:8000:2", "has 3 parts"),
+        ("train:unigam:8000", r"the kind 'unigam' \(did you mean 'unigram'\?\)"),
+        ("train:bpe:8000", "the kind 'bpe'; expected"),
+        ("train:unigram:8k", "asks for '8k' pieces"),
+        ("train:unigram:-1", "asks for '-1' pieces"),
+        ("train:unigram:0", "asks for '0' pieces"),
+        ("train:unigram:²", "asks for '²' pieces"),
+        ("trian:unigram:8000", "begins with 'trian'"),
+        ("Train:unigram:8000", "begins with 'Train'"),
+    ],
+)
+def test_misspelt_specs_are_errors(spec, message):
+    with pytest.raises(ValueError, match=message):
+        parse_tokenizer_spec(spec)

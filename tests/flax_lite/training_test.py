@@ -1,0 +1,164 @@
+"""The pure steps: what a step computes does not depend on how its batch is split, padded or sharded."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
+
+from flax_lite import heads, training
+from flax_lite.albert import AlbertConfig
+from flax_lite.bert import BertConfig
+from tests.flax_lite.jaxprs import largest_intermediates
+
+SIZES = {"vocab_size": 61, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64}
+ALBERT = AlbertConfig(**SIZES, embedding_size=16, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
+ROWS, LENGTH, PREDICTIONS = 16, 24, 4
+
+
+def make_batch(rows=ROWS, seed=0):
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(12, LENGTH + 1, rows)
+    mask = np.arange(LENGTH)[None, :] < lengths[:, None]
+    positions = np.sort(rng.permuted(np.tile(np.arange(12), (rows, 1)), axis=1)[:, :PREDICTIONS], axis=1)
+    return {
+        "input_ids": rng.integers(0, 61, (rows, LENGTH)).astype(np.int32) * mask,
+        "attention_mask": mask.astype(np.int32),
+        "token_type_ids": ((np.arange(LENGTH) > 8)[None, :] & mask).astype(np.int32),
+        "masked_positions": positions.astype(np.int32),
+        "masked_ids": rng.integers(0, 61, (rows, PREDICTIONS)).astype(np.int32),
+        "masked_weights": (rng.random((rows, PREDICTIONS)) < 0.8).astype(np.float32),
+        "sentence_label": rng.integers(0, 2, rows).astype(np.int32),
+        "row_weights": np.ones(rows, np.float32),
+    }
+
+
+def without_dropout(config):
+    return config.replace(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+
+
+def keep_gradient():
+    """An optimizer that leaves the parameters alone and keeps the gradient it was given as its state."""
+    zeros = functools.partial(jax.tree.map, jnp.zeros_like)
+    return optax.GradientTransformation(zeros, lambda gradient, state, params=None: (zeros(gradient), gradient))
+
+
+@functools.cache
+def setup(config, accumulation_steps=1):
+    model = heads.PreTraining(config, rngs=nnx.Rngs(0))
+    optimizer = keep_gradient()
+    objective = training.pretraining_objective()
+    step = training.make_train_step(
+        nnx.graphdef(model), objective, optimizer, seed=3, accumulation_steps=accumulation_steps
+    )
+    evaluate = training.make_eval_step(nnx.graphdef(model), objective)
+    return training.init_state(model, optimizer), jax.jit(step), jax.jit(evaluate)
+
+
+def assert_same_gradient(got, expected):
+    """1e-5 of the leaf's largest, the bar between layouts. A leaf that should be zero, as the key bias (softmax does
+    not see a shift common to all keys), holds rounding noise: it is measured against the largest gradient."""
+    largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(expected))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(expected):
+        other = functools.reduce(lambda tree, entry: tree[entry.key], path, got)
+        scale = max(float(jnp.abs(leaf).max()), 1e-2 * largest)
+        assert float(jnp.abs(leaf - other).max()) <= 1e-5 * scale, jax.tree_util.keystr(path)
+
+
+def test_train_step_metrics_are_averages_over_weights():
+    state, step, _ = setup(without_dropout(ALBERT))
+    batch = make_batch()
+    _, metrics = step(state, batch)
+    model = heads.PreTraining(without_dropout(ALBERT), rngs=nnx.Rngs(0))
+    output = model(*(jnp.asarray(batch[name]) for name in ("input_ids", "attention_mask", "token_type_ids")))
+    logits = jnp.take_along_axis(output.prediction_logits, batch["masked_positions"][:, :, None], axis=1)
+    weights = batch["masked_weights"]
+    words = optax.softmax_cross_entropy_with_integer_labels(logits, batch["masked_ids"])
+    order = optax.softmax_cross_entropy_with_integer_labels(output.sop_logits, batch["sentence_label"])
+    np.testing.assert_allclose(metrics["mlm_loss"], (words * weights).sum() / weights.sum(), rtol=1e-5)
+    np.testing.assert_allclose(metrics["sop_loss"], order.mean(), rtol=1e-5)
+    np.testing.assert_allclose(metrics["loss"], metrics["mlm_loss"] + metrics["sop_loss"], rtol=1e-6)
+    right = (output.sop_logits.argmax(-1) == batch["sentence_label"]).mean()
+    np.testing.assert_allclose(metrics["sop_accuracy"], right, rtol=1e-6)
+
+
+def test_train_step_accumulation_leaves_the_gradient_alone():
+    """Micro-batches hold different numbers of masked words: a mean of their means would differ, a sum over weights not."""
+    config = without_dropout(ALBERT)
+    state, whole, _ = setup(config)
+    _, split, _ = setup(config, accumulation_steps=4)
+    batch = make_batch()
+    next_whole, metrics_whole = whole(state, batch)
+    next_split, metrics_split = split(state, batch)
+    assert_same_gradient(next_split["opt_state"], next_whole["opt_state"])
+    for name in metrics_whole:
+        np.testing.assert_allclose(metrics_split[name], metrics_whole[name], rtol=1e-5)
+
+
+def test_train_step_refuses_rows_that_cannot_be_split():
+    _, split, _ = setup(without_dropout(ALBERT), accumulation_steps=4)
+    state, _, _ = setup(without_dropout(ALBERT))
+    with pytest.raises(ValueError, match="10 rows cannot be split into 4"):
+        split(state, make_batch(rows=10))
+
+
+def test_train_step_draws_dropout_from_the_step_alone():
+    """The same state and batch give the same loss, another step another: nothing random is stored anywhere."""
+    state, step, _ = setup(ALBERT)
+    batch = make_batch()
+    losses = [float(step({**state, "step": jnp.int32(number)}, batch)[1]["loss"]) for number in (5, 6, 5)]
+    assert losses[0] == losses[2]
+    assert losses[0] != losses[1]
+
+
+def test_train_step_with_dropout_agrees_on_eight_devices():
+    """Bits of a threefry key do not depend on the sharding, so the draw over the global batch is the same."""
+    assert jax.device_count() == 8
+    state, step, _ = setup(ALBERT)
+    batch = make_batch()
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    rows, everywhere = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
+    one, metrics_one = step(state, batch)
+    eight, metrics_eight = step(jax.device_put(state, everywhere), jax.device_put(batch, rows))
+    assert_same_gradient(jax.device_get(eight["opt_state"]), one["opt_state"])
+    np.testing.assert_allclose(metrics_eight["loss"], metrics_one["loss"], rtol=1e-5)
+
+
+def test_eval_step_counts_padding_rows_nowhere():
+    state, _, evaluate = setup(ALBERT)
+    batch = make_batch()
+    filled = {name: np.concatenate([array, array[:5]]) for name, array in batch.items()}
+    filled["row_weights"][-5:] = 0.0
+    expected, got = evaluate(state["params"], batch), evaluate(state["params"], filled)
+    for kind in ("sums", "weights"):
+        for name in expected[kind]:
+            np.testing.assert_allclose(got[kind][name], expected[kind][name], rtol=1e-6)
+
+
+def test_eval_step_adds_up_over_batches():
+    state, _, evaluate = setup(ALBERT)
+    batch = make_batch()
+    halves = [{name: array[part] for name, array in batch.items()} for part in (slice(0, 8), slice(8, 16))]
+    expected = evaluate(state["params"], batch)
+    got = jax.tree.map(jnp.add, *(evaluate(state["params"], half) for half in halves))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), got, expected)
+
+
+@pytest.mark.parametrize("accumulation_steps", [1, 2])
+@pytest.mark.parametrize(
+    "config", [ALBERT, BertConfig(**{**SIZES, "vocab_size": 997})], ids=lambda config: config.model_type
+)
+def test_train_step_holds_no_array_over_positions_and_vocabulary(config, accumulation_steps):
+    config = config.replace(vocab_size=997)
+    state, step, _ = setup(config, accumulation_steps)
+    batch = make_batch()
+    largest = largest_intermediates(jax.make_jaxpr(step)(state, batch))[0]
+    assert largest.elements < (ROWS // accumulation_steps) * LENGTH * config.vocab_size, largest
+
+
+def test_pretraining_objective_names_the_sentence_task():
+    assert set(training.pretraining_objective("nsp").losses) == {"mlm_loss", "nsp_loss"}

@@ -1,0 +1,216 @@
+"""Reading documents, splitting them into sentences and into training and held-out text, and saying what is wrong."""
+
+import os
+import random
+import sys
+import types
+
+import pytest
+
+from train.data.sources import CorpusOptions, open_corpus, split_sentences
+from train.errors import UserError
+
+
+def _read(split="train", **options):
+    return list(open_corpus(CorpusOptions(**options), split).documents())
+
+
+def _write(path, text):
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def test_text_reads_a_sentence_a_line_and_a_blank_line_between_documents(tmp_path):
+    _write(tmp_path / "b.txt", "Third one.\n")
+    _write(tmp_path / "a.txt", "\n\nOne.\n  Two  words.  \n \t\n\n\nNext.")
+    assert _read(source=f"text:{tmp_path}/*.txt") == [["One.", "Two words."], ["Next."], ["Third one."]]
+
+
+def test_text_takes_what_editors_leave(tmp_path):
+    """A byte order mark, Windows line ends, and letters outside ASCII."""
+    path = _write(tmp_path / "a.txt", b"\xef\xbb\xbfOne.\r\n\r\nTw\xc3\xb6.\r\n")
+    assert _read(source=f"text:{path}") == [["One."], ["Twö."]]
+
+
+def test_text_finds_files_in_sorted_order_at_any_depth(tmp_path):
+    (tmp_path / "sub" / "dir.txt").mkdir(parents=True)
+    for name in ("z.txt", "sub/y.txt", "a.txt"):
+        _write(tmp_path / name, name)
+    corpus = open_corpus(CorpusOptions(source=f"text:{tmp_path}/**/*.txt"), "train")
+    assert [path.name for path in corpus.files] == ["a.txt", "y.txt", "z.txt"]
+
+
+def test_text_cuts_paragraphs_unless_told_otherwise(tmp_path):
+    path = _write(tmp_path / "a.txt", "It rained. We stayed. Why?\n")
+    assert _read(source=f"text:{path}") == [["It rained.", "We stayed.", "Why?"]]
+    assert _read(source=f"text:{path}", split_paragraphs=False) == [["It rained. We stayed. Why?"]]
+
+
+@pytest.mark.parametrize(
+    "sentences",
+    [
+        ["One sentence only"],
+        ["I met Mr. Reed and J. R. Smith.", "They left."],
+        ['"Go!"', "And she went."],
+        ['"Is it?"', '"Yes."', "(So it was.)", "[Then nothing.]"],
+        ["So did I.", "Then he went."],
+        ["See No. 5.", "No.", "Then go."],
+        ["It cost 3.50 euros.", "12 came."],
+        ["e.g. this and that etc. are fine, www.example.com too."],
+        ["Wait… Yes, wait."[:5], "Yes, wait."],
+        ["Édouard came.", "Élise left."],
+    ],
+)
+def test_split_sentences_finds_the_ends(sentences):
+    assert split_sentences("  " + "  ".join(sentences) + " ") == sentences
+
+
+def test_split_sentences_knows_full_stops_without_spaces():
+    assert split_sentences("你好。我很好！对") == ["你好。", "我很好！", "对"]
+    assert split_sentences(" ") == []
+
+
+def test_split_sentences_loses_nothing(shared_data):
+    """On real paragraphs the sentences give the text back."""
+    lines = (shared_data / "pretrain" / "wiki" / "squad_dev_articles.txt").read_text(encoding="utf-8").splitlines()
+    cut = [split_sentences(line) for line in lines]
+    for line, sentences in zip(lines, cut, strict=True):
+        assert "".join("".join(sentences).split()) == "".join(line.split())
+    assert 3 < sum(map(len, cut)) / sum(map(bool, cut)) < 8  # Wikipedia paragraphs
+
+
+def _numbered(path, numbers):
+    return _write(path, "\n\n".join(f"All begin alike.\nThis is number {number}." for number in numbers))
+
+
+def test_held_out_documents_do_not_depend_on_their_files(tmp_path):
+    """The same documents are held out however they are ordered and distributed, and equal documents go together."""
+    numbers = list(range(4000))
+    _numbered(tmp_path / "whole.txt", numbers)
+    options = {"eval_fraction": 0.1}
+    held_out = _read("heldout", source=f"text:{tmp_path}/whole.txt", **options)
+    training = _read("train", source=f"text:{tmp_path}/whole.txt", **options)
+    random.Random(0).shuffle(numbers)
+    (tmp_path / "parts").mkdir()
+    for part in range(4):
+        _numbered(tmp_path / "parts" / f"{part}.txt", numbers[part::4] + numbers[part::4][:50])
+    scattered = _read("heldout", source=f"text:{tmp_path}/parts/*.txt", **options)
+    assert set(map(tuple, scattered)) == set(map(tuple, held_out))
+    assert not set(map(tuple, training)) & set(map(tuple, held_out))
+    assert len(training) + len(held_out) == 4000
+    assert abs(len(held_out) - 400) < 4.5 * (4000 * 0.1 * 0.9) ** 0.5
+
+
+def test_held_out_documents_of_a_larger_share_contain_those_of_a_smaller(tmp_path):
+    source = f"text:{_numbered(tmp_path / 'a.txt', range(1000))}"
+    small, large = (_read("heldout", source=source, eval_fraction=share) for share in (0.05, 0.2))
+    assert set(map(tuple, small)) < set(map(tuple, large))
+
+
+def test_eval_source_leaves_the_training_text_whole(tmp_path):
+    train, held_out = (
+        _numbered(tmp_path / name, numbers) for name, numbers in (("t", range(20)), ("e", range(20, 25)))
+    )
+    options = {"source": f"text:{train}", "eval_source": f"text:{held_out}", "eval_fraction": 0.5}
+    assert len(_read("train", **options)) == 20
+    assert len(_read("heldout", **options)) == 5
+
+
+def test_builtin_uses_the_splits_of_its_generator(monkeypatch, tmp_path):
+    calls = []
+
+    def generate_corpus(seed, split, num_documents):
+        calls.append((seed, split, num_documents))
+        return (types.SimpleNamespace(sentences=(f"{split} {index}.",)) for index in range(num_documents))
+
+    fake = types.ModuleType("train.data.builtin")
+    fake.generate_corpus = generate_corpus
+    fake.__file__ = str(_write(tmp_path / "__init__.py", "grammar"))
+    monkeypatch.setitem(sys.modules, "train.data.builtin", fake)
+    monkeypatch.setattr("train.data.builtin", fake, raising=False)
+    options = CorpusOptions(
+        source="builtin", eval_fraction=0.5, builtin_documents=3, builtin_eval_documents=2, builtin_seed=7
+    )
+    assert list(open_corpus(options, "train").documents()) == [["train 0."], ["train 1."], ["train 2."]]
+    assert list(open_corpus(options, "heldout").documents()) == [["heldout 0."], ["heldout 1."]]
+    assert calls == [(7, "train", 3), (7, "heldout", 2)]
+    assert open_corpus(options, "train").files == (tmp_path / "__init__.py",)
+    assert open_corpus(options, "train").inputs != open_corpus(options, "heldout").inputs
+
+
+def test_builtin_generates_real_documents():
+    options = CorpusOptions(source="builtin", builtin_documents=5, builtin_eval_documents=4)
+    training, held_out = (list(open_corpus(options, split).documents()) for split in ("train", "heldout"))
+    assert (len(training), len(held_out)) == (5, 4)
+    assert all(isinstance(sentence, str) and sentence for document in training + held_out for sentence in document)
+    assert training[:4] != held_out
+    assert open_corpus(options, "train").files
+
+
+def test_corpus_can_be_read_again(tmp_path):
+    corpus = open_corpus(CorpusOptions(source=f"text:{_numbered(tmp_path / 'a', range(9))}"), "train")
+    assert list(corpus.documents()) == list(corpus.documents())
+
+
+def test_inputs_name_what_decides_the_documents(tmp_path):
+    """Only what changes this split: whatever is held out elsewhere does not touch a split that is the whole corpus."""
+    source = f"text:{_numbered(tmp_path / 'a', range(9))}"
+    base = open_corpus(CorpusOptions(source=source), "train").inputs
+    assert base == open_corpus(CorpusOptions(source=source, builtin_seed=3), "train").inputs
+    assert base != open_corpus(CorpusOptions(source=source, eval_fraction=0.1), "train").inputs
+    assert base != open_corpus(CorpusOptions(source=source, split_paragraphs=False), "train").inputs
+    assert base == open_corpus(CorpusOptions(source="builtin", eval_source=source), "heldout").inputs
+
+
+@pytest.mark.parametrize(
+    ("split", "options", "parts"),
+    [
+        ("train", {"source": "txt:a"}, ["'txt:a'", "'builtin'", "'text:GLOB'"]),
+        ("train", {"source": "corpus/*.txt"}, ["'corpus/*.txt'", "'text:GLOB'"]),
+        ("train", {"source": "text:"}, ["'text:'", "'text:GLOB'"]),
+        ("train", {"source": "text"}, ["'text'", "'text:GLOB'"]),
+        ("train", {"source": "builtin:3"}, ["'builtin:3'", "'builtin'"]),
+        ("train", {"source": "parquet:a"}, ["'parquet:a'", "'builtin'"]),
+        ("train", {"source": "text:nowhere/*.txt"}, ["text:nowhere/*.txt", os.getcwd()]),
+        ("train", {"source": "text:{file}", "eval_fraction": 1.0}, ["data.eval_fraction=1.0"]),
+        ("heldout", {"source": "text:{file}"}, ["text:{file}", "data.eval_source", "data.eval_fraction"]),
+        ("heldout", {"source": "text:{file}", "eval_source": "text:{file}"}, ["both", "{file}"]),
+        ("train", {"source": "text:{file}", "eval_source": "text:{file}"}, ["both", "{file}"]),
+        ("heldout", {"source": "text:{file}", "eval_source": "text:nowhere"}, ["nowhere"]),
+        ("train", {"source": "builtin", "builtin_documents": 0}, ["at least one", "got 0"]),
+    ],
+)
+def test_open_corpus_says_what_is_wrong(split, options, parts, tmp_path):
+    file = _numbered(tmp_path / "a.txt", range(3))
+    options = {name: value.format(file=file) if isinstance(value, str) else value for name, value in options.items()}
+    with pytest.raises(UserError) as caught:
+        open_corpus(CorpusOptions(**options), split)
+    for part in parts:
+        assert part.format(file=file) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "parts"),
+    [
+        (b"", {}, ["holds no document", "blank line"]),
+        (b"\n \n\n", {}, ["holds no document"]),
+        (b"One.\n", {"eval_fraction": 1e-9}, ["heldout share of data.eval_fraction=1e-09", "data.eval_source"]),
+        (b"One.\nTwo.\n\nGr\xfc\xdfe.\n", {"split": "train"}, ["line 4", "not UTF-8", "byte 2", "iconv"]),
+    ],
+)
+def test_documents_say_what_is_wrong(content, options, parts, tmp_path):
+    path = _write(tmp_path / "a.txt", content)
+    split = "heldout" if "eval_fraction" in options else "train"
+    corpus = open_corpus(CorpusOptions(source=f"text:{path}", eval_fraction=options.get("eval_fraction", 0.0)), split)
+    with pytest.raises(UserError) as caught:
+        list(corpus.documents())
+    for part in [str(path), *parts]:
+        assert part in str(caught.value)
+
+
+def test_documents_say_that_a_file_has_gone(tmp_path):
+    path = _write(tmp_path / "a.txt", "One.")
+    corpus = open_corpus(CorpusOptions(source=f"text:{path}"), "train")
+    path.unlink()
+    with pytest.raises(UserError, match=r"a\.txt cannot be read: No such file"):
+        list(corpus.documents())

@@ -1,0 +1,126 @@
+"""A job that needs no model: linear regression with noise on its inputs, so that the loop can be tested alone.
+
+python -m tests.train.toy --config FILE --workdir DIR
+"""
+
+import functools
+import json
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from train import cli, loop, schema
+from train.job import Job
+from train.schema import Leaf
+
+WIDTH = 16
+_COMMON = """
+seed batch_size accumulation_steps total_steps log_every_steps eval_every_steps checkpoint_every_steps keep_checkpoints
+keep_best plot mesh.data mesh.fsdp execution.dtype execution.deterministic
+"""
+LEAVES = (
+    *(leaf for leaf in schema.COMMON_LEAVES if leaf.path in _COMMON.split()),
+    Leaf("optimizer.learning_rate", "identity", float, "step size", at_least=0),
+    Leaf("optimizer.clip_norm", "identity", float | None, "gradient norm limit"),
+    Leaf("data.source", "identity", str, "which of the generators"),
+    Leaf("data.bad_step", "free", int | None, "the step whose inputs are not finite"),
+    Leaf("data.delay_seconds", "free", float, "time that every batch takes"),
+)
+DEFAULTS = {
+    "seed": 0,
+    "batch_size": 8,
+    "accumulation_steps": 1,
+    "total_steps": 20,
+    "log_every_steps": 1,
+    "eval_every_steps": 5,
+    "checkpoint_every_steps": 4,
+    "keep_checkpoints": 2,
+    "keep_best": False,
+    "plot": False,
+    "mesh": {"data": 1, "fsdp": 1},
+    "execution": {"dtype": "float32", "deterministic": False},
+    "optimizer": {"learning_rate": 0.05, "clip_norm": None},
+    "data": {"source": "normal", "bad_step": None, "delay_seconds": 0.0},
+}
+
+
+def write_config(folder: Path, name: str = "toy") -> Path:
+    """Writes the toy's config file."""
+    path = folder / f"{name}.py"
+    text = "from ml_collections import ConfigDict\n\n\ndef get_config(variant=''):\n    return ConfigDict({!r})\n"
+    path.write_text(text.format(DEFAULTS))
+    return path
+
+
+def hashed(seed: jax.Array, count: int) -> jax.Array:
+    """Numbers in [-1, 1] that follow from the seed; jax.random would take five times as long to compile."""
+    return jnp.sin(12.9898 * jnp.arange(count) + 78.233 * jnp.float32(seed))
+
+
+def init_state(key: jax.Array, optimizer: optax.GradientTransformation) -> dict:
+    kernel = hashed(jax.random.key_data(key)[-1], WIDTH * WIDTH).reshape(WIDTH, WIDTH)
+    params = {"dense": {"kernel": kernel, "bias": jnp.zeros((WIDTH,))}}
+    return {"step": jnp.int32(0), "params": params, "opt_state": optimizer.init(params)}
+
+
+def errors(params: dict, batch: dict) -> jax.Array:
+    return (batch["x"] @ params["dense"]["kernel"] + params["dense"]["bias"] - batch["y"]) ** 2
+
+
+def train_step(state: dict, batch: dict, *, seed: int, optimizer: optax.GradientTransformation) -> tuple[dict, dict]:
+    keep = hashed(seed + 1000 * state["step"], batch["x"].size).reshape(batch["x"].shape) > -0.9
+    noisy = {**batch, "x": batch["x"] * keep}
+    loss, grads = jax.value_and_grad(lambda params: errors(params, noisy).mean())(state["params"])
+    updates, opt_state = optimizer.update(grads, state["opt_state"], state["params"])
+    params = optax.apply_updates(state["params"], updates)
+    metrics = {"loss": loss, "grad_norm": optax.tree.norm(grads)}
+    return {"step": state["step"] + 1, "params": params, "opt_state": opt_state}, metrics
+
+
+def eval_step(params: dict, batch: dict) -> dict:
+    return {"loss_sum": errors(params, batch).sum(), "count": jnp.float32(batch["y"].size)}
+
+
+def rows(seed: int, step: int, size: int) -> dict[str, np.ndarray]:
+    random = np.random.default_rng((seed, step))
+    x = random.normal(size=(size, WIDTH)).astype(np.float32)
+    return {"x": x, "y": np.flip(x, 1) + 0.1}
+
+
+def build(work) -> Job:
+    config = work.request.config
+    optimizer = optax.adam(config.optimizer.learning_rate)
+
+    def train_batches(start):
+        for step in range(start + 1, config.total_steps + 1):
+            time.sleep(config.data.delay_seconds)
+            batch = rows(config.seed, step, config.batch_size)
+            yield batch if step != config.data.bad_step else {**batch, "y": batch["y"] * np.float32(np.inf)}
+
+    return Job(
+        init_state=functools.partial(init_state, optimizer=optimizer),
+        train_step=functools.partial(train_step, seed=config.seed, optimizer=optimizer),
+        train_batches=train_batches,
+        tokens_per_batch=config.batch_size,
+        export=lambda params, folder: np.savez(folder / "weights.npz", **params["dense"]),
+        eval_step=eval_step,
+        eval_batches=lambda: [rows(config.seed + 1, step, config.batch_size) for step in range(2)],
+        summarise=lambda sums: {"loss": sums["loss_sum"] / sums["count"]},
+        describe=("a linear map, 272 parameters",),
+        identity={"data": config.data.source},
+        describe_extension=lambda old, new, step: f"the schedule is stretched from {old} to {new} at {step}",
+        finish=lambda result: print("result", json.dumps({"step": result.step, **result.evaluation})),
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    return cli.main("toy", LEAVES, functools.partial(loop.run, build=build), argv, help_config="")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
