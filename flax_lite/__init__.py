@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         TokenClassification,
     )
     from flax_lite.state import get_params, num_parameters, with_params
-    from flax_lite.tokenization import Tokenizer, load_tokenizer, train_tokenizer
+    from flax_lite.tokenization import Tokenizer, load_tokenizer, parse_tokenizer_spec, train_tokenizer
 
 _MODULES = {
     "flax_lite.albert": ("AlbertConfig",),
@@ -43,7 +43,7 @@ _MODULES = {
         "TokenClassification",
     ),
     "flax_lite.state": ("get_params", "num_parameters", "with_params"),
-    "flax_lite.tokenization": ("Tokenizer", "load_tokenizer", "train_tokenizer"),
+    "flax_lite.tokenization": ("Tokenizer", "load_tokenizer", "parse_tokenizer_spec", "train_tokenizer"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -66,6 +66,7 @@ __all__ = [
     "load_config",
     "load_tokenizer",
     "num_parameters",
+    "parse_tokenizer_spec",
     "preset",
     "train_tokenizer",
     "with_params",

@@ -183,4 +183,6 @@ def _report(model: str, path: os.PathLike[str], loaded: Loaded) -> None:
 
 
 def _modules(names: Collection[str], separator: str) -> str:
-    return ", ".join(sorted({name.rpartition(separator)[0] for name in names}))
+    """The modules that the parameters belong to, without those inside another one of them."""
+    modules = {name.rpartition(separator)[0] for name in names}
+    return ", ".join(sorted(name for name in modules if not any(name.startswith(each + separator) for each in modules)))

@@ -14,6 +14,7 @@ import errno
 import json
 import shlex
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -197,12 +198,13 @@ def _help(job: str, leaves: Sequence[schema.Leaf], spec: str) -> str:
     lines = [
         f"python -m train.{job} --config FILE[:VARIANT] [--workdir DIR] [--config.KEY=VALUE ...]",
         "",
-        f"  --config FILE[:VARIANT]  one of {', '.join(config_files())}; :smoke is a tiny run of any",
+        "  --config FILE[:VARIANT]  the experiment, from the list below; :smoke is a tiny run of any of them",
         "  --workdir DIR            where everything is written; runs/CONFIG-VARIANT if not given",
         "  --print_config           print the resolved config and stop",
         "  --extend                 go on with more total_steps than the work directory was started with",
         "  --help                   print this and stop",
         "",
+        *textwrap.wrap(f"Configs: {', '.join(config_files()) or 'none in configs/'}", 100, subsequent_indent="  "),
         f"Defaults are those of {source}." if source else "Give --config FILE to see its defaults.",
         "Options marked * may change when a work directory is continued.",
         "",

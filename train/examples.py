@@ -1,6 +1,7 @@
 """What a person wants to see of a language model: words hidden in held-out sentences, and its guesses."""
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -11,70 +12,87 @@ from flax_lite.tokenization import Tokenizer
 from train.data.pretraining import PretrainingData
 
 _GUESSES = 3
+_SENTENCES = 3  # more than a person reads in one go
 _SEED = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Passage:
+    """Two segments of token ids, with the word that is hidden: its ids are `ids[start:end]` of both joined."""
+
+    first: list[int]
+    second: list[int]
+    start: int
+    end: int
+
+    @property
+    def ids(self) -> list[int]:
+        return self.first + self.second
 
 
 def fill_mask_examples(model: PreTraining, data: PretrainingData, count: int = 5) -> Iterator[str]:
     """Hides one word in each of `count` held-out passages and shows the model's guesses.
 
-    Passages come from the start of different documents; a word is hidden whole, and of a word of several pieces the
-    first is guessed.
+    A passage is the start of a document, its first sentence as one segment and what still fits a row as the other. The
+    word is hidden whole; of a word of several pieces the first is guessed.
 
     Yields:
-        Two lines for each passage: the text with its hidden word in brackets, and the likeliest pieces with their
-        probabilities.
+        Two lines for each passage: the text with its hidden word in brackets, and the likeliest pieces.
     """
-    tokenizer, length = data.tokenizer, data.recipe.max_length
-    passages = _passages(data, count)
-    rng = np.random.default_rng(_SEED)
-    ids = np.full((len(passages), length), tokenizer.pad_id, np.int32)
-    positions = np.zeros((len(passages), 1), np.int32)
-    spans = []
-    for row, passage in enumerate(passages):
-        ids[row, : len(passage) + 2] = [tokenizer.cls_id, *passage, tokenizer.sep_id]
-        start, end = _choose_word(passage, tokenizer, rng)
-        spans.append((start, end))
-        positions[row, 0] = start + 1
-        ids[row, start + 1 : end + 1] = tokenizer.mask_id
-    logits = jax.jit(lambda *inputs: model(*inputs[:2], masked_positions=inputs[2]).prediction_logits[:, 0])
-    mask = ids != tokenizer.pad_id
-    shares, guesses = jax.lax.top_k(jax.nn.softmax(logits(*map(jnp.asarray, (ids, mask, positions)))), _GUESSES)
-    for passage, (start, end), row_shares, row_guesses in zip(passages, spans, shares, guesses, strict=True):
-        yield f"  {_shown(passage, start, end, tokenizer)}"
-        named = zip(row_guesses.tolist(), row_shares.tolist(), strict=True)
+    tokenizer = data.tokenizer
+    passages = list(_passages(data, count))
+    batch = _batch(passages, tokenizer, data.recipe.max_length)
+    logits = jax.jit(lambda ids, mask, types, where: model(ids, mask, types, masked_positions=where).prediction_logits)
+    shares, guesses = jax.lax.top_k(jax.nn.softmax(logits(*map(jnp.asarray, batch))[:, 0]), _GUESSES)
+    for passage, row_shares, row_guesses in zip(passages, shares.tolist(), guesses.tolist(), strict=True):
+        yield f"  {_shown(passage, tokenizer)}"
+        named = zip(row_guesses, row_shares, strict=True)
         yield "      " + ", ".join(f"{tokenizer.decode([guess])} {share:.0%}" for guess, share in named)
 
 
-def _passages(data: PretrainingData, count: int) -> list[list[int]]:
-    """The first sentences of some documents, as many as fit a row; three at most, so that a person reads them."""
-    passages = []
+def _passages(data: PretrainingData, count: int) -> Iterator[_Passage]:
+    tokenizer, room = data.tokenizer, data.recipe.max_length - 3
+    rng = np.random.default_rng(_SEED)
     for document in data.held_out_corpus.documents():
-        passage: list[int] = []
-        for sentence in data.tokenizer.encode(document[:3]):
-            if len(passage) + len(sentence) > data.recipe.max_length - 2:
-                break
-            passage += sentence
-        if len(passage) > 1:
-            passages.append(passage)
-        if len(passages) == count:
-            break
-    return passages
+        if count == 0:
+            return
+        first, *others = (sentence[:room] for sentence in tokenizer.encode(document[:_SENTENCES]))
+        second = [piece for sentence in others for piece in sentence][: room - len(first)]
+        if len(first) + len(second) > 1:
+            yield _Passage(first, second, *_choose_word(first + second, tokenizer, rng))
+            count -= 1
 
 
-def _choose_word(passage: Sequence[int], tokenizer: Tokenizer, rng: np.random.Generator) -> tuple[int, int]:
-    """Where a random word of letters starts and ends, in the passage's second half where there is one to be read from."""
-    starts = [index for index, piece in enumerate(passage) if index == 0 or tokenizer.starts_word[piece]]
-    ends = [*starts[1:], len(passage)]
-    words = [
-        (start, end)
-        for start, end in zip(starts, ends, strict=True)
-        if any(letter.isalpha() for letter in tokenizer.decode(list(passage[start:end])))
-    ] or list(zip(starts, ends, strict=True))
-    late = [word for word in words if word[0] >= len(passage) // 2] or words
-    return late[int(rng.integers(len(late)))]
+def _choose_word(ids: list[int], tokenizer: Tokenizer, rng: np.random.Generator) -> tuple[int, int]:
+    """Where a random word starts and ends: one with a letter, if there is any."""
+    starts = [index for index, piece in enumerate(ids) if index == 0 or tokenizer.starts_word[piece]]
+    words = list(zip(starts, [*starts[1:], len(ids)], strict=True))
+    lettered = [(start, end) for start, end in words if any(map(str.isalpha, tokenizer.decode(ids[start:end])))]
+    candidates = lettered or words
+    return candidates[int(rng.integers(len(candidates)))]
 
 
-def _shown(passage: Sequence[int], start: int, end: int, tokenizer: Tokenizer) -> str:
-    parts = (passage[:start], passage[start:end], passage[end:])
-    before, hidden, after = (tokenizer.decode(list(part)) for part in parts)
-    return f"{before} [{hidden}] {after}".strip()
+def _batch(passages: list[_Passage], tokenizer: Tokenizer, length: int) -> tuple[np.ndarray, ...]:
+    """Ids, mask and token types [B, T] with the words hidden, and the position [B, 1] of each one's first piece."""
+    ids = np.full((len(passages), length), tokenizer.pad_id, np.int32)
+    types = np.zeros_like(ids)
+    positions = np.zeros((len(passages), 1), np.int32)
+    for row, passage in enumerate(passages):
+        hidden = passage.ids
+        hidden[passage.start : passage.end] = [tokenizer.mask_id] * (passage.end - passage.start)
+        cut = len(passage.first)
+        tokens = [tokenizer.cls_id, *hidden[:cut], tokenizer.sep_id, *hidden[cut:], tokenizer.sep_id]
+        ids[row, : len(tokens)] = tokens
+        types[row, cut + 2 : len(tokens)] = 1
+        positions[row, 0] = passage.start + 1 + (passage.start >= cut)
+    return ids, ids != tokenizer.pad_id, types, positions
+
+
+def _shown(passage: _Passage, tokenizer: Tokenizer) -> str:
+    """The passage as text, its hidden word in brackets; the brackets stand where decoding puts the word."""
+    before = tokenizer.decode(passage.ids[: passage.start])
+    through = tokenizer.decode(passage.ids[: passage.end])
+    after = tokenizer.decode(passage.ids)[len(through) :]
+    word = through[len(before) :]
+    space = " " * (len(word) - len(word.lstrip()))
+    return f"{before}{space}[{word.strip()}]{after}"

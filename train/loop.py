@@ -55,7 +55,8 @@ def fit(job: Job, work: WorkDir, mesh: Mesh, clock: Clock) -> None:
         checkpoints = Checkpoints(work.checkpoints, config.keep_checkpoints, progress.say)
         stack.callback(checkpoints.close)
         with clock("init"):
-            progress.say("\n".join(job.describe))
+            for line in job.describe:
+                progress.say(line)
             begun = start(job, config.seed, mesh, checkpoints, progress.say)
             _say_extension(job, work, begun.step, progress.say)
             records = Records(work, clock, progress, begun.step, job.tokens_per_batch, mesh)

@@ -124,7 +124,7 @@ def test_multiple_choice_is_one_row_for_each_choice():
 
 @pytest.mark.parametrize(("family", "model"), MASKED_LM)
 def test_masked_positions_pick_from_the_full_logits(family, model):
-    """The head acts on each token alone, so gathering before it equals gathering after it, repeated positions included."""
+    """The head acts on each token alone, so gathering before it equals gathering after it; positions may repeat."""
     config = tiny.FAMILIES[family]()
     created, ids = tiny.make(model, config), tiny.token_ids(config)
     field = MASKED_LM_FIELD[model]

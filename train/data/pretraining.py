@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,8 @@ class PretrainingData:
 
     @property
     def fingerprint(self) -> str:
-        """Names the tokenised text of both splits: equal where their directories in the cache are."""
-        names = "/".join(rows.store.directory.name for rows in (self.train, self.held_out))
+        """Names the tokenised text of both splits, by all that it was made from."""
+        names = "/".join(rows.store.fingerprint for rows in (self.train, self.held_out))
         return hashlib.sha256(names.encode()).hexdigest()
 
     def describe(self) -> list[str]:
@@ -119,7 +120,7 @@ def open_data(values: Mapping[str, Any], tokenizer_directory: Path, say: Callabl
         held_out,
         held_out_corpus,
         unigram_entropy(token_counts(stores[1])),
-        _floor(options, stores[1]),
+        _floor(options, recipe, stores[1]),
     )
 
 
@@ -129,11 +130,14 @@ def unigram_entropy(counts: np.ndarray) -> float:
     return float(-(shares * np.log(shares)).sum())
 
 
-def _floor(options: CorpusOptions, store: TokenStore) -> float | None:
+def _floor(options: CorpusOptions, recipe: PretrainingRecipe, store: TokenStore) -> float | None:
     """The built-in grammar's own floor, spread over the pieces that the tokenizer cuts its words into."""
     if (options.eval_source or options.source) != "builtin":
         return None
     from train.data import builtin
 
-    words = builtin.count_words(options.builtin_seed, "heldout", options.builtin_eval_documents)
-    return builtin.entropy_floor(options.builtin_seed, "heldout") * words / store.counts["tokens"]
+    # A row holds no more sentences than this, whatever their pieces: a word is a piece or more.
+    window = max(2, math.ceil((recipe.max_length - 3) / builtin.WORDS_PER_SENTENCE))
+    per_word = builtin.entropy_floor(options.builtin_seed, "heldout", window=window)
+    counts = store.counts
+    return per_word * builtin.WORDS_PER_SENTENCE * counts["sentences"] / counts["tokens"]

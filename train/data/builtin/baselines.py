@@ -18,6 +18,7 @@ Segment = Sequence[str]
 OrderPair = tuple[Segment, Segment, int]
 """Two segments of words and 0 where they come in order, 1 where they are swapped."""
 
+_CHUNK = 3  # sentences in a row of configs/albert_tiny.py
 _EDGE = "\n"  # Stands before the first and after the last word of a document; no word is a line break.
 
 
@@ -104,7 +105,7 @@ class BigramModel:
         return float(np.mean(losses))
 
 
-def order_pairs(documents: Iterable[Document], seed: int, chunk: int = 6) -> list[OrderPair]:
+def order_pairs(documents: Iterable[Document], seed: int, chunk: int) -> list[OrderPair]:
     """Segment pairs as pretraining makes them: every `chunk` sentences parted at a random boundary, half swapped."""
     rng, pairs = np.random.Generator(np.random.PCG64(seed)), []
     for document in documents:
@@ -144,3 +145,40 @@ def order_classifier_accuracy(
         weights -= np.linalg.solve(hessian, gradient)
     guesses = _bags(heldout_pairs, vocabulary) @ weights > 0
     return float(np.mean(guesses == np.array([label for _, _, label in heldout_pairs])))
+
+
+def baseline_table(seed: int = 0, train_documents: int = 20_000, heldout_documents: int = 1_000) -> str:
+    """The scores of the built-in corpus that need no transformer, as a Markdown table.
+
+    Args:
+        seed: of the corpus.
+        train_documents: documents that the models are fitted on.
+        heldout_documents: documents that they are scored on.
+    """
+    training = list(generate_corpus(seed, "train", train_documents))
+    heldout = list(generate_corpus(seed, "heldout", heldout_documents))
+    streams = [word_stream(document) for document in heldout]
+    counts = Counter(word for stream in streams for word in stream)
+    unigram = unigram_entropy(list(counts.values()))
+    model = BigramModel.fit([word_stream(document) for document in training])
+    order = order_classifier_accuracy(order_pairs(training, seed, _CHUNK), order_pairs(heldout, seed + 1, _CHUNK))
+    losses = {
+        "unigram entropy": unigram,
+        "bigram model, p(w given left)": model.cross_entropy(streams),
+        "both neighbours, p(w given left, right)": model.both_neighbours_cross_entropy(streams),
+        "the grammar's floor": entropy_floor(seed, "heldout", window=_CHUNK),
+    }
+    rows = [f"| {name} | {loss:.3f} | {loss / unigram:.2f} |" for name, loss in losses.items()]
+    return "\n".join(
+        [
+            "| held-out words | nats per word | of the unigram entropy |",
+            "|---|---|---|",
+            *rows,
+            "",
+            f"order of two segments by a bag-of-words classifier: {order:.1%} (chance 50%)",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    print(baseline_table())

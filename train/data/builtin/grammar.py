@@ -1,74 +1,62 @@
-"""The grammar of the built-in corpus: one derivation, for drawing documents and for enumerating all of them.
+"""The grammar of the built-in corpus: how a document is derived.
 
-A document tells how one piece of work goes round a small cast of people. Its `Setting` holds throughout; its events
-follow from each other: time moves on one step of its clock, the work one step of its trade, the place stays or moves
-one step along its road, and whoever helped last mostly acts next. All rings are entered at a uniformly drawn point and
-the cast is exchangeable, so the words of a document are distributed the same at its start and at its end: only how
-one sentence relates to the next tells which came first.
+A document tells how one piece of work goes round a small cast of people, an event a sentence:
+
+    tuesday clara baked golden loaves upstairs. wednesday otto glazed golden loaves outdoors. ...
+
+Its `Setting` holds throughout; its events follow from each other: each comes a day later and one place further round
+the house, the work moves on one step of its trade, and another person takes over. All rings are entered at a uniformly
+drawn point and the cast is exchangeable, so the words of a document are distributed alike at its start and at its
+end: only how one sentence relates to the next tells which came first. Two rings of few words, days and places, always
+stand first and last in their sentence: a small model finds the order of two segments within a few hundred steps. (It
+did not within 1500 where their places in the sentence varied and the rings had seven to nine words.)
 """
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from train.data.builtin.lexicon import DEFAULT_LEXICON, FULL_STOP, Lexicon
 
 SPLITS = ("train", "heldout")
 
-# Word classes. A word's role in its sentence is one of these, or "" for what only holds the sentence together.
-AGENT, ACTION, ITEM, QUALITY = "agent", "action", "item", "quality"
-PARTNER, PLACE, TIME, MANNER = "partner", "place", "time", "manner"
+# The roles of a sentence's words, in their order; the full stop has none.
+ROLES = ("day", "agent", "action", "quality", "item", "place")
+WORDS_PER_SENTENCE = len(ROLES) + 1
 
-# What a sentence may look like; MANNER is left out of a sentence whose event has none. No two of these, with or without
-# MANNER, differ in one word only, so a sentence with one word hidden still shows which form it has.
-_CORE = (AGENT, MANNER, ACTION, QUALITY, ITEM)
-_LINKS = TIME_LINK, PLACE_LINK, PARTNER_LINK = "time_link", "place_link", "partner_link"
-_TIME, _PLACE, _PARTNER = (TIME_LINK, TIME), (PLACE_LINK, PLACE), (PARTNER_LINK, PARTNER)
-FORMS: tuple[tuple[str, ...], ...] = (
-    (*_TIME, *_CORE, *_PARTNER, *_PLACE),
-    (*_TIME, *_CORE, *_PLACE, *_PARTNER),
-    (*_PLACE, *_CORE, *_PARTNER, *_TIME),
-    (*_PLACE, *_CORE, *_TIME, *_PARTNER),
-    (*_CORE, *_PARTNER, *_PLACE, *_TIME),
-    (*_CORE, *_PARTNER, *_TIME, *_PLACE),
-    (*_CORE, *_PLACE, *_TIME, *_PARTNER),
-    (*_CORE, *_TIME, *_PLACE, *_PARTNER),
-)
-
-Choose = Callable[[Sequence[float] | int], int]
-"""Draws one of n equally likely branches (int), or one of several with the given probabilities."""
+Choose = Callable[[int], int]
+"""Draws one of n equally likely branches."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Who did what to what, with whom, where, when and how; every field but `manner` ("" if untold) is one word."""
+    """Who did what to what, when and where: a word each, in the order of ROLES."""
 
+    day: str
     agent: str
     action: str
-    item: str
     quality: str
-    partner: str
+    item: str
     place: str
-    time: str
-    manner: str
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words of the sentence that tells it, the full stop included."""
+        return (*(getattr(self, role) for role in ROLES), FULL_STOP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What holds throughout a document; `moods[i]` indexes the mood of `cast[i]`, `region` and `clock` their rings."""
+    """What holds throughout a document: the trade by its index, its item and quality, the people, and the tense.
+
+    `tense` is 0 for the present and 1 for the past.
+    """
 
     trade: int
     item: str
     quality: str
-    region: int
-    clock: int
     cast: tuple[str, ...]
-    moods: tuple[int, ...]
     tense: int
-    time_link: str
-    place_link: str
-    partner_link: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +71,15 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A text with what it says: sentence i tells `events[i]`, and its word j plays the role `roles[i][j]`."""
+    """A text with what it says: sentence i tells `events[i]`."""
 
     setting: Setting
     events: tuple[Event, ...]
-    words: tuple[tuple[str, ...], ...]
-    roles: tuple[tuple[str, ...], ...]
+
+    @property
+    def words(self) -> tuple[tuple[str, ...], ...]:
+        """The words of each sentence, full stops included."""
+        return tuple(event.words for event in self.events)
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -98,152 +89,90 @@ class Document:
     def spans(self, index: int) -> tuple[Span, ...]:
         """The words of sentence `index` that play a role in its event, with their places in its text."""
         spans, start = [], 0
-        for word, role in zip(self.words[index], self.roles[index], strict=True):
-            if role:
-                spans.append(Span(role, word, start, start + len(word)))
+        for role, word in zip(ROLES, self.events[index].words[:-1], strict=True):
+            spans.append(Span(role, word, start, start + len(word)))
             start += len(word) + 1
         return tuple(spans)
 
 
 @dataclass(frozen=True)
 class Grammar:
-    """A lexicon with the probabilities of the derivation.
+    """A lexicon with the numbers of the derivation.
 
     Attributes:
         lexicon: the words.
-        forms: the sentence forms in use, equally likely.
         lengths: the numbers of sentences a document may have, equally likely.
-        cast_size: persons in a document, at least 2.
-        manner: probability that a sentence tells the manner of its action.
-        hand_over: probability that the last partner acts next; else one of the others of the cast does.
-        travel: probability that the next event is one place further along the road.
-        heldout_people: how many persons, for each item and region, occur with them in the held-out split only.
+        cast_size: persons in a document, at least 2; another of them acts in each event, equally likely.
+        heldout_people: how many persons, for each item, occur with it in the held-out split only.
     """
 
     lexicon: Lexicon = DEFAULT_LEXICON
-    forms: tuple[tuple[str, ...], ...] = FORMS
-    lengths: tuple[int, ...] = tuple(range(8, 21))
+    # Multiples of 3: rows of 24 tokens hold three sentences, and a document leaves none over.
+    lengths: tuple[int, ...] = (6, 9, 12, 15)
     cast_size: int = 3
-    manner: float = 0.4
-    hand_over: float = 0.9
-    travel: float = 0.75
-    heldout_people: int = 8
-    _sides: dict[tuple[str, int], dict[str, tuple[str, ...]]] = field(default_factory=dict, compare=False, repr=False)
+    heldout_people: int = 16
+    _sides: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict, compare=False, repr=False)
 
-    def people(self, item: str, region: int, split: str) -> tuple[str, ...]:
-        """Who may meet `item` in `region` in this split: for each pair the persons are parted by their hashes.
+    def people(self, item: str, split: str) -> tuple[str, ...]:
+        """Who may work on `item` in this split: for each item the persons are parted by their hashes.
 
-        All other pairs of words occur in both splits; the triples (person, item, region) of one never occur in the
-        other, and neither do the events made of them, whatever the seed.
+        No (person, item) pair of one split ever occurs in the other, and neither does an event made of it, whatever the
+        seed; every person and every item occurs in both.
 
         Raises:
             ValueError: `split` is not one of `SPLITS`.
         """
         if split not in SPLITS:
             raise ValueError(f"the built-in corpus has the splits {' and '.join(SPLITS)}, not {split!r}")
-        sides = self._sides.get((item, region))
-        if sides is None:
-            ranked = sorted(self.lexicon.people, key=lambda name: _hash(f"{name} {item} {region}"))
+        if item not in self._sides:
+            ranked = sorted(self.lexicon.people, key=lambda name: _hash(f"{name} {item}"))
             heldout = frozenset(ranked[: self.heldout_people])
-            sides = {
+            self._sides[item] = {
                 "train": tuple(name for name in self.lexicon.people if name not in heldout),
                 "heldout": tuple(name for name in self.lexicon.people if name in heldout),
             }
-            self._sides[item, region] = sides
-        return sides[split]
-
-    @cached_property
-    def rendered_forms(self) -> tuple[tuple[tuple[tuple[str, ...], tuple[str, ...]], ...], ...]:
-        """Per form, without and with MANNER: its slots, and the role of each word with the full stop's."""
-        return tuple(
-            tuple((slots, (*("" if slot in _LINKS else slot for slot in slots), "")) for slots in (plain, form))
-            for form in self.forms
-            for plain in [tuple(slot for slot in form if slot != MANNER)]
-        )
+        return self._sides[item][split]
 
     def derive(self, split: str, choose: Choose) -> Document:
         """Derives one document, asking `choose` at every branch."""
         length = self.lengths[choose(len(self.lengths))]
         setting = self._derive_setting(split, choose)
-        events, words, roles = [], [], []
-        for event in self._derive_events(setting, length, choose):
-            form = choose(len(self.forms))
-            slots, slot_roles = self.rendered_forms[form][bool(event.manner)]
-            values = slot_values(setting, event)
-            events.append(event)
-            words.append((*(values[slot] for slot in slots), FULL_STOP))
-            roles.append(slot_roles)
-        return Document(setting=setting, events=tuple(events), words=tuple(words), roles=tuple(roles))
+        return Document(setting=setting, events=tuple(self._derive_events(setting, length, choose)))
 
     def _derive_setting(self, split: str, choose: Choose) -> Setting:
         lexicon = self.lexicon
         trade = choose(len(lexicon.trades))
         items = lexicon.trades[trade].items
         item = items[choose(len(items))]
-        region = choose(len(lexicon.regions))
-        people = list(self.people(item, region, split))
-        cast = tuple(people.pop(choose(len(people))) for _ in range(self.cast_size))
+        people = list(self.people(item, split))
         return Setting(
             trade=trade,
             item=item,
             quality=lexicon.qualities[choose(len(lexicon.qualities))],
-            region=region,
-            clock=choose(len(lexicon.clocks)),
-            cast=cast,
-            moods=tuple(choose(len(lexicon.moods)) for _ in cast),
+            cast=tuple(people.pop(choose(len(people))) for _ in range(self.cast_size)),
             tense=choose(2),
-            time_link=lexicon.time_links[choose(len(lexicon.time_links))],
-            place_link=lexicon.place_links[choose(len(lexicon.place_links))],
-            partner_link=lexicon.partner_links[choose(len(lexicon.partner_links))],
         )
 
     def _derive_events(self, setting: Setting, length: int, choose: Choose) -> Iterator[Event]:
-        lexicon, cast = self.lexicon, setting.cast
-        actions = lexicon.trades[setting.trade].actions
-        places, times = lexicon.regions[setting.region], lexicon.clocks[setting.clock]
-        action, place, time = choose(len(actions)), choose(len(places)), choose(len(times))
-        agent = choose(len(cast))
-        for _ in range(length):
-            partner = _other(agent, choose(len(cast) - 1))
-            manner = ""
-            if choose((1 - self.manner, self.manner)):
-                manners = lexicon.moods[setting.moods[agent]].manners
-                manner = manners[choose(len(manners))]
+        days, places = self.lexicon.days, self.lexicon.places
+        actions = self.lexicon.trades[setting.trade].actions
+        day, place, action = (choose(len(ring)) for ring in (days, places, actions))
+        agent = choose(len(setting.cast))
+        for number in range(length):
             yield Event(
-                agent=cast[agent],
-                action=actions[action][setting.tense],
-                item=setting.item,
+                day=_on_ring(days, day + number),
+                agent=setting.cast[agent],
+                action=_on_ring(actions, action + number)[setting.tense],
                 quality=setting.quality,
-                partner=cast[partner],
-                place=places[place],
-                time=times[time],
-                manner=manner,
+                item=setting.item,
+                place=_on_ring(places, place + number),
             )
-            action, time = (action + 1) % len(actions), (time + 1) % len(times)
-            place = (place + choose((1 - self.travel, self.travel))) % len(places)
-            agent = partner if choose((1 - self.hand_over, self.hand_over)) else _other(partner, choose(len(cast) - 1))
+            other = choose(len(setting.cast) - 1)
+            agent = other + (other >= agent)
 
 
-def slot_values(setting: Setting, event: Event) -> dict[str, str]:
-    """The word that each slot of a sentence form takes."""
-    return {
-        AGENT: event.agent,
-        ACTION: event.action,
-        ITEM: event.item,
-        QUALITY: event.quality,
-        PARTNER: event.partner,
-        PLACE: event.place,
-        TIME: event.time,
-        MANNER: event.manner,
-        TIME_LINK: setting.time_link,
-        PLACE_LINK: setting.place_link,
-        PARTNER_LINK: setting.partner_link,
-    }
-
-
-def _other(index: int, draw: int) -> int:
-    """The `draw`-th index of the cast when `index` itself is left out."""
-    return draw + (draw >= index)
+def _on_ring(ring: Sequence, position: int):  # noqa: ANN202
+    return ring[position % len(ring)]
 
 
 def _hash(text: str) -> bytes:

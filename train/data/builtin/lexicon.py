@@ -1,7 +1,7 @@
 """The words of the built-in corpus, as data.
 
 Every word belongs to one class only, so that a sentence can be read back into the event it tells: `Lexicon` refuses
-anything else. Rings (the actions of a trade, the places of a region, the times of a clock) have no first member.
+anything else. Rings (the actions of a trade, the days, the places) have no first member.
 """
 
 from collections.abc import Iterator
@@ -27,15 +27,6 @@ class Trade:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mood:
-    """A state of mind, which shows in the manner of a person's actions; `tone` is "good", "bad" or "neutral"."""
-
-    name: str
-    tone: str
-    manners: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Lexicon:
     """Every word of a grammar, by class.
 
@@ -43,10 +34,8 @@ class Lexicon:
         people: names of persons.
         trades: crafts, see `Trade`.
         qualities: adjectives that fit any item.
-        regions: rings of place names.
-        clocks: rings of times.
-        moods: states of mind, see `Mood`.
-        time_links, place_links, partner_links: the prepositions that may open a phrase of time, place or company.
+        days: a ring of days.
+        places: a ring of adverbs of place.
 
     Raises:
         ValueError: a word occurs in two classes, or twice in one.
@@ -55,12 +44,8 @@ class Lexicon:
     people: tuple[str, ...]
     trades: tuple[Trade, ...]
     qualities: tuple[str, ...]
-    regions: tuple[tuple[str, ...], ...]
-    clocks: tuple[tuple[str, ...], ...]
-    moods: tuple[Mood, ...]
-    time_links: tuple[str, ...]
-    place_links: tuple[str, ...]
-    partner_links: tuple[str, ...]
+    days: tuple[str, ...]
+    places: tuple[str, ...]
 
     def __post_init__(self) -> None:
         words = list(self._all_words())
@@ -72,12 +57,8 @@ class Lexicon:
 
     def _all_words(self) -> Iterator[str]:
         yield FULL_STOP
-        for group in (self.people, self.qualities, self.time_links, self.place_links, self.partner_links):
+        for group in (self.people, self.qualities, self.days, self.places):
             yield from group
-        for ring in (*self.regions, *self.clocks):
-            yield from ring
-        for mood in self.moods:
-            yield from mood.manners
         for trade in self.trades:
             yield from trade.items
             for forms in trade.actions:
@@ -89,24 +70,18 @@ class Lexicon:
         return tuple(self._all_words())
 
 
-def _actions(text: str) -> tuple[tuple[str, str], ...]:
-    pairs = (entry.split("/") for entry in text.split())
-    return tuple((present, past) for present, past in pairs)
-
-
 def _trade(name: str, items: str, actions: str) -> Trade:
-    return Trade(name=name, items=tuple(items.split()), actions=_actions(actions))
-
-
-def _mood(name: str, tone: str, manners: str) -> Mood:
-    return Mood(name=name, tone=tone, manners=tuple(manners.split()))
+    pairs = (entry.split("/") for entry in actions.split())
+    return Trade(name=name, items=tuple(items.split()), actions=tuple((present, past) for present, past in pairs))
 
 
 _PEOPLE = """
 anna peter clara oscar greta felix hanna simon irene jonas karen louis maria nadia otto paula quentin rosa stefan
 tessa ursula victor wanda xavier yvonne zoe adam bruno celia david elena frank gloria henry isabel julia kurt laura
 martin nora oliver petra ralph sara thomas vera walter agnes boris dora edgar fiona georg helga ivan judith klaus
-lydia magnus nina oskar philip ruth
+lydia magnus nina oskar philip ruth alma bernd carla dieter emma fritz gerda hugo ida jakob katrin leo mina norbert
+olga pablo queenie robert sofia tilda ulrich valerie willi xenia york zita arthur berta conrad diana erik flora gustav
+heidi ines julius kira lorenz mathilda nils ophelia
 """
 
 _QUALITIES = """
@@ -115,83 +90,51 @@ perfect special common foreign local modern ancient secret blue green yellow pur
 striped spotted round narrow
 """
 
-_REGIONS = """
-marlow denby alston corbridge whitby tarland selkirk norwood
-ashford belford crosby dunmore elmstead farnham grimsby hexham
-ilkley jarrow kelso lanark melrose nairn oakham penrith
-quorn ripon skipton thirsk ulverston ventnor wooler yarm
-aberlour buxton cromer dorking epsom frome garstang harwich
-ivybridge kendal ludlow malvern newark ormskirk poole reigate
-"""
-
-_CLOCKS = """
-dawn sunrise breakfast noon teatime sunset supper dusk midnight
-monday tuesday wednesday thursday friday saturday sunday
-january february march april may june july august september october november december
-"""
-
 DEFAULT_LEXICON = Lexicon(
     people=tuple(_PEOPLE.split()),
     trades=(
         _trade(
             "baker",
-            "bread cakes pies rolls biscuits tarts",
-            "mixes/mixed kneads/kneaded shapes/shaped bakes/baked cools/cooled glazes/glazed wraps/wrapped serves/served",
+            "loaves cakes pies rolls biscuits tarts muffins waffles",
+            "kneads/kneaded shapes/shaped bakes/baked glazes/glazed serves/served",
         ),
         _trade(
             "gardener",
-            "roses beans onions carrots herbs turnips",
-            "plants/planted waters/watered weeds/weeded prunes/pruned picks/picked rinses/rinsed bundles/bundled "
-            "sells/sold",
+            "roses beans onions carrots herbs turnips radishes tulips",
+            "plants/planted waters/watered weeds/weeded picks/picked bundles/bundled",
         ),
         _trade(
             "tailor",
-            "scarves blankets shawls coats curtains gloves",
-            "sketches/sketched measures/measured dyes/dyed stitches/stitched hems/hemmed irons/ironed folds/folded "
-            "displays/displayed",
+            "scarves blankets shawls coats curtains gloves aprons jackets",
+            "measures/measured dyes/dyed stitches/stitched irons/ironed folds/folded",
         ),
         _trade(
             "potter",
-            "bowls jugs vases plates cups tiles",
-            "molds/molded dries/dried carves/carved fires/fired paints/painted polishes/polished stacks/stacked "
-            "delivers/delivered",
+            "bowls jugs vases plates cups tiles saucers pitchers",
+            "molds/molded dries/dried fires/fired paints/painted stacks/stacked",
         ),
         _trade(
             "fisher",
-            "trout crabs eels salmon herring oysters",
-            "chases/chased nets/netted hauls/hauled sorts/sorted cleans/cleaned salts/salted smokes/smoked trades/traded",
+            "trout crabs eels salmon herring oysters lobsters mussels",
+            "nets/netted hauls/hauled cleans/cleaned salts/salted smokes/smoked",
         ),
         _trade(
             "carpenter",
-            "chairs tables shelves stools cabinets benches",
-            "plans/planned saws/sawed joins/joined sands/sanded stains/stained varnishes/varnished inspects/inspected "
-            "loads/loaded",
+            "chairs tables shelves stools cabinets benches ladders cradles",
+            "saws/sawed joins/joined sands/sanded varnishes/varnished delivers/delivered",
         ),
         _trade(
             "printer",
-            "books maps posters letters poems songs",
-            "drafts/drafted edits/edited prints/printed checks/checked binds/bound signs/signed labels/labelled "
-            "mails/mailed",
+            "books maps posters letters poems songs leaflets calendars",
+            "drafts/drafted edits/edited prints/printed binds/bound mails/mailed",
         ),
         _trade(
             "jeweller",
-            "rings necklaces brooches crowns bracelets coins",
-            "melts/melted forges/forged files/filed engraves/engraved gilds/gilded buffs/buffed weighs/weighed "
-            "guards/guarded",
+            "rings necklaces brooches crowns bracelets coins medals earrings",
+            "melts/melted forges/forged engraves/engraved polishes/polished weighs/weighed",
         ),
     ),
     qualities=tuple(_QUALITIES.split()),
-    regions=tuple(tuple(line.split()) for line in _REGIONS.strip().splitlines()),
-    clocks=tuple(tuple(line.split()) for line in _CLOCKS.strip().splitlines()),
-    moods=(
-        _mood("happy", "good", "gladly happily cheerfully joyfully merrily"),
-        _mood("proud", "good", "proudly boldly bravely confidently eagerly"),
-        _mood("sad", "bad", "sadly gloomily bitterly tearfully wearily"),
-        _mood("angry", "bad", "angrily crossly rudely grimly harshly"),
-        _mood("calm", "neutral", "calmly quietly gently silently patiently"),
-        _mood("hasty", "neutral", "quickly hastily swiftly briskly rapidly"),
-    ),
-    time_links=("before", "after", "around", "until"),
-    place_links=("in", "near", "outside", "beyond"),
-    partner_links=("for", "with", "beside", "alongside"),
+    days=("monday", "tuesday", "wednesday", "thursday", "friday"),
+    places=("indoors", "upstairs", "outdoors", "downstairs"),
 )

@@ -1,0 +1,57 @@
+"""Helpers for the tests of checkpoints: saved tiny models, and changes to what they hold."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import traverse_util
+from safetensors import numpy as library
+
+from flax_lite.config import EncoderConfig
+from flax_lite.state import get_params
+from tests.flax_lite import tiny
+
+Arrays = dict[str, np.ndarray]
+
+
+def saved(directory: Path, head: str, config: EncoderConfig, **options: Any) -> Any:
+    """A tiny model, saved to the directory."""
+    model = tiny.make(head, config)
+    model.save_pretrained(directory, **options)
+    return model
+
+
+def arrays(directory: Path) -> Arrays:
+    """The tensors of model.safetensors, by name."""
+    return library.load_file(directory / "model.safetensors")
+
+
+def edit(directory: Path, change: Callable[[Arrays], Arrays], metadata: Mapping[str, str] | None = None) -> None:
+    """Replaces model.safetensors by a changed one."""
+    changed = {name: np.ascontiguousarray(array) for name, array in change(arrays(directory)).items()}
+    library.save_file(changed, directory / "model.safetensors", dict(metadata or {"format": "pt"}))
+
+
+def edit_config(directory: Path, **changes: Any) -> None:
+    """Changes keys of config.json; None removes one."""
+    values = {**json.loads((directory / "config.json").read_text()), **changes}
+    values = {key: value for key, value in values.items() if value is not None}
+    (directory / "config.json").write_text(json.dumps(values))
+
+
+def flat(model: Any) -> dict[str, jax.Array]:
+    """A model's parameters by path."""
+    return traverse_util.flatten_dict(get_params(model), sep="/")
+
+
+def assert_same_parameters(expected: Any, actual: Any, but: tuple[str, ...] = ()) -> None:
+    """Same paths, shapes, dtypes and bits, except below the prefixes named."""
+    one, two = flat(expected), flat(actual)
+    assert one.keys() == two.keys()
+    for path, array in one.items():
+        if not path.startswith(but or ("/",)):
+            assert (array.shape, array.dtype) == (two[path].shape, two[path].dtype), path
+            assert np.asarray(array).tobytes() == np.asarray(two[path]).tobytes(), path

@@ -1,0 +1,189 @@
+"""The execution configuration changes how a model is computed, never what it computes."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from flax_lite.config import EncoderConfig
+from flax_lite.execution import Execution
+from tests.flax_lite import jaxprs, tiny
+
+KEY = jax.random.key(1)
+# Rounding of another order of the same float32 operations; measured: up to 9e-7 of a leaf's largest element.
+SAME = 2e-6
+VARIANTS = [
+    ("shared", Execution(unroll=2)),
+    ("shared", Execution(remat="dots")),
+    ("shared", Execution(remat="full")),
+    ("scanned", Execution(unroll=0)),
+    ("scanned", Execution(remat="full")),
+    ("indexed", Execution(unroll=0, remat="full")),
+]
+
+
+def value_and_grad(stack, execution):
+    """With dropout on: the draw must not change either."""
+    config = tiny.STACKS[stack]()
+    encoder = tiny.make("Encoder", config, execution=execution)
+    return tiny.value_and_grad(encoder, tiny.token_ids(config), key=KEY)
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """Value and gradients of each stack under the library's defaults."""
+    return {stack: value_and_grad(stack, Execution()) for stack in tiny.STACKS}
+
+
+@pytest.mark.parametrize(("stack", "execution"), VARIANTS)
+def test_unroll_and_remat_change_no_value_and_no_gradient(stack, execution, plain):
+    value, gradient = value_and_grad(stack, execution)
+    expected_value, expected_gradient = plain[stack]
+    np.testing.assert_allclose(value, expected_value, rtol=SAME, atol=SAME)
+    tiny.assert_gradients_close(gradient, expected_gradient, SAME)
+
+
+def program(execution, depth=6):
+    config = tiny.albert(num_hidden_layers=depth)
+    encoder = tiny.make("Encoder", config, execution=execution)
+    return jaxprs.primitives(jaxprs.trace(encoder, tiny.token_ids(config))), encoder
+
+
+@pytest.mark.parametrize(("unroll", "resolved"), [(1, 1), (4, 4), (0, 6), (9, 6), ("auto", 6)])
+def test_unroll_is_the_scan_s(unroll, resolved):
+    """Layers in one iteration, at most all of them; on CPU "auto" unrolls a depth of 6."""
+    traced, encoder = program(Execution(unroll=unroll))
+    assert encoder.execution.unroll == resolved
+    assert traced["scan"] == 1
+
+
+def test_remat_names_what_the_backward_pass_recomputes():
+    """A rematerialised layer is traced as one checkpointed block, the others are not."""
+    blocks = {remat: program(Execution(remat=remat))[0]["checkpoint"] for remat in ("none", "dots", "full")}
+    assert blocks == {"none": 0, "dots": 1, "full": 1}
+
+
+def temporary_bytes(make, execution):
+    """Temporary memory of the compiled gradient program, dropout on."""
+    config = make(num_hidden_layers=8, hidden_size=48, intermediate_size=192)
+    encoder = tiny.make("Encoder", config, execution=execution)
+    ids = tiny.token_ids(config, batch=8, length=16)
+    return tiny.value_and_grad.lower(encoder, ids, key=KEY).compile().memory_analysis().temp_size_in_bytes
+
+
+def test_remat_saves_memory():
+    """Over 8 layers: keeping matrix products saves part of the activations, keeping layer inputs only most of them."""
+    memory = {remat: temporary_bytes(tiny.albert, Execution(remat=remat)) for remat in ("none", "dots", "full")}
+    assert memory["full"] < 0.5 * memory["none"], memory
+    assert memory["full"] < memory["dots"] < 0.8 * memory["none"], memory
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_bfloat16_is_near_float32(family):
+    """bfloat16 keeps 8 bits, so a rounding is off by up to 2^-9 = 0.2%; a dozen of them in a row through 3 layers of
+    LayerNorm outputs of order 1 leave a deviation of about 1%, and dropping float32 statistics or softmax would show
+    far above that.
+    """
+    config = tiny.FAMILIES[family]()
+    ids = tiny.token_ids(config)
+    full, half = (
+        tiny.call(tiny.make("MaskedLM", config, execution=Execution(dtype=dtype)), ids, output_hidden_states=True)
+        for dtype in ("float32", "bfloat16")
+    )
+    difference = np.asarray(half.hidden_states, np.float32) - full.hidden_states
+    assert 0 < np.sqrt((difference**2).mean()) < 0.02
+    logits = np.asarray(half.logits - full.logits)
+    assert np.sqrt((logits**2).mean()) < 0.02 * np.std(full.logits)
+
+
+def test_gradients_of_bfloat16_are_float32():
+    _, gradient = value_and_grad("shared", Execution(dtype="bfloat16"))
+    assert {leaf.dtype for leaf in jax.tree.leaves(gradient)} == {jnp.dtype(jnp.float32)}
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+def device(platform, **attributes):
+    return SimpleNamespace(platform=platform, **attributes)
+
+
+@pytest.mark.parametrize(
+    ("found", "dtype", "unroll"),
+    [
+        (device("cpu"), "float32", 6),
+        (device("tpu"), "bfloat16", 1),
+        (device("gpu", compute_capability="7.5"), "float32", 1),
+        (device("gpu", compute_capability="8.0"), "bfloat16", 1),
+        (device("gpu", compute_capability="9.0"), "bfloat16", 1),
+        (device("gpu"), "float32", 1),
+    ],
+)
+def test_auto_follows_the_device(found, dtype, unroll, monkeypatch):
+    """bfloat16 where the hardware has it natively: not on a T4 (compute capability 7.5); unrolled where loops are slow."""
+    monkeypatch.setattr("flax_lite.execution.jax.devices", lambda: [found])
+    resolved = Execution(dtype="auto", unroll="auto").resolve(6)
+    assert (resolved.dtype, resolved.unroll, resolved.attention) == (dtype, unroll, "xla")
+    assert resolved.compute_dtype == jnp.dtype(dtype)
+
+
+def test_auto_unrolls_up_to_12_layers_on_cpu():
+    assert [Execution(unroll="auto").resolve(steps).unroll for steps in (12, 13, 96)] == [12, 1, 1]
+
+
+def test_library_default_is_float32_scanned():
+    resolved = Execution().resolve(12)
+    assert (resolved.dtype, resolved.unroll, resolved.remat, resolved.attention) == ("float32", 1, "none", "xla")
+
+
+def test_unresolved_dtype_is_not_guessed():
+    with pytest.raises(ValueError, match=r"'auto'.*resolve"):
+        _ = Execution(dtype="auto").compute_dtype
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"dtype": "float16"}, "dtype='float16'.*float32, bfloat16, auto"),
+        ({"remat": "some"}, "remat='some'.*none, dots, full"),
+        ({"attention": "flash"}, "attention='flash'.*auto, xla, cudnn"),
+        ({"unroll": -1}, "unroll=-1"),
+        ({"unroll": "all"}, "unroll='all'"),
+        ({"unroll": 1.5}, "unroll=1.5"),
+    ],
+)
+def test_unknown_choices_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        Execution(**given)
+
+
+@pytest.mark.skipif(jax.default_backend() == "gpu", reason="a GPU may have the kernel")
+def test_cudnn_without_a_gpu_says_so():
+    config = tiny.bert()
+    encoder = tiny.make("Encoder", config, execution=Execution(attention="cudnn"))
+    with pytest.raises(ValueError, match="cudnn.*NVIDIA GPU.*'xla' or 'auto'"):
+        encoder(tiny.token_ids(config))
+
+
+def test_cudnn_leaves_to_xla_what_it_cannot_do():
+    """Dropout on probabilities, and scores or probabilities to look at, are computed openly, so that they work
+    anywhere.
+    """
+    config = tiny.bert()
+    ids = tiny.token_ids(config)
+    fused, plain = (tiny.make("Encoder", config, execution=Execution(attention=name)) for name in ("cudnn", "xla"))
+    for options in ({"output_attentions": True}, {"capture": ("scores",), "capture_layers": (0,)}, {"key": KEY}):
+        found, expected = (tiny.call(encoder, ids, **options).last_hidden_state for encoder in (fused, plain))
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_deterministic_asks_xla_for_deterministic_operations():
+    assert Execution(deterministic=True).xla_flags() == ("--xla_gpu_deterministic_ops=true",)
+    assert Execution().xla_flags() == ()
+
+
+def test_architecture_and_execution_share_no_field():
+    """config.json must never decide how a model is computed, nor an execution what it is."""
+    architecture = {field.name for field in dataclasses.fields(EncoderConfig)}
+    assert not architecture & {field.name for field in dataclasses.fields(Execution)}
