@@ -140,7 +140,9 @@ def _capture_buffers(config: EncoderConfig, requests: Requests, x: Array) -> dic
     projected = ((len(requests.layers), batch, length, heads, width // heads), x.dtype)
     shapes: dict[str, Any] = dict.fromkeys(CAPTURES, projected)
     shapes["scores"] = ((len(requests.layers), batch, heads, length, length), jnp.dtype(jnp.float32))
-    return {name: jnp.zeros(*shapes[name]) for name in requests.captures}
+    # zeros_like, not zeros: under shard_map the state of a loop must vary over the same mesh axes from the start as
+    # what the layers put there, that is as x.
+    return {name: jnp.zeros_like(x, shape=shapes[name][0], dtype=shapes[name][1]) for name in requests.captures}
 
 
 def _rematerialised(body: Callable, execution: Execution, num_steps: int) -> Callable:

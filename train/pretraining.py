@@ -4,7 +4,6 @@ python -m train.pretrain --config configs/albert_tiny.py [--workdir DIR] [--conf
 """
 
 import functools
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -134,7 +133,7 @@ def _scores(result: Result, data: PretrainingData) -> list[str]:
     return [
         f"held out, step {result.step}:",
         f"  masked words:   {words} ({data.yardsticks()})",
-        f"  {_TASKS[task]}: {sentences} (chance: {math.log(2):.3f} nats, 50%)",
+        f"  {_TASKS[task]}: {sentences} (always the commoner answer: {data.commoner_answer:.1%})",
     ]
 
 

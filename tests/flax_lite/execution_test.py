@@ -60,18 +60,12 @@ def test_unroll_is_the_scan_s(unroll, resolved):
     assert traced["scan"] == 1
 
 
-def test_remat_names_what_the_backward_pass_recomputes():
-    """A rematerialised layer is traced as one checkpointed block, the others are not."""
-    blocks = {remat: program(Execution(remat=remat))[0]["checkpoint"] for remat in ("none", "dots", "full")}
-    assert blocks == {"none": 0, "dots": 1, "full": 1}
-
-
 def temporary_bytes(make, execution):
-    """Temporary memory of the compiled gradient program, dropout on."""
+    """Temporary memory of the compiled gradient program."""
     config = make(num_hidden_layers=8, hidden_size=48, intermediate_size=192)
     encoder = tiny.make("Encoder", config, execution=execution)
     ids = tiny.token_ids(config, batch=8, length=16)
-    return tiny.value_and_grad.lower(encoder, ids, key=KEY).compile().memory_analysis().temp_size_in_bytes
+    return tiny.value_and_grad.lower(encoder, ids).compile().memory_analysis().temp_size_in_bytes
 
 
 def test_remat_saves_memory():
@@ -100,9 +94,10 @@ def test_bfloat16_is_near_float32(family):
 
 
 def test_gradients_of_bfloat16_are_float32():
-    _, gradient = value_and_grad("shared", Execution(dtype="bfloat16"))
+    config = tiny.albert()
+    encoder = tiny.make("Encoder", config, execution=Execution(dtype="bfloat16"))
+    _, gradient = jax.eval_shape(tiny.value_and_grad, encoder, tiny.token_ids(config))
     assert {leaf.dtype for leaf in jax.tree.leaves(gradient)} == {jnp.dtype(jnp.float32)}
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
 def device(platform, **attributes):
@@ -121,7 +116,7 @@ def device(platform, **attributes):
     ],
 )
 def test_auto_follows_the_device(found, dtype, unroll, monkeypatch):
-    """bfloat16 where the hardware has it natively: not on a T4 (compute capability 7.5); unrolled where loops are slow."""
+    """bfloat16 where the hardware has it: not on a T4 (compute capability 7.5); unrolled where loops are slow."""
     monkeypatch.setattr("flax_lite.execution.jax.devices", lambda: [found])
     resolved = Execution(dtype="auto", unroll="auto").resolve(6)
     assert (resolved.dtype, resolved.unroll, resolved.attention) == (dtype, unroll, "xla")
@@ -162,7 +157,7 @@ def test_unknown_choices_are_refused(given, message):
 def test_cudnn_without_a_gpu_says_so():
     config = tiny.bert()
     encoder = tiny.make("Encoder", config, execution=Execution(attention="cudnn"))
-    with pytest.raises(ValueError, match="cudnn.*NVIDIA GPU.*'xla' or 'auto'"):
+    with pytest.raises(ValueError, match=r"cudnn.*NVIDIA GPU.*'xla' or 'auto'"):
         encoder(tiny.token_ids(config))
 
 
@@ -174,8 +169,8 @@ def test_cudnn_leaves_to_xla_what_it_cannot_do():
     ids = tiny.token_ids(config)
     fused, plain = (tiny.make("Encoder", config, execution=Execution(attention=name)) for name in ("cudnn", "xla"))
     for options in ({"output_attentions": True}, {"capture": ("scores",), "capture_layers": (0,)}, {"key": KEY}):
-        found, expected = (tiny.call(encoder, ids, **options).last_hidden_state for encoder in (fused, plain))
-        np.testing.assert_array_equal(found, expected)
+        found, expected = (str(jaxprs.trace(encoder, ids, **options)) for encoder in (fused, plain))
+        assert found == expected
 
 
 def test_deterministic_asks_xla_for_deterministic_operations():

@@ -27,7 +27,7 @@ def entropy_floor(
     Args:
         seed: of the corpus.
         split: "train" or "heldout"; the bound knows which pairs of persons and items the split may hold.
-        window: sentences that a row holds; more of them only lower the bound.
+        window: sentences that a row holds; more of them only lower the bound, and a document has no more than it has.
         num_documents: documents to average over, from the first.
         grammar: the grammar.
 
@@ -40,9 +40,9 @@ def entropy_floor(
     for document in generate_corpus(seed, split, num_documents, grammar=grammar):
         names = [event.agent for event in document.events]
         num_people = len(grammar.people(document.setting.item, split))
-        for start in range(len(names) - window + 1):
+        for start in range(max(len(names) - window, 0) + 1):
             seen = names[start : start + window]
-            entropies += [_entropy(seen, place, num_people, grammar.cast_size) for place in range(window)]
+            entropies += [_entropy(seen, place, num_people, grammar.cast_size) for place in range(len(seen))]
             words += sum(len(event.words) for event in document.events[start : start + window])
     return _HIDDEN_SHARE * sum(entropies) / words
 

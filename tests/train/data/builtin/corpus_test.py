@@ -133,6 +133,7 @@ def test_entropy_floor_is_of_the_agents_alone():
     assert 0 < pair < wide
     longer = entropy_floor(0, "heldout", window=6, num_documents=50)
     assert longer < wide
+    assert entropy_floor(0, "heldout", window=1000, num_documents=50) <= longer
     with pytest.raises(ValueError, match="needs 2 or more"):
         entropy_floor(0, "heldout", window=1)
 

@@ -1,0 +1,258 @@
+"""A researcher's use: models as pytrees through JAX's transformations and Flax NNX's, in NNX's graph mode and tree
+mode.
+
+Several devices are simulated on the CPU (tests/conftest.py).
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from flax_lite.execution import Execution
+from flax_lite.state import abstract_params, get_params, num_parameters, with_params
+from tests.flax_lite import tiny
+
+ROUNDING = 5e-6
+KEY = jax.random.key(2)
+needs_8_devices = pytest.mark.skipif(jax.device_count() < 8, reason="needs 8 devices")
+
+
+@pytest.fixture(params=["graph", "tree"], autouse=True)
+def mode(request):
+    """NNX's default today, and what it is to become: modules as plain trees, without references shared between them."""
+    graph = request.param == "graph"
+    with nnx.set_graph_mode(graph), nnx.set_graph_updates(graph):
+        yield request.param
+
+
+@pytest.fixture(params=tiny.STACKS)
+def model(request, mode):
+    return tiny.make("SequenceClassification", tiny.STACKS[request.param](num_hidden_layers=2))
+
+
+@pytest.fixture
+def ids(model):
+    return tiny.token_ids(model.config, batch=8)
+
+
+def loss(model, ids, key=None):
+    """Cross-entropy for the label "is the first id odd"."""
+    logits = model(ids, key=key).logits
+    return -jnp.take_along_axis(jax.nn.log_softmax(logits), ids[:, :1] % 2, 1).mean()
+
+
+def test_construction_inside_transformations(mode):
+    """Modules come out of jit and eval_shape as they come out of Python."""
+    config = tiny.bert(num_hidden_layers=2)
+
+    def create():
+        return tiny.MODELS["MaskedLM"](config, rngs=nnx.Rngs(0))
+
+    abstract = abstract_params(create)
+    model = tiny.jit(create)()
+    assert jax.tree.map(jnp.shape, get_params(model)) == jax.tree.map(lambda leaf: leaf.shape, abstract)
+    assert num_parameters(model) == num_parameters(abstract)
+
+
+def test_module_holds_parameters_and_nothing_else(model):
+    """No random state: what a checkpoint of the parameters holds is the whole model."""
+    assert {type(variable) for variable in jax.tree.leaves(nnx.state(model), is_leaf=is_variable)} == {nnx.Param}
+
+
+def is_variable(node):
+    return isinstance(node, nnx.Variable)
+
+
+def test_jit_changes_nothing(model, ids):
+    np.testing.assert_allclose(tiny.jit(loss)(model, ids), loss(model, ids), atol=ROUNDING)
+
+
+def test_second_call_compiles_nothing(model, ids):
+    """Equal structure is one compilation: also for a model with other values, and for another key."""
+    traced = []
+
+    @tiny.jit
+    def counted(model, ids, key):
+        traced.append(None)
+        return loss(model, ids, key)
+
+    counted(model, ids, KEY)
+    counted(jax.tree.map(lambda leaf: leaf + 1, model), ids, jax.random.key(9))
+    counted(tiny.make("SequenceClassification", model.config, seed=1), ids, KEY)
+    assert len(traced) == 1
+
+
+def test_grad_has_the_shape_of_the_model(model, ids):
+    gradient = tiny.jit(jax.grad(loss))(model, ids, KEY)
+    assert jax.tree.structure(gradient) == jax.tree.structure(model)
+    stepped = jax.tree.map(lambda parameter, slope: parameter - 0.01 * slope, model, gradient)
+    assert loss(stepped, ids, KEY) < loss(model, ids, KEY)
+
+
+def test_gradient_is_the_slope(model, ids):
+    """The derivative along the gradient, by central differences: their error is of order step^2, and rounding of order
+    1e-7 / step.
+    """
+    gradient = tiny.jit(jax.grad(loss))(model, ids)
+    norm = np.sqrt(sum(float((leaf**2).sum()) for leaf in jax.tree.leaves(gradient)))
+    step = 1e-2 / norm
+    value = tiny.jit(loss)
+
+    def along(distance):
+        return value(jax.tree.map(lambda parameter, slope: parameter + distance * slope, model, gradient), ids)
+
+    np.testing.assert_allclose((along(step) - along(-step)) / (2 * step), norm**2, rtol=1e-2)
+
+
+def test_vmap_over_rows(model, ids):
+    """One gradient for each example, without a loop: their mean is the batch's gradient."""
+    per_row = tiny.jit(jax.vmap(jax.grad(lambda model, row: loss(model, row[None])), in_axes=(None, 0)))(model, ids)
+    whole = tiny.jit(jax.grad(loss))(model, ids)
+    mean = jax.tree.map(lambda leaf: leaf.mean(0), per_row)
+    assert jax.tree.leaves(per_row)[0].shape[0] == 8
+    tiny.assert_gradients_close(get_params(mean), get_params(whole), 1e-5)
+
+
+def test_vmap_over_models(model, ids):
+    """An ensemble is one model with a leading axis on every parameter."""
+    other = jax.tree.map(lambda leaf: leaf * 1.5, model)
+    ensemble = jax.tree.map(lambda *leaves: jnp.stack(leaves), model, other)
+    logits = tiny.jit(jax.vmap(lambda model: model(ids).logits))(ensemble)
+    for found, member in zip(logits, (model, other), strict=True):
+        np.testing.assert_allclose(found, tiny.call(member, ids).logits, atol=ROUNDING)
+
+
+def test_vmap_over_keys_draws_anew(model, ids):
+    logits = tiny.jit(jax.vmap(lambda key: model(ids, key=key).logits))(jax.random.split(KEY, 3))
+    assert len({row.tobytes() for row in np.asarray(logits)}) == 3
+
+
+def mesh(*shape):
+    names = ("data", "fsdp")[: len(shape)]
+    return jax.make_mesh(shape, names, axis_types=(AxisType.Auto,) * len(shape))
+
+
+@needs_8_devices
+def test_shard_map_over_rows(model, ids):
+    """Each device runs the model on its own rows; rows do not see each other, so nothing changes."""
+
+    def run(model, ids):
+        out = model(
+            ids, output_hidden_states=True, output_attentions=True, capture=("scores", "keys"), capture_layers=(-1,)
+        )
+        return out.logits, (out.hidden_states, out.attentions, out.captured)
+
+    spread = jax.shard_map(run, mesh=mesh(8), in_specs=(P(), P("data")), out_specs=(P("data"), P(None, "data")))
+    found, expected = tiny.jit(spread)(model, ids), tiny.jit(run)(model, ids)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=ROUNDING), found, expected)
+
+
+@needs_8_devices
+def test_gradient_under_shard_map(mode):
+    """The gradient of the mean over devices is the gradient of the global batch. With the tanh GELU: jax 0.12's
+    derivative of erf has no rule for values that vary over a mesh axis ("Primitive polynomial requires varying manual
+    axes to match"); with exact GELU use `check_vma=False`.
+    """
+    model = tiny.make("SequenceClassification", tiny.albert(num_hidden_layers=2, num_hidden_groups=2))
+    ids = tiny.token_ids(model.config, batch=8)
+
+    def spread(model, ids):
+        return jax.grad(lambda model: jax.lax.pmean(loss(model, ids), "data"))(model)
+
+    found = tiny.jit(jax.shard_map(spread, mesh=mesh(8), in_specs=(P(), P("data")), out_specs=P()))(model, ids)
+    tiny.assert_gradients_close(get_params(found), get_params(tiny.jit(jax.grad(loss))(model, ids)), 1e-5)
+
+
+def spread_over(mesh, model, ids):
+    """The model and a batch laid out on a mesh: rows over all of it, every second axis that fits over "fsdp" too."""
+
+    def place(leaf):
+        if "fsdp" in mesh.axis_names and leaf.ndim > 1 and leaf.shape[-1] % mesh.shape["fsdp"] == 0:
+            return jax.device_put(leaf, NamedSharding(mesh, P(*[None] * (leaf.ndim - 1), "fsdp")))
+        return jax.device_put(leaf, NamedSharding(mesh, P()))
+
+    return jax.tree.map(place, model), jax.device_put(ids, NamedSharding(mesh, P(mesh.axis_names)))
+
+
+@needs_8_devices
+@pytest.mark.parametrize("shape", [(8,), (4, 2)])
+def test_eight_devices_agree_with_one(model, ids, shape):
+    """Dropout is drawn on the global batch whatever the layout, so with dropout on the forward pass and the gradients
+    (1e-5 relative) agree: rows over 8 devices, or over 4 x 2 with the parameters themselves split in two.
+    """
+    run = tiny.jit(lambda model, ids: (model(ids, key=KEY).logits, jax.grad(loss)(model, ids, KEY)))
+    logits, gradient = run(model, ids)
+    spread_logits, spread_gradient = run(*spread_over(mesh(*shape), model, ids))
+    assert len(spread_logits.sharding.device_set) == 8
+    np.testing.assert_allclose(spread_logits, logits, atol=ROUNDING)
+    tiny.assert_gradients_close(get_params(spread_gradient), get_params(gradient), 1e-5)
+
+
+def test_parameters_as_a_dictionary(model, ids):
+    """What trainers and checkpoints use: plain nested dictionaries with string keys, and a model made of them under
+    jit.
+    """
+    structure, params = nnx.graphdef(model), get_params(model)
+
+    def is_plain(node):
+        return isinstance(node, jax.Array) or (
+            type(node) is dict and all(type(key) is str and is_plain(value) for key, value in node.items())
+        )
+
+    assert is_plain(params)
+    value, gradient = tiny.jit(jax.value_and_grad(lambda params: loss(with_params(structure, params), ids)))(params)
+    np.testing.assert_allclose(value, loss(model, ids), atol=ROUNDING)
+    assert jax.tree.structure(gradient) == jax.tree.structure(params)
+    tiny.assert_gradients_close(gradient, get_params(tiny.jit(jax.grad(loss))(model, ids)), 1e-5)
+
+
+def test_nnx_split_and_merge(model, ids):
+    structure, params, rest = nnx.split(model, nnx.Param, ...)
+    assert not jax.tree.leaves(rest)
+    np.testing.assert_array_equal(
+        tiny.call(nnx.merge(structure, params, rest), ids).logits, tiny.call(model, ids).logits
+    )
+
+
+def test_nnx_jit_and_value_and_grad(model, ids):
+    value, gradient = nnx.jit(nnx.value_and_grad(loss))(model, ids, KEY)
+    expected_value, expected_gradient = tiny.jit(jax.value_and_grad(loss))(model, ids, KEY)
+    np.testing.assert_allclose(value, expected_value, atol=ROUNDING)
+    for found, expected in zip(jax.tree.leaves(gradient), jax.tree.leaves(expected_gradient), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_ten_lines_train(mode):
+    """The README's loop: NNX's own optimizer, the step under nnx.jit in graph mode; tree mode returns no updates from a
+    jitted function, so there the update stands outside.
+    """
+    model = tiny.make("SequenceClassification", tiny.albert(num_hidden_layers=2))
+    ids = tiny.token_ids(model.config, batch=8)
+    optimizer = nnx.Optimizer(model, optax.adamw(3e-3), wrt=nnx.Param)
+
+    def step(model, optimizer, ids, key):
+        value, gradient = value_and_grad(model, ids, key)
+        optimizer.update(model, gradient)
+        return value
+
+    value_and_grad = nnx.value_and_grad(loss) if mode == "graph" else nnx.jit(nnx.value_and_grad(loss))
+    step = nnx.jit(step) if mode == "graph" else step
+    before = float(loss(model, ids))
+    losses = [float(step(model, optimizer, ids, jax.random.key(number))) for number in range(20)]
+    assert np.isfinite(losses).all()
+    assert loss(model, ids) < 0.7 * before
+
+
+@pytest.mark.parametrize("execution", [Execution(remat="full"), Execution(unroll=0)])
+def test_transformations_nest_under_any_execution(execution, mode):
+    """jit of vmap of grad through a rematerialised, and through an unrolled stack."""
+    model = tiny.make("SequenceClassification", tiny.bert(num_hidden_layers=2), execution=execution)
+    ids = tiny.token_ids(model.config, batch=2)
+    one = jax.grad(lambda model, row, key: loss(model, row[None], key))
+    per_row = tiny.jit(jax.vmap(one, in_axes=(None, 0, 0)))(model, ids, jax.random.split(KEY, 2))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(per_row))
