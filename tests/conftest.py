@@ -22,7 +22,7 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real public text, tokenizers and tasks, kept outside the repository; tests that read them are skipped where they are absent."""
+    """Real public text and tokenizers, kept outside the repository; tests that read them skip where they are absent."""
     path = Path(os.environ.get("FLAX_LITE_DATA", REPOSITORY.parent / "shared" / "data"))
     if not path.is_dir():
         pytest.skip(f"no shared test data at {path} (set FLAX_LITE_DATA to its directory)")

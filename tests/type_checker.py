@@ -10,7 +10,12 @@ _check = beartype(conf=BeartypeConf(is_pep484_tower=True))
 
 
 def check(function: Callable) -> Callable:
-    """beartype, except where it cannot read `Self`: the hook decorates methods one by one, outside their class."""
+    """beartype, but not on constructors: JAX rebuilds outputs with anything at their leaves, and configs check themselves.
+
+    Nor on methods that mention `Self`: the hook decorates them one by one, and beartype reads it on classes only.
+    """
+    if function.__name__ == "__init__":
+        return function
     try:
         return _check(function)
     except BeartypeDecorHintPep673Exception:

@@ -108,7 +108,7 @@ def _describe_extension(values: dict[str, Any], former: int, total: int, step: i
     _, after = build.optimizer(values)
     return (
         f"the learning rate's decay is stretched to the new end: at step {step} it goes from "
-        f"{float(before(step)):.3g} to {float(after(step)):.3g}"
+        f"{np.asarray(before(step)):.3g} to {np.asarray(after(step)):.3g}"
     )
 
 

@@ -158,8 +158,9 @@ def _flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Stor
 def _joined(name: str, parts: dict[str, Any]) -> StoredTensor:
     """An array from the pieces that Flax splits a large one into."""
     sizes, pieces = (_numbered(name, parts.get(part)) for part in ("shape", "chunks"))
-    dtypes = {piece.dtype if isinstance(piece, StoredTensor) else None for piece in pieces}
-    if len(dtypes) != 1 or None in dtypes or not all(type(size) is int for size in sizes):
+    dtypes = {piece.dtype for piece in pieces if isinstance(piece, StoredTensor)}
+    whole = all(isinstance(piece, StoredTensor) for piece in pieces)
+    if not whole or len(dtypes) != 1 or not all(type(size) is int for size in sizes):
         raise ValueError(f"{name} is split into pieces that are not arrays of one dtype")
     if sum(math.prod(piece.shape) for piece in pieces) != math.prod(sizes):
         raise ValueError(f"the pieces of {name} do not add up to shape {sizes}")

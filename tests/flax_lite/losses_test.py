@@ -45,7 +45,7 @@ def test_weighted_cross_entropy_counts_weighted_elements_only(example):
 
 
 def test_weighted_cross_entropy_ignores_padding_whatever_its_logits(example):
-    """A padding element may hold anything, NaN included: 0 * NaN would be NaN, so it must be left out, not multiplied."""
+    """A padding element may hold anything: 0 * NaN is NaN, so it must be left out, not multiplied."""
     logits, labels, weights = (np.array(array) for array in example)
     weights[0, 0] = 0.0
     expected = weighted_cross_entropy(jnp.asarray(logits), jnp.asarray(labels), jnp.asarray(weights))

@@ -87,7 +87,7 @@ def test_train_step_metrics_are_averages_over_weights():
 
 
 def test_train_step_accumulation_leaves_the_gradient_alone():
-    """Micro-batches hold different numbers of masked words: a mean of their means would differ, a sum over weights not."""
+    """Micro-batches hold different numbers of masked words: a mean of means would differ, a sum over weights not."""
     config = without_dropout(ALBERT)
     state, whole, _ = setup(config)
     _, split, _ = setup(config, accumulation_steps=4)

@@ -81,14 +81,16 @@ class PretrainingData:
 
     def yardsticks(self) -> str:
         """What a masked-word loss compares with."""
-        text = f"unigram entropy {self.unigram_entropy:.3f} nats, half of it {self.unigram_entropy / 2:.3f}"
-        return text if self.floor is None else f"{text}, the grammar's floor {self.floor:.3f}"
+        text = f"unigram entropy {self.unigram_entropy:.3f} nats"
+        if self.floor is None:
+            return text
+        return f"{text}, half of it {self.unigram_entropy / 2:.3f}, the grammar's floor {self.floor:.3f}"
 
     def references(self) -> dict[str, dict[str, float]]:
         """The same as lines for the plots."""
-        lines = {"unigram entropy": self.unigram_entropy, "half of it": self.unigram_entropy / 2}
+        lines = {"unigram entropy": self.unigram_entropy}
         if self.floor is not None:
-            lines["grammar's floor"] = self.floor
+            lines |= {"half of it": self.unigram_entropy / 2, "grammar's floor": self.floor}
         return {"loss": lines, "accuracy": {"commoner answer, sentences": self.commoner_answer}}
 
 
