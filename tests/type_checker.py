@@ -10,7 +10,7 @@ _check = beartype(conf=BeartypeConf(is_pep484_tower=True))
 
 
 def check(function: Callable) -> Callable:
-    """beartype, but not on constructors: JAX rebuilds outputs with anything at their leaves, and configs check themselves.
+    """beartype, but not on constructors: JAX rebuilds outputs with anything at their leaves; configs check themselves.
 
     Nor on methods that mention `Self`: the hook decorates them one by one, and beartype reads it on classes only.
     """
