@@ -19,7 +19,7 @@ class ModelOutput:
             (scaled, before the mask), "queries", "keys", "values" [rows, B, T, N, H]. Empty unless asked.
     """
 
-    hidden_states: Float[Array, "layers B T D"] | None = None
+    hidden_states: Float[Array, "layers+1 B T D"] | None = None
     attentions: Float[Array, "layers B N T S"] | None = None
     captured: Mapping[str, Array] = struct.field(default_factory=dict)
 

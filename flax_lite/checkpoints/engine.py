@@ -5,14 +5,15 @@ error that lists all of it and says how to allow it.
 """
 
 import dataclasses
+import math
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flax_lite.checkpoints.accounting import Account, Rules, Shapes
+from flax_lite.checkpoints.accounting import Account, Candidate, Rules, Shapes
 from flax_lite.checkpoints.slots import Slot, encoder_root, find_slot, lay_out
 from flax_lite.checkpoints.table import Dialect, WeightTable, weight_table, weight_tables
 from flax_lite.checkpoints.tensors import FLOATS, StoredTensor, Tensors
@@ -64,20 +65,26 @@ def load_parameters(
     except ValueError as error:
         raise ValueError(f"{error}\n{_advice(tensors, dialect, table)}") from None
     initial = initialise(account.incomplete) if account.incomplete else {}
-    places: dict[str, list[int | None]] = {path: [] for path in target}
+    rows: dict[str, list[Candidate | None]] = {path: [] for path in target}
     for slot in slots.values():
         if slot.is_parameter:
-            places[slot.path].append(slot.index)
-    params = {}
-    for path, spec in target.items():
-        # Each tensor is read straight into its place, so that no second copy of the parameter exists.
-        values = np.array(initial[path], spec.dtype) if path in initial else np.empty(spec.shape, spec.dtype)
-        for index in places[path]:
-            candidate = account.chosen((path, index))
-            if candidate is not None:
-                values[... if index is None else index] = candidate.values()
-        params[path] = jnp.asarray(values)
+            rows[slot.path].append(account.chosen((slot.path, slot.index)))
+    params = {path: _read_parameter(spec, rows[path], initial.get(path)) for path, spec in target.items()}
     return Loaded(params, tuple(sorted(account.incomplete)), tuple(account.skipped), tuple(account.remarks))
+
+
+def _read_parameter(
+    spec: jax.ShapeDtypeStruct, rows: Sequence[Candidate | None], initial: jax.Array | None
+) -> jax.Array:
+    """A parameter, each tensor that fills it read straight into its place: no second copy of the whole exists."""
+    values = _aligned_empty(spec.shape, spec.dtype)
+    if initial is not None:
+        values[...] = initial
+    for row in rows:
+        if row is not None:
+            values[... if row.slot.index is None else row.slot.index] = row.values()
+    # Without waiting, the buffers of several parameters would be alive at a time.
+    return jax.device_put(values).block_until_ready()
 
 
 def settle_positions(tensors: Tensors, dialect: Dialect, config: EncoderConfig) -> EncoderConfig:
@@ -116,6 +123,14 @@ def export_tensors(params: Mapping[str, jax.Array], dialect: Dialect, config: En
             continue
         tensors[slot.name.removeprefix(f"{table.prefix}.") if base else slot.name] = tensor
     return tensors
+
+
+def _aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Memory that JAX adopts as it is on CPU, where it copies what does not begin at a multiple of 64 bytes."""
+    num_bytes = math.prod(shape) * dtype.itemsize
+    buffer = np.empty(num_bytes + 64, np.uint8)
+    start = -buffer.ctypes.data % 64
+    return buffer[start : start + num_bytes].view(dtype).reshape(shape)
 
 
 def _stored(parameter: jax.Array, slot: Slot) -> StoredTensor:

@@ -4,6 +4,7 @@ Everything random and tiny is compared at 1e-5, outputs, hidden states and atten
 the leaf's largest. The bars of the design stand on what was measured here: 1e-6 and 3e-6 at most.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
+from flax_lite import bert
 from flax_lite.checkpoints.engine import export_tensors
 from flax_lite.checkpoints.table import FLAX
 from flax_lite.config import EncoderConfig, preset
@@ -182,6 +184,25 @@ def test_base_size_is_as_close_to_float64_as_reference(name: str, tmp_path: Path
 
     for their_error, our_error in zip(error(theirs), error(mine), strict=True):
         assert our_error <= 1.5 * their_error
+
+
+@pytest.mark.parametrize(
+    "pair", [("attention/query", "attention/key"), ("attention/layer_norm", "feed_forward/layer_norm")]
+)
+def test_swapped_rows_are_seen(pair: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison must be able to fail: two modules of equal shapes that take each other's place."""
+    rows = {row.path: row for row in bert.WEIGHTS.encoder}
+    modules = {}
+    for path in rows:
+        for one, other in (pair, pair[::-1]):
+            if f"/{one}/" in path:
+                modules[path] = rows[path.replace(one, other)].module
+    assert len(modules) == 4
+    swapped = (dataclasses.replace(row, module=modules.get(path, row.module)) for path, row in rows.items())
+    monkeypatch.setattr(bert, "WEIGHTS", dataclasses.replace(bert.WEIGHTS, encoder=tuple(swapped)))
+    config = tiny.bert(num_hidden_layers=2)
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        check_both_directions("MaskedLM", config, tmp_path, monkeypatch, gradients=False)
 
 
 def test_reference_reports_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,3 +158,9 @@ def assert_gradients_close(found: Any, expected: Any, tolerance: float) -> None:
             continue
         error = float(jnp.abs(leaf - other).max()) / float(jnp.abs(leaf).max())
         assert error <= tolerance, f"{name}: {error:.1e} > {tolerance}"
+
+
+def mesh(*shape: int) -> jax.sharding.Mesh:
+    """A mesh of so many devices along "data", and along "fsdp" where a second number is given."""
+    names = ("data", "fsdp")[: len(shape)]
+    return jax.make_mesh(shape, names, axis_types=(jax.sharding.AxisType.Auto,) * len(shape))

@@ -9,7 +9,7 @@ import pytest
 
 from flax_lite import bert
 from flax_lite.checkpoints import table
-from flax_lite.heads import MaskedLM, SequenceClassification
+from flax_lite.heads import MaskedLM, PreTraining, SequenceClassification
 from tests.flax_lite import tiny
 from tests.flax_lite.checkpoints.files import Arrays, edit, edit_config, saved
 
@@ -104,6 +104,12 @@ def test_wrong_family_is_named(head: str, actual: str, claimed: str, tmp_path: P
     names = {"albert": "Albert", "bert": "Bert", "distilbert": "DistilBert"}
     message = refusal(tmp_path / "claimed", tiny.MODELS[head])
     assert f"named like {names[actual]}'s, but config.json describes {names[claimed]}" in message
+
+
+def test_task_that_the_family_lacks_is_refused(tmp_path: Path) -> None:
+    saved(tmp_path / "model", "MaskedLM", tiny.distilbert())
+    with pytest.raises(ValueError, match="distilbert has no sentence task"):
+        PreTraining.from_pretrained(tmp_path / "model")
 
 
 def test_half_a_head_is_refused(model_directory: Path) -> None:
