@@ -128,14 +128,13 @@ class Account:
         return candidates.get("copy") or candidates.get("value") or candidates.get("tied")
 
     def _find_missing(self) -> None:
-        heads_found = {candidate.slot.head for uses in self.found.values() for candidate in uses.values()}
+        parts_found = {candidate.slot.part for uses in self.found.values() for candidate in uses.values()}
         for slot in self.slots.values():
             if not slot.is_parameter or self.chosen((slot.path, slot.index)) is not None:
                 continue
-            # A head is whole or absent. A pooler may be absent too: Hugging Face's masked-LM models do not have one.
-            absent_head = slot.head is not None and slot.head not in heads_found
-            optional = absent_head or slot.weight.path.rpartition("pooler/")[1]
-            if self.rules.may_lack(slot) or (optional and not self.rules.complete):
+            # A head is whole or absent, and so is a pooler: Hugging Face's masked-LM models do not have one.
+            absent_part = slot.part is not None and slot.part not in parts_found
+            if self.rules.may_lack(slot) or (absent_part and not self.rules.complete):
                 self.incomplete.add(slot.path)
             else:
                 self._problems["missing"].append(f"{slot.label} ({slot.name})")

@@ -35,6 +35,11 @@ class Slot:
     weight: Weight
 
     @property
+    def part(self) -> str | None:
+        """What a checkpoint of another task may lack as a whole: the head, or the pooler; None for the rest."""
+        return "pooler" if "pooler/" in self.path else self.head
+
+    @property
     def is_parameter(self) -> bool:
         """Whether it stands for a parameter of the model, or for one row of it."""
         return self.use in ("value", "foreign")

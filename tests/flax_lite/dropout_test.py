@@ -302,3 +302,23 @@ def test_two_keys_give_two_outputs_and_one_key_one(family):
     outputs = [tiny.call(model, ids, key=jax.random.key(seed)).last_hidden_state for seed in (1, 1, 2)]
     np.testing.assert_array_equal(outputs[0], outputs[1])
     assert np.abs(outputs[0] - outputs[2]).max() > 1e-3
+
+
+@pytest.mark.parametrize("stack", tiny.STACKS)
+def test_every_draw_has_a_key_of_its_own(stack, monkeypatch):
+    """Equal keys with equal shapes are equal masks, and with other shapes correlated ones: over three layers of three
+    draws, the embeddings' and the head's, no key is used twice.
+    """
+    config = tiny.STACKS[stack]()
+    model, ids = tiny.make("SequenceClassification", config), tiny.token_ids(config)
+    used = []
+    bernoulli = jax.random.bernoulli
+
+    def recording(key, *args, **kwargs):
+        jax.debug.callback(lambda data: used.append(np.asarray(data).tobytes()), jax.random.key_data(key))
+        return bernoulli(key, *args, **kwargs)
+
+    monkeypatch.setattr(jax.random, "bernoulli", recording)
+    jax.block_until_ready(tiny.jit(lambda model, key: model(ids, key=key).logits)(model, KEY))
+    jax.effects_barrier()
+    assert len(used) == len(set(used)) == 1 + 3 * 3 + 1

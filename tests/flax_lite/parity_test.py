@@ -36,7 +36,7 @@ STACKS: Mapping[str, Mapping[str, Any]] = {
     "5_layers_in_3_groups": {"num_hidden_layers": 5, "num_hidden_groups": 3},
 }
 DEEP_STACKS: Mapping[str, Mapping[str, Any]] = {
-    "7_layers_in_3_groups_of_2": {"num_hidden_layers": 7, "num_hidden_groups": 3, "inner_group_num": 2},
+    "7_layers_in_3_groups": {"num_hidden_layers": 7, "num_hidden_groups": 3},
 }
 ACTIVATIONS = {name: {"hidden_act": name} for name in ("gelu", "gelu_new", "relu")}
 UNTIED = {"untied": {"tie_word_embeddings": False}}

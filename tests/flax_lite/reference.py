@@ -69,10 +69,11 @@ class Reference:
 
     def load(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
         """The parameters that the class reads from a directory; a report of missing or unexpected ones is a failure."""
+        model_class = self.model_class
         utils = importlib.import_module("transformers.modeling_flax_utils")
         reports: list[str] = []
         monkeypatch.setattr(utils.logger, "warning", lambda message, *_: reports.append(message))
-        _, params = self.model_class.from_pretrained(directory, _do_init=False)
+        _, params = model_class.from_pretrained(directory, _do_init=False)
         if reports:
             raise AssertionError(reports)
         # As NumPy's: arrays bound to a device would have the function compiled again.

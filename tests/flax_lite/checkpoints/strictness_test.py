@@ -119,6 +119,12 @@ def test_half_a_head_is_refused(model_directory: Path) -> None:
     assert "masked_lm_head/dense/kernel (cls.predictions.transform.dense.weight)" in refusal(model_directory)
 
 
+def test_half_a_pooler_is_refused(tmp_path: Path) -> None:
+    saved(tmp_path / "model", "Encoder", tiny.bert())
+    edit(tmp_path / "model", without("pooler.dense.bias"))
+    assert "encoder/pooler/bias (bert.pooler.dense.bias)" in refusal(tmp_path / "model", SequenceClassification)
+
+
 @pytest.mark.parametrize("part", ["bert.pooler.dense.weight", "classifier.weight", "classifier.bias"])
 def test_nothing_may_be_missing_where_architectures_names_the_task(part: str, tmp_path: Path) -> None:
     saved(tmp_path / "model", "SequenceClassification", tiny.bert())
