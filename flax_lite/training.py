@@ -15,7 +15,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array
 
-from flax_lite.heads import PreTraining
+from flax_lite.heads import MaskedLM, PreTraining
 from flax_lite.losses import weighted_cross_entropy
 from flax_lite.state import get_params, with_params
 
@@ -40,6 +40,24 @@ class Objective:
     losses: Mapping[str, float]
 
 
+def masked_lm_objective() -> Objective:
+    """Masked-LM loss alone, averaged over the masked positions; for MaskedLM, and so for all three families.
+
+    Batches are those of `pretraining_objective`, without `sentence_label`.
+    """
+    names = ("mlm_loss", "mlm_accuracy")
+
+    def sums(model: MaskedLM, batch: Batch, key: jax.Array | None) -> Sums:
+        output = _run(model, batch, key)
+        loss, correct = weighted_cross_entropy(output.logits, batch["masked_ids"], _masked_weights(batch))
+        return dict(zip(names, (loss, correct), strict=True))
+
+    def weights(batch: Batch) -> Sums:
+        return dict.fromkeys(names, jnp.sum(_masked_weights(batch)))
+
+    return Objective(sums, weights, {"mlm_loss": 1.0})
+
+
 def pretraining_objective(sentence_task: str = "sop") -> Objective:
     """Masked-LM loss plus sentence loss, each averaged over its own elements.
 
@@ -59,7 +77,7 @@ def pretraining_objective(sentence_task: str = "sop") -> Objective:
         return dict(zip(names, _pretraining_sums(model, batch, key), strict=True))
 
     def weights(batch: Batch) -> Sums:
-        masked = jnp.sum(batch["masked_weights"] * batch["row_weights"][:, None])
+        masked = jnp.sum(_masked_weights(batch))
         rows = jnp.sum(batch["row_weights"])
         return dict(zip(names, (masked, masked, rows, rows), strict=True))
 
@@ -67,18 +85,19 @@ def pretraining_objective(sentence_task: str = "sop") -> Objective:
 
 
 def _pretraining_sums(model: PreTraining, batch: Batch, key: jax.Array | None) -> tuple[Array, Array, Array, Array]:
-    output = model(
-        batch["input_ids"],
-        batch["attention_mask"],
-        batch["token_type_ids"],
-        key=key,
-        masked_positions=batch["masked_positions"],
-    )
-    weights = batch["masked_weights"] * batch["row_weights"][:, None]
-    mlm_loss, mlm_correct = weighted_cross_entropy(output.prediction_logits, batch["masked_ids"], weights)
-    labels, row_weights = batch["sentence_label"], batch["row_weights"]
-    sentence_loss, sentence_correct = weighted_cross_entropy(output.sentence_logits, labels, row_weights)
-    return mlm_loss, mlm_correct, sentence_loss, sentence_correct
+    output = _run(model, batch, key)
+    words = weighted_cross_entropy(output.prediction_logits, batch["masked_ids"], _masked_weights(batch))
+    sentences = weighted_cross_entropy(output.sentence_logits, batch["sentence_label"], batch["row_weights"])
+    return *words, *sentences
+
+
+def _run(model: Any, batch: Batch, key: jax.Array | None) -> Any:
+    inputs = (batch[name] for name in ("input_ids", "attention_mask", "token_type_ids"))
+    return model(*inputs, key=key, masked_positions=batch["masked_positions"])
+
+
+def _masked_weights(batch: Batch) -> Array:
+    return batch["masked_weights"] * batch["row_weights"][:, None]
 
 
 def init_state(model: nnx.Module, optimizer: optax.GradientTransformation) -> TrainState:

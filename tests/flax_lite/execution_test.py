@@ -20,7 +20,6 @@ VARIANTS = [
     ("shared", Execution(remat="dots")),
     ("shared", Execution(remat="full")),
     ("scanned", Execution(unroll=0)),
-    ("scanned", Execution(remat="full")),
     ("indexed", Execution(unroll=0, remat="full")),
 ]
 

@@ -13,11 +13,13 @@ from jax.sharding import NamedSharding, PartitionSpec
 from flax_lite import heads, training
 from flax_lite.albert import AlbertConfig
 from flax_lite.bert import BertConfig
+from tests.flax_lite import tiny
 from tests.flax_lite.jaxprs import largest_intermediates
 
 SIZES = {"vocab_size": 61, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64}
 ALBERT = AlbertConfig(**SIZES, embedding_size=16, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
 ROWS, LENGTH, PREDICTIONS = 16, 24, 4
+TOKENS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 def make_batch(rows=ROWS, seed=0):
@@ -74,7 +76,7 @@ def test_train_step_metrics_are_averages_over_weights():
     batch = make_batch()
     _, metrics = step(state, batch)
     model = heads.PreTraining(without_dropout(ALBERT), rngs=nnx.Rngs(0))
-    output = model(*(jnp.asarray(batch[name]) for name in ("input_ids", "attention_mask", "token_type_ids")))
+    output = model(*(jnp.asarray(batch[name]) for name in TOKENS))
     logits = jnp.take_along_axis(output.prediction_logits, batch["masked_positions"][:, :, None], axis=1)
     weights = batch["masked_weights"]
     words = optax.softmax_cross_entropy_with_integer_labels(logits, batch["masked_ids"])
@@ -158,6 +160,25 @@ def test_train_step_holds_no_array_over_positions_and_vocabulary(config, accumul
     batch = make_batch()
     largest = largest_intermediates(jax.make_jaxpr(step)(state, batch))[0]
     assert largest.elements < (ROWS // accumulation_steps) * LENGTH * config.vocab_size, largest
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_masked_lm_objective_sums_over_masked_positions_of_weighted_rows(family):
+    config = tiny.FAMILIES[family](num_hidden_layers=1)
+    batch = make_batch() | {"input_ids": make_batch()["input_ids"] % 41, "masked_ids": make_batch()["masked_ids"] % 41}
+    batch = {name: array[:, :16] if name in TOKENS else array for name, array in batch.items()}
+    batch["row_weights"][-3:] = 0.0
+    objective = training.masked_lm_objective()
+    model = tiny.make("MaskedLM", config)
+    sums, weights = objective.sums(model, batch, None), objective.weights(batch)
+    assert sums.keys() == weights.keys() >= objective.losses.keys()
+    logits = model(*(batch[name] for name in TOKENS), masked_positions=batch["masked_positions"]).logits
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["masked_ids"])
+    counted = batch["masked_weights"][:-3]
+    np.testing.assert_allclose(sums["mlm_loss"], (losses[:-3] * counted).sum(), rtol=1e-5)
+    right = (logits.argmax(-1) == batch["masked_ids"])[:-3]
+    np.testing.assert_allclose(sums["mlm_accuracy"], (right * counted).sum(), rtol=1e-6)
+    np.testing.assert_allclose(weights["mlm_loss"], counted.sum(), rtol=1e-6)
 
 
 def test_pretraining_objective_names_the_sentence_task():
