@@ -26,6 +26,7 @@ from flax_lite.training import TrainState
 from train.workdir import provenance
 
 _MIB = 2**20
+_REMATS = ("none", "dots", "full")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -145,7 +146,10 @@ def _by_kind(measurements: Iterable[Measurement]) -> list[tuple[tuple[str, str, 
     def kind(one: Measurement) -> tuple[str, str, int]:
         return one.case.family, one.case.remat, one.case.unroll
 
-    ordered = sorted(measurements, key=lambda one: (kind(one), one.case.num_layers))
+    def order(one: Measurement) -> tuple[Any, ...]:
+        return one.case.family, _REMATS.index(one.case.remat), one.case.unroll, one.case.num_layers
+
+    ordered = sorted(measurements, key=order)
     return [(name, list(group)) for name, group in itertools.groupby(ordered, kind)]
 
 
@@ -183,7 +187,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compile_vs_run", description=__doc__)
     parser.add_argument("--families", nargs="+", choices=tuple(FAMILIES), default=list(FAMILIES))
     parser.add_argument("--depths", nargs="+", type=int, default=[12, 48, 96], help="numbers of layers")
-    parser.add_argument("--remat", nargs="+", choices=("none", "dots", "full"), default=["none", "dots", "full"])
+    parser.add_argument("--remat", nargs="+", choices=_REMATS, default=list(_REMATS))
     parser.add_argument("--unroll", nargs="+", type=int, default=[1], help="layers per scan iteration, 0 for all")
     parser.add_argument("--repeats", type=int, default=3, help="builds of each step; the median counts")
     parser.add_argument("--steps", type=int, default=0, help="steps to time of each, after a first one")

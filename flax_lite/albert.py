@@ -8,8 +8,8 @@ from flax_lite.checkpoints import table
 from flax_lite.config import EncoderConfig
 
 # Google's code computes tanh GELU for every English release. Hugging Face's config.json says "gelu" (erf) for v1 and
-# "gelu_new" (tanh) for v2; presets follow config.json, so that outputs equal Hugging Face's. Dropout of v1 and v2:
-# google-research/albert issue 23.
+# "gelu_new" (tanh) for v2; presets follow config.json, so that outputs equal Hugging Face's. Google's own files are
+# computed as Google's code does (flax_lite.checkpoints.google). Dropout of v1 and v2: google-research/albert issue 23.
 _BASE = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072, "num_hidden_layers": 12}
 _LARGE = {"hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096, "num_hidden_layers": 24}
 _XLARGE = {"hidden_size": 2048, "num_attention_heads": 16, "intermediate_size": 8192, "num_hidden_layers": 24}
@@ -90,25 +90,26 @@ WEIGHTS = table.WeightTable(
         *table.layers(
             "encoder.albert_layer_groups.{group}.albert_layers.{inner}",
             (
-                *table.dense("attention/query", "attention.query"),
-                *table.dense("attention/key", "attention.key"),
-                *table.dense("attention/value", "attention.value"),
-                *table.dense("attention/output", "attention.dense"),
-                *table.layer_norm("attention/layer_norm", "attention.LayerNorm"),
-                *table.dense("feed_forward/intermediate", "ffn"),
-                *table.dense("feed_forward/output", "ffn_output"),
-                *table.layer_norm("feed_forward/layer_norm", "full_layer_layer_norm"),
+                *table.dense("attention/query", "attention.query", "attention_1/self/query"),
+                *table.dense("attention/key", "attention.key", "attention_1/self/key"),
+                *table.dense("attention/value", "attention.value", "attention_1/self/value"),
+                *table.dense("attention/output", "attention.dense", "attention_1/output/dense"),
+                *table.layer_norm("attention/layer_norm", "attention.LayerNorm", "LayerNorm"),
+                *table.dense("feed_forward/intermediate", "ffn", "ffn_1/intermediate/dense"),
+                *table.dense("feed_forward/output", "ffn_output", "ffn_1/intermediate/output/dense"),
+                *table.layer_norm("feed_forward/layer_norm", "full_layer_layer_norm", "LayerNorm_1"),
             ),
+            "encoder/transformer/group_{group}/inner_group_{inner}",
         ),
-        *table.dense("pooler", "pooler"),
+        *table.dense("pooler", "pooler", "pooler/dense"),
     ),
     heads=(
-        *table.dense("masked_lm_head/dense", "predictions.dense"),
-        *table.layer_norm("masked_lm_head/layer_norm", "predictions.LayerNorm"),
+        *table.dense("masked_lm_head/dense", "predictions.dense", "cls/predictions/transform/dense"),
+        *table.layer_norm("masked_lm_head/layer_norm", "predictions.LayerNorm", "cls/predictions/transform/LayerNorm"),
         *table.decoder("masked_lm_head/decoder", "predictions.decoder"),
-        *table.bias("masked_lm_head", "predictions", copies=("predictions.decoder",)),
-        *table.dense("sentence_head", "sop_classifier.classifier"),
-        *table.dense("classifier", "classifier"),
-        *table.dense("qa_outputs", "qa_outputs"),
+        *table.bias("masked_lm_head", "predictions", ("predictions.decoder",), "cls/predictions"),
+        *table.output("sentence_head", "sop_classifier.classifier", "cls/seq_relationship"),
+        *table.output("classifier", "classifier"),
+        *table.output("qa_outputs", "qa_outputs", "cls/squad"),
     ),
 )

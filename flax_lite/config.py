@@ -6,23 +6,16 @@ it with their defaults, their presets and their names in Hugging Face's config.j
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from flax_lite import config_checks
+from flax_lite.strict_json import read_json
+
 ACTIVATIONS = ("gelu", "gelu_new", "relu")
+PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 DEFAULT_LABELS = ("LABEL_0", "LABEL_1")
-_POSITIVE_FIELDS = (
-    "vocab_size",
-    "embedding_size",
-    "hidden_size",
-    "num_hidden_layers",
-    "inner_group_num",
-    "num_attention_heads",
-    "intermediate_size",
-    "max_position_embeddings",
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,16 +79,14 @@ class EncoderConfig:
     layer_norm_eps: float
     sinusoidal_positions: bool
     tie_word_embeddings: bool = True
-    pad_token_id: int = 0
+    pad_token_id: int | None = 0
     labels: tuple[str, ...] = DEFAULT_LABELS
     problem_type: str | None = None
     architectures: tuple[str, ...] = ()
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        for name in _POSITIVE_FIELDS:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        config_checks.check_types_and_sizes(self)
         for name in (field.name for field in dataclasses.fields(self) if field.name.endswith("_dropout_prob")):
             rate = getattr(self, name)
             if rate is not None and not 0.0 <= rate < 1.0:
@@ -107,6 +98,10 @@ class EncoderConfig:
             )
         if self.hidden_act not in ACTIVATIONS:
             raise ValueError(f"hidden_act={self.hidden_act!r} is not known; choose one of {', '.join(ACTIVATIONS)}")
+        if self.problem_type not in (None, *PROBLEM_TYPES):
+            raise ValueError(
+                f"problem_type={self.problem_type!r} is not known; choose one of {', '.join(PROBLEM_TYPES)}, or None"
+            )
         if not 1 <= self.num_hidden_groups <= self.num_hidden_layers:
             raise ValueError(
                 f"num_hidden_groups={self.num_hidden_groups} must lie between 1 and "
@@ -183,7 +178,8 @@ class EncoderConfig:
         """The configuration that a Hugging Face config.json describes; keys without a meaning here are kept in `extra`.
 
         Raises:
-            ValueError: if it describes another family, or its labels are not numbered 0..n-1.
+            ValueError: if it describes another family, a value has the wrong type or is out of its range, or its labels
+                are not numbered 0..n-1.
         """
         remaining = dict(values)
         model_type = remaining.pop("model_type", cls.model_type)
@@ -194,10 +190,10 @@ class EncoderConfig:
         id2label = remaining.pop("id2label", None)
         num_labels = remaining.pop("num_labels", None)
         if id2label is not None:
-            fields["labels"] = _labels_in_order(id2label)
+            fields["labels"] = config_checks.labels_in_order(id2label)
         elif num_labels is not None:
-            fields["labels"] = tuple(f"LABEL_{index}" for index in range(num_labels))
-        fields["architectures"] = tuple(remaining.pop("architectures", None) or ())
+            fields["labels"] = config_checks.unnamed_labels(num_labels)
+        fields["architectures"] = config_checks.class_names(remaining.pop("architectures", None))
         return cls(**fields, extra=remaining)
 
     def to_json_dict(self) -> dict[str, Any]:
@@ -215,13 +211,6 @@ class EncoderConfig:
         return values
 
 
-def _labels_in_order(id2label: Mapping[Any, str]) -> tuple[str, ...]:
-    by_id = {int(index): label for index, label in id2label.items()}
-    if sorted(by_id) != list(range(len(by_id))):
-        raise ValueError(f"id2label must number its labels 0..{len(by_id) - 1}, got ids {sorted(by_id)}")
-    return tuple(by_id[index] for index in range(len(by_id)))
-
-
 def config_class(model_type: str) -> type[EncoderConfig]:
     """The configuration class of a family, by config.json's `model_type`.
 
@@ -233,7 +222,9 @@ def config_class(model_type: str) -> type[EncoderConfig]:
     families = (albert.AlbertConfig, bert.BertConfig, distilbert.DistilBertConfig)
     by_type: dict[str, type[EncoderConfig]] = {family.model_type: family for family in families}
     if model_type not in by_type:
-        raise ValueError(f"model_type {model_type!r} is not supported; flax_lite reads {', '.join(by_type)}")
+        raise ValueError(
+            f"model_type {config_checks.shown(model_type)} is not supported; flax_lite reads {', '.join(by_type)}"
+        )
     return by_type[model_type]
 
 
@@ -252,18 +243,32 @@ def preset(name: str, **changes: Any) -> EncoderConfig:
     raise ValueError(f"no preset is called {name!r}; there are {', '.join(names)}")
 
 
+# Files of 2019 and of other people's conversions name no family. Keys that only one has, and those BERT always has.
+_DISTINCTIVE_KEYS = {
+    "distilbert": {"dim", "n_heads", "n_layers"},
+    "albert": {"embedding_size", "num_hidden_groups"},
+    "bert": {"hidden_size", "num_attention_heads", "num_hidden_layers", "type_vocab_size"},
+}
+
+
+def _family_by_keys(values: Mapping[str, Any]) -> str | None:
+    """The family whose keys a config.json has; loading the weights shows whether that was right, tensor by tensor."""
+    return next((family for family, keys in _DISTINCTIVE_KEYS.items() if keys <= values.keys()), None)
+
+
 def load_config(path: str | Path) -> EncoderConfig:
     """Reads a config.json, or the one in a directory.
 
     Raises:
-        ValueError: if it is not JSON, names no family, or names one that is not supported.
+        ValueError: if it is not JSON, names no family or one that is not supported, or says what cannot be.
     """
     file = Path(path)
     file = file / "config.json" if file.is_dir() else file
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} is not valid JSON: {error}") from error
-    if not isinstance(values, dict) or "model_type" not in values:
+    values = read_json(file)
+    model_type = values.get("model_type", _family_by_keys(values))
+    if not isinstance(model_type, str):
         raise ValueError(f"{file} names no model_type; expected one of albert, bert, distilbert")
-    return config_class(values["model_type"]).from_json_dict(values)
+    try:
+        return config_class(model_type).from_json_dict({**values, "model_type": model_type})
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self, get_args
 import jax
 import numpy as np
 
-DType = Literal["float32", "bfloat16", "auto"]
+DType = Literal["float32", "bfloat16", "float16", "auto"]
 Remat = Literal["none", "dots", "full"]
 Attention = Literal["auto", "xla", "cudnn"]
 
@@ -21,7 +21,8 @@ class Execution:
 
     Attributes:
         dtype: compute dtype; parameters, LayerNorm statistics, softmax and losses stay float32. "auto" is bfloat16
-            where the device computes it natively (TPU, NVIDIA from Ampere on), else float32.
+            where the device computes it natively (TPU, NVIDIA from Ampere on), else float32. "float16" is for
+            inference, on a T4 for instance: there is no loss scaling, so small gradients vanish.
         unroll: layers per iteration of the scan over the depth; 0 unrolls all of it. "auto" unrolls up to 12 layers on
             CPU, where a loop is slow, and nothing elsewhere.
         remat: what the backward pass recomputes: "none", everything but matrix products ("dots"), or whole layers

@@ -8,13 +8,16 @@ from typing import Any, Self, cast
 import jax
 import jax.numpy as jnp
 from flax import nnx, traverse_util
+from jax.sharding import Mesh
 
 from flax_lite.checkpoints.accounting import Rules
-from flax_lite.checkpoints.directory import open_directory, write_directory
+from flax_lite.checkpoints.directory import write_directory
 from flax_lite.checkpoints.engine import Loaded, load_parameters, settle_positions
+from flax_lite.checkpoints.sources import Source, open_source
 from flax_lite.checkpoints.table import weight_table
 from flax_lite.config import EncoderConfig
 from flax_lite.execution import Execution
+from flax_lite.sharding import tree_shardings
 from flax_lite.state import get_params, with_params
 
 logger = logging.getLogger("flax_lite")
@@ -42,14 +45,17 @@ class Pretrained:
     @classmethod
     def from_pretrained(
         cls,
-        source: str | os.PathLike[str],
+        source: Source,
         *,
         execution: Execution | None = None,
         num_labels: int | None = None,
         id2label: Mapping[int, str] | None = None,
+        problem_type: str | None = None,
+        num_hidden_layers: int | None = None,
         allow_missing: Collection[str] = (),
         ignore: Collection[str] = (),
         param_dtype: jax.typing.DTypeLike | None = None,
+        mesh: Mesh | None = None,
         rngs: nnx.Rngs | None = None,
     ) -> Self:
         """Reads a model; everything in the file and everything in the model must be accounted for.
@@ -59,24 +65,33 @@ class Pretrained:
         task, nothing may be missing.
 
         Args:
-            source: a directory with config.json and model.safetensors or flax_model.msgpack; the former is preferred.
+            source: a directory with config.json and weights, a TensorFlow checkpoint of Google's, a work directory
+                (`WORKDIR`, `WORKDIR@STEP`, `WORKDIR@best`), or a hub id (`OWNER/NAME`, `@REVISION` allowed).
             execution: how to compute.
             num_labels: number of labels of a new classification head, if it is not the checkpoint's.
             id2label: its labels by id.
+            problem_type: what the labels mean: "regression", "single_label_classification" or
+                "multi_label_classification"; the checkpoint's if None.
+            num_hidden_layers: another depth, for an ALBERT of one group: its layer is applied that often.
             allow_missing: parameters that may be missing or of another shape and are initialised then: globs on paths
                 such as "classifier/*" or "encoder/layers/3/*" (`*` crosses slashes).
-            ignore: tensors to leave out: globs on names in the file, dots between the parts, e.g. "*.adapter.*".
+            ignore: tensors to leave out: globs on names in the file, dots between the parts (slashes in
+                TensorFlow's), e.g. "*.adapter.*".
             param_dtype: dtype of the parameters, float32 if None, whatever the file's.
+            mesh: devices to put the parameters on, each straight to its place, by the rules of `flax_lite.sharding`;
+                the default device if None.
             rngs: source of initial values for what is missing; `nnx.Rngs(0)` if None.
 
         Raises:
-            ValueError: if the source cannot be read, or listing everything missing, unmapped, doubled or mis-shaped.
+            ValueError: if the source cannot be read, or listing everything missing, unmapped, doubled, mis-shaped or
+                not finite (also after rounding to `param_dtype`).
         """
-        checkpoint = open_directory(source)
+        checkpoint = open_source(source)
         config = settle_positions(checkpoint.tensors, checkpoint.dialect, checkpoint.config)
         if config is not checkpoint.config:
             logger.warning("%s holds learned positions: sinusoidal_positions is now False", checkpoint.path)
-        config = _relabelled(config, num_labels, id2label)
+        config = of_depth(_relabelled(config, num_labels, id2label), num_hidden_layers)
+        config = config if problem_type is None else config.replace(problem_type=problem_type)
         rules = _rules(cls, config, _globs("allow_missing", allow_missing), _globs("ignore", ignore))
         source_of_values = rngs or nnx.Rngs(0)
 
@@ -91,30 +106,40 @@ class Pretrained:
         abstract = nnx.eval_shape(lambda: create(jax.random.key(0)))
         dtype = jnp.dtype(param_dtype or jnp.float32)
         target = {path: jax.ShapeDtypeStruct(leaf.shape, dtype) for path, leaf in _flat_params(abstract).items()}
+        target = target if mesh is None else _placed(target, mesh)
         try:
             loaded = load_parameters(checkpoint.tensors, checkpoint.dialect, config, target, rules, initialise)
         except ValueError as error:
             raise ValueError(f"{checkpoint.path} does not fit {cls.__name__}:\n{error}") from None
-        _report(cls.__name__, checkpoint.path, loaded)
+        _report(cls.__name__, checkpoint.path, loaded, checkpoint.dialect.separator)
         return with_params(nnx.graphdef(abstract), traverse_util.unflatten_dict(loaded.params, sep="/"))
 
-    def save_pretrained(self, directory: str | os.PathLike[str], format: str | Collection[str] = "safetensors") -> None:
+    def save_pretrained(
+        self,
+        directory: str | os.PathLike[str],
+        format: str | Collection[str] = "safetensors",
+        *,
+        max_shard_size: int | str | None = None,
+    ) -> None:
         """Writes config.json and the weights; the directory appears, or is replaced, as a whole.
 
         Args:
             directory: other files in it stay, weights in it are replaced.
             format: "safetensors" (model.safetensors with PyTorch's names), "flax" (flax_model.msgpack), or both. Each
                 opens in Hugging Face's own classes.
+            max_shard_size: weights of more bytes than that are written in shards with an index: a number, or text such
+                as "500MB" or "10GB"; None writes one file.
 
         Raises:
-            ValueError: for an unknown format, or a directory that cannot be replaced.
+            ValueError: for an unknown format, no size, or a directory that cannot be replaced.
         """
         params = _flat_params(cast(nnx.Module, self))
         formats = (format,) if isinstance(format, str) else tuple(format)
         # An encoder that was made without its pooler is less than what the class name promises.
         whole = getattr(self, "has_pooler", True) or not self.config.has_pooler
-        architectures = (_architecture(type(self), self.config),) if whole else ()
-        write_directory(directory, params, self.config.replace(architectures=architectures), formats)
+        architectures = (architecture(type(self), self.config),) if whole else ()
+        config = self.config.replace(architectures=architectures)
+        write_directory(directory, params, config, formats, max_shard_size=max_shard_size)
 
 
 def _flat_params(model: nnx.Module) -> dict[str, Any]:
@@ -130,13 +155,13 @@ def _task(cls: type) -> str:
     return next(base.__name__ for base in cls.__mro__ if base.__name__ in _TASKS)
 
 
-def _architecture(cls: type, config: EncoderConfig) -> str:
-    """Hugging Face's class name of a task."""
+def architecture(cls: type, config: EncoderConfig) -> str:
+    """Hugging Face's name of a model class for a family, as config.json's `architectures` has it."""
     return weight_table(config).family + _TASKS[_task(cls)]
 
 
 def _rules(cls: type, config: EncoderConfig, allow_missing: tuple[str, ...], ignore: tuple[str, ...]) -> Rules:
-    requested = _architecture(cls, config)
+    requested = architecture(cls, config)
     known = {weight_table(config).family + ending for ending in _TASKS.values()}
     complete = requested in config.architectures
     another_task = not complete and any(name in known for name in config.architectures)
@@ -164,14 +189,36 @@ def _relabelled(config: EncoderConfig, num_labels: int | None, id2label: Mapping
     return type(config).from_json_dict({**config.to_json_dict(), "id2label": id2label})
 
 
-def _report(model: str, path: os.PathLike[str], loaded: Loaded) -> None:
+def of_depth(config: EncoderConfig, num_hidden_layers: int | None) -> EncoderConfig:
+    """The config at another depth; None leaves it alone.
+
+    Raises:
+        ValueError: where that would need other parameters.
+    """
+    if num_hidden_layers in (None, config.num_hidden_layers):
+        return config
+    if config.num_hidden_groups != 1:
+        raise ValueError(
+            f"num_hidden_layers={num_hidden_layers}: the checkpoint's {config.num_hidden_layers} layers are made of "
+            f"{config.num_hidden_groups} groups of parameters, so another depth is another model; "
+            "only an ALBERT of one group may be made deeper or shallower"
+        )
+    return config.replace(num_hidden_layers=num_hidden_layers)
+
+
+def _placed(target: Mapping[str, jax.ShapeDtypeStruct], mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+    places = tree_shardings(target, mesh)
+    return {path: spec.update(sharding=places[path]) for path, spec in target.items()}
+
+
+def _report(model: str, path: os.PathLike[str], loaded: Loaded, separator: str) -> None:
     """Says in one line what was skipped and what is new; a missing pooler in a line of its own."""
     new = {"poolers": [], "heads": []}
     for name in loaded.initialised:
         new["poolers" if "pooler/" in name else "heads"].append(name)
     parts = []
     if loaded.skipped:
-        parts.append(f"skipped {_modules(loaded.skipped, '.')}")
+        parts.append(f"skipped {_modules(loaded.skipped, separator)}")
     if new["heads"]:
         parts.append(f"initialised {_modules(new['heads'], '/')}: train it before use")
     if parts:
@@ -184,5 +231,6 @@ def _report(model: str, path: os.PathLike[str], loaded: Loaded) -> None:
 
 def _modules(names: Collection[str], separator: str) -> str:
     """The modules that the parameters belong to, without those inside another one of them."""
-    modules = {name.rpartition(separator)[0] for name in names}
+    # Some of Google's variables are in no module: they stand for themselves.
+    modules = {name.rpartition(separator)[0] or name for name in names}
     return ", ".join(sorted(name for name in modules if not any(name.startswith(each + separator) for each in modules)))

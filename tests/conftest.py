@@ -2,6 +2,10 @@
 
 import os
 
+# Nothing is downloaded by default: `HF_HUB_OFFLINE=0 pytest -m network` is. The library reads it when it is imported.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# What is asserted is asserted of the CPU; and several test processes cannot share an accelerator.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Sharding tests need several devices; XLA reads this before the first import of jax anywhere in the process.
 _DEVICES_FLAG = "--xla_force_host_platform_device_count=8"
 if _DEVICES_FLAG not in os.environ.get("XLA_FLAGS", ""):
@@ -10,6 +14,12 @@ if _DEVICES_FLAG not in os.environ.get("XLA_FLAGS", ""):
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
+
+import tests.type_checker  # noqa: F401 (the hook below finds it by its name)
+
+# From here on every annotated call of flax_lite is checked: types, and shapes by the letters of the annotations.
+install_import_hook("flax_lite", "tests.type_checker.check")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

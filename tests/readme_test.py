@@ -1,24 +1,41 @@
 """The README stays true: its code runs, its commands are accepted, what it names exists."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.flax_lite import fake_hub, tiny
+from tests.flax_lite.tokenization import tiny_files
 from train import cli, pretrain
 from train.schema import PRETRAIN_LEAVES
 
 README = (REPOSITORY / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 PYTHON = [code for language, code in BLOCKS if language == "python"]
-JOBS = [
-    line[line.index("python -m train.pretrain") :]
-    for language, code in BLOCKS
-    if language == "bash"
-    for line in code.splitlines()
-    if "python -m train.pretrain" in line
-]
+COMMANDS = [line for language, code in BLOCKS if language == "bash" for line in code.splitlines()]
+JOBS = [line[line.index("python -m train.pretrain") :] for line in COMMANDS if "python -m train.pretrain" in line]
+LIBRARY_COMMANDS = [line for line in COMMANDS if line.startswith("python -m flax_lite.")]
+# The right column of the migration table: what a reader pastes instead.
+_TABLE = README.partition("| Hugging Face Flax, up to transformers 4 | flax_lite |")[2].partition("\n\n")[0]
+REPLACEMENTS = [code for line in _TABLE.splitlines() for code in re.findall(r"`([^`]+)`", line.split("|")[-2:][0])]
+MIGRATION = "\n".join(
+    (
+        'x, inputs, key = "albert-base-v2", dict(batch), jax.random.key(0)',
+        *REPLACEMENTS,
+        'print("migrated")',
+    )
+)
+
+
+def test_readme_parts_are_found():
+    assert len(REPLACEMENTS) >= 12
+    assert len(LIBRARY_COMMANDS) >= 3
+    assert len(JOBS) >= 4
 
 
 def test_readme_has_its_two_commands():
@@ -27,13 +44,46 @@ def test_readme_has_its_two_commands():
     assert "pip install -e '.[test]' && pytest" in lines
 
 
-def test_readme_python_runs(tmp_path, monkeypatch):
-    """The blocks run one after the other, as a reader would paste them."""
-    monkeypatch.chdir(tmp_path)
-    assert len(PYTHON) >= 2
-    namespace = {}
-    for code in PYTHON:
-        exec(compile(code, "README.md", "exec"), namespace)
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """A directory where the Python blocks ran one after the other, as a reader would paste them; and what was printed.
+
+    The hub is a fake one, on which the README's model is tiny.
+    """
+    folder = tmp_path_factory.mktemp("readme")
+    tiny.make("MaskedLM", tiny.albert(max_position_embeddings=64)).save_pretrained(folder / "hub")
+    tiny_files.write_sentencepiece(folder / "hub")
+    assert len(PYTHON) >= 4
+    (folder / "readme.py").write_text("\n".join([*PYTHON, MIGRATION]))
+    with fake_hub.serve() as hub:
+        hub.add("albert-base-v2", {path.name: path.read_bytes() for path in (folder / "hub").iterdir()})
+        settings = {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "0"}
+        done = subprocess.run(
+            [sys.executable, "readme.py"],
+            cwd=folder,
+            env={**os.environ, **settings, "PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_readme_python_runs(ran):
+    folder, printed = ran
+    assert printed.splitlines() == ["migrated"]
+    assert (folder / "my-classifier" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("line", LIBRARY_COMMANDS)
+def test_readme_command_runs(ran, line):
+    """On what the Python blocks left behind."""
+    command = [sys.executable, *shlex.split(line)[1:]]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, cwd=ran[0], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
 
 
 @pytest.mark.parametrize("line", JOBS)

@@ -86,12 +86,12 @@ def optimizer(values: Values) -> "tuple[optax.GradientTransformation, optax.Sche
 
 
 def open_tokenizer(spec: str, corpus: "Corpus", directory: Path, say: Callable[[str], None]) -> "Tokenizer":
-    """The tokenizer a job asks for; a trained one is kept in `directory` and never trained twice.
+    """The tokenizer a job asks for, kept in `directory`: a work directory needs no other file, none is trained twice.
 
     Args:
         spec: a directory, a file, or train:KIND:SIZE.
         corpus: the training split, on which alone a tokenizer is trained.
-        directory: where a trained one is stored.
+        directory: where it is stored.
         say: takes lines for a person.
 
     Raises:
@@ -102,15 +102,21 @@ def open_tokenizer(spec: str, corpus: "Corpus", directory: Path, say: Callable[[
     try:
         training = parse_tokenizer_spec(spec)
         if training is None:
-            return load_tokenizer(spec)
+            tokenizer = load_tokenizer(spec)
+            if not directory.is_dir():
+                _store(tokenizer, directory)
+            return tokenizer
         if not directory.is_dir():
             say(f"training a {training.kind} tokenizer of {training.vocab_size} pieces")
-            tokenizer = train_tokenizer(_sentences(corpus), training.kind, training.vocab_size)
-            with staged_directory(directory) as staged:
-                tokenizer.save(staged)
+            _store(train_tokenizer(_sentences(corpus), training.kind, training.vocab_size), directory)
         return load_tokenizer(directory)
     except ValueError as error:
         raise UserError(f"tokenizer={spec}: {error}") from error
+
+
+def _store(tokenizer: "Tokenizer", directory: Path) -> None:
+    with staged_directory(directory) as staged:
+        tokenizer.save(staged)
 
 
 def load_params(model: Any, source: str, expected: Any) -> Any:

@@ -19,11 +19,12 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 
+from flax_lite.checkpoints.work_directory import COMMIT_MARKER, complete_steps
+from flax_lite.sharding import path_name
 from train.errors import RunError, UserError
 
 Tree = Any
 Meta = dict[str, Any]
-COMMIT_MARKER = "commit_success.txt"  # Orbax writes it last, since 0.12.3
 _UNFINISHED = re.compile(r"(\d+)\.orbax-checkpoint-tmp.*")
 _DELETING = ".deleting"
 _WRITE_TIMEOUT_SECONDS = 3600
@@ -51,8 +52,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Returns the steps with a complete checkpoint, oldest first."""
-        found = [int(path.name) for path in _entries(self.root) if path.name.isdigit()]
-        return sorted(step for step in found if (self.root / str(step) / COMMIT_MARKER).exists())
+        return complete_steps(self.root)
 
     def save(self, step: int, state: Tree, meta: Mapping[str, Any], best_step: int | None = None) -> None:
         """Starts writing a checkpoint; returns when the state may change again.
@@ -205,11 +205,6 @@ def describe_tree(tree: Tree) -> dict[str, str]:
     """Returns {path: "float32[2,3]"} of a tree of arrays or ShapeDtypeStructs."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {path_name(path): f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]" for path, leaf in leaves}
-
-
-def path_name(path: tuple[Any, ...]) -> str:
-    """Returns a tree path as "params/layer/kernel"."""
-    return "/".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)
 
 
 @jax.jit

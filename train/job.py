@@ -8,7 +8,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from train.mesh import RULES, Rules
+from flax_lite.sharding import RULES, Rules
 
 Params = Any
 State = dict[str, Any]
@@ -53,11 +53,12 @@ class Job:
       shown: metrics on the progress line.
       best: the held-out metric, and its better end, that keep_best goes by.
       references: {"loss" or "accuracy": {name: value}}, lines in the plots.
+      model: config.json of the model that `params` make up, for who reads a checkpoint without the job.
       identity: fingerprints of the inputs (data, tokenizer): a checkpoint of other inputs is refused.
       initial_params: () -> parameters to start from instead of init_state's; called where no checkpoint is.
       describe_extension: (old total_steps, new, step) -> what --extend does to the schedule.
       finish: prints the end of the job.
-      rules: how parameters are split (train.mesh).
+      rules: how parameters are split (flax_lite.sharding).
     """
 
     init_state: Callable[[jax.Array], State]
@@ -72,6 +73,7 @@ class Job:
     shown: Sequence[str] = ("loss",)
     best: tuple[str, Literal["min", "max"]] = ("loss", "min")
     references: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
+    model: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     identity: Mapping[str, str] = dataclasses.field(default_factory=dict)
     initial_params: Callable[[], Params] | None = None
     describe_extension: Callable[[int, int, int], str] | None = None

@@ -229,6 +229,7 @@ class _Trainer:
                 raise self._not_finite(self.step, "the parameters are not finite after it")
             self.records.sync()
             meta = {"step": self.step, "next_row": self.step * self.config.batch_size, "best": self.best}
+            meta["model"] = dict(self.job.model)
             best_step = self.best["step"] if self.best else None
             self.checkpoints.save(self.step, state, meta | expected_meta(self.job), best_step)
             self.records.status("running", self.step)

@@ -1,34 +1,21 @@
-"""Devices: how they are arranged, which arrays each holds, and what a person should know about them.
+"""Devices: how they are arranged, which rows each gets, and what a person should know about them.
 
-The mesh has two axes. Both split the batch; `fsdp` also splits large parameters and their optimizer state, which costs
-communication and saves memory. Everything else is on every device.
+The mesh has two axes. Both split the batch; `fsdp` also splits large parameters and their optimizer state, by the rules
+of `flax_lite.sharding`.
 """
 
 import math
 import os
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from train.checkpoints import path_name
 from train.errors import UserError
 
-Rules = Sequence[tuple[str, str]]
 BATCH = PartitionSpec(("data", "fsdp"))
-# First match wins. "largest": split the largest axis that divides; "largest_behind_first": not the leading one, which
-# the layer scan walks over; "replicate": on every device.
-RULES: Rules = (
-    (r"(^|/)layers/", "largest_behind_first"),
-    (r"/(kernel|embedding)$", "largest"),
-    (r".*", "replicate"),
-)
-# Below this splitting a leaf saves nothing worth a collective (a 256 x 256 kernel).
-_MIN_SPLIT_ELEMENTS = 2**16
 
 
 def make_mesh(data: int, fsdp: int) -> Mesh:
@@ -72,23 +59,6 @@ def check_batch_size(batch_size: int, accumulation_steps: int, mesh: Mesh) -> No
         )
 
 
-def state_shardings(abstract: Any, mesh: Mesh, rules: Rules = RULES) -> Any:
-    """Returns a sharding for every leaf of a train state, by the first rule that matches its path.
-
-    Args:
-      abstract: tree of ShapeDtypeStructs; optimizer state repeats the parameters' paths, so one table serves both.
-      mesh: the mesh.
-      rules: (regular expression on "params/layer/kernel", policy) rows.
-    """
-
-    def sharding(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
-        name = path_name(path)
-        policy = next((policy for pattern, policy in rules if re.search(pattern, name)), "replicate")
-        return NamedSharding(mesh, _spec(policy, leaf.shape, mesh.shape["fsdp"]))
-
-    return jax.tree_util.tree_map_with_path(sharding, abstract)
-
-
 def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """Moves a batch to the devices, rows split over both axes; every array's first axis is the batch.
 
@@ -123,14 +93,3 @@ def unused_accelerator(root: Path = Path("/dev")) -> str | None:
             cause = f"JAX_PLATFORMS={forced} is set" if forced else f"install flax-lite[{extra}] to use it"
             return f"WARNING: training on the CPU, but this machine seems to have a {kind} ({found[0]}): {cause}"
     return None
-
-
-def _spec(policy: str, shape: Sequence[int], parts: int) -> PartitionSpec:
-    if policy == "replicate" or parts == 1 or len(shape) < 2 or math.prod(shape) < _MIN_SPLIT_ELEMENTS:
-        return PartitionSpec()
-    first = {"largest": 0, "largest_behind_first": 1}[policy]
-    axes = [axis for axis in range(first, len(shape)) if shape[axis] % parts == 0]
-    if not axes:
-        return PartitionSpec()
-    chosen = max(axes, key=lambda axis: shape[axis])
-    return PartitionSpec(*("fsdp" if axis == chosen else None for axis in range(len(shape))))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
@@ -16,6 +17,7 @@ from flax import nnx
 from flax_lite.config import EncoderConfig
 from flax_lite.execution import Execution
 from flax_lite.heads import PreTraining
+from flax_lite.pretrained import architecture
 from flax_lite.state import abstract_params, num_parameters, with_params
 from flax_lite.tokenization import Tokenizer
 from flax_lite.training import averages, init_state, make_eval_step, make_train_step, pretraining_objective
@@ -58,6 +60,7 @@ def make_job(work: WorkDir) -> Job:
         describe=[*_describe(config, execution), *data.describe()],
         shown=("loss", "mlm_accuracy", f"{values['data.pair_task']}_accuracy"),
         references=data.references(),
+        model=config.replace(architectures=(architecture(PreTraining, config),)).to_json_dict(),
         identity={"data": data.fingerprint, "tokenizer": data.tokenizer.fingerprint},
         initial_params=_initial_params(values, create),
         describe_extension=functools.partial(_describe_extension, values),
@@ -141,7 +144,7 @@ _TASKS = {"sop": "sentence order", "nsp": "next sentence"}
 
 
 def _examples(structure: nnx.GraphDef, data: PretrainingData, result: Result) -> list[str]:
-    model: PreTraining = with_params(structure, jax.tree.map(np.asarray, result.params))
+    model: PreTraining = with_params(structure, jax.tree.map(jnp.asarray, result.params))
     return ["five held-out sentences, a word hidden in each:", *fill_mask_examples(model, data)]
 
 

@@ -47,7 +47,7 @@ COMMON_LEAVES = (
     Leaf("keep_checkpoints", "free", int, "newest checkpoints to keep", at_least=1),
     Leaf("keep_best", "free", bool, "keep the best evaluated checkpoint too, and make it model/"),
     Leaf("plot", "free", bool, "draw loss.png and accuracy.png"),
-    Leaf("init_from", "identity", str | None, "where the first parameters come from; none: drawn from the seed"),
+    Leaf("init_from", "identity", str | None, "model to start from: directory, hub id, ...; none: drawn from the seed"),
     Leaf("data.source", "identity", str, "builtin | text:GLOB"),
     Leaf("data.eval_source", "identity", str | None, "held-out data; none: a fraction of data.source"),
     Leaf("data.eval_fraction", "identity", float, "held-out fraction of the documents, by hash", at_least=0),
@@ -57,7 +57,7 @@ COMMON_LEAVES = (
     Leaf("data.cache_dir", "free", str | None, "where tokenised data is kept; none: the user's cache"),
     Leaf("data.split_paragraphs", "identity", bool, "cut the lines of text files into sentences"),
     Leaf("data.builtin_documents", "identity", int, "documents the built-in source generates", at_least=1),
-    Leaf("tokenizer", "identity", str, "a directory, spiece.model, vocab.txt, tokenizer.json, or train:KIND:SIZE"),
+    Leaf("tokenizer", "identity", str, "a directory, file (spiece.model, ...), hub id, or train:KIND:SIZE"),
     Leaf("model.preset", "identity", str, "a released architecture, as albert-base-v2; overrides below"),
     Leaf("execution.dtype", "free", str, "computation type", choices=("auto", "float32", "bfloat16")),
     Leaf(

@@ -13,9 +13,9 @@ from typing import Any
 import jax
 from jax.sharding import Mesh, NamedSharding
 
+from flax_lite.sharding import tree_shardings
 from train.checkpoints import Checkpoints, describe_tree
 from train.job import Job, State
-from train.mesh import state_shardings
 
 _STATE_FORMAT = 1
 
@@ -52,7 +52,7 @@ def start(job: Job, seed: int, mesh: Mesh, checkpoints: Checkpoints, say: Callab
     """
     key = jax.random.key(seed)
     shapes = jax.eval_shape(job.init_state, key)
-    shardings = state_shardings(shapes, mesh, job.rules)
+    shardings = tree_shardings(shapes, mesh, job.rules)
     abstract = jax.tree.map(_with_sharding, shapes, shardings)
     restored = checkpoints.restore(abstract, expected_meta(job))
     if restored is None:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flax_lite.checkpoints.accounting import Account, Candidate, Rules, Shapes
+from flax_lite.checkpoints.listing import listing
 from flax_lite.checkpoints.slots import Slot, encoder_root, find_slot, lay_out
 from flax_lite.checkpoints.table import Dialect, WeightTable, weight_table, weight_tables
 from flax_lite.checkpoints.tensors import FLOATS, StoredTensor, Tensors
@@ -48,12 +49,13 @@ def load_parameters(
         tensors: by their names in the file, dots between the parts.
         dialect: how the file names and orients them.
         config: the model's.
-        target: shape and dtype of every parameter, by path.
+        target: shape and dtype of every parameter, by path, and where to put it if not on the default device.
         rules: what to accept.
         initialise: gives initial values of the named parameters, for those that are missing and may be.
 
     Raises:
-        ValueError: listing everything missing, unmapped, doubled or not as expected.
+        ValueError: listing everything missing, unmapped, doubled or not as expected; or every tensor with a NaN or an
+            infinity among its values.
     """
     table = weight_table(config)
     slots = lay_out(table, config, dialect, target.keys(), rules.foreign_heads)
@@ -69,22 +71,34 @@ def load_parameters(
     for slot in slots.values():
         if slot.is_parameter:
             rows[slot.path].append(account.chosen((slot.path, slot.index)))
-    params = {path: _read_parameter(spec, rows[path], initial.get(path)) for path, spec in target.items()}
+    broken: list[str] = []
+    params = {path: _read_parameter(spec, rows[path], initial.get(path), broken) for path, spec in target.items()}
+    if broken:
+        raise ValueError(
+            listing("not made of numbers to compute with", broken)
+            + "\nThe run that wrote them diverged, or the file is "
+            "damaged. What is named by both ignore and allow_missing is initialised instead."
+        )
     return Loaded(params, tuple(sorted(account.incomplete)), tuple(account.skipped), tuple(account.remarks))
 
 
 def _read_parameter(
-    spec: jax.ShapeDtypeStruct, rows: Sequence[Candidate | None], initial: jax.Array | None
+    spec: jax.ShapeDtypeStruct, rows: Sequence[Candidate | None], initial: jax.Array | None, broken: list[str]
 ) -> jax.Array:
-    """A parameter, each tensor that fills it read straight into its place: no second copy of the whole exists."""
+    """A parameter, each tensor that fills it read straight into its place: no second copy of the whole exists.
+
+    What is wrong with their values is appended to `broken`.
+    """
     values = _aligned_empty(spec.shape, spec.dtype)
     if initial is not None:
         values[...] = initial
     for row in rows:
         if row is not None:
-            values[... if row.slot.index is None else row.slot.index] = row.values()
+            place = values if row.slot.index is None else values[row.slot.index]
+            if (wrong := row.fill(place)) is not None:
+                broken.append(wrong)
     # Without waiting, the buffers of several parameters would be alive at a time.
-    return jax.device_put(values).block_until_ready()
+    return jax.device_put(values, spec.sharding).block_until_ready()
 
 
 def settle_positions(tensors: Tensors, dialect: Dialect, config: EncoderConfig) -> EncoderConfig:
@@ -103,7 +117,9 @@ def settle_positions(tensors: Tensors, dialect: Dialect, config: EncoderConfig) 
     return config
 
 
-def export_tensors(params: Mapping[str, jax.Array], dialect: Dialect, config: EncoderConfig) -> dict[str, StoredTensor]:
+def export_tensors(
+    params: Mapping[str, jax.Array | np.ndarray], dialect: Dialect, config: EncoderConfig
+) -> dict[str, StoredTensor]:
     """The tensors of a checkpoint, by name, from the parameters of a model, by path; an Encoder's names have no prefix.
 
     Raises:
@@ -121,7 +137,7 @@ def export_tensors(params: Mapping[str, jax.Array], dialect: Dialect, config: En
             tensor = _formula_tensor(config, slot)
         else:
             continue
-        tensors[slot.name.removeprefix(f"{table.prefix}.") if base else slot.name] = tensor
+        tensors[slot.name.removeprefix(dialect.below_prefix(table.prefix, "")) if base else slot.name] = tensor
     return tensors
 
 
@@ -133,7 +149,7 @@ def _aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return buffer[start : start + num_bytes].view(dtype).reshape(shape)
 
 
-def _stored(parameter: jax.Array, slot: Slot) -> StoredTensor:
+def _stored(parameter: jax.Array | np.ndarray, slot: Slot) -> StoredTensor:
     def read() -> np.ndarray:
         values = np.asarray(parameter if slot.index is None else parameter[slot.index])
         return values.T if slot.transposed else values
@@ -154,7 +170,9 @@ def _follows_formula(tensor: StoredTensor, slot: Slot) -> bool:
     values = tensor.read()
     # The values lie in [-1, 1] and were rounded once, by half an epsilon at most; a reader may have rounded once more.
     tolerance = 2 * float(jnp.finfo(values.dtype).eps)
-    return bool(np.all(np.abs(values.astype(np.float64) - slot.weight.formula(*tensor.shape)) <= tolerance))
+    with np.errstate(invalid="ignore"):  # a signalling NaN, which is then found with the others
+        values = values.astype(np.float64)
+    return bool(np.all(np.abs(values - slot.weight.formula(*tensor.shape)) <= tolerance))
 
 
 def _check_covered(slots: Mapping[str, Slot], paths: Mapping[str, object]) -> None:
@@ -180,7 +198,9 @@ def _advice(tensors: Tensors, dialect: Dialect, table: WeightTable) -> str:
 
 def _num_known(tensors: Tensors, dialect: Dialect, table: WeightTable) -> int:
     """How many tensors a family has a row for, whatever its sizes."""
-    modules = {f"{table.prefix}.{row.module}" for row in table.encoder} | {row.module for row in table.heads}
-    shapes = {re.sub(r"\{\w+\}", "#", module) for module in modules}
-    names = (re.sub(r"\.\d+(?=\.)", ".#", dialect.current_name(name)).rpartition(".")[0] for name in tensors)
-    return sum(name in shapes or f"{table.prefix}.{name}" in shapes for name in names)
+    encoder = (dialect.below_prefix(table.prefix, name) for row in table.encoder for name in dialect.tensor_names(row))
+    heads = (name for row in table.heads for name in dialect.tensor_names(row))
+    # Names alone tell the families apart, so all numbers may be taken for one.
+    known = {re.sub(r"\{\w+\}|\d+", "#", name) for name in (*encoder, *heads)}
+    names = (re.sub(r"\d+", "#", dialect.current_name(name)) for name in tensors)
+    return sum(name in known or dialect.below_prefix(table.prefix, name) in known for name in names)

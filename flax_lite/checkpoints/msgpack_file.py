@@ -20,6 +20,11 @@ _ARRAY = 1
 _CHUNKED = "__msgpack_chunked_array__"
 _CHUNK_BYTES = 2**30
 _MAX_DEPTH = 32
+# Twice the parameters of the deepest encoder that a config may describe (4096 layers of 16, flax_lite/config.py); each
+# value becomes an object, so that a file of bare numbers would take 30 times its size in memory.
+_MAX_VALUES = 2**17
+# HF's longest name has 75 characters.
+_MAX_TEXT = 1024
 
 
 def read_msgpack(path: Path) -> dict[str, StoredTensor]:
@@ -37,7 +42,12 @@ def read_msgpack(path: Path) -> dict[str, StoredTensor]:
             raise ValueError(f"{len(parser.data) - parser.position} bytes follow the end")
         if not isinstance(tree, dict):
             raise ValueError("it does not begin with a dictionary")
-        return dict(_flatten(tree))
+        tensors: dict[str, StoredTensor] = {}
+        for name, tensor in _flatten(tree):
+            if name in tensors:  # keys may have dots of their own
+                raise ValueError(f"{name} is there twice")
+            tensors[name] = tensor
+        return tensors
     except ValueError as error:
         raise ValueError(f"{path} is not a whole msgpack file of arrays: {error}") from error
 
@@ -61,6 +71,7 @@ class _Parser:
     def __init__(self, data: np.ndarray) -> None:
         self.data = data
         self.position = 0
+        self.values_left = _MAX_VALUES
 
     def take(self, length: int) -> np.ndarray:
         """The next bytes, as a view."""
@@ -79,6 +90,9 @@ class _Parser:
         """The next value: a dictionary, a tensor, a string, an integer or a truth value."""
         if depth > _MAX_DEPTH:
             raise ValueError(f"dictionaries are nested more than {_MAX_DEPTH} deep")
+        self.values_left -= 1
+        if self.values_left < 0:
+            raise ValueError(f"it holds more than {_MAX_VALUES} values")
         start = self.position
         code = self.number(1)
         if code <= 0x7F:
@@ -113,6 +127,8 @@ class _Parser:
         return items
 
     def _text(self, length: int) -> str:
+        if length > _MAX_TEXT:
+            raise ValueError(f"a text at {self.position} has {length} bytes, expected at most {_MAX_TEXT}")
         return self.take(length).tobytes().decode("utf-8")
 
     def _tensor(self, length: int) -> StoredTensor:

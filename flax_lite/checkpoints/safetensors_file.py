@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import safetensors
 
 from flax_lite.checkpoints.tensors import FLOATS, StoredTensor, Tensors
+from flax_lite.strict_json import MAX_BYTES, parse_json
 
 _DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 _CODES = {name: code for code, name in _DTYPES.items()}
@@ -18,25 +19,40 @@ _CODES = {name: code for code, name in _DTYPES.items()}
 def read_safetensors(path: Path) -> tuple[dict[str, StoredTensor], str | None]:
     """The tensors of a file, by name, and the format that its metadata names ("pt", "flax", ...), if any.
 
+    The file is mapped: values stay there until they are asked for, and are views of it then.
+
     Raises:
         ValueError: if it is not a whole safetensors file.
     """
     try:
+        header, start = _read_header(path)
         # The library checks the header against the size of the file: lengths, offsets, overlaps, coverage.
-        file = safetensors.safe_open(path, framework="numpy")
-    except (safetensors.SafetensorError, OSError) as error:
+        with safetensors.safe_open(path, framework="numpy"):
+            pass
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
-    tensors = {}
-    for name in file.keys():  # noqa: SIM118 (the handle is no mapping)
-        header = file.get_slice(name)
-        dtype = header.get_dtype()
-        read = _reader(file, name)
-        tensors[name] = StoredTensor(tuple(header.get_shape()), _DTYPES.get(str(dtype), str(dtype)), read)
-    return tensors, (file.metadata() or {}).get("format")
+    metadata = header.pop("__metadata__", None) or {}
+    data = np.memmap(path, dtype=np.uint8, mode="r")
+    return {name: _stored(entry, data, start) for name, entry in header.items()}, metadata.get("format")
 
 
-def _reader(file: Any, name: str) -> Callable[[], np.ndarray]:
-    return lambda: file.get_tensor(name)
+def _read_header(path: Path) -> tuple[dict[str, Any], int]:
+    """The header, and where the values begin.
+
+    Refuses what the library lets pass: a header of up to 100 MB, and names that are there twice (the last one wins).
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > MAX_BYTES:
+            raise ValueError(f"its header has {length} bytes, expected at most {MAX_BYTES}")
+        return parse_json(file.read(length)), 8 + length
+
+
+def _stored(entry: Mapping[str, Any], data: np.ndarray, start: int) -> StoredTensor:
+    shape, code = tuple(entry["shape"]), str(entry["dtype"])
+    dtype = _DTYPES.get(code, code)
+    begin, end = entry["data_offsets"]
+    return StoredTensor(shape, dtype, lambda: data[start + begin : start + end].view(dtype).reshape(shape))
 
 
 def write_safetensors(path: Path, tensors: Tensors, metadata: Mapping[str, str]) -> None:

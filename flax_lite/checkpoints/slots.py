@@ -1,7 +1,7 @@
 """A weight table laid out for one model: every tensor that its checkpoints may hold, and what becomes of it."""
 
 import dataclasses
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Literal
 
 from flax_lite.checkpoints.table import LAYERS, Dialect, Weight, WeightTable
@@ -15,7 +15,7 @@ class Slot:
     """One tensor of a checkpoint.
 
     Attributes:
-        name: the tensor's name in a task checkpoint, dots between the parts.
+        name: the tensor's name in a task checkpoint.
         path: the parameter it belongs to, in the model at hand; where it is unused, in a task model.
         index: its row where the parameter is stacked over physical layers, else None.
         transposed: whether the file swaps the parameter's axes.
@@ -82,18 +82,20 @@ def lay_out(
     slots: list[Slot] = []
     for row in table.encoder:
         for weight, index in _physical(row, config):
-            weight = dataclasses.replace(weight, path=root + weight.path, module=f"{table.prefix}.{weight.module}")
-            slots.extend(_slots(weight, index, None, config, dialect, paths))
+            weight = dataclasses.replace(weight, path=root + weight.path)
+            names = [dialect.below_prefix(table.prefix, name) for name in dialect.tensor_names(weight)]
+            slots.extend(_slots(weight, names, index, dialect.is_transposed(weight), None, config, paths))
     for weight in table.heads:
         head = weight.path.partition("/")[0]
-        slots.extend(_slots(weight, None, head, config, dialect, paths))
+        names = dialect.tensor_names(weight)
+        slots.extend(_slots(weight, names, None, dialect.is_transposed(weight), head, config, paths))
     return {slot.name: _foreign(slot) if slot.head in foreign_heads else slot for slot in slots}
 
 
 def find_slot(name: str, slots: dict[str, Slot], table: WeightTable, dialect: Dialect) -> Slot | None:
     """The slot of a tensor, whose name may have an older ending and, in a base checkpoint, no prefix."""
     current = dialect.current_name(name)
-    return slots.get(current) or slots.get(f"{table.prefix}.{current}")
+    return slots.get(current) or slots.get(dialect.below_prefix(table.prefix, current))
 
 
 def is_buffer(name: str, table: WeightTable) -> bool:
@@ -114,20 +116,21 @@ def _physical(row: Weight, config: EncoderConfig) -> Iterator[tuple[Weight, int 
     path = row.path.replace(LAYERS, "layer/" if single else "layers/")
     for layer in range(config.num_physical_layers):
         group, inner = divmod(layer, config.inner_group_num)
-        module = row.module.format(layer=layer, group=group, inner=inner)
-        yield dataclasses.replace(row, path=path, module=module), None if single else layer
+        numbers = {"layer": layer, "group": group, "inner": inner}
+        module, google = row.module.format(**numbers), row.google.format(**numbers)
+        yield dataclasses.replace(row, path=path, module=module, google=google), None if single else layer
 
 
 def _slots(
     weight: Weight,
+    names: Sequence[str],
     index: int | None,
+    transposed: bool,
     head: str | None,
     config: EncoderConfig,
-    dialect: Dialect,
     paths: Collection[str],
 ) -> Iterator[Slot]:
-    name = dialect.tensor_name(weight.module, weight.leaf)
-    transposed = weight.leaf in dialect.transposed
+    name, *copies = names
     if weight.tied_to in paths and config.tie_word_embeddings and any(path.startswith(f"{head}/") for path in paths):
         # The kernel is [E, V] and the table it is tied to [V, E]: what swaps the one's axes leaves the other's.
         yield Slot(name, str(weight.tied_to), None, not transposed, "tied", head, weight)
@@ -135,6 +138,5 @@ def _slots(
     use: Use = "value" if weight.path in paths else "unused"
     fixed = use == "unused" and weight.formula is not None and config.sinusoidal_positions
     yield Slot(name, weight.path, index, transposed, "formula" if fixed else use, head, weight)
-    for module in weight.copies:
-        copy = dialect.tensor_name(module, weight.leaf)
+    for copy in copies:
         yield Slot(copy, weight.path, index, transposed, "copy" if use == "value" else use, head, weight)

@@ -69,7 +69,12 @@ def albert_normalizer(*, lowercase: bool, strip_accents: bool, charsmap: bytes =
 
 
 def sentencepiece_backend(
-    model: SentencePieceModel, specials: Specials, *, lowercase: bool, strip_accents: bool
+    model: SentencePieceModel,
+    specials: Specials,
+    *,
+    lowercase: bool,
+    strip_accents: bool,
+    added: Sequence[AddedToken] = (),
 ) -> tokenizers.Tokenizer:
     """The pipeline equal to the slow ALBERT tokenizer on a SentencePiece file, its "9," rule included."""
     vocab = list(zip(model.pieces, model.scores, strict=True))
@@ -78,7 +83,7 @@ def sentencepiece_backend(
     if (commas := comma_pattern(vocab, model.unk_id)) is not None:
         isolated.append(commas)
     normalizer = albert_normalizer(lowercase=lowercase, strip_accents=strip_accents, charsmap=model.charsmap)
-    return unigram_backend(penalise(vocab), specials, normalizer, isolated)
+    return unigram_backend(penalise(vocab), specials, normalizer, isolated, added)
 
 
 def unigram_backend(
@@ -86,6 +91,7 @@ def unigram_backend(
     specials: Specials,
     normalizer: normalizers.Normalizer,
     isolated: Sequence[str] = (),
+    added: Sequence[AddedToken] = (),
 ) -> tokenizers.Tokenizer:
     """A unigram pipeline over words that begin with "▁".
 
@@ -94,6 +100,7 @@ def unigram_backend(
         specials: which of them are special.
         normalizer: applied to the text between specials.
         isolated: regular expressions of what is never joined with its surroundings.
+        added: tokens beyond the vocabulary, in id order.
     """
     unk_id = next(index for index, (piece, _) in enumerate(vocab) if piece == specials.unk)
     rounded = [(piece, round(score, SCORE_DECIMALS)) for piece, score in vocab]
@@ -104,18 +111,31 @@ def unigram_backend(
     words = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="always")
     backend.pre_tokenizer = pre_tokenizers.Sequence([words, *splits])
     backend.decoder = decoders.Metaspace(replacement=SPACE, prepend_scheme="always")
+    backend.add_tokens([_taking_spaces(token) for token in added])
     return _with_specials(backend, specials, _sentencepiece_special)
 
 
 def _sentencepiece_special(special: str) -> AddedToken:
-    # The slow tokenizer lower-cases before it looks for specials: "<PAD>" is one, "[cls]" is not. What is found in
-    # normalised text takes the spaces around it, which are there to be stripped otherwise.
-    lower = special == special.lower()
-    return AddedToken(special, special=True, normalized=lower, lstrip=lower, rstrip=lower)
+    # The slow tokenizer lower-cases before it looks for specials: "<PAD>" is one, "[cls]" is not.
+    return _taking_spaces(AddedToken(special, special=True, normalized=special == special.lower()))
+
+
+def _taking_spaces(token: AddedToken) -> AddedToken:
+    """What is found in normalised text takes the spaces around it, which the slow tokenizer strips from its pieces."""
+    if not token.normalized:
+        return token
+    flags = {name: getattr(token, name) for name in ("single_word", "special", "normalized")}
+    return AddedToken(token.content, lstrip=True, rstrip=True, **flags)
 
 
 def wordpiece_backend(
-    vocab: Mapping[str, int], specials: Specials, *, lowercase: bool, strip_accents: bool, chinese_characters: bool
+    vocab: Mapping[str, int],
+    specials: Specials,
+    *,
+    lowercase: bool,
+    strip_accents: bool,
+    chinese_characters: bool,
+    added: Sequence[AddedToken] = (),
 ) -> tokenizers.Tokenizer:
     """BERT's pipeline: clean text, split at spaces, punctuation and (if asked) CJK characters, longest piece first.
 
@@ -128,6 +148,7 @@ def wordpiece_backend(
     )
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece()
+    backend.add_tokens(list(added))
     return _with_specials(backend, specials, lambda special: AddedToken(special, special=True, normalized=False))
 
 

@@ -1,18 +1,16 @@
-"""Reads SentencePiece's `.model` files without SentencePiece: a strict reader of the protocol-buffer wire format.
+"""Reads SentencePiece's `.model` files without SentencePiece.
 
-Field numbers: sentencepiece/src/sentencepiece_model.proto. Wire format: protobuf.dev/programming-guides/encoding.
+Field numbers: sentencepiece/src/sentencepiece_model.proto.
 """
 
 import dataclasses
 import math
 import struct
 from collections import Counter
-from collections.abc import Iterator
 
 import numpy as np
 
-# Wire types.
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+from flax_lite import protobuf
 
 # sentencepiece_model.proto: ModelProto, ModelProto.SentencePiece, TrainerSpec, NormalizerSpec.
 _MODEL_PIECE, _MODEL_TRAINER, _MODEL_NORMALIZER = 1, 2, 3
@@ -66,13 +64,13 @@ def parse_sentencepiece_model(data: bytes) -> SentencePieceModel:
     pieces: list[tuple[str, float, int]] = []
     trainer: dict[int, int | memoryview] | None = None
     normalizer: dict[int, int | memoryview] | None = None
-    for number, value in _fields(memoryview(data)):
+    for number, value in protobuf.fields(memoryview(data)):
         if number == _MODEL_PIECE:
-            pieces.append(_piece(_message(value, "piece")))
+            pieces.append(_piece(protobuf.message(value, "piece")))
         elif number == _MODEL_TRAINER:
-            trainer = dict(_fields(_message(value, "trainer settings")))
+            trainer = dict(protobuf.fields(protobuf.message(value, "trainer settings")))
         elif number == _MODEL_NORMALIZER:
-            normalizer = dict(_fields(_message(value, "normaliser settings")))
+            normalizer = dict(protobuf.fields(protobuf.message(value, "normaliser settings")))
     if not pieces or trainer is None or normalizer is None:
         lacking = [
             name
@@ -82,27 +80,27 @@ def parse_sentencepiece_model(data: bytes) -> SentencePieceModel:
         raise ValueError(f"it holds no {' and no '.join(lacking)}: cut short, or not a SentencePiece model")
     _check_settings(trainer, normalizer)
     _check_pieces(pieces)
-    charsmap = bytes(_message(normalizer.get(_NORMALIZER_CHARSMAP, memoryview(b"")), "character map"))
-    _check_charsmap(charsmap)
+    charsmap = bytes(protobuf.message(normalizer.get(_NORMALIZER_CHARSMAP, memoryview(b"")), "character map"))
+    check_charsmap(charsmap)
     texts, scores, types = zip(*pieces, strict=True)
     return SentencePieceModel(texts, scores, types, charsmap)
 
 
 def _piece(data: memoryview) -> tuple[str, float, int]:
     text, score, type_ = None, 0.0, NORMAL
-    for number, value in _fields(data):
+    for number, value in protobuf.fields(data):
         if number == _PIECE_TEXT:
             try:
-                text = str(_message(value, "piece"), "utf-8")
+                text = str(protobuf.message(value, "piece"), "utf-8")
             except UnicodeDecodeError as error:
                 raise ValueError("a piece is not valid UTF-8") from error
         elif number == _PIECE_SCORE:
-            raw = _message(value, "score")
+            raw = protobuf.message(value, "score")
             if len(raw) != 4:
                 raise ValueError("a score is not a 32-bit float")
             score = struct.unpack("<f", raw)[0]
         elif number == _PIECE_TYPE:
-            type_ = _integer(value, "piece type")
+            type_ = protobuf.integer(value, "piece type")
     if not text:
         raise ValueError("a piece is empty")
     if not math.isfinite(score):
@@ -113,7 +111,7 @@ def _piece(data: memoryview) -> tuple[str, float, int]:
 
 
 def _check_settings(trainer: dict[int, int | memoryview], normalizer: dict[int, int | memoryview]) -> None:
-    model_type = _integer(trainer.get(_TRAINER_MODEL_TYPE, 1), "model type")
+    model_type = protobuf.integer(trainer.get(_TRAINER_MODEL_TYPE, 1), "model type")
     if model_type != 1:
         raise ValueError(f"it is a {_MODEL_TYPES.get(model_type, model_type)} model; only unigram models are read")
     expected = (
@@ -124,7 +122,7 @@ def _check_settings(trainer: dict[int, int | memoryview], normalizer: dict[int, 
         (normalizer, _NORMALIZER_ESCAPE_SPACES, "escape_whitespaces", 1),
     )
     for settings, number, name, wanted in expected:
-        given = _integer(settings.get(number, wanted), name)
+        given = protobuf.integer(settings.get(number, wanted), name)
         if bool(given) != bool(wanted):
             raise ValueError(f"it was trained with {name}={bool(given)}; only {name}={bool(wanted)} is supported")
 
@@ -138,12 +136,12 @@ def _check_pieces(pieces: list[tuple[str, float, int]]) -> None:
         raise ValueError(f"{len(unknown)} pieces have the type `unknown` ({unknown}); expected exactly one")
 
 
-def _check_charsmap(charsmap: bytes) -> None:
+def check_charsmap(charsmap: bytes) -> None:
     """Refuses a map with an index out of range, on which `tokenizers` would panic at some later text.
 
     The map is a 32-bit size, a Darts double array of that many bytes, and replacement texts ended by zero bytes. A unit
     with its highest bit set is a leaf, and its other bits the index of a text; the children of any other unit lie in
-    the block of 256 units that its offset says.
+    the block of 256 units that its offset says, and the first of them is a leaf if bit 8 says that a key ends there.
 
     Source: sentencepiece/third_party/darts_clone/darts.h, DoubleArrayUnit; sentencepiece/src/normalizer.cc.
     """
@@ -157,8 +155,12 @@ def _check_charsmap(charsmap: bytes) -> None:
     leaf = units >> 31 == 1
     offsets = (units >> 10) << ((units & (1 << 9)) >> 6)
     last_child = (np.arange(len(units), dtype=np.uint32) ^ offsets) | 0xFF
-    text_index = units[leaf] & 0x7FFFFFFF
-    if (last_child[~leaf] >= len(units)).any() or (text_index >= len(texts)).any():
+    if leaf[0] or (last_child[~leaf] >= len(units)).any():
+        raise ValueError("its character map points outside itself: damaged")
+    # What a key ends in is taken for a text's index, marked as a leaf or not.
+    ends = np.flatnonzero(~leaf & (units >> 8 & 1 == 1))
+    text_index = np.concatenate([units[leaf], units[ends ^ offsets[ends]]]) & 0x7FFFFFFF
+    if (text_index >= len(texts)).any():
         raise ValueError("its character map points outside itself: damaged")
     inside_character = texts[text_index] & 0xC0 == 0x80
     try:
@@ -167,51 +169,3 @@ def _check_charsmap(charsmap: bytes) -> None:
         raise ValueError("its character map is not valid UTF-8: damaged") from error
     if inside_character.any():
         raise ValueError("its character map points into a character: damaged")
-
-
-def _message(value: int | memoryview, what: str) -> memoryview:
-    if isinstance(value, int):
-        raise ValueError(f"a {what} is stored as a number")
-    return value
-
-
-def _integer(value: int | memoryview, what: str) -> int:
-    if not isinstance(value, int):
-        raise ValueError(f"{what} is not stored as a number")
-    return value
-
-
-def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    position = 0
-    while position < len(data):
-        tag, position = _varint(data, position)
-        number, wire_type = tag >> 3, tag & 7
-        if number == 0:
-            raise ValueError(f"field number 0 at byte {position}: not a SentencePiece model")
-        if wire_type == _VARINT:
-            value, position = _varint(data, position)
-            yield number, value
-            continue
-        if wire_type == _BYTES:
-            size, position = _varint(data, position)
-        elif wire_type in (_FIXED32, _FIXED64):
-            size = 4 if wire_type == _FIXED32 else 8
-        else:
-            raise ValueError(f"wire type {wire_type} at byte {position}: not a SentencePiece model")
-        if size > len(data) - position:
-            raise ValueError(f"a field says {size} bytes where {len(data) - position} are left: cut short or damaged")
-        yield number, data[position : position + size]
-        position += size
-
-
-def _varint(data: memoryview, position: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):  # 64 bits in groups of seven
-        if position >= len(data):
-            raise ValueError("it ends inside a number: cut short")
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-    raise ValueError(f"a number of more than 64 bits at byte {position}: not a SentencePiece model")

@@ -13,6 +13,8 @@ import tokenizers
 from jaxtyping import Bool, Int
 from tokenizers import models
 
+from flax_lite.tokenization.added import ADDED_FILE, SPECIALS_FILE
+from flax_lite.tokenization.pipeline_checks import library_errors
 from flax_lite.tokenization.recipes import SPACE, Specials
 
 # Letters and punctuation of which a piece may consist without beginning a word; everything else is a word of its own.
@@ -71,10 +73,13 @@ class Tokenizer:
         self._backend.no_padding()
         self._options = dict(options or {})
         self._sentencepiece_model = sentencepiece_model
+        # Without the tokens added behind it. Specials may have been missing in it, then they are among those.
+        self._vocabulary_size = backend.get_vocab_size(with_added_tokens=False)
         self._ids = {piece: id_ for id_, piece in enumerate(self.pieces)}
         starts = _starts_sentencepiece_word if self.kind == "unigram" else _starts_wordpiece_word
         self.starts_word: Bool[np.ndarray, "V"] = np.array([starts(piece) for piece in self.pieces], dtype=np.bool_)
         self.starts_word[list(self.special_ids)] = True
+        self.starts_word[self._vocabulary_size :] = True
 
     @property
     def vocab_size(self) -> int:
@@ -115,10 +120,14 @@ class Tokenizer:
         """Ids of each text, without [CLS] and [SEP], however long.
 
         A special piece that stands in a text becomes its id, as in the reference tokenizers.
+
+        Raises:
+            ValueError: one string instead of a sequence, or something that is no text.
         """
         if isinstance(texts, str):
             raise ValueError("encode takes a sequence of texts; for one text write encode([text])[0]")
-        encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        with library_errors():
+            encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
     def __call__(
@@ -179,7 +188,8 @@ class Tokenizer:
         """Writes files from which this library and transformers 4.57 and 5 (AutoTokenizer) get the same ids.
 
         tokenizer.json is the whole pipeline; tokenizer_config.json and special_tokens_map.json name the specials;
-        spiece.model (as it was read) and vocab.txt (of a WordPiece tokenizer) are for older tools.
+        spiece.model (as it was read) or vocab.txt (of a WordPiece tokenizer), and added_tokens.json where there are
+        any, are for older tools.
 
         Args:
             directory: made if needed; files of these names are replaced.
@@ -200,11 +210,14 @@ class Tokenizer:
         }
         (directory / JSON_FILE).write_text(self._backend.to_str(), encoding="utf-8")
         _write_json(directory / CONFIG_FILE, config)
-        _write_json(directory / "special_tokens_map.json", names)
+        _write_json(directory / SPECIALS_FILE, names)
         if self._sentencepiece_model is not None:
             (directory / SENTENCEPIECE_FILE).write_bytes(self._sentencepiece_model)
+        vocabulary, added = self.pieces[: self._vocabulary_size], self.pieces[self._vocabulary_size :]
         if self.kind == "wordpiece":
-            (directory / VOCAB_FILE).write_text("".join(f"{piece}\n" for piece in self.pieces), encoding="utf-8")
+            (directory / VOCAB_FILE).write_text("".join(f"{piece}\n" for piece in vocabulary), encoding="utf-8")
+        if added:
+            _write_json(directory / ADDED_FILE, {piece: self._ids[piece] for piece in added})
 
     def __repr__(self) -> str:
         return f"Tokenizer(kind={self.kind!r}, vocab_size={self.vocab_size}, fingerprint={self.fingerprint[:12]!r})"

@@ -233,8 +233,9 @@ def test_load_config_reads_a_file_or_its_directory(tmp_path):
     ("content", "message"),
     [
         ("{", "not valid JSON"),
-        ("[]", "model_type"),
+        ("[]", "expected an object"),
         ("{}", "model_type"),
+        ('{"vocab_size": 3, "hidden_size": 8}', "model_type"),
         ('{"model_type": "t5"}', "'t5'.*albert, bert, distilbert"),
     ],
 )
@@ -366,3 +367,11 @@ def test_hugging_face_reads_what_we_write(family):
         theirs = getattr(transformers, cls.__name__).from_dict(config.to_json_dict())
         assert cls.from_json_dict(json.loads(theirs.to_json_string(use_diff=False))) == config
         assert cls.from_json_dict(json.loads(theirs.to_json_string(use_diff=True))) == config
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_load_config_knows_a_family_that_is_not_named(family, tmp_path):
+    config = tiny.FAMILIES[family]()
+    values = {name: value for name, value in config.to_json_dict().items() if name != "model_type"}
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    assert load_config(tmp_path) == config

@@ -8,7 +8,7 @@ import pytest
 
 import flax_lite
 
-OPTIONAL = ("grain", "orbax", "tensorflow", "tensorflow_datasets", "torch", "train", "transformers")
+OPTIONAL = ("grain", "huggingface_hub", "orbax", "tensorflow", "tensorflow_datasets", "torch", "train", "transformers")
 
 
 def run(repository, code, *arguments):

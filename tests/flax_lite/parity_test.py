@@ -5,8 +5,6 @@ the leaf's largest. The bars of the design stand on what was measured here: 1e-6
 """
 
 import dataclasses
-import itertools
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,56 +17,13 @@ from flax_lite import bert
 from flax_lite.checkpoints.engine import export_tensors
 from flax_lite.checkpoints.table import FLAX
 from flax_lite.config import EncoderConfig, preset
-from tests.flax_lite import tiny
+from tests.flax_lite import switches, tiny
 from tests.flax_lite.reference import Measured, Outputs, Params, Reference, inputs_for, ours
 from tests.flax_lite.reference_numpy import NumpyMaskedLM
 
 pytestmark = pytest.mark.reference
 
 TOLERANCE = 1e-5
-
-# Their stack is unrolled and its compile time grows with every layer: the quick stacks are as small as can be.
-STACKS: Mapping[str, Mapping[str, Any]] = {
-    "groups": {"num_hidden_layers": 2, "num_hidden_groups": 2},
-    "inner_groups": {"num_hidden_layers": 2, "inner_group_num": 2},
-    "groups_of_inner_groups": {"num_hidden_layers": 2, "num_hidden_groups": 2, "inner_group_num": 2},
-    "3_layers_in_2_groups": {"num_hidden_layers": 3, "num_hidden_groups": 2},
-    "5_layers_in_3_groups": {"num_hidden_layers": 5, "num_hidden_groups": 3},
-}
-DEEP_STACKS: Mapping[str, Mapping[str, Any]] = {
-    "7_layers_in_3_groups": {"num_hidden_layers": 7, "num_hidden_groups": 3},
-}
-ACTIVATIONS = {name: {"hidden_act": name} for name in ("gelu", "gelu_new", "relu")}
-UNTIED = {"untied": {"tie_word_embeddings": False}}
-LABELS = {"one_label": {"labels": ("score",)}, "five_labels": {"labels": tuple("abcde")}}
-SINUSOIDAL = {"sinusoidal": {"sinusoidal_positions": True}}
-SWITCHES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
-    "albert": {**STACKS, **ACTIVATIONS, **UNTIED, **LABELS},
-    "bert": {**ACTIVATIONS, **UNTIED, **LABELS},
-    "distilbert": {**ACTIVATIONS, **UNTIED, **LABELS, **SINUSOIDAL},
-}
-SWITCHED = [
-    pytest.param(family, head, changes, id=f"{family}-{head}-{name}")
-    for family, switches in SWITCHES.items()
-    for name, changes in switches.items()
-    for head in ("MaskedLM", "SequenceClassification")
-    # A switch of the other kind of head changes nothing.
-    if not (name in UNTIED and head == "SequenceClassification") and not (name in LABELS and head == "MaskedLM")
-]
-
-
-def product_of_switches(family: str) -> list[Any]:
-    """Every head under every combination of switches that means something to it."""
-    stacks = [{}, *STACKS.values(), *DEEP_STACKS.values()] if family == "albert" else [{}]
-    positions = [{}, *SINUSOIDAL.values()] if family == "distilbert" else [{}]
-    cases = []
-    for head in tiny.heads_of(family):
-        ties = [{}, *UNTIED.values()] if head in ("MaskedLM", "PreTraining") else [{}]
-        labels = [{}, *LABELS.values()] if head in ("SequenceClassification", "TokenClassification") else [{}]
-        for parts in itertools.product(stacks, ACTIVATIONS.values(), positions, ties, labels):
-            changes = {key: value for part in parts for key, value in part.items()}
-            cases.append(pytest.param(family, head, changes, id=f"{family}-{head}-{len(cases)}"))
-    return cases
 
 
 def assert_same_outputs(expected: Outputs, actual: Outputs) -> None:
@@ -127,7 +82,7 @@ def test_heads_equal_reference(family: str, head: str, tmp_path: Path, monkeypat
     check_both_directions(head, config, tmp_path, monkeypatch, gradients=gradients)
 
 
-@pytest.mark.parametrize(("family", "head", "changes"), SWITCHED)
+@pytest.mark.parametrize(("family", "head", "changes"), switches.EACH_ONCE)
 def test_switches_equal_reference(
     family: str, head: str, changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,7 +105,7 @@ def test_absent_mask_and_token_types_equal_reference(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("family", "head", "changes"), [case for family in tiny.FAMILIES for case in product_of_switches(family)]
+    ("family", "head", "changes"), [case for family in tiny.FAMILIES for case in switches.product(family)]
 )
 def test_product_of_heads_and_switches_equals_reference(
     family: str, head: str, changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

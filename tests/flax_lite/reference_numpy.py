@@ -55,17 +55,23 @@ class NumpyMaskedLM:
     ) -> tuple[np.ndarray, np.ndarray]:
         """The last hidden states [B, T, D] and the logits [B, T, V]."""
         family = self.config.model_type
+        x = self.encode(input_ids, attention_mask, token_type_ids)
+        dense, norm, vocabulary_bias = _HEADS[family]
+        transformed = self._norm(self._activate(self._dense(x, dense)), norm)
+        return x, transformed @ self._get(f"{family}/embeddings/word_embeddings/embedding").T + self._get(
+            vocabulary_bias
+        )
+
+    def encode(self, input_ids: np.ndarray, attention_mask: np.ndarray, token_type_ids: np.ndarray) -> np.ndarray:
+        """The last hidden states [B, T, D]."""
+        family = self.config.model_type
         x = self._embed(input_ids, token_type_ids)
         bias = np.where(np.asarray(attention_mask)[:, None, None, :] != 0, 0.0, -np.inf)
         for layer in range(self.config.num_hidden_layers):
             group = int(layer / (self.config.num_hidden_layers / self.config.num_hidden_groups))
             for inner in range(self.config.inner_group_num):
                 x = self._layer(x, bias, _LAYERS[family][0].format(group=group, inner=inner))
-        dense, norm, vocabulary_bias = _HEADS[family]
-        transformed = self._norm(self._activate(self._dense(x, dense)), norm)
-        return x, transformed @ self._get(f"{family}/embeddings/word_embeddings/embedding").T + self._get(
-            vocabulary_bias
-        )
+        return x
 
     def _get(self, path: str) -> np.ndarray:
         return np.asarray(self.params[path], np.float64)

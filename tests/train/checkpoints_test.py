@@ -10,9 +10,10 @@ import numpy as np
 import optax
 import pytest
 
+from flax_lite.sharding import tree_shardings
 from train.checkpoints import COMMIT_MARKER, Checkpoints, describe_tree
 from train.errors import RunError, UserError
-from train.mesh import make_mesh, state_shardings
+from train.mesh import make_mesh
 
 META = {"format": 1, "identity": {"data": "a"}}
 
@@ -24,7 +25,7 @@ def make_state(step, width=4):
 
 def abstract_of(state, mesh=None):
     mesh = mesh or make_mesh(1, 1)
-    shardings = state_shardings(state, mesh)
+    shardings = tree_shardings(state, mesh)
     return jax.tree.map(
         lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), state, shardings
     )
@@ -251,7 +252,7 @@ box.checkpoints.close()
 def test_eight_devices_state_restores_on_one(box, repository):
     mesh = make_mesh(2, 4)
     state = make_state(7, width=512)
-    state = jax.device_put(state, state_shardings(state, mesh))
+    state = jax.device_put(state, tree_shardings(state, mesh))
     assert len(state["params"]["dense"]["kernel"].sharding.device_set) == 8
     assert not state["params"]["dense"]["kernel"].sharding.is_fully_replicated
     box.checkpoints.save(7, state, {"step": 7, **META})

@@ -1,11 +1,8 @@
-"""Meshes, sharding rules, batches; 8 CPU devices (tests/conftest.py)."""
+"""Meshes and batches; 8 CPU devices (tests/conftest.py)."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
-from jax.sharding import AxisType, PartitionSpec
+from jax.sharding import AxisType
 
 from train import mesh
 from train.errors import UserError
@@ -38,41 +35,6 @@ def test_batch_size_error_names_the_nearest_that_work(size, accumulation, neares
 
 def test_batch_size_that_divides_is_accepted():
     mesh.check_batch_size(32, 2, mesh.make_mesh(4, 2))
-
-
-def abstract_state():
-    params = {
-        "encoder": {
-            "layer": {"query": {"kernel": jnp.zeros((256, 512)), "bias": jnp.zeros((512,))}},
-            "layers": {"query": {"kernel": jnp.zeros((512, 16, 64)), "bias": jnp.zeros((512, 64))}},
-            "word": {"embedding": jnp.zeros((30001, 128))},
-            "odd": {"kernel": jnp.zeros((333, 333))},
-            "small": {"kernel": jnp.zeros((16, 16))},
-        }
-    }
-    return jax.eval_shape(lambda: {"step": jnp.int32(0), "params": params, "opt_state": optax.adam(1e-3).init(params)})
-
-
-def test_rules_split_large_matrices_and_their_moments_alike():
-    specs = jax.tree.map(lambda place: place.spec, mesh.state_shardings(abstract_state(), mesh.make_mesh(2, 4)))
-    encoder = specs["params"]["encoder"]
-    assert encoder["layer"]["query"]["kernel"] == PartitionSpec(None, "fsdp")
-    assert encoder["layers"]["query"]["kernel"] == PartitionSpec(None, None, "fsdp")  # never the scanned axis
-    assert encoder["word"]["embedding"] == PartitionSpec(None, "fsdp")  # 30001 does not divide
-    replicated = (
-        encoder["odd"]["kernel"],
-        encoder["small"]["kernel"],
-        encoder["layer"]["query"]["bias"],
-        specs["step"],
-    )
-    assert set(replicated) == {PartitionSpec()}
-    assert specs["opt_state"][0].mu == specs["params"]
-    assert specs["opt_state"][0].nu == specs["params"]
-
-
-def test_rules_replicate_without_fsdp():
-    specs = jax.tree.leaves(mesh.state_shardings(abstract_state(), mesh.make_mesh(8, 1)))
-    assert all(place.is_fully_replicated for place in specs)
 
 
 def test_put_batch_splits_rows_over_both_axes():

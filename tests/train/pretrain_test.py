@@ -90,14 +90,25 @@ def test_pretrain_model_scores_as_the_job_said(finished):
     model = fl.PreTraining.from_pretrained(workdir / "model")
     tokenizer = fl.load_tokenizer(workdir / "model")
     assert model.config.vocab_size == tokenizer.vocab_size
-    for other in ("model.safetensors",):
-        twin = workdir.parent / "twin"
-        twin.mkdir()
-        for path in (workdir / "model").iterdir():
-            if path.name != other:
-                (twin / path.name).write_bytes(path.read_bytes())
-        same = fl.PreTraining.from_pretrained(twin)
-        jax.tree.map(np.testing.assert_array_equal, fl.get_params(same), fl.get_params(model))
+    twin = workdir.parent / "twin"
+    twin.mkdir()
+    for path in (workdir / "model").iterdir():
+        if path.name != "model.safetensors":
+            (twin / path.name).write_bytes(path.read_bytes())
+    same = fl.PreTraining.from_pretrained(twin)
+    jax.tree.map(np.testing.assert_array_equal, fl.get_params(same), fl.get_params(model))
+
+
+def test_pretrain_work_directory_is_a_source(finished):
+    """WORKDIR is its newest checkpoint, which is what model/ holds here; the step before is another model."""
+    workdir, _ = finished
+    model = fl.PreTraining.from_pretrained(workdir / "model")
+    newest, earlier = (fl.PreTraining.from_pretrained(f"{workdir}{suffix}") for suffix in ("", "@4"))
+    assert newest.config == model.config
+    jax.tree.map(np.testing.assert_array_equal, fl.get_params(newest), fl.get_params(model))
+    words = (fl.get_params(each)["encoder"]["embeddings"]["word"]["embedding"] for each in (newest, earlier))
+    assert not np.array_equal(*words)
+    assert fl.load_tokenizer(workdir).fingerprint == fl.load_tokenizer(workdir / "model").fingerprint
 
 
 def test_pretrain_again_says_it_is_complete(repository, finished):

@@ -99,7 +99,7 @@ def open_data(values: Mapping[str, Any], tokenizer_directory: Path, say: Callabl
 
     Args:
         values: the job's leaves.
-        tokenizer_directory: where a tokenizer trained for this job is kept.
+        tokenizer_directory: where the job keeps its tokenizer.
         say: takes lines for a person.
 
     Raises:

@@ -55,7 +55,12 @@ def test_unknown_format_is_refused(wrong: str | tuple[str, ...], message: str, t
     [
         ((), "holds neither model.safetensors nor flax_model.msgpack$"),
         (("pytorch_model.bin",), "pytorch_model.bin is a pickle.*never opened"),
-        (("model.safetensors.index.json",), "model.safetensors.index.json cannot be read"),
+        (("tf_model.h5",), "of what it holds, tf_model.h5 cannot be read"),
+        (
+            ("model-00001-of-00002.safetensors",),
+            "model-00001-of-00002.safetensors is a shard, but model.safetensors.index",
+        ),
+        (("flax_model-00002-of-00002.msgpack",), "is a shard, but flax_model.msgpack.index.json, .*, is not there"),
     ],
 )
 def test_unreadable_weights_are_explained(names: tuple[str, ...], message: str, model_directory: Path) -> None:
@@ -80,7 +85,7 @@ def test_missing_directory_and_config_are_explained(model_directory: Path) -> No
     [
         ("{'model_type': 'bert'}", "not valid JSON"),
         ('{"model_type": "bert"', "not valid JSON"),
-        ("[]", "names no model_type"),
+        ("[]", "expected an object"),
         ("{}", "names no model_type"),
         ('{"model_type": "gpt2"}', "'gpt2' is not supported"),
     ],

@@ -15,6 +15,7 @@ from flax_lite.state import get_params
 from tests.flax_lite import tiny
 
 Arrays = dict[str, np.ndarray]
+INDEX = {"safetensors": "model.safetensors.index.json", "flax": "flax_model.msgpack.index.json"}
 
 
 def saved(directory: Path, head: str, config: EncoderConfig, **options: Any) -> Any:
@@ -55,3 +56,8 @@ def assert_same_parameters(expected: Any, actual: Any, but: tuple[str, ...] = ()
         if not path.startswith(but or ("/",)):
             assert (array.shape, array.dtype) == (two[path].shape, two[path].dtype), path
             assert np.asarray(array).tobytes() == np.asarray(two[path]).tobytes(), path
+
+
+def read_index(directory: Path, file_format: str) -> dict[str, Any]:
+    """The index of a checkpoint in shards."""
+    return json.loads((directory / INDEX[file_format]).read_text())

@@ -324,3 +324,35 @@ def test_loading_initialises_nothing_that_the_file_holds(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(jax, "jit", forbidden)
     MaskedLM.from_pretrained(tmp_path / "model")
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_parameters_go_straight_onto_a_mesh(family: str, tmp_path: Path) -> None:
+    """Large ones split by the rules of flax_lite.sharding, the others on every device, all with the same values."""
+    config = tiny.FAMILIES[family](vocab_size=8192, hidden_size=16, num_attention_heads=2)
+    model = saved(tmp_path, "MaskedLM", config)
+    mesh = tiny.mesh(2, 4)
+    loaded = flat(MaskedLM.from_pretrained(tmp_path, mesh=mesh))
+    assert {leaf.sharding.mesh for leaf in loaded.values()} == {mesh}
+    word = loaded["encoder/embeddings/word/embedding"]
+    assert {shard.data.shape for shard in word.addressable_shards} == {(2048, config.embedding_size)}
+    assert loaded["masked_lm_head/dense/kernel"].sharding.is_fully_replicated
+    for path, leaf in flat(model).items():
+        np.testing.assert_array_equal(loaded[path], leaf, err_msg=path)
+
+
+def test_initialised_heads_go_onto_the_mesh_too(tmp_path: Path) -> None:
+    saved(tmp_path, "Encoder", tiny.albert())
+    mesh = tiny.mesh(8)
+    model = SequenceClassification.from_pretrained(tmp_path, mesh=mesh)
+    assert {leaf.sharding.mesh for leaf in flat(model).values()} == {mesh}
+
+
+def test_problem_type_is_the_callers(tmp_path: Path) -> None:
+    saved(tmp_path, "Encoder", tiny.bert())
+    kind = "multi_label_classification"
+    model = SequenceClassification.from_pretrained(tmp_path, num_labels=3, problem_type=kind)
+    model.save_pretrained(tmp_path / "saved")
+    assert json.loads((tmp_path / "saved" / "config.json").read_text())["problem_type"] == kind
+    with pytest.raises(ValueError, match=r"problem_type='ranking'.*regression"):
+        SequenceClassification.from_pretrained(tmp_path, problem_type="ranking")

@@ -60,6 +60,11 @@ def test_writing_aligns_every_tensor_and_puts_transposed_values_in_order(tmp_pat
     assert_identical(np.ascontiguousarray(ARRAYS["kernel"].T), library.load_file(tmp_path / "file")["kernel"])
 
 
+def test_values_stay_in_the_file_until_read(tmp_path: Path) -> None:
+    library.save_file(ARRAYS, tmp_path / "file")
+    assert isinstance(read_safetensors(tmp_path / "file")[0]["kernel"].read().base, np.memmap)
+
+
 def test_no_metadata_names_no_format(tmp_path: Path) -> None:
     library.save_file(ARRAYS, tmp_path / "file")
     assert read_safetensors(tmp_path / "file")[1] is None

@@ -110,13 +110,15 @@ def test_sentencepiece_wins_over_a_conversion_of_it(tmp_path):
     assert tokenizer.fingerprint == load_tokenizer(tmp_path / "spiece.model").fingerprint
 
 
-def test_a_pipeline_with_added_pieces_wins_over_sentencepiece(tmp_path):
+def test_a_pipeline_with_other_pieces_wins_over_sentencepiece(tmp_path):
+    """It is no conversion of the file beside it, which is then a leftover."""
     load_tokenizer(tiny_files.write_sentencepiece(tmp_path)).save(tmp_path)
     content = json.loads((tmp_path / "tokenizer.json").read_text())
-    size = len(tiny_files.PIECES)
-    content["added_tokens"].append(content["added_tokens"][0] | {"id": size, "content": "[NEW]", "special": False})
+    content["model"]["vocab"].append(["▁new", -1.0])
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
-    assert load_tokenizer(tmp_path).encode(["[NEW]"]) == [[size]]
+    size = len(tiny_files.PIECES)
+    assert load_tokenizer(tmp_path).encode(["new"]) == [[size]]
+    assert load_tokenizer(tmp_path / "spiece.model").vocab_size == size
 
 
 def test_a_pipeline_of_other_tools_needs_no_special_entries(tmp_path):
@@ -149,10 +151,17 @@ def test_token_types_can_be_left_out_for_other_tools(source, tmp_path):
     assert names == [["input_ids", "token_type_ids", "attention_mask"], ["input_ids", "attention_mask"]]
 
 
-@pytest.mark.parametrize("name", ["albert/albert-base-v2", "no/such/directory"])
-def test_what_is_not_there_is_named(name):
-    with pytest.raises(ValueError, match=f"no tokenizer at '{name}'.*Names on a model hub are not looked up"):
-        load_tokenizer(name)
+def test_what_is_not_there_is_looked_for_on_the_hub(monkeypatch, tmp_path):
+    """The suite runs offline: see tests/flax_lite/hub_test.py for downloads."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(
+        ValueError, match=f"no directory 'albert/x@v2', and from the hub: of albert/x@v2 the cache at {tmp_path}"
+    ):
+        load_tokenizer("albert/x@v2")
+    with pytest.raises(ValueError, match="'no/such/directory' is neither a directory nor the id of a model"):
+        load_tokenizer("no/such/directory")
+    with pytest.raises(ValueError, match=r"'no-such-directory/vocab.txt' is neither"):
+        load_tokenizer("no-such-directory/vocab.txt")
 
 
 def test_a_directory_without_tokenizer_says_what_it_looked_for(tmp_path):
@@ -193,7 +202,7 @@ MALFORMED = {
         r"\[MASK\] is an ordinary piece",
     ),
     "invalid JSON": ("tokenizer.json", lambda content: json.dumps(content)[:-1], "invalid JSON"),
-    "another JSON": ("tokenizer.json", lambda _: "[1]", "top level is a list"),
+    "another JSON": ("tokenizer.json", lambda _: "[1]", "it holds a list, expected an object"),
     "no model": ("tokenizer.json", lambda _: "{}", 'no "model"'),
     "byte pairs": ("tokenizer.json", lambda c: change_model(c, type="BPE", merges=[]), "a BPE model; expected one of"),
     "gap in ids": (
@@ -220,7 +229,8 @@ def test_malformed_files_are_one_error_that_names_the_file(case, tmp_path):
     name, make, message = MALFORMED[case]
     load_tokenizer(tiny_files.write_vocab(tmp_path)).save(tmp_path)
     made = make(json.loads((tmp_path / "tokenizer.json").read_text()))
-    (tmp_path / "tokenizer_config.json").unlink()
+    for settings in ("tokenizer_config.json", "special_tokens_map.json"):
+        (tmp_path / settings).unlink()
     (tmp_path / name).write_bytes(made if isinstance(made, bytes) else made.encode())
     with pytest.raises(ValueError, match=message) as caught:
         load_tokenizer(tmp_path / ("vocab.txt" if name == "tokenizer_config.json" else name))

@@ -39,6 +39,8 @@ VOCAB = [
     *["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
     *["the", "cat", "sat", "##s", "un", "##want", "##ed", "want", ",", ".", "-", "'", "s", "##a", "a", "b", "##b"],
 ]
+# The Chinese ALBERTs have BERT's vocabulary of single characters.
+CHINESE_VOCAB = [*VOCAB[:5], *"今天气很好日本", "##本", "a", "##b", "##c", ",", "。", "the"]
 
 
 def sentencepiece_file(
@@ -77,6 +79,19 @@ def varint(value: int) -> bytes:
     if value < 0x80:
         return bytes([value])
     return bytes([value & 0x7F | 0x80]) + varint(value >> 7)
+
+
+def tiny_charsmap() -> bytes:
+    """SentencePiece's compiled form of one rule, "A" becomes "a": a double array of 32-bit units, then the texts.
+
+    Unit 0 is the root, whose children lie at 256 XOR character; that of "A" (65) says that a rule ends there, and where
+    its leaf is: 321 XOR 768, which says that the new text begins at 0.
+    """
+    units = [0] * 768
+    units[0] = 256 << 10
+    units[256 ^ ord("A")] = 768 << 10 | 1 << 8 | ord("A")
+    units[321 ^ 768] = 1 << 31 | 0
+    return struct.pack("<I", 4 * len(units)) + struct.pack(f"<{len(units)}I", *units) + b"a\0"
 
 
 def write_sentencepiece(directory: Path, **options) -> Path:

@@ -1,3 +1,4 @@
+import inspect
 import json
 import random
 import subprocess
@@ -147,8 +148,9 @@ def test_too_small_a_vocabulary_is_an_error(kind, least):
 
 
 def test_unknown_kind_is_an_error():
+    unchecked = inspect.unwrap(train_tokenizer)  # the suite checks the types of arguments, a user's program does not
     with pytest.raises(ValueError, match="unknown kind of tokenizer 'bpe'; expected one of unigram, wordpiece"):
-        train_tokenizer(["a"], "bpe", 100)
+        unchecked(["a"], "bpe", 100)
 
 
 def test_spec_is_read():

@@ -1,4 +1,6 @@
-"""Saved directories, opened by Hugging Face's own classes: the same ids, token types and text."""
+"""Directories of ours, opened by Hugging Face's own classes, and theirs by us: the same ids, token types and text."""
+
+import json
 
 import pytest
 
@@ -73,3 +75,75 @@ def test_auto_tokenizer_gives_the_same_ids_on_genuine_vocabularies(name, shared_
     tokenizer = load_tokenizer(shared_data / "tokenizers" / name)
     tokenizer.save(tmp_path)
     check_same(tokenizer, transformers.AutoTokenizer.from_pretrained(tmp_path))
+
+
+def written_by(name, directory, added):
+    """A directory as a class of the transformers that is installed writes it, and that tokenizer."""
+    transformers = pytest.importorskip("transformers", minversion="4.57")
+    source = directory / "source"
+    source.mkdir()
+    if "Albert" in name:
+        tiny_files.write_sentencepiece(source)
+    else:
+        tiny_files.write_vocab(source)
+    tokenizer = getattr(transformers, name).from_pretrained(source)
+    if added:
+        tokenizer.add_tokens(["flaxlite", "Two Words"])
+        tokenizer.add_special_tokens({"additional_special_tokens": ["<e1>"]})
+    tokenizer.save_pretrained(directory / "written")
+    return directory / "written", tokenizer
+
+
+@pytest.mark.parametrize("added", [False, True], ids=["plain", "added"])
+@pytest.mark.parametrize("name", ["AlbertTokenizer", "BertTokenizer", "DistilBertTokenizer", "BertTokenizerFast"])
+def test_directories_that_transformers_writes_give_its_ids(name, added, tmp_path):
+    """4.57: the slow classes spiece.model or vocab.txt, the fast ones tokenizer.json too; 5: tokenizer.json alone."""
+    directory, other = written_by(name, tmp_path, added)
+    tokenizer = load_tokenizer(directory)
+    texts = [*TEXTS[:-1], "a flaxlite, <e1>Flaxlites two words the Two Words<e1> cat"]
+    assert tokenizer.encode(texts) == [other(text, add_special_tokens=False)["input_ids"] for text in texts]
+    assert tokenizer.vocab_size == len(other)
+    rows = tokenizer(texts[:2], texts[2:], max_length=128)
+    assert rows["token_type_ids"].any(1).all()
+    pair = other(texts[:2], texts[2:], padding="max_length", max_length=128)
+    assert {name: pair[name] for name in pair} == {name: rows[name].tolist() for name in pair}
+    tokenizer.save(tmp_path / "saved")
+    check_same(tokenizer, pytest.importorskip("transformers").AutoTokenizer.from_pretrained(tmp_path / "saved"))
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("added", [False, True], ids=["plain", "added"])
+def test_the_fast_albert_of_transformers_4_is_read_as_the_slow_one(added, tmp_path):
+    """Its conversion of spiece.model, which it writes beside it, has other ids than those in the published weights."""
+    if pytest.importorskip("transformers").__version__.startswith("5."):
+        pytest.skip("transformers 5 has one class, which writes no spiece.model")
+    directory, fast = written_by("AlbertTokenizerFast", tmp_path, added)
+    assert {path.name for path in directory.iterdir()} >= {"spiece.model", "tokenizer.json"}
+    (tmp_path / "slow").mkdir()
+    _, slow = written_by("AlbertTokenizer", tmp_path / "slow", added)
+    texts = [*TEXTS, "a flaxlite, <e1>Flaxlites two words<e1> cat"]
+    assert load_tokenizer(directory).encode(texts) == [
+        slow(text, add_special_tokens=False)["input_ids"] for text in texts
+    ]
+    assert load_tokenizer(directory).vocab_size == len(fast)
+
+
+def test_albert_with_a_bert_vocabulary_gives_the_ids_of_its_tokenizer_class(tmp_path):
+    """As the Chinese ALBERTs are published: vocab.txt, no tokenizer's settings, and the class in config.json."""
+    transformers = pytest.importorskip("transformers", minversion="4.57")
+    config = {"model_type": "albert", "architectures": ["AlbertForMaskedLM"], "tokenizer_class": "BertTokenizer"}
+    for name in ("published", "saved"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+    tiny_files.write_vocab(tmp_path / "published", tiny_files.CHINESE_VOCAB)
+    tokenizer = load_tokenizer(tmp_path / "published")
+    assert tokenizer.kind == "wordpiece"
+    tokenizer.save(tmp_path / "saved")
+    texts = ["今天天气很好。", "The日本abc, 今[MASK]好"]
+    for name in ("published", "saved"):
+        other = transformers.AutoTokenizer.from_pretrained(tmp_path / name)
+        pair = other(texts, texts[::-1], padding="max_length", max_length=32)
+        rows = tokenizer(texts, texts[::-1], max_length=32)
+        assert {name: pair[name] for name in rows} == {name: array.tolist() for name, array in rows.items()}
+    size = len(tiny_files.CHINESE_VOCAB)
+    assert tokenizer.encode(texts[:1]) == [[5, 6, 6, 7, 8, 9, size - 2]]

@@ -1,0 +1,25 @@
+"""A checkpoint opened for reading, whatever its format."""
+
+import dataclasses
+from pathlib import Path
+
+from flax_lite.checkpoints.table import Dialect
+from flax_lite.checkpoints.tensors import Tensors
+from flax_lite.config import EncoderConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint opened for reading.
+
+    Attributes:
+        path: the file that holds the weights.
+        config: what config.json says.
+        tensors: by their names in the file, dots between the parts.
+        dialect: how the file names and orients them.
+    """
+
+    path: Path
+    config: EncoderConfig
+    tensors: Tensors
+    dialect: Dialect

@@ -1,0 +1,115 @@
+"""Rewrites a checkpoint in another format, with all the heads it holds.
+
+python -m flax_lite.convert SOURCE TARGET --to flax|safetensors [--dtype DTYPE] [--layers N] [--max_shard_size SIZE]
+"""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from flax_lite.checkpoints.conversion import read_whole, survey
+from flax_lite.checkpoints.directory import write_directory
+from flax_lite.checkpoints.sources import open_source, tokenizer_directory
+from flax_lite.checkpoints.tensors import FLOATS
+from flax_lite.pretrained import of_depth
+
+# What Hugging Face's tokenizer classes read.
+_TOKENIZER_FILES = (
+    "spiece.model",
+    "vocab.txt",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+
+
+def convert(
+    source: str,
+    target: str,
+    to: Sequence[str],
+    *,
+    dtype: str | None = None,
+    num_hidden_layers: int | None = None,
+    max_shard_size: int | str | None = None,
+) -> list[str]:
+    """Writes a checkpoint to a directory: the weights with every head, config.json, and the tokenizer's files.
+
+    Args:
+        source: any SOURCE.
+        target: a directory, made or replaced as a whole.
+        to: "safetensors" (PyTorch's names), "flax", or both.
+        dtype: of the weights written; each keeps its own if None.
+        num_hidden_layers: another depth, for an ALBERT of one group.
+        max_shard_size: bytes in one file, or as "5GB"; one file if None.
+
+    Returns:
+        What was done, in lines for a person.
+
+    Raises:
+        ValueError: if the source cannot be read or the target cannot be written.
+    """
+    checkpoint = open_source(source)
+    contents = survey(checkpoint)
+    wanted = contents.target
+    if dtype is not None:
+        wanted = {path: leaf.update(dtype=FLOATS[dtype]) for path, leaf in wanted.items()}
+    loaded = read_whole(checkpoint, dataclasses.replace(contents, target=wanted))
+    config = of_depth(contents.config, num_hidden_layers)
+    files = tokenizer_files(source)
+    write_directory(target, loaded.params, config, tuple(to), max_shard_size=max_shard_size, files=files)
+    return [
+        f"read {checkpoint.path}: {contents.describe()}",
+        *loaded.remarks,
+        f"wrote {target}: {', '.join(to)}, tokenizer files: {', '.join(files) or 'none, for the source has none'}",
+    ]
+
+
+def tokenizer_files(source: str) -> dict[str, Path]:
+    """The tokenizer's files beside a SOURCE's weights, by the name Hugging Face reads them under."""
+    directory = tokenizer_directory(source)
+    directory = directory if directory.is_dir() else directory.parent
+    files = {name: directory / name for name in _TOKENIZER_FILES if (directory / name).is_file()}
+    models = sorted(directory.glob("*.model"))
+    if "spiece.model" not in files and len(models) == 1:  # Google's releases call it 30k-clean.model
+        files["spiece.model"] = models[0]
+    return files
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; exit status 2 for what cannot be converted."""
+    parser = argparse.ArgumentParser(
+        prog="python -m flax_lite.convert",
+        description="Rewrites a checkpoint in another format, with all the heads it holds.",
+    )
+    parser.add_argument("source", help="directory, work directory (@STEP, @best), TensorFlow checkpoint, or hub id")
+    parser.add_argument("target", help="directory to write; replaced as a whole if it exists")
+    parser.add_argument("--to", nargs="+", choices=("flax", "safetensors"), required=True, help="one format or both")
+    parser.add_argument("--dtype", choices=tuple(FLOATS), help="dtype of the weights written; default: each its own")
+    parser.add_argument("--layers", type=int, help="another depth, for an ALBERT whose layers are all one")
+    parser.add_argument("--max_shard_size", help="largest file, as 5GB or 500MB; default: one file")
+    parser.add_argument("--verbose", action="store_true", help="list every tensor that is written")
+    given = parser.parse_args(argv)
+    try:
+        lines = convert(
+            given.source,
+            given.target,
+            given.to,
+            dtype=given.dtype,
+            num_hidden_layers=given.layers,
+            max_shard_size=given.max_shard_size,
+        )
+        if given.verbose:
+            tensors = open_source(given.target).tensors
+            lines += [f"  {name} {list(tensor.shape)} {tensor.dtype}" for name, tensor in tensors.items()]
+    except (ValueError, OSError) as error:
+        print(f"convert: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

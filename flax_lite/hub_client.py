@@ -1,0 +1,166 @@
+"""One commit of a repository on the hub, or what the cache holds of it; every answer of the hub, and every failure."""
+
+import contextlib
+import dataclasses
+import os
+import re
+import uuid
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclasses.dataclass(frozen=True)
+class HubId:
+    """A model on the hub: "name" or "owner/name", and a branch, tag, commit or "refs/pr/N"."""
+
+    name: str
+    revision: str = "main"
+
+    def __str__(self) -> str:
+        return self.name if self.revision == "main" else f"{self.name}@{self.revision}"
+
+
+class UnreachableError(ValueError):
+    """The hub gave no usable answer."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Online:
+    """One commit of a repository, and a hash of each file's content by name."""
+
+    hub_id: HubId
+    commit: str
+    hashes: Mapping[str, str | None]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.hashes
+
+    def names(self) -> Collection[str]:
+        """All files."""
+        return self.hashes
+
+    def fetch(self, name: str) -> Path:
+        """Downloads a file, or finds it in the cache."""
+        from huggingface_hub import hf_hub_download
+
+        path = Path(ask(hf_hub_download, self.hub_id, filename=name, revision=self.commit))
+        if path.parent.name != self.commit:
+            raise ValueError(f"{self.hub_id}: the hub sent {name} of another commit than {self.commit}; try again")
+        return path
+
+    def lacks(self, what: str) -> ValueError:
+        """The error to raise where only `what` is there."""
+        return ValueError(f"{self.hub_id} holds {what} (commit {self.commit})")
+
+    def remember(self, directory: Path) -> None:
+        """Notes the commit that the revision stands for, as the library does, once all its files are there.
+
+        Source: huggingface_hub's guide "Understand caching": refs/REVISION holds the commit.
+        """
+        if self.hub_id.revision == self.commit:
+            return
+        ref = directory.parents[1] / "refs" / self.hub_id.revision
+        staged = ref.with_name(f".{ref.name}.{uuid.uuid4().hex[:8]}")
+        with contextlib.suppress(OSError):  # a cache that is shared read-only; needed without a network only
+            ref.parent.mkdir(parents=True, exist_ok=True)
+            staged.write_text(self.commit, encoding="ascii")
+            os.replace(staged, ref)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cached:
+    """What the cache holds of a revision, and why nobody is asked for the rest."""
+
+    hub_id: HubId
+    why: str
+
+    def __contains__(self, name: str) -> bool:
+        return self._path(name) is not None
+
+    def names(self) -> Collection[str]:
+        """Nothing is known of files that are not there."""
+        return ()
+
+    def fetch(self, name: str) -> Path:
+        """Finds a file."""
+        path = self._path(name)
+        if path is None:
+            raise self.lacks(f"no {name}")
+        return path
+
+    def lacks(self, what: str) -> ValueError:
+        """The error to raise where only `what` is there."""
+        from huggingface_hub import constants
+
+        return ValueError(f"of {self.hub_id} the cache at {constants.HF_HUB_CACHE} holds {what}, and {self.why}")
+
+    def remember(self, directory: Path) -> None:
+        """What is in the cache is known there."""
+
+    def _path(self, name: str) -> Path | None:
+        from huggingface_hub import try_to_load_from_cache
+
+        path = try_to_load_from_cache(self.hub_id.name, name, revision=self.hub_id.revision)
+        return Path(path) if isinstance(path, str) else None
+
+
+Files = Online | Cached
+
+
+def resolve(hub_id: HubId) -> Online:
+    """Asks which commit a revision is, and what it holds."""
+    from huggingface_hub import HfApi, constants
+
+    timeout = constants.HF_HUB_ETAG_TIMEOUT
+    info = ask(HfApi().model_info, hub_id, revision=hub_id.revision, files_metadata=True, timeout=timeout)
+    if not isinstance(info.sha, str) or not _COMMIT.fullmatch(info.sha):
+        raise UnreachableError(f"{_endpoint()} does not answer as the hub does: it names the commit {info.sha!r}")
+    hashes = {each.rfilename: each.lfs.sha256 if each.lfs else each.blob_id for each in info.siblings or ()}
+    return Online(hub_id, info.sha, hashes)
+
+
+def ask(function: Callable[..., Any], hub_id: HubId, **arguments: Any) -> Any:
+    """Calls one of the library's functions; whatever it raises becomes one error without its chain of causes."""
+    try:
+        return function(repo_id=hub_id.name, **arguments)
+    except Exception as error:  # of requests or httpx, as the library's version goes; both have trees of their own
+        raise _explained(error, hub_id, arguments.get("filename")) from None
+
+
+def _explained(error: Exception, hub_id: HubId, file: str | None) -> ValueError:
+    from huggingface_hub import errors
+
+    access = "log in (`hf auth login`, or HF_TOKEN) with an account that may read it"
+    page = f"{_endpoint()}/{hub_id.name}"
+    if isinstance(error, errors.GatedRepoError):
+        return ValueError(f"{hub_id.name} is gated: accept its conditions at {page}, and {access}")
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return ValueError(f"there is no model {page}, or it is private: check the spelling, or {access}")
+    if isinstance(error, errors.RevisionNotFoundError):
+        return ValueError(f"{hub_id.name} has no revision {hub_id.revision!r}: give a branch, a tag or a whole commit")
+    if isinstance(error, errors.DisabledRepoError):
+        return ValueError(f"{page} has been disabled by the hub")
+    root = _root(error)
+    detail = f"{type(root).__name__}: {' '.join(str(root).split())}"
+    if file is not None:
+        return ValueError(f"{hub_id}: {file} could not be downloaded, try again later ({detail})")
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status in (401, 403):
+        return ValueError(f"{page} may not be read: {access} ({detail})")
+    return UnreachableError(f"{_endpoint()} gave no usable answer, check the network and its proxy ({detail})")
+
+
+def _root(error: BaseException) -> BaseException:
+    """What it all began with: "connection refused", under three layers of other libraries' names for it."""
+    while (cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__)) is not None:
+        error = cause
+    return error
+
+
+def _endpoint() -> str:
+    from huggingface_hub import constants
+
+    return constants.ENDPOINT

@@ -1,0 +1,81 @@
+"""Says what a checkpoint holds, without loading it: family, sizes, parameters, heads, format.
+
+python -m flax_lite.inspect SOURCE [--tensors]
+"""
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+
+from flax_lite.checkpoints.checkpoint import Checkpoint
+from flax_lite.checkpoints.conversion import survey
+from flax_lite.checkpoints.sources import open_source
+from flax_lite.checkpoints.table import weight_table
+from flax_lite.checkpoints.tensors import FLOATS
+
+_SIZES = (
+    "vocab_size",
+    "embedding_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_attention_heads",
+    "max_position_embeddings",
+    "hidden_act",
+)
+
+
+def describe(checkpoint: Checkpoint) -> list[str]:
+    """What a checkpoint holds, in lines for a person.
+
+    Raises:
+        ValueError: if its configuration cannot be that of a model.
+    """
+    contents = survey(checkpoint)
+    config = contents.config
+    layers = f"{config.num_hidden_layers} layers"
+    if config.num_physical_layers != config.num_hidden_layers:
+        layers += f" out of {config.num_physical_layers} with parameters"
+    stored = checkpoint.tensors.values()
+    count = sum(math.prod(leaf.shape) for leaf in contents.target.values())
+    dtypes = ", ".join(sorted({tensor.dtype for tensor in stored}))
+    num_bytes = sum(tensor.num_bytes for tensor in stored if tensor.dtype in FLOATS)
+    labels = ", ".join(config.labels[:8]) + (", ..." if len(config.labels) > 8 else "")
+    rows = {
+        "family": weight_table(config).family,
+        "architectures": ", ".join(config.architectures) or "not said",
+        "depth": layers,
+        **{name: str(getattr(config, name)) for name in _SIZES},
+        "heads": ", ".join(contents.heads) or "none",
+        "labels": f"{config.num_labels}: {labels}" if "classifier" in contents.heads else "",
+        "parameters": f"{count:,}",
+        "file": f"{checkpoint.path}, {checkpoint.dialect.name} names",
+        "tensors": f"{len(checkpoint.tensors)}, {dtypes}, {num_bytes / 1e6:,.1f} MB",
+    }
+    width = max(map(len, rows))
+    return [f"{name:<{width}}  {value}" for name, value in rows.items() if value]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; exit status 2 for what cannot be read."""
+    parser = argparse.ArgumentParser(
+        prog="python -m flax_lite.inspect",
+        description="Says what a checkpoint holds, without loading it: family, sizes, parameters, heads, format.",
+    )
+    parser.add_argument("source", help="directory, work directory (@STEP, @best), TensorFlow checkpoint, or hub id")
+    parser.add_argument("--tensors", action="store_true", help="list every tensor in the file")
+    given = parser.parse_args(argv)
+    try:
+        checkpoint = open_source(given.source)
+        lines = describe(checkpoint)
+    except (ValueError, OSError) as error:
+        print(f"inspect: {error}", file=sys.stderr)
+        return 2
+    if given.tensors:
+        lines += [f"  {name} {list(tensor.shape)} {tensor.dtype}" for name, tensor in checkpoint.tensors.items()]
+    print("\n".join(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""Which device holds which part of a parameter: a short table of rules, for a mesh with an axis "fsdp".
+
+Splitting a parameter (and its optimizer state) over that axis costs communication and saves memory. What the table does
+not split is on every device, and so is everything where the mesh has no such axis.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+Rules = Sequence[tuple[str, str]]
+# First match wins. "largest": split the largest axis that divides; "largest_behind_first": not the leading one, which
+# the layer scan walks over; "replicate": on every device.
+RULES: Rules = (
+    (r"(^|/)layers/", "largest_behind_first"),
+    (r"/(kernel|embedding)$", "largest"),
+    (r".*", "replicate"),
+)
+# Below this splitting a leaf saves nothing worth a collective (a 256 x 256 kernel).
+_MIN_SPLIT_ELEMENTS = 2**16
+
+
+def tree_shardings(abstract: Any, mesh: Mesh, rules: Rules = RULES) -> Any:
+    """A sharding for every leaf of a tree of parameters, or of a train state, by the first rule that matches its path.
+
+    Args:
+        abstract: tree of arrays or ShapeDtypeStructs; optimizer state repeats the parameters' paths, so one table
+            serves both. A flat dictionary by path will do.
+        mesh: the mesh.
+        rules: (regular expression on a path such as "params/encoder/layer/attention/query/kernel", policy) rows.
+    """
+    parts = mesh.shape.get("fsdp", 1)
+
+    def sharding(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+        name = path_name(path)
+        policy = next((policy for pattern, policy in rules if re.search(pattern, name)), "replicate")
+        return NamedSharding(mesh, _spec(policy, leaf.shape, parts))
+
+    return jax.tree_util.tree_map_with_path(sharding, abstract)
+
+
+def path_name(path: tuple[Any, ...]) -> str:
+    """A tree path as "params/layer/kernel"."""
+    return "/".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)
+
+
+def _spec(policy: str, shape: Sequence[int], parts: int) -> PartitionSpec:
+    if policy == "replicate" or parts == 1 or len(shape) < 2 or math.prod(shape) < _MIN_SPLIT_ELEMENTS:
+        return PartitionSpec()
+    first = {"largest": 0, "largest_behind_first": 1}[policy]
+    axes = [axis for axis in range(first, len(shape)) if shape[axis] % parts == 0]
+    if not axes:
+        return PartitionSpec()
+    chosen = max(axes, key=lambda axis: shape[axis])
+    return PartitionSpec(*("fsdp" if axis == chosen else None for axis in range(len(shape))))

@@ -1,0 +1,64 @@
+"""JSON of files from elsewhere: whatever is ambiguous, absurdly large or deep, or no JSON at all, is one ValueError."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+# Index files name each tensor once, in about 100 bytes, and config.json each label twice: this is 10^5 of either.
+MAX_BYTES = 16 * 2**20
+# Python's own reader and writer give up at about 1000, Rust's at 128 (serde_json); config.json needs 3.
+_MAX_DEPTH = 64
+
+
+def read_json(path: Path, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
+    """The object in a file.
+
+    Args:
+        path: the file.
+        max_bytes: a larger file is refused unread.
+
+    Raises:
+        ValueError: if it is too large, or as `parse_json`; the message begins with the path.
+    """
+    size = path.stat().st_size
+    if size > max_bytes:
+        raise ValueError(f"{path} has {size} bytes, expected at most {max_bytes}: it is something else")
+    try:
+        return parse_json(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
+
+
+def parse_json(data: bytes) -> dict[str, Any]:
+    """The object that UTF-8 text describes.
+
+    Raises:
+        ValueError: if it is anything but an object in JSON, says something twice, or is nested too deep.
+    """
+    try:
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_object)
+    except RecursionError:
+        raise ValueError(f"it is nested more than {_MAX_DEPTH} deep") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"it holds a {type(value).__name__}, expected an object")
+    _check_depth(value)
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        raise ValueError(f"key {twice[:100]!r} is there twice")
+    return values
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        containers = [item.values() if isinstance(item, dict) else item for item in level]
+        level = [item for items in containers for item in items if isinstance(item, dict | list)]
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {_MAX_DEPTH} deep")

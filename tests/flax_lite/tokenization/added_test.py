@@ -1,0 +1,177 @@
+"""Tokens added to a vocabulary, in each of the three files that tell of them."""
+
+import json
+
+import pytest
+
+from flax_lite.tokenization import load_tokenizer
+from tests.flax_lite.tokenization import tiny_files
+
+KINDS = {"unigram": tiny_files.write_sentencepiece, "wordpiece": tiny_files.write_vocab}
+SIZES = {"unigram": len(tiny_files.PIECES), "wordpiece": len(tiny_files.VOCAB)}
+FILES = ("tokenizer_config.json", "added_tokens.json", "tokenizer.json")
+
+
+@pytest.fixture(params=KINDS)
+def source(request, tmp_path):
+    """A vocabulary of either kind, alone in a directory."""
+    directory = tmp_path / "source"
+    directory.mkdir()
+    return KINDS[request.param](directory)
+
+
+def size_of(source):
+    return SIZES["unigram" if source.suffix == ".model" else "wordpiece"]
+
+
+def write(path, content):
+    path.write_text(json.dumps(content))
+
+
+def add(source, file, *tokens, first=None):
+    """Adds ordinary tokens by one of the files, those in angle brackets as special ones."""
+    first = size_of(source) if first is None else first
+    specials = [token for token in tokens if token.startswith("<")]
+    entries = [
+        {"content": token, "special": token in specials, "normalized": token not in specials}
+        | dict.fromkeys(("lstrip", "rstrip", "single_word"), False)
+        for token in tokens
+    ]
+    if file == "tokenizer_config.json":
+        decoder = {str(first + index): entry for index, entry in enumerate(entries)}
+        write(source.parent / file, {"added_tokens_decoder": decoder})
+    elif file == "added_tokens.json":
+        write(source.parent / file, {token: first + index for index, token in enumerate(tokens)})
+        write(source.parent / "special_tokens_map.json", {"additional_special_tokens": specials})
+    else:
+        load_tokenizer(source).save(source.parent)
+        content = json.loads((source.parent / file).read_text())
+        content["added_tokens"] += [entry | {"id": first + index} for index, entry in enumerate(entries)]
+        write(source.parent / file, content)
+    return load_tokenizer(source)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_added_tokens_have_the_ids_behind_the_vocabulary(source, file, tmp_path):
+    plain = load_tokenizer(source)
+    assert plain.vocab_size == size_of(source)
+    tokenizer = add(source, file, "newword", "<e1>")
+    size = size_of(source)
+    the, cat = plain.encode(["the"])[0], plain.encode(["cat"])[0]
+    assert tokenizer.encode(["the newword cat", "the<e1>cat", "NewWord <E1>"]) == [
+        [*the, size, *cat],
+        [*the, size + 1, *cat],
+        [size, *tokenizer.encode(["<E1>"])[0]],  # a special one is looked for in the text as it stands
+    ]
+    assert len(tokenizer.encode(["<E1>"])[0]) > 1
+    assert tokenizer.pieces[size:] == ["newword", "<e1>"]
+    assert tokenizer.starts_word[size:].all()
+    assert tokenizer.decode([*the, size, size + 1]).split("the")[1].strip() == "newword"
+    assert tokenizer.special_ids == plain.special_ids
+    assert load_tokenizer(source.parent).fingerprint == tokenizer.fingerprint
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_added_tokens_survive_saving(source, file, tmp_path):
+    tokenizer = add(source, file, "newword", "<e1>")
+    tokenizer.save(tmp_path / "saved")
+    for name in ("", "tokenizer.json", source.name):
+        assert load_tokenizer(tmp_path / "saved" / name).fingerprint == tokenizer.fingerprint
+    assert (tmp_path / "saved" / source.name).read_bytes() == source.read_bytes()
+    size = size_of(source)
+    assert json.loads((tmp_path / "saved" / "added_tokens.json").read_text()) == {"newword": size, "<e1>": size + 1}
+
+
+def test_sentencepiece_with_added_tokens_keeps_its_rules(tmp_path):
+    """A tokenizer.json beside it has the same pieces; that there are more tokens is no reason to prefer it."""
+    source = tiny_files.write_sentencepiece(tmp_path)
+    ids = load_tokenizer(source).encode(["1,050"])[0]
+    tokenizer = add(source, "tokenizer.json", "newword")
+    content = json.loads((tmp_path / "tokenizer.json").read_text())
+    content["pre_tokenizer"] = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
+    write(tmp_path / "tokenizer.json", content)
+    assert load_tokenizer(tmp_path / "tokenizer.json").encode(["1,050"])[0] != ids
+    assert load_tokenizer(tmp_path).encode(["1,050 newword"])[0] == [*ids, tokenizer.vocab_size - 1]
+
+
+def test_the_newest_file_counts(tmp_path):
+    source = tiny_files.write_vocab(tmp_path)
+    add(source, "added_tokens.json", "older")
+    assert add(source, "tokenizer_config.json", "newer").pieces[-1] == "newer"
+    # transformers writes every special there too, with its id in the vocabulary
+    size = len(tiny_files.VOCAB)
+    decoder = {"0": {"content": "[PAD]", "special": True}, str(size): {"content": "newest"}}
+    write(tmp_path / "tokenizer_config.json", {"added_tokens_decoder": decoder})
+    assert load_tokenizer(tmp_path).pieces[size:] == ["newest"]
+
+
+def test_a_special_piece_may_be_an_added_token(tmp_path):
+    source = tiny_files.write_vocab(tmp_path, [piece for piece in tiny_files.VOCAB if piece != "[MASK]"])
+    size = len(tiny_files.VOCAB) - 1
+    tokenizer = add(source, "added_tokens.json", "newword", "[MASK]", first=size)
+    assert tokenizer.mask_id == size + 1
+    assert tokenizer.encode(["the [MASK]"]) == [[tokenizer.pieces.index("the"), size + 1]]
+    tokenizer.save(tmp_path / "saved")
+    assert load_tokenizer(tmp_path / "saved" / "vocab.txt").fingerprint == tokenizer.fingerprint
+
+
+def test_flags_of_added_tokens_are_kept(tmp_path):
+    source = tiny_files.write_vocab(tmp_path)
+    size = len(tiny_files.VOCAB)
+    entry = {"content": "a", "single_word": True, "normalized": False}
+    write(tmp_path / "tokenizer_config.json", {"added_tokens_decoder": {str(size): entry | {"content": "cata"}}})
+    assert load_tokenizer(source).encode(["cata CATA scata"])[0].count(size) == 1
+
+
+def test_specials_are_named_in_a_file_of_their_own_too(tmp_path):
+    """As older versions of transformers wrote them; the usual names are in the vocabulary as well."""
+    path = tiny_files.write_vocab(tmp_path, ["<blank>", *tiny_files.VOCAB])
+    write(tmp_path / "special_tokens_map.json", {"pad_token": {"content": "<blank>"}, "sep_token": "the"})
+    tokenizer = load_tokenizer(path)
+    assert (tokenizer.pad_id, tokenizer.sep_id) == (0, 1 + tiny_files.VOCAB.index("the"))
+    write(tmp_path / "tokenizer_config.json", {"pad_token": "[PAD]", "cls_token": "cat"})
+    assert load_tokenizer(path).special_ids[:3] == (0, 2, 1 + tiny_files.VOCAB.index("cat"))
+    write(tmp_path / "tokenizer_config.json", {"pad_token": "[PAD]", "added_tokens_decoder": {}})
+    assert load_tokenizer(path).special_ids == (1, 2, 3, 4, 5)  # newer versions do not look at the other file
+
+
+SIZE = len(tiny_files.VOCAB)
+MALFORMED = {
+    "gap": ("added_tokens.json", {"x": SIZE, "y": SIZE + 2}, f"have the ids {SIZE} to {SIZE + 2}; expected {SIZE} on"),
+    "behind a gap": ("added_tokens.json", {"x": SIZE + 1}, f"expected {SIZE} on, without a gap"),
+    "a piece": ("added_tokens.json", {"cat": SIZE}, "'cat' has two ids"),
+    "text as id": ("added_tokens.json", {"x": "1"}, "'1' is not the id of an added token"),
+    "truth as id": ("added_tokens.json", {"x": True}, "True is not the id"),
+    "empty": ("added_tokens.json", {"": SIZE}, "is not an added token"),
+    "list": ("added_tokens.json", [], "added_tokens.json: invalid JSON: it holds a list"),
+    "decoder is a list": ("tokenizer_config.json", {"added_tokens_decoder": []}, "is not a mapping from ids"),
+    "decoder without ids": ("tokenizer_config.json", {"added_tokens_decoder": {"a": {}}}, "is not a mapping from ids"),
+    "text for a token": ("tokenizer_config.json", {"added_tokens_decoder": {"1": "a"}}, "'a' is not an added token"),
+    "flag": (
+        "tokenizer_config.json",
+        {"added_tokens_decoder": {"1": {"content": "a", "lstrip": 1}}},
+        "is not an added token",
+    ),
+    "twice": (
+        "tokenizer_config.json",
+        {"added_tokens_decoder": {str(SIZE + n): {"content": "a b"} for n in range(2)}},
+        "'a b' has two ids",
+    ),
+    "other words": (
+        "tokenizer_config.json",
+        {"tokenizer_class": "BertJapaneseTokenizer"},
+        "split into words in another",
+    ),
+    "no words": ("tokenizer_config.json", {"do_basic_tokenize": False}, "do_basic_tokenize=False: its text is split"),
+    "special": ("special_tokens_map.json", [1], "special_tokens_map.json: invalid JSON: it holds a list"),
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_malformed_files_beside_it_are_one_error(case, tmp_path):
+    name, content, message = MALFORMED[case]
+    source = tiny_files.write_vocab(tmp_path)
+    write(tmp_path / name, content)
+    with pytest.raises(ValueError, match=message) as caught:
+        load_tokenizer(source)
+    assert "vocab.txt is not a usable tokenizer" in str(caught.value)
