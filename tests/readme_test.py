@@ -1,5 +1,6 @@
 """The README stays true: its code runs, its commands are accepted, what it names exists."""
 
+import importlib
 import os
 import re
 import shlex
@@ -11,14 +12,14 @@ import pytest
 from tests.conftest import REPOSITORY
 from tests.flax_lite import fake_hub, tiny
 from tests.flax_lite.tokenization import tiny_files
-from train import cli, pretrain
+from train import cli
 from train.schema import PRETRAIN_LEAVES
 
 README = (REPOSITORY / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 PYTHON = [code for language, code in BLOCKS if language == "python"]
 COMMANDS = [line for language, code in BLOCKS if language == "bash" for line in code.splitlines()]
-JOBS = [line[line.index("python -m train.pretrain") :] for line in COMMANDS if "python -m train.pretrain" in line]
+JOBS = [line[line.index("python -m train.") :] for line in COMMANDS if "python -m train." in line]
 LIBRARY_COMMANDS = [line for line in COMMANDS if line.startswith("python -m flax_lite.")]
 # The right column of the migration table: what a reader pastes instead.
 _TABLE = README.partition("| Hugging Face Flax, up to transformers 4 | flax_lite |")[2].partition("\n\n")[0]
@@ -89,8 +90,9 @@ def test_readme_command_runs(ran, line):
 @pytest.mark.parametrize("line", JOBS)
 def test_readme_job_is_accepted(line, monkeypatch, capsys):
     monkeypatch.chdir(REPOSITORY)
-    arguments = shlex.split(line, comments=True)[3:]
-    assert cli.main("pretrain", PRETRAIN_LEAVES, pretrain.run, [*arguments, "--print_config"]) == 0
+    _, _, module, *arguments = shlex.split(line, comments=True)
+    job = importlib.import_module(module)
+    assert cli.main(module, PRETRAIN_LEAVES, job.run, [*arguments, "--print_config"]) == 0
     assert '"total_steps"' in capsys.readouterr().out
 
 

@@ -1,0 +1,85 @@
+"""The command that shows a job's rows, as people run it."""
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.flax_lite.tokenization import tiny_files
+from train import show
+
+CONFIG = "configs/albert_tiny.py:smoke"
+
+
+def command(repository, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "train.show", *arguments], cwd=repository, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def shown(repository, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("show") / "work"
+    done = command(repository, "--config", CONFIG, "--workdir", str(workdir))
+    assert done.returncode == 0, done.stderr
+    return done.stdout, workdir
+
+
+def test_show_prints_rows_with_their_masks(shown):
+    printed, _ = shown
+    assert re.findall(r"^row (\d): (?:in order|swapped)$", printed, re.MULTILINE) == ["0", "1", "2", "3", "4"]
+    segments = re.findall(r"^  [AB]  (.+)$", printed, re.MULTILINE)
+    assert len(segments) == 10
+    assert any(re.search(r"\[\w+\]", line) for line in segments)
+    assert not any("[CLS]" in line or "[SEP]" in line or "<pad>" in line for line in segments)
+
+
+def test_show_prints_statistics(shown):
+    printed, _ = shown
+    hidden, replaced, kept = map(
+        float, re.search(r"hidden ([\d.]+)%, replaced ([\d.]+)%, kept ([\d.]+)%", printed).groups()
+    )
+    assert hidden + replaced + kept == pytest.approx(100, abs=0.2)
+    assert hidden > 60
+    bars = re.findall(r"^ +\d+ to \d+ +([\d.]+)%( █+)?", printed, re.MULTILINE)
+    assert sum(float(share) for share, _ in bars) == pytest.approx(100, abs=0.5)
+    assert any(bar for _, bar in bars)
+    assert re.search(r"^speed: [\d,]+ tokens a second", printed, re.MULTILINE)
+
+
+def test_show_leaves_no_work_directory(shown):
+    assert not shown[1].exists()
+
+
+def test_show_explains_a_mistake(repository, tmp_path):
+    done = command(repository, "--config", CONFIG, "--config.data.source=text:nowhere/*.txt")
+    assert done.returncode == 2
+    assert done.stderr.startswith("show: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_rows_as_text_marks_what_was_done_to_a_word(tmp_path):
+    tiny_files.write_vocab(tmp_path)
+    from flax_lite.tokenization import load_tokenizer
+
+    tokenizer = load_tokenizer(tmp_path / "vocab.txt")
+    words = [piece for piece in tokenizer.pieces if piece.isalpha() and piece.isascii()][:4]
+    one, two, three, four = (tokenizer.pieces.index(word) for word in words)
+    cls, sep = tokenizer.cls_id, tokenizer.sep_id
+    batch = {
+        "input_ids": np.array([[cls, tokenizer.mask_id, two, sep, four, three, sep]], np.int32),
+        "attention_mask": np.ones((1, 7), np.int32),
+        "token_type_ids": np.array([[0, 0, 0, 0, 1, 1, 1]], np.int32),
+        "masked_positions": np.array([[1, 2, 4]], np.int32),
+        "masked_ids": np.array([[one, two, three]], np.int32),
+        "masked_weights": np.ones((1, 3), np.float32),
+        "sentence_label": np.array([1], np.int32),
+    }
+    first, second, third, fourth = words
+    assert list(show.rows_as_text(batch, tokenizer, "nsp")) == [
+        "row 0: random",
+        f"  A  [{first}] [{second}=]",
+        f"  B  [{third}>{fourth}] {third}",
+    ]
