@@ -12,6 +12,7 @@ that default to nothing, --help) is smoothed here, from the job's table of leave
 import dataclasses
 import errno
 import json
+import os
 import shlex
 import sys
 import textwrap
@@ -95,6 +96,10 @@ def main(
                 run(request)
     except JobError as stop:
         return _end(job, str(stop), stop.status)
+    except BrokenPipeError:
+        # Who read the output has seen enough (`--help | head`). Nothing may be written on the way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return JobError.status
     except OSError as error:
         if error.errno not in _STORAGE_ERRORS:
             raise

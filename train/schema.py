@@ -239,11 +239,14 @@ def differences(leaves: Sequence[Leaf], old: Mapping[str, Any], new: Mapping[str
 def nearest(given: str, known: Iterable[str]) -> str:
     """Returns ", nearest is X" for a misspelt name, or "" when nothing is near."""
     names = list(known)
-    same_end = [name for name in names if name.rpartition(".")[2] == given.rpartition(".")[2]]
-    found = same_end or difflib.get_close_matches(given, names, n=1, cutoff=0.6)
+    end = given.rpartition(".")[2]
+    same_end = [name for name in names if name.rpartition(".")[2] == end]
+    # "lr" is how people abbreviate "learning_rate".
+    abbreviated = [name for name in names if "".join(part[:1] for part in name.rpartition(".")[2].split("_")) == end]
+    found = same_end or abbreviated or difflib.get_close_matches(given, names, n=1, cutoff=0.6)
     if not found:  # "lr_rate" is nearer to "learning_rate" than to "optimizer.learning_rate"
         ends = {name.rpartition(".")[2]: name for name in names}
-        found = [ends[end] for end in difflib.get_close_matches(given.rpartition(".")[2], ends, n=1, cutoff=0.6)]
+        found = [ends[end] for end in difflib.get_close_matches(end, ends, n=1, cutoff=0.6)]
     return f", nearest is {found[0]}" if found else ""
 
 

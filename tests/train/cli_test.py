@@ -3,6 +3,8 @@
 import errno
 import json
 import shlex
+import subprocess
+import sys
 
 import pytest
 
@@ -157,6 +159,15 @@ def test_main_says_where_a_disk_is_full(folder, capsys):
 
     assert cli.main("toy", toy.LEAVES, fail, ["--config", "configs/toy.py"]) == 1
     assert "No space left on device: 'metrics.jsonl'" in capsys.readouterr().err
+
+
+def test_help_ends_quietly_where_nobody_reads_on(repository):
+    """`--help | head -1`."""
+    command = [sys.executable, "-m", "train.pretrain", "--help"]
+    with subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
 
 
 def test_main_leaves_defects_their_traceback(folder):

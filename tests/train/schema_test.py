@@ -101,6 +101,11 @@ def test_nearest_finds_misspelt_and_ungrouped_names(given, found):
     assert schema.nearest(given, LEAF) == (f", nearest is {found}" if found else "")
 
 
+def test_nearest_knows_abbreviations():
+    names = ["optimizer.b1", "optimizer.learning_rate", "optimizer.name"]
+    assert schema.nearest("optimizer.lr", names) == ", nearest is optimizer.learning_rate"
+
+
 @pytest.mark.parametrize("table", [schema.PRETRAIN_LEAVES])
 def test_tables_declare_each_leaf_once(table):
     paths = [leaf.path for leaf in table]
