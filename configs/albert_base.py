@@ -45,6 +45,7 @@ def _data() -> ml_collections.ConfigDict:
     data.eval_source = config_dict.placeholder(str)
     data.eval_fraction = 0.005
     data.max_eval_rows = 4096
+    data.rows = "pairs"
     data.sequence_length = 512
     # 15% of 512 tokens. The released code defaults to 20, which at this length predicts 4% of them; the paper does not
     # say.

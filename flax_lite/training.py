@@ -22,6 +22,7 @@ from flax_lite.state import get_params, with_params
 Batch = Mapping[str, Array]
 TrainState = dict[str, Any]
 Sums = dict[str, Array]
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids", "segment_ids")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,12 +30,14 @@ class Objective:
     """What a job optimises and reports, as weighted sums, so that nothing depends on how a batch is split.
 
     Attributes:
-        sums: (model, batch, key) to a sum for each name, e.g. "mlm_loss", "mlm_accuracy". `key=None` is deterministic.
+        names: what is measured, e.g. "mlm_loss", "mlm_accuracy".
+        sums: (model, batch, key) to a sum for each name. `key=None` is deterministic.
         weights: batch to the sum of weights that each name is divided by. It looks at the batch only, so that the
             divisor of the whole batch is known before its first micro-batch is computed.
         losses: names whose quotients are added up to the loss, each with its factor.
     """
 
+    names: tuple[str, ...]
     sums: Callable[[Any, Batch, jax.Array | None], Sums]
     weights: Callable[[Batch], Sums]
     losses: Mapping[str, float]
@@ -43,7 +46,8 @@ class Objective:
 def masked_lm_objective() -> Objective:
     """Masked-LM loss alone, averaged over the masked positions; for MaskedLM, and so for all three families.
 
-    Batches are those of `pretraining_objective`, without `sentence_label`.
+    Batches are those of `pretraining_objective`, without `sentence_label`. Where texts share a row they also hold
+    position_ids and segment_ids [B, T]: attention then keeps the texts apart.
     """
     names = ("mlm_loss", "mlm_accuracy")
 
@@ -55,7 +59,7 @@ def masked_lm_objective() -> Objective:
     def weights(batch: Batch) -> Sums:
         return dict.fromkeys(names, jnp.sum(_masked_weights(batch)))
 
-    return Objective(sums, weights, {"mlm_loss": 1.0})
+    return Objective(names, sums, weights, {"mlm_loss": 1.0})
 
 
 def pretraining_objective(sentence_task: str = "sop") -> Objective:
@@ -81,7 +85,7 @@ def pretraining_objective(sentence_task: str = "sop") -> Objective:
         rows = jnp.sum(batch["row_weights"])
         return dict(zip(names, (masked, masked, rows, rows), strict=True))
 
-    return Objective(sums, weights, {"mlm_loss": 1.0, f"{sentence_task}_loss": 1.0})
+    return Objective(names, sums, weights, {"mlm_loss": 1.0, f"{sentence_task}_loss": 1.0})
 
 
 def _pretraining_sums(model: PreTraining, batch: Batch, key: jax.Array | None) -> tuple[Array, Array, Array, Array]:
@@ -92,8 +96,8 @@ def _pretraining_sums(model: PreTraining, batch: Batch, key: jax.Array | None) -
 
 
 def _run(model: Any, batch: Batch, key: jax.Array | None) -> Any:
-    inputs = (batch[name] for name in ("input_ids", "attention_mask", "token_type_ids"))
-    return model(*inputs, key=key, masked_positions=batch["masked_positions"])
+    inputs = {name: batch[name] for name in _INPUTS if name in batch}
+    return model(**inputs, key=key, masked_positions=batch["masked_positions"])
 
 
 def _masked_weights(batch: Batch) -> Array:

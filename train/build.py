@@ -1,5 +1,6 @@
 """From a job's leaves to the library's objects: architecture, execution, optimizer, tokenizer."""
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -27,19 +28,19 @@ def group(values: Values, name: str) -> dict[str, Any]:
 
 
 def model_config(values: Values, tokenizer: "Tokenizer") -> "EncoderConfig":
-    """The architecture: the preset, with the overrides that are given, for the vocabulary of the tokenizer.
+    """The architecture: the preset's or init_from's, with the overrides that are given, for the tokenizer's vocabulary.
 
     Raises:
         UserError: if the preset is unknown, or sizes do not fit each other or the length of the rows.
     """
-    from flax_lite.config import preset
-
     overrides = {name: value for name, value in group(values, "model").items() if value is not None}
-    name = overrides.pop("preset")
+    name, source = overrides.pop("preset", None), values["init_from"]
+    if name is None and source is None:
+        raise UserError("which architecture? Give model.preset, or init_from to take a model's own")
     try:
-        config = preset(name, **overrides, vocab_size=tokenizer.vocab_size, pad_token_id=tokenizer.pad_id)
-    except TypeError as error:
-        raise UserError(f"model.preset={name} does not take one of {', '.join(overrides)}: {error}") from error
+        base = _preset(name, tokenizer) if name is not None else _architecture_of(source, tokenizer)
+        _check_known(overrides, base)
+        config = base.replace(**overrides)
     except ValueError as error:
         raise UserError(f"model: {error}") from error
     length = values["data.sequence_length"]
@@ -49,6 +50,34 @@ def model_config(values: Values, tokenizer: "Tokenizer") -> "EncoderConfig":
             f"Give at most {config.max_position_embeddings}, or raise model.max_position_embeddings"
         )
     return config
+
+
+def _preset(name: str, tokenizer: "Tokenizer") -> "EncoderConfig":
+    from flax_lite.config import preset
+
+    return preset(name, vocab_size=tokenizer.vocab_size, pad_token_id=tokenizer.pad_id)
+
+
+def _architecture_of(source: str, tokenizer: "Tokenizer") -> "EncoderConfig":
+    from flax_lite.checkpoints.sources import open_source
+    from flax_lite.config import DEFAULT_LABELS
+
+    config = open_source(source).config
+    # Published tables may have more rows than the tokenizer has pieces, for round sizes.
+    if tokenizer.vocab_size > config.vocab_size:
+        raise ValueError(
+            f"{source} has {config.vocab_size} word embeddings, too few for a tokenizer of {tokenizer.vocab_size} "
+            "pieces; use its own (leave `tokenizer` out)"
+        )
+    # What a classifier's labels meant is not this job's.
+    return config.replace(labels=DEFAULT_LABELS, problem_type=None)
+
+
+def _check_known(overrides: Mapping[str, Any], config: "EncoderConfig") -> None:
+    settable = {field.name for field in dataclasses.fields(config) if field.init}
+    unknown = [f"model.{name}" for name in overrides if name not in settable]
+    if unknown:
+        raise ValueError(f"{config.model_type} does not take {', '.join(unknown)}")
 
 
 def execution(values: Values) -> "Execution":
@@ -83,6 +112,18 @@ def optimizer(values: Values) -> "tuple[optax.GradientTransformation, optax.Sche
         return rule, make_schedule(leaves["schedule"], rate, leaves["warmup_steps"], total_steps)
     except ValueError as error:
         raise UserError(f"optimizer: {error}") from error
+
+
+def tokenizer_spec(values: Values) -> str:
+    """Which tokenizer: the leaf's, else init_from's.
+
+    Raises:
+        UserError: if there is neither.
+    """
+    spec = values["tokenizer"] or values["init_from"]
+    if spec is None:
+        raise UserError("tokenizer is missing: give one (--config.tokenizer=...), or a model to start from (init_from)")
+    return spec
 
 
 def open_tokenizer(spec: str, corpus: "Corpus", directory: Path, say: Callable[[str], None]) -> "Tokenizer":

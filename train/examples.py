@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flax_lite.heads import PreTraining
+from flax_lite.heads import MaskedLM, PreTraining
+from flax_lite.outputs import PreTrainingOutput
 from flax_lite.tokenization import Tokenizer
 from train.data.pretraining import PretrainingData
 
@@ -30,20 +31,23 @@ class _Passage:
         return self.first + self.second
 
 
-def fill_mask_examples(model: PreTraining, data: PretrainingData, count: int = 5) -> Iterator[str]:
+def fill_mask_examples(model: PreTraining | MaskedLM, data: PretrainingData, count: int = 5) -> Iterator[str]:
     """Hides one word in each of `count` held-out passages and shows the model's guesses.
 
-    A passage is the start of a document, its first sentence as one segment and what still fits a row as the other. The
-    word is hidden whole; of a word of several pieces the first is guessed.
+    A passage is the start of a document: of rows of pairs its first sentence as one segment and what still fits a row
+    as the other, of packed rows all as one text. The word is hidden whole; of a word of several pieces the first is
+    guessed.
 
     Yields:
         Two lines for each passage: the text with its hidden word in brackets, and the likeliest pieces.
     """
     tokenizer = data.tokenizer
     passages = list(_passages(data, count))
-    batch = _batch(passages, tokenizer, data.recipe.max_length)
-    logits = jax.jit(lambda ids, mask, types, where: model(ids, mask, types, masked_positions=where).prediction_logits)
-    shares, guesses = jax.lax.top_k(jax.nn.softmax(logits(*map(jnp.asarray, batch))[:, 0]), _GUESSES)
+    batch = _batch(passages, tokenizer, data.recipe.max_length, pairs=data.recipe.rows == "pairs")
+    run = jax.jit(lambda ids, mask, types, where: model(ids, mask, types, masked_positions=where))
+    output = run(*map(jnp.asarray, batch))
+    logits = output.prediction_logits if isinstance(output, PreTrainingOutput) else output.logits
+    shares, guesses = jax.lax.top_k(jax.nn.softmax(logits[:, 0]), _GUESSES)
     for passage, row_shares, row_guesses in zip(passages, shares.tolist(), guesses.tolist(), strict=True):
         yield f"  {_shown(passage, tokenizer)}"
         named = zip(row_guesses, row_shares, strict=True)
@@ -72,7 +76,7 @@ def _choose_word(ids: list[int], tokenizer: Tokenizer, rng: np.random.Generator)
     return candidates[int(rng.integers(len(candidates)))]
 
 
-def _batch(passages: list[_Passage], tokenizer: Tokenizer, length: int) -> tuple[np.ndarray, ...]:
+def _batch(passages: list[_Passage], tokenizer: Tokenizer, length: int, *, pairs: bool) -> tuple[np.ndarray, ...]:
     """Ids, mask and token types [B, T] with the words hidden, and the position [B, 1] of each one's first piece."""
     ids = np.full((len(passages), length), tokenizer.pad_id, np.int32)
     types = np.zeros_like(ids)
@@ -80,8 +84,9 @@ def _batch(passages: list[_Passage], tokenizer: Tokenizer, length: int) -> tuple
     for row, passage in enumerate(passages):
         hidden = passage.ids
         hidden[passage.start : passage.end] = [tokenizer.mask_id] * (passage.end - passage.start)
-        cut = len(passage.first)
-        tokens = [tokenizer.cls_id, *hidden[:cut], tokenizer.sep_id, *hidden[cut:], tokenizer.sep_id]
+        cut = len(passage.first) if pairs else len(hidden)
+        second = [*hidden[cut:], tokenizer.sep_id] if pairs else []
+        tokens = [tokenizer.cls_id, *hidden[:cut], tokenizer.sep_id, *second]
         ids[row, : len(tokens)] = tokens
         types[row, cut + 2 : len(tokens)] = 1
         positions[row, 0] = passage.start + 1 + (passage.start >= cut)

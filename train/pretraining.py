@@ -1,4 +1,4 @@
-"""Pretraining: masked words and sentence order (ALBERT) or next sentence (BERT), from text to a model directory.
+"""Pretraining: masked words, with sentence order (ALBERT), next sentence (BERT) or neither; from text to a model.
 
 python -m train.pretrain --config configs/albert_tiny.py [--workdir DIR] [--config.KEY=VALUE ...]
 """
@@ -16,15 +16,25 @@ from flax import nnx
 
 from flax_lite.config import EncoderConfig
 from flax_lite.execution import Execution
-from flax_lite.heads import PreTraining
+from flax_lite.heads import MaskedLM, PreTraining
 from flax_lite.pretrained import architecture
 from flax_lite.state import abstract_params, num_parameters, with_params
 from flax_lite.tokenization import Tokenizer
-from flax_lite.training import averages, init_state, make_eval_step, make_train_step, pretraining_objective
+from flax_lite.training import (
+    Objective,
+    averages,
+    init_state,
+    make_eval_step,
+    make_train_step,
+    masked_lm_objective,
+    pretraining_objective,
+)
 from train import build
 from train.cli import Request
 from train.data import pretraining
 from train.data.pretraining import PretrainingData
+from train.data.recipe import PretrainingRecipe
+from train.errors import UserError
 from train.examples import fill_mask_examples
 from train.job import Job, Result
 from train.workdir import WorkDir
@@ -41,8 +51,8 @@ def make_job(work: WorkDir) -> Job:
     config = build.model_config(values, data.tokenizer)
     execution = build.execution(values)
     optimizer, learning_rate_at = build.optimizer(values)
-    objective = pretraining_objective(values["data.pair_task"])
-    create = functools.partial(PreTraining, config, execution=execution)
+    model_class, objective = _task(config, data.recipe)
+    create = functools.partial(model_class, config, execution=execution)
     structure = nnx.graphdef(nnx.eval_shape(lambda: create(rngs=nnx.Rngs(0))))
     train_step = make_train_step(
         structure, objective, optimizer, seed=values["seed"], accumulation_steps=values["accumulation_steps"]
@@ -57,15 +67,24 @@ def make_job(work: WorkDir) -> Job:
         eval_step=lambda params, batch: _flat(eval_step(params, batch)),
         eval_batches=functools.partial(data.eval_batches, values["batch_size"]),
         summarise=lambda sums: _summary(sums, dict(objective.losses)),
-        describe=[*_describe(config, execution), *data.describe()],
-        shown=("loss", "mlm_accuracy", f"{values['data.pair_task']}_accuracy"),
+        describe=[*_describe(create, config, execution), *data.describe()],
+        shown=("loss", *(name for name in objective.names if name.endswith("_accuracy"))),
         references=data.references(),
-        model=config.replace(architectures=(architecture(PreTraining, config),)).to_json_dict(),
+        model=config.replace(architectures=(architecture(model_class, config),)).to_json_dict(),
         identity={"data": data.fingerprint, "tokenizer": data.tokenizer.fingerprint},
-        initial_params=_initial_params(values, create),
+        initial_params=_initial_params(values, model_class, create),
         describe_extension=functools.partial(_describe_extension, values),
         finish=functools.partial(_finish, work.request, structure, data),
     )
+
+
+def _task(config: EncoderConfig, recipe: PretrainingRecipe) -> tuple[type[PreTraining] | type[MaskedLM], Objective]:
+    """What the rows teach: words and a sentence task where they are pairs, words alone where they are packed texts."""
+    if recipe.rows == "packed":
+        return MaskedLM, masked_lm_objective()
+    if not config.has_pooler:
+        raise UserError(f"{config.model_type} has no sentence task: give data.rows=packed, or another model.preset")
+    return PreTraining, pretraining_objective(recipe.pair_task)
 
 
 def _with_learning_rate(step: Callable[..., Any], learning_rate_at: optax.Schedule) -> Callable[..., Any]:
@@ -88,15 +107,15 @@ def _summary(flat_sums: dict[str, float], losses: dict[str, float]) -> dict[str,
     return {name: float(value) for name, value in averages(sums, weights, losses).items()}
 
 
-def _initial_params(values: dict[str, Any], create: Callable[..., Any]) -> Callable[[], Any] | None:
+def _initial_params(values: dict[str, Any], model_class: type, create: Callable[..., Any]) -> Callable[[], Any] | None:
     source = values["init_from"]
     if source is None:
         return None
-    return functools.partial(build.load_params, PreTraining, source, abstract_params(lambda: create(rngs=nnx.Rngs(0))))
+    return functools.partial(build.load_params, model_class, source, abstract_params(lambda: create(rngs=nnx.Rngs(0))))
 
 
-def _describe(config: EncoderConfig, execution: Execution) -> list[str]:
-    count = num_parameters(abstract_params(lambda: PreTraining(config, rngs=nnx.Rngs(0))))
+def _describe(create: Callable[..., Any], config: EncoderConfig, execution: Execution) -> list[str]:
+    count = num_parameters(abstract_params(lambda: create(rngs=nnx.Rngs(0))))
     chosen = execution.resolve(len(config.layer_sequence()))
     layers = f"{config.num_hidden_layers} layers"
     if config.num_physical_layers < config.num_hidden_layers:
@@ -116,7 +135,7 @@ def _describe_extension(values: dict[str, Any], former: int, total: int, step: i
 
 
 def _export(structure: nnx.GraphDef, tokenizer: Tokenizer, params: Any, directory: Path) -> None:
-    model: PreTraining = with_params(structure, params)
+    model: PreTraining | MaskedLM = with_params(structure, params)
     model.save_pretrained(directory, format=("safetensors", "flax"))
     tokenizer.save(directory)
 
@@ -130,30 +149,30 @@ def _scores(result: Result, data: PretrainingData) -> list[str]:
     scores = result.evaluation
     if not scores:
         return []
-    task = data.recipe.pair_task
     words = f"loss {scores['mlm_loss']:.3f} nats, accuracy {scores['mlm_accuracy']:.1%}"
-    sentences = f"loss {scores[f'{task}_loss']:.3f} nats, accuracy {scores[f'{task}_accuracy']:.1%}"
-    return [
-        f"held out, step {result.step}:",
-        f"  masked words:   {words} ({data.yardsticks()})",
-        f"  {_TASKS[task]}: {sentences} (always the commoner answer: {data.commoner_answer:.1%})",
-    ]
+    lines = [f"held out, step {result.step}:", f"  masked words:   {words} ({data.yardsticks()})"]
+    if data.recipe.rows == "pairs":
+        task = data.recipe.pair_task
+        sentences = f"loss {scores[f'{task}_loss']:.3f} nats, accuracy {scores[f'{task}_accuracy']:.1%}"
+        lines.append(f"  {_TASKS[task]}: {sentences} (always the commoner answer: {data.commoner_answer:.1%})")
+    return lines
 
 
 _TASKS = {"sop": "sentence order", "nsp": "next sentence"}
 
 
 def _examples(structure: nnx.GraphDef, data: PretrainingData, result: Result) -> list[str]:
-    model: PreTraining = with_params(structure, jax.tree.map(jnp.asarray, result.params))
+    model: PreTraining | MaskedLM = with_params(structure, jax.tree.map(jnp.asarray, result.params))
     return ["five held-out sentences, a word hidden in each:", *fill_mask_examples(model, data)]
 
 
 def _next_commands(request: Request, result: Result) -> list[str]:
     more = request.command(extend=True, total_steps=str(2 * result.step))
+    model = "PreTraining" if request.values["data.rows"] == "pairs" else "MaskedLM"
     return [
         "next, to paste:",
         f"  {more}   # train twice as long",
-        f"  python -c \"import flax_lite as fl; print(fl.PreTraining.from_pretrained('{result.model}').config)\"",
+        f"  python -c \"import flax_lite as fl; print(fl.{model}.from_pretrained('{result.model}').config)\"",
     ]
 
 

@@ -57,8 +57,8 @@ COMMON_LEAVES = (
     Leaf("data.cache_dir", "free", str | None, "where tokenised data is kept; none: the user's cache"),
     Leaf("data.split_paragraphs", "identity", bool, "cut the lines of text files into sentences"),
     Leaf("data.builtin_documents", "identity", int, "documents the built-in source generates", at_least=1),
-    Leaf("tokenizer", "identity", str, "a directory, file (spiece.model, ...), hub id, or train:KIND:SIZE"),
-    Leaf("model.preset", "identity", str, "a released architecture, as albert-base-v2; overrides below"),
+    Leaf("tokenizer", "identity", str | None, "directory, file, hub id, or train:KIND:SIZE; none: init_from's"),
+    Leaf("model.preset", "identity", str | None, "a released architecture, as albert-base-v2; none: init_from's"),
     Leaf("execution.dtype", "free", str, "computation type", choices=("auto", "float32", "bfloat16")),
     Leaf(
         "execution.unroll",
@@ -110,6 +110,9 @@ MODEL_LEAVES = _overrides(
 PRETRAIN_LEAVES = (
     *COMMON_LEAVES,
     *MODEL_LEAVES,
+    Leaf(
+        "data.rows", "identity", str, "pairs with a sentence task, or single texts packed", choices=("pairs", "packed")
+    ),
     Leaf("data.max_predictions", "identity", int, "masked positions per row, at most", at_least=1),
     Leaf("data.masked_fraction", "identity", float, "fraction of tokens to predict", at_least=0),
     Leaf("data.max_ngram", "identity", int, "longest masked span in words", at_least=1),

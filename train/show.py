@@ -57,14 +57,19 @@ _LEGEND = "[word] hidden, [word>other] replaced, [word=] kept: all three are to 
 
 
 def rows_as_text(batch: "Row", tokenizer: "Tokenizer", pair_task: str) -> Iterator[str]:
-    """Lines for each row of a batch: its label, then each segment with the masked words in place."""
+    """Lines for each row of a batch: its label, then each segment, or packed text, with the masked words in place."""
     from train.data.statistics import masked_places, restore
 
     original, chosen = restore(batch), masked_places(batch)
+    packed = "segment_ids" in batch
     for row, ids in enumerate(original):
-        yield f"row {row}: {_LABELS[pair_task][int(batch['sentence_label'][row])]}"
-        for segment, name in enumerate("AB"):
-            of_segment = (batch["token_type_ids"][row] == segment) & (batch["attention_mask"][row] > 0)
+        last = int(batch["segment_ids"][row].max()) if packed else 1
+        names = [str(number) for number in range(1, last + 1)] if packed else ["A", "B"]
+        label = f"{last} text{'s' * (last > 1)}" if packed else _LABELS[pair_task][int(batch["sentence_label"][row])]
+        yield f"row {row}: {label}"
+        numbers = batch["segment_ids"][row] - 1 if packed else batch["token_type_ids"][row]
+        for segment, name in enumerate(names):
+            of_segment = (numbers == segment) & (batch["attention_mask"][row] > 0)
             places = [place for place in np.flatnonzero(of_segment) if ids[place] not in _frame(tokenizer)]
             ids_found, are_chosen = batch["input_ids"][row, places].tolist(), chosen[row, places].tolist()
             yield f"  {name}  {_marked(ids[places].tolist(), ids_found, are_chosen, tokenizer)}"
@@ -116,19 +121,20 @@ def _statistics(data: "PretrainingData", batch_size: int, workers: int) -> Itera
             batch = next(batches)
             seconds += time.perf_counter() - start
             statistics.add(batch)
-    yield from describe(statistics, data.recipe.pair_task)
+    yield from describe(statistics, data.recipe.pair_task if data.recipe.rows == "pairs" else None)
     speed = statistics.tokens / seconds if seconds else 0.0
     yield f"speed: {speed:,.0f} tokens a second in batches of {batch_size}, {workers} worker processes"
 
 
-def describe(statistics: "RowStatistics", pair_task: str) -> Iterator[str]:
+def describe(statistics: "RowStatistics", pair_task: str | None) -> Iterator[str]:
     """Lines about what rows are made of."""
     shares = statistics.shares()
     masked = max(statistics.num_masked, 1)
     treatments = ", ".join(f"{name} {count / masked:.1%}" for name, count in statistics.masked.items())
     runs = (f"{count / masked:.1%}" for count in statistics.masked_by_run)
     yield f"rows: {statistics.rows:,}, tokens: {statistics.tokens:,}, padding {shares['padding']:.1%}"
-    yield f"sentence labels: {shares['label 1']:.1%} {_LABELS[pair_task][1]}"
+    if pair_task is not None:
+        yield f"sentence labels: {shares['label 1']:.1%} {_LABELS[pair_task][1]}"
     yield f"masked: {shares['masked']:.2%} of the tokens that may be, {shares['slots used']:.1%} of the slots"
     yield f"masked tokens: {treatments}"
     yield f"masked tokens in runs of 1, 2, 3, more words: {', '.join(runs)} (neighbouring n-grams are one run)"

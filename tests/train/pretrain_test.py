@@ -198,6 +198,17 @@ MISTAKES = {
     "warm-up too long": (["--config.optimizer.warmup_steps=1000"], "1000"),
     "missing model": (["--config.init_from=/nowhere"], "/nowhere"),
     "more masks than tokens": (["--config.data.max_predictions=100"], "100"),
+    "no architecture": (["--config.model.preset=none"], "model.preset, or init_from"),
+    "no tokenizer": (["--config.tokenizer=none"], "tokenizer is missing"),
+    "no sentence task": (
+        [
+            "--config.model.preset=distilbert-base-uncased",
+            "--config.model.embedding_size=none",
+            "--config.model.hidden_act=none",
+        ],
+        "data.rows=packed",
+    ),
+    "foreign option": (["--config.model.preset=bert-base-uncased"], "does not take model.embedding_size"),
 }
 
 
@@ -220,6 +231,27 @@ def test_pretrain_explains_an_empty_corpus(repository, tmp_path, monkeypatch, ca
     argv = ["--config", CONFIG, "--workdir", str(tmp_path / "work"), source, "--config.data.eval_fraction=0.5"]
     assert cli.main("pretrain", PRETRAIN_LEAVES, pretrain.run, argv) == 2
     assert "holds no document" in capsys.readouterr().err
+
+
+def test_pretrain_adapts_a_model_with_its_own_architecture_and_tokenizer(
+    repository, tmp_path, monkeypatch, capsys, finished
+):
+    """Only the checkpoint is named: sizes, tokenizer and words come from it, the sentence head is left behind."""
+    monkeypatch.chdir(repository)
+    model = finished[0] / "model"
+    changes = ("total_steps=2", "batch_size=8", "data.source=builtin", "data.sequence_length=64", "mesh.data=1")
+    changes += ("data.builtin_documents=50", "data.max_predictions=10", "data.max_eval_rows=16", "data.workers=0")
+    changes += (f"init_from={model}", "optimizer.warmup_steps=1")
+    argv = ["--config", "configs/adapt.py", "--workdir", str(tmp_path / "work")]
+    assert cli.main("pretrain", PRETRAIN_LEAVES, pretrain.run, [*argv, *(f"--config.{item}" for item in changes)]) == 0
+    adapted, source = fl.MaskedLM.from_pretrained(tmp_path / "work" / "model"), fl.MaskedLM.from_pretrained(model)
+    assert adapted.config.replace(architectures=()) == source.config.replace(architectures=())
+    assert fl.load_tokenizer(tmp_path / "work").fingerprint == fl.load_tokenizer(model).fingerprint
+    rows = read_metrics(tmp_path / "work" / "metrics.jsonl")
+    scratch = read_metrics(finished[0] / "metrics.jsonl")
+    assert rows[0]["mlm_loss"] < scratch[0]["mlm_loss"]
+    assert not any("sop" in name for row in rows for name in row)
+    assert "sentence order" not in capsys.readouterr().out
 
 
 def test_pretrain_starts_from_a_model(repository, tmp_path, monkeypatch, capsys, finished):

@@ -11,6 +11,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
+from train.data.streams import stream
+
 PairTask = Literal["sop", "nsp"]
 
 # Documents are planned in blocks of about this many sentences, to bound the memory of a plan in the making. Draws
@@ -92,12 +94,12 @@ def plan_pairs(
         for nsp also google-research/bert, same file. Google instead writes 40 differently drawn copies (dupe_factor),
         and tries ten times for another document where here the first draw already excludes the own one.
     """
-    partners = _stream(seed, epoch, _PARTNERS)
+    partners = stream(seed, epoch, _PARTNERS)
     blocks = [
         _pair_up(chunks, sentence_offsets, document_offsets, recipe, partners)
         for chunks in _chunk_blocks(sentence_offsets, document_offsets, recipe, seed, epoch)
     ]
-    order = _stream(seed, epoch, _ORDER).permutation(sum(len(block.label) for block in blocks))
+    order = stream(seed, epoch, _ORDER).permutation(sum(len(block.label) for block in blocks))
     return PairPlan(*(np.concatenate(columns)[order] for columns in zip(*blocks, strict=True)))
 
 
@@ -124,10 +126,6 @@ class _Chunks(NamedTuple):
     random_next: Bool[np.ndarray, "rows"]
 
 
-def _stream(seed: int, epoch: int, purpose: int) -> np.random.Generator:
-    return np.random.default_rng([seed, epoch, purpose])
-
-
 def _chunk_blocks(
     sentence_offsets: np.ndarray, document_offsets: np.ndarray, recipe: PairRecipe, seed: int, epoch: int
 ) -> Iterator[_Chunks]:
@@ -136,7 +134,7 @@ def _chunk_blocks(
     Where a chunk would begin decides all about it, so its draws are made for every sentence at once; following the
     chunks through the block then only picks those sentences at which one does begin.
     """
-    rng = _stream(seed, epoch, _CHUNKS)
+    rng = stream(seed, epoch, _CHUNKS)
     for first_document, last_document in _document_blocks(document_offsets):
         bounds = document_offsets[first_document : last_document + 1]
         sizes = np.diff(bounds)

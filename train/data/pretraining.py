@@ -13,12 +13,21 @@ import numpy as np
 from flax_lite.tokenization import Tokenizer
 from train import build
 from train.data.loader import eval_batches, train_batches
-from train.data.rows import PretrainingRecipe, PretrainingRows, Row, TokenizerInfo, held_out_rows
+from train.data.recipe import PretrainingRecipe, TokenizerInfo
+from train.data.rows import PackedRows, PretrainingRows, Row, held_out_rows, make_rows
 from train.data.sources import Corpus, CorpusOptions, open_corpus
 from train.data.store import TokenStore, build_store, token_counts
 from train.errors import UserError
 
-_RECIPE_LEAVES = ("max_predictions", "masked_fraction", "max_ngram", "whole_word", "short_seq_prob", "pair_task")
+_RECIPE_LEAVES = (
+    "rows",
+    "max_predictions",
+    "masked_fraction",
+    "max_ngram",
+    "whole_word",
+    "short_seq_prob",
+    "pair_task",
+)
 _CORPUS_LEAVES = ("source", "eval_source", "eval_fraction", "builtin_documents", "split_paragraphs")
 
 
@@ -76,8 +85,10 @@ class PretrainingData:
                 f"{name} data: {counts['documents']:,} documents, {counts['sentences']:,} sentences, "
                 f"{counts['tokens']:,} tokens"
             )
-        rows_per_epoch = self.train.epoch_size(0)
-        return [*lines, f"rows: {rows_per_epoch:,} per epoch of {self.recipe.max_length} tokens; {self.yardsticks()}"]
+        rows = f"{self.train.epoch_size(0):,} per epoch of {self.recipe.max_length} tokens"
+        if isinstance(self.train, PackedRows):
+            rows += f", {self.train.padding_share:.1%} padding"
+        return [*lines, f"rows: {rows}; {self.yardsticks()}"]
 
     def yardsticks(self) -> str:
         """What a masked-word loss compares with."""
@@ -91,6 +102,8 @@ class PretrainingData:
         lines = {"unigram entropy": self.unigram_entropy}
         if self.floor is not None:
             lines |= {"half of it": self.unigram_entropy / 2, "grammar's floor": self.floor}
+        if self.recipe.rows == "packed":
+            return {"loss": lines}
         return {"loss": lines, "accuracy": {"commoner answer, sentences": self.commoner_answer}}
 
 
@@ -108,7 +121,7 @@ def open_data(values: Mapping[str, Any], tokenizer_directory: Path, say: Callabl
     leaves = build.group(values, "data")
     options = CorpusOptions(**{name: leaves[name] for name in _CORPUS_LEAVES})
     train_corpus, held_out_corpus = open_corpus(options, "train"), open_corpus(options, "heldout")
-    tokenizer = build.open_tokenizer(values["tokenizer"], train_corpus, tokenizer_directory, say)
+    tokenizer = build.open_tokenizer(build.tokenizer_spec(values), train_corpus, tokenizer_directory, say)
     try:
         recipe = PretrainingRecipe(
             max_length=leaves["sequence_length"], **{name: leaves[name] for name in _RECIPE_LEAVES}
@@ -121,7 +134,7 @@ def open_data(values: Mapping[str, Any], tokenizer_directory: Path, say: Callabl
     ]
     info = TokenizerInfo.of(tokenizer)
     try:
-        train = PretrainingRows(stores[0], info, recipe, seed=values["seed"])
+        train = make_rows(stores[0], info, recipe, seed=values["seed"])
         held_out = held_out_rows(stores[1], info, recipe, num_rows=leaves["max_eval_rows"])
     except ValueError as error:
         raise UserError(f"data: {error}") from error

@@ -1,26 +1,27 @@
 """Pretraining rows by number: any row can be made at any time, by any process, and is always the same.
 
+Rows are segment pairs (`PairRows`) or texts that share a row (`PackedRows`).
+
 Row r of a run is row i of epoch e. The epoch's plan says which text it holds, and its masks are drawn from a stream of
 their own for (seed, e, i). So the position of a run in its data is one number, whatever the order, the number of
 workers or the number of interruptions.
 """
 
+import abc
 import bisect
+import functools
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from collections.abc import Iterable, Mapping
+from typing import Any, SupportsIndex
 
 import numpy as np
-from jaxtyping import Bool
 
 from flax_lite.masking import mask_ngrams
-from train.data.pairs import PairPlan, PairRecipe, PairTask, count_pairs, plan_pairs
+from train.data.packing import PackPlan, count_packed_rows, plan_packing
+from train.data.pairs import PairPlan, count_pairs, plan_pairs
+from train.data.recipe import PretrainingRecipe, RowKind, TokenizerInfo
 from train.data.store import TokenStore
-
-if TYPE_CHECKING:
-    from flax_lite.tokenization import Tokenizer
 
 Row = dict[str, np.ndarray]
 
@@ -31,92 +32,11 @@ _PLANS_KEPT = 2  # around the change of an epoch, prefetching and reading are in
 _HELD_OUT_SEED = 12345
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class TokenizerInfo:
-    """The ids that rows are made with; small enough to be sent to worker processes.
-
-    Attributes:
-        vocab_size: V.
-        pad_id: id of the padding.
-        cls_id: id of the first token of a row.
-        sep_id: id of the token that closes a segment.
-        mask_id: id of the token that hides another.
-        is_maskable: whether an id may be masked: all but the specials. Google's code would mask an unknown token too,
-            though there is nothing to learn from it.
-        starts_word: whether a piece begins a word.
-    """
-
-    vocab_size: int
-    pad_id: int
-    cls_id: int
-    sep_id: int
-    mask_id: int
-    is_maskable: Bool[np.ndarray, "V"]
-    starts_word: Bool[np.ndarray, "V"]
-
-    @classmethod
-    def of(cls, tokenizer: "Tokenizer") -> "TokenizerInfo":
-        """Takes them from a tokenizer."""
-        is_maskable = np.ones(tokenizer.vocab_size, np.bool_)
-        is_maskable[list(tokenizer.special_ids)] = False
-        return cls(
-            vocab_size=tokenizer.vocab_size,
-            pad_id=tokenizer.pad_id,
-            cls_id=tokenizer.cls_id,
-            sep_id=tokenizer.sep_id,
-            mask_id=tokenizer.mask_id,
-            is_maskable=is_maskable,
-            starts_word=tokenizer.starts_word,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class PretrainingRecipe:
-    """What a row looks like.
-
-    Attributes:
-        max_length: T, tokens of a row with its specials and padding.
-        max_predictions: P, slots for masked tokens. Where it is below `masked_fraction` of T, long rows have fewer
-            masks than that (Google's own 20 at T = 512 masks 4%).
-        masked_fraction: share of the tokens to mask.
-        max_ngram: most words masked in a row as one; 1 for BERT.
-        whole_word: whether words are masked whole; False for the original BERT.
-        short_seq_prob: probability that a pass over a document aims at shorter pairs.
-        pair_task: "sop" (ALBERT) or "nsp" (BERT).
-    """
-
-    max_length: int
-    max_predictions: int
-    masked_fraction: float = 0.15
-    max_ngram: int = 3
-    whole_word: bool = True
-    short_seq_prob: float = 0.1
-    pair_task: PairTask = "sop"
-
-    def __post_init__(self) -> None:
-        if self.max_length < 5:
-            raise ValueError(f"a row holds 3 specials and at least 2 tokens, got max_length={self.max_length}")
-        if not 1 <= self.max_predictions <= self.max_length:
-            raise ValueError(
-                f"max_predictions must be from 1 to max_length={self.max_length}, got {self.max_predictions}"
-            )
-        if not 0.0 <= self.masked_fraction <= 1.0:
-            raise ValueError(f"masked_fraction must be from 0 to 1, got {self.masked_fraction}")
-        if self.max_ngram < 1:
-            raise ValueError(f"max_ngram must be 1 or more, got {self.max_ngram}")
-        _ = self.pairs  # raises for the leaves that it holds
-
-    @property
-    def pairs(self) -> PairRecipe:
-        """The part that decides the segment pairs."""
-        return PairRecipe(self.max_length - 3, self.short_seq_prob, self.pair_task)
-
-
-class PretrainingRows:
-    """Rows of one run, in order: [CLS] A [SEP] B [SEP], padded to T, with masked tokens and a sentence label.
+class PretrainingRows(abc.ABC):
+    """Rows of one run, in order. Every epoch has its own plan and its own masks.
 
     A row is a dict of `input_ids`, `attention_mask`, `token_type_ids` int32 [T]; `masked_positions`, `masked_ids` int32
-    [P] and `masked_weights` float32 [P]; `sentence_label` int32 []. Every epoch has its own pairs and masks.
+    [P] and `masked_weights` float32 [P]; and what its kind adds.
     """
 
     def __init__(
@@ -147,13 +67,25 @@ class PretrainingRows:
         self._settings: dict[str, Any] = {"seed": seed, "num_rows": num_rows}
         self.store, self.tokenizer, self.recipe = store, tokenizer, recipe
         self._seed = seed
-        self._plans: OrderedDict[int, PairPlan] = OrderedDict()
+        self._plans: OrderedDict[int, Any] = OrderedDict()
         self._epoch_starts = [0]  # global number of each epoch's first row, as far as known
         self._lock = threading.Lock()
         self._length = _ENDLESS if num_rows is None else min(num_rows, self.epoch_size(0))
 
+    @abc.abstractmethod
+    def _count(self, epoch: int) -> int:
+        """The number of rows of an epoch."""
+
+    @abc.abstractmethod
+    def _make_plan(self, epoch: int) -> Any:
+        """Which text each row of an epoch holds."""
+
+    @abc.abstractmethod
+    def _compose(self, plan: Any, index: int) -> Row:
+        """The tokens of row `index` of a plan, without masks: `input_ids` of its length, and its kind's own fields."""
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return _remake, (self.store, self.tokenizer, self.recipe, self._settings)
+        return _remake, (type(self), self.store, self.tokenizer, self.recipe, self._settings)
 
     def __len__(self) -> int:
         return self._length
@@ -192,13 +124,12 @@ class PretrainingRows:
 
     def _find_epoch_starts(self, until: int) -> None:
         for epoch in range(len(self._epoch_starts) - 1, until):
-            size = count_pairs(*self._offsets, self.recipe.pairs, seed=self._seed, epoch=epoch)
-            self._epoch_starts.append(self._epoch_starts[-1] + size)
+            self._epoch_starts.append(self._epoch_starts[-1] + self._count(epoch))
 
-    def _plan(self, epoch: int) -> PairPlan:
+    def _plan(self, epoch: int) -> Any:
         with self._lock:
             if epoch not in self._plans:
-                self._plans[epoch] = plan_pairs(*self._offsets, self.recipe.pairs, seed=self._seed, epoch=epoch)
+                self._plans[epoch] = self._make_plan(epoch)
                 while len(self._plans) > _PLANS_KEPT:
                     self._plans.popitem(last=False)
             self._plans.move_to_end(epoch)
@@ -217,18 +148,12 @@ class PretrainingRows:
             "masked_positions": np.zeros(slots, np.int32),
             "masked_ids": np.zeros(slots, np.int32),
             "masked_weights": np.zeros(slots, np.float32),
-            "sentence_label": np.zeros(size, np.int32),
         }
 
     def _write_row(self, number: int, batch: Row, slot: int) -> None:
         epoch, index = self.locate(number)
-        plan, tokenizer = self._plan(epoch), self.tokenizer
-        (first_a, first_b), (length_a, length_b) = plan.first[index].tolist(), plan.length[index].tolist()
-        start_b, length = length_a + 2, length_a + length_b + 3
-        ids = np.empty(length, np.int32)
-        ids[0], ids[start_b - 1], ids[-1] = tokenizer.cls_id, tokenizer.sep_id, tokenizer.sep_id
-        ids[1 : start_b - 1] = self.store.ids[first_a : first_a + length_a]
-        ids[start_b:-1] = self.store.ids[first_b : first_b + length_b]
+        row, tokenizer = self._compose(self._plan(epoch), index), self.tokenizer
+        ids = row.pop("input_ids")
         masked = mask_ngrams(
             ids,
             tokenizer.starts_word[ids],
@@ -241,13 +166,14 @@ class PretrainingRows:
             masked_fraction=self.recipe.masked_fraction,
             whole_word=self.recipe.whole_word,
         )
-        batch["input_ids"][slot, :length] = masked.input_ids
-        batch["attention_mask"][slot, :length] = 1
-        batch["token_type_ids"][slot, start_b:length] = 1
+        batch["input_ids"][slot, : len(ids)] = masked.input_ids
+        batch["attention_mask"][slot, : len(ids)] = 1
         batch["masked_positions"][slot] = masked.positions
         batch["masked_ids"][slot] = masked.original_ids
         batch["masked_weights"][slot] = masked.weights
-        batch["sentence_label"][slot] = plan.label[index]
+        for name, values in row.items():
+            place = batch[name][slot : slot + 1].reshape(-1)  # a view: [T], or [1] of a number
+            place[: values.size] = values
 
     def _mask_stream(self, epoch: int, index: int) -> np.random.Generator:
         # Philox is a function of key and counter, and a draw moves the counter's low words only: so rows never share
@@ -255,14 +181,93 @@ class PretrainingRows:
         return np.random.Generator(np.random.Philox(key=[self._seed, 0], counter=[0, 0, index, epoch]))
 
 
+class PairRows(PretrainingRows):
+    """[CLS] A [SEP] B [SEP], with `sentence_label` int32 [] for the two segments; token types tell them apart."""
+
+    def _count(self, epoch: int) -> int:
+        return count_pairs(*self._offsets, self.recipe.pairs, seed=self._seed, epoch=epoch)
+
+    def _make_plan(self, epoch: int) -> PairPlan:
+        return plan_pairs(*self._offsets, self.recipe.pairs, seed=self._seed, epoch=epoch)
+
+    def _empty_batch(self, size: int) -> Row:
+        return super()._empty_batch(size) | {"sentence_label": np.zeros(size, np.int32)}
+
+    def _compose(self, plan: PairPlan, index: int) -> Row:
+        (first_a, first_b), (length_a, length_b) = plan.first[index].tolist(), plan.length[index].tolist()
+        start_b, length = length_a + 2, length_a + length_b + 3
+        ids = np.empty(length, np.int32)
+        ids[0], ids[start_b - 1], ids[-1] = self.tokenizer.cls_id, self.tokenizer.sep_id, self.tokenizer.sep_id
+        ids[1 : start_b - 1] = self.store.ids[first_a : first_a + length_a]
+        ids[start_b:-1] = self.store.ids[first_b : first_b + length_b]
+        types = (np.arange(length) >= start_b).astype(np.int32)
+        return {"input_ids": ids, "token_type_ids": types, "sentence_label": plan.label[index]}
+
+
+class PackedRows(PretrainingRows):
+    """[CLS] text [SEP], as many texts to a row as fit, for models whose attention keeps them apart.
+
+    Adds `segment_ids` int32 [T], the number of the text each token belongs to, from 1, 0 for padding; and
+    `position_ids` int32 [T], which start again with each text.
+    """
+
+    def _count(self, epoch: int) -> int:
+        return self._num_rows
+
+    @functools.cached_property
+    def _num_rows(self) -> int:
+        return count_packed_rows(*self._offsets, self.recipe.max_length)
+
+    @property
+    def padding_share(self) -> float:
+        """Share of an epoch's places that hold no token."""
+        plan = self._plan(0)
+        used = int(plan.length.sum()) + 2 * len(plan.length)
+        return 1 - used / (self._num_rows * self.recipe.max_length)
+
+    def _make_plan(self, epoch: int) -> PackPlan:
+        return plan_packing(*self._offsets, self.recipe.max_length, seed=self._seed, epoch=epoch)
+
+    def _empty_batch(self, size: int) -> Row:
+        tokens = (size, self.recipe.max_length)
+        added = {name: np.zeros(tokens, np.int32) for name in ("segment_ids", "position_ids")}
+        return super()._empty_batch(size) | added
+
+    def _compose(self, plan: PackPlan, index: int) -> Row:
+        texts = slice(*plan.row_offsets[index : index + 2])
+        cls_id, sep_id = ([special] for special in (self.tokenizer.cls_id, self.tokenizer.sep_id))
+        parts, sizes = [], plan.length[texts] + 2
+        for first, length in zip(plan.first[texts].tolist(), plan.length[texts].tolist(), strict=True):
+            parts += [cls_id, self.store.ids[first : first + length], sep_id]
+        return {
+            "input_ids": np.concatenate(parts).astype(np.int32),
+            "segment_ids": np.repeat(np.arange(1, len(sizes) + 1), sizes),
+            "position_ids": np.concatenate([np.arange(size) for size in sizes]),
+        }
+
+
+_KINDS: Mapping[RowKind, type[PretrainingRows]] = {"pairs": PairRows, "packed": PackedRows}
+
+
+def make_rows(
+    store: TokenStore, tokenizer: TokenizerInfo, recipe: PretrainingRecipe, *, seed: int, num_rows: int | None = None
+) -> PretrainingRows:
+    """The rows of the kind that the recipe names; arguments and errors are those of `PretrainingRows`."""
+    return _KINDS[recipe.rows](store, tokenizer, recipe, seed=seed, num_rows=num_rows)
+
+
 def held_out_rows(
     store: TokenStore, tokenizer: TokenizerInfo, recipe: PretrainingRecipe, *, num_rows: int, seed: int = _HELD_OUT_SEED
 ) -> PretrainingRows:
     """Returns the evaluation rows: at most `num_rows` random ones of a single epoch, the same at every evaluation."""
-    return PretrainingRows(store, tokenizer, recipe, seed=seed, num_rows=num_rows)
+    return make_rows(store, tokenizer, recipe, seed=seed, num_rows=num_rows)
 
 
 def _remake(
-    store: TokenStore, tokenizer: TokenizerInfo, recipe: PretrainingRecipe, settings: dict[str, Any]
+    kind: type[PretrainingRows],
+    store: TokenStore,
+    tokenizer: TokenizerInfo,
+    recipe: PretrainingRecipe,
+    settings: dict[str, Any],
 ) -> PretrainingRows:
-    return PretrainingRows(store, tokenizer, recipe, **settings)
+    return kind(store, tokenizer, recipe, **settings)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Bool, Int
 
-from train.data.rows import Row, TokenizerInfo
+from train.data.recipe import TokenizerInfo
+from train.data.rows import Row
 
 # Runs of masked words this long or longer are counted together: the published recipe draws at most 3 at a time, and
 # what is longer are neighbours.
@@ -40,7 +41,7 @@ class RowStatistics:
         lengths = batch["attention_mask"].sum(axis=1)
         counted = np.bincount(lengths, minlength=batch["input_ids"].shape[1] + 1)
         self.row_lengths = counted + (self.row_lengths if len(self.row_lengths) else 0)
-        self.swapped += int(batch["sentence_label"].sum())
+        self.swapped += int(batch["sentence_label"].sum()) if "sentence_label" in batch else 0
         self.slots += batch["masked_weights"].size
         original = restore(batch)
         real = batch["attention_mask"] > 0

@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 import pytest
 
-from train.data.rows import TokenizerInfo
+from train.data.recipe import TokenizerInfo
 from train.data.sources import CorpusOptions, open_corpus
 from train.data.store import build_store
 

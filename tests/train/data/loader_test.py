@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 
 from train.data.loader import eval_batches, train_batches
-from train.data.rows import PretrainingRecipe, PretrainingRows, held_out_rows
+from train.data.recipe import PretrainingRecipe
+from train.data.rows import PairRows, held_out_rows
 
 RECIPE = PretrainingRecipe(max_length=32, max_predictions=5)
 
 
 @pytest.fixture(scope="module")
 def rows(store, tokenizer_info):
-    return PretrainingRows(store, tokenizer_info, RECIPE, seed=0)
+    return PairRows(store, tokenizer_info, RECIPE, seed=0)
 
 
 def _take(rows, batch_size, count, *args, **options):
@@ -150,7 +151,8 @@ def test_data_modules_load_without_jax_and_grain(repository):
 _JOB = """
 import os, sys
 from train.data.loader import train_batches
-from train.data.rows import PretrainingRecipe, PretrainingRows, TokenizerInfo
+from train.data.recipe import PretrainingRecipe, TokenizerInfo
+from train.data.rows import PairRows
 from train.data.store import open_store
 import numpy as np
 
@@ -160,7 +162,7 @@ if __name__ == "__main__":
     info = TokenizerInfo(
         vocab_size=store.vocab_size, pad_id=0, cls_id=2, sep_id=3, mask_id=4, is_maskable=ones, starts_word=ones
     )
-    rows = PretrainingRows(store, info, PretrainingRecipe(max_length=32, max_predictions=5), seed=0)
+    rows = PairRows(store, info, PretrainingRecipe(max_length=32, max_predictions=5), seed=0)
     with train_batches(rows, 4, workers=2) as batches:
         next(batches), next(batches)  # one from each worker
         print("ready", flush=True)

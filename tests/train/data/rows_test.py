@@ -7,8 +7,10 @@ import itertools
 import numpy as np
 import pytest
 
-from train.data.rows import PretrainingRecipe, PretrainingRows, held_out_rows
+from train.data.recipe import PretrainingRecipe
+from train.data.rows import PairRows, held_out_rows
 from train.data.sources import CorpusOptions, open_corpus
+from train.data.statistics import restore
 from train.data.store import build_store
 
 RECIPE = PretrainingRecipe(max_length=64, max_predictions=10)
@@ -25,21 +27,11 @@ FIELDS = {
 
 @pytest.fixture(scope="module")
 def rows(store, tokenizer_info):
-    return PretrainingRows(store, tokenizer_info, RECIPE, seed=0)
+    return PairRows(store, tokenizer_info, RECIPE, seed=0)
 
 
 def _equal(row, other):
     return row.keys() == other.keys() and all((row[name] == other[name]).all() for name in row)
-
-
-def _restored(batch):
-    """Input ids before masking."""
-    ids = batch["input_ids"].copy()
-    for row, positions, originals, weights in zip(
-        ids, batch["masked_positions"], batch["masked_ids"], batch["masked_weights"], strict=True
-    ):
-        row[positions[weights > 0]] = originals[weights > 0]
-    return ids
 
 
 def _within(count, share, total, sigmas=4.5):
@@ -58,7 +50,7 @@ def test_row_has_fixed_shapes(rows):
 
 def test_row_is_cls_a_sep_b_sep_and_padding(rows, tokenizer):
     batch = rows.batch(range(500))
-    ids = _restored(batch)
+    ids = restore(batch)
     lengths = batch["attention_mask"].sum(axis=1)
     assert lengths.max() == 64
     assert lengths.min() < 30
@@ -78,7 +70,7 @@ def test_row_gives_the_source_text_back_when_unmasked(rows, documents, tokenizer
     texts = ["".join(map(chr, itertools.chain(*tokenizer.encode(document)))) for document in documents]
     batch = rows.batch(range(300))
     for row, types, mask, label in zip(
-        _restored(batch), batch["token_type_ids"], batch["attention_mask"], batch["sentence_label"], strict=True
+        restore(batch), batch["token_type_ids"], batch["attention_mask"], batch["sentence_label"], strict=True
     ):
         a = "".join(map(chr, row[(types == 0) & (mask == 1)][1:-1]))
         b = "".join(map(chr, row[types == 1][:-1]))
@@ -93,13 +85,13 @@ def test_rows_are_the_same_in_any_order_and_any_copy(store, tokenizer_info, rows
     """What a resumed run or another worker reads: a new object, asked backwards and across epochs."""
     numbers = [0, 5, rows.epoch_size(0) - 1, rows.epoch_size(0), rows.epoch_size(0) + rows.epoch_size(1) + 3]
     expected = [rows[number] for number in numbers]
-    fresh = PretrainingRows(store, tokenizer_info, RECIPE, seed=0)
+    fresh = PairRows(store, tokenizer_info, RECIPE, seed=0)
     for number, row in zip(reversed(numbers), reversed(expected), strict=True):
         assert _equal(fresh[number], row)
     sent = copy.deepcopy(rows)
     assert sent.store.ids is not rows.store.ids
     assert _equal(sent[numbers[-1]], expected[-1])
-    assert not _equal(PretrainingRows(store, tokenizer_info, RECIPE, seed=1)[0], expected[0])
+    assert not _equal(PairRows(store, tokenizer_info, RECIPE, seed=1)[0], expected[0])
 
 
 def test_rows_of_every_epoch_follow_one_another(rows):
@@ -115,7 +107,7 @@ def test_rows_of_every_epoch_follow_one_another(rows):
 
 def test_rows_keep_few_plans(store, tokenizer_info, rows):
     """A long run does not gather the plans of its past; going back makes the same plan again."""
-    fresh = PretrainingRows(store, tokenizer_info, RECIPE, seed=0)
+    fresh = PairRows(store, tokenizer_info, RECIPE, seed=0)
     start = 0
     for epoch in range(5):
         fresh[start]
@@ -128,9 +120,7 @@ def test_pairs_are_fresh_every_epoch(rows):
     """Documents are cut elsewhere: of the first epoch's rows, few stand in the second with the same text. (Documents of
     two or three sentences have little choice.)"""
     size = rows.epoch_size(0)
-    epochs = [
-        _restored(rows.batch(range(start, start + rows.epoch_size(epoch)))) for epoch, start in ((0, 0), (1, size))
-    ]
+    epochs = [restore(rows.batch(range(start, start + rows.epoch_size(epoch)))) for epoch, start in ((0, 0), (1, size))]
     texts = [set(map(tuple, ids.tolist())) for ids in epochs]
     assert len(texts[0] & texts[1]) < 0.3 * size
 
@@ -146,11 +136,11 @@ def test_masks_are_fresh_every_epoch_and_every_row(tmp_path, tokenizer_info, tok
         open_corpus(CorpusOptions(source=f"text:{path}"), "train"), tokenizer, cache_dir=tmp_path, say=lambda line: None
     )
     recipe = PretrainingRecipe(max_length=64, max_predictions=10, short_seq_prob=0.0)
-    rows = PretrainingRows(store, tokenizer_info, recipe, seed=0)
+    rows = PairRows(store, tokenizer_info, recipe, seed=0)
     assert rows.epoch_size(0) == rows.epoch_size(1) == 200
     first, second = rows.batch(range(200)), rows.batch(range(200, 400))
-    assert len({tuple(row) for row in np.concatenate([_restored(first), _restored(second)]).tolist()}) == 2  # swapped
-    other_seed = PretrainingRows(store, tokenizer_info, recipe, seed=1).batch(range(200))
+    assert len({tuple(row) for row in np.concatenate([restore(first), restore(second)]).tolist()}) == 2  # swapped
+    other_seed = PairRows(store, tokenizer_info, recipe, seed=1).batch(range(200))
     for other in (second, other_seed):
         assert (first["masked_positions"] == other["masked_positions"]).all(axis=1).mean() < 0.05
     assert _repeats(first).mean() < 0.05
@@ -174,7 +164,7 @@ def test_rows_have_the_statistics_of_the_recipe(source, request, tokenizer_info,
     leave unfilled; 80/10/10; sentence labels even where both segments are of one chunk, and 1 elsewhere."""
     store = request.getfixturevalue(source)
     recipe = dataclasses.replace(RECIPE, max_predictions=64)
-    rows = PretrainingRows(store, tokenizer_info, recipe, seed=3)
+    rows = PairRows(store, tokenizer_info, recipe, seed=3)
     batch = rows.batch(range(min(3000, rows.epoch_size(0))))
     lengths, chosen = batch["attention_mask"].sum(axis=1), batch["masked_weights"].sum(axis=1)
     wanted = np.maximum(1, np.round(0.15 * lengths))
@@ -203,7 +193,7 @@ def test_rows_have_the_statistics_of_the_recipe(source, request, tokenizer_info,
 def test_whole_words_are_masked_whole(rows, tokenizer):
     """A masked piece that continues a word has its neighbours in the word masked too."""
     batch = rows.batch(range(200))
-    ids = _restored(batch)
+    ids = restore(batch)
     masked = np.zeros_like(ids, bool)
     for row, positions, weights in zip(masked, batch["masked_positions"], batch["masked_weights"], strict=True):
         row[positions[weights > 0]] = True
@@ -216,10 +206,10 @@ def test_whole_words_are_masked_whole(rows, tokenizer):
 def test_recipe_reaches_the_masks_and_the_pairs(store, tokenizer_info):
     """Each leaf changes what it is for: BERT's recipe breaks words, masks singly, and has strange text in half."""
     recipe = PretrainingRecipe(max_length=64, max_predictions=3, max_ngram=1, whole_word=False, pair_task="nsp")
-    rows = PretrainingRows(store, tokenizer_info, recipe, seed=0)
+    rows = PairRows(store, tokenizer_info, recipe, seed=0)
     batch = rows.batch(range(400))
     assert batch["masked_weights"].sum(axis=1).max() == 3
-    ids = _restored(batch)
+    ids = restore(batch)
     masked_alone = 0
     for row, positions in zip(ids, batch["masked_positions"], strict=True):
         for position in positions.tolist():
@@ -229,13 +219,13 @@ def test_recipe_reaches_the_masks_and_the_pairs(store, tokenizer_info):
     adjacent = {}
     for max_ngram in (1, 3):
         grams = dataclasses.replace(recipe, max_predictions=10, max_ngram=max_ngram)
-        positions = PretrainingRows(store, tokenizer_info, grams, seed=0).batch(range(400))["masked_positions"]
+        positions = PairRows(store, tokenizer_info, grams, seed=0).batch(range(400))["masked_positions"]
         adjacent[max_ngram] = (np.diff(positions, axis=1) == 1).sum()
     assert adjacent[3] > 2 * adjacent[1]  # about 36% against 15% of the masks have the next token masked as well
-    none = PretrainingRows(store, tokenizer_info, dataclasses.replace(recipe, masked_fraction=0.0), seed=0).batch([0])
+    none = PairRows(store, tokenizer_info, dataclasses.replace(recipe, masked_fraction=0.0), seed=0).batch([0])
     assert not none["masked_weights"].any()
-    longer = PretrainingRows(store, tokenizer_info, dataclasses.replace(recipe, short_seq_prob=0.0), seed=0)
-    shorter = PretrainingRows(store, tokenizer_info, dataclasses.replace(recipe, short_seq_prob=1.0), seed=0)
+    longer = PairRows(store, tokenizer_info, dataclasses.replace(recipe, short_seq_prob=0.0), seed=0)
+    shorter = PairRows(store, tokenizer_info, dataclasses.replace(recipe, short_seq_prob=1.0), seed=0)
     assert shorter.epoch_size(0) > 1.3 * longer.epoch_size(0)
 
 
@@ -245,7 +235,7 @@ def test_unknown_tokens_are_never_targets(tmp_path, tokenizer, tokenizer_info):
     store = build_store(
         open_corpus(CorpusOptions(source=f"text:{path}"), "train"), tokenizer, cache_dir=tmp_path, say=lambda line: None
     )
-    batch = PretrainingRows(store, tokenizer_info, RECIPE, seed=0).batch(range(50))
+    batch = PairRows(store, tokenizer_info, RECIPE, seed=0).batch(range(50))
     assert (batch["input_ids"] == tokenizer.unk_id).any()
     assert not (batch["masked_ids"][batch["masked_weights"] > 0] == tokenizer.unk_id).any()
 
@@ -265,9 +255,9 @@ def test_held_out_rows_are_fixed_and_few(store, tokenizer_info, rows):
 
 def test_rows_refuse_what_does_not_fit(store, tokenizer_info):
     with pytest.raises(ValueError, match="the corpus has 2000 ids, the tokenizer 7"):
-        PretrainingRows(store, dataclasses.replace(tokenizer_info, vocab_size=7), RECIPE, seed=0)
+        PairRows(store, dataclasses.replace(tokenizer_info, vocab_size=7), RECIPE, seed=0)
     with pytest.raises(ValueError, match="seed=-1"):
-        PretrainingRows(store, tokenizer_info, RECIPE, seed=-1)
+        PairRows(store, tokenizer_info, RECIPE, seed=-1)
     with pytest.raises(ValueError, match="num_rows=0"):
         held_out_rows(store, tokenizer_info, RECIPE, num_rows=0)
 

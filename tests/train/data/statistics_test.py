@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from train.data.rows import TokenizerInfo
+from train.data.recipe import TokenizerInfo
 from train.data.statistics import RowStatistics, masked_places, restore
 
 PAD, CLS, SEP, MASK = 0, 1, 2, 3
