@@ -168,6 +168,7 @@ def test_masked_lm_objective_sums_over_masked_positions_of_weighted_rows(family)
     batch = make_batch() | {"input_ids": make_batch()["input_ids"] % 41, "masked_ids": make_batch()["masked_ids"] % 41}
     batch = {name: array[:, :16] if name in TOKENS else array for name, array in batch.items()}
     batch["row_weights"][-3:] = 0.0
+    batch = jax.tree.map(jnp.asarray, batch)
     objective = training.masked_lm_objective()
     model = tiny.make("MaskedLM", config)
     sums, weights = objective.sums(model, batch, None), objective.weights(batch)
