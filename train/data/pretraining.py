@@ -19,7 +19,16 @@ from train.data.store import TokenStore, build_store, token_counts
 from train.errors import UserError
 
 _RECIPE_LEAVES = ("max_predictions", "masked_fraction", "max_ngram", "whole_word", "short_seq_prob", "pair_task")
-_CORPUS_LEAVES = ("source", "eval_source", "eval_fraction", "builtin_documents", "split_paragraphs")
+_CORPUS_LEAVES = (
+    "source",
+    "eval_source",
+    "eval_fraction",
+    "mixture",
+    "text_column",
+    "tfds_dir",
+    "builtin_documents",
+    "split_paragraphs",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +153,8 @@ def unigram_entropy(counts: np.ndarray) -> float:
 
 def _floor(options: CorpusOptions, recipe: PretrainingRecipe, store: TokenStore) -> float | None:
     """The built-in grammar's own floor, spread over the pieces that the tokenizer cuts its words into."""
-    if (options.eval_source or options.source) != "builtin":
+    held_out = options.eval_source or ("a mixture" if options.mixture else options.source)
+    if held_out != "builtin":
         return None
     from train.data import builtin
 
