@@ -64,22 +64,26 @@ def test_parquet_holds_documents_out(tmp_path):
 
 
 def test_memory_does_not_grow_with_a_row_group(tmp_path):
-    """A row group of 200 MB is read in a quarter of that."""
+    """A row group of 200 MB takes 90 MB; 240 without a buffer, 500 if decoded at once."""
     sentence = "The quick brown fox jumps over the lazy dog, {}. "
     rows = ["".join(sentence.format(1000 * row + number) for number in range(400)) for row in range(10_000)]
-    path = write(tmp_path / "a.parquet", {"text": rows}, row_group_size=10_000, use_dictionary=False)
+    path = write(
+        tmp_path / "a.parquet", {"text": rows}, row_group_size=10_000, use_dictionary=False, compression="none"
+    )
     script = """
-import resource, sys
+import sys
 import pyarrow.parquet
 from train.data.sources import CorpusOptions, open_corpus
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak():  # getrusage's would start at that of the parent process
+    return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) // 1024
+before = peak()
 documents = open_corpus(CorpusOptions(source=f"parquet:{sys.argv[1]}", split_paragraphs=False), "train").documents()
-print(sum(1 for _ in documents), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+print(sum(1 for _ in documents), peak() - before)
 """
     done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
     count, grown = map(int, done.stdout.split())
     assert count == 10_000
-    assert grown < 50
+    assert grown < 130
 
 
 def test_parquet_says_what_is_wrong_and_where(tmp_path):

@@ -174,11 +174,12 @@ def test_tfds_says_where_no_directory_is(tmp_path):
 
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"no record" * 999)])
 def test_tfds_says_which_file_is_damaged(tmp_path, damage):
-    directory = write_set(tmp_path, articles(90), shards=3)
+    directory = write_set(tmp_path, articles(192), shards=3)
     damage(directory / "toy-train.array_record-00001-of-00003")
     message = complaint("tfds:toy/en", tmp_path)
-    assert "examples 0 to 63 cannot be read" in message
+    assert "examples 64 to 127 cannot be read" in message
     assert str(directory / "toy-train.array_record-00001-of-00003") in message
+    assert not any(f"array_record-0000{shard}" in message for shard in (0, 2))
 
 
 def test_tfds_says_where_a_text_is_no_text(tmp_path):
