@@ -42,6 +42,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 def _data() -> ml_collections.ConfigDict:
     data = ml_collections.ConfigDict()
     data.source = "text:corpus/*.txt"
+    data.mixture = ()
     data.eval_source = config_dict.placeholder(str)
     data.eval_fraction = 0.005
     data.max_eval_rows = 4096
@@ -59,6 +60,8 @@ def _data() -> ml_collections.ConfigDict:
     data.cache_dir = config_dict.placeholder(str)
     data.builtin_documents = 20_000
     data.split_paragraphs = True
+    data.text_column = "text"
+    data.tfds_dir = config_dict.placeholder(str)
     return data
 
 
@@ -120,6 +123,7 @@ def smoke(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
         f"train:{config.tokenizer.split(':')[1]}:600" if config.tokenizer.startswith("train:") else config.tokenizer
     )
     config.data.source = "builtin"
+    config.data.mixture = ()
     config.data.builtin_documents = 200
     config.data.max_eval_rows = 32
     config.data.sequence_length = 64

@@ -28,7 +28,16 @@ _RECIPE_LEAVES = (
     "short_seq_prob",
     "pair_task",
 )
-_CORPUS_LEAVES = ("source", "eval_source", "eval_fraction", "builtin_documents", "split_paragraphs")
+_CORPUS_LEAVES = (
+    "source",
+    "eval_source",
+    "eval_fraction",
+    "mixture",
+    "text_column",
+    "tfds_dir",
+    "builtin_documents",
+    "split_paragraphs",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +166,8 @@ def unigram_entropy(counts: np.ndarray) -> float:
 
 def _floor(options: CorpusOptions, recipe: PretrainingRecipe, store: TokenStore) -> float | None:
     """The built-in grammar's own floor, spread over the pieces that the tokenizer cuts its words into."""
-    if (options.eval_source or options.source) != "builtin":
+    held_out = options.eval_source or ("a mixture" if options.mixture else options.source)
+    if held_out != "builtin":
         return None
     from train.data import builtin
 

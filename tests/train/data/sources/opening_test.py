@@ -1,5 +1,6 @@
-"""Reading documents, splitting them into sentences and into training and held-out text, and saying what is wrong."""
+"""Reading documents, splitting them into training and held-out text, and saying what is wrong."""
 
+import json
 import os
 import random
 import sys
@@ -7,7 +8,7 @@ import types
 
 import pytest
 
-from train.data.sources import CorpusOptions, open_corpus, split_sentences
+from train.data.sources import CorpusOptions, open_corpus
 from train.errors import UserError
 
 
@@ -44,39 +45,6 @@ def test_text_cuts_paragraphs_unless_told_otherwise(tmp_path):
     path = _write(tmp_path / "a.txt", "It rained. We stayed. Why?\n")
     assert _read(source=f"text:{path}") == [["It rained.", "We stayed.", "Why?"]]
     assert _read(source=f"text:{path}", split_paragraphs=False) == [["It rained. We stayed. Why?"]]
-
-
-@pytest.mark.parametrize(
-    "sentences",
-    [
-        ["One sentence only"],
-        ["I met Mr. Reed and J. R. Smith.", "They left."],
-        ['"Go!"', "And she went."],
-        ['"Is it?"', '"Yes."', "(So it was.)", "[Then nothing.]"],
-        ["So did I.", "Then he went."],
-        ["See No. 5.", "No.", "Then go."],
-        ["It cost 3.50 euros.", "12 came."],
-        ["e.g. this and that etc. are fine, www.example.com too."],
-        ["Wait… Yes, wait."[:5], "Yes, wait."],
-        ["Édouard came.", "Élise left."],
-    ],
-)
-def test_split_sentences_finds_the_ends(sentences):
-    assert split_sentences("  " + "  ".join(sentences) + " ") == sentences
-
-
-def test_split_sentences_knows_full_stops_without_spaces():
-    assert split_sentences("你好。我很好！对") == ["你好。", "我很好！", "对"]
-    assert split_sentences(" ") == []
-
-
-def test_split_sentences_loses_nothing(shared_data):
-    """On real paragraphs the sentences give the text back."""
-    lines = (shared_data / "pretrain" / "wiki" / "squad_dev_articles.txt").read_text(encoding="utf-8").splitlines()
-    cut = [split_sentences(line) for line in lines]
-    for line, sentences in zip(lines, cut, strict=True):
-        assert "".join("".join(sentences).split()) == "".join(line.split())
-    assert 3 < sum(map(len, cut)) / sum(map(bool, cut)) < 8  # Wikipedia paragraphs
 
 
 def _numbered(path, numbers):
@@ -147,6 +115,28 @@ def test_builtin_generates_real_documents():
     assert open_corpus(options, "train").files
 
 
+def test_held_out_documents_are_the_same_in_every_form(tmp_path):
+    """A document's hash depends on its words alone, so that one that stands in two sources is held out of both."""
+    documents = [f"All begin alike.\nThis  is number {number}. It ends." for number in range(400)]
+    _write(tmp_path / "a.txt", "\n\n".join(documents))
+    _write(tmp_path / "b.jsonl", "\n".join(json.dumps({"text": text.replace("\n", " ")}) for text in documents))
+    held_out = [
+        {" ".join(" ".join(document).split()) for document in _read("heldout", source=f"text:{path}", **options)}
+        for path in sorted(tmp_path.iterdir())
+        for options in ({"eval_fraction": 0.2}, {"eval_fraction": 0.2, "split_paragraphs": False})
+    ]
+    assert 40 < len(held_out[0]) < 120
+    assert all(other == held_out[0] for other in held_out)
+
+
+def test_eval_source_may_be_of_another_kind(tmp_path):
+    train = _numbered(tmp_path / "t.txt", range(20))
+    _write(tmp_path / "e.jsonl", '{"text": "One."}\n{"text": "Two."}')
+    options = {"source": f"text:{train}", "eval_source": f"text:{tmp_path}/e.jsonl"}
+    assert _read("heldout", **options) == [["One."], ["Two."]]
+    assert len(_read("train", **options)) == 20
+
+
 def test_corpus_can_be_read_again(tmp_path):
     corpus = open_corpus(CorpusOptions(source=f"text:{_numbered(tmp_path / 'a', range(9))}"), "train")
     assert list(corpus.documents()) == list(corpus.documents())
@@ -170,7 +160,7 @@ def test_inputs_name_what_decides_the_documents(tmp_path):
         ("train", {"source": "text:"}, ["'text:'", "'text:GLOB'"]),
         ("train", {"source": "text"}, ["'text'", "'text:GLOB'"]),
         ("train", {"source": "builtin:3"}, ["'builtin:3'", "'builtin'"]),
-        ("train", {"source": "parquet:a"}, ["'parquet:a'", "'builtin'"]),
+        ("train", {"source": "parquett:a"}, ["'parquett:a'", "'builtin'", "'parquet:GLOB'", "'tfds:NAME"]),
         ("train", {"source": "text:nowhere/*.txt"}, ["text:nowhere/*.txt", os.getcwd()]),
         ("train", {"source": "text:{file}", "eval_fraction": 1.0}, ["data.eval_fraction=1.0"]),
         ("heldout", {"source": "text:{file}"}, ["text:{file}", "data.eval_source", "data.eval_fraction"]),

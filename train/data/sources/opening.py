@@ -1,0 +1,146 @@
+"""From the leaves of `data` to a corpus: which source, which split."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from train.data.sources.corpus import Corpus, Document, Share, Split, Texts, corpus_of
+from train.data.sources.mixture import check_mixture, mix
+from train.data.sources.parquet import open_parquet
+from train.data.sources.text import open_text
+from train.data.sources.tfds import open_tfds
+from train.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusOptions:
+    """Which documents are read: the leaves of `data` that decide it.
+
+    Attributes:
+        source: the corpus: `builtin`, `text:GLOB`, `parquet:GLOB` or `tfds:NAME[/CONFIG][:SPLIT]`.
+        eval_source: the held-out corpus, written the same way.
+        eval_fraction: share of the documents of `source` to hold out where there is no `eval_source`.
+        mixture: sources with weights, instead of `source`.
+        text_column: where the text stands in a JSON line, a Parquet row, a tfds example.
+        tfds_dir: where tfds sets were prepared; tfds's own default if None.
+        builtin_documents: number of generated training documents.
+        builtin_eval_documents: number of generated held-out documents.
+        builtin_seed: seed of the generator.
+        split_paragraphs: whether paragraphs are cut into sentences. Segment pairs are made of whole sentences: of
+            paragraphs as long as a row there would be hardly any pair in order.
+    """
+
+    source: str
+    eval_source: str | None = None
+    eval_fraction: float = 0.0
+    mixture: tuple[Any, ...] = ()
+    text_column: str = "text"
+    tfds_dir: str | None = None
+    builtin_documents: int = 20_000
+    builtin_eval_documents: int = 1_000
+    builtin_seed: int = 0
+    split_paragraphs: bool = True
+
+
+def open_corpus(options: CorpusOptions, split: Split) -> Corpus:
+    """Opens one split of a corpus.
+
+    The held-out split is all of `eval_source` where given; else, of `builtin`, the generator's own held-out split; else
+    those documents whose hash falls below `eval_fraction`, whatever file or source they stand in. The training split is
+    the rest. The held-out split of a mixture is the same mixture of its parts' held-out splits.
+
+    Args:
+        options: what to read.
+        split: "train" or "heldout".
+
+    Returns:
+        The corpus; nothing but the list of files has been read.
+
+    Raises:
+        UserError: for an unknown source, a pattern without files, a package that is missing, or no way to hold anything
+            out.
+    """
+    fraction = options.eval_fraction
+    if not 0.0 <= fraction < 1.0:
+        raise UserError(f"data.eval_fraction={fraction} is not a share: give 0 or more and less than 1.")
+    if not options.eval_source:
+        return _open_training(options, split, Share(0.0, fraction) if split == "heldout" else Share(fraction, 1.0))
+    training = _open_training(options, "train", Share())
+    held_out = _open_source(options.eval_source, options, "heldout", Share())
+    _refuse_common_text(training, held_out)
+    return training if split == "train" else held_out
+
+
+def _open_training(options: CorpusOptions, split: Split, share: Share) -> Corpus:
+    if not options.mixture:
+        return _open_source(options.source, options, split, share)
+    weighted = check_mixture(options.mixture)
+    parts = [(_open_source(source, options, split, share), weight) for source, weight in weighted]
+    return mix(parts, f"data.mixture ({split} split)")
+
+
+def _open_source(source: str, options: CorpusOptions, split: Split, share: Share) -> Corpus:
+    scheme, colon, argument = source.partition(":")
+    if source == "builtin":
+        return _open_builtin(options, split)
+    if scheme not in _SCHEMES or not colon or not argument:
+        usages = "; ".join(["'builtin' (generated text)", *(usage for _, usage in _SCHEMES.values())])
+        raise UserError(f"data source {source!r} is not known. Supported: {usages}.")
+    if not share.low < share.high:
+        raise UserError(
+            f"Nothing to evaluate on: data source {source!r} has no held-out part of its own. Give data.eval_source, "
+            "or a share of the documents to hold out, such as data.eval_fraction=0.01."
+        )
+    part = "" if share.whole else f" ({split} share of data.eval_fraction={options.eval_fraction})"
+    texts = _SCHEMES[scheme][0](argument, options)
+    return corpus_of(f"data source {source!r}{part}", texts, share, split_paragraphs=options.split_paragraphs)
+
+
+_SCHEMES: dict[str, tuple[Callable[[str, CorpusOptions], Texts], str]] = {
+    "text": (
+        lambda pattern, options: open_text(pattern, options.text_column),
+        "'text:GLOB' (.txt: a sentence or paragraph a line, a blank line between documents; .jsonl: an object a line)",
+    ),
+    "parquet": (
+        lambda pattern, options: open_parquet(pattern, options.text_column),
+        "'parquet:GLOB' (a document a row)",
+    ),
+    "tfds": (
+        lambda argument, options: open_tfds(argument, options.text_column, options.tfds_dir),
+        "'tfds:NAME[/CONFIG][:SPLIT]', such as 'tfds:wiki40b/en:train' (a prepared set of TensorFlow Datasets)",
+    ),
+}
+
+
+def _open_builtin(options: CorpusOptions, split: Split) -> Corpus:
+    from train.data import builtin  # the grammar is needed for no other source
+
+    count = options.builtin_documents if split == "train" else options.builtin_eval_documents
+    if count < 1:
+        raise UserError(f"The built-in corpus needs at least one document for its {split} split, got {count}.")
+
+    def read() -> Iterator[Document]:
+        for document in builtin.generate_corpus(options.builtin_seed, split, count):
+            yield list(document.sentences)
+
+    # The generator's code decides its text: it is an input like any file.
+    code = tuple(sorted(Path(str(builtin.__file__)).parent.glob("*.py")))
+    inputs = {"source": "builtin", "split": split, "documents": count, "seed": options.builtin_seed}
+    return Corpus(f"data source 'builtin' ({split} split)", inputs, code, read)
+
+
+def _refuse_common_text(training: Corpus, held_out: Corpus) -> None:
+    spans: dict[str, list[tuple[float, float]]] = {}
+    for path, first, end in training.extents:
+        spans.setdefault(path, []).append((first, end))
+    common = [
+        path
+        for path, first, end in held_out.extents
+        if any(first < other_end and other_first < end for other_first, other_end in spans.get(path, []))
+    ]
+    if common:
+        raise UserError(
+            f"{len(common)} file(s) are read by both {training.name} and {held_out.name}, as data.eval_source, "
+            f"{common[0]} for one. Held-out text must not be trained on: make the two disjoint."
+        )

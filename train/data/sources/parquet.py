@@ -1,0 +1,80 @@
+"""Parquet files through pyarrow, a few rows at a time."""
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from train.data.sources.corpus import Texts, whole_files
+from train.data.sources.files import matching_files
+from train.data.sources.records import check_column, paragraphs_of
+from train.errors import UserError
+
+_ROWS = 64  # decoded at once: books of a megabyte stay below 100 MB
+
+
+def open_parquet(pattern: str, text_column: str) -> Texts:
+    """Opens Parquet files as a document a row.
+
+    Args:
+        pattern: the files.
+        text_column: the column that holds the text: texts, or lists of sentences or paragraphs.
+
+    Raises:
+        UserError: if no file matches, or pyarrow is not installed.
+    """
+    _pyarrow()
+    files = matching_files("parquet", pattern)
+
+    def read() -> Iterator[str | None]:
+        for path in files:
+            yield from _documents(path, text_column)
+
+    return Texts({"source": "parquet", "text_column": text_column}, files, whole_files(files), read)
+
+
+def _documents(path: Path, text_column: str) -> Iterator[str | None]:
+    arrow, parquet = _pyarrow()
+    row = 0
+    try:
+        # Without buffer_size, and with pre_buffer, a row group's column is read whole, however large it is.
+        with parquet.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
+            _check_schema(file.schema_arrow, text_column, path)
+            for batch in file.iter_batches(_ROWS, columns=[text_column], use_threads=False):
+                for scalar in batch.column(0):
+                    yield from paragraphs_of(scalar.as_py(), functools.partial("{}, row {}".format, path, row))
+                    row += 1
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}, row {row}: the text is not UTF-8 ({error}). Write the file again.") from error
+    except (OSError, arrow.ArrowException) as error:
+        detail = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise UserError(f"{path} cannot be read (at row {row}): {detail}. Check the file, or get it again.") from error
+
+
+def _check_schema(schema: Any, text_column: str, path: Path) -> None:
+    arrow, _ = _pyarrow()
+    check_column(text_column, schema.names, str(path))
+    found = schema.field(text_column).type
+    if not _is_text(arrow.types, found):
+        texts = [field.name for field in schema if _is_text(arrow.types, field.type)]
+        raise UserError(
+            f"{path}: column {text_column!r} (data.text_column) is of type {found}, expected text or a list of texts. "
+            f"Columns of text: {', '.join(texts) or 'none'}."
+        )
+
+
+def _is_text(types: Any, form: Any) -> bool:
+    if types.is_list(form) or types.is_large_list(form) or types.is_dictionary(form):
+        form = form.value_type
+    return types.is_string(form) or types.is_large_string(form) or types.is_string_view(form)
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise UserError(
+            f"data source 'parquet:...' needs the package pyarrow ({error}). Install it: pip install -e '.[parquet]'"
+        ) from error
+    return pyarrow, pyarrow.parquet
