@@ -35,7 +35,7 @@ def describe(checkpoint: Checkpoint) -> list[str]:
     config = contents.config
     layers = f"{config.num_hidden_layers} layers"
     if config.num_physical_layers != config.num_hidden_layers:
-        layers += f" out of {config.num_physical_layers} with parameters"
+        layers += f" of {config.num_physical_layers} set{'s' * (config.num_physical_layers > 1)} of parameters"
     stored = checkpoint.tensors.values()
     count = sum(math.prod(leaf.shape) for leaf in contents.target.values())
     dtypes = ", ".join(sorted({tensor.dtype for tensor in stored}))

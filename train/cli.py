@@ -89,6 +89,7 @@ def main(
     """
     # Grain 0.2.18 asks for a flag of absl's global table in its worker pool and fails where nobody parsed that table.
     flags.FLAGS.mark_as_parsed()
+    request = None
     try:
         with Guard() as guard:
             request = parse(job, tuple(leaves), sys.argv[1:] if argv is None else argv, guard, help_config)
@@ -97,6 +98,8 @@ def main(
     except JobError as stop:
         return _end(job, str(stop), stop.status)
     except BrokenPipeError:
+        if request is not None:
+            raise  # a run must not end without a word
         # Who read the output has seen enough (`--help | head`). Nothing may be written on the way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return JobError.status

@@ -170,6 +170,16 @@ def test_help_ends_quietly_where_nobody_reads_on(repository):
     assert process.returncode == 1
 
 
+def test_a_run_does_not_end_silently_on_a_broken_pipe(folder):
+    """A worker's pipe may be what broke, or the log of a long run: that is for somebody to see."""
+
+    def run(request):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    with pytest.raises(BrokenPipeError):
+        cli.main("toy", toy.LEAVES, run, ["--config", "configs/toy.py"], help_config="configs/toy.py")
+
+
 def test_main_leaves_defects_their_traceback(folder):
     with pytest.raises(ZeroDivisionError):
         cli.main("toy", toy.LEAVES, lambda request: 1 / 0, ["--config", "configs/toy.py"])
