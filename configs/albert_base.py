@@ -57,6 +57,7 @@ def _data() -> ml_collections.ConfigDict:
     data.short_seq_prob = 0.1
     data.pair_task = "sop"
     data.workers = 8
+    data.prepare_workers = config_dict.placeholder(int)
     data.cache_dir = config_dict.placeholder(str)
     data.builtin_documents = 20_000
     data.split_paragraphs = True

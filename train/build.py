@@ -2,14 +2,12 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
 
 from train.errors import UserError
-from train.workdir import staged_directory
 
 if TYPE_CHECKING:
     import optax
@@ -17,7 +15,6 @@ if TYPE_CHECKING:
     from flax_lite.config import EncoderConfig
     from flax_lite.execution import Execution
     from flax_lite.tokenization import Tokenizer
-    from train.data.sources import Corpus
 
 Values = Mapping[str, Any]
 
@@ -126,40 +123,6 @@ def tokenizer_spec(values: Values) -> str:
     return spec
 
 
-def open_tokenizer(spec: str, corpus: "Corpus", directory: Path, say: Callable[[str], None]) -> "Tokenizer":
-    """The tokenizer a job asks for, kept in `directory`: a work directory needs no other file, none is trained twice.
-
-    Args:
-        spec: a directory, a file, or train:KIND:SIZE.
-        corpus: the training split, on which alone a tokenizer is trained.
-        directory: where it is stored.
-        say: takes lines for a person.
-
-    Raises:
-        UserError: if it cannot be read, or the specification is misspelt.
-    """
-    from flax_lite.tokenization import load_tokenizer, parse_tokenizer_spec, train_tokenizer
-
-    try:
-        training = parse_tokenizer_spec(spec)
-        if training is None:
-            tokenizer = load_tokenizer(spec)
-            if not directory.is_dir():
-                _store(tokenizer, directory)
-            return tokenizer
-        if not directory.is_dir():
-            say(f"training a {training.kind} tokenizer of {training.vocab_size} pieces")
-            _store(train_tokenizer(_sentences(corpus), training.kind, training.vocab_size), directory)
-        return load_tokenizer(directory)
-    except ValueError as error:
-        raise UserError(f"tokenizer={spec}: {error}") from error
-
-
-def _store(tokenizer: "Tokenizer", directory: Path) -> None:
-    with staged_directory(directory) as staged:
-        tokenizer.save(staged)
-
-
 def load_params(model: Any, source: str, expected: Any) -> Any:
     """The parameters of a saved model, to start from.
 
@@ -188,8 +151,3 @@ def load_params(model: Any, source: str, expected: Any) -> Any:
             f"init_from={source} does not fit this model:\n{rows}\nGive the tokenizer and sizes of that model"
         )
     return params
-
-
-def _sentences(corpus: "Corpus") -> Iterator[str]:
-    for document in corpus.documents():
-        yield from document

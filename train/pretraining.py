@@ -34,6 +34,7 @@ from train.cli import Request
 from train.data import pretraining
 from train.data.pretraining import PretrainingData
 from train.data.recipe import PretrainingRecipe
+from train.data.tokenizers import keep_tokenizer
 from train.errors import UserError
 from train.examples import fill_mask_examples
 from train.job import Job, Result
@@ -47,7 +48,9 @@ def make_job(work: WorkDir) -> Job:
         UserError: if the leaves do not fit each other or the data.
     """
     values = work.request.values
-    data = pretraining.open_data(values, work.path / "tokenizer", _say)
+    kept_tokenizer = work.path / "tokenizer"
+    data = pretraining.open_data(values, kept_tokenizer, _say)
+    keep_tokenizer(data.tokenizer, kept_tokenizer)
     config = build.model_config(values, data.tokenizer)
     execution = build.execution(values)
     optimizer, learning_rate_at = build.optimizer(values)

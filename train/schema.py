@@ -55,6 +55,7 @@ COMMON_LEAVES = (
     Leaf("data.max_eval_rows", "identity", int, "held-out rows scored at each evaluation", at_least=1),
     Leaf("data.sequence_length", "identity", int, "tokens per row, specials included", at_least=8),
     Leaf("data.workers", "free", int, "processes that prepare rows; 0: in this one", at_least=0),
+    Leaf("data.prepare_workers", "free", int | None, "processes that tokenise; none: one for each core", at_least=1),
     Leaf("data.cache_dir", "free", str | None, "where tokenised data is kept; none: the user's cache"),
     Leaf("data.split_paragraphs", "identity", bool, "cut paragraphs into sentences"),
     Leaf("data.text_column", "identity", str, "where jsonl, parquet and tfds hold the text"),

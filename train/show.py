@@ -2,17 +2,15 @@
 
     python -m train.show --config configs/albert_tiny.py [--workdir DIR] [--config.KEY=VALUE ...]
 
-It takes the job's own config and changes nothing in its work directory; a tokenizer that the job has trained there is
-used, otherwise one is trained for the occasion.
+It takes the job's own config and changes nothing in its work directory. What the job would prepare first (a trained
+tokenizer, tokenised text) is prepared in the cache, where the job will find it.
 """
 
 import contextlib
 import itertools
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,8 +39,7 @@ def run(request: Request) -> None:
     from train.data import pretraining
 
     values = request.values
-    with _tokenizer_directory(request.workdir) as directory:
-        data = pretraining.open_data(values, directory, lambda line: print(line, flush=True))
+    data = pretraining.open_data(values, request.workdir / "tokenizer", lambda line: print(line, flush=True))
     print("\n".join(data.describe()))
     print(f"\n{_LEGEND}")
     batch = data.train.batch(range(min(_SHOWN_ROWS, data.train.epoch_size(0))))
@@ -96,16 +93,6 @@ def _treatment(original: int, found: int, tokenizer: "Tokenizer") -> str:
     if found == tokenizer.mask_id:
         return ""
     return "=" if found == original else f">{tokenizer.decode([found]).strip()}"
-
-
-@contextlib.contextmanager
-def _tokenizer_directory(workdir: Path) -> Iterator[Path]:
-    kept = workdir / "tokenizer"
-    if kept.is_dir():
-        yield kept
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder) / "tokenizer"
 
 
 def _statistics(data: "PretrainingData", batch_size: int, workers: int) -> Iterator[str]:

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 _REMEMBER_FROM_BYTES = 64 * 2**20  # hashing less than this takes under 0.1 s
 
@@ -20,13 +21,13 @@ def content_hash(path: Path, memory: Path) -> str:
     """
     stat = path.stat()
     if stat.st_size < _REMEMBER_FROM_BYTES:
-        return _hash(path)
+        return hash_file(path)
     identity = f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}"
     remembered = memory / hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
     if not remembered.exists():
         memory.mkdir(parents=True, exist_ok=True)
         draft = remembered.with_suffix(f".{os.getpid()}")
-        draft.write_text(_hash(path), encoding="ascii")
+        draft.write_text(hash_file(path), encoding="ascii")
         draft.rename(remembered)
     return remembered.read_text(encoding="ascii")
 
@@ -43,14 +44,15 @@ def exclusive_lock(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
         yield
 
 
-def write_durably(path: Path, text: str) -> None:
-    """Writes a text file and waits until it is on the disk."""
-    with path.open("w", encoding="utf-8") as file:
+def write_durably(path: Path, text: str, mode: Literal["w", "a"] = "w") -> None:
+    """Writes a text file, or adds to it, and waits until it is on the disk."""
+    with path.open(mode, encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _hash(path: Path) -> str:
+def hash_file(path: Path) -> str:
+    """The hash of all of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "blake2b").hexdigest()[:32]

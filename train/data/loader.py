@@ -5,17 +5,13 @@ random access into `PretrainingRows`, so the same batches come out whatever the 
 """
 
 import gc
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Iterator
-from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from train.data.rows import PretrainingRows, Row
+from train.data.workers import follow_parent
 
 if TYPE_CHECKING:
     import grain
@@ -159,15 +155,5 @@ def _mark_flags_as_parsed() -> None:
 
 
 def _start_worker(worker_index: int, worker_count: int) -> None:
-    """Ties a worker to its parent: signals sent to the whole group are the parent's to answer; its death ends both."""
     del worker_index, worker_count
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_leave_after, args=(parent,), daemon=True).start()
-
-
-def _leave_after(parent: BaseProcess) -> None:
-    parent.join()
-    os._exit(1)  # Grain's loop would wait for room in its queue for ever
+    follow_parent()

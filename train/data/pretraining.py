@@ -13,10 +13,12 @@ import numpy as np
 from flax_lite.tokenization import Tokenizer
 from train import build
 from train.data.loader import eval_batches, train_batches
+from train.data.preparation import build_store
 from train.data.recipe import PretrainingRecipe, TokenizerInfo
 from train.data.rows import PackedRows, PretrainingRows, Row, held_out_rows, make_rows
 from train.data.sources import Corpus, CorpusOptions, open_corpus
-from train.data.store import TokenStore, build_store, token_counts
+from train.data.store import TokenStore
+from train.data.tokenizers import open_tokenizer
 from train.errors import UserError
 
 _RECIPE_LEAVES = (
@@ -116,46 +118,75 @@ class PretrainingData:
         return {"loss": lines, "accuracy": {"commoner answer, sentences": self.commoner_answer}}
 
 
-def open_data(values: Mapping[str, Any], tokenizer_directory: Path, say: Callable[[str], None]) -> PretrainingData:
-    """Opens, and where needed tokenises, what a job's leaves name.
+def open_data(values: Mapping[str, Any], kept_tokenizer: Path, say: Callable[[str], None]) -> PretrainingData:
+    """Opens, and where needed prepares, what a job's leaves name, and makes rows of it.
 
     Args:
         values: the job's leaves.
-        tokenizer_directory: where the job keeps its tokenizer.
+        kept_tokenizer: where the job keeps its tokenizer.
         say: takes lines for a person.
 
     Raises:
         UserError: if a source, the tokenizer or the shape of the rows cannot be had.
     """
     leaves = build.group(values, "data")
-    options = CorpusOptions(**{name: leaves[name] for name in _CORPUS_LEAVES})
-    train_corpus, held_out_corpus = open_corpus(options, "train"), open_corpus(options, "heldout")
-    tokenizer = build.open_tokenizer(build.tokenizer_spec(values), train_corpus, tokenizer_directory, say)
     try:
         recipe = PretrainingRecipe(
             max_length=leaves["sequence_length"], **{name: leaves[name] for name in _RECIPE_LEAVES}
         )
     except ValueError as error:
         raise UserError(f"data: {error}") from error
-    stores = [
-        build_store(corpus, tokenizer, cache_dir=leaves["cache_dir"], say=say)
-        for corpus in (train_corpus, held_out_corpus)
-    ]
-    info = TokenizerInfo.of(tokenizer)
+    prepared = prepare(values, kept_tokenizer, say)
+    info = TokenizerInfo.of(prepared.tokenizer)
     try:
-        train = make_rows(stores[0], info, recipe, seed=values["seed"])
-        held_out = held_out_rows(stores[1], info, recipe, num_rows=leaves["max_eval_rows"])
+        train = make_rows(prepared.train, info, recipe, seed=values["seed"])
+        held_out = held_out_rows(prepared.held_out, info, recipe, num_rows=leaves["max_eval_rows"])
     except ValueError as error:
         raise UserError(f"data: {error}") from error
     return PretrainingData(
-        tokenizer,
+        prepared.tokenizer,
         recipe,
         train,
         held_out,
-        held_out_corpus,
-        unigram_entropy(token_counts(stores[1])),
-        _floor(options, recipe, stores[1]),
+        prepared.held_out_corpus,
+        unigram_entropy(prepared.held_out.token_counts),
+        _floor(prepared.options, recipe, prepared.held_out),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedData:
+    """Both splits as tokens on disk.
+
+    Attributes:
+        options: where the documents come from.
+        tokenizer: of both.
+        train: the training split.
+        held_out: the held-out split.
+        held_out_corpus: the text of the held-out split.
+    """
+
+    options: CorpusOptions
+    tokenizer: Tokenizer
+    train: TokenStore
+    held_out: TokenStore
+    held_out_corpus: Corpus
+
+
+def prepare(values: Mapping[str, Any], kept_tokenizer: Path, say: Callable[[str], None]) -> PreparedData:
+    """Trains the tokenizer if one is asked for and tokenises both splits, unless the cache has them.
+
+    Arguments and errors are those of `open_data`.
+    """
+    leaves = build.group(values, "data")
+    options = CorpusOptions(**{name: leaves[name] for name in _CORPUS_LEAVES})
+    train, held_out = open_corpus(options, "train"), open_corpus(options, "heldout")
+    cache_dir = leaves["cache_dir"]
+    tokenizer = open_tokenizer(build.tokenizer_spec(values), train, kept_tokenizer, cache_dir=cache_dir, say=say)
+    tokenise = functools.partial(
+        build_store, tokenizer=tokenizer, cache_dir=cache_dir, say=say, workers=leaves["prepare_workers"]
+    )
+    return PreparedData(options, tokenizer, tokenise(train), tokenise(held_out), held_out)
 
 
 def unigram_entropy(counts: np.ndarray) -> float:

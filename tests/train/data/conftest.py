@@ -6,9 +6,9 @@ import zlib
 import numpy as np
 import pytest
 
+from train.data.preparation import build_store
 from train.data.recipe import TokenizerInfo
 from train.data.sources import CorpusOptions, open_corpus
-from train.data.store import build_store
 
 
 class WordTokenizer:

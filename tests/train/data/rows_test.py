@@ -7,11 +7,11 @@ import itertools
 import numpy as np
 import pytest
 
+from train.data.preparation import build_store
 from train.data.recipe import PretrainingRecipe
 from train.data.rows import PairRows, held_out_rows
 from train.data.sources import CorpusOptions, open_corpus
 from train.data.statistics import restore
-from train.data.store import build_store
 
 RECIPE = PretrainingRecipe(max_length=64, max_predictions=10)
 FIELDS = {

@@ -4,8 +4,8 @@ A document is a list of sentences. `opening` turns the leaves of `data` into a c
 that turns its argument into paragraphs; `sentences` cuts these.
 """
 
-from train.data.sources.corpus import Corpus, Document, Split
+from train.data.sources.corpus import Corpus, Document, Split, sentences_of
 from train.data.sources.opening import CorpusOptions, open_corpus
 from train.data.sources.sentences import split_sentences
 
-__all__ = ["Corpus", "CorpusOptions", "Document", "Split", "open_corpus", "split_sentences"]
+__all__ = ["Corpus", "CorpusOptions", "Document", "Split", "open_corpus", "sentences_of", "split_sentences"]

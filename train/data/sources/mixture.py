@@ -45,7 +45,7 @@ def mix(parts: Sequence[tuple[Corpus, float]], name: str) -> Corpus:
     """
 
     def read() -> Iterator[Document]:
-        readers = [corpus.documents() for corpus, _ in parts]
+        readers = [corpus.paragraphs() for corpus, _ in parts]
         characters = [0] * len(parts)
         passes = [0] * len(parts)
         while True:
@@ -56,7 +56,7 @@ def mix(parts: Sequence[tuple[Corpus, float]], name: str) -> Corpus:
                 if all(passes):
                     return
                 _check_passes(passes[behind], *parts[behind])
-                readers[behind] = parts[behind][0].documents()
+                readers[behind] = parts[behind][0].paragraphs()
                 document = next(readers[behind])
             characters[behind] += sum(map(len, document))
             yield document
@@ -67,6 +67,8 @@ def mix(parts: Sequence[tuple[Corpus, float]], name: str) -> Corpus:
         inputs,
         tuple(path for corpus, _ in parts for path in corpus.files),
         read,
+        # One line of the built-in corpus is one sentence, so cutting its lines changes nothing.
+        any(corpus.split_paragraphs for corpus, _ in parts),
         tuple(extent for corpus, _ in parts for extent in corpus.extents),
     )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from train.data.sources.corpus import Corpus, Document, Share, Split, Texts, corpus_of
+from train.data.sources.corpus import Corpus, Document, Share, Split, Texts, corpus_of, without
 from train.data.sources.mixture import check_mixture, mix
 from train.data.sources.parquet import open_parquet
 from train.data.sources.text import open_text
@@ -48,7 +48,8 @@ def open_corpus(options: CorpusOptions, split: Split) -> Corpus:
 
     The held-out split is all of `eval_source` where given; else, of `builtin`, the generator's own held-out split; else
     those documents whose hash falls below `eval_fraction`, whatever file or source they stand in. The training split is
-    the rest. The held-out split of a mixture is the same mixture of its parts' held-out splits.
+    the rest: also of documents of `eval_source` that `source` holds as well, word for word. The held-out split of a
+    mixture is the same mixture of its parts' held-out splits.
 
     Args:
         options: what to read.
@@ -69,7 +70,7 @@ def open_corpus(options: CorpusOptions, split: Split) -> Corpus:
     training = _open_training(options, "train", Share())
     held_out = _open_source(options.eval_source, options, "heldout", Share())
     _refuse_common_text(training, held_out)
-    return training if split == "train" else held_out
+    return without(training, held_out) if split == "train" else held_out
 
 
 def _open_training(options: CorpusOptions, split: Split, share: Share) -> Corpus:

@@ -1,7 +1,7 @@
 """Parquet files through pyarrow, a few rows at a time."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,25 @@ def open_parquet(pattern: str, text_column: str) -> Texts:
         for path in files:
             yield from _documents(path, text_column)
 
-    return Texts({"source": "parquet", "text_column": text_column}, files, whole_files(files), read)
+    inputs: dict[str, object] = {"source": "parquet", "text_column": text_column}
+    return Texts(inputs, files, whole_files(files), read, _size(files, text_column))
+
+
+def _size(files: Sequence[Path], text_column: str) -> float | None:
+    """Bytes of text by the files' own account; None where a file gives none, which reading it will report."""
+    arrow, parquet = _pyarrow()
+    try:
+        return float(sum(_column_bytes(parquet.read_metadata(path), text_column) for path in files))
+    except (OSError, arrow.ArrowException):
+        return None
+
+
+def _column_bytes(metadata: Any, text_column: str) -> int:
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    columns = (group.column(number) for group in groups for number in range(group.num_columns))
+    return sum(
+        column.total_uncompressed_size for column in columns if column.path_in_schema.split(".")[0] == text_column
+    )
 
 
 def _documents(path: Path, text_column: str) -> Iterator[str | None]:

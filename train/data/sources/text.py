@@ -39,7 +39,16 @@ def open_text(pattern: str, text_column: str) -> Texts:
     if any(map(_is_json, files)):
         inputs["text_column"] = text_column
         inputs["kinds"] = "".join("pj"[_is_json(path)] for path in files)  # contents alone do not say it
-    return Texts(inputs, files, whole_files(files), read)
+    plain = not any(path.suffix == ".gz" for path in files)
+    return Texts(inputs, files, whole_files(files), read, sum(_size(path) for path in files) if plain else None)
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 of one that has gone, which reading it will report."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _is_json(path: Path) -> bool:

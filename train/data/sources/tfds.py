@@ -53,7 +53,15 @@ def open_tfds(argument: str, text_column: str, data_dir: str | None) -> Texts:
                 yield from paragraphs_of(_plain(record[text_column]), where)
 
     resolved = tuple((path if "://" in path else str(Path(path).resolve()), *span) for path, *span in extents)
-    return Texts(inputs, local, resolved, read)
+    return Texts(inputs, local, resolved, read, _size(instructions))
+
+
+def _size(instructions: list[Any]) -> float | None:
+    """Bytes of the records that are read, where their files are here."""
+    files = [(Path(part.filename), part.take / max(part.examples_in_shard, 1)) for part in instructions]
+    if not all(path.is_file() for path, _ in files):
+        return None
+    return sum(path.stat().st_size * share for path, share in files)
 
 
 def _find(tfds: Any, name: str, data_dir: str | None) -> Any:

@@ -1,5 +1,6 @@
 """Reading documents, splitting them into training and held-out text, and saying what is wrong."""
 
+import gzip
 import json
 import os
 import random
@@ -135,6 +136,59 @@ def test_eval_source_may_be_of_another_kind(tmp_path):
     options = {"source": f"text:{train}", "eval_source": f"text:{tmp_path}/e.jsonl"}
     assert _read("heldout", **options) == [["One."], ["Two."]]
     assert len(_read("train", **options)) == 20
+
+
+@pytest.mark.parametrize("split_paragraphs", [True, False])
+def test_training_text_leaves_out_what_eval_source_holds(tmp_path, split_paragraphs):
+    """Equal documents, whatever file, form or line they stand in, are never on both sides; others that share a sentence
+    or a beginning with one are."""
+    train = _write(tmp_path / "t.txt", "One. Two.\n\nOne.\n\nThree.\nFour.\n\nOne.\nTwo.\n\nOne. Two. Three.\n")
+    held_out = _write(
+        tmp_path / "e.jsonl", '{"text": "One.\\nTwo."}\n{"text": ["Three. ", "Four."]}\n{"text": "Five."}'
+    )
+    options = {"source": f"text:{train}", "eval_source": f"text:{held_out}", "split_paragraphs": split_paragraphs}
+    assert [" ".join(document) for document in _read("train", **options)] == ["One.", "One. Two. Three."]
+    assert len(_read("heldout", **options)) == 3
+    parts = {"source": "builtin", "mixture": ((f"text:{train}", 1.0),), "eval_source": f"text:{held_out}"}
+    assert len(_read("train", **parts)) == 2
+
+
+def test_training_inputs_name_what_is_left_out(tmp_path):
+    """A tokenised corpus without some documents is another one."""
+    source = f"text:{_numbered(tmp_path / 'a', range(9))}"
+    evals = [f"text:{_numbered(tmp_path / name, numbers)}" for name, numbers in (("b", [1]), ("c", [2]))]
+    options = [CorpusOptions(source=source, eval_source=held_out) for held_out in (None, *evals)]
+    corpora = [open_corpus(option, "train") for option in options[1:]] + [open_corpus(options[0], "train")]
+    assert corpora[0].inputs != corpora[2].inputs
+    assert [path.name for path in corpora[0].files] == ["a", "b"]
+    assert [path.name for path in corpora[1].files] == ["a", "c"]
+
+
+def test_training_text_that_is_all_held_out_says_so(tmp_path):
+    numbers = range(3)
+    options = {name: f"text:{_numbered(tmp_path / name, numbers)}" for name in ("source", "eval_source")}
+    with pytest.raises(UserError, match=r"what data\.eval_source holds is left out"):
+        _read("train", **options)
+
+
+def test_size_is_about_the_number_of_characters(tmp_path):
+    """Known without reading, where files are not compressed; of a share, its part."""
+    source = f"text:{_numbered(tmp_path / 'a.txt', range(2000))}"
+    corpus = open_corpus(CorpusOptions(source=source), "train")
+    characters = sum(len(line) for document in corpus.paragraphs() for line in document)
+    assert characters < corpus.size < 1.1 * characters
+    tenth = open_corpus(CorpusOptions(source=source, eval_fraction=0.1), "heldout")
+    assert tenth.size == pytest.approx(corpus.size / 10)
+    with gzip.open(tmp_path / "b.txt.gz", "wt") as file:
+        file.write("Some text.")
+    assert open_corpus(CorpusOptions(source=f"text:{tmp_path}/b.txt.gz"), "train").size is None
+
+
+def test_paragraphs_are_what_sentences_are_cut_from(tmp_path):
+    path = _write(tmp_path / "a.txt", "It rained. We stayed.\nWhy?\n\nSo.\n")
+    corpus = open_corpus(CorpusOptions(source=f"text:{path}"), "train")
+    assert list(corpus.paragraphs()) == [["It rained. We stayed.", "Why?"], ["So."]]
+    assert list(corpus.documents()) == [["It rained.", "We stayed.", "Why?"], ["So."]]
 
 
 def test_corpus_can_be_read_again(tmp_path):

@@ -50,6 +50,15 @@ def test_parquet_reads_texts_and_lists_of_texts(tmp_path, values, form):
     assert read(f"{tmp_path}/*.parquet", text_column="body") == expected * 2
 
 
+def test_parquet_size_is_about_the_number_of_characters(tmp_path):
+    texts = [f"This is document number {number}." for number in range(5000)]
+    write(tmp_path / "a.parquet", {"id": range(5000), "text": texts}, use_dictionary=False)
+    corpus = open_corpus(CorpusOptions(source=f"parquet:{tmp_path}/*"), "train")
+    assert sum(map(len, texts)) < corpus.size < 1.3 * sum(map(len, texts))
+    (tmp_path / "b.parquet").write_bytes(b"no parquet")
+    assert open_corpus(CorpusOptions(source=f"parquet:{tmp_path}/*"), "train").size is None
+
+
 def test_parquet_reads_many_rows_in_order(tmp_path):
     write(tmp_path / "a.parquet", {"text": [f"Number {row}." for row in range(1000)]}, row_group_size=300)
     assert read(tmp_path / "a.parquet") == [[f"Number {row}."] for row in range(1000)]

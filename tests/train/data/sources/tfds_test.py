@@ -54,6 +54,15 @@ def test_tfds_reads_a_split_or_part_of_it(data_dir, source, expected):
     assert read(source, data_dir) == expected
 
 
+def test_tfds_size_is_that_of_the_part(data_dir):
+    whole, half = (
+        open_corpus(CorpusOptions(source=f"tfds:toy/en:{split}", tfds_dir=str(data_dir)), "train").size
+        for split in ("train", "train[:50%]")
+    )
+    assert whole == sum(path.stat().st_size for path in data_dir.rglob("*array_record*"))
+    assert half == pytest.approx(whole / 2, rel=0.1)
+
+
 def test_tfds_is_read_where_tensorflow_cannot_be_imported(data_dir, repository):
     """Finders that come first refuse TensorFlow, as if it were not installed."""
     script = """
