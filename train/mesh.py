@@ -60,15 +60,16 @@ def check_batch_size(batch_size: int, accumulation_steps: int, mesh: Mesh) -> No
 
 
 def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """Moves a batch to the devices, rows split over both axes; every array's first axis is the batch.
+    """Moves a batch to the devices, rows split over both axes; every array's first axis is the batch, or this host's part.
 
     Raises:
-      UserError: the rows do not divide over the devices.
+      UserError: the rows do not divide over this host's devices.
     """
     sharding = NamedSharding(mesh, BATCH)
+    devices = mesh.local_mesh.size
     for name, array in batch.items():
-        if not array.ndim or array.shape[0] % mesh.size:
-            raise UserError(f"batch entry {name} of shape {array.shape} cannot be split over {mesh.size} devices")
+        if not array.ndim or array.shape[0] % devices:
+            raise UserError(f"batch entry {name} of shape {array.shape} cannot be split over {devices} devices")
     return {name: jax.make_array_from_process_local_data(sharding, array) for name, array in batch.items()}
 
 

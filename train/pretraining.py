@@ -49,7 +49,8 @@ def make_job(work: WorkDir) -> Job:
     """
     values = work.request.values
     kept_tokenizer = work.path / "tokenizer"
-    data = pretraining.open_data(values, kept_tokenizer, _say)
+    host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    data = pretraining.open_data(values, kept_tokenizer, _say, **host)
     keep_tokenizer(data.tokenizer, kept_tokenizer)
     config = build.model_config(values, data.tokenizer)
     execution = build.execution(values)

@@ -54,6 +54,8 @@ class PretrainingData:
         held_out_corpus: the text that these come from.
         unigram_entropy: of the held-out tokens, specials left out, in nats: the loss of the best guess without context.
         floor: nats per masked token that no model can go below, where the source knows it.
+        process_index: which part of each global batch this host reads.
+        process_count: the number of hosts.
     """
 
     tokenizer: Tokenizer
@@ -63,14 +65,20 @@ class PretrainingData:
     held_out_corpus: Corpus
     unigram_entropy: float
     floor: float | None
+    process_index: int = 0
+    process_count: int = 1
 
     def train_batches(self, batch_size: int, start_step: int, *, workers: int) -> Iterator[Row]:
-        """The training batches after `start_step`."""
-        return train_batches(self.train, batch_size, start_step, workers=workers)
+        """This host's part of the training batches after `start_step`."""
+        return train_batches(self.train, batch_size, start_step, workers=workers, **self._host)
 
     def eval_batches(self, batch_size: int) -> Iterator[Row]:
-        """The held-out batches, each row once."""
-        return eval_batches(self.held_out, batch_size)
+        """This host's part of the held-out batches, each row once."""
+        return eval_batches(self.held_out, batch_size, **self._host)
+
+    @property
+    def _host(self) -> dict[str, int]:
+        return {"process_index": self.process_index, "process_count": self.process_count}
 
     @functools.cached_property
     def commoner_answer(self) -> float:
@@ -78,7 +86,8 @@ class PretrainingData:
 
         It is not one half: a chunk of a single sentence gets a random second segment, which is always label 1.
         """
-        labels = np.concatenate([batch["sentence_label"][batch["row_weights"] > 0] for batch in self.eval_batches(256)])
+        batches = eval_batches(self.held_out, 256)
+        labels = np.concatenate([batch["sentence_label"][batch["row_weights"] > 0] for batch in batches])
         return float(max(np.mean(labels), 1 - np.mean(labels)))
 
     @property
@@ -118,13 +127,22 @@ class PretrainingData:
         return {"loss": lines, "accuracy": {"commoner answer, sentences": self.commoner_answer}}
 
 
-def open_data(values: Mapping[str, Any], kept_tokenizer: Path, say: Callable[[str], None]) -> PretrainingData:
+def open_data(
+    values: Mapping[str, Any],
+    kept_tokenizer: Path,
+    say: Callable[[str], None],
+    *,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> PretrainingData:
     """Opens, and where needed prepares, what a job's leaves name, and makes rows of it.
 
     Args:
         values: the job's leaves.
         kept_tokenizer: where the job keeps its tokenizer.
         say: takes lines for a person.
+        process_index: which part of each global batch this host reads.
+        process_count: the number of hosts. Each prepares its own copy of the data, the same on all.
 
     Raises:
         UserError: if a source, the tokenizer or the shape of the rows cannot be had.
@@ -151,6 +169,8 @@ def open_data(values: Mapping[str, Any], kept_tokenizer: Path, say: Callable[[st
         prepared.held_out_corpus,
         unigram_entropy(prepared.held_out.token_counts),
         _floor(prepared.options, recipe, prepared.held_out),
+        process_index,
+        process_count,
     )
 
 
@@ -176,7 +196,7 @@ class PreparedData:
 def prepare(values: Mapping[str, Any], kept_tokenizer: Path, say: Callable[[str], None]) -> PreparedData:
     """Trains the tokenizer if one is asked for and tokenises both splits, unless the cache has them.
 
-    Arguments and errors are those of `open_data`.
+    The first arguments, and errors, are those of `open_data`.
     """
     leaves = build.group(values, "data")
     options = CorpusOptions(**{name: leaves[name] for name in _CORPUS_LEAVES})

@@ -1,0 +1,121 @@
+"""Any number of hosts and workers, stopped anywhere and started again in another number, reads one sequence of rows."""
+
+import functools
+import hashlib
+import itertools
+import json
+import operator
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from train.data.loader import train_batches
+from train.data.recipe import PretrainingRecipe, TokenizerInfo
+from train.data.rows import make_rows
+from train.data.store import open_store
+
+RECIPES = {
+    "pairs": PretrainingRecipe(rows="pairs", max_length=32, max_predictions=5),
+    "packed": PretrainingRecipe(rows="packed", max_length=64, max_predictions=10, max_ngram=1, whole_word=False),
+}
+BATCH_SIZE = 8
+
+# One host: appends for every step a line with the step and a digest of each of its rows.
+_HOST = """
+import itertools, json, sys, time
+from tests.train.data.hosts_test import RECIPES, digests, open_rows
+from train.data.loader import train_batches
+
+if __name__ == "__main__":
+    directory, kind, start, workers, index, count, out = sys.argv[1:]
+    rows = open_rows(directory, kind)
+    options = {"workers": int(workers), "process_index": int(index), "process_count": int(count)}
+    with open(out, "a") as file, train_batches(rows, 8, int(start), **options) as batches:
+        for step in itertools.count(int(start)):
+            file.write(json.dumps([step, digests(next(batches))]) + chr(10))
+            file.flush()
+            time.sleep(0.005)  # as a step would
+"""
+
+
+def open_rows(directory, kind):
+    store = open_store(directory)
+    every = np.ones(store.vocab_size, bool)
+    info = TokenizerInfo(
+        vocab_size=store.vocab_size, pad_id=0, cls_id=2, sep_id=3, mask_id=4, is_maskable=every, starts_word=every
+    )
+    return make_rows(store, info, RECIPES[kind], seed=0)
+
+
+def digests(batch):
+    """One for each row, over all its fields in order of their names."""
+    fields = [np.ascontiguousarray(batch[name]) for name in sorted(batch)]
+    rows = (b"".join(field[row].tobytes() for field in fields) for row in range(len(fields[0])))
+    return [hashlib.sha256(row).hexdigest() for row in rows]
+
+
+def read(rows, first, count, **options):
+    """The digests of some steps' rows."""
+    with train_batches(rows, BATCH_SIZE, first, **options) as batches:
+        return [digests(batch) for batch in itertools.islice(batches, count)]
+
+
+def joined(parts):
+    """The hosts' parts of one batch as a batch."""
+    return functools.reduce(operator.add, parts)
+
+
+@pytest.mark.parametrize("kind", RECIPES)
+@pytest.mark.parametrize(("hosts", "workers"), [(2, 0), (4, 0), (1, 1), (1, 2), (2, 1)])
+def test_hosts_and_workers_read_the_same_global_batches(store, kind, hosts, workers):
+    """Between two epochs, where a plan made by each host for itself would differ first."""
+    rows = open_rows(store.directory, kind)
+    first = rows.epoch_size(0) // BATCH_SIZE - 1
+    options = {"workers": workers, "process_count": hosts}
+    parts = [read(rows, first, 4, process_index=index, **options) for index in range(hosts)]
+    assert list(map(joined, zip(*parts, strict=True))) == read(rows, first, 4)
+
+
+@pytest.mark.parametrize("kind", RECIPES)
+def test_killed_hosts_resume_in_any_number(store, repository, tmp_path, kind):
+    """Every host is killed at a random moment; a run goes on from the last step that all of them have read, as from a
+    checkpoint, on another number of hosts with another number of workers. The whole is one host's sequence."""
+    rng = random.Random(kind)
+    script = tmp_path / "host.py"
+    script.write_text(_HOST)
+    found = []
+    for attempt, hosts in enumerate(rng.sample([1, 2, 4], 3)):
+        outs = [tmp_path / f"{attempt}-{index}" for index in range(hosts)]
+        _run_and_kill(script, repository, store, kind, len(found), rng.choice([0, 1]), outs, rng)
+        lines = [list(map(json.loads, out.read_text().rpartition("\n")[0].splitlines())) for out in outs]
+        parts = list(zip(*lines, strict=False))  # of the steps that all have read
+        assert parts
+        for number, part in enumerate(parts, len(found)):
+            assert {step for step, _ in part} == {number}
+        found += [joined(digest for _, digest in part) for part in parts]
+    assert found == read(open_rows(store.directory, kind), 0, len(found))
+
+
+def _run_and_kill(script, repository, store, kind, step, workers, outs, rng):
+    arguments = [str(store.directory), kind, str(step), str(workers)]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(script), *arguments, str(index), str(len(outs)), str(out)],
+            env={"PYTHONPATH": str(repository), "JAX_PLATFORMS": "cpu"},
+        )
+        for index, out in enumerate(outs)
+    ]
+    deadline = time.monotonic() + 120
+    while not all(out.exists() and out.stat().st_size for out in outs):
+        assert time.monotonic() < deadline
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.005)
+    for process in rng.sample(processes, len(processes)):
+        time.sleep(rng.uniform(0, 0.1))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
