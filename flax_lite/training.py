@@ -23,6 +23,8 @@ Batch = Mapping[str, Array]
 TrainState = dict[str, Any]
 Sums = dict[str, Array]
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids", "segment_ids")
+# fold_in(key, i) is split(key, n)[i], so the key of `prepare` needs a number that no split reaches.
+_PREPARE = 2**32 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +125,7 @@ def make_train_step(
     *,
     seed: int,
     accumulation_steps: int = 1,
+    prepare: Callable[[jax.Array, Batch], Batch] | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
     """A pure function (state, batch) -> (next state, metrics), to be passed to jax.jit.
 
@@ -130,10 +133,13 @@ def make_train_step(
         structure: `nnx.graphdef(model)`.
         objective: what to optimise.
         optimizer: an optax transformation; clipping belongs to it.
-        seed: seed of the dropout. The key of step s is fold_in(key(seed), s).
+        seed: seed of the dropout and of `prepare`. The key of step s is fold_in(key(seed), s).
         accumulation_steps: micro-batches a batch is split into. The gradient is that of the whole batch: sums of the
             micro-batches over the weights of all. Dropout is drawn anew in each, so another number of micro-batches is
             another draw.
+        prepare: (key, batch) to the batch that the objective sees, for what is drawn over the whole batch, as the masks
+            of `flax_lite.token_masks`: applied once, before the batch is split. Its key follows from seed and step
+            too, is independent of the dropout's, and leaves the dropout as it is without `prepare`.
 
     Returns:
         The step. Its metrics are "loss", the objective's averages and "grad_norm" (before clipping), all of this step's
@@ -154,6 +160,8 @@ def make_train_step(
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
         params = state["params"]
         key = jax.random.fold_in(jax.random.key(seed), state["step"])
+        if prepare is not None:
+            batch = prepare(jax.random.fold_in(key, _PREPARE), batch)
         weights = objective.weights(batch)
         if accumulation_steps == 1:
             grads, sums = gradient(params, batch, weights, key)

@@ -13,6 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from flax_lite import heads, training
 from flax_lite.albert import AlbertConfig
 from flax_lite.bert import BertConfig
+from flax_lite.token_masks import mask_tokens
 from tests.flax_lite import tiny
 from tests.flax_lite.jaxprs import largest_intermediates
 
@@ -50,15 +51,15 @@ def keep_gradient():
 
 
 @functools.cache
-def setup(config, accumulation_steps=1):
+def setup(config, accumulation_steps=1, prepare=None):
     model = heads.PreTraining(config, rngs=nnx.Rngs(0))
     optimizer = keep_gradient()
     objective = training.pretraining_objective()
     step = training.make_train_step(
-        nnx.graphdef(model), objective, optimizer, seed=3, accumulation_steps=accumulation_steps
+        nnx.graphdef(model), objective, optimizer, seed=3, accumulation_steps=accumulation_steps, prepare=prepare
     )
     evaluate = training.make_eval_step(nnx.graphdef(model), objective)
-    return training.init_state(model, optimizer), jax.jit(step), jax.jit(evaluate)
+    return training.init_state(model, optimizer), tiny.jit(step), tiny.jit(evaluate)
 
 
 def assert_same_gradient(got, expected):
@@ -130,6 +131,88 @@ def test_train_step_with_dropout_agrees_on_eight_devices():
     np.testing.assert_allclose(metrics_eight["loss"], metrics_one["loss"], rtol=1e-5)
 
 
+def hide_tokens(key, batch):
+    """DistilBERT's masks, with weights that leave out id 0, the padding."""
+    weights = jnp.arange(61, dtype=jnp.float32)
+    inputs = jnp.asarray(batch["input_ids"]), jnp.asarray(batch["attention_mask"])
+    return {**batch, **mask_tokens(key, *inputs, weights, max_predictions=12, mask_id=4)}
+
+
+def unmasked(batch):
+    return {name: array for name, array in batch.items() if not name.startswith("masked_")}
+
+
+def test_train_step_prepares_the_whole_batch_once():
+    """Masks share one number among all rows. Drawn for each micro-batch alone they would be others, and the loss too.
+
+    One micro-batch also holds more of them than the other, so that the weights have to be those of all.
+    """
+    config = without_dropout(ALBERT)
+    state, whole, _ = setup(config, prepare=hide_tokens)
+    _, split, _ = setup(config, accumulation_steps=2, prepare=hide_tokens)
+    batch = unmasked(make_batch())
+    next_whole, metrics_whole = whole(state, batch)
+    next_split, metrics_split = split(state, batch)
+    assert_same_gradient(next_split["opt_state"], next_whole["opt_state"])
+    for name in metrics_whole:
+        np.testing.assert_allclose(metrics_split[name], metrics_whole[name], rtol=1e-5)
+
+
+def test_train_step_prepares_as_on_one_device_on_eight():
+    state, step, _ = setup(without_dropout(ALBERT), prepare=hide_tokens)
+    batch = unmasked(make_batch())
+    mesh = tiny.mesh(4, 2)
+    rows, everywhere = NamedSharding(mesh, PartitionSpec(mesh.axis_names)), NamedSharding(mesh, PartitionSpec())
+    one, metrics_one = step(state, batch)
+    eight, metrics_eight = step(jax.device_put(state, everywhere), jax.device_put(batch, rows))
+    assert_same_gradient(jax.device_get(eight["opt_state"]), one["opt_state"])
+    np.testing.assert_allclose(metrics_eight["loss"], metrics_one["loss"], rtol=1e-5)
+
+
+def test_train_step_prepares_anew_in_every_step():
+    """The masks follow from the step number, and so does the loss; the same number repeats them."""
+    state, step, _ = setup(without_dropout(ALBERT), prepare=hide_tokens)
+    batch = unmasked(make_batch())
+    losses = [float(step({**state, "step": jnp.int32(number)}, batch)[1]["loss"]) for number in (5, 6, 5)]
+    assert losses[0] == losses[2]
+    assert losses[0] != losses[1]
+
+
+def drawing_step(accumulation_steps, prepare):
+    """Step 7 of seed 3, whose loss is a number drawn from the key that the objective is given, and nothing else."""
+    model = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
+    objective = training.Objective(
+        ("drawn",),
+        lambda model, batch, key: {"drawn": jax.random.uniform(key)},
+        lambda batch: {"drawn": jnp.ones(())},
+        {"drawn": 1.0},
+    )
+    step = training.make_train_step(
+        nnx.graphdef(model), objective, optax.sgd(0.0), seed=3, accumulation_steps=accumulation_steps, prepare=prepare
+    )
+    state = training.init_state(model, optax.sgd(0.0)) | {"step": jnp.int32(7)}
+    return step(state, jax.tree.map(jnp.asarray, make_batch()))[1]["loss"]
+
+
+@pytest.mark.parametrize("accumulation_steps", [1, 2])
+def test_train_step_prepares_beside_the_dropout(accumulation_steps):
+    """The objective's keys are the step's, or its split, to the bit, whether or not something is drawn before.
+
+    The key of what is drawn before is none that the objective has or may split off: fold_in(key, i) is the i-th of any
+    split of the key, so a small number would give one of the dropout's.
+    """
+    seen = []
+    key = jax.random.fold_in(jax.random.key(3), 7)
+    keys = [key] if accumulation_steps == 1 else jax.random.split(key, 2)
+    expected = sum(jax.random.uniform(key) for key in keys)
+    assert drawing_step(accumulation_steps, None) == expected
+    assert drawing_step(accumulation_steps, lambda key, batch: seen.append(key) or batch) == expected
+    split = jax.random.split(key, 1000)
+    assert jax.random.fold_in(key, 5) == split[5]
+    assert len(seen) == 1
+    assert not (seen[0] == jnp.concatenate([split, key[None]])).any()
+
+
 def test_eval_step_counts_padding_rows_nowhere():
     state, _, evaluate = setup(ALBERT)
     batch = make_batch()
@@ -150,15 +233,16 @@ def test_eval_step_adds_up_over_batches():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), got, expected)
 
 
+@pytest.mark.parametrize("prepare", [None, hide_tokens])
 @pytest.mark.parametrize("accumulation_steps", [1, 2])
 @pytest.mark.parametrize(
     "config", [ALBERT, BertConfig(**{**SIZES, "vocab_size": 997})], ids=lambda config: config.model_type
 )
-def test_train_step_holds_no_array_over_positions_and_vocabulary(config, accumulation_steps):
+def test_train_step_holds_no_array_over_positions_and_vocabulary(config, accumulation_steps, prepare):
     config = config.replace(vocab_size=997)
-    state, step, _ = setup(config, accumulation_steps)
+    state, step, _ = setup(config, accumulation_steps, prepare)
     batch = make_batch()
-    largest = largest_intermediates(jax.make_jaxpr(step)(state, batch))[0]
+    largest = largest_intermediates(jax.make_jaxpr(step.__wrapped__)(state, jax.tree.map(jnp.asarray, batch)))[0]
     assert largest.elements < (ROWS // accumulation_steps) * LENGTH * config.vocab_size, largest
 
 
