@@ -52,6 +52,8 @@ def _data() -> ml_collections.ConfigDict:
     # say.
     data.max_predictions = 77
     data.masked_fraction = 0.15
+    data.masking = "rows"
+    data.mask_smoothing = 0.0
     data.max_ngram = 3
     data.whole_word = True
     data.short_seq_prob = 0.1

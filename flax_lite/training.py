@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array
+from jaxtyping import Array, Int
 
 from flax_lite.heads import MaskedLM, PreTraining
 from flax_lite.losses import weighted_cross_entropy
@@ -118,6 +118,11 @@ def averages(sums: Mapping[str, Any], weights: Mapping[str, Any], losses: Mappin
     return {"loss": sum(factor * means[name] for name, factor in losses.items()), **means}
 
 
+def preparation_key(seed: int, step: int | Int[Array, ""]) -> jax.Array:
+    """The key that `prepare` of `make_train_step` gets at a step, to see what the step sees."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), step), _PREPARE)
+
+
 def make_train_step(
     structure: nnx.GraphDef,
     objective: Objective,
@@ -138,8 +143,8 @@ def make_train_step(
             micro-batches over the weights of all. Dropout is drawn anew in each, so another number of micro-batches is
             another draw.
         prepare: (key, batch) to the batch that the objective sees, for what is drawn over the whole batch, as the masks
-            of `flax_lite.token_masks`: applied once, before the batch is split. Its key follows from seed and step
-            too, is independent of the dropout's, and leaves the dropout as it is without `prepare`.
+            of `flax_lite.token_masks`: applied once, before the batch is split. Its key is `preparation_key`'s: it is
+            independent of the dropout's, and leaves the dropout as it is without `prepare`.
 
     Returns:
         The step. Its metrics are "loss", the objective's averages and "grad_norm" (before clipping), all of this step's
@@ -161,7 +166,7 @@ def make_train_step(
         params = state["params"]
         key = jax.random.fold_in(jax.random.key(seed), state["step"])
         if prepare is not None:
-            batch = prepare(jax.random.fold_in(key, _PREPARE), batch)
+            batch = prepare(preparation_key(seed, state["step"]), batch)
         weights = objective.weights(batch)
         if accumulation_steps == 1:
             grads, sums = gradient(params, batch, weights, key)

@@ -60,7 +60,11 @@ def check_batch_size(batch_size: int, accumulation_steps: int, mesh: Mesh) -> No
 
 
 def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """Moves a batch to the devices, rows split over both axes; every array's first axis is the batch, or this host's part.
+    """Moves a batch to the devices, rows split over both axes.
+
+    Args:
+      batch: arrays whose first axis is the batch; of several hosts, this one's part of it.
+      mesh: of all hosts' devices.
 
     Raises:
       UserError: the rows do not divide over this host's devices.

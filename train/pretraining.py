@@ -32,6 +32,7 @@ from flax_lite.training import (
 from train import build
 from train.cli import Request
 from train.data import pretraining
+from train.data.batch_masks import batch_masks
 from train.data.pretraining import PretrainingData
 from train.data.recipe import PretrainingRecipe
 from train.data.tokenizers import keep_tokenizer
@@ -59,7 +60,12 @@ def make_job(work: WorkDir) -> Job:
     create = functools.partial(model_class, config, execution=execution)
     structure = nnx.graphdef(nnx.eval_shape(lambda: create(rngs=nnx.Rngs(0))))
     train_step = make_train_step(
-        structure, objective, optimizer, seed=values["seed"], accumulation_steps=values["accumulation_steps"]
+        structure,
+        objective,
+        optimizer,
+        seed=values["seed"],
+        accumulation_steps=values["accumulation_steps"],
+        prepare=_batch_masks(data),
     )
     eval_step = make_eval_step(structure, objective)
     return Job(
@@ -89,6 +95,13 @@ def _task(config: EncoderConfig, recipe: PretrainingRecipe) -> tuple[type[PreTra
     if not config.has_pooler:
         raise UserError(f"{config.model_type} has no sentence task: give data.rows=packed, or another model.preset")
     return PreTraining, pretraining_objective(recipe.pair_task)
+
+
+def _batch_masks(data: PretrainingData) -> Callable[..., Any] | None:
+    try:
+        return batch_masks(data.recipe, data.train.tokenizer, data.train.store.token_counts)
+    except ValueError as error:
+        raise UserError(f"data.mask_smoothing: {error}") from error
 
 
 def _with_learning_rate(step: Callable[..., Any], learning_rate_at: optax.Schedule) -> Callable[..., Any]:

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from train.data.statistics import RowStatistics
 
 _SHOWN_ROWS = 5  # as many as fit a screen
-# Enough for three digits of every share; the time is for slow sources.
-_MEASURED_TOKENS = 2_000_000
-_MEASURED_SECONDS = 30.0
+_COUNTED_TOKENS = 2_000_000  # enough for three digits of every share
+_TIMED_SECONDS = 3.0  # a hundred batches and more, so that those made ahead weigh little
+_LONGEST_SECONDS = 30.0  # where data comes slowly
+_SPACE = "▁"  # of a piece that is nothing but the space before a word
 _HISTOGRAM_BINS = 12
 _HISTOGRAM_WIDTH = 50
 _LABELS = {"sop": ("in order", "swapped"), "nsp": ("next", "random")}
@@ -41,15 +42,20 @@ def run(request: Request) -> None:
     values = request.values
     data = pretraining.open_data(values, request.workdir / "tokenizer", lambda line: print(line, flush=True))
     print("\n".join(data.describe()))
+    batches, speed = _first_batches(data, values["batch_size"], values["data.workers"])
+    masked = _masked(data, batches, values["seed"])
     print(f"\n{_LEGEND}")
-    batch = data.train.batch(range(min(_SHOWN_ROWS, data.train.epoch_size(0))))
-    for line in rows_as_text(batch, data.tokenizer, data.recipe.pair_task):
+    shown = {name: array[:_SHOWN_ROWS] for name, array in masked[0].items()}
+    for line in rows_as_text(shown, data.tokenizer, data.recipe.pair_task):
         print(line)
     print()
-    for line in _statistics(data, values["batch_size"], values["data.workers"]):
-        print(line, flush=True)
+    for line in _statistics(data, masked):
+        print(line)
+    how = f"in batches of {values['batch_size']}, {values['data.workers']} worker processes"
+    print(f"speed: {speed:,.0f} tokens a second {how}{_ON_DEVICE[data.recipe.masking]}")
 
 
+_ON_DEVICE = {"rows": "", "batch": "; the step draws their masks"}
 _LEGEND = "[word] hidden, [word>other] replaced, [word=] kept: all three are to be predicted"
 
 
@@ -84,7 +90,7 @@ def _marked(ids: list[int], found: list[int], chosen: list[bool], tokenizer: "To
         text = shown[len(before) :]
         if chosen[end - 1]:
             space = " " * (len(text) - len(text.lstrip()))
-            text = f"{space}[{text.strip()}{_treatment(ids[end - 1], found[end - 1], tokenizer)}]"
+            text = f"{space}[{text.strip() or _SPACE}{_treatment(ids[end - 1], found[end - 1], tokenizer)}]"
         parts.append(text)
     return "".join(parts).strip().replace("][", "")
 
@@ -95,22 +101,46 @@ def _treatment(original: int, found: int, tokenizer: "Tokenizer") -> str:
     return "=" if found == original else f">{tokenizer.decode([found]).strip()}"
 
 
-def _statistics(data: "PretrainingData", batch_size: int, workers: int) -> Iterator[str]:
+def _first_batches(data: "PretrainingData", batch_size: int, workers: int) -> "tuple[list[Row], float]":
+    """The job's first batches, at most an epoch, and how many tokens a second come where nothing else is done."""
+    with contextlib.closing(data.train_batches(batch_size, 0, workers=workers)) as batches:  # type: ignore[type-var]
+        kept = [next(batches)]  # it waits for the plan and for the workers, so the clock starts behind it
+        kept_tokens, tokens, seconds, start = 0, 0, 0.0, time.perf_counter()
+        room = max(1, data.train.epoch_size(0) // batch_size)
+        while seconds < _TIMED_SECONDS or (kept_tokens < _COUNTED_TOKENS and seconds < _LONGEST_SECONDS):
+            batch = next(batches)
+            new = int(batch["attention_mask"].sum())
+            tokens += new
+            if kept_tokens < _COUNTED_TOKENS and len(kept) < room:
+                kept.append(batch)
+                kept_tokens += new
+            elif seconds >= _TIMED_SECONDS:
+                break
+            seconds = time.perf_counter() - start
+    return kept, tokens / seconds
+
+
+def _masked(data: "PretrainingData", batches: "list[Row]", seed: int) -> "list[Row]":
+    """The batches as the job's steps see them."""
+    import jax
+
+    from flax_lite.training import preparation_key
+    from train.data.batch_masks import batch_masks
+
+    prepare = batch_masks(data.recipe, data.train.tokenizer, data.train.store.token_counts)
+    if prepare is None:
+        return batches
+    prepare = jax.jit(prepare)
+    return [jax.device_get(prepare(preparation_key(seed, step), batch)) for step, batch in enumerate(batches)]
+
+
+def _statistics(data: "PretrainingData", batches: "list[Row]") -> Iterator[str]:
     from train.data.statistics import RowStatistics
 
     statistics = RowStatistics(data.train.tokenizer)
-    epoch = data.train.epoch_size(0)
-    seconds = 0.0
-    with contextlib.closing(data.train_batches(batch_size, 0, workers=workers)) as batches:  # type: ignore[type-var]
-        next(batches)  # the first waits for the plan and for the workers
-        while statistics.rows < epoch and statistics.tokens < _MEASURED_TOKENS and seconds < _MEASURED_SECONDS:
-            start = time.perf_counter()
-            batch = next(batches)
-            seconds += time.perf_counter() - start
-            statistics.add(batch)
+    for batch in batches:
+        statistics.add(batch)
     yield from describe(statistics, data.recipe.pair_task if data.recipe.rows == "pairs" else None)
-    speed = statistics.tokens / seconds if seconds else 0.0
-    yield f"speed: {speed:,.0f} tokens a second in batches of {batch_size}, {workers} worker processes"
 
 
 def describe(statistics: "RowStatistics", pair_task: str | None) -> Iterator[str]:

@@ -25,6 +25,8 @@ _RECIPE_LEAVES = (
     "rows",
     "max_predictions",
     "masked_fraction",
+    "masking",
+    "mask_smoothing",
     "max_ngram",
     "whole_word",
     "short_seq_prob",

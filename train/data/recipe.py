@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from flax_lite.tokenization import Tokenizer
 
 RowKind = Literal["pairs", "packed"]
+Masking = Literal["rows", "batch"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,6 +64,9 @@ class PretrainingRecipe:
         max_predictions: P, slots for masked tokens. Where it is below `masked_fraction` of T, long rows have fewer
             masks than that (Google's own 20 at T = 512 masks 4%).
         masked_fraction: share of the tokens to mask.
+        masking: "rows": each row gets its share of masks when it is made, n-grams and whole words if wanted; "batch":
+            single tokens are drawn over the whole batch inside the step (DistilBERT).
+        mask_smoothing: a token's chance to be drawn is proportional to its count to the power of minus this; "batch".
         max_ngram: most words masked in a row as one; 1 for BERT.
         whole_word: whether words are masked whole; False for the original BERT.
         short_seq_prob: probability that a pass over a document aims at shorter pairs.
@@ -73,6 +77,8 @@ class PretrainingRecipe:
     max_length: int
     max_predictions: int
     masked_fraction: float = 0.15
+    masking: Masking = "rows"
+    mask_smoothing: float = 0.0
     max_ngram: int = 3
     whole_word: bool = True
     short_seq_prob: float = 0.1
@@ -91,7 +97,19 @@ class PretrainingRecipe:
             raise ValueError(f"masked_fraction must be from 0 to 1, got {self.masked_fraction}")
         if self.max_ngram < 1:
             raise ValueError(f"max_ngram must be 1 or more, got {self.max_ngram}")
+        self._check_masking()
         _ = self.pairs  # raises for the leaves that it holds
+
+    def _check_masking(self) -> None:
+        if self.masking not in get_args(Masking):
+            raise ValueError(f"masking must be one of {', '.join(get_args(Masking))}, got {self.masking!r}")
+        if self.masking == "batch" and (self.max_ngram > 1 or self.whole_word):
+            raise ValueError(
+                f"masking=batch draws single tokens, got max_ngram={self.max_ngram}, whole_word={self.whole_word}: "
+                "give max_ngram=1 and whole_word=False, or masking=rows"
+            )
+        if self.masking == "rows" and self.mask_smoothing:
+            raise ValueError(f"mask_smoothing={self.mask_smoothing} needs masking=batch: rows are masked evenly")
 
     @property
     def pairs(self) -> PairRecipe:

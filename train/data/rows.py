@@ -9,6 +9,7 @@ workers or the number of interruptions.
 
 import abc
 import bisect
+import dataclasses
 import functools
 import threading
 from collections import OrderedDict
@@ -36,7 +37,7 @@ class PretrainingRows(abc.ABC):
     """Rows of one run, in order. Every epoch has its own plan and its own masks.
 
     A row is a dict of `input_ids`, `attention_mask`, `token_type_ids` int32 [T]; `masked_positions`, `masked_ids` int32
-    [P] and `masked_weights` float32 [P]; and what its kind adds.
+    [P] and `masked_weights` float32 [P], unless the recipe leaves masks to the step; and what its kind adds.
     """
 
     def __init__(
@@ -141,10 +142,14 @@ class PretrainingRows(abc.ABC):
 
     def _empty_batch(self, size: int) -> Row:
         tokens, slots = (size, self.recipe.max_length), (size, self.recipe.max_predictions)
-        return {
+        batch = {
             "input_ids": np.full(tokens, self.tokenizer.pad_id, np.int32),
             "attention_mask": np.zeros(tokens, np.int32),
             "token_type_ids": np.zeros(tokens, np.int32),
+        }
+        if self.recipe.masking == "batch":
+            return batch
+        return batch | {
             "masked_positions": np.zeros(slots, np.int32),
             "masked_ids": np.zeros(slots, np.int32),
             "masked_weights": np.zeros(slots, np.float32),
@@ -152,28 +157,33 @@ class PretrainingRows(abc.ABC):
 
     def _write_row(self, number: int, batch: Row, slot: int) -> None:
         epoch, index = self.locate(number)
-        row, tokenizer = self._compose(self._plan(epoch), index), self.tokenizer
+        row = self._compose(self._plan(epoch), index)
         ids = row.pop("input_ids")
+        batch["input_ids"][slot, : len(ids)] = ids
+        batch["attention_mask"][slot, : len(ids)] = 1
+        for name, values in row.items():
+            place = batch[name][slot : slot + 1].reshape(-1)  # a view: [T], or [1] of a number
+            place[: values.size] = values
+        if self.recipe.masking == "rows":
+            self._mask(ids, self._mask_stream(epoch, index), batch, slot)
+
+    def _mask(self, ids: np.ndarray, rng: np.random.Generator, batch: Row, slot: int) -> None:
         masked = mask_ngrams(
             ids,
-            tokenizer.starts_word[ids],
-            tokenizer.is_maskable[ids],
-            self._mask_stream(epoch, index),
+            self.tokenizer.starts_word[ids],
+            self.tokenizer.is_maskable[ids],
+            rng,
             max_predictions=self.recipe.max_predictions,
-            mask_id=tokenizer.mask_id,
-            vocab_size=tokenizer.vocab_size,
+            mask_id=self.tokenizer.mask_id,
+            vocab_size=self.tokenizer.vocab_size,
             max_ngram=self.recipe.max_ngram,
             masked_fraction=self.recipe.masked_fraction,
             whole_word=self.recipe.whole_word,
         )
         batch["input_ids"][slot, : len(ids)] = masked.input_ids
-        batch["attention_mask"][slot, : len(ids)] = 1
         batch["masked_positions"][slot] = masked.positions
         batch["masked_ids"][slot] = masked.original_ids
         batch["masked_weights"][slot] = masked.weights
-        for name, values in row.items():
-            place = batch[name][slot : slot + 1].reshape(-1)  # a view: [T], or [1] of a number
-            place[: values.size] = values
 
     def _mask_stream(self, epoch: int, index: int) -> np.random.Generator:
         # Philox is a function of key and counter, and a draw moves the counter's low words only: so rows never share
@@ -259,7 +269,11 @@ def make_rows(
 def held_out_rows(
     store: TokenStore, tokenizer: TokenizerInfo, recipe: PretrainingRecipe, *, num_rows: int, seed: int = _HELD_OUT_SEED
 ) -> PretrainingRows:
-    """Returns the evaluation rows: at most `num_rows` random ones of a single epoch, the same at every evaluation."""
+    """Returns the evaluation rows: at most `num_rows` random ones of a single epoch, the same at every evaluation.
+
+    They are masked row by row in any case, all tokens alike, so that losses of runs with different masks compare.
+    """
+    recipe = dataclasses.replace(recipe, masking="rows", mask_smoothing=0.0)
     return make_rows(store, tokenizer, recipe, seed=seed, num_rows=num_rows)
 
 
