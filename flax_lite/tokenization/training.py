@@ -6,7 +6,7 @@ import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, get_args
 
 import tokenizers
@@ -22,21 +22,24 @@ from flax_lite.tokenization.recipes import (
     wordpiece_backend,
 )
 from flax_lite.tokenization.tokenizer import Tokenizer
+from flax_lite.tokenization.word_counts import (
+    FIRST_MARKER,
+    MARKERS,
+    PRIVATE_USE,
+    SEPARATOR,
+    count_words,
+    cover_characters,
+    occurrences,
+    scale_down,
+)
 
 Kind = Literal["unigram", "wordpiece"]
 _KINDS: tuple[str, ...] = get_args(Kind)
-# google-research/albert README, the command that made the English vocabulary: --character_coverage=0.99995.
-_CHARACTER_COVERAGE = 0.99995
-# sentencepiece trainer_spec.max_sentence_length; the unigram trainer crashes on one word of 200,000 characters.
-_MAX_WORD_CHARACTERS = 4192
 # Sums of floats in another order move a score by 1e-14 (measured); rounding makes the order of the sums irrelevant.
 _SCORE_DECIMALS = 6
 # tokenizers unigram trainer: characters that no longer have a score of their own get the lowest one, plus this much for
 # each such character before it, in an order that differs between runs.
 _FALLBACK_STEP = 1e-4
-# The first supplementary private-use plane, for markers of words (_mark_frequent_words).
-_FIRST_MARKER, _MARKERS = 0xF0000, 0xFFFE
-_PRIVATE_USE = f"[{chr(_FIRST_MARKER)}-{chr(_FIRST_MARKER + _MARKERS - 1)}]"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,10 +82,15 @@ def train_tokenizer(texts: Iterable[str], kind: Kind, vocab_size: int) -> Tokeni
 
     Pieces never join letters, digits and punctuation, and the rarest characters (0.005% of the text) get none. Ids are
     canonical: specials first (0 to 4: padding, unknown, [CLS], [SEP], [MASK]), then unigram pieces by falling score and
-    WordPiece pieces by rising length, then by piece. The same texts in any order give the same tokenizer.
+    WordPiece pieces by rising length, then by piece. The same texts in any order give the same tokenizer, as long as
+    they have fewer different words than are kept.
+
+    Only the counts of words are kept, a million of them, of which the rarest give way; and the learner sees 2^28 words
+    at most, in the proportions of the text. So memory (1.3 GiB at most) and the time of learning are bounded, and any
+    amount of text will do.
 
     Args:
-        texts: read once and held in memory.
+        texts: read once, one held at a time; from a corpus, its paragraphs.
         kind: "unigram" or "wordpiece".
         vocab_size: the most pieces, specials included; little text gives fewer (see `Tokenizer.vocab_size`).
 
@@ -98,43 +106,45 @@ def train_tokenizer(texts: Iterable[str], kind: Kind, vocab_size: int) -> Tokeni
 
 def _train_unigram(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     normalizer = albert_normalizer(lowercase=True, strip_accents=True)
-    covered, characters = _covered_text(texts, normalizer)
+    counts, characters = _count(texts, normalizer, _UNIGRAM_WORDS, SPACE)
     _check_room(vocab_size, len(characters | {SPACE}), len(ALBERT_SPECIALS))
-    learned = _learn_unigram(covered, vocab_size)
+    learned = _learn_unigram(counts, vocab_size)
     vocab = [(special, 0.0) for special in ALBERT_SPECIALS]
     vocab += _canonical_scores(learned, vocab_size - len(ALBERT_SPECIALS))
     backend = unigram_backend(vocab, ALBERT_SPECIALS, normalizer)
     return Tokenizer(backend, ALBERT_SPECIALS, options={"do_lower_case": True, "keep_accents": False})
 
 
-def _learn_unigram(texts: list[str], vocab_size: int) -> dict[str, float]:
+# A word takes the space before it along.
+_UNIGRAM_WORDS = pre_tokenizers.Sequence(
+    [
+        pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="always"),
+        # spm_train's split_by_number and split_by_unicode_script: numbers apart, every other mark by itself.
+        pre_tokenizers.Split(Regex(rf"{SPACE}?\p{{N}}+|[^\p{{L}}\p{{M}}\p{{N}}{SPACE}]"), "isolated"),
+    ]
+)
+
+
+def _learn_unigram(counts: Counter[str], vocab_size: int) -> dict[str, float]:
     learner = tokenizers.Tokenizer(models.Unigram())
-    learner.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="always"),
-            # spm_train's split_by_number and split_by_unicode_script: numbers apart, every other mark by itself.
-            pre_tokenizers.Split(
-                Regex(rf"{SPACE}?\p{{N}}+\p{{Co}}?|[^\p{{L}}\p{{M}}\p{{N}}\p{{Co}}{SPACE}]"), "isolated"
-            ),
-        ]
-    )
-    marked = _mark_frequent_words(texts, vocab_size)
+    learner.pre_tokenizer = pre_tokenizers.Split(SEPARATOR, "removed")
+    marked = _mark_frequent_words(counts, vocab_size)
     trainer = trainers.UnigramTrainer(
         vocab_size=vocab_size + len(marked),  # every marker takes a piece of its own
         special_tokens=list(ALBERT_SPECIALS),
         unk_token=ALBERT_SPECIALS.unk,
         show_progress=False,
     )
-    learner.train_from_iterator(itertools.chain(texts, marked), trainer)
+    learner.train_from_iterator(itertools.chain(occurrences(counts), marked), trainer)
     learned: dict[str, float] = dict(json.loads(learner.to_str())["model"]["vocab"])
     return {
         piece: score
         for piece, score in learned.items()
-        if piece not in (*ALBERT_SPECIALS,) and not re.search(_PRIVATE_USE, piece)
+        if piece not in (*ALBERT_SPECIALS,) and not re.search(PRIVATE_USE, piece)
     }
 
 
-def _mark_frequent_words(texts: list[str], vocab_size: int) -> list[str]:
+def _mark_frequent_words(counts: Counter[str], vocab_size: int) -> list[str]:
     """The most frequent words, each once more, with a marker behind it that no other word has.
 
     The trainer takes its candidates from the list of distinct words, whatever their counts, and only what goes on in
@@ -142,15 +152,12 @@ def _mark_frequent_words(texts: list[str], vocab_size: int) -> list[str]:
     makes every frequent word one. Of 1,800 Wikipedia paragraphs and 8,000 pieces this makes 1.63 pieces a word of 267
     others, without it 1.77; SentencePiece's own trainer, which counts, makes 1.61.
     """
-    chunks: Counter[str] = Counter()
-    for text in texts:
-        chunks.update(text.split())
     words: Counter[str] = Counter()
-    for chunk, count in chunks.items():
-        if begin := re.match(r"\d+|[^\W\d_]+", chunk):
+    for word, count in counts.items():
+        if begin := re.match(rf"{SPACE}(?:\d+|[^\W\d_]+)", word):
             words[begin[0]] += count
     frequent = sorted((word for word in words if words[word] > 1), key=lambda word: (-words[word], word))
-    return [word + chr(_FIRST_MARKER + index) for index, word in enumerate(frequent[: min(vocab_size, _MARKERS)])]
+    return [word + chr(FIRST_MARKER + index) for index, word in enumerate(frequent[: min(vocab_size, MARKERS)])]
 
 
 def _canonical_scores(learned: dict[str, float], room: int) -> list[tuple[str, float]]:
@@ -169,14 +176,17 @@ def _canonical_scores(learned: dict[str, float], room: int) -> list[tuple[str, f
     return [item for item in ordered if item[0] not in surplus]
 
 
+_WORDPIECE_WORDS = pre_tokenizers.BertPreTokenizer()
+
+
 def _train_wordpiece(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     normalizer = bert_normalizer(lowercase=True, strip_accents=True, chinese_characters=True)
-    covered, characters = _covered_text(texts, normalizer)
+    counts, characters = _count(texts, normalizer, _WORDPIECE_WORDS, "")
     # The trainer joins the most frequent pair, of equals the one with the lower ids; it numbers "##x" pieces in random
-    # order unless they are given. A first pass, with no room for joined pieces, finds them.
-    alphabet = sorted(_learn_wordpieces(covered, 1, (), len(characters)))
+    # order unless they are given. A first pass, over the distinct words and with no room for joined pieces, finds them.
+    alphabet = sorted(_learn_wordpieces(dict.fromkeys(counts, 1), 1, (), len(characters)))
     _check_room(vocab_size, len(alphabet), len(BERT_SPECIALS))
-    learned = _learn_wordpieces(covered, vocab_size - len(BERT_SPECIALS), alphabet, len(characters))
+    learned = _learn_wordpieces(counts, vocab_size - len(BERT_SPECIALS), alphabet, len(characters))
     pieces = [*BERT_SPECIALS, *sorted(learned, key=lambda piece: (len(piece), piece))]
     backend = wordpiece_backend(
         {piece: id_ for id_, piece in enumerate(pieces)},
@@ -188,40 +198,28 @@ def _train_wordpiece(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     return Tokenizer(backend, BERT_SPECIALS, options={"do_lower_case": True})
 
 
-def _learn_wordpieces(texts: list[str], vocab_size: int, given: Sequence[str], alphabet_size: int) -> set[str]:
+def _learn_wordpieces(counts: Mapping[str, int], vocab_size: int, given: Sequence[str], alphabet_size: int) -> set[str]:
     learner = tokenizers.Tokenizer(models.WordPiece(unk_token=BERT_SPECIALS.unk))
-    learner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    learner.pre_tokenizer = pre_tokenizers.Split(SEPARATOR, "removed")
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size,
         special_tokens=list(given),
         limit_alphabet=alphabet_size,  # all: coverage has chosen them already
         show_progress=False,
     )
-    learner.train_from_iterator(texts, trainer)
+    learner.train_from_iterator(occurrences(counts), trainer)
     return set(learner.get_vocab(with_added_tokens=False))
 
 
-def _covered_text(texts: Iterable[str], normalizer: normalizers.Normalizer) -> tuple[list[str], set[str]]:
-    """Normalised texts with spaces in place of what no piece shall hold, and the characters left in them.
+def _count(
+    texts: Iterable[str], normalizer: normalizers.Normalizer, words: pre_tokenizers.PreTokenizer, space: str
+) -> tuple[Counter[str], set[str]]:
+    """What is learned from: words with their counts; and all their characters, but for `space`."""
 
-    Replaced are the rarest characters, those that mark words in training, and words too long for the trainer.
-    """
-    unusable = re.compile(rf"{_PRIVATE_USE}|\S{{{_MAX_WORD_CHARACTERS + 1},}}")
-    normalized = [unusable.sub(" ", normalizer.normalize_str(text)) for text in texts]
-    counts: Counter[str] = Counter()
-    for text in normalized:
-        counts.update(text)
-    del counts[" "]
-    if not counts:
-        raise ValueError("there is no text to train a tokenizer on: every text is empty, or there is none")
-    enough = _CHARACTER_COVERAGE * counts.total()
-    by_count = sorted(counts, key=lambda character: (-counts[character], character))
-    covered_before = itertools.accumulate((counts[character] for character in by_count), initial=0)
-    rare = [character for character, before in zip(by_count, covered_before, strict=False) if before >= enough]
-    if rare:
-        table = str.maketrans(dict.fromkeys(rare, " "))
-        normalized = [text.translate(table) for text in normalized]
-    return normalized, set(counts) - set(rare)
+    def cut(text: str) -> list[str]:
+        return [word for word, _ in words.pre_tokenize_str(text)]
+
+    return cover_characters(scale_down(count_words(texts, normalizer, cut)), space)
 
 
 def _check_room(vocab_size: int, alphabet: int, specials: int) -> None:
