@@ -105,8 +105,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.asked.append(f"{self.command} {unquote(path)}")
         if self.hub.status is not None:
             self._send(self.hub.status)
-        elif match := re.fullmatch(r"/api/models/(.+)/revision/([^/]+)", path):
-            self._repository(match[1], unquote(match[2]))
+        elif match := re.fullmatch(r"/api/(?:models/)?(.+)/revision/([^/]+)", path):
+            self._repository(match[1], unquote(match[2]))  # a data set's name begins with "datasets/"
         elif match := re.fullmatch(r"/api/models/(.+)/discussions", path):
             self._discussions(match[1])
         elif match := re.fullmatch(r"/(.+?)/resolve/([^/]+)/(.+)", path):

@@ -53,6 +53,18 @@ def test_show_leaves_no_work_directory(shown):
     assert not shown[1].exists()
 
 
+def test_show_draws_the_masks_of_the_step(repository, tmp_path):
+    """Of all tokens of a batch, 15% by number, specials included in the count; words in packed texts."""
+    arguments = ["--config", "configs/distilbert_mlm.py:smoke", "--workdir", str(tmp_path / "work")]
+    done = command(repository, *arguments, "--config.data.max_predictions=40")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^row 0: \d+ texts?$", done.stdout, re.MULTILINE)
+    assert re.search(r"\[\S+\]", done.stdout)
+    share = float(re.search(r"^masked: ([\d.]+)% of the tokens that may be", done.stdout, re.MULTILINE)[1])
+    assert 15 < share < 18
+    assert done.stdout.rstrip().endswith("the step draws their masks")
+
+
 def test_show_explains_a_mistake(repository, tmp_path):
     done = command(repository, "--config", CONFIG, "--config.data.source=text:nowhere/*.txt")
     assert done.returncode == 2

@@ -5,8 +5,10 @@ import hashlib
 import itertools
 import json
 import operator
+import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -99,6 +101,56 @@ def test_killed_hosts_resume_in_any_number(store, repository, tmp_path, kind):
             assert {step for step, _ in part} == {number}
         found += [joined(digest for _, digest in part) for part in parts]
     assert found == read(open_rows(store.directory, kind), 0, len(found))
+
+
+# One of two hosts with two devices each: its part of a batch becomes its part of one global array.
+_GLOBAL = """
+import sys
+import jax
+import numpy as np
+from tests.train.data.hosts_test import open_rows
+from train import mesh
+from train.data.loader import train_batches
+
+if __name__ == "__main__":
+    directory, port, index = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    jax.distributed.initialize(f"localhost:{port}", 2, index)
+    rows = open_rows(directory, "packed")
+    made = mesh.make_mesh(2, 2)
+    with train_batches(rows, 8, 5, process_index=jax.process_index(), process_count=jax.process_count()) as batches:
+        batch = mesh.put_batch(next(batches), made)
+    whole = rows.batch(range(40, 48))
+    for name, array in whole.items():
+        assert batch[name].shape == array.shape
+        assert len(batch[name].addressable_shards) == 2
+        for shard in batch[name].addressable_shards:
+            np.testing.assert_array_equal(shard.data, array[shard.index])
+    print("equal")
+"""
+
+
+def test_hosts_parts_become_one_global_batch(store, repository, tmp_path):
+    """With JAX's own runtime between two processes: every shard holds the rows that its place in the batch names."""
+    script = tmp_path / "host.py"
+    script.write_text(_GLOBAL)
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {"PYTHONPATH": str(repository), "JAX_PLATFORMS": "cpu"}
+    environment |= {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(script), str(store.directory), str(port), str(index)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    for process in processes:
+        output, errors = process.communicate(timeout=120)
+        assert output == "equal\n", errors
 
 
 def _run_and_kill(script, repository, store, kind, step, workers, outs, rng):
