@@ -7,13 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from flax_lite.tokenization import load_tokenizer
 from flax_lite.training import preparation_key
 from train.data.batch_masks import batch_masks
-from train.data.preparation import build_store
-from train.data.recipe import PretrainingRecipe, TokenizerInfo
+from train.data.recipe import PretrainingRecipe
 from train.data.rows import held_out_rows, make_rows
-from train.data.sources import CorpusOptions, open_corpus
 from train.data.statistics import restore
 
 RECIPE = PretrainingRecipe(
@@ -68,30 +65,21 @@ def test_recipe_refuses_masks_that_cannot_be(values, message):
         dataclasses.replace(RECIPE, **values)
 
 
-@pytest.fixture(scope="module")
-def novels(shared_data, tmp_path_factory):
-    """Two million pieces of ALBERT's vocabulary."""
-    tokenizer = load_tokenizer(shared_data / "tokenizers" / "albert" / "spiece.model")
-    corpus = open_corpus(CorpusOptions(source=f"text:{shared_data}/pretrain/novels/[E]*.txt"), "train")
-    cache = tmp_path_factory.mktemp("novels")
-    return build_store(corpus, tokenizer, cache_dir=cache, say=lambda line: None), TokenizerInfo.of(tokenizer)
-
-
-def test_packing_of_novels_leaves_less_than_3_percent_padding(novels):
+def test_packing_of_novels_leaves_less_than_3_percent_padding(novel_pieces):
     recipe = dataclasses.replace(RECIPE, max_length=512, max_predictions=128)
-    rows = make_rows(*novels, recipe, seed=0)
+    rows = make_rows(*novel_pieces, recipe, seed=0)
     assert rows.padding_share < 0.03
     mask = rows.batch(range(rows.epoch_size(0)))["attention_mask"]
     assert 1 - mask.mean() == pytest.approx(rows.padding_share)
 
 
-def test_smoothed_masks_of_novels_follow_the_stated_power(novels):
+def test_smoothed_masks_of_novels_follow_the_stated_power(novel_pieces):
     """log(-log(1 - p)) over log(count) has slope -power: the highest of log w + Gumbel noise are the first arrivals of
     a race of exponential clocks with rates w, so a token is chosen with p = 1 - exp(-c w) (see mask_tokens' test).
     Here the counts are the whole corpus's, the batches some of its rows; ids are pooled by count, so that rare ones
     have a say. The bound is five standard deviations of the slope of weighted least squares, with the binomial
     variance of each point, and two percent for c, which differs from batch to batch."""
-    store, tokenizer = novels
+    store, tokenizer = novel_pieces
     recipe = dataclasses.replace(RECIPE, max_length=512, max_predictions=128, mask_smoothing=0.7)
     rows = make_rows(store, tokenizer, recipe, seed=0)
     prepare = jax.jit(batch_masks(recipe, tokenizer, store.token_counts))

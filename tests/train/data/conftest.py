@@ -6,6 +6,7 @@ import zlib
 import numpy as np
 import pytest
 
+from flax_lite.tokenization import load_tokenizer
 from train.data.preparation import build_store
 from train.data.recipe import TokenizerInfo
 from train.data.sources import CorpusOptions, open_corpus
@@ -82,3 +83,12 @@ def store(corpus_file, tokenizer, tmp_path_factory):
 @pytest.fixture(scope="session")
 def tokenizer_info(tokenizer):
     return TokenizerInfo.of(tokenizer)
+
+
+@pytest.fixture(scope="session")
+def novel_pieces(shared_data, tmp_path_factory):
+    """Three novels as a million pieces of ALBERT's published vocabulary: the store, and the ids of its rows."""
+    pieces = load_tokenizer(shared_data / "tokenizers" / "albert" / "spiece.model")
+    corpus = open_corpus(CorpusOptions(source=f"text:{shared_data}/pretrain/novels/[E]*.txt"), "train")
+    cache = tmp_path_factory.mktemp("novel_pieces")
+    return build_store(corpus, pieces, cache_dir=cache, say=lambda line: None), TokenizerInfo.of(pieces)

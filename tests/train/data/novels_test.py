@@ -1,9 +1,79 @@
-"""The whole of 97 novels, as a run reads them: an epoch in memory that does not grow."""
+"""Real text in pieces of a real vocabulary: statistics of the recipe, and an epoch in memory that does not grow."""
 
 import subprocess
 import sys
+from collections import Counter
 
+import numpy as np
 import pytest
+
+from tests.flax_lite.masking_test import _plain_port
+from train.data.pairs import PairRecipe, plan_pairs
+from train.data.recipe import PretrainingRecipe
+from train.data.rows import make_rows
+from train.data.statistics import masked_places, restore
+
+
+def test_ngrams_of_novels_are_drawn_as_by_a_plain_port(novel_pieces):
+    """Lengths in words of runs of masked words, and numbers of masked tokens, are distributed as with the algorithm as
+    it is read in the reference code, on the same rows (chi-squared). That port draws lengths 6:3:2."""
+    store, tokenizer = novel_pieces
+    recipe = PretrainingRecipe(rows="packed", max_length=128, max_predictions=20)
+    batch = make_rows(store, tokenizer, recipe, seed=0).batch(range(3000))
+    ids, chosen = restore(batch), masked_places(batch)
+    rng = np.random.default_rng(0)
+    ours, theirs = Counter(), Counter()
+    for row in np.flatnonzero(batch["segment_ids"].max(axis=1) == 1):
+        length = int(batch["attention_mask"][row].sum())
+        text = ids[row, 1 : length - 1]
+        if not tokenizer.is_maskable[text].all():
+            continue  # the port knows no unknown pieces
+        starts = tokenizer.starts_word[text]
+        starts[0] = True
+        word_of = np.cumsum(starts) - 1
+        words = [place.tolist() for place in np.split(np.arange(len(text)), np.flatnonzero(starts)[1:])]
+        budget = max(1, round(0.15 * length))
+        for counts, places in (
+            (ours, np.flatnonzero(chosen[row, 1 : length - 1])),
+            (theirs, np.array(_plain_port(words, budget, 3, rng))),
+        ):
+            runs = np.split(places, np.flatnonzero(np.diff(places) > 1) + 1)
+            counts.update(("words", len(set(word_of[run].tolist()))) for run in runs)
+            counts["tokens", len(places)] += 1
+    assert ours["words", 1] > 10_000
+    common = [key for key in ours | theirs if ours[key] + theirs[key] > 50]
+    distance = sum((ours[key] - theirs[key]) ** 2 / (ours[key] + theirs[key]) for key in common)
+    # Runs of one row depend on one another, so the sum is only roughly chi-squared; it is near len(common) when equal.
+    assert distance < 2.5 * len(common), (distance, ours, theirs)
+
+
+def test_a_tenth_of_the_passes_over_novels_is_short(novel_pieces):
+    """A pass that aims at the full length fills every pair but a document's last. One that aims at less does not, but
+    where the last sentence reaches to the full length: its target is uniform, so that is at most the share of targets
+    within two of the longest hundredth of sentences."""
+    store, _ = novel_pieces
+    room = 509
+    passes = short = 0
+    for epoch in range(10):
+        offsets = store.sentence_offsets, store.document_offsets
+        plan = plan_pairs(*offsets, PairRecipe(room, short_seq_prob=0.1), seed=0, epoch=epoch)
+        document, other = (
+            np.searchsorted(store.sentence_offsets[store.document_offsets], plan.first[:, side], side="right")
+            for side in (0, 1)
+        )
+        end = (plan.first + plan.length).max(axis=1)
+        own = document == other
+        last = np.zeros(int(document.max()) + 1, np.int64)
+        np.maximum.at(last, document[own], end[own])
+        whole = own & (end < last[document])
+        unfilled = whole & (plan.length.sum(axis=1) < room)
+        passes += len(set(document[whole].tolist()))
+        short += len(set(document[unfilled].tolist()))
+    longest = np.quantile(np.diff(store.sentence_offsets), 0.99)
+    slack = 4.5 * np.sqrt(passes * 0.1 * 0.9)
+    assert passes > 2000
+    assert 0.1 * (1 - 2 * longest / room) * passes - slack < short < 0.1 * passes + slack, (short, passes)
+
 
 # Prints anonymous memory in MB at tenths of an epoch, the first row included.
 _EPOCH = """
