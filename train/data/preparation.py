@@ -142,8 +142,8 @@ class _Build:
             )
         counts = {unit: getattr(index, unit) for unit in ("documents", "sentences", "tokens")}
         self._write_manifest(inputs, counts | {"empty_sentences_skipped": position.skipped}, position)
-        (self._partial / _PROGRESS).unlink()
         self._partial.rename(self._directory)
+        (self._directory / _PROGRESS).unlink()  # after it: killed before it, the next build goes on from all shards
         seconds = time.monotonic() - began
         numbers = ", ".join(f"{count:,} {unit}" for unit, count in counts.items())
         speed = (index.tokens - before) / max(seconds, 1e-9)

@@ -179,7 +179,7 @@ def _children(pid):
     return [int(line) for line in done.stdout.split()]
 
 
-def _alive(pid):
+def alive(pid):
     """Whether a process runs; one that has ended but was not waited for yet does not."""
     try:
         with open(f"/proc/{pid}/stat") as file:
@@ -223,6 +223,6 @@ def test_workers_leave_signals_to_their_job_and_end_with_it(job):
     job.kill()
     job.wait()
     deadline = time.monotonic() + 20
-    while any(map(_alive, children)) and time.monotonic() < deadline:
+    while any(map(alive, children)) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not any(map(_alive, children))
+    assert not any(map(alive, children))

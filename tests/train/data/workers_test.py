@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from tests.train.data.loader_test import alive
 from train.data.workers import num_cores, ordered_map
 
 # Everything that workers call has to be importable by them.
@@ -93,18 +94,9 @@ def test_workers_end_with_a_killed_parent(script):
         process.send_signal(signal.SIGKILL)
         process.wait()
         deadline = time.monotonic() + 20
-        while any(map(_alive, workers)) and time.monotonic() < deadline:
+        while any(map(alive, workers)) and time.monotonic() < deadline:
             time.sleep(0.1)
-        assert not any(map(_alive, workers))
-
-
-def _alive(pid):
-    """Whether a process runs; one that has ended but was not waited for yet does not."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+        assert not any(map(alive, workers))
 
 
 def test_an_error_in_a_worker_reaches_the_caller():

@@ -1,6 +1,7 @@
 """Sets of TensorFlow Datasets: read without TensorFlow, parts, columns, and what is said where one cannot be."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -63,9 +64,7 @@ def test_tfds_size_is_that_of_the_part(data_dir):
     assert half == pytest.approx(whole / 2, rel=0.1)
 
 
-def test_tfds_is_read_where_tensorflow_cannot_be_imported(data_dir, repository):
-    """Finders that come first refuse TensorFlow, as if it were not installed."""
-    script = """
+_WITHOUT_TENSORFLOW = """
 import importlib.util, sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
@@ -75,15 +74,56 @@ class Refuse:
 original = importlib.util.find_spec
 importlib.util.find_spec = lambda name, package=None: None if name == "tensorflow" else original(name, package)
 sys.meta_path.insert(0, Refuse())
+"""
+_WAS_NOT_IMPORTED = 'assert "refused" not in sys.modules and "tensorflow" not in sys.modules'
+
+
+def test_tfds_is_read_where_tensorflow_cannot_be_imported(data_dir, repository):
+    """Finders that come first refuse TensorFlow, as if it were not installed."""
+    script = f"""
+{_WITHOUT_TENSORFLOW}
 import json
 from train.data.sources import CorpusOptions, open_corpus
 print(json.dumps(list(open_corpus(CorpusOptions(source="tfds:toy/en", tfds_dir=sys.argv[1]), "train").documents())))
-assert "refused" not in sys.modules and "tensorflow" not in sys.modules
+{_WAS_NOT_IMPORTED}
 """
     command = [sys.executable, "-c", script, str(data_dir)]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == EXPECTED
+
+
+def test_articles_laid_out_once_are_prepared_without_tensorflow(shared_data, repository, tmp_path):
+    """Wikipedia's articles as a set named as tfds names it, to the tokens that the text file gives."""
+    file = shared_data / "pretrain" / "wiki" / "squad_dev_articles.txt"
+    texts = [text for text in file.read_text().split("\n\n") if text.strip()]
+    examples = [{"title": f"Article {number}", "text": text} for number, text in enumerate(texts)]
+    write_set(tmp_path / "sets", examples, name="wikipedia", config="20230601.en", shards=3)
+    script = f"""
+{_WITHOUT_TENSORFLOW}
+from train import cli, prepare
+from train.schema import PRETRAIN_LEAVES
+status = cli.main("prepare", PRETRAIN_LEAVES, prepare.run, sys.argv[1:])
+{_WAS_NOT_IMPORTED}
+sys.exit(status)
+"""
+    vocabulary = shared_data / "tokenizers" / "albert" / "spiece.model"
+    counts = []
+    for source in ("tfds:wikipedia/20230601.en", f"text:{file}"):
+        values = {
+            "source": source,
+            "tfds_dir": tmp_path / "sets",
+            "cache_dir": tmp_path / "cache",
+            "eval_fraction": 0.1,
+        }
+        options = [f"--config.data.{name}={value}" for name, value in values.items()]
+        arguments = ["--config", "configs/albert_base.py", f"--config.tokenizer={vocabulary}", *options]
+        command = [sys.executable, "-c", script, *arguments]
+        done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        counts.append(re.findall(r"^(?:training|held-out) data: (.*tokens);", done.stdout, re.MULTILINE))
+    assert len(counts[0]) == 2
+    assert counts[0] == counts[1]
 
 
 def test_tfds_reads_what_its_own_builder_prepared(tmp_path):
