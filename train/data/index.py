@@ -41,12 +41,12 @@ class IndexWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._stack:
-            if error is None:
-                self._sentence_offsets.append(np.array([self.tokens]))
-                self._document_offsets.append(np.array([self.sentences]))
-                with _ArrayFile(self._paths[2], np.int64) as counts:
-                    counts.append(self._counts)
+        if error is None:
+            self._sentence_offsets.append(np.array([self.tokens]))
+            self._document_offsets.append(np.array([self.sentences]))
+            with _ArrayFile(self._paths[2], np.int64) as counts:
+                counts.append(self._counts)
+        self._stack.__exit__(kind, error, trace)
 
 
 class _ArrayFile:
@@ -64,7 +64,11 @@ class _ArrayFile:
         self._file.write(np.ascontiguousarray(values, self._dtype).tobytes())
         self._length += len(values)
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            with contextlib.suppress(OSError):  # on a full disk the first error is the one to be told
+                self._file.close()
+            return
         with self._file:
             self._file.seek(0)
             self._write_header()

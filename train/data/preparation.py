@@ -83,10 +83,11 @@ def build_store(
             build.run(inputs, lambda: _inputs(corpus, tokenizer, root))
             return open_store(directory)
     except OSError as error:
+        where = "" if error.filename else f" (in {root / 'tokens'})"
         raise UserError(
-            f"{corpus.name} could not be tokenised: {error}. Check that the corpus can be read, and that the cache "
-            f"{root} can be written and has room; data.cache_dir or the environment variable FLAX_LITE_CACHE names "
-            "another place. What is finished is kept: the same command goes on from there."
+            f"{corpus.name} could not be tokenised: {error}{where}. Check that the corpus can be read, and that the "
+            f"cache {root} can be written and has room; data.cache_dir or the environment variable FLAX_LITE_CACHE "
+            "names another place. What is finished is kept: the same command goes on from there."
         ) from error
 
 
