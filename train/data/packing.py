@@ -30,6 +30,11 @@ class PackPlan(NamedTuple):
     length: Int[np.ndarray, "texts"]
     row_offsets: Int[np.ndarray, "row_bounds"]
 
+    @property
+    def num_rows(self) -> int:
+        """The number of rows."""
+        return len(self.row_offsets) - 1
+
 
 def plan_packing(
     sentence_offsets: Int[np.ndarray, "sentence_bounds"],

@@ -58,6 +58,11 @@ class PairPlan(NamedTuple):
     length: Int[np.ndarray, "rows 2"]
     label: Int[np.ndarray, "rows"]
 
+    @property
+    def num_rows(self) -> int:
+        """The number of pairs."""
+        return len(self.label)
+
 
 def plan_pairs(
     sentence_offsets: Int[np.ndarray, "sentence_bounds"],

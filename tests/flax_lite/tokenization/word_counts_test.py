@@ -1,4 +1,4 @@
-"""The counting of words behind a trained tokenizer: exact where there is room, bounded where there is not."""
+"""Counting words in bounded memory, and training from the counts."""
 
 import random
 import subprocess
@@ -7,75 +7,170 @@ from collections import Counter
 
 import pytest
 
-from flax_lite.tokenization import train_tokenizer, word_counts
+from flax_lite.tokenization import train_tokenizer, training, word_counts
 from flax_lite.tokenization.recipes import albert_normalizer, bert_normalizer
 from flax_lite.tokenization.word_counts import count_words, cover_characters, occurrences, scale_down
 
-KINDS = ["unigram", "wordpiece"]
-ALBERT = albert_normalizer(lowercase=True, strip_accents=True)
-BERT = bert_normalizer(lowercase=True, strip_accents=True, chinese_characters=True)
+UNIGRAM = albert_normalizer(lowercase=True, strip_accents=True)
+WORDPIECE = bert_normalizer(lowercase=True, strip_accents=True, chinese_characters=True)
 
 
-def frequent_and_rare() -> list[str]:
-    """Sixty words that recur all the time, and 900 of the same characters that occur once, spread evenly."""
-    rng = random.Random(0)
-    frequent = ["".join(rng.choices("abcdefgh", k=rng.randint(2, 7))) for _ in range(60)]
-    once = iter({"".join(rng.choices("abcdefgh", k=8)) for _ in range(900)})
-    return [" ".join([*rng.choices(frequent, k=40), word]) for word in sorted(once, key=hash)]
+def zipf_texts(seed, words, length=20_000):
+    """Texts of twenty words; word r occurs about length / r times, in random order."""
+    rng = random.Random(seed)
+    ranks = rng.choices(range(words), [1 / (rank + 1) for rank in range(words)], k=length)
+    return [" ".join(f"w{rank}x" for rank in ranks[start : start + 20]) for start in range(0, length, 20)]
 
 
-@pytest.fixture
-def little_room(monkeypatch):
-    def limit(**limits):
-        for name, value in limits.items():
-            monkeypatch.setattr(word_counts, name, value)
+@pytest.mark.parametrize("normalizer", [UNIGRAM, WORDPIECE], ids=["unigram", "wordpiece"])
+def test_words_are_those_of_normalised_texts(normalizer, monkeypatch):
+    """However often the raw words are normalised in between; a character that becomes a space parts words, and so does
+    a word that is too long."""
+    texts = [
+        "The  Café,\tthe cafe ``x''",
+        "\u00a0one\u2003two \u4e2d\u6587 x\u00a8y",
+        "",
+        "  ",
+        "z" * 5000 + " The",
+        "ﬁne",
+    ]
+    texts = [text + " and more" for text in texts] * 3
+    long_word = "z" * 5000
+    expected = Counter(
+        word for text in texts for word in normalizer.normalize_str(text).replace(long_word, " ").split()
+    )
+    assert count_words(texts, normalizer, str.split) == expected
+    monkeypatch.setattr(word_counts, "_MOST_RAW_WORDS", 3)
+    assert count_words(iter(texts), normalizer, str.split) == expected
 
-    return limit
+
+@pytest.mark.parametrize("limit", ["words", "characters"])
+def test_table_keeps_its_limits_and_the_frequent_words(limit, monkeypatch):
+    """Each time the table is full its rarest words go. The docstring's bound, checked with the counts dropped: no word
+    is missing more than the sum, over the drops, of the highest count that was dropped."""
+    texts = zipf_texts(0, 5000)
+    exact = Counter(word for text in texts for word in text.split())
+    monkeypatch.setattr(word_counts, "_MOST_RAW_WORDS", 100)
+    if limit == "words":
+        monkeypatch.setattr(word_counts, "_MOST_WORDS", 1000)
+    else:
+        monkeypatch.setattr(word_counts, "_MOST_CHARACTERS", 5000)
+    drops, sizes = [], []
+    most_frequent = word_counts._most_frequent
+
+    def watched(counts, most):
+        sizes.append((len(counts), sum(map(len, counts))))
+        kept = most_frequent(counts, most)
+        drops.append(max(counts[word] for word in counts.keys() - kept.keys()))
+        assert len(kept) == most
+        return kept
+
+    monkeypatch.setattr(word_counts, "_most_frequent", watched)
+    counts = count_words(texts, UNIGRAM, str.split)
+    assert len(drops) >= 2
+    assert all(words <= 1000 if limit == "words" else characters <= 5000 for words, characters in sizes)
+    bound = sum(drops)
+    assert bound < 100
+    for word, count in exact.items():
+        assert count - bound <= counts[word] <= count
+    assert counts == count_words(texts, UNIGRAM, str.split)
 
 
-@pytest.fixture
-def sizes(monkeypatch):
-    """How many words and characters the table holds after every word that is added to it."""
+@pytest.mark.parametrize("kind", ["unigram", "wordpiece"])
+def test_rare_words_that_give_way_change_little(kind, shared_data, monkeypatch):
+    """Of two novels with a table for two thirds of their words: other novels take a few percent more pieces."""
+    novels = shared_data / "pretrain" / "novels"
+    texts, others = (
+        [line for path in sorted(novels.glob(pattern)) for line in path.read_text().splitlines()]
+        for pattern in ("Eliot_[AF]*.txt", "Forster*.txt")
+    )
+    whole = train_tokenizer(texts, kind, 1000)
+    monkeypatch.setattr(word_counts, "_MOST_RAW_WORDS", 1000)
+    monkeypatch.setattr(word_counts, "_MOST_WORDS", 10_000)
+    bounded = train_tokenizer(texts, kind, 1000)
+    assert bounded.fingerprint != whole.fingerprint
+    sizes = [sum(map(len, tokenizer.encode(others))) for tokenizer in (whole, bounded)]
+    assert sizes[1] < 1.05 * sizes[0]
+
+
+def test_scale_down_keeps_proportions(monkeypatch):
+    counts = Counter({"a": 4000, "b": 401, "c": 99, "d": 10, "e": 1})
+    assert scale_down(counts) == counts
+    monkeypatch.setattr(word_counts, "_MOST_OCCURRENCES", 451)  # a tenth
+    assert scale_down(counts) == {"a": 400, "b": 40, "c": 10, "d": 1}
+
+
+@pytest.mark.parametrize(("kind", "words"), [("unigram", 18_000), ("wordpiece", 6_000)])
+def test_training_is_the_same_on_a_text_repeated_beyond_the_limit(kind, words, monkeypatch):
+    """Counts times three, scaled down to a third, are the counts. (Numbers inside are words of their own in one.)"""
+    texts = zipf_texts(2, 300, length=6000)
+    expected = train_tokenizer(texts, kind, 200).fingerprint
+    monkeypatch.setattr(word_counts, "_MOST_OCCURRENCES", words)
+    assert train_tokenizer(texts * 3, kind, 200).fingerprint == expected
+
+
+def test_occurrences_give_the_counts_back_in_small_texts(monkeypatch):
+    counts = Counter({"one": 7, "twenty": 1, "x" * 50: 3})
+    assert Counter(word for text in occurrences(counts) for word in text.split()) == counts
+    monkeypatch.setattr(word_counts, "_CHUNK_CHARACTERS", 20)
+    texts = list(occurrences(counts))
+    assert Counter(word for text in texts for word in text.split()) == counts
+    assert max(map(len, texts)) <= 51
+
+
+def test_words_are_counted_without_the_punctuation_around_them(monkeypatch):
+    """So that every word is one entry of the table, not one for each mark that may follow it."""
     seen = []
-
-    class Watched(Counter):
-        def __setitem__(self, word, count):
-            super().__setitem__(word, count)
-            seen.append((len(self), sum(map(len, self))))
-
-    monkeypatch.setattr(word_counts, "Counter", Watched)
-    return seen
-
-
-@pytest.mark.parametrize("normalizer", [ALBERT, BERT], ids=KINDS)
-def test_words_are_those_of_the_normalised_texts(normalizer, little_room):
-    """However often the table of words before normalisation is emptied."""
-    texts = ["Der Café\xa0¼ cafe\n", "漢字 and\u3000漢", "ﷺ a¨b x\U000f0000y", "", " "] * 3
-    expected = Counter(word for text in texts for word in normalizer.normalize_str(text).split())
-    del expected["x\U000f0000y"]
-    expected += {"x": 3, "y": 3} if normalizer is ALBERT else {}
-    assert count_words(iter(texts), normalizer) == expected
-    little_room(_MOST_RAW_WORDS=2)
-    assert count_words(iter(texts), normalizer) == expected
-    little_room(_MOST_RAW_CHARACTERS=0)
-    assert count_words(iter(texts), normalizer) == expected
+    count_words_ = training.count_words
+    monkeypatch.setattr(training, "count_words", lambda *args: seen.append(count_words_(*args)) or seen[-1])
+    for kind in ("unigram", "wordpiece"):
+        train_tokenizer(['So, so! "So" (so)', "so so 12 a1b"], kind, 60)
+    assert seen[0]["\u2581so"] == 4
+    assert seen[0]["so"] == 2
+    assert seen[0]["\u258112"] == 1
+    assert {"\u2581a", "1", "b", ",", "!"} <= seen[0].keys()
+    assert seen[1]["so"] == 6
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_full_table_drops_only_rare_words(kind, little_room):
-    """The 60 frequent words keep their exact counts, so the pieces that their counts decide stay the same.
+def test_rarest_characters_part_words(monkeypatch):
+    monkeypatch.setattr(word_counts, "_CHARACTER_COVERAGE", 0.9)
+    counts = Counter({"aab": 30, "aqa": 1, "ba": 5, "q": 1})
+    assert cover_characters(counts, "") == ({"aab": 30, "a": 2, "ba": 5}, {"a", "b"})
+    marked = Counter({"_aab": 30, "_aqa": 1, "_ba": 5})
+    assert cover_characters(marked, "_") == ({"_aab": 30, "_a": 2, "_ba": 5}, {"a", "b"})
+    with pytest.raises(ValueError, match="no text"):
+        cover_characters(Counter({"_": 3}), "_")
 
-    All characters and pairs come from frequent words; the rare ones are at most 1 word in 41.
-    """
-    texts = frequent_and_rare()
-    exact = count_words(texts, ALBERT)
-    little_room(_MOST_WORDS=500, _MOST_RAW_WORDS=100)
-    bounded = count_words(texts, ALBERT)
-    frequent = {word: count for word, count in exact.items() if count > 1}
-    assert len(exact) > 900
-    assert len(bounded) <= 500
-    assert {word: count for word, count in bounded.items() if count > 1} == frequent
-    assert set(bounded) < set(exact)
-    pruned = train_tokenizer(texts, kind, 110)
-    without = train_tokenizer([text.rsplit(" ", 1)[0] for text in texts], kind, 110)
-    print(sorted(set(pruned.pieces) ^ set(without.pieces)))
+
+_TRAIN = """
+import random, re, sys
+from flax_lite.tokenization import train_tokenizer
+
+def texts(count):
+    rng = random.Random(0)
+    words = ["".join(rng.choices("abcdefghijklmnop", k=8)) for _ in range(5000)]
+    for _ in range(count):
+        yield " ".join(rng.choices(words, k=100))
+
+train_tokenizer(texts(int(sys.argv[1])), sys.argv[2], 500)
+print(int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024)
+"""
+
+
+@pytest.mark.parametrize("kind", ["unigram", "wordpiece"])
+def test_memory_does_not_grow_with_the_text(kind, repository):
+    """Of 3 and of 33 MB of the same words. 15 MB are for the buffers on the way to the learner's threads; the texts
+    alone, held as they were, would be 30 MB more."""
+    peaks = [
+        float(
+            subprocess.run(
+                [sys.executable, "-c", _TRAIN, str(count), kind],
+                cwd=repository,
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+        )
+        for count in (3_700, 37_000)
+    ]
+    assert peaks[1] < peaks[0] + 15, peaks

@@ -3,13 +3,14 @@
 import copy
 import dataclasses
 import itertools
+import threading
 
 import numpy as np
 import pytest
 
 from train.data.preparation import build_store
 from train.data.recipe import PretrainingRecipe
-from train.data.rows import PairRows, held_out_rows
+from train.data.rows import PairRows, held_out_rows, make_rows
 from train.data.sources import CorpusOptions, open_corpus
 from train.data.statistics import restore
 
@@ -116,6 +117,37 @@ def test_rows_keep_few_plans(store, tokenizer_info, rows):
     assert _equal(fresh[0], rows[0])
 
 
+@pytest.mark.parametrize("kind", ["pairs", "packed"])
+def test_next_plan_is_made_before_it_is_needed(store, tokenizer_info, kind, monkeypatch):
+    """From half an epoch on, in another thread; the change of the epoch then neither plans nor counts. Rows that end
+    after an epoch plan no other."""
+    recipe = dataclasses.replace(RECIPE, rows=kind)
+    fresh = make_rows(store, tokenizer_info, recipe, seed=0)
+    size, expected = fresh.epoch_size(0), make_rows(store, tokenizer_info, recipe, seed=0)
+    made = []
+    make_plan = type(fresh)._make_plan
+
+    def watched(self, epoch):
+        made.append((epoch, threading.current_thread() is threading.main_thread()))
+        return make_plan(self, epoch)
+
+    monkeypatch.setattr(type(fresh), "_make_plan", watched)
+    fresh = make_rows(store, tokenizer_info, recipe, seed=0)
+    fresh.batch(range(size // 2 - 3))
+    assert made == [(0, True)]
+    fresh.batch(range(size // 2 - 3, size))
+    assert 1 in fresh._plans
+    fresh._plans.get(1)
+    assert made == [(0, True), (1, False)]
+    monkeypatch.setattr(type(fresh), "_count", None)
+    row = fresh[size + 5]
+    monkeypatch.undo()
+    assert _equal(row, expected[size + 5])
+    held_out = held_out_rows(store, tokenizer_info, recipe, num_rows=size)
+    held_out.batch(range(len(held_out)))
+    assert len(held_out._plans) == 1
+
+
 def test_pairs_are_fresh_every_epoch(rows):
     """Documents are cut elsewhere: of the first epoch's rows, few stand in the second with the same text. (Documents of
     two or three sentences have little choice.)"""
@@ -181,7 +213,7 @@ def test_rows_have_the_statistics_of_the_recipe(source, request, tokenizer_info,
 
     # Segments of one chunk are no further apart than what truncation cut between them, which is less than the longest
     # sentence; a strange segment is that near by chance in 1 of 100 rows at most.
-    plan = rows._plan(0)
+    plan = rows._plans.get(0)
     np.testing.assert_array_equal(batch["sentence_label"], plan.label[: len(lengths)])
     gap = plan.first.max(axis=1) - (plan.first + plan.length).min(axis=1)
     own = gap < np.diff(store.sentence_offsets).max()
