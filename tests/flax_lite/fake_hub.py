@@ -107,6 +107,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(self.hub.status)
         elif match := re.fullmatch(r"/api/(?:models/)?(.+)/revision/([^/]+)", path):
             self._repository(match[1], unquote(match[2]))  # a data set's name begins with "datasets/"
+        elif match := re.fullmatch(r"/api/(?:models/)?(.+)/tree/([^/]+)", path):
+            self._tree(match[1], unquote(match[2]))
         elif match := re.fullmatch(r"/api/models/(.+)/discussions", path):
             self._discussions(match[1])
         elif match := re.fullmatch(r"/(.+?)/resolve/([^/]+)/(.+)", path):
@@ -140,6 +142,15 @@ class _Handler(BaseHTTPRequestHandler):
             for file, content in self.hub.commits[name][commit].items()
         ]
         self._send_json({"id": name, "sha": commit, "private": False, "siblings": siblings})
+
+    def _tree(self, name: str, revision: str) -> None:
+        """All files, as huggingface_hub 2 asks for them before a download."""
+        if (commit := self._commit(name, revision)) is None:
+            return
+        files = self.hub.commits[name][commit].items()
+        self._send_json(
+            [{"type": "file", "path": path, "size": len(content), "oid": _blob(content)} for path, content in files]
+        )
 
     def _discussions(self, name: str) -> None:
         query = parse_qs(urlsplit(self.path).query)
