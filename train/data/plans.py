@@ -1,9 +1,12 @@
 """The plans of the epochs around the one that is read; the next is made in the background, before it is needed."""
 
+import functools
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
+from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 _Plan = TypeVar("_Plan")
@@ -19,6 +22,7 @@ class Plans(Generic[_Plan]):
         self._make = make
         self._kept: OrderedDict[int, Future[_Plan]] = OrderedDict()
         self._lock = threading.Lock()
+        self._orders: SimpleQueue[Callable[[], None] | None] | None = None
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -34,10 +38,22 @@ class Plans(Generic[_Plan]):
         return future.result()
 
     def prepare(self, epoch: int) -> None:
-        """Begins to make a plan in a thread of its own, unless it is there or in the making."""
+        """Begins to make a plan in the background, unless it is there or in the making."""
         future, is_new = self._claim(epoch)
         if is_new:
-            threading.Thread(target=self._fill, args=(future, epoch), daemon=True).start()
+            self._background().put(functools.partial(self._fill, future, epoch))
+
+    def _background(self) -> "SimpleQueue[Callable[[], None] | None]":
+        """Orders for a thread that ends with this object.
+
+        One for all plans: each new thread gets a heap of its own from the C library, which is 1 MB an epoch of novels.
+        """
+        with self._lock:
+            if self._orders is None:
+                self._orders = SimpleQueue()
+                weakref.finalize(self, self._orders.put, None)
+                threading.Thread(target=_carry_out, args=(self._orders,), daemon=True).start()
+            return self._orders
 
     def _claim(self, epoch: int) -> tuple[Future[_Plan], bool]:
         """The plan's future, and whether the caller has to fill it."""
@@ -58,3 +74,9 @@ class Plans(Generic[_Plan]):
             future.set_exception(error)
             with self._lock:
                 self._kept.pop(epoch, None)  # the next who asks tries again
+
+
+def _carry_out(orders: "SimpleQueue[Callable[[], None] | None]") -> None:
+    while (order := orders.get()) is not None:
+        order()
+        del order  # which would keep its plans alive while there is none

@@ -41,6 +41,20 @@ def test_few_plans_are_kept():
     assert made == [0, 1, 2, 1]  # 1 gave way to 2, being asked for last
 
 
+def test_background_is_one_thread_that_ends_with_the_plans():
+    plans = Plans(lambda epoch: threading.current_thread())
+    threads = set()
+    for epoch in range(5):
+        plans.prepare(epoch)
+        threads.add(plans.get(epoch))
+    (thread,) = threads
+    assert thread is not threading.current_thread()
+    assert thread.is_alive()
+    del plans
+    thread.join(10)
+    assert not thread.is_alive()
+
+
 def test_error_reaches_who_asks_and_is_not_kept():
     attempts = []
 
