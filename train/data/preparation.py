@@ -26,7 +26,8 @@ from train.errors import UserError
 if TYPE_CHECKING:
     from flax_lite.tokenization import Tokenizer
 
-# 32 MB: what a kill loses at most is half a minute on two cores; English Wikipedia makes 280 files.
+# 32 MB before compression. A kill loses 20 s at most on two cores, which make 0.87 million tokens a second. English
+# Wikipedia, 4.5 billion tokens, makes 270 files.
 _SHARD_TOKENS = 2**24
 _PROGRESS = "progress.jsonl"
 _SECONDS_BETWEEN_LINES = 10.0

@@ -15,9 +15,9 @@ from train.data.workers import num_cores, ordered_map
 if TYPE_CHECKING:
     from flax_lite.tokenization import Tokenizer
 
-# What a worker is sent at a time: about a second of work. A document is never divided.
+# What a worker is sent at a time: half a second of work. A document is never divided.
 _BLOCK_CHARACTERS = 2**20
-# A corpus that ends before this many blocks is tokenised here: to start workers takes 2 s.
+# A corpus that ends before this many blocks is tokenised here, in the time that it takes to start workers.
 _BLOCKS_WITHOUT_WORKERS = 4
 
 
