@@ -1,7 +1,7 @@
-"""What a student learns from a teacher: DistilBERT's losses, per token, and their sums over the tokens of a batch.
+"""What a student learns from a teacher's logits and hidden states, per token, and sums over the tokens of a batch.
 
 The caller divides sums by the weight of the whole global batch, as with `flax_lite.losses`. No gradient reaches the
-teacher.
+teacher. What it learns from attention is in `flax_lite.relations`.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def soft_cross_entropy(
     if not temperature > 0:
         raise ValueError(f"soft cross-entropy needs a temperature above 0, got {temperature}")
     student, teacher = (
-        _wide(logits) / temperature for logits in (student_logits, jax.lax.stop_gradient(teacher_logits))
+        wide(logits) / temperature for logits in (student_logits, jax.lax.stop_gradient(teacher_logits))
     )
     log_student, log_teacher = jax.nn.log_softmax(student), jax.nn.log_softmax(teacher)
     return temperature**2 * jnp.sum(jnp.exp(log_teacher) * (log_teacher - log_student), axis=-1)
@@ -56,10 +56,41 @@ def cosine_distance(
 
     Source: Sanh et al. 2019 (arXiv:1910.01108), section 3; distiller.py there (cosine_loss_fct).
     """
-    student, teacher = _wide(student_hidden), _wide(jax.lax.stop_gradient(teacher_hidden))
+    student, teacher = wide(student_hidden), wide(jax.lax.stop_gradient(teacher_hidden))
     product = jnp.sum(student * teacher, axis=-1)
     squares = (jnp.sum(state * state, axis=-1) + _EPSILON for state in (student, teacher))
     return 1.0 - product * jax.lax.rsqrt(next(squares) * next(squares))
+
+
+def logit_squared_error(
+    student_logits: Float[Array, "*axes V"], teacher_logits: Float[Array, "*axes V"]
+) -> Float[Array, "*axes"]:
+    """sum_v (s_v - t_v)^2 for each token: a sum over the vocabulary, not a mean.
+
+    Args:
+        student_logits: s, unnormalised scores over the vocabulary.
+        teacher_logits: t; no gradient reaches them.
+
+    Source: distiller.py there (mse_loss_fct: the sum over everything, divided by the number of tokens).
+    """
+    difference = wide(student_logits) - wide(jax.lax.stop_gradient(teacher_logits))
+    return jnp.sum(difference**2, axis=-1)
+
+
+def mean_squared_error(
+    student_hidden: Float[Array, "*axes D"], teacher_hidden: Float[Array, "*axes D"]
+) -> Float[Array, "*axes"]:
+    """sum_d (s_d - t_d)^2 / D for each token, of hidden states or of embeddings.
+
+    Args:
+        student_hidden: s; where the student is narrower, its projection to the teacher's width.
+        teacher_hidden: t; no gradient reaches it.
+
+    Source: Jiao et al. 2020 (arXiv:1909.10351), Transformer distillation; huawei-noah/Pretrained-Language-Model
+        TinyBERT/task_distill.py (loss_mse, whose mean takes in padding tokens).
+    """
+    difference = wide(student_hidden) - wide(jax.lax.stop_gradient(teacher_hidden))
+    return jnp.mean(difference**2, axis=-1)
 
 
 def sum_in_chunks(
@@ -106,6 +137,6 @@ def sum_in_chunks(
     return jax.lax.scan(body, zero, first)[0]
 
 
-def _wide(array: Array) -> Array:
+def wide(array: Float[Array, "*axes"]) -> Float[Array, "*axes"]:
     """float32, or float64 where it is that already."""
     return array.astype(jnp.promote_types(array.dtype, jnp.float32))

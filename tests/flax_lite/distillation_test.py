@@ -5,8 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flax_lite.distillation import cosine_distance, soft_cross_entropy, sum_in_chunks
+from flax_lite.distillation import (
+    cosine_distance,
+    logit_squared_error,
+    mean_squared_error,
+    soft_cross_entropy,
+    sum_in_chunks,
+)
 from tests.flax_lite.jaxprs import largest_intermediates, trace
+from tests.flax_lite.precision import double, single
 
 B, T, D, V = 3, 10, 6, 11
 RNG = np.random.default_rng(0)
@@ -14,6 +21,7 @@ STUDENT, TEACHER = RNG.normal(size=(2, B, T, V)) * 4
 HIDDEN, TARGET = RNG.normal(size=(2, B, T, D))
 TABLE = RNG.normal(size=(V, D))
 WEIGHTS = (RNG.random((B, T)) < 0.7).astype(np.float64)
+LOSSES = soft_cross_entropy, cosine_distance, logit_squared_error, mean_squared_error
 
 
 def softmax(x):
@@ -32,16 +40,6 @@ def distance(student, teacher):
     return 1 - (student * teacher).sum(-1) / norms
 
 
-def double(function, *arrays):
-    """Computes in float64, on this machine's CPU."""
-    with jax.enable_x64(True):
-        return np.asarray(function(*(jnp.asarray(array, jnp.float64) for array in arrays)))
-
-
-def single(function, *arrays):
-    return np.asarray(function(*(jnp.asarray(array, jnp.float32) for array in arrays)))
-
-
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0, 10.0])
 def test_soft_cross_entropy_equals_its_definition(temperature):
     expected = divergence(STUDENT, TEACHER, temperature)
@@ -56,6 +54,18 @@ def test_cosine_distance_equals_its_definition():
         double(cosine_distance, HIDDEN, TARGET), distance(HIDDEN, TARGET), rtol=1e-10, atol=1e-10
     )
     np.testing.assert_allclose(single(cosine_distance, HIDDEN, TARGET), distance(HIDDEN, TARGET), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("loss", "divisor"), [(logit_squared_error, 1), (mean_squared_error, V)])
+def test_squared_errors_equal_their_definitions(loss, divisor):
+    """A sum over the vocabulary, a mean over the width; the gradient is 2 (s - t) over the same divisor."""
+    expected = np.zeros((B, T))
+    for row, token, element in np.ndindex(B, T, V):
+        expected[row, token] += (STUDENT[row, token, element] - TEACHER[row, token, element]) ** 2 / divisor
+    np.testing.assert_allclose(double(loss, STUDENT, TEACHER), expected, rtol=1e-10)
+    np.testing.assert_allclose(single(loss, STUDENT, TEACHER), expected, rtol=1e-5)
+    gradient = double(jax.grad(lambda s, t: loss(s, t).sum()), STUDENT, TEACHER)
+    np.testing.assert_allclose(gradient, 2 * (STUDENT - TEACHER) / divisor, rtol=1e-10)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 2.0, 10.0])
@@ -73,7 +83,7 @@ def test_soft_cross_entropy_of_high_temperature_matches_logits():
     np.testing.assert_allclose(gradient, (centred[0] - centred[1]) / V, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("loss", [soft_cross_entropy, cosine_distance])
+@pytest.mark.parametrize("loss", LOSSES)
 def test_losses_are_least_where_the_student_is_the_teacher(loss):
     """There they are 0 with a gradient of 0; anywhere near they are more. And the teacher learns nothing."""
     value, gradient = (function(lambda s, t: loss(s, t).sum()) for function in (lambda f: f, jax.grad))
@@ -87,7 +97,7 @@ def test_losses_are_least_where_the_student_is_the_teacher(loss):
 
 
 def test_losses_of_bfloat16_are_float32():
-    for loss in (soft_cross_entropy, cosine_distance):
+    for loss in LOSSES:
         assert loss(*(jnp.asarray(x, jnp.bfloat16) for x in (STUDENT, TEACHER))).dtype == jnp.float32
 
 
