@@ -47,6 +47,7 @@ def _data() -> ml_collections.ConfigDict:
     data.eval_fraction = 0.005
     data.max_eval_rows = 4096
     data.rows = "pairs"
+    data.texts = "documents"
     data.sequence_length = 512
     # 15% of 512 tokens. The released code defaults to 20, which at this length predicts 4% of them; the paper does not
     # say.
@@ -136,7 +137,7 @@ def smoke(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.model.num_hidden_layers = 2
     config.model.num_attention_heads = 2
     config.model.intermediate_size = 64
-    if config.model.preset.startswith("albert"):
+    if (config.model.preset or "").startswith("albert"):
         config.model.embedding_size = 16
     config.optimizer.warmup_steps = 2
     return config

@@ -79,7 +79,7 @@ class Encoder(Pretrained, nnx.Module):
             key: PRNG key of this call's dropout.
             output_hidden_states: return the stack's input and every layer's output.
             output_attentions: return every layer's attention probabilities.
-            capture: names out of "scores", "queries", "keys", "values" to return of `capture_layers` only.
+            capture: names out of "scores", "queries", "keys", "values", "outputs" to return of `capture_layers` only.
             capture_layers: layers counted from 0, negative from the end.
 
         Raises:
@@ -99,6 +99,7 @@ class Encoder(Pretrained, nnx.Module):
             hidden_states = jnp.concatenate([embedded[None], extras["hidden_states"]])
         return EncoderOutput(
             last_hidden_state=last,
+            embedding_output=embedded,
             pooler_output=self._pool(last) if self.has_pooler else None,
             hidden_states=hidden_states,
             attentions=extras["attentions"] if output_attentions else None,

@@ -126,7 +126,8 @@ class _WordPredictor(TaskModel[OutputT]):
     masked_lm_head: MaskedLMHead
     predicts_words = True
 
-    def _word_logits(self, tokens: Float[Array, "B P D"]) -> Float[Array, "B P V"]:
+    def word_logits(self, tokens: Float[Array, "B P D"]) -> Float[Array, "B P V"]:
+        """Logits over the vocabulary of some tokens' last hidden states, in float32."""
         return self.masked_lm_head(tokens, self.encoder.embeddings.word.embedding[...])
 
 
@@ -156,7 +157,7 @@ class PreTraining(_WordPredictor[PreTrainingOutput]):
         sentence_logits = self.sentence_head(encoded.pooler_output).astype(jnp.float32)
         sentence_field = "sop_logits" if self.config.model_type == "albert" else "seq_relationship_logits"
         return PreTrainingOutput(
-            prediction_logits=self._word_logits(tokens),
+            prediction_logits=self.word_logits(tokens),
             **{sentence_field: sentence_logits},
             **_common(encoded),
         )
@@ -171,7 +172,7 @@ class MaskedLM(_WordPredictor[MaskedLMOutput]):
         self.masked_lm_head = MaskedLMHead(config, self.execution, rngs=rngs)
 
     def _head(self, encoded: EncoderOutput, tokens: Float[Array, "B P D"], key: jax.Array | None) -> MaskedLMOutput:
-        return MaskedLMOutput(logits=self._word_logits(tokens), **_common(encoded))
+        return MaskedLMOutput(logits=self.word_logits(tokens), **_common(encoded))
 
 
 class _PooledClassifier(TaskModel[ClassifierOutput]):

@@ -16,7 +16,8 @@ class ModelOutput:
         attentions: attention probabilities of each physical-layer application before dropout, [applications, B, N, T,
             S] (applications = layers, times `inner_group_num`); None unless `output_attentions`.
         captured: what `capture` asked for, by name, one row for each of `capture_layers`: "scores" [rows, B, N, T, S]
-            (scaled, before the mask), "queries", "keys", "values" [rows, B, T, N, H]. Empty unless asked.
+            (scaled, before the mask), "queries", "keys", "values" [rows, B, T, N, H], "outputs" (hidden states) [rows,
+            B, T, D]. Empty unless asked.
     """
 
     hidden_states: Float[Array, "layers+1 B T D"] | None = None
@@ -26,9 +27,13 @@ class ModelOutput:
 
 @struct.dataclass
 class EncoderOutput(ModelOutput):
-    """Output of Encoder; `pooler_output` is tanh of a Dense on token 0, None for DistilBERT or without a pooler."""
+    """Output of Encoder; `pooler_output` is tanh of a Dense on token 0, None for DistilBERT or without a pooler.
+
+    `embedding_output` is what the first layer reads, the first of the hidden states.
+    """
 
     last_hidden_state: Float[Array, "B T D"] = struct.field(kw_only=True)
+    embedding_output: Float[Array, "B T D"] = struct.field(kw_only=True)
     pooler_output: Float[Array, "B D"] | None = None
 
 

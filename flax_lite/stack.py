@@ -14,7 +14,7 @@ from flax_lite.config import EncoderConfig
 from flax_lite.execution import Execution
 from flax_lite.layers import TransformerLayer
 
-CAPTURES = ("scores", "queries", "keys", "values")
+CAPTURES = ("scores", "queries", "keys", "values", "outputs")
 REMAT_POLICIES: dict[str, Callable[..., bool] | None] = {
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
     "full": None,
@@ -109,6 +109,7 @@ def run_layers(
         source, row, layer_key = step
         layer = nnx.merge(structure, select(source))
         x, internals = layer(x, mask, key=layer_key, need_scores=requests.need_scores)
+        internals = {**internals, "outputs": x}
         buffers = {name: buffer.at[row].set(internals[name], mode="drop") for name, buffer in buffers.items()}
         outputs = {"hidden_states": x} if requests.hidden_states else {}
         if requests.attentions:
@@ -139,6 +140,7 @@ def _capture_buffers(config: EncoderConfig, requests: Requests, x: Array) -> dic
     heads = config.num_attention_heads
     projected = ((len(requests.layers), batch, length, heads, width // heads), x.dtype)
     shapes: dict[str, Any] = dict.fromkeys(CAPTURES, projected)
+    shapes["outputs"] = ((len(requests.layers), *x.shape), x.dtype)
     shapes["scores"] = ((len(requests.layers), batch, heads, length, length), jnp.dtype(jnp.float32))
     # zeros_like, not zeros: under shard_map the state of a loop must vary over the same mesh axes from the start as
     # what the layers put there, that is as x.

@@ -33,14 +33,15 @@ class Objective:
 
     Attributes:
         names: what is measured, e.g. "mlm_loss", "mlm_accuracy".
-        sums: (model, batch, key) to a sum for each name. `key=None` is deterministic.
+        sums: (model, batch, key, *constants) to a sum for each name. `key=None` is deterministic; constants are what
+            the step was given beside state and batch, as a teacher's parameters.
         weights: batch to the sum of weights that each name is divided by. It looks at the batch only, so that the
             divisor of the whole batch is known before its first micro-batch is computed.
         losses: names whose quotients are added up to the loss, each with its factor.
     """
 
     names: tuple[str, ...]
-    sums: Callable[[Any, Batch, jax.Array | None], Sums]
+    sums: Callable[..., Sums]
     weights: Callable[[Batch], Sums]
     losses: Mapping[str, float]
 
@@ -131,8 +132,10 @@ def make_train_step(
     seed: int,
     accumulation_steps: int = 1,
     prepare: Callable[[jax.Array, Batch], Batch] | None = None,
-) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
-    """A pure function (state, batch) -> (next state, metrics), to be passed to jax.jit.
+) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
+    """A pure function (state, batch, *constants) -> (next state, metrics), to be passed to jax.jit.
+
+    Constants are handed to `objective.sums` as they are: arrays that a step reads and does not change.
 
     Args:
         structure: `nnx.graphdef(model)`.
@@ -154,26 +157,28 @@ def make_train_step(
         ValueError: when traced, if the batch is not divisible into `accumulation_steps`.
     """
 
-    def loss_and_sums(params: Any, batch: Batch, weights: Sums, key: jax.Array) -> tuple[Array, Sums]:
-        sums = objective.sums(with_params(structure, params), batch, key)
+    def loss_and_sums(
+        params: Any, batch: Batch, weights: Sums, key: jax.Array, constants: tuple[Any, ...]
+    ) -> tuple[Array, Sums]:
+        sums = objective.sums(with_params(structure, params), batch, key, *constants)
         return averages(sums, weights, objective.losses)["loss"], sums
 
-    def gradient(params: Any, batch: Batch, weights: Sums, key: jax.Array) -> tuple[Any, Sums]:
-        grads, sums = jax.grad(loss_and_sums, has_aux=True)(params, batch, weights, key)
-        return grads, sums
+    gradient = jax.grad(loss_and_sums, has_aux=True)
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+    def step(state: TrainState, batch: Batch, *constants: Any) -> tuple[TrainState, dict[str, Array]]:
         params = state["params"]
         key = jax.random.fold_in(jax.random.key(seed), state["step"])
         if prepare is not None:
             batch = prepare(preparation_key(seed, state["step"]), batch)
         weights = objective.weights(batch)
         if accumulation_steps == 1:
-            grads, sums = gradient(params, batch, weights, key)
+            grads, sums = gradient(params, batch, weights, key, constants)
         else:
             micro_batches = _split(batch, accumulation_steps)
             keys = jax.random.split(key, accumulation_steps)
-            grads, sums = _summed(lambda micro, key: gradient(params, micro, weights, key), micro_batches, keys)
+            grads, sums = _summed(
+                lambda micro, key: gradient(params, micro, weights, key, constants), micro_batches, keys
+            )
         updates, opt_state = optimizer.update(grads, state["opt_state"], params)
         metrics = {**averages(sums, weights, objective.losses), "grad_norm": optax.tree.norm(grads)}
         next_state = {
@@ -186,14 +191,14 @@ def make_train_step(
     return step
 
 
-def make_eval_step(structure: nnx.GraphDef, objective: Objective) -> Callable[[Any, Batch], dict[str, Sums]]:
-    """A pure function (params, batch) -> {"sums", "weights"}, without dropout.
+def make_eval_step(structure: nnx.GraphDef, objective: Objective) -> Callable[..., dict[str, Sums]]:
+    """A pure function (params, batch, *constants) -> {"sums", "weights"}, without dropout.
 
     Add its results up over batches, then take `averages`.
     """
 
-    def step(params: Any, batch: Batch) -> dict[str, Sums]:
-        sums = objective.sums(with_params(structure, params), batch, None)
+    def step(params: Any, batch: Batch, *constants: Any) -> dict[str, Sums]:
+        sums = objective.sums(with_params(structure, params), batch, None, *constants)
         return {"sums": sums, "weights": objective.weights(batch)}
 
     return step

@@ -13,7 +13,7 @@ from tests.conftest import REPOSITORY
 from tests.flax_lite import fake_hub, tiny
 from tests.flax_lite.tokenization import tiny_files
 from train import cli
-from train.schema import PRETRAIN_LEAVES
+from train.leaves import JOB_LEAVES
 
 README = (REPOSITORY / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
@@ -92,7 +92,9 @@ def test_readme_job_is_accepted(line, monkeypatch, capsys):
     monkeypatch.chdir(REPOSITORY)
     _, _, module, *arguments = shlex.split(line, comments=True)
     job = importlib.import_module(module)
-    assert cli.main(module, PRETRAIN_LEAVES, job.run, [*arguments, "--print_config"]) == 0
+    # Those that are no job of their own take the leaves of the config's job.
+    table = JOB_LEAVES.get(module.removeprefix("train."), JOB_LEAVES)
+    assert cli.main(module.removeprefix("train."), table, job.run, [*arguments, "--print_config"]) == 0
     assert '"total_steps"' in capsys.readouterr().out
 
 

@@ -24,18 +24,29 @@ def group(values: Values, name: str) -> dict[str, Any]:
     return {path.removeprefix(f"{name}."): value for path, value in values.items() if path.startswith(f"{name}.")}
 
 
-def model_config(values: Values, tokenizer: "Tokenizer") -> "EncoderConfig":
-    """The architecture: the preset's or init_from's, with the overrides that are given, for the tokenizer's vocabulary.
+def model_config(
+    values: Values, tokenizer: "Tokenizer", *, base: "EncoderConfig | None" = None, vocab_size: int | None = None
+) -> "EncoderConfig":
+    """The architecture: the preset's, init_from's or `base`'s, with the overrides that are given.
+
+    Args:
+        values: the job's leaves.
+        tokenizer: whose vocabulary a preset is made for.
+        base: taken where there is neither preset nor init_from.
+        vocab_size: the rows of a preset's table, if it shall have more than the tokenizer has pieces.
 
     Raises:
         UserError: if the preset is unknown, or sizes do not fit each other or the length of the rows.
     """
     overrides = {name: value for name, value in group(values, "model").items() if value is not None}
     name, source = overrides.pop("preset", None), values["init_from"]
-    if name is None and source is None:
-        raise UserError("which architecture? Give model.preset, or init_from to take a model's own")
     try:
-        base = _preset(name, tokenizer) if name is not None else _architecture_of(source, tokenizer)
+        if name is not None:
+            base = _preset(name, tokenizer, vocab_size or tokenizer.vocab_size)
+        elif source is not None:
+            base = _architecture_of(source, tokenizer)
+        if base is None:
+            raise UserError("which architecture? Give model.preset, or init_from to take a model's own")
         _check_known(overrides, base)
         config = base.replace(**overrides)
     except ValueError as error:
@@ -49,10 +60,10 @@ def model_config(values: Values, tokenizer: "Tokenizer") -> "EncoderConfig":
     return config
 
 
-def _preset(name: str, tokenizer: "Tokenizer") -> "EncoderConfig":
+def _preset(name: str, tokenizer: "Tokenizer", vocab_size: int) -> "EncoderConfig":
     from flax_lite.config import preset
 
-    return preset(name, vocab_size=tokenizer.vocab_size, pad_token_id=tokenizer.pad_id)
+    return preset(name, vocab_size=vocab_size, pad_token_id=tokenizer.pad_id)
 
 
 def _architecture_of(source: str, tokenizer: "Tokenizer") -> "EncoderConfig":
@@ -112,12 +123,12 @@ def optimizer(values: Values) -> "tuple[optax.GradientTransformation, optax.Sche
 
 
 def tokenizer_spec(values: Values) -> str:
-    """Which tokenizer: the leaf's, else init_from's.
+    """Which tokenizer: the leaf's, else the teacher's, else init_from's.
 
     Raises:
         UserError: if there is neither.
     """
-    spec = values["tokenizer"] or values["init_from"]
+    spec = values["tokenizer"] or values.get("teacher") or values["init_from"]
     if spec is None:
         raise UserError("tokenizer is missing: give one (--config.tokenizer=...), or a model to start from (init_from)")
     return spec

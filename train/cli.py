@@ -16,7 +16,7 @@ import os
 import shlex
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,12 @@ from absl import flags
 from ml_collections import config_dict
 
 from train import schema
-from train.config_files import config_files, load_config
+from train.config_files import LoadedConfig, config_files, load_config
 from train.errors import JobError, UserError
 from train.interrupt import Guard
+from train.leaves import JOB_LEAVES
+
+Leaves = Sequence[schema.Leaf]
 
 _STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
@@ -70,7 +73,7 @@ class Request:
 
 def main(
     job: str,
-    leaves: Sequence[schema.Leaf],
+    leaves: Leaves | Mapping[str, Leaves],
     run: Callable[[Request], None],
     argv: Sequence[str] | None = None,
     help_config: str = "configs/albert_tiny.py",
@@ -79,7 +82,7 @@ def main(
 
     Args:
       job: the job's name, for messages.
-      leaves: its table.
+      leaves: its table; or, of a command that serves several jobs, their tables by name: the config says which.
       run: carries a request out.
       argv: the words after the program's name; `sys.argv[1:]` when None.
       help_config: the config whose defaults --help shows when none is given.
@@ -92,7 +95,7 @@ def main(
     request = None
     try:
         with Guard() as guard:
-            request = parse(job, tuple(leaves), sys.argv[1:] if argv is None else argv, guard, help_config)
+            request = parse(job, leaves, sys.argv[1:] if argv is None else argv, guard, help_config)
             if request is not None:
                 run(request)
     except JobError as stop:
@@ -117,13 +120,14 @@ def _end(job: str, message: str, status: int) -> int:
 
 
 def parse(
-    job: str, leaves: tuple[schema.Leaf, ...], argv: Sequence[str], guard: Guard, help_config: str = ""
+    job: str, leaves: Leaves | Mapping[str, Leaves], argv: Sequence[str], guard: Guard, help_config: str = ""
 ) -> Request | None:
     """Reads a command line; prints and returns None for --help and --print_config.
 
     Raises:
       UserError: something on it is not understood.
     """
+    leaves = tuple(leaves[_job_of_config(argv)] if isinstance(leaves, Mapping) else leaves)
     given = _flag_values(leaves)
     _read_flags(given, job, leaves, argv)
     if given["help"].value:
@@ -133,6 +137,7 @@ def parse(
     if spec is None:
         raise UserError(f"--config is missing. Give one of: {', '.join(config_files())}\n(--help lists every option)")
     loaded = load_config(spec)
+    _check_job(job, loaded)
     values = schema.validate(leaves, loaded.values, str(loaded.path))
     changed = [leaf.path for leaf in leaves if given[f"config.{leaf.path}"].present]
     values |= {path: given[f"config.{path}"].value for path in changed}
@@ -149,6 +154,23 @@ def parse(
         extend=bool(given["extend"].value),
         guard=guard,
     )
+
+
+def _job_of_config(argv: Sequence[str]) -> str:
+    """The job that the config on a command line is for, found before its options are read: the job decides on those."""
+    spec = ""
+    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+        name, equals, value = word.lstrip("-").partition("=")
+        if word.startswith("-") and name == "config":
+            spec = value if equals else following
+    return load_config(spec).job if spec else "pretrain"
+
+
+def _check_job(job: str, loaded: LoadedConfig) -> None:
+    if job in JOB_LEAVES and loaded.job != job:
+        raise UserError(
+            f"{loaded.path} is a config of another job: python -m train.{loaded.job} --config {loaded.path}"
+        )
 
 
 class _LeafParser(flags.ArgumentParser):

@@ -1,8 +1,8 @@
 """Finding and reading config files.
 
 A config file is Python with `get_config(variant: str = "") -> ConfigDict`; `variant` is what follows the colon on the
-command line. It may name its variants in `VARIANTS`; then one of them must be given, unless "" is among them. Every
-config takes `smoke`, alone or after its variant.
+command line. `JOB` names the job that it is for, pretrain if it has none. It may name its variants in `VARIANTS`; then
+one of them must be given, unless "" is among them. Every config takes `smoke`, alone or after its variant.
 """
 
 import dataclasses
@@ -22,10 +22,11 @@ SMOKE = "smoke"
 
 @dataclasses.dataclass(frozen=True)
 class LoadedConfig:
-    """A config file's values, and the name that its work directory takes."""
+    """A config file's values, the name that its work directory takes, and the job it is for."""
 
     path: Path
     name: str
+    job: str
     values: dict[str, Any]
 
 
@@ -51,7 +52,8 @@ def load_config(spec: str) -> LoadedConfig:
         config = module.get_config(",".join(parts))
     except ValueError as error:
         raise UserError(f"{spec}: {error}") from error
-    return LoadedConfig(path, "-".join([path.stem, *parts]), config.to_dict())
+    name, job = "-".join([path.stem, *parts]), getattr(module, "JOB", "pretrain")
+    return LoadedConfig(path, name, job, config.to_dict())
 
 
 def _check_variant(module: ModuleType, path: Path, parts: list[str]) -> list[str]:

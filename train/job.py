@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from flax_lite.sharding import RULES, Rules
 
@@ -39,14 +40,14 @@ class Job:
 
     Attributes:
       init_state: (key) -> {"step": int32 scalar 0, "params": ..., "opt_state": ...}; pure, is jitted.
-      train_step: (state, batch) -> (state, metrics); pure, is jitted with the state donated. Raises "step" by one. The
-        metrics are scalars of this step, "loss" among them; "grad_norm", if there, is watched for infinity as well.
-        Randomness comes from the seed and state["step"] alone, or a resumed run differs.
+      train_step: (state, batch, *constants) -> (state, metrics); pure, is jitted with the state donated. Raises "step"
+        by one. The metrics are scalars of this step, "loss" among them; "grad_norm", if there, is watched for infinity
+        as well. Randomness comes from the seed and state["step"] alone, or a resumed run differs.
       train_batches: (start_step) -> iterator over the batches of updates start_step + 1, start_step + 2, ... Arrays
         have the batch first and the same shapes every time. Closed at the end if it can be.
       tokens_per_batch: what tokens per second counts.
       export: (params, directory) writes what belongs into model/; the directory is staged and renamed by the loop.
-      eval_step: (params, batch) -> sums over the batch's rows, as scalars; None: no evaluation.
+      eval_step: (params, batch, *constants) -> sums over the batch's rows, as scalars; None: no evaluation.
       eval_batches: () -> the held-out batches, the same every time.
       summarise: (sums over all rows) -> metrics, "loss" among them.
       describe: lines printed before the first step: the model, the data, what `auto` chose.
@@ -55,6 +56,8 @@ class Job:
       references: {"loss" or "accuracy": {name: value}}, lines in the plots.
       model: config.json of the model that `params` make up, for who reads a checkpoint without the job.
       identity: fingerprints of the inputs (data, tokenizer): a checkpoint of other inputs is refused.
+      constants: (mesh) -> arrays on its devices that both steps read beside state and batch, as a teacher's
+        parameters; never saved.
       initial_params: () -> parameters to start from instead of init_state's; called where no checkpoint is.
       describe_extension: (old total_steps, new, step) -> what --extend does to the schedule.
       finish: prints the end of the job.
@@ -62,11 +65,11 @@ class Job:
     """
 
     init_state: Callable[[jax.Array], State]
-    train_step: Callable[[State, Any], tuple[State, Scalars]]
+    train_step: Callable[..., tuple[State, Scalars]]
     train_batches: Callable[[int], Iterator[Batch]]
     tokens_per_batch: int
     export: Callable[[Params, Path], None]
-    eval_step: Callable[[Params, Any], Scalars] | None = None
+    eval_step: Callable[..., Scalars] | None = None
     eval_batches: Callable[[], Iterable[Batch]] = lambda: ()
     summarise: Callable[[dict[str, float]], dict[str, float]] = lambda sums: sums
     describe: Sequence[str] = ()
@@ -75,6 +78,7 @@ class Job:
     references: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
     model: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     identity: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    constants: Callable[[Mesh], tuple[Any, ...]] = lambda mesh: ()
     initial_params: Callable[[], Params] | None = None
     describe_extension: Callable[[int, int, int], str] | None = None
     finish: Callable[[Result], None] = lambda result: None

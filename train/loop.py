@@ -58,11 +58,12 @@ def fit(job: Job, work: WorkDir, mesh: Mesh, clock: Clock) -> None:
             for line in job.describe:
                 progress.say(line)
             begun = start(job, config.seed, mesh, checkpoints, progress.say)
+            constants = job.constants(mesh)
             _say_extension(job, work, begun.step, progress.say)
             records = Records(work, clock, progress, begun.step, job.tokens_per_batch, mesh)
             stack.callback(records.close)
         source = stack.enter_context(contextlib.closing(_batches(job, begun.step, config.total_steps)))
-        trainer = _Trainer(job, work, mesh, clock, progress, checkpoints, records, begun)
+        trainer = _Trainer(job, work, mesh, clock, progress, checkpoints, records, begun, constants)
         try:
             batches = trainer.compile(source)
             with work.request.guard.deferred(), progress.steps(begun.step):
@@ -86,9 +87,11 @@ class _Trainer:
         checkpoints: Checkpoints,
         records: Records,
         begun: Start,
+        constants: tuple[Any, ...],
     ) -> None:
         self.job, self.work, self.mesh, self.clock = job, work, mesh, clock
         self.progress, self.checkpoints, self.records, self.begun = progress, checkpoints, records, begun
+        self.constants = constants
         self.config: Any = work.request.config
         self.total: int = self.config.total_steps
         self.guard = work.request.guard
@@ -104,14 +107,16 @@ class _Trainer:
             if sample is None:
                 raise UserError("there are no held-out rows: give data.eval_source, or more of data.eval_fraction")
             step = jax.jit(self.job.eval_step)
-            self.eval_fn = self._compile("the evaluation step", step, abstract["params"], self._put(sample))
+            self.eval_fn = self._compile(
+                "the evaluation step", step, abstract["params"], self._put(sample), *self.constants
+            )
         with self.clock("data"):
             sample = next(batches, None)
         if sample is None:
             return batches
         outputs = (self.begun.shardings, NamedSharding(self.mesh, PartitionSpec()))
         step = jax.jit(self.job.train_step, donate_argnums=0, out_shardings=outputs)
-        self.step_fn = self._compile("the training step", step, abstract, self._put(sample))
+        self.step_fn = self._compile("the training step", step, abstract, self._put(sample), *self.constants)
         return itertools.chain([sample], batches)
 
     def train(self, state: State, batches: Iterator[Batch]) -> State:
@@ -125,7 +130,7 @@ class _Trainer:
                 break
             with self.clock("steps"):
                 with jax.transfer_guard("disallow"):
-                    state, metrics = self.step_fn(state, batch)
+                    state, metrics = self.step_fn(state, batch, *self.constants)
                 self._report(flying)
                 flying, self.step = (step, metrics), step
                 save = step % self.config.checkpoint_every_steps == 0 or step == self.total
@@ -206,7 +211,7 @@ class _Trainer:
             for batch in self.job.eval_batches():
                 if self.guard.signal_name:
                     return False  # the continued run sees that the row is missing
-                part = jax.device_get(self.eval_fn(params, self._put(batch)))
+                part = jax.device_get(self.eval_fn(params, self._put(batch), *self.constants))
                 sums = {name: sums.get(name, np.float64(0)) + np.float64(value) for name, value in part.items()}
             row = self.job.summarise({name: float(value) for name, value in sums.items()})
             self.records.eval_row(self.step, row)

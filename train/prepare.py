@@ -10,7 +10,7 @@ import sys
 
 from train import cli
 from train.cli import Request
-from train.schema import PRETRAIN_LEAVES
+from train.leaves import JOB_LEAVES
 
 
 def run(request: Request) -> None:
@@ -35,4 +35,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.main("prepare", PRETRAIN_LEAVES, run))
+    sys.exit(cli.main("prepare", JOB_LEAVES, run))

@@ -9,7 +9,7 @@ import sys
 
 from train import cli
 from train.cli import Request
-from train.schema import PRETRAIN_LEAVES
+from train.leaves import PRETRAIN_LEAVES
 
 
 def run(request: Request) -> None:

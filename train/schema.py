@@ -1,4 +1,4 @@
-"""Every leaf of a job's config, declared once: path, part of the run's identity or free, type and meaning.
+"""What a leaf of a job's config is, and how its values are read and checked; the leaves are in `train.leaves`.
 
 *identity* leaves decide which numbers come out: a difference on resume is refused. *free* leaves change only how, how
 often or where. `total_steps` is the one identity leaf that may grow, with --extend.
@@ -35,109 +35,6 @@ class Leaf:
     choices: tuple[str, ...] = ()
     at_least: float | None = None
 
-
-COMMON_LEAVES = (
-    Leaf("seed", "identity", int, "seed of parameters, dropout, masks and data order", at_least=0),
-    Leaf("batch_size", "identity", int, "rows per step, over all devices", at_least=1),
-    Leaf("accumulation_steps", "identity", int, "micro-batches whose gradients make one step", at_least=1),
-    Leaf("total_steps", "identity", int, "steps to train for; more of them on resume needs --extend", at_least=1),
-    Leaf("log_every_steps", "free", int, "steps between two lines of metrics.jsonl", at_least=1),
-    Leaf("eval_every_steps", "free", int, "steps between two evaluations", at_least=1),
-    Leaf("checkpoint_every_steps", "free", int, "steps between two checkpoints", at_least=1),
-    Leaf("keep_checkpoints", "free", int, "newest checkpoints to keep", at_least=1),
-    Leaf("keep_best", "free", bool, "keep the best evaluated checkpoint too, and make it model/"),
-    Leaf("plot", "free", bool, "draw loss.png and accuracy.png"),
-    Leaf("init_from", "identity", str | None, "model to start from: directory, hub id, ...; none: drawn from the seed"),
-    Leaf("data.source", "identity", str, "builtin | text:GLOB | parquet:GLOB | tfds:NAME[/CONFIG][:SPLIT]"),
-    Leaf("data.mixture", "identity", tuple, "(('SOURCE', share of the text), ...), instead of data.source"),
-    Leaf("data.eval_source", "identity", str | None, "held-out data; none: a fraction of data.source"),
-    Leaf("data.eval_fraction", "identity", float, "held-out fraction of the documents, by hash", at_least=0),
-    Leaf("data.max_eval_rows", "identity", int, "held-out rows scored at each evaluation", at_least=1),
-    Leaf("data.sequence_length", "identity", int, "tokens per row, specials included", at_least=8),
-    Leaf("data.workers", "free", int, "processes that prepare rows; 0: in this one", at_least=0),
-    Leaf("data.prepare_workers", "free", int | None, "processes that tokenise; none: one for each core", at_least=1),
-    Leaf("data.cache_dir", "free", str | None, "where tokenised data is kept; none: the user's cache"),
-    Leaf("data.split_paragraphs", "identity", bool, "cut paragraphs into sentences"),
-    Leaf("data.text_column", "identity", str, "where jsonl, parquet and tfds hold the text"),
-    Leaf("data.tfds_dir", "free", str | None, "where tfds sets were prepared; none: tfds's own default"),
-    Leaf("data.builtin_documents", "identity", int, "documents the built-in source generates", at_least=1),
-    Leaf("tokenizer", "identity", str | None, "directory, file, hub id, or train:KIND:SIZE; none: init_from's"),
-    Leaf("model.preset", "identity", str | None, "a released architecture, as albert-base-v2; none: init_from's"),
-    Leaf("execution.dtype", "free", str, "computation type", choices=("auto", "float32", "bfloat16")),
-    Leaf(
-        "execution.unroll",
-        "free",
-        int | None,
-        "layers unrolled per scan iteration, 0 all of them; none: chosen",
-        at_least=0,
-    ),
-    Leaf("execution.remat", "free", str, "what the backward pass recomputes", choices=("none", "dots", "full")),
-    Leaf("execution.attention", "free", str, "attention implementation", choices=("auto", "xla", "cudnn")),
-    Leaf("execution.deterministic", "free", bool, "bit-equal reruns on GPU too, at some cost"),
-    Leaf("optimizer.name", "identity", str, "update rule", choices=("lamb", "adamw")),
-    Leaf("optimizer.learning_rate", "identity", float, "peak learning rate", at_least=0),
-    Leaf("optimizer.schedule", "identity", str, "decay after warm-up", choices=("linear", "constant")),
-    Leaf("optimizer.warmup_steps", "identity", int, "steps of linear warm-up", at_least=0),
-    Leaf("optimizer.weight_decay", "identity", float, "decay of kernels and embeddings", at_least=0),
-    Leaf("optimizer.b1", "identity", float, "first moment's decay", at_least=0),
-    Leaf("optimizer.b2", "identity", float, "second moment's decay", at_least=0),
-    Leaf("optimizer.eps", "identity", float, "added to the root of the second moment", at_least=0),
-    Leaf("optimizer.clip_norm", "identity", float | None, "global gradient norm limit; none: no clipping", at_least=0),
-    Leaf("mesh.data", "free", int, "devices that split the batch; -1: all that are left", at_least=-1),
-    Leaf("mesh.fsdp", "free", int, "devices that split batch, parameters and optimizer state", at_least=-1),
-)
-
-
-def _overrides(rows: Iterable[tuple[str, type, str]]) -> tuple[Leaf, ...]:
-    return tuple(
-        Leaf(f"model.{name}", "identity", form | None, f"{doc}; none: the preset's") for name, form, doc in rows
-    )
-
-
-MODEL_LEAVES = _overrides(
-    (
-        ("embedding_size", int, "embedding width E"),
-        ("hidden_size", int, "model width D"),
-        ("num_hidden_layers", int, "depth"),
-        ("num_hidden_groups", int, "groups that share parameters (ALBERT)"),
-        ("inner_group_num", int, "layers inside a group (ALBERT)"),
-        ("num_attention_heads", int, "attention heads N"),
-        ("intermediate_size", int, "feed-forward width F"),
-        ("hidden_act", str, "feed-forward activation"),
-        ("hidden_dropout_prob", float, "dropout of embeddings and layer outputs"),
-        ("attention_probs_dropout_prob", float, "dropout of attention probabilities"),
-        ("max_position_embeddings", int, "longest sequence"),
-        ("initializer_range", float, "deviation of the first kernels and embeddings"),
-    )
-)
-
-PRETRAIN_LEAVES = (
-    *COMMON_LEAVES,
-    *MODEL_LEAVES,
-    Leaf(
-        "data.rows", "identity", str, "pairs with a sentence task, or single texts packed", choices=("pairs", "packed")
-    ),
-    Leaf("data.max_predictions", "identity", int, "masked positions per row, at most", at_least=1),
-    Leaf("data.masked_fraction", "identity", float, "fraction of tokens to predict", at_least=0),
-    Leaf(
-        "data.masking",
-        "identity",
-        str,
-        "masks drawn for each row, or single tokens over the whole batch, on the device",
-        choices=("rows", "batch"),
-    ),
-    Leaf(
-        "data.mask_smoothing",
-        "identity",
-        float,
-        "masking=batch: chance of a token proportional to its count to the power of minus this",
-        at_least=0,
-    ),
-    Leaf("data.max_ngram", "identity", int, "longest masked span in words", at_least=1),
-    Leaf("data.whole_word", "identity", bool, "mask whole words"),
-    Leaf("data.short_seq_prob", "identity", float, "probability of a shorter row", at_least=0),
-    Leaf("data.pair_task", "identity", str, "what the sentence head learns", choices=("sop", "nsp")),
-)
 
 _EXPECTED = {
     int: "a whole number, as 32",

@@ -17,7 +17,7 @@ import numpy as np
 
 from train import cli
 from train.cli import Request
-from train.schema import PRETRAIN_LEAVES
+from train.leaves import JOB_LEAVES
 
 if TYPE_CHECKING:
     from flax_lite.tokenization import Tokenizer
@@ -170,4 +170,4 @@ def _histogram(counts: np.ndarray) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.main("show", PRETRAIN_LEAVES, run))
+    sys.exit(cli.main("show", JOB_LEAVES, run))

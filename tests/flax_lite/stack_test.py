@@ -18,7 +18,7 @@ STACKS = {
     "single": functools.partial(tiny.bert, num_hidden_layers=1),
     "distilbert": tiny.distilbert,
 }
-ALL = ("scores", "queries", "keys", "values")
+ALL = ("scores", "queries", "keys", "values", "outputs")
 
 
 def layer_params(params, config, index):

@@ -15,8 +15,8 @@ import pytest
 
 import flax_lite as fl
 from train import cli, pretrain
+from train.leaves import PRETRAIN_LEAVES
 from train.metrics import read_metrics
-from train.schema import PRETRAIN_LEAVES
 
 CONFIG = "configs/albert_base.py:smoke"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from train import schema
+from train import leaves, schema
 from train.config_files import load_config
 from train.errors import UserError
 from train.schema import Leaf
@@ -106,7 +106,7 @@ def test_nearest_knows_abbreviations():
     assert schema.nearest("optimizer.lr", names) == ", nearest is optimizer.learning_rate"
 
 
-@pytest.mark.parametrize("table", [schema.PRETRAIN_LEAVES])
+@pytest.mark.parametrize("table", leaves.JOB_LEAVES.values())
 def test_tables_declare_each_leaf_once(table):
     paths = [leaf.path for leaf in table]
     assert len(paths) == len(set(paths))
@@ -118,4 +118,5 @@ def test_every_config_has_exactly_the_leaves_of_its_table(repository):
     assert files, "no config found: this test would pass on nothing"
     for file in files:
         for spec in (str(file), f"{file}:smoke"):
-            schema.validate(schema.PRETRAIN_LEAVES, load_config(spec).values, spec)
+            loaded = load_config(spec)
+            schema.validate(leaves.JOB_LEAVES[loaded.job], loaded.values, spec)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from train import cli, loop, schema
+from train import cli, leaves, loop
 from train.job import Job
 from train.schema import Leaf
 
@@ -24,7 +24,7 @@ seed batch_size accumulation_steps total_steps log_every_steps eval_every_steps 
 keep_best plot mesh.data mesh.fsdp execution.dtype execution.deterministic
 """
 LEAVES = (
-    *(leaf for leaf in schema.COMMON_LEAVES if leaf.path in _COMMON.split()),
+    *(leaf for leaf in leaves.COMMON_LEAVES if leaf.path in _COMMON.split()),
     Leaf("optimizer.learning_rate", "identity", float, "step size", at_least=0),
     Leaf("optimizer.clip_norm", "identity", float | None, "gradient norm limit"),
     Leaf("data.source", "identity", str, "which of the generators"),

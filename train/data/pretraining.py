@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from flax_lite.tokenization import Tokenizer
+from flax_lite.tokenization.trimming import trim_tokenizer
+from flax_lite.vocabulary import seen_ids
 from train import build
 from train.data.loader import eval_batches, train_batches
 from train.data.preparation import build_store
@@ -23,6 +25,7 @@ from train.errors import UserError
 
 _RECIPE_LEAVES = (
     "rows",
+    "texts",
     "max_predictions",
     "masked_fraction",
     "masking",
@@ -56,6 +59,7 @@ class PretrainingData:
         held_out_corpus: the text that these come from.
         unigram_entropy: of the held-out tokens, specials left out, in nats: the loss of the best guess without context.
         floor: nats per masked token that no model can go below, where the source knows it.
+        kept_ids: what the ids were before the vocabulary was trimmed; None where it was not.
         process_index: which part of each global batch this host reads.
         process_count: the number of hosts.
     """
@@ -67,6 +71,7 @@ class PretrainingData:
     held_out_corpus: Corpus
     unigram_entropy: float
     floor: float | None
+    kept_ids: tuple[int, ...] | None = None
     process_index: int = 0
     process_count: int = 1
 
@@ -151,9 +156,9 @@ def open_data(
     """
     leaves = build.group(values, "data")
     try:
-        recipe = PretrainingRecipe(
-            max_length=leaves["sequence_length"], **{name: leaves[name] for name in _RECIPE_LEAVES}
-        )
+        # A job without the leaf `rows` has no sentence task.
+        shape: dict[str, Any] = {"rows": "packed"} | {name: leaves[name] for name in _RECIPE_LEAVES if name in leaves}
+        recipe = PretrainingRecipe(max_length=leaves["sequence_length"], **shape)
     except ValueError as error:
         raise UserError(f"data: {error}") from error
     prepared = prepare(values, kept_tokenizer, say)
@@ -171,6 +176,7 @@ def open_data(
         prepared.held_out_corpus,
         unigram_entropy(prepared.held_out.token_counts),
         _floor(prepared.options, recipe, prepared.held_out),
+        prepared.kept_ids,
         process_index,
         process_count,
     )
@@ -186,6 +192,7 @@ class PreparedData:
         train: the training split.
         held_out: the held-out split.
         held_out_corpus: the text of the held-out split.
+        kept_ids: what the ids were before the vocabulary was trimmed; None where it was not.
     """
 
     options: CorpusOptions
@@ -193,6 +200,7 @@ class PreparedData:
     train: TokenStore
     held_out: TokenStore
     held_out_corpus: Corpus
+    kept_ids: tuple[int, ...] | None = None
 
 
 def prepare(values: Mapping[str, Any], kept_tokenizer: Path, say: Callable[[str], None]) -> PreparedData:
@@ -205,10 +213,14 @@ def prepare(values: Mapping[str, Any], kept_tokenizer: Path, say: Callable[[str]
     train, held_out = open_corpus(options, "train"), open_corpus(options, "heldout")
     cache_dir = leaves["cache_dir"]
     tokenizer = open_tokenizer(build.tokenizer_spec(values), train, kept_tokenizer, cache_dir=cache_dir, say=say)
-    tokenise = functools.partial(
-        build_store, tokenizer=tokenizer, cache_dir=cache_dir, say=say, workers=leaves["prepare_workers"]
-    )
-    return PreparedData(options, tokenizer, tokenise(train), tokenise(held_out), held_out)
+    tokenise = functools.partial(build_store, cache_dir=cache_dir, say=say, workers=leaves["prepare_workers"])
+    store, kept_ids = tokenise(train, tokenizer=tokenizer), None
+    if values.get("trim_vocabulary"):
+        kept_ids = seen_ids(store.token_counts, tokenizer.special_ids)
+        say(f"vocabulary: {len(kept_ids):,} of {tokenizer.vocab_size:,} pieces are used by the training text and kept")
+        tokenizer = trim_tokenizer(tokenizer, kept_ids)
+        store = tokenise(train, tokenizer=tokenizer)
+    return PreparedData(options, tokenizer, store, tokenise(held_out, tokenizer=tokenizer), held_out, kept_ids)
 
 
 def unigram_entropy(counts: np.ndarray) -> float:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 RowKind = Literal["pairs", "packed"]
 Masking = Literal["rows", "batch"]
+Texts = Literal["documents", "sentences"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,6 +61,7 @@ class PretrainingRecipe:
 
     Attributes:
         rows: "pairs" of segments, or single texts "packed" together.
+        texts: what is packed: whole "documents", cut where they are longer than a row, or each of their "sentences".
         max_length: T, tokens of a row with its specials and padding.
         max_predictions: P, slots for masked tokens. Where it is below `masked_fraction` of T, long rows have fewer
             masks than that (Google's own 20 at T = 512 masks 4%).
@@ -74,6 +76,7 @@ class PretrainingRecipe:
     """
 
     rows: RowKind = "pairs"
+    texts: Texts = "documents"
     max_length: int
     max_predictions: int
     masked_fraction: float = 0.15
@@ -87,6 +90,10 @@ class PretrainingRecipe:
     def __post_init__(self) -> None:
         if self.rows not in get_args(RowKind):
             raise ValueError(f"rows must be one of {', '.join(get_args(RowKind))}, got {self.rows!r}")
+        if self.texts not in get_args(Texts):
+            raise ValueError(f"texts must be one of {', '.join(get_args(Texts))}, got {self.texts!r}")
+        if self.texts == "sentences" and self.rows == "pairs":
+            raise ValueError("texts=sentences needs rows=packed: pairs are made of documents")
         if self.max_length < 5:
             raise ValueError(f"a row holds 3 specials and at least 2 tokens, got max_length={self.max_length}")
         if not 1 <= self.max_predictions <= self.max_length:

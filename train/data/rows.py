@@ -218,6 +218,12 @@ class PackedRows(PretrainingRows):
     `position_ids` int32 [T], which start again with each text.
     """
 
+    @property
+    def _offsets(self) -> tuple[np.ndarray, np.ndarray]:
+        if self.recipe.texts == "documents":
+            return super()._offsets
+        return self.store.sentence_offsets, np.arange(len(self.store.sentence_offsets))
+
     def _count(self, epoch: int) -> int:
         return self._num_rows
 

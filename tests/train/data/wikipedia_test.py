@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import REPOSITORY
 from tests.flax_lite import fake_hub
 from train import cli, pretrain
-from train.schema import PRETRAIN_LEAVES
+from train.leaves import PRETRAIN_LEAVES
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.train.data.sources.tfds_files import write_set
 from train import cli, pretrain
-from train.schema import PRETRAIN_LEAVES
+from train.leaves import PRETRAIN_LEAVES
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")

@@ -102,7 +102,7 @@ def test_articles_laid_out_once_are_prepared_without_tensorflow(shared_data, rep
     script = f"""
 {_WITHOUT_TENSORFLOW}
 from train import cli, prepare
-from train.schema import PRETRAIN_LEAVES
+from train.leaves import PRETRAIN_LEAVES
 status = cli.main("prepare", PRETRAIN_LEAVES, prepare.run, sys.argv[1:])
 {_WAS_NOT_IMPORTED}
 sys.exit(status)

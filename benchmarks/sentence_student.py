@@ -1,0 +1,180 @@
+"""How much of a real sentence encoder a student of half its depth keeps, measured on STS-B's development set.
+
+    python -m benchmarks.sentence_student --teacher DIR --text 'GLOB' --pairs dev.tsv [--seeds 3] [--out DIR] \
+        [--config.KEY=VALUE ...]
+
+A sentence's vector is the mean of its tokens' last hidden states, and the score is Spearman's correlation between the
+cosines of pairs and people's judgements. Students learn from plain text by configs/sentence.py and never see a
+judgement; the best untrained pick of the teacher's layers is what they have to beat. Interrupted, the same command goes
+on where it was.
+"""
+
+import argparse
+import csv
+import itertools
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from scipy import stats
+
+import flax_lite as fl
+from flax_lite.checkpoints.sources import open_source
+from flax_lite.checkpoints.work_directory import complete_steps
+from flax_lite.sentence_vectors import sentence_vectors
+from flax_lite.student import init_from_teacher
+from train import cli, distill
+from train.leaves import DISTILL_LEAVES
+
+_CONFIG = "configs/sentence.py"
+_LENGTH = 64  # no sentence of the development set is longer
+_BATCH = 100
+
+
+class Pairs(NamedTuple):
+    """Pairs of sentences and how alike people find them."""
+
+    first: list[str]
+    second: list[str]
+    judgements: list[float]
+
+
+def read_pairs(path: Path) -> Pairs:
+    """Reads GLUE's STS-B: tab-separated, with columns sentence1, sentence2 and score."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    first, second = ([row[name] for row in rows] for name in ("sentence1", "sentence2"))
+    return Pairs(first, second, [float(row["score"]) for row in rows])
+
+
+@jax.jit
+def _vectors(model: fl.Encoder, batch: Mapping[str, jax.Array]) -> jax.Array:
+    hidden = model(batch["input_ids"], batch["attention_mask"], batch["token_type_ids"]).last_hidden_state
+    vectors = sentence_vectors(hidden, batch["attention_mask"], 1)[:, 0]
+    return vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def score(model: fl.Encoder, tokenizer: fl.Tokenizer, pairs: Pairs) -> float:
+    """Spearman's correlation between cosines and judgements."""
+
+    def embed(texts: list[str]) -> np.ndarray:
+        padded = texts + [""] * (-len(texts) % _BATCH)
+        batches = [tokenizer(padded[at : at + _BATCH], max_length=_LENGTH) for at in range(0, len(padded), _BATCH)]
+        return np.concatenate([_vectors(model, batch) for batch in batches])[: len(texts)]
+
+    cosines = np.sum(embed(pairs.first) * embed(pairs.second), axis=-1)
+    return float(stats.spearmanr(cosines, pairs.judgements)[0])  # type: ignore[arg-type]
+
+
+def score_picks(teacher: fl.Encoder, depth: int, tokenizer: fl.Tokenizer, pairs: Pairs) -> dict[str, float]:
+    """The score of every choice of the teacher's layers, untrained, best first."""
+    config = teacher.config.replace(num_hidden_layers=depth)
+    student = fl.Encoder(config, rngs=nnx.Rngs(0))
+    structure, params = nnx.graphdef(student), fl.get_params(student)
+    picks = itertools.combinations(range(teacher.config.num_hidden_layers), depth)
+    scores = {
+        str(list(pick)): score(
+            fl.with_params(structure, init_from_teacher(params, fl.get_params(teacher), pick)), tokenizer, pairs
+        )
+        for pick in picks
+    }
+    return dict(sorted(scores.items(), key=lambda item: -item[1]))
+
+
+def train_student(given: argparse.Namespace, overrides: Sequence[str], seed: int) -> Path | int:
+    """Distils one student; returns its work directory, or the job's exit status where it did not end well."""
+    work = given.out / f"seed-{seed}"
+    argv = ["--config", _CONFIG, "--workdir", str(work), f"--config.teacher={given.teacher}", f"--config.seed={seed}"]
+    argv += [f"--config.data.source=text:{given.text}", "--config.keep_checkpoints=100", *overrides]
+    status = cli.main("distill", DISTILL_LEAVES, distill.run, argv)
+    return status or work
+
+
+def curve(work: Path, tokenizer: fl.Tokenizer, pairs: Pairs) -> dict[int, float]:
+    """The score at each checkpoint of a run."""
+    return {
+        step: score(fl.Encoder.from_pretrained(f"{work}@{step}"), tokenizer, pairs)
+        for step in complete_steps(work / "checkpoints")
+    }
+
+
+def report(results: Mapping[str, Any]) -> list[str]:
+    """Lines of Markdown."""
+    teacher, picks, curves = results["teacher"], results["picks"], results["curves"]
+    best_pick, start = next(iter(picks.items()))
+    lines = [
+        f"STS-B development set, {results['pairs']} pairs, Spearman's correlation.",
+        "",
+        "| model | score | of the teacher's | of the way from the best untrained pick |",
+        "|---|---|---|---|",
+        f"| teacher | {teacher:.4f} | | |",
+        f"| layers {best_pick}, untrained | {start:.4f} | {start / teacher:.1%} | 0% |",
+    ]
+    for seed, points in curves.items():
+        end = list(points.values())[-1]
+        way = (end - start) / (teacher - start)
+        what = f"distilled, seed {seed}, {list(points)[-1]} steps"
+        lines.append(f"| {what} | {end:.4f} | {end / teacher:.1%} | {way:.0%} |")
+    lines += ["", "Untrained picks of the teacher's layers: " + ", ".join(f"{p} {v:.4f}" for p, v in picks.items())]
+    return lines
+
+
+def draw(results: Mapping[str, Any], path: Path) -> None:
+    """Score over steps, one line a seed, between the teacher and the best untrained pick."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    start = next(iter(results["picks"].values()))
+    for colour, (seed, points) in zip(("#0072B2", "#D55E00", "#009E73") * 9, results["curves"].items(), strict=False):
+        axes.plot(list(map(int, points)), list(points.values()), "o-", color=colour, markersize=4, label=f"seed {seed}")
+    for name, value in (("teacher", results["teacher"]), ("best untrained pick", start)):
+        axes.axhline(value, color="#666666", linewidth=1, linestyle=":")
+        axes.annotate(f"{name} {value:.4f}", (1.01, value), xycoords=("axes fraction", "data"), va="center", fontsize=8)
+    axes.set_xlabel("step")
+    axes.set_ylabel("Spearman's correlation, STS-B dev")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8.5)
+    figure.savefig(path)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; the exit status of the job where one does not end well."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.sentence_student", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--teacher", required=True, help="a sentence encoder: directory or hub id")
+    parser.add_argument("--text", required=True, help="files of plain text, as a glob")
+    parser.add_argument("--pairs", required=True, type=Path, help="STS-B's dev.tsv")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("runs/sentence_student"))
+    given, overrides = parser.parse_known_args(argv)
+    pairs = read_pairs(given.pairs)
+    teacher, tokenizer = fl.Encoder.from_pretrained(given.teacher), fl.load_tokenizer(given.teacher)
+    curves = {}
+    for seed in range(1, given.seeds + 1):
+        work = train_student(given, overrides, seed)
+        if isinstance(work, int):
+            return work
+        curves[seed] = curve(work, tokenizer, pairs)
+    depth = open_source(given.out / "seed-1").config.num_hidden_layers
+    picks = score_picks(teacher, depth, tokenizer, pairs)
+    results = {"pairs": len(pairs.first), "teacher": score(teacher, tokenizer, pairs), "picks": picks, "curves": curves}
+    lines = report(results)
+    (given.out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    (given.out / "results.md").write_text("\n".join(lines) + "\n")
+    draw(results, given.out / "results.png")
+    print("\n".join(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

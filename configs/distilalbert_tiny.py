@@ -1,0 +1,21 @@
+"""A tiny ALBERT-shaped student of the tiny BERT of bert_tiny.py: one shared layer, embeddings of half the width.
+
+Paper: see distilalbert.py; the sizes are ours.
+Command: python -m train.distill --config configs/distilalbert_tiny.py
+Hardware: 2 CPU cores.
+Expected: not run.
+"""
+
+import ml_collections
+
+from configs import distilbert_base, distilbert_tiny
+
+JOB = "distill"
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+    """The experiment; `smoke` is the same code path in seconds, from a random teacher."""
+    config = distilbert_tiny.get_config()
+    config.model.preset = "albert-base-v2"
+    config.model.embedding_size = 32
+    return distilbert_base.smoke(config) if variant == "smoke" else config

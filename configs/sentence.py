@@ -1,0 +1,45 @@
+"""A sentence encoder's student: half as deep, taught the teacher's sentence vectors and token states on plain text.
+
+Paper: Reimers and Gurevych, 2020, arXiv:2004.09813, for the squared error of sentence vectors; that of the hidden
+    states is TinyBERT's (arXiv:1909.10351); the weights are ours.
+Command: python -m train.distill --config configs/sentence.py \
+    --config.teacher=sentence-transformers/all-MiniLM-L6-v2 --config.data.source='text:corpus/*.txt'
+Hardware: 2 CPU cores.
+Expected: not run.
+"""
+
+import ml_collections
+from ml_collections import config_dict
+
+from configs import distilbert_base, distilbert_mlm
+
+JOB = "distill"
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+    """The experiment; `smoke` is the same code path in seconds, on the built-in corpus, from a random teacher."""
+    config = distilbert_base.distilled(distilbert_mlm.get_config())
+    config.batch_size = 32
+    config.total_steps = 1000
+    config.log_every_steps = 20
+    config.eval_every_steps = 250
+    config.checkpoint_every_steps = 250
+    config.data.texts = "sentences"
+    config.data.sequence_length = 64
+    config.data.masking = "rows"
+    config.data.mask_smoothing = 0.0
+    config.data.masked_fraction = 0.0  # the teacher knows whole sentences
+    config.data.max_predictions = 1
+    config.data.max_eval_rows = 512
+    config.data.workers = 0
+    config.losses = ml_collections.ConfigDict(dict.fromkeys(distilbert_base.LOSSES, 0.0))
+    config.losses.sentence_mse = 100.0
+    config.losses.hidden_mse = 1.0
+    config.distill.layer_map = ((-1, -1),)
+    config.model.preset = config_dict.placeholder(str)  # the teacher's
+    config.model.hidden_act = config_dict.placeholder(str)
+    config.model.num_hidden_layers = 3
+    config.optimizer.warmup_steps = 100
+    if variant == "smoke":
+        return distilbert_base.smoke(config)
+    return config

@@ -1,0 +1,75 @@
+"""Takes a distillation apart: the whole recipe, each loss left out, a random start, and no teacher at all.
+
+    python -m train.ablate [--seeds 3] --config configs/distilbert_tiny.py [--workdir DIR] [--config.KEY=VALUE ...]
+
+Every row is a run of train.distill in a directory of its own below the work directory, with a number of seeds; it ends
+in a table and a plot there. Interrupted, the same command goes on where it was.
+
+Source of the rows: Sanh et al., 2019, arXiv:1910.01108, Table 4; those without a teacher are ours.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from train import cli, distill
+from train.cli import Request
+from train.leaves import DISTILL_LEAVES
+
+
+def run(request: Request, num_seeds: int) -> int:
+    """Runs every row with every seed, then writes ablations.json, ablations.md and ablations.png.
+
+    Returns:
+        0, or the exit status of the first run that did not end well.
+    """
+    from train.ablations import draw, rows, table
+
+    scores: dict[str, list[dict[str, float]]] = {}
+    for row in rows(request.values, request.workdir):
+        for seed in range(num_seeds):
+            work = request.workdir / f"{row.directory}-{request.values['seed'] + seed}"
+            changes = {**row.changes, "seed": str(request.values["seed"] + seed), "plot": "false"}
+            print(f"\n== {row.name}, seed {seed + 1} of {num_seeds}: {work}", flush=True)
+            status = distilled(request, work, changes)
+            if status:
+                return status
+            scores.setdefault(row.name, []).append(final_scores(work))
+    lines = table(scores)
+    (request.workdir / "ablations.json").write_text(json.dumps(scores, indent=2) + "\n")
+    (request.workdir / "ablations.md").write_text("\n".join(lines) + "\n")
+    draw(scores, request.workdir / "ablations.png")
+    print("\n".join(["", *lines, "", f"kept in {request.workdir}: ablations.md, ablations.json, ablations.png"]))
+    return 0
+
+
+def distilled(request: Request, work: Path, changes: dict[str, str]) -> int:
+    """Runs a row; returns its exit status."""
+    options = [f"--config.{path}={text}" for path, text in (request.overrides | changes).items()]
+    argv = ["--config", request.spec, "--workdir", str(work), *options]
+    return cli.main("distill", DISTILL_LEAVES, distill.run, argv)
+
+
+def final_scores(work: Path) -> dict[str, float]:
+    """The held-out metrics of the model that a run delivered."""
+    return json.loads((work / "summary.json").read_text())["evaluation"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line: --seeds, and what train.distill takes."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--seeds", type=int, default=3)
+    given, rest = parser.parse_known_args(argv)
+    status = 0
+
+    def start(request: Request) -> None:
+        nonlocal status
+        status = run(request, given.seeds)
+
+    return cli.main("ablate", DISTILL_LEAVES, start, rest, help_config="configs/distilbert_tiny.py") or status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

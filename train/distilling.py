@@ -1,0 +1,257 @@
+"""The distillation job: teacher, data, student and losses put together.
+
+python -m train.distill --config configs/distilbert_tiny.py --config.teacher=SOURCE
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from flax_lite.config import EncoderConfig
+from flax_lite.distillation_losses import LOSSES
+from flax_lite.distillation_objective import (
+    Projections,
+    distillation_objective,
+    fit_recipe,
+    needed_projections,
+    student_predicts_words,
+    teacher_predicts_words,
+)
+from flax_lite.distillation_recipe import DistillationRecipe
+from flax_lite.encoder import Encoder
+from flax_lite.execution import Execution
+from flax_lite.heads import MaskedLM
+from flax_lite.state import get_params, num_parameters
+from flax_lite.student import init_from_teacher
+from flax_lite.training import averages, make_eval_step, masked_lm_objective
+from train import build
+from train.cli import Request
+from train.data import pretraining
+from train.data.pretraining import PretrainingData
+from train.data.tokenizers import keep_tokenizer
+from train.errors import UserError
+from train.job import Job, Result
+from train.language_model import (
+    Create,
+    describe_execution,
+    describe_model,
+    export,
+    exported,
+    make_language_model_job,
+    next_commands,
+    say,
+    shapes_of,
+    structure_of,
+)
+from train.pretraining import examples, words_line
+from train.teacher import RANDOM, Teacher, check_vocabulary, open_teacher, random_teacher
+from train.workdir import WorkDir
+
+# What is reported of held-out rows where the models allow it, optimised or not: so ablations can be compared.
+_ALWAYS_MEASURED = ("soft_cross_entropy", "mlm", "cosine")
+_PROJECTIONS = "projections"
+
+
+def make_job(work: WorkDir) -> Job:
+    """Puts the job together.
+
+    Raises:
+        UserError: if the leaves do not fit each other, the teacher or the data.
+    """
+    values = work.request.values
+    wanted = _recipe(values)
+    data, teacher = _open(work, predicts_words=teacher_predicts_words(wanted))
+    config = build.model_config(values, data.tokenizer, base=teacher.config, vocab_size=teacher.config.vocab_size)
+    recipe, measured = _fitted(wanted, config, teacher, values["distill.project"])
+    execution = build.execution(values)
+    teacher_execution = dataclasses.replace(execution, dtype=values["distill.teacher_dtype"], remat="none")
+    student_class = MaskedLM if student_predicts_words(wanted) else Encoder
+    create = functools.partial(student_class, config, execution=execution)
+    trained = _with_projections(create, recipe, teacher, project=values["distill.project"])
+    objectives = (distillation_objective(each, teacher.structure(teacher_execution)) for each in (recipe, measured))
+    return make_language_model_job(
+        work,
+        data,
+        trained,
+        next(objectives),
+        measured=next(objectives),
+        model=exported(student_class, config),
+        export=functools.partial(_export, structure_of(create), data),
+        identity={"teacher": teacher.fingerprint},
+        initial_params=_initial_params(values, teacher, student_class, create, trained),
+        constants=functools.partial(_constants, teacher, teacher_execution),
+        describe=_describe(teacher, create, config, execution, recipe),
+        finish=functools.partial(_finish, work.request, teacher, structure_of(create), student_class, data),
+    )
+
+
+def _recipe(values: Mapping[str, Any]) -> DistillationRecipe:
+    leaves = build.group(values, "distill")
+    return DistillationRecipe(
+        losses={name: values[f"losses.{name}"] for name in LOSSES if values[f"losses.{name}"]},
+        temperature=leaves["temperature"],
+        restrict_to_mask=leaves["restrict_ce_to_mask"],
+        layer_map=leaves["layer_map"],
+        relation_layers=leaves["relation_layers"],
+        relation_heads=leaves["relation_heads"],
+        num_chunks=leaves["logit_chunks"],
+    )
+
+
+def _open(work: WorkDir, *, predicts_words: bool) -> tuple[PretrainingData, Teacher]:
+    """The rows, and the teacher for their vocabulary."""
+    values, kept_tokenizer = work.request.values, work.path / "tokenizer"
+    is_random = values["teacher"] == RANDOM
+    # Before the data, which may take hours: a teacher that cannot teach is found out at once.
+    teacher = None if is_random else open_teacher(values["teacher"], predicts_words=predicts_words)
+    host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    data = pretraining.open_data(values, kept_tokenizer, say, **host)
+    for source in filter(None, (None if is_random else values["teacher"], values["init_from"])):
+        check_vocabulary(data.tokenizer, source, data.kept_ids)
+    if teacher is None:
+        teacher = random_teacher(data.tokenizer, predicts_words=predicts_words)
+    elif data.kept_ids is not None:
+        teacher = teacher.trimmed(data.kept_ids)
+    if data.tokenizer.vocab_size > teacher.config.vocab_size:
+        raise UserError(
+            f"teacher={teacher.source} has {teacher.config.vocab_size} word embeddings, too few for a tokenizer of "
+            f"{data.tokenizer.vocab_size} pieces. Leave `tokenizer` out to take the teacher's"
+        )
+    if values["data.sequence_length"] > teacher.config.max_position_embeddings:
+        raise UserError(
+            f"data.sequence_length={values['data.sequence_length']} is longer than the "
+            f"{teacher.config.max_position_embeddings} positions of teacher={teacher.source}"
+        )
+    keep_tokenizer(data.tokenizer, kept_tokenizer)
+    return data, teacher
+
+
+def _fitted(
+    wanted: DistillationRecipe, student: EncoderConfig, teacher: Teacher, project: bool
+) -> tuple[DistillationRecipe, DistillationRecipe]:
+    """The recipe to optimise, and what is measured of held-out rows: more, where these models allow it."""
+    fit = functools.partial(fit_recipe, student=student, teacher=teacher.config, project=project)
+    try:
+        recipe = fit(wanted)
+    except ValueError as error:
+        raise UserError(f"losses, distill: {error}") from error
+    more = dict.fromkeys(_ALWAYS_MEASURED, 0.0)
+    measured = recipe
+    for name in more.keys() - recipe.losses.keys():
+        extended = dataclasses.replace(measured, losses={**measured.losses, name: 0.0})
+        try:
+            fitting = fit(extended)
+        except ValueError:
+            continue
+        words = teacher_predicts_words(extended), student_predicts_words(extended)
+        if words == (teacher.predicts_words, student_predicts_words(recipe)):
+            measured = fitting
+    return recipe, measured
+
+
+def _with_projections(create: Create, recipe: DistillationRecipe, teacher: Teacher, *, project: bool) -> Create:
+    """The student as it is trained: with the maps to the teacher's width that its losses can use, if wanted."""
+    names = needed_projections(recipe) if project else ()
+    if not names:
+        return create
+
+    def trained(*, rngs: nnx.Rngs) -> nnx.Module:
+        student: Any = create(rngs=rngs)
+        student.projections = Projections(names, student.config.hidden_size, teacher.config.hidden_size, rngs=rngs)
+        return student
+
+    return trained
+
+
+def _export(structure: nnx.GraphDef, data: PretrainingData, params: Any, directory: Path) -> None:
+    export(structure, data.tokenizer, _student_alone(params), directory)
+
+
+def _student_alone(params: Any) -> Any:
+    return {name: part for name, part in params.items() if name != _PROJECTIONS}
+
+
+def _constants(teacher: Teacher, execution: Execution, mesh: jax.sharding.Mesh) -> tuple[Any, ...]:
+    resolved = execution.resolve(len(teacher.config.layer_sequence()))
+    return (teacher.placed(mesh, resolved.compute_dtype),)
+
+
+def _initial_params(
+    values: Mapping[str, Any], teacher: Teacher, student_class: type, create: Create, trained: Create
+) -> Callable[[], Any] | None:
+    """What the student begins with: a checkpoint, parts of its teacher, or None for what is drawn from the seed."""
+    source, layers = values["init_from"], values["student.layers"]
+    if layers and (source is not None or values["student.init"] != "teacher"):
+        raise UserError(
+            "student.layers names the teacher's layers to begin with: it goes with student.init=teacher alone"
+        )
+    if source is None and values["student.init"] == "random":
+        return None
+
+    def read() -> Any:
+        params = jax.jit(lambda: get_params(trained(rngs=nnx.Rngs(jax.random.key(values["seed"])))))()
+        own = _student_alone(params)
+        if source is not None:
+            return params | build.load_params(student_class, source, shapes_of(create))
+        try:
+            return params | init_from_teacher(own, teacher.params, layers or None)
+        except ValueError as error:
+            raise UserError(f"student.init=teacher: {error}. Or give student.init=random") from error
+
+    return read
+
+
+def _describe(
+    teacher: Teacher, create: Create, config: EncoderConfig, execution: Execution, recipe: DistillationRecipe
+) -> list[str]:
+    make_teacher = functools.partial(teacher.model_class, teacher.config)
+    share = num_parameters(shapes_of(create)) / num_parameters(teacher.params)
+    weights = ", ".join(f"{weight:g} {name}" for name, weight in recipe.losses.items())
+    return [
+        describe_model(make_teacher, teacher.config, f"teacher: {teacher.source}"),
+        f"{describe_model(create, config, 'student')}, {share:.0%} of the teacher's",
+        f"losses: {weights}",
+        describe_execution(execution, config),
+    ]
+
+
+def _finish(
+    request: Request,
+    teacher: Teacher,
+    structure: nnx.GraphDef,
+    student_class: type,
+    data: PretrainingData,
+    result: Result,
+) -> None:
+    lines = [f"held out, step {result.step}:"]
+    scores = result.evaluation
+    if "mlm_loss" in scores:
+        lines.append(words_line(scores, data))
+        if teacher.predicts_words:
+            theirs = _teacher_scores(teacher, data, request.config.batch_size)
+            lines.append(words_line(theirs, data, "teacher's own:"))
+            kept = scores["mlm_accuracy"] / max(theirs["mlm_accuracy"], 1e-9)
+            lines.append(f"  the student keeps {kept:.1%} of its accuracy")
+    others = (f"{name.removesuffix('_loss')} {scores[name]:.4g}" for name in scores if name.endswith("_loss"))
+    lines.append(f"  losses: {', '.join(others)}")
+    if student_class is MaskedLM:
+        lines += ["", *examples(structure, data, _student_alone(result.params))]
+    more = request.command(extend=True, total_steps=str(2 * result.step))
+    for line in (*lines, "", *next_commands(more, student_class, result.model)):
+        say(line)
+
+
+def _teacher_scores(teacher: Teacher, data: PretrainingData, batch_size: int) -> dict[str, float]:
+    """The teacher's masked-LM result on the held-out rows."""
+    objective = masked_lm_objective()
+    step = jax.jit(make_eval_step(teacher.structure(Execution()), objective))
+    params = jax.tree.map(jnp.asarray, teacher.params)
+    parts = [jax.device_get(step(params, batch)) for batch in data.eval_batches(batch_size)]
+    total = jax.tree.map(lambda *values: float(sum(values)), *parts)
+    return averages(total["sums"], total["weights"], objective.losses)
