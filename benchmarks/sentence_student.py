@@ -1,7 +1,7 @@
 """How much of a real sentence encoder a student of half its depth keeps, measured on STS-B's development set.
 
-    python -m benchmarks.sentence_student --teacher DIR --text 'GLOB' --pairs dev.tsv [--seeds 3] [--out DIR] \
-        [--config.KEY=VALUE ...]
+    python -m benchmarks.sentence_student --teacher DIR --pairs dev.tsv --config.data.source='text:GLOB' \
+        [--seeds 3] [--out DIR] [--config.KEY=VALUE ...]
 
 A sentence's vector is the mean of its tokens' last hidden states, and the score is Spearman's correlation between the
 cosines of pairs and people's judgements. Students learn from plain text by configs/sentence.py and never see a
@@ -76,14 +76,12 @@ def score_picks(teacher: fl.Encoder, depth: int, tokenizer: fl.Tokenizer, pairs:
     """The score of every choice of the teacher's layers, untrained, best first."""
     config = teacher.config.replace(num_hidden_layers=depth)
     student = fl.Encoder(config, rngs=nnx.Rngs(0))
-    structure, params = nnx.graphdef(student), fl.get_params(student)
-    picks = itertools.combinations(range(teacher.config.num_hidden_layers), depth)
-    scores = {
-        str(list(pick)): score(
-            fl.with_params(structure, init_from_teacher(params, fl.get_params(teacher), pick)), tokenizer, pairs
-        )
-        for pick in picks
-    }
+    structure = nnx.graphdef(student)
+    own, given = ({"encoder": fl.get_params(model)} for model in (student, teacher))
+    scores = {}
+    for pick in itertools.combinations(range(teacher.config.num_hidden_layers), depth):
+        picked = fl.with_params(structure, init_from_teacher(own, given, pick)["encoder"])
+        scores[str(list(pick))] = score(picked, tokenizer, pairs)
     return dict(sorted(scores.items(), key=lambda item: -item[1]))
 
 
@@ -91,7 +89,7 @@ def train_student(given: argparse.Namespace, overrides: Sequence[str], seed: int
     """Distils one student; returns its work directory, or the job's exit status where it did not end well."""
     work = given.out / f"seed-{seed}"
     argv = ["--config", _CONFIG, "--workdir", str(work), f"--config.teacher={given.teacher}", f"--config.seed={seed}"]
-    argv += [f"--config.data.source=text:{given.text}", "--config.keep_checkpoints=100", *overrides]
+    argv += ["--config.keep_checkpoints=100", *overrides]
     status = cli.main("distill", DISTILL_LEAVES, distill.run, argv)
     return status or work
 
@@ -152,7 +150,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m benchmarks.sentence_student", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--teacher", required=True, help="a sentence encoder: directory or hub id")
-    parser.add_argument("--text", required=True, help="files of plain text, as a glob")
     parser.add_argument("--pairs", required=True, type=Path, help="STS-B's dev.tsv")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("runs/sentence_student"))

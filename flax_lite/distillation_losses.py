@@ -16,7 +16,7 @@ from flax_lite.distillation import (
     soft_cross_entropy,
     sum_in_chunks,
 )
-from flax_lite.distillation_recipe import DistillationRecipe
+from flax_lite.distillation_recipe import PROJECTIONS, DistillationRecipe
 from flax_lite.losses import weighted_cross_entropy
 from flax_lite.outputs import EncoderOutput
 from flax_lite.relations import attention_divergence, attention_score_error, relation_divergence
@@ -161,7 +161,7 @@ def _sentence_mse(lesson: Lesson) -> Sums:
 
 def project(student: Any, name: str) -> Callable[[Array], Array]:
     """The student's width projection of that name; nothing is changed where it has none."""
-    return getattr(getattr(student, "projections", None), name, lambda hidden: hidden)
+    return getattr(getattr(student, PROJECTIONS, None), name, lambda hidden: hidden)
 
 
 def _segments(batch: Batch) -> tuple[Array, int]:

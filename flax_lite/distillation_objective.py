@@ -37,7 +37,7 @@ def needed_projections(recipe: DistillationRecipe) -> tuple[str, ...]:
 class Projections(nnx.Module):
     """Maps of a student's width onto its teacher's, W of TinyBERT's equations 8 and 9: trained with it, then left.
 
-    They stand in the student as `projections` while it learns.
+    They stand in the student, under the name PROJECTIONS, while it learns.
     """
 
     def __init__(self, names: tuple[str, ...], student_width: int, teacher_width: int, *, rngs: nnx.Rngs) -> None:

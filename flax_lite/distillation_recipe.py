@@ -5,6 +5,9 @@ from collections.abc import Mapping
 
 Pair = tuple[int, int]
 
+# Where a student keeps, while it learns, what is no part of it (flax_lite.distillation_objective.Projections).
+PROJECTIONS = "projections"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DistillationRecipe:

@@ -1,9 +1,10 @@
 """Every config: builds, fits its job's table of leaves, and runs its smoke variant to the end."""
 
-import importlib
+import importlib.util
 
 import pytest
 
+from flax_lite.distillation_losses import LOSSES
 from tests.conftest import REPOSITORY
 from train import cli, leaves, schema
 from train.config_files import load_config
@@ -11,15 +12,34 @@ from train.config_files import load_config
 CONFIGS = sorted(path.name for path in (REPOSITORY / "configs").glob("*.py") if not path.name.startswith("_"))
 
 
+def variants(name):
+    """The variants that a config file names, "" among them where it needs none."""
+    spec = importlib.util.spec_from_file_location("config_of_test", REPOSITORY / "configs" / name)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return getattr(module, "VARIANTS", ("",))
+
+
+SPECS = [f"{name}:{variant}".rstrip(":") for name in CONFIGS for variant in variants(name)]
+SMOKES = [f"{spec}{',' if ':' in spec else ':'}smoke" for spec in SPECS]
+
+
 def test_configs_are_found():
     assert {"albert_tiny.py", "albert_base.py", "albert_xxlarge.py", "bert_base.py"} <= set(CONFIGS)
+    assert {"distilbert_base.py", "distilbert_base.py:cased", "minilm_6.py:v1"} <= set(SPECS)
 
 
-@pytest.mark.parametrize("variant", ["", ":smoke"])
-@pytest.mark.parametrize("name", CONFIGS)
-def test_config_has_the_leaves_of_its_job(name, variant):
-    loaded = load_config(f"{REPOSITORY / 'configs' / name}{variant}")
-    schema.validate(leaves.JOB_LEAVES[loaded.job], loaded.values, name)
+@pytest.mark.parametrize("spec", SPECS + SMOKES)
+def test_config_has_the_leaves_of_its_job(spec):
+    loaded = load_config(f"{REPOSITORY / 'configs'}/{spec}")
+    schema.validate(leaves.JOB_LEAVES[loaded.job], loaded.values, spec)
+
+
+def test_every_loss_is_used_by_a_config():
+    """A loss that no shipped config optimises has no place in the library."""
+    distillations = [each.values for each in map(load_config, (f"{REPOSITORY / 'configs'}/{spec}" for spec in SPECS))]
+    weights = [values["losses"] for values in distillations if "losses" in values]
+    assert {name for each in weights for name, weight in each.items() if weight} == set(LOSSES)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -30,11 +50,11 @@ def test_config_says_what_it_is(name):
         assert part in docstring
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_config_smoke_runs(name, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("spec", SMOKES)
+def test_config_smoke_runs(spec, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(REPOSITORY)
-    argv = ["--config", f"configs/{name}:smoke", "--workdir", str(tmp_path / "work"), "--config.plot=false"]
-    job = load_config(f"configs/{name}").job
+    argv = ["--config", f"configs/{spec}", "--workdir", str(tmp_path / "work"), "--config.plot=false"]
+    job = load_config(f"configs/{spec}").job
     run = importlib.import_module(f"train.{job}").run
     assert cli.main(job, leaves.JOB_LEAVES[job], run, argv) == 0
     assert (tmp_path / "work" / "model" / "model.safetensors").is_file()

@@ -23,7 +23,7 @@ from flax_lite.distillation_objective import (
     student_predicts_words,
     teacher_predicts_words,
 )
-from flax_lite.distillation_recipe import DistillationRecipe
+from flax_lite.distillation_recipe import PROJECTIONS, DistillationRecipe
 from flax_lite.encoder import Encoder
 from flax_lite.execution import Execution
 from flax_lite.heads import MaskedLM
@@ -55,7 +55,6 @@ from train.workdir import WorkDir
 
 # What is reported of held-out rows where the models allow it, optimised or not: so ablations can be compared.
 _ALWAYS_MEASURED = ("soft_cross_entropy", "mlm", "cosine")
-_PROJECTIONS = "projections"
 
 
 def make_job(work: WorkDir) -> Job:
@@ -163,7 +162,8 @@ def _with_projections(create: Create, recipe: DistillationRecipe, teacher: Teach
 
     def trained(*, rngs: nnx.Rngs) -> nnx.Module:
         student: Any = create(rngs=rngs)
-        student.projections = Projections(names, student.config.hidden_size, teacher.config.hidden_size, rngs=rngs)
+        maps = Projections(names, student.config.hidden_size, teacher.config.hidden_size, rngs=rngs)
+        setattr(student, PROJECTIONS, maps)
         return student
 
     return trained
@@ -174,7 +174,7 @@ def _export(structure: nnx.GraphDef, data: PretrainingData, params: Any, directo
 
 
 def _student_alone(params: Any) -> Any:
-    return {name: part for name, part in params.items() if name != _PROJECTIONS}
+    return {name: part for name, part in params.items() if name != PROJECTIONS}
 
 
 def _constants(teacher: Teacher, execution: Execution, mesh: jax.sharding.Mesh) -> tuple[Any, ...]:
@@ -199,12 +199,19 @@ def _initial_params(
         own = _student_alone(params)
         if source is not None:
             return params | build.load_params(student_class, source, shapes_of(create))
+        given = _as_task(jax.tree.map(jnp.asarray, teacher.params))
         try:
-            return params | init_from_teacher(own, teacher.params, layers or None)
+            begun = init_from_teacher(_as_task(own), given, layers or None)
         except ValueError as error:
             raise UserError(f"student.init=teacher: {error}. Or give student.init=random") from error
+        return params | (begun if "encoder" in own else begun["encoder"])
 
     return read
+
+
+def _as_task(params: Any) -> Any:
+    """Parameters as a task model has them: below "encoder", where they are those of an Encoder alone."""
+    return params if "encoder" in params else {"encoder": params}
 
 
 def _describe(

@@ -19,6 +19,7 @@ from flax_lite.checkpoints.checkpoint import Checkpoint
 from flax_lite.checkpoints.engine import export_tensors
 from flax_lite.checkpoints.table import FLAX
 from flax_lite.config import config_class
+from flax_lite.distillation_recipe import PROJECTIONS
 from flax_lite.strict_json import read_json
 
 COMMIT_MARKER = "commit_success.txt"  # Orbax writes it last, since 0.12.3
@@ -91,10 +92,11 @@ def _read_meta(path: Path) -> Mapping[str, Any]:
 
 
 def _read_params(path: Path, tree: Mapping[str, str]) -> Any:
-    """The parameters alone, as NumPy arrays: the optimizer's state, twice their size, is not read."""
+    """The model's parameters alone, as NumPy arrays: the optimizer's state, twice their size, is not read."""
     import orbax.checkpoint as ocp
 
     shapes = {tuple(name.split("/")): _shape(form) for name, form in tree.items() if name.startswith("params/")}
+    shapes = {path: shape for path, shape in shapes.items() if path[1] != PROJECTIONS}
     abstract = traverse_util.unflatten_dict(shapes)
     restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), abstract)
     args = ocp.args.PyTreeRestore(item=abstract, restore_args=restore_args, partial_restore=True)

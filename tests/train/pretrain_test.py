@@ -1,54 +1,29 @@
 """The main job as people run it: from the command line, to its end, killed, misused."""
 
 import json
-import os
 import random
 import re
 import signal
-import subprocess
-import sys
-import time
 
 import jax
 import numpy as np
 import pytest
 
 import flax_lite as fl
+from tests.train.commands import Command, series
 from train import cli, pretrain
 from train.leaves import PRETRAIN_LEAVES
 from train.metrics import read_metrics
 
 CONFIG = "configs/albert_base.py:smoke"
-
-
-def command(workdir, *overrides, config=CONFIG):
-    options = [f"--config.{override}" for override in overrides]
-    return [sys.executable, "-m", "train.pretrain", "--config", config, "--workdir", str(workdir), *options]
-
-
-def environment(devices=1):
-    flags = f"--xla_force_host_platform_device_count={devices}"
-    return {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-
-
-def launch(repository, workdir, *overrides, devices=1, **kwargs):
-    arguments = command(workdir, *overrides)
-    return subprocess.run(
-        arguments, cwd=repository, env=environment(devices), capture_output=True, text=True, check=False, **kwargs
-    )
-
-
-def series(workdir):
-    """What must not depend on how a run was cut up: every number but the speed."""
-    rows = read_metrics(workdir / "metrics.jsonl")
-    return [{name: value for name, value in row.items() if name != "tokens_per_second"} for row in rows]
+COMMAND = Command("pretrain", CONFIG)
 
 
 @pytest.fixture(scope="module")
-def finished(repository, tmp_path_factory):
+def finished(tmp_path_factory):
     """A smoke run from the command line that nothing disturbed, with a row for every step."""
     workdir = tmp_path_factory.mktemp("finished") / "work"
-    done = launch(repository, workdir, "log_every_steps=1")
+    done = COMMAND.run(workdir, "log_every_steps=1")
     assert done.returncode == 0, done.stderr
     return workdir, done
 
@@ -111,72 +86,49 @@ def test_pretrain_work_directory_is_a_source(finished):
     assert fl.load_tokenizer(workdir).fingerprint == fl.load_tokenizer(workdir / "model").fingerprint
 
 
-def test_pretrain_again_says_it_is_complete(repository, finished):
+def test_pretrain_again_says_it_is_complete(finished):
     workdir, _ = finished
     before = (workdir / "metrics.jsonl").read_bytes()
-    again = launch(repository, workdir, "log_every_steps=1")
+    again = COMMAND.run(workdir, "log_every_steps=1")
     assert again.returncode == 0
     assert "complete" in again.stdout
     assert (workdir / "metrics.jsonl").read_bytes() == before
 
 
-def test_pretrain_refuses_another_identity(repository, finished):
+def test_pretrain_refuses_another_identity(finished):
     workdir, _ = finished
     before = {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file() and path.name != "lock"}
-    changed = launch(repository, workdir, "optimizer.learning_rate=0.5")
+    changed = COMMAND.run(workdir, "optimizer.learning_rate=0.5")
     assert changed.returncode == 2
     assert "optimizer.learning_rate" in changed.stderr
     assert "--workdir" in changed.stderr
     assert before == {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file() and path.name != "lock"}
 
 
-def kill_and_resume(repository, workdir, expected, delay_seconds, number):
-    """Starts the job, kills it `delay_seconds` after its first row, starts it again, and compares every row."""
-    process = subprocess.Popen(
-        command(workdir, "log_every_steps=1", "checkpoint_every_steps=1"),
-        cwd=repository,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 300
-    while not (workdir / "metrics.jsonl").exists() or not read_metrics(workdir / "metrics.jsonl"):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    time.sleep(delay_seconds)
-    process.send_signal(number)
-    status = process.wait()
-    resumed = launch(repository, workdir, "log_every_steps=1", "checkpoint_every_steps=1")
-    assert resumed.returncode == 0, resumed.stderr
-    assert series(workdir) == expected
-    return status
-
-
 @pytest.mark.parametrize("seed", range(2))
-def test_pretrain_killed_and_resumed_is_bit_equal(repository, tmp_path, finished, seed):
+def test_pretrain_killed_and_resumed_is_bit_equal(tmp_path, finished, seed):
     """Dropout and masks are on: the losses are equal only if every draw depends on the step alone."""
     delay_seconds = random.Random(seed).uniform(0, 0.5)
-    kill_and_resume(repository, tmp_path / "work", series(finished[0]), delay_seconds, signal.SIGKILL)
+    COMMAND.kill_and_resume(tmp_path / "work", series(finished[0]), delay_seconds, signal.SIGKILL)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(100, 120))
-def test_pretrain_killed_at_any_moment_is_bit_equal(repository, tmp_path, finished, seed):
+def test_pretrain_killed_at_any_moment_is_bit_equal(tmp_path, finished, seed):
     delay_seconds = random.Random(seed).uniform(0, 2)
-    kill_and_resume(repository, tmp_path / "work", series(finished[0]), delay_seconds, signal.SIGKILL)
+    COMMAND.kill_and_resume(tmp_path / "work", series(finished[0]), delay_seconds, signal.SIGKILL)
 
 
-def test_pretrain_terminated_saves_and_exits_75(repository, tmp_path, finished):
-    status = kill_and_resume(repository, tmp_path / "work", series(finished[0]), 0.0, signal.SIGTERM)
+def test_pretrain_terminated_saves_and_exits_75(tmp_path, finished):
+    status = COMMAND.kill_and_resume(tmp_path / "work", series(finished[0]), 0.0, signal.SIGTERM)
     # 0 where the run was over before the signal came.
     assert status in (75, 0)
 
 
-def test_pretrain_on_eight_devices_and_with_workers_agrees(repository, tmp_path, finished):
+def test_pretrain_on_eight_devices_and_with_workers_agrees(tmp_path, finished):
     """Masks and dropout are drawn for the global batch, so neither the mesh nor the processes that make rows matter."""
     options = ("log_every_steps=1", "mesh.data=4", "mesh.fsdp=2", "data.workers=2")
-    other = launch(repository, tmp_path / "work", *options, devices=8)
+    other = COMMAND.run(tmp_path / "work", *options, devices=8)
     assert other.returncode == 0, other.stderr
     for expected, got in zip(series(finished[0]), series(tmp_path / "work"), strict=True):
         # 1e-4 is the bar between layouts over 20 smoke steps.
