@@ -59,9 +59,11 @@ def final_scores(work: Path) -> dict[str, float]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line: --seeds, and what train.distill takes."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog="ablate", usage="--seeds N", add_help=False, allow_abbrev=False)
     parser.add_argument("--seeds", type=int, default=3)
     given, rest = parser.parse_known_args(argv)
+    if given.seeds < 1:
+        parser.error(f"--seeds is the number of runs of each row, got {given.seeds}")
     status = 0
 
     def start(request: Request) -> None:

@@ -3,6 +3,7 @@
 python -m train.distill --config configs/distilbert_tiny.py --config.teacher=SOURCE
 """
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
@@ -65,7 +66,7 @@ def make_job(work: WorkDir) -> Job:
     """
     values = work.request.values
     wanted = _recipe(values)
-    data, teacher = _open(work, predicts_words=teacher_predicts_words(wanted))
+    data, teacher = _open(work, wanted)
     config = build.model_config(values, data.tokenizer, base=teacher.config, vocab_size=teacher.config.vocab_size)
     recipe, measured = _fitted(wanted, config, teacher, values["distill.project"])
     execution = build.execution(values)
@@ -103,18 +104,19 @@ def _recipe(values: Mapping[str, Any]) -> DistillationRecipe:
     )
 
 
-def _open(work: WorkDir, *, predicts_words: bool) -> tuple[PretrainingData, Teacher]:
+def _open(work: WorkDir, wanted: DistillationRecipe) -> tuple[PretrainingData, Teacher]:
     """The rows, and the teacher for their vocabulary."""
+    words = {"read_words": student_predicts_words(wanted), "need_words": teacher_predicts_words(wanted)}
     values, kept_tokenizer = work.request.values, work.path / "tokenizer"
     is_random = values["teacher"] == RANDOM
     # Before the data, which may take hours: a teacher that cannot teach is found out at once.
-    teacher = None if is_random else open_teacher(values["teacher"], predicts_words=predicts_words)
+    teacher = None if is_random else open_teacher(values["teacher"], **words)
     host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
     data = pretraining.open_data(values, kept_tokenizer, say, **host)
     for source in filter(None, (None if is_random else values["teacher"], values["init_from"])):
         check_vocabulary(data.tokenizer, source, data.kept_ids)
     if teacher is None:
-        teacher = random_teacher(data.tokenizer, predicts_words=predicts_words)
+        teacher = random_teacher(data.tokenizer, predicts_words=words["read_words"])
     elif data.kept_ids is not None:
         teacher = teacher.trimmed(data.kept_ids)
     if data.tokenizer.vocab_size > teacher.config.vocab_size:
@@ -140,17 +142,12 @@ def _fitted(
         recipe = fit(wanted)
     except ValueError as error:
         raise UserError(f"losses, distill: {error}") from error
-    more = dict.fromkeys(_ALWAYS_MEASURED, 0.0)
     measured = recipe
-    for name in more.keys() - recipe.losses.keys():
-        extended = dataclasses.replace(measured, losses={**measured.losses, name: 0.0})
-        try:
-            fitting = fit(extended)
-        except ValueError:
-            continue
-        words = teacher_predicts_words(extended), student_predicts_words(extended)
-        if words == (teacher.predicts_words, student_predicts_words(recipe)):
-            measured = fitting
+    for name in _ALWAYS_MEASURED:
+        readers = {None: True, "student": student_predicts_words(recipe), "both": teacher.predicts_words}
+        if name not in recipe.losses and readers[LOSSES[name].words]:
+            with contextlib.suppress(ValueError):  # these models do not allow it
+                measured = fit(dataclasses.replace(measured, losses={**measured.losses, name: 0.0}))
     return recipe, measured
 
 

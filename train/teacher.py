@@ -77,12 +77,13 @@ class Teacher:
         return dataclasses.replace(self, config=trim_config(self.config, kept), params=trim_params(self.params, kept))
 
 
-def open_teacher(source: str | None, *, predicts_words: bool) -> Teacher:
+def open_teacher(source: str | None, *, read_words: bool, need_words: bool) -> Teacher:
     """Reads a teacher.
 
     Args:
         source: the leaf `teacher`.
-        predicts_words: whether its masked-LM head is needed.
+        read_words: whether its masked-LM head is read, if it has one.
+        need_words: whether it has to have one.
 
     Raises:
         UserError: if none is given, it cannot be read, or it lacks that head.
@@ -91,11 +92,12 @@ def open_teacher(source: str | None, *, predicts_words: bool) -> Teacher:
         raise UserError("whom to learn from? Give --config.teacher=SOURCE: a directory, a work directory or a hub id")
     try:
         held = survey(open_source(source)).heads
-        if predicts_words and "masked_lm_head" not in held:
+        if need_words and "masked_lm_head" not in held:
             raise UserError(
                 f"teacher={source} has no masked-LM head ({', '.join(held) or 'no head at all'}), and losses on logits "
                 "need one: give another teacher, or losses.soft_cross_entropy=0 and losses.logit_mse=0"
             )
+        predicts_words = read_words and "masked_lm_head" in held
         model: MaskedLM | Encoder = (MaskedLM if predicts_words else Encoder).from_pretrained(source)
     except (ValueError, OSError) as error:
         raise UserError(f"teacher={source}: {error}") from error

@@ -94,14 +94,15 @@ def test_distill_checkpoint_holds_the_student_alone(finished):
 
 
 def test_distill_without_dropout_starts_where_its_layers_were(teacher, tmp_path, monkeypatch, repository):
-    """The first step's loss, of rate 0, is that of the picked layers: a random student is farther from the teacher."""
+    """The first step's loss is that of the picked layers: a random student is farther from the teacher."""
     losses = []
     for init in ("teacher", "random"):
         work = tmp_path / init
         options = (f"teacher={teacher}", "tokenizer=none", f"student.init={init}", "total_steps=2", "log_every_steps=1")
         assert main(monkeypatch, repository, work, *options) == 0
         losses.append(read_metrics(work / "metrics.jsonl")[0])
-    assert losses[0]["cosine_loss"] < 0.5 * losses[1]["cosine_loss"]
+    for name in ("cosine_loss", "soft_cross_entropy_loss"):
+        assert losses[0][name] < 0.9 * losses[1][name]
 
 
 @pytest.mark.parametrize("seed", range(2))

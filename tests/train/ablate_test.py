@@ -1,0 +1,119 @@
+"""The ablation: its rows, its table, and that it goes on where it was; the runs themselves are train.distill's."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from flax_lite import flops
+from flax_lite.bert import BertConfig
+from tests.conftest import REPOSITORY
+from tests.train.commands import environment
+from train import ablate, ablations
+from train.config_files import load_config
+from train.schema import flatten
+
+CONFIG = f"{REPOSITORY}/configs/distilbert_tiny.py"
+
+
+@pytest.fixture
+def values(tmp_path):
+    """The leaves of the tiny recipe, with a teacher that lies here."""
+    sizes = {"hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 256, "vocab_size": 1000}
+    teacher = BertConfig(**sizes, num_hidden_layers=4)
+    student = BertConfig(**sizes, num_hidden_layers=2)
+    for config, folder in ((teacher, tmp_path / "teacher"), (student, tmp_path / "whole-3" / "model")):
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(json.dumps(config.to_json_dict()))
+    from safetensors.numpy import save_file
+
+    save_file({}, tmp_path / "teacher" / "model.safetensors", metadata={"format": "pt"})
+    leaves = flatten(load_config(CONFIG).values)
+    cost = flops.distillation_cost(student, teacher, 24, 4 / 24)
+    return {**leaves, "teacher": str(tmp_path / "teacher"), "seed": 3}, cost
+
+
+def test_ablation_has_the_rows_of_the_paper_and_those_without_a_teacher(values, tmp_path):
+    leaves, cost = values
+    rows = {row.directory: dict(row.changes) for row in ablations.rows(leaves, tmp_path)}
+    at_random = {"student.init": "random", "student.layers": "()"}
+    alone = {"losses.soft_cross_entropy": "0", "losses.cosine": "0"}
+    assert rows == {
+        "whole": {},
+        "without_cosine": {"losses.cosine": "0"},
+        "without_mlm": {"losses.mlm": "0"},
+        "without_soft_cross_entropy": {"losses.soft_cross_entropy": "0"},
+        "random_start": at_random,
+        "start_only": alone,
+        "no_teacher": alone | at_random,
+        "no_teacher_longer": alone | at_random | {"total_steps": rows["no_teacher_longer"]["total_steps"]},
+    }
+    assert cost > 1
+    steps = int(rows["no_teacher_longer"]["total_steps"])
+    assert steps - 1 < cost * leaves["total_steps"] <= steps
+
+
+def test_ablation_leaves_out_rows_that_would_repeat_another(values, tmp_path):
+    leaves, _ = values
+    single = leaves | {"losses.mlm": 0.0, "losses.cosine": 0.0, "student.init": "random"}
+    assert [row.directory for row in ablations.rows(single, tmp_path)] == ["whole"]
+
+
+def test_ablation_table_has_means_and_ranges():
+    scores = {
+        "a": [{"loss": 1.0, "mlm_loss": 1.0, "mlm_accuracy": 0.5}, {"loss": 1.0, "mlm_loss": 2.0, "mlm_accuracy": 0.7}],
+        "b": [{"loss": 1.0, "mlm_loss": 4.0, "mlm_accuracy": 0.1}],
+    }
+    assert ablations.table(scores) == [
+        "| | masked words, nats | accuracy |",
+        "|---|---|---|",
+        "| a | 1.500 (1.000 to 2.000) | 60.0% (50.0% to 70.0%) |",
+        "| b | 4.000 | 10.0% |",
+    ]
+
+
+def test_ablation_plot_is_drawn(tmp_path):
+    scores = {name: [{"loss": 1.0, "mlm_loss": 1.0, "soft_cross_entropy_loss": 0.1}] for name in ("a", "b")}
+    ablations.draw(scores, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 1000
+
+
+def test_ablation_stops_with_the_status_of_a_run(monkeypatch, tmp_path):
+    """75 of a run that was interrupted is the command's own, and the rows after it are not begun."""
+    seen = []
+
+    def distilled(request, work, changes):
+        seen.append(work.name)
+        return 75 if len(seen) == 2 else 0
+
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setattr(ablate, "distilled", distilled)
+    monkeypatch.setattr(ablate, "final_scores", lambda work: {"loss": 1.0})
+    argv = ["--seeds", "2", "--config", CONFIG, "--workdir", str(tmp_path / "work"), "--config.seed=5"]
+    assert ablate.main(argv) == 75
+    assert seen == ["whole-5", "whole-6"]
+
+
+def test_ablation_refuses_no_seeds(capsys):
+    with pytest.raises(SystemExit) as stop:
+        ablate.main(["--seeds", "0", "--config", CONFIG])
+    assert stop.value.code == 2
+    assert "--seeds" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_ablation_runs_and_goes_on(tmp_path):
+    """Two losses, one seed; the second time every run is complete already, and the table is the same."""
+    argv = [sys.executable, "-m", "train.ablate", "--seeds", "1", "--config", f"{CONFIG}:smoke"]
+    argv += ["--workdir", str(tmp_path / "work"), "--config.losses.cosine=0", "--config.total_steps=2"]
+    tables = []
+    for _ in range(2):
+        done = subprocess.run(argv, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        tables.append((tmp_path / "work" / "ablations.md").read_text())
+        assert tables[-1] in done.stdout
+    assert tables[0] == tables[1]
+    assert len(tables[0].splitlines()) == 2 + 6
+    assert "complete" in done.stdout
+    assert (tmp_path / "work" / "ablations.png").stat().st_size > 1000
