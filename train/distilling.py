@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from flax_lite.config import EncoderConfig
@@ -84,7 +85,7 @@ def make_job(work: WorkDir) -> Job:
         model=exported(student_class, config),
         export=functools.partial(_export, structure_of(create), data),
         identity={"teacher": teacher.fingerprint},
-        initial_params=_initial_params(values, teacher, student_class, create, trained),
+        initial_params=_initial_params(values, teacher, _word_counts(data, teacher), student_class, create, trained),
         constants=functools.partial(_constants, teacher, teacher_execution),
         describe=_describe(teacher, create, config, execution, recipe),
         finish=functools.partial(_finish, work.request, teacher, structure_of(create), student_class, data),
@@ -180,7 +181,12 @@ def _constants(teacher: Teacher, execution: Execution, mesh: jax.sharding.Mesh) 
 
 
 def _initial_params(
-    values: Mapping[str, Any], teacher: Teacher, student_class: type, create: Create, trained: Create
+    values: Mapping[str, Any],
+    teacher: Teacher,
+    word_counts: np.ndarray,
+    student_class: type,
+    create: Create,
+    trained: Create,
 ) -> Callable[[], Any] | None:
     """What the student begins with: a checkpoint, parts of its teacher, or None for what is drawn from the seed."""
     source, layers = values["init_from"], values["student.layers"]
@@ -198,12 +204,18 @@ def _initial_params(
             return params | build.load_params(student_class, source, shapes_of(create))
         given = _as_task(jax.tree.map(jnp.asarray, teacher.params))
         try:
-            begun = init_from_teacher(_as_task(own), given, layers or None)
+            begun = init_from_teacher(_as_task(own), given, layers or None, word_counts)
         except ValueError as error:
             raise UserError(f"student.init=teacher: {error}. Or give student.init=random") from error
         return params | (begun if "encoder" in own else begun["encoder"])
 
     return read
+
+
+def _word_counts(data: PretrainingData, teacher: Teacher) -> np.ndarray:
+    """How often the training text has each word of the teacher, whose table may have more rows than there are pieces."""
+    counts = data.train.store.token_counts
+    return np.pad(counts, (0, teacher.config.vocab_size - len(counts)))
 
 
 def _as_task(params: Any) -> Any:

@@ -1,5 +1,7 @@
 """A student's beginning: which layers, and that they are the teacher's to the last bit, through files too."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from tests.flax_lite import tiny
 
 
 def model(config, seed=0):
-    return fl.MaskedLM(config, rngs=nnx.Rngs(seed))
+    return tiny.make("MaskedLM", config, seed)
 
 
 def flat(params):
@@ -110,6 +112,54 @@ def test_student_of_a_teacher_that_shares_its_layer_has_it_in_every_place():
             np.testing.assert_array_equal(leaf, np.stack([layer[name.removeprefix("encoder/layers/")]] * 3))
 
 
+@pytest.mark.parametrize("layers", [None, (0, 1, 2), (0, 2), (2, 2, 0), (1,)])
+def test_student_that_shares_its_layer_has_the_mean_of_its_teacher_s_bit_for_bit(layers):
+    """By hand: added in float64 from the first named to the last, divided, rounded once. One layer is itself."""
+    teacher = flat(_nested(1))
+    student = flat(init_from_teacher(get_params(model(tiny.albert())), _nested(1), layers))
+    shared = [name for name in student if name.startswith("encoder/layer/")]
+    assert len(shared) == 16
+    for name in shared:
+        stack = teacher[name.replace("/layer/", "/layers/")]
+        chosen = [stack[layer].astype(np.float64) for layer in layers or (0, 1, 2)]
+        np.testing.assert_array_equal(student[name], (sum(chosen) / len(chosen)).astype(np.float32))
+        if layers == (1,):
+            np.testing.assert_array_equal(student[name], stack[1])
+
+
+@pytest.mark.parametrize("config", [tiny.albert, functools.partial(tiny.albert, num_hidden_groups=2)])
+def test_student_of_its_teacher_s_shape_is_its_teacher_bit_for_bit(config):
+    teacher = flat(get_params(model(config(), seed=1)))
+    student = flat(init_from_teacher(get_params(model(config())), get_params(model(config(), seed=1))))
+    for name, leaf in student.items():
+        np.testing.assert_array_equal(leaf, teacher[name])
+
+
+def test_student_in_groups_takes_a_layer_for_each_group_and_factorises_its_embeddings():
+    teacher, config = flat(_nested(1)), tiny.albert(num_hidden_groups=2)
+    student = flat(init_from_teacher(get_params(model(config)), _nested(1)))
+    shared = flat(init_from_teacher(get_params(model(tiny.albert())), _nested(1)))
+    for name, leaf in student.items():
+        layers = name.startswith("encoder/layers/")
+        np.testing.assert_array_equal(leaf, teacher[name][[0, 2]] if layers else shared[name])
+
+
+def test_factorised_student_survives_its_file(tmp_path):
+    """Through Hugging Face's names and back: bit for bit, and with the same logits."""
+    student = model(tiny.albert())
+    nnx.update(student, init_from_teacher(get_params(student), _nested(1)))
+    student.save_pretrained(tmp_path, format="safetensors")
+    tensors = load_file(tmp_path / "model.safetensors")
+    assert tensors["albert.encoder.embedding_hidden_mapping_in.weight"].shape == (12, 8)
+    read = fl.MaskedLM.from_pretrained(str(tmp_path))
+    before, after = flat(get_params(student)), flat(get_params(read))
+    assert before.keys() == after.keys()
+    for name, leaf in before.items():
+        np.testing.assert_array_equal(after[name], leaf)
+    ids = tiny.token_ids(read.config)
+    np.testing.assert_array_equal(tiny.call(read, ids).logits, tiny.call(student, ids).logits)
+
+
 def test_student_keeps_what_its_teacher_has_not():
     """Token types of a BERT whose teacher is a DistilBERT."""
     before = get_params(model(tiny.bert()))
@@ -129,5 +179,34 @@ def test_student_refuses_what_does_not_fit():
         init_from_teacher(student, get_params(model(tiny.bert(vocab_size=43, intermediate_size=24))))
     for name in ("word/embedding: teacher (43, 12), student (41, 12)", "feed_forward/intermediate/kernel"):
         assert name in str(caught.value)
-    with pytest.raises(ValueError, match="shares one layer"):
-        init_from_teacher(get_params(model(tiny.albert())), _nested(0))
+
+
+def test_student_that_shares_its_layer_refuses_what_does_not_fit():
+    student = get_params(model(tiny.albert()))
+    for layers in ((), (3,), (0, -1)):
+        with pytest.raises(ValueError, match="one shared layer and a teacher of 3: expected some numbers from 0 to 2"):
+            init_from_teacher(student, _nested(0), layers)
+    teacher = tiny.bert(vocab_size=43, intermediate_size=24, hidden_size=15, max_position_embeddings=17)
+    with pytest.raises(ValueError, match="do not fit") as caught:
+        init_from_teacher(student, get_params(model(teacher)))
+    for name in (
+        "word/embedding: teacher (43, 8), student (41, 8)",
+        "position/embedding: teacher (17, 8), student (16, 8)",
+        "projection/kernel: teacher (8, 15), student (8, 12)",
+        "layer/feed_forward/intermediate/kernel: teacher (15, 24), student (12, 20)",
+        "masked_lm_head/bias: teacher (43,), student (41,)",
+    ):
+        assert name in str(caught.value)
+    with pytest.raises(ValueError, match=r"word/embedding: teacher \(41, 12\), student \(41, 16\)"):
+        init_from_teacher(get_params(model(tiny.albert(embedding_size=16))), _nested(0))
+
+
+def test_student_refuses_parameters_without_an_encoder():
+    encoder = get_params(tiny.make("Encoder", tiny.bert()))
+    for student, teacher in ((encoder, _nested(0)), (_nested(0), encoder)):
+        with pytest.raises(ValueError, match="embeddings, layers, pooler have no encoder/layers/"):
+            init_from_teacher(student, teacher)
+    alike = flat(init_from_teacher({"encoder": encoder}, _nested(0)))
+    np.testing.assert_array_equal(
+        alike["encoder/layers/attention/key/kernel"], flat(_nested(0))["encoder/layers/attention/key/kernel"]
+    )
