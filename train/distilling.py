@@ -85,7 +85,7 @@ def make_job(work: WorkDir) -> Job:
         model=exported(student_class, config),
         export=functools.partial(_export, structure_of(create), data),
         identity={"teacher": teacher.fingerprint},
-        initial_params=_initial_params(values, teacher, _word_counts(data, teacher), student_class, create, trained),
+        initial_params=_initial_params(values, teacher, data, student_class, create, trained),
         constants=functools.partial(_constants, teacher, teacher_execution),
         describe=_describe(teacher, create, config, execution, recipe),
         finish=functools.partial(_finish, work.request, teacher, structure_of(create), student_class, data),
@@ -183,7 +183,7 @@ def _constants(teacher: Teacher, execution: Execution, mesh: jax.sharding.Mesh) 
 def _initial_params(
     values: Mapping[str, Any],
     teacher: Teacher,
-    word_counts: np.ndarray,
+    data: PretrainingData,
     student_class: type,
     create: Create,
     trained: Create,
@@ -204,7 +204,7 @@ def _initial_params(
             return params | build.load_params(student_class, source, shapes_of(create))
         given = _as_task(jax.tree.map(jnp.asarray, teacher.params))
         try:
-            begun = init_from_teacher(_as_task(own), given, layers or None, word_counts)
+            begun = init_from_teacher(_as_task(own), given, layers or None, _word_counts(data, teacher))
         except ValueError as error:
             raise UserError(f"student.init=teacher: {error}. Or give student.init=random") from error
         return params | (begun if "encoder" in own else begun["encoder"])
@@ -213,7 +213,7 @@ def _initial_params(
 
 
 def _word_counts(data: PretrainingData, teacher: Teacher) -> np.ndarray:
-    """How often the training text has each word of the teacher, whose table may have more rows than there are pieces."""
+    """How often the training text has each of the teacher's words, of which there may be more than pieces."""
     counts = data.train.store.token_counts
     return np.pad(counts, (0, teacher.config.vocab_size - len(counts)))
 
