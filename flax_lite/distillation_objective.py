@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -104,8 +105,9 @@ def _check_sizes(name: str, student: EncoderConfig, teacher: EncoderConfig, proj
 def _counted(what: str, pair: Any, depths: Pair) -> Pair:
     """A pair of layers counted from 0."""
     try:
+        layers = (operator.index(layer) for layer in pair)
         theirs, own = (
-            layer % depth if -depth <= layer < depth else None for layer, depth in zip(pair, depths, strict=True)
+            layer % depth if -depth <= layer < depth else None for layer, depth in zip(layers, depths, strict=True)
         )
     except (TypeError, ValueError):
         raise ValueError(f"{what} holds {pair!r}; expected pairs (teacher's layer, student's layer)") from None

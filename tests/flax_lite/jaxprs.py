@@ -63,3 +63,23 @@ def intermediates(program: ClosedJaxpr) -> Iterator[Intermediate]:
 def largest_intermediates(program: ClosedJaxpr, count: int = 3) -> list[Intermediate]:
     """The arrays with the most elements, largest first."""
     return sorted(set(intermediates(program)), reverse=True)[:count]
+
+
+def multiply_adds(program: ClosedJaxpr | Jaxpr) -> int:
+    """Multiply-adds of the matrix products that a program runs: the body of a scan counts as often as it runs.
+
+    Raises:
+        ValueError: for a loop or a branch whose runs cannot be told.
+    """
+    jaxpr = program.jaxpr if isinstance(program, ClosedJaxpr) else program
+    total = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name in ("while", "cond"):
+            raise ValueError(f"how often a {equation.primitive.name} runs its products is not known")
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            left = equation.invars[0].aval.shape
+            total += math.prod(equation.outvars[0].aval.shape) * math.prod(left[axis] for axis in contracted)
+        inner = sum(map(multiply_adds, _programs_in(list(equation.params.values()))))
+        total += inner * equation.params.get("length", 1) if equation.primitive.name == "scan" else inner
+    return total

@@ -1,0 +1,247 @@
+"""A student, its teacher and a batch of packed, padded rows, and each loss of a distillation as a formula.
+
+Sizes are those of `tests.flax_lite.tiny`, with B=8 and T=10; the teacher is a BERT of 3 layers, the student a
+DistilBERT of 2. Dropout is off, so that a step computes what a formula can.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from flax_lite import training
+from flax_lite.attention import attention_visibility
+from flax_lite.distillation import cosine_distance, logit_squared_error, mean_squared_error, soft_cross_entropy
+from flax_lite.distillation_losses import LOSSES
+from flax_lite.distillation_objective import distillation_objective, fit_recipe
+from flax_lite.distillation_recipe import DistillationRecipe
+from flax_lite.relations import attention_divergence, attention_score_error, relation_divergence
+from flax_lite.state import get_params, with_params
+from tests.flax_lite import tiny
+
+# Lengths of the texts of each row; what is left of it is padding. T // 3 texts is the most that a row can hold.
+TEXTS = ((3, 4, 3), (5, 3), (6,), (4, 5), (10,), (3, 3, 3), (7,), (4, 4))
+ROWS, LENGTH, PREDICTIONS = len(TEXTS), 10, 5
+WITHOUT_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+STUDENT = tiny.distilbert(num_hidden_layers=2, intermediate_size=16, **WITHOUT_DROPOUT)
+TEACHER = tiny.bert(**WITHOUT_DROPOUT)
+# 3 chunks of 4 tokens, the last one short; relation heads that cut across the 3 heads; and pairs of layers that say
+# which number is whose.
+OPTIONS: dict[str, Any] = {
+    "temperature": 3.0,
+    "num_chunks": 3,
+    "relation_heads": 2,
+    "layer_map": ((-1, 0), (0, -1)),
+    "relation_layers": (-2, -2),
+}
+LAYER_MAP, RELATION_LAYERS = ((2, 0), (0, 1)), (1, 0)
+# Every loss with a weight of its own; one is measured only.
+MIXTURE = {name: 0.25 + 0.125 * place for place, name in enumerate(LOSSES)} | {"logit_mse": 0.0}
+METRICS = {name: loss.metrics[0] for name, loss in LOSSES.items()}
+PARTS = {"query": "queries", "key": "keys", "value": "values"}
+
+
+def make_batch(packed: bool = True, seed: int = 11) -> dict[str, jax.Array]:
+    """Rows with padding, unused masked slots, and a last row that only fills the batch up.
+
+    Of the packed ones the student guesses 3 words right, so that its accuracy is a number too.
+    """
+    random = np.random.default_rng(seed)
+    texts = TEXTS if packed else [[sum(lengths)] for lengths in TEXTS]
+    rows = {name: np.zeros((ROWS, LENGTH), np.int32) for name in ("segment_ids", "position_ids")}
+    for row, lengths in enumerate(texts):
+        used = sum(lengths)
+        rows["segment_ids"][row, :used] = np.repeat(np.arange(len(lengths)) + 1, lengths)
+        rows["position_ids"][row, :used] = np.concatenate([np.arange(length) for length in lengths])
+    mask = (rows["segment_ids"] > 0).astype(np.int32)
+    shape = (ROWS, PREDICTIONS)
+    positions = np.sort(np.stack([random.permutation(int(used))[:PREDICTIONS] for used in mask.sum(1)]), axis=1)
+    batch = {
+        "input_ids": random.integers(1, STUDENT.vocab_size, mask.shape) * mask,
+        "attention_mask": mask,
+        "token_type_ids": random.integers(0, 2, mask.shape) * mask,
+        "masked_positions": positions,
+        "masked_ids": random.integers(1, STUDENT.vocab_size, shape),
+        "masked_weights": (random.random(shape) < 0.6).astype(np.float32),
+        "row_weights": np.asarray([1] * (ROWS - 1) + [0], np.float32),
+        **(rows if packed else {}),
+    }
+    return {
+        name: jnp.asarray(array, array.dtype if array.dtype == np.float32 else jnp.int32)
+        for name, array in batch.items()
+    }
+
+
+def counts(batch: dict[str, jax.Array]) -> dict[str, float]:
+    """Tokens, masked slots and texts of the rows that count, one by one."""
+    found = {"token": 0, "mask": 0, "sentence": 0}
+    for row in range(ROWS):
+        if batch["row_weights"][row]:
+            found["token"] += int(batch["attention_mask"][row].sum())
+            found["mask"] += int((batch["masked_weights"][row] > 0).sum())
+            found["sentence"] += len(TEXTS[row]) if "segment_ids" in batch else 1
+    return found
+
+
+def divisors(batch: dict[str, jax.Array], recipe: DistillationRecipe) -> dict[str, float]:
+    """What each metric is divided by."""
+    number = counts(batch)
+    found = {METRICS[name]: number["token"] for name in LOSSES}
+    if recipe.restrict_to_mask:
+        found |= dict.fromkeys(("soft_cross_entropy_loss", "logit_mse_loss"), number["mask"])
+    return found | {
+        "mlm_loss": number["mask"],
+        "mlm_accuracy": number["mask"],
+        "sentence_mse_loss": number["sentence"],
+    }
+
+
+def formulas(recipe: DistillationRecipe, batch: dict[str, jax.Array], student: Any, teacher: Any) -> training.Sums:
+    """The sum of each loss, of both models called openly: all layers shown, and all tokens' logits at once."""
+    counted = {name: np.asarray(array)[np.asarray(batch["row_weights"]) > 0] for name, array in batch.items()}
+    batch = jax.tree.map(jnp.asarray, counted)
+    mask, segments = batch["attention_mask"], batch.get("segment_ids")
+    visible = attention_visibility(mask, segments)
+    s, t = (
+        model(
+            **{name: array for name, array in batch.items() if name.endswith("_ids") and name != "masked_ids"},
+            attention_mask=mask,
+            output_hidden_states=True,
+            capture=("scores", *PARTS.values()),
+            capture_layers=tuple(range(model.config.num_hidden_layers)),
+        )
+        for model in (student, teacher)
+    )
+    hidden = lambda theirs, own: (s.hidden_states[own], t.hidden_states[theirs])  # noqa: E731
+    shown = lambda name, theirs, own: (s.captured[name][own], t.captured[name][theirs])  # noqa: E731
+    slots = batch["masked_weights"]
+    masked = [jnp.take_along_axis(x.logits, batch["masked_positions"][:, :, None], axis=1) for x in (s, t)]
+    logits, weights = (masked, slots) if recipe.restrict_to_mask else ((s.logits, t.logits), mask)
+    chosen = jax.nn.one_hot(batch["masked_ids"], student.config.vocab_size)
+    sums = {
+        "soft_cross_entropy_loss": jnp.sum(weights * soft_cross_entropy(*logits, recipe.temperature)),
+        "logit_mse_loss": jnp.sum(weights * logit_squared_error(*logits)),
+        "mlm_loss": -jnp.sum(slots[:, :, None] * chosen * jax.nn.log_softmax(masked[0])),
+        "mlm_accuracy": jnp.sum(slots * (masked[0].argmax(-1) == batch["masked_ids"])),
+        "cosine_loss": jnp.sum(mask * cosine_distance(*hidden(-1, -1))),
+        "embedding_mse_loss": jnp.sum(mask * mean_squared_error(*hidden(0, 0))),
+        "hidden_mse_loss": sum(
+            jnp.sum(mask * mean_squared_error(*hidden(theirs + 1, own + 1))) for theirs, own in LAYER_MAP
+        ),
+        "attention_mse_loss": sum(
+            jnp.sum(mask * attention_score_error(*shown("scores", *pair), visible)) for pair in LAYER_MAP
+        ),
+        "attention_relation_loss": jnp.sum(mask * attention_divergence(*shown("scores", *RELATION_LAYERS), visible)),
+    }
+    for one, many in PARTS.items():
+        losses = relation_divergence(*shown(many, *RELATION_LAYERS), visible, recipe.relation_heads)
+        sums[f"{one}_relation_loss"] = jnp.sum(mask * losses)
+    texts = [
+        (row, np.flatnonzero(numbers == number))
+        for row, numbers in enumerate(counted.get("segment_ids", counted["attention_mask"]))
+        for number in range(1, numbers.max() + 1)
+    ]
+    vectors = [jnp.stack([x[row, tokens].mean(0) for row, tokens in texts]) for x in hidden(-1, -1)]
+    return sums | {"sentence_mse_loss": jnp.sum(mean_squared_error(*vectors))}
+
+
+class Measured(NamedTuple):
+    """What a batch gives: sums and weights by name, and the gradient of the weighted sums by either's parameters."""
+
+    sums: training.Sums
+    weights: training.Sums
+    student: Any
+    teacher: Any
+
+
+def recipe_of(losses: dict[str, float], **options: Any) -> DistillationRecipe:
+    """A recipe for STUDENT and TEACHER."""
+    return fit_recipe(DistillationRecipe(losses=losses, **{**OPTIONS, **options}), STUDENT, TEACHER)
+
+
+def measuring(student: Any, teacher: Any, recipe: DistillationRecipe) -> Any:
+    """A program (student's parameters, teacher's, batch, factor of each sum's gradient) to Measured."""
+    evaluate = training.make_eval_step(nnx.graphdef(student), distillation_objective(recipe, nnx.graphdef(teacher)))
+
+    @tiny.jit
+    def program(params: Any, teacher_params: Any, batch: training.Batch, factors: training.Sums) -> Measured:
+        def sums(params: Any, teacher_params: Any) -> tuple[training.Sums, training.Sums]:
+            found = evaluate(params, batch, teacher_params)
+            return found["sums"], found["weights"]
+
+        found, pull, weights = jax.vjp(sums, params, teacher_params, has_aux=True)
+        return Measured(found, weights, *pull(factors))
+
+    return program
+
+
+def formula_measuring(student: Any, teacher: Any, recipe: DistillationRecipe, batch: dict[str, jax.Array]) -> Any:
+    """A program (student's parameters, factor of each sum's gradient) to the formulas' sums and their gradient."""
+    structure = nnx.graphdef(student)
+
+    @tiny.jit
+    def program(params: Any, factors: training.Sums) -> tuple[training.Sums, Any]:
+        def sums(params: Any) -> training.Sums:
+            found = formulas(recipe, batch, with_params(structure, params), teacher)
+            return {name: found[name] for name in factors}
+
+        found, pull = jax.vjp(sums, params)
+        return found, pull(factors)[0]
+
+    return program
+
+
+def factors_of(recipe: DistillationRecipe, **values: float) -> dict[str, jax.Array]:
+    """A factor for each metric of a recipe, 0 unless given."""
+    names = [metric for name in recipe.losses for metric in LOSSES[name].metrics]
+    return {name: jnp.float32(values.get(name, 0.0)) for name in names}
+
+
+@functools.cache
+def models() -> tuple[Any, Any]:
+    """The student and its teacher."""
+    return tiny.make("MaskedLM", STUDENT, seed=1), tiny.make("MaskedLM", TEACHER)
+
+
+def keep_gradient() -> optax.GradientTransformation:
+    """An optimizer that leaves the parameters alone and keeps the gradient it was given as its state."""
+    zeros = functools.partial(jax.tree.map, jnp.zeros_like)
+    return optax.GradientTransformation(zeros, lambda gradient, state, params=None: (zeros(gradient), gradient))
+
+
+def training_step(student: Any, teacher: Any, recipe: DistillationRecipe, accumulation_steps: int = 1) -> Any:
+    """The train step whose state keeps its gradient."""
+    objective = distillation_objective(recipe, nnx.graphdef(teacher))
+    optimizer = keep_gradient()
+    return training.make_train_step(
+        nnx.graphdef(student), objective, optimizer, seed=3, accumulation_steps=accumulation_steps
+    )
+
+
+@functools.cache
+def mixture_formulas() -> Any:
+    """The program of `formula_measuring` of all losses, compiled once."""
+    return formula_measuring(*models(), recipe_of(MIXTURE), make_batch())
+
+
+@functools.cache
+def mixture_step(accumulation_steps: int = 1) -> Any:
+    """The step of all losses, compiled once."""
+    return tiny.jit(training_step(*models(), recipe_of(MIXTURE), accumulation_steps))
+
+
+def first_state(student: Any) -> training.TrainState:
+    """The state before its first step."""
+    return training.init_state(student, keep_gradient())
+
+
+@functools.cache
+def mixture_result(accumulation_steps: int = 1) -> tuple[Any, dict[str, jax.Array]]:
+    """Gradient and metrics of the batch, on one device."""
+    student, teacher = models()
+    state, metrics = mixture_step(accumulation_steps)(first_state(student), make_batch(), get_params(teacher))
+    return state["opt_state"], metrics
