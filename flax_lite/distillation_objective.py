@@ -71,8 +71,13 @@ def fit_recipe(
     unknown = [name for name in recipe.losses if name not in LOSSES]
     if unknown:
         raise ValueError(f"there is no loss {', '.join(unknown)}; there are {', '.join(LOSSES)}")
-    if not any(weight > 0 for weight in recipe.losses.values()) or min(recipe.losses.values()) < 0:
-        raise ValueError("a distillation needs a loss with a weight above 0, and none below")
+    weights = recipe.losses.values()
+    if not (any(weight > 0 for weight in weights) and all(0 <= weight < math.inf for weight in weights)):
+        raise ValueError(
+            f"a distillation needs a loss with a weight above 0, and none below, got {dict(recipe.losses)}"
+        )
+    if not recipe.temperature > 0:
+        raise ValueError(f"temperature={recipe.temperature}; expected a number above 0")
     if recipe.num_chunks < 2:
         raise ValueError(
             f"num_chunks={recipe.num_chunks}: expected 2 or more, so that no row's logits exist as a whole"
