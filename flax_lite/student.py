@@ -56,7 +56,8 @@ def init_from_teacher(
     DistilBERT) is left, as in the reference.
 
     Args:
-        student: nested dictionary of the student's parameters (`flax_lite.state.get_params`) under "encoder" and heads.
+        student: nested dictionary of the student's parameters (`flax_lite.state.get_params`) under "encoder" and heads,
+            or of their shapes; those that it gets nothing for are returned.
         teacher: the teacher's.
         layers: numbers of teacher's layers with parameters of their own. Stacked students: one for each of their
             physical layers, `spread_layers` if None; of a teacher that shares its layer (ALBERT) every one is that.
@@ -88,7 +89,9 @@ def init_from_teacher(
 def _layers(student: Mapping[str, Array], teacher: Mapping[str, Array], layers: Sequence[int] | None) -> dict[str, Any]:
     """The student's layers, by name, of a teacher's flat parameters."""
     (prefix, own), (teacher_prefix, stack) = _physical_layers(student), _physical_layers(teacher)
-    depth, there = (len(next(iter(leaves.values()))) for leaves in (own, stack))
+    if teacher_prefix == _SHARED:
+        stack = {name: leaf[None] for name, leaf in stack.items()}
+    depth, there = (next(iter(leaves.values())).shape[0] for leaves in (own, stack))
     if prefix == _SHARED:
         index = _checked(range(there) if layers is None else layers, there)
         # In float64: the one rounding at the end is the same in whatever order a machine adds.
@@ -102,11 +105,11 @@ def _layers(student: Mapping[str, Array], teacher: Mapping[str, Array], layers: 
 
 
 def _physical_layers(params: Mapping[str, Array]) -> tuple[str, dict[str, Array]]:
-    """How the names of the layers' parameters begin, and these by the rest of their name, stacked."""
+    """How the names of the layers' parameters begin, and these by the rest of their name."""
     for prefix in (_STACK, _SHARED):
         found = {name.removeprefix(prefix): leaf for name, leaf in params.items() if name.startswith(prefix)}
         if found:
-            return prefix, found if prefix == _STACK else {name: leaf[None] for name, leaf in found.items()}
+            return prefix, found
     parts = ", ".join(sorted({name.split("/")[0] for name in params}))
     raise ValueError(
         f"parameters of {parts} have no {_STACK} and no {_SHARED}; "

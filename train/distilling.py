@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
+from flax import nnx, traverse_util
 
 from flax_lite.config import EncoderConfig
 from flax_lite.distillation_losses import LOSSES
@@ -198,18 +198,29 @@ def _initial_params(
         return None
 
     def read() -> Any:
-        params = jax.jit(lambda: get_params(trained(rngs=nnx.Rngs(jax.random.key(values["seed"])))))()
-        own = _student_alone(params)
+        params = shapes_of(trained)
         if source is not None:
-            return params | build.load_params(student_class, source, shapes_of(create))
-        given = _as_task(jax.tree.map(jnp.asarray, teacher.params))
+            return _drawn(trained, values["seed"], params | build.load_params(student_class, source, shapes_of(create)))
+        own, given = _student_alone(params), jax.tree.map(jnp.asarray, teacher.params)
         try:
-            begun = init_from_teacher(_as_task(own), given, layers or None, _word_counts(data, teacher))
+            begun = init_from_teacher(_as_task(own), _as_task(given), layers or None, _word_counts(data, teacher))
         except ValueError as error:
             raise UserError(f"student.init=teacher: {error}. Or give student.init=random") from error
-        return params | (begun if "encoder" in own else begun["encoder"])
+        return _drawn(trained, values["seed"], params | (begun if "encoder" in own else begun["encoder"]))
 
     return read
+
+
+def _drawn(create: Create, seed: int, params: Any) -> Any:
+    """Parameters with every shape among them replaced by what `create` draws from the seed."""
+    flat = traverse_util.flatten_dict(params, sep="/")
+    missing = [path for path, leaf in flat.items() if isinstance(leaf, jax.ShapeDtypeStruct)]
+
+    def draw() -> Mapping[str, Any]:  # under jit, what is not returned is not computed
+        drawn = traverse_util.flatten_dict(get_params(create(rngs=nnx.Rngs(jax.random.key(seed)))), sep="/")
+        return {path: drawn[path] for path in missing}
+
+    return traverse_util.unflatten_dict({**flat, **(jax.jit(draw)() if missing else {})}, sep="/")
 
 
 def _word_counts(data: PretrainingData, teacher: Teacher) -> np.ndarray:

@@ -21,7 +21,7 @@ from flax_lite.encoder import Encoder
 from flax_lite.execution import Execution
 from flax_lite.heads import MaskedLM
 from flax_lite.sharding import path_name, tree_shardings
-from flax_lite.state import get_params
+from flax_lite.state import abstract_params, get_params
 from flax_lite.tokenization import Tokenizer, load_tokenizer
 from flax_lite.vocabulary import trim_config, trim_params
 from train.errors import UserError
@@ -113,8 +113,15 @@ def random_teacher(tokenizer: Tokenizer, *, predicts_words: bool) -> Teacher:
         predicts_words: whether it gets a masked-LM head.
     """
     config = BertConfig.from_preset("bert-tiny", **_RANDOM_SIZES, vocab_size=tokenizer.vocab_size)
-    model = (MaskedLM if predicts_words else Encoder)(config, rngs=nnx.Rngs(0))
-    return Teacher(RANDOM, config, jax.device_get(get_params(model)), predicts_words)
+    model_class = MaskedLM if predicts_words else Encoder
+    draw = np.random.default_rng(0)
+
+    def values(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        around = 1.0 if path_name(path).endswith("/scale") else 0.0
+        return draw.normal(around, config.initializer_range, leaf.shape).astype(np.float32)
+
+    shapes = abstract_params(lambda: model_class(config, rngs=nnx.Rngs(0)))
+    return Teacher(RANDOM, config, jax.tree_util.tree_map_with_path(values, shapes), predicts_words)
 
 
 def check_vocabulary(tokenizer: Tokenizer, source: str, kept_ids: Sequence[int] | None) -> None:
