@@ -18,7 +18,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """The experiment; `smoke` is the same code path in seconds, from a random teacher."""
     config = distilbert_base.distilled(bert_tiny.get_config())
     config.teacher = "runs/bert_tiny"
-    config.total_steps = 1000
+    config.total_steps = 600
+    config.eval_every_steps = 200
+    config.checkpoint_every_steps = 200
     config.model.preset = "distilbert-base-uncased"
     config.model.num_hidden_layers = 2
     return distilbert_base.smoke(config) if variant == "smoke" else config

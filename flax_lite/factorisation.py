@@ -11,6 +11,7 @@ x replaced by its projection onto R. They are equal where the centred rows have 
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -45,13 +46,15 @@ _TRANSFORMS: Mapping[str, _Transform] = {
 }
 
 
-def needs_factorisation(student: Flat, teacher: Flat) -> bool:
+def needs_factorisation(student: Mapping[str, Any], teacher: Flat) -> bool:
     """Whether the student has a Dense after its embeddings, the teacher has none, and E <= D; parameters by name."""
     has_projection = [f"{_PROJECTION}/kernel" in params for params in (student, teacher)]
     return has_projection == [True, False] and student[_WORD].shape[1] <= teacher[_WORD].shape[1]
 
 
-def factorised(student: Flat, teacher: Flat, word_counts: Real[np.ndarray, "V"] | None = None) -> dict[str, Array]:
+def factorised(
+    student: Mapping[str, Any], teacher: Flat, word_counts: Real[np.ndarray, "V"] | None = None
+) -> dict[str, Array]:
     """The student's embeddings and masked-LM head by name, where `needs_factorisation`; float32, no randomness.
 
     A teacher without a table of positions has sinusoidal ones; without token types the student's are zeros. Token types

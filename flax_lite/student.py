@@ -86,7 +86,7 @@ def init_from_teacher(
     return tree_unflatten(structure, [picked.get(name, leaf) for name, leaf in own.items()])
 
 
-def _layers(student: Mapping[str, Array], teacher: Mapping[str, Array], layers: Sequence[int] | None) -> dict[str, Any]:
+def _layers(student: Mapping[str, Any], teacher: Mapping[str, Array], layers: Sequence[int] | None) -> dict[str, Any]:
     """The student's layers, by name, of a teacher's flat parameters."""
     (prefix, own), (teacher_prefix, stack) = _physical_layers(student), _physical_layers(teacher)
     if teacher_prefix == _SHARED:
@@ -104,7 +104,7 @@ def _layers(student: Mapping[str, Array], teacher: Mapping[str, Array], layers: 
     return {prefix + name: jnp.take(leaf, index, axis=0) for name, leaf in stack.items()}
 
 
-def _physical_layers(params: Mapping[str, Array]) -> tuple[str, dict[str, Array]]:
+def _physical_layers(params: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """How the names of the layers' parameters begin, and these by the rest of their name."""
     for prefix in (_STACK, _SHARED):
         found = {name.removeprefix(prefix): leaf for name, leaf in params.items() if name.startswith(prefix)}

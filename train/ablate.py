@@ -1,6 +1,7 @@
 """Takes a distillation apart: the whole recipe, each loss left out, a random start, and no teacher at all.
 
-    python -m train.ablate [--seeds 3] --config configs/distilbert_tiny.py [--workdir DIR] [--config.KEY=VALUE ...]
+    python -m train.ablate [--seeds 3] [--rows whole,no_teacher] --config configs/distilbert_tiny.py [--workdir DIR] \
+        [--config.KEY=VALUE ...]
 
 Every row is a run of train.distill in a directory of its own below the work directory, with a number of seeds; it ends
 in a table and a plot there. Interrupted, the same command goes on where it was.
@@ -16,19 +17,31 @@ from pathlib import Path
 
 from train import cli, distill
 from train.cli import Request
+from train.errors import UserError
 from train.leaves import DISTILL_LEAVES
 
 
-def run(request: Request, num_seeds: int) -> int:
-    """Runs every row with every seed, then writes ablations.json, ablations.md and ablations.png.
+def run(request: Request, num_seeds: int, chosen: Sequence[str] = ()) -> int:
+    """Runs the rows with every seed, then writes ablations.json, ablations.md and ablations.png.
+
+    Args:
+        request: the whole recipe.
+        num_seeds: runs of each row.
+        chosen: names of the rows' directories; all rows if there are none.
 
     Returns:
         0, or the exit status of the first run that did not end well.
+
+    Raises:
+        UserError: if there is no such row.
     """
     from train.ablations import draw, rows, table
 
     scores: dict[str, list[dict[str, float]]] = {}
-    for row in rows(request.values, request.workdir):
+    there = {row.directory: row for row in rows(request.values)}
+    if unknown := [name for name in chosen if name not in there]:
+        raise UserError(f"--rows: there is no {', '.join(unknown)}; the rows are {', '.join(there)}")
+    for row in map(there.__getitem__, chosen or there):
         for seed in range(num_seeds):
             work = request.workdir / f"{row.directory}-{request.values['seed'] + seed}"
             changes = {**row.changes, "seed": str(request.values["seed"] + seed), "plot": "false"}
@@ -38,6 +51,7 @@ def run(request: Request, num_seeds: int) -> int:
                 return status
             scores.setdefault(row.name, []).append(final_scores(work))
     lines = table(scores)
+    request.workdir.mkdir(parents=True, exist_ok=True)
     (request.workdir / "ablations.json").write_text(json.dumps(scores, indent=2) + "\n")
     (request.workdir / "ablations.md").write_text("\n".join(lines) + "\n")
     draw(scores, request.workdir / "ablations.png")
@@ -59,8 +73,11 @@ def final_scores(work: Path) -> dict[str, float]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line: --seeds, and what train.distill takes."""
-    parser = argparse.ArgumentParser(prog="ablate", usage="--seeds N", add_help=False, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="ablate", usage="--seeds N --rows NAME,NAME", add_help=False, allow_abbrev=False
+    )
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--rows", default="")
     given, rest = parser.parse_known_args(argv)
     if given.seeds < 1:
         parser.error(f"--seeds is the number of runs of each row, got {given.seeds}")
@@ -68,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def start(request: Request) -> None:
         nonlocal status
-        status = run(request, given.seeds)
+        status = run(request, given.seeds, [name for name in given.rows.split(",") if name])
 
     return cli.main("ablate", DISTILL_LEAVES, start, rest, help_config="configs/distilbert_tiny.py") or status
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from flax_lite.checkpoints.sources import open_source
-from flax_lite.config import load_config
 from flax_lite.flops import distillation_cost
+from flax_lite.tokenization import load_tokenizer
 from train import build
+from train.errors import UserError
 from train.teacher import RANDOM
 
 Scores = Mapping[str, Sequence[Mapping[str, float]]]
@@ -36,13 +37,8 @@ class Row:
     changes: Mapping[str, str]
 
 
-def rows(values: Mapping[str, Any], workdir: Path) -> Iterator[Row]:
-    """The rows in the order they are run; the last one looks at what the first left in the work directory.
-
-    Args:
-        values: the leaves of the whole recipe.
-        workdir: where the runs' directories are.
-    """
+def rows(values: Mapping[str, Any]) -> Iterator[Row]:
+    """The rows of a recipe, given by its leaves, in the order they are run."""
     used = [name for name, weight in build.group(values, "losses").items() if weight]
     yield Row("the whole recipe", "whole", {})
     if len(used) > 1:
@@ -57,15 +53,20 @@ def rows(values: Mapping[str, Any], workdir: Path) -> Iterator[Row]:
     if values["student.init"] == "teacher" and values["init_from"] is None:
         yield Row("teacher's layers, then masked words alone", "start_only", alone)
     yield Row("no teacher, as many steps", "no_teacher", alone | at_random)
-    if values["teacher"] != RANDOM:
-        steps = math.ceil(values["total_steps"] * _cost(values, workdir / f"whole-{values['seed']}" / "model"))
+    if values["teacher"] not in (None, RANDOM):
+        steps = math.ceil(values["total_steps"] * _cost(values))
         name = f"no teacher, as much compute ({steps} steps)"
         yield Row(name, "no_teacher_longer", alone | at_random | {"total_steps": str(steps)})
 
 
-def _cost(values: Mapping[str, Any], student: Path) -> float:
+def _cost(values: Mapping[str, Any]) -> float:
     length, slots = values["data.sequence_length"], values["data.max_predictions"]
-    return distillation_cost(load_config(student), open_source(values["teacher"]).config, length, slots / length)
+    try:
+        teacher, tokenizer = open_source(values["teacher"]).config, load_tokenizer(build.tokenizer_spec(values))
+    except ValueError as error:
+        raise UserError(f"how much compute does a student need without its teacher? {error}") from error
+    student = build.model_config(values, tokenizer, base=teacher, vocab_size=teacher.vocab_size)
+    return distillation_cost(student, teacher, length, slots / length)
 
 
 def table(scores: Scores) -> list[str]:

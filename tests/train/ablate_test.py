@@ -1,14 +1,17 @@
 """The ablation: its rows, its table, and that it goes on where it was; the runs themselves are train.distill's."""
 
-import json
 import subprocess
 import sys
 
 import pytest
+from flax import nnx
 
+import flax_lite as fl
 from flax_lite import flops
 from flax_lite.bert import BertConfig
+from flax_lite.distilbert import DistilBertConfig
 from tests.conftest import REPOSITORY
+from tests.flax_lite.tokenization import tiny_files
 from tests.train.commands import environment
 from train import ablate, ablations
 from train.config_files import load_config
@@ -22,21 +25,17 @@ def values(tmp_path):
     """The leaves of the tiny recipe, with a teacher that lies here."""
     sizes = {"hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 256, "vocab_size": 1000}
     teacher = BertConfig(**sizes, num_hidden_layers=4)
-    student = BertConfig(**sizes, num_hidden_layers=2)
-    for config, folder in ((teacher, tmp_path / "teacher"), (student, tmp_path / "whole-3" / "model")):
-        folder.mkdir(parents=True)
-        (folder / "config.json").write_text(json.dumps(config.to_json_dict()))
-    from safetensors.numpy import save_file
-
-    save_file({}, tmp_path / "teacher" / "model.safetensors", metadata={"format": "pt"})
+    student = DistilBertConfig(**sizes, num_hidden_layers=2)
+    fl.Encoder(teacher, rngs=nnx.Rngs(0)).save_pretrained(tmp_path / "teacher")
+    tiny_files.write_vocab(tmp_path / "teacher")
     leaves = flatten(load_config(CONFIG).values)
     cost = flops.distillation_cost(student, teacher, 24, 4 / 24)
     return {**leaves, "teacher": str(tmp_path / "teacher"), "seed": 3}, cost
 
 
-def test_ablation_has_the_rows_of_the_paper_and_those_without_a_teacher(values, tmp_path):
+def test_ablation_has_the_rows_of_the_paper_and_those_without_a_teacher(values):
     leaves, cost = values
-    rows = {row.directory: dict(row.changes) for row in ablations.rows(leaves, tmp_path)}
+    rows = {row.directory: dict(row.changes) for row in ablations.rows(leaves)}
     at_random = {"student.init": "random", "student.layers": "()"}
     alone = {"losses.soft_cross_entropy": "0", "losses.cosine": "0"}
     assert rows == {
@@ -54,10 +53,10 @@ def test_ablation_has_the_rows_of_the_paper_and_those_without_a_teacher(values, 
     assert steps - 1 < cost * leaves["total_steps"] <= steps
 
 
-def test_ablation_leaves_out_rows_that_would_repeat_another(values, tmp_path):
+def test_ablation_leaves_out_rows_that_would_repeat_another(values):
     leaves, _ = values
     single = leaves | {"losses.mlm": 0.0, "losses.cosine": 0.0, "student.init": "random"}
-    assert [row.directory for row in ablations.rows(single, tmp_path)] == ["whole"]
+    assert [row.directory for row in ablations.rows(single)] == ["whole"]
 
 
 def test_ablation_table_has_means_and_ranges():
@@ -90,9 +89,19 @@ def test_ablation_stops_with_the_status_of_a_run(monkeypatch, tmp_path):
     monkeypatch.chdir(REPOSITORY)
     monkeypatch.setattr(ablate, "distilled", distilled)
     monkeypatch.setattr(ablate, "final_scores", lambda work: {"loss": 1.0})
-    argv = ["--seeds", "2", "--config", CONFIG, "--workdir", str(tmp_path / "work"), "--config.seed=5"]
+    argv = ["--seeds", "2", "--config", f"{CONFIG}:smoke", "--workdir", str(tmp_path / "work"), "--config.seed=5"]
     assert ablate.main(argv) == 75
     assert seen == ["whole-5", "whole-6"]
+    seen[:] = ["before", "before"]
+    assert ablate.main([*argv, "--rows", "no_teacher,whole"]) == 0
+    assert seen[2:] == ["no_teacher-5", "no_teacher-6", "whole-5", "whole-6"]
+
+
+def test_ablation_names_the_rows_there_are(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    argv = ["--rows", "whole,nothing", "--config", f"{CONFIG}:smoke", "--workdir", str(tmp_path / "work")]
+    assert ablate.main(argv) == 2
+    assert "there is no nothing; the rows are whole, without_cosine" in capsys.readouterr().err
 
 
 def test_ablation_refuses_no_seeds(capsys):
