@@ -6,31 +6,27 @@ python -m train.distill --config configs/distilbert_tiny.py --config.teacher=SOU
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from flax import nnx, traverse_util
+from flax import nnx
 
 from flax_lite.config import EncoderConfig
 from flax_lite.distillation_losses import LOSSES
 from flax_lite.distillation_objective import (
-    Projections,
     distillation_objective,
     fit_recipe,
-    needed_projections,
     student_predicts_words,
     teacher_predicts_words,
 )
-from flax_lite.distillation_recipe import PROJECTIONS, DistillationRecipe
+from flax_lite.distillation_recipe import DistillationRecipe
 from flax_lite.encoder import Encoder
 from flax_lite.execution import Execution
 from flax_lite.heads import MaskedLM
-from flax_lite.state import get_params, num_parameters
-from flax_lite.student import init_from_teacher
+from flax_lite.state import num_parameters
 from flax_lite.training import averages, make_eval_step, masked_lm_objective
 from train import build
 from train.cli import Request
@@ -52,6 +48,7 @@ from train.language_model import (
     structure_of,
 )
 from train.pretraining import examples, words_line
+from train.student import initial_params, student_alone, with_projections
 from train.teacher import RANDOM, Teacher, check_vocabulary, open_teacher, random_teacher
 from train.workdir import WorkDir
 
@@ -72,9 +69,10 @@ def make_job(work: WorkDir) -> Job:
     recipe, measured = _fitted(wanted, config, teacher, values["distill.project"])
     execution = build.execution(values)
     teacher_execution = dataclasses.replace(execution, dtype=values["distill.teacher_dtype"], remat="none")
+    teacher_execution = teacher_execution.resolve(len(teacher.config.layer_sequence()))
     student_class = MaskedLM if student_predicts_words(wanted) else Encoder
     create = functools.partial(student_class, config, execution=execution)
-    trained = _with_projections(create, recipe, teacher, project=values["distill.project"])
+    trained = with_projections(create, recipe, teacher, project=values["distill.project"])
     objectives = (distillation_objective(each, teacher.structure(teacher_execution)) for each in (recipe, measured))
     return make_language_model_job(
         work,
@@ -85,9 +83,9 @@ def make_job(work: WorkDir) -> Job:
         model=exported(student_class, config),
         export=functools.partial(_export, structure_of(create), data),
         identity={"teacher": teacher.fingerprint},
-        initial_params=_initial_params(values, teacher, data, student_class, create, trained),
+        initial_params=initial_params(values, teacher, data, student_class, create, trained),
         constants=functools.partial(_constants, teacher, teacher_execution),
-        describe=_describe(teacher, create, config, execution, recipe),
+        describe=_describe(teacher, create, config, execution, str(teacher_execution.compute_dtype), recipe),
         finish=functools.partial(_finish, work.request, teacher, structure_of(create), student_class, data),
     )
 
@@ -120,6 +118,8 @@ def _open(work: WorkDir, wanted: DistillationRecipe) -> tuple[PretrainingData, T
         teacher = random_teacher(data.tokenizer, predicts_words=words["read_words"])
     elif data.kept_ids is not None:
         teacher = teacher.trimmed(data.kept_ids)
+    if data.kept_ids is not None and values["init_from"] is not None:
+        raise UserError("trim_vocabulary leaves out words of the teacher, not of init_from: give one of the two")
     if data.tokenizer.vocab_size > teacher.config.vocab_size:
         raise UserError(
             f"teacher={teacher.source} has {teacher.config.vocab_size} word embeddings, too few for a tokenizer of "
@@ -152,90 +152,21 @@ def _fitted(
     return recipe, measured
 
 
-def _with_projections(create: Create, recipe: DistillationRecipe, teacher: Teacher, *, project: bool) -> Create:
-    """The student as it is trained: with the maps to the teacher's width that its losses can use, if wanted."""
-    names = needed_projections(recipe) if project else ()
-    if not names:
-        return create
-
-    def trained(*, rngs: nnx.Rngs) -> nnx.Module:
-        student: Any = create(rngs=rngs)
-        maps = Projections(names, student.config.hidden_size, teacher.config.hidden_size, rngs=rngs)
-        setattr(student, PROJECTIONS, maps)
-        return student
-
-    return trained
-
-
 def _export(structure: nnx.GraphDef, data: PretrainingData, params: Any, directory: Path) -> None:
-    export(structure, data.tokenizer, _student_alone(params), directory)
-
-
-def _student_alone(params: Any) -> Any:
-    return {name: part for name, part in params.items() if name != PROJECTIONS}
+    export(structure, data.tokenizer, student_alone(params), directory)
 
 
 def _constants(teacher: Teacher, execution: Execution, mesh: jax.sharding.Mesh) -> tuple[Any, ...]:
-    resolved = execution.resolve(len(teacher.config.layer_sequence()))
-    return (teacher.placed(mesh, resolved.compute_dtype),)
-
-
-def _initial_params(
-    values: Mapping[str, Any],
-    teacher: Teacher,
-    data: PretrainingData,
-    student_class: type,
-    create: Create,
-    trained: Create,
-) -> Callable[[], Any] | None:
-    """What the student begins with: a checkpoint, parts of its teacher, or None for what is drawn from the seed."""
-    source, layers = values["init_from"], values["student.layers"]
-    if layers and (source is not None or values["student.init"] != "teacher"):
-        raise UserError(
-            "student.layers names the teacher's layers to begin with: it goes with student.init=teacher alone"
-        )
-    if source is None and values["student.init"] == "random":
-        return None
-
-    def read() -> Any:
-        params = shapes_of(trained)
-        if source is not None:
-            return _drawn(trained, values["seed"], params | build.load_params(student_class, source, shapes_of(create)))
-        own, given = _student_alone(params), jax.tree.map(jnp.asarray, teacher.params)
-        try:
-            begun = init_from_teacher(_as_task(own), _as_task(given), layers or None, _word_counts(data, teacher))
-        except ValueError as error:
-            raise UserError(f"student.init=teacher: {error}. Or give student.init=random") from error
-        return _drawn(trained, values["seed"], params | (begun if "encoder" in own else begun["encoder"]))
-
-    return read
-
-
-def _drawn(create: Create, seed: int, params: Any) -> Any:
-    """Parameters with every shape among them replaced by what `create` draws from the seed."""
-    flat = traverse_util.flatten_dict(params, sep="/")
-    missing = [path for path, leaf in flat.items() if isinstance(leaf, jax.ShapeDtypeStruct)]
-
-    def draw() -> Mapping[str, Any]:  # under jit, what is not returned is not computed
-        drawn = traverse_util.flatten_dict(get_params(create(rngs=nnx.Rngs(jax.random.key(seed)))), sep="/")
-        return {path: drawn[path] for path in missing}
-
-    return traverse_util.unflatten_dict({**flat, **(jax.jit(draw)() if missing else {})}, sep="/")
-
-
-def _word_counts(data: PretrainingData, teacher: Teacher) -> np.ndarray:
-    """How often the training text has each of the teacher's words, of which there may be more than pieces."""
-    counts = data.train.store.token_counts
-    return np.pad(counts, (0, teacher.config.vocab_size - len(counts)))
-
-
-def _as_task(params: Any) -> Any:
-    """Parameters as a task model has them: below "encoder", where they are those of an Encoder alone."""
-    return params if "encoder" in params else {"encoder": params}
+    return (teacher.placed(mesh, execution.compute_dtype),)
 
 
 def _describe(
-    teacher: Teacher, create: Create, config: EncoderConfig, execution: Execution, recipe: DistillationRecipe
+    teacher: Teacher,
+    create: Create,
+    config: EncoderConfig,
+    execution: Execution,
+    teacher_dtype: str,
+    recipe: DistillationRecipe,
 ) -> list[str]:
     make_teacher = functools.partial(teacher.model_class, teacher.config)
     share = num_parameters(shapes_of(create)) / num_parameters(teacher.params)
@@ -244,7 +175,7 @@ def _describe(
         describe_model(make_teacher, teacher.config, f"teacher: {teacher.source}"),
         f"{describe_model(create, config, 'student')}, {share:.0%} of the teacher's",
         f"losses: {weights}",
-        describe_execution(execution, config),
+        f"{describe_execution(execution, config)}; teacher in {teacher_dtype}",
     ]
 
 
@@ -268,7 +199,7 @@ def _finish(
     others = (f"{name.removesuffix('_loss')} {scores[name]:.4g}" for name in scores if name.endswith("_loss"))
     lines.append(f"  losses: {', '.join(others)}")
     if student_class is MaskedLM:
-        lines += ["", *examples(structure, data, _student_alone(result.params))]
+        lines += ["", *examples(structure, data, student_alone(result.params))]
     more = request.command(extend=True, total_steps=str(2 * result.step))
     for line in (*lines, "", *next_commands(more, student_class, result.model)):
         say(line)

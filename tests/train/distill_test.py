@@ -154,6 +154,7 @@ MISTAKES = {
     "layers to begin with out of range": (["student.layers=(0,4)"], "from 0 to 3"),
     "layers that are not taken": (["student.layers=(0,1)", "student.init=random"], "student.init=teacher alone"),
     "another width to begin with": (["model.hidden_size=16", "losses.cosine=0"], "student.init=random"),
+    "trimmed and begun": (["init_from=TEACHER", "trim_vocabulary=true"], "give one of the two"),
     "rows longer than the teacher": (["data.sequence_length=600", "model.max_position_embeddings=600"], "positions of"),
     "no temperature": (["distill.temperature=0"], "temperature"),
 }
@@ -171,7 +172,7 @@ def encoder(teacher, tmp_path_factory):
 @pytest.mark.parametrize(("overrides", "expected"), MISTAKES.values(), ids=MISTAKES)
 def test_distill_explains_a_mistake(teacher, encoder, repository, tmp_path, monkeypatch, capsys, overrides, expected):
     """One message, status 2."""
-    overrides = [item.replace("ENCODER", str(encoder)) for item in overrides]
+    overrides = [item.replace("ENCODER", str(encoder)).replace("TEACHER", str(teacher)) for item in overrides]
     options = [f"teacher={teacher}", "tokenizer=none", *overrides]
     assert main(monkeypatch, repository, tmp_path / "work", *options) == 2
     message = capsys.readouterr().err
