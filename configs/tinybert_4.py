@@ -1,9 +1,10 @@
 """TinyBERT's general distillation: four narrow layers that imitate the hidden states and attention of BERT-base.
 
 Paper: Jiao et al., 2019, arXiv:1909.10351, section 3.1 and 4.2: squared errors of embeddings, hidden states and
-    attention scores, each of weight 1, no loss on words; rows of 128, every third layer. Batch size, rate and warm-up
-    are those of its code's README (general distillation). Two deviations: the errors are means over real tokens, where
-    the code counts padding, and each width has its own map, as in the paper, where the code has one for both.
+    attention scores, each of weight 1, no loss on words; rows of 128, every third layer. Batch size, rate, warm-up and
+    the number of steps are ours (the paper has 3 epochs of Wikipedia). Two differences to its code: the errors are
+    means over real tokens, where padding counts there, and hidden states and embeddings have a map each, as in the
+    paper, where the code has one for both.
 Command: python -m train.distill --config configs/tinybert_4.py --config.data.source='text:corpus/*.txt'
 Hardware: not run at this size.
 Expected: after task distillation 77.0 on the GLUE test set, against BERT-base's 79.5 (the paper's Table 1). Not run by

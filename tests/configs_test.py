@@ -54,7 +54,7 @@ def test_config_says_what_it_is(name):
 def test_config_smoke_runs(spec, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(REPOSITORY)
     argv = ["--config", f"configs/{spec}", "--workdir", str(tmp_path / "work"), "--config.plot=false"]
-    argv.append("--config.mesh.data=1")  # compiling for eight devices takes three times as long
+    argv.append("--config.mesh.data=1")  # meshes have tests of their own
     job = load_config(f"configs/{spec}").job
     run = importlib.import_module(f"train.{job}").run
     assert cli.main(job, leaves.JOB_LEAVES[job], run, argv) == 0
