@@ -21,7 +21,11 @@ B, T, D, V = tiny.BATCH, tiny.LENGTH, 12, 41
 def expected_shapes(family, model):
     sentence = "sop_logits" if family == "albert" else "seq_relationship_logits"
     return {
-        "Encoder": {"last_hidden_state": (B, T, D), **({} if family == "distilbert" else {"pooler_output": (B, D)})},
+        "Encoder": {
+            "last_hidden_state": (B, T, D),
+            "embedding_output": (B, T, D),
+            **({} if family == "distilbert" else {"pooler_output": (B, D)}),
+        },
         "PreTraining": {"prediction_logits": (B, T, V), sentence: (B, 2)},
         "MaskedLM": {"logits": (B, T, V)},
         "SequenceClassification": {"logits": (B, 3)},

@@ -100,12 +100,12 @@ def ours(model: Any) -> tuple[Callable[[Params, Mapping[str, jax.Array]], Output
 
 
 def named_outputs(outputs: Mapping[str, Any]) -> Outputs:
-    """Outputs by our names, tuples over layers stacked, without those that are absent."""
+    """Outputs by our names, tuples over layers stacked, without those that are absent or of no counterpart there."""
     names = {"sop_logits": "sentence_logits", "seq_relationship_logits": "sentence_logits"}
     return {
         names.get(name, name): jnp.stack(value) if isinstance(value, tuple) else value
         for name, value in outputs.items()
-        if value is not None and name != "captured"
+        if value is not None and name not in ("captured", "embedding_output")
     }
 
 
