@@ -28,6 +28,6 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.model.preset = "distilbert-base-uncased"
     config.model.num_hidden_layers = 2
     if "logits" in variant:
-        config.losses.logit_mse = config.losses.soft_cross_entropy / (2 * 1000)  # pieces
+        config.losses.logit_mse = config.losses.soft_cross_entropy / (2 * 1000)  # V of the tokenizer
         config.losses.soft_cross_entropy = 0.0
     return distilbert_base.smoke(config) if "smoke" in variant else config

@@ -59,7 +59,7 @@ def _draw(
     if kind == "accuracy":
         axes.set_ylim(0, 1.02)
     axes.set_xlabel("step")
-    axes.set_ylabel("loss (nats)" if kind == "loss" else "accuracy")
+    axes.set_ylabel(kind)  # of a distillation's losses some are nats and some are squares
     axes.set_xlim(left=0)
     axes.grid(axis="y", color="#E5E5E5", linewidth=0.8)
     axes.set_axisbelow(True)
