@@ -1,6 +1,9 @@
 """Settings and fixtures of the whole suite."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 # Nothing is downloaded by default: `HF_HUB_OFFLINE=0 pytest -m network` is. The library reads it when it is imported.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -10,6 +13,14 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 _DEVICES_FLAG = "--xla_force_host_platform_device_count=8"
 if _DEVICES_FLAG not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES_FLAG}".strip()
+
+# What one process has compiled, others read: workers, and the jobs that tests start. The first process makes the
+# directory and removes it. A limit is what makes JAX lock it (jax._src.lru_cache).
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="flax_lite-compiled-")
+    os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**30)
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 from pathlib import Path
 

@@ -130,6 +130,24 @@ class Tokenizer:
             encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
+    def encode_with_spans(self, texts: Sequence[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        """Ids of each text as `encode` gives them, and where in the text each piece stands.
+
+        A span is [start, end) in characters of the text as it was given, before normalisation, without white space at
+        either end. It is empty where a piece has no character of its own, as a "▁" that stands alone.
+
+        Raises:
+            ValueError: as `encode`.
+        """
+        if isinstance(texts, str):
+            raise ValueError("encode_with_spans takes a sequence of texts; for one text write [text]")
+        with library_errors():
+            encodings = self._backend.encode_batch(list(texts), add_special_tokens=False)
+        return [
+            (encoding.ids, [_without_white_space(text, *span) for span in encoding.offsets])
+            for text, encoding in zip(texts, encodings, strict=True)
+        ]
+
     def __call__(
         self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, max_length: int, pad: bool = True
     ) -> dict[str, Int[np.ndarray, "B T"]]:
@@ -232,6 +250,14 @@ class Tokenizer:
             attention_mask[index, :end] = 1
             token_type_ids[index, len(first) : end] = 1
         return {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
+
+
+def _without_white_space(text: str, start: int, end: int) -> tuple[int, int]:
+    while start < end and text[start].isspace():
+        start += 1
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    return start, end
 
 
 def _kept_lengths(first: int, second: int, room: int) -> tuple[int, int]:

@@ -1,3 +1,4 @@
+import itertools
 import pickle
 import random
 import subprocess
@@ -208,3 +209,17 @@ def test_a_forked_process_encodes_in_silence(tmp_path):
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(code)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("kind", ["unigram", "wordpiece"])
+def test_spans_point_into_the_text_as_it_was_given(kind, request):
+    tokenizer = request.getfixturevalue(kind)
+    text = "  Thé\tcat,  sat\n"
+
+    ids, spans = tokenizer.encode_with_spans([text])[0]
+
+    assert ids == tokenizer.encode([text])[0]
+    # In order, nothing twice, no white space, and together every other character.
+    assert all(start <= end for start, end in spans)
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(span for span in spans if span[0] < span[1]))
+    assert "".join(text[start:end] for start, end in spans) == "".join(text.split())

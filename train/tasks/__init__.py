@@ -1,0 +1,1 @@
+"""Labelled tasks: their examples, where these are read from, how predictions are scored."""

@@ -1,0 +1,107 @@
+"""Labelled examples: what every reader of a task returns, before a tokenizer has seen it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+# What is predicted, and so which head: labels of a text or a pair, a label of each word, a span that answers a
+# question, one of several continuations.
+Kind = Literal["classification", "tags", "spans", "choices"]
+
+# How labels of a text exclude each other: one of them, any number of them, or a number instead.
+Problem = Literal["single_label", "multi_label", "regression"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class TextExample:
+    """A text or a pair of texts.
+
+    Attributes:
+        id: as the benchmark's submission format names it.
+        texts: one or two.
+        label: index of its label; 1.0 for each label that holds (multi_label); a number (regression); None where it is
+            not known.
+    """
+
+    id: str
+    texts: tuple[str, ...]
+    label: int | float | tuple[float, ...] | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class TagExample:
+    """Words with a tag each, by index; None where they are not known."""
+
+    id: str
+    words: tuple[str, ...]
+    tags: tuple[int, ...] | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """A piece of a context that answers: its text and the character it begins at."""
+
+    text: str
+    start: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class SpanExample:
+    """A question about a context.
+
+    Attributes:
+        id: the question's.
+        question: as asked.
+        context: where the answer stands, if it does.
+        answers: those that annotators gave; none where the context has no answer, or where they are not known.
+    """
+
+    id: str
+    question: str
+    context: str
+    answers: tuple[Answer, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ChoiceExample:
+    """A context and several continuations, of which one is right.
+
+    Attributes:
+        id: the question's.
+        context: what comes first in each row.
+        choices: what comes second, as many for every example of a task.
+        label: index of the right one; None where it is not known.
+    """
+
+    id: str
+    context: str
+    choices: tuple[str, ...]
+    label: int | None = None
+
+
+Example = TextExample | TagExample | SpanExample | ChoiceExample
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskData:
+    """A task's examples.
+
+    Attributes:
+        kind: of its examples.
+        train: to learn from; empty where only an evaluation set exists.
+        evaluation: the held-out sets by name ("dev", or "matched" and "mismatched"), the first being the one that
+            decides which checkpoint is best.
+        test: sets without labels, by name, to predict.
+        labels: names of the labels in the order of their indices; of regression a single name; none of spans and
+            choices.
+        problem: what labels of a text are; "single_label" for the other kinds.
+    """
+
+    kind: Kind
+    train: Sequence[Example]
+    evaluation: dict[str, Sequence[Example]]
+    test: dict[str, Sequence[Example]] = dataclasses.field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    problem: Problem = "single_label"
