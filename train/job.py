@@ -15,6 +15,7 @@ Params = Any
 State = dict[str, Any]
 Batch = Mapping[str, np.ndarray]
 Scalars = Mapping[str, jax.Array]
+Outputs = Mapping[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,14 @@ class Result:
     model: Path
 
 
+def add_up(results: Iterable[Outputs]) -> dict[str, float]:
+    """The sums of scalars over batches, in float64."""
+    sums: dict[str, np.float64] = {}
+    for part in results:
+        sums = {name: sums.get(name, np.float64(0)) + np.float64(value) for name, value in part.items()}
+    return {name: float(value) for name, value in sums.items()}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
     """One training job.
@@ -44,12 +53,13 @@ class Job:
         by one. The metrics are scalars of this step, "loss" among them; "grad_norm", if there, is watched for infinity
         as well. Randomness comes from the seed and state["step"] alone, or a resumed run differs.
       train_batches: (start_step) -> iterator over the batches of updates start_step + 1, start_step + 2, ... Arrays
-        have the batch first and the same shapes every time. Closed at the end if it can be.
+        have the batch first, in few different shapes: a step is compiled for each. Closed at the end if it can be.
       tokens_per_batch: what tokens per second counts.
       export: (params, directory) writes what belongs into model/; the directory is staged and renamed by the loop.
-      eval_step: (params, batch, *constants) -> sums over the batch's rows, as scalars; None: no evaluation.
-      eval_batches: () -> the held-out batches, the same every time.
-      summarise: (sums over all rows) -> metrics, "loss" among them.
+      eval_step: (params, batch, *constants) -> what is kept of a batch: sums over its rows, as scalars, or something of
+        each row; None: no evaluation.
+      eval_batches: () -> the held-out batches, the same every time, in few different shapes.
+      summarise: (eval_step's results, one after the other) -> metrics, "loss" among them.
       describe: lines printed before the first step: the model, the data, what `auto` chose.
       shown: metrics on the progress line.
       best: the held-out metric, and its better end, that keep_best goes by.
@@ -60,6 +70,7 @@ class Job:
         parameters; never saved.
       initial_params: () -> parameters to start from instead of init_state's; called where no checkpoint is.
       describe_extension: (old total_steps, new, step) -> what --extend does to the schedule.
+      patience: evaluations without a better one after which the job ends early; None: it does not.
       finish: prints the end of the job.
       rules: how parameters are split (flax_lite.sharding).
     """
@@ -71,7 +82,7 @@ class Job:
     export: Callable[[Params, Path], None]
     eval_step: Callable[..., Scalars] | None = None
     eval_batches: Callable[[], Iterable[Batch]] = lambda: ()
-    summarise: Callable[[dict[str, float]], dict[str, float]] = lambda sums: sums
+    summarise: Callable[[Iterable[Outputs]], dict[str, float]] = add_up
     describe: Sequence[str] = ()
     shown: Sequence[str] = ("loss",)
     best: tuple[str, Literal["min", "max"]] = ("loss", "min")
@@ -81,5 +92,6 @@ class Job:
     constants: Callable[[Mesh], tuple[Any, ...]] = lambda mesh: ()
     initial_params: Callable[[], Params] | None = None
     describe_extension: Callable[[int, int, int], str] | None = None
+    patience: int | None = None
     finish: Callable[[Result], None] = lambda result: None
     rules: Rules = RULES

@@ -19,7 +19,7 @@ from train import build
 from train.data.batch_masks import batch_masks
 from train.data.pretraining import PretrainingData
 from train.errors import UserError
-from train.job import Job
+from train.job import Job, add_up
 from train.workdir import WorkDir
 
 Create = Callable[..., nnx.Module]
@@ -70,7 +70,7 @@ def make_language_model_job(
         "export": functools.partial(export, structure, data.tokenizer),
         "eval_step": lambda params, batch, *constants: _flat(eval_step(params, batch, *constants)),
         "eval_batches": functools.partial(data.eval_batches, values["batch_size"]),
-        "summarise": lambda sums: _summary(sums, objective.losses),
+        "summarise": lambda results: _summary(add_up(results), objective.losses),
         "shown": ("loss", *(name for name in objective.names if name.endswith("_accuracy"))),
         "model": model.to_json_dict(),
         "describe_extension": functools.partial(_describe_extension, values),

@@ -1,20 +1,21 @@
 """The one loop of every job: setup, data, model, optimizer, restore, steps, eval, save."""
 
 import contextlib
+import functools
 import itertools
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from train.by_shape import ByShape
 from train.checkpoints import Checkpoints, all_finite
 from train.cli import Request
 from train.errors import RunError, StopError, UserError
-from train.job import Batch, Job, Params, Result, State
-from train.mesh import check_batch_size, device_line, make_mesh, put_batch, unused_accelerator
+from train.job import Batch, Job, Outputs, Params, Result, State
+from train.mesh import check_batch_size, device_line, fetch, make_mesh, put_batch, unused_accelerator
 from train.metrics import Clock
 from train.plots import draw_plots
 from train.progress import Progress
@@ -96,7 +97,7 @@ class _Trainer:
         self.total: int = self.config.total_steps
         self.guard = work.request.guard
         self.step = begun.step
-        self.best = begun.best
+        self.best: Any = begun.best
 
     def compile(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """Compiles all that the steps call, for the first batches' shapes; returns all training batches."""
@@ -106,17 +107,17 @@ class _Trainer:
             sample = next(iter(self.job.eval_batches()), None)
             if sample is None:
                 raise UserError("there are no held-out rows: give data.eval_source, or more of data.eval_fraction")
-            step = jax.jit(self.job.eval_step)
-            self.eval_fn = self._compile(
-                "the evaluation step", step, abstract["params"], self._put(sample), *self.constants
-            )
+            compile_for = functools.partial(self._compile, "the evaluation step", jax.jit(self.job.eval_step))
+            self.eval_fn = ByShape(compile_for, abstract["params"], self.constants)
+            self.eval_fn.compile(self._put(sample))
         with self.clock("data"):
             sample = next(batches, None)
         if sample is None:
             return batches
         outputs = (self.begun.shardings, NamedSharding(self.mesh, PartitionSpec()))
         step = jax.jit(self.job.train_step, donate_argnums=0, out_shardings=outputs)
-        self.step_fn = self._compile("the training step", step, abstract, self._put(sample), *self.constants)
+        self.step_fn = ByShape(functools.partial(self._compile, "the training step", step), abstract, self.constants)
+        self.step_fn.compile(self._put(sample))
         return itertools.chain([sample], batches)
 
     def train(self, state: State, batches: Iterator[Batch]) -> State:
@@ -125,12 +126,15 @@ class _Trainer:
             self._evaluate(state["params"])  # what an interruption left out
         flying = None  # metrics of the step that the devices work on: read one step late, so that they never wait
         for step in range(self.step + 1, self.total + 1):
+            if self._patience_is_over():
+                break
             batch = self._next_batch(batches)
             if batch is None:
                 break
             with self.clock("steps"):
+                step_fn = self.step_fn.compile(batch)
                 with jax.transfer_guard("disallow"):
-                    state, metrics = self.step_fn(state, batch, *self.constants)
+                    state, metrics = step_fn(state, batch, *self.constants)
                 self._report(flying)
                 flying, self.step = (step, metrics), step
                 save = step % self.config.checkpoint_every_steps == 0 or step == self.total
@@ -147,6 +151,8 @@ class _Trainer:
             self.checkpoints.wait()
         if self.guard.signal_name:
             self._stop(state)
+        if self.step < self.total:
+            self._end_early(state)
         return state
 
     def deliver(self, state: State) -> None:
@@ -165,7 +171,8 @@ class _Trainer:
         times = (f"{phase} {seconds:.1f} s" for phase, seconds in self.clock.read().items())
         self.progress.say(f"time: {', '.join(times)}")
         self.job.finish(Result(params=params, step=step, evaluation=evaluation, model=self.work.model))
-        self.records.status("finished", self.total, model_step=step, evaluation=evaluation)
+        early = {"ended_early": True} if self.total < self.config.total_steps else {}
+        self.records.status("finished", self.total, model_step=step, evaluation=evaluation, **early)
 
     def abandon(self, error: BaseException) -> None:
         """Lets the save in progress end and notes how the run did, without hiding the error that ends it."""
@@ -206,14 +213,13 @@ class _Trainer:
 
     def _evaluate(self, params: Params) -> bool:
         """Scores the held-out rows; returns whether they make this step the best, to be kept."""
-        sums: dict[str, np.float64] = {}
         with self.clock("eval"):
+            results: list[Outputs] = []
             for batch in self.job.eval_batches():
                 if self.guard.signal_name:
                     return False  # the continued run sees that the row is missing
-                part = jax.device_get(self.eval_fn(params, self._put(batch), *self.constants))
-                sums = {name: sums.get(name, np.float64(0)) + np.float64(value) for name, value in part.items()}
-            row = self.job.summarise({name: float(value) for name, value in sums.items()})
+                results.append(fetch(self.eval_fn(params, self._put(batch))))
+            row = self.job.summarise(results)
             self.records.eval_row(self.step, row)
         return self._is_best(row)
 
@@ -227,6 +233,24 @@ class _Trainer:
             return False
         self.best = {"step": self.step, "metric": name, "value": value}
         return True
+
+    def _patience_is_over(self) -> bool:
+        """Whether as many evaluations as the job has patience for have passed since the best one."""
+        if self.job.patience is None or self.best is None:
+            return False
+        every = self.config.eval_every_steps
+        return self.step // every - self.best["step"] // every >= self.job.patience
+
+    def _end_early(self, state: State) -> None:
+        if self.step not in self.checkpoints.steps():
+            self._save(state)
+            self.checkpoints.wait()
+        name, value = self.best["metric"], self.best["value"]
+        self.progress.say(
+            f"ended at step {self.step} of {self.total}: {name} has not been better than {value:.4g} (step "
+            f"{self.best['step']}) for {self.job.patience} evaluations"
+        )
+        self.total = self.step
 
     def _save(self, state: State) -> None:
         with self.clock("checkpoint"):

@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -75,6 +76,20 @@ def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Arra
         if not array.ndim or array.shape[0] % devices:
             raise UserError(f"batch entry {name} of shape {array.shape} cannot be split over {devices} devices")
     return {name: jax.make_array_from_process_local_data(sharding, array) for name, array in batch.items()}
+
+
+def fetch(outputs: Any) -> Any:
+    """Brings a step's outputs to this host as NumPy arrays: whole ones, where they lie on several hosts."""
+    if jax.process_count() == 1:
+        return jax.device_get(outputs)
+    from jax.experimental import multihost_utils
+
+    def whole(array: jax.Array) -> np.ndarray:
+        if array.is_fully_replicated:
+            return jax.device_get(array)
+        return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+
+    return jax.tree.map(whole, outputs)
 
 
 def device_line(mesh: Mesh) -> str:

@@ -98,9 +98,9 @@ def open_workdir(request: Request, say: Callable[[str], None] = print) -> Iterat
         )
         work = WorkDir(path, request, extended_from)
         summary = work.read_summary()
-        done = summary.get("status") == "finished" and summary.get("step") == values["total_steps"]
-        if done and work.model.is_dir():
-            say(f"{path} is complete: {values['total_steps']} steps, the model is in {work.model}")
+        at_end = summary.get("step") == values["total_steps"] or summary.get("ended_early")
+        if summary.get("status") == "finished" and at_end and work.model.is_dir():
+            say(f"{path} is complete: {summary['step']} steps, the model is in {work.model}")
             work = dataclasses.replace(work, finished=True)
         yield work
 

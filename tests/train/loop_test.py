@@ -368,7 +368,7 @@ def test_parameters_that_are_not_finite_are_not_saved(tmp_path, start, capsys):
 def scripted(losses):
     """A change to the job: its evaluations give these losses, in this order."""
     values = iter(losses)
-    return lambda job: dataclasses.replace(job, summarise=lambda sums: {"loss": next(values)})
+    return lambda job: dataclasses.replace(job, summarise=lambda results: {"loss": next(values)})
 
 
 @pytest.mark.parametrize(("losses", "best"), [([3, 1, 2, 4], 10), ([4, 3, 2, 1], 20), ([1, 1, 1, 1], 5)])
@@ -389,6 +389,49 @@ def test_the_best_survives_an_interruption(tmp_path, start):
     assert start("keep_best=true", "keep_checkpoints=1", change=change) == 75
     assert start("keep_best=true", "keep_checkpoints=1", change=scripted([2, 4])) == 0
     assert summary(tmp_path / "work")["model_step"] == 10
+
+
+def test_a_job_ends_early_where_nothing_gets_better(tmp_path, start, capsys):
+    def change(job):
+        return scripted([3, 1, 2, 4])(dataclasses.replace(job, patience=1))
+
+    assert start("keep_best=true", change=change) == 0
+    work = tmp_path / "work"
+    assert "ended at step 15 of 20: loss has not been better than 1 (step 10)" in capsys.readouterr().out
+    assert (summary(work)["step"], summary(work)["model_step"]) == (15, 10)
+    assert max(row["step"] for row in read_metrics(work / "metrics.jsonl")) == 15
+    assert start("keep_best=true", change=change) == 0
+    assert "is complete: 15 steps" in capsys.readouterr().out
+
+
+def test_patience_outlives_an_interruption(tmp_path, start):
+    def change(job):
+        return scripted([3, 1])(signal_at(12)(dataclasses.replace(job, patience=1)))
+
+    assert start("keep_best=true", change=change) == 75
+    assert start("keep_best=true", change=lambda job: scripted([2])(dataclasses.replace(job, patience=1))) == 0
+    assert (summary(tmp_path / "work")["step"], summary(tmp_path / "work")["model_step"]) == (15, 10)
+
+
+def test_a_step_is_compiled_once_for_each_shape(tmp_path, start, capsys):
+    def narrower(batches, index):
+        return {name: array[: 8 if index % 2 else 4] for name, array in batches.items()}
+
+    def change(job):
+        def train_batches(start):
+            return (narrower(batch, start + offset) for offset, batch in enumerate(job.train_batches(start)))
+
+        def eval_batches():
+            return [narrower(batch, index) for index, batch in enumerate(job.eval_batches())]
+
+        return dataclasses.replace(job, train_batches=train_batches, eval_batches=eval_batches)
+
+    assert start(change=change) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("compiling the training step: ") == printed.count("compiling the evaluation step: ") == 2
+    assert start(name="interrupted", change=lambda job: signal_at(7)(change(job))) == 75
+    assert start(name="interrupted", change=change) == 0
+    assert outcome(tmp_path / "interrupted") == outcome(tmp_path / "work")
 
 
 def test_an_unreadable_best_falls_back_on_the_last(tmp_path, start, capsys):

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 
 from train import cli, leaves, loop
-from train.job import Job
+from train.job import Job, add_up
 from train.schema import Leaf
 
 WIDTH = 16
@@ -86,6 +86,10 @@ def eval_step(params: dict, batch: dict) -> dict:
     return {"loss_sum": errors(params, batch).sum(), "count": jnp.float32(batch["y"].size)}
 
 
+def _mean(sums: dict[str, float]) -> dict[str, float]:
+    return {"loss": sums["loss_sum"] / sums["count"]}
+
+
 def rows(seed: int, step: int, size: int) -> dict[str, np.ndarray]:
     random = np.random.default_rng((seed, step))
     x = random.normal(size=(size, WIDTH)).astype(np.float32)
@@ -110,7 +114,7 @@ def build(work) -> Job:
         export=lambda params, folder: np.savez(folder / "weights.npz", **params["dense"]),
         eval_step=eval_step,
         eval_batches=lambda: [rows(config.seed + 1, step, config.batch_size) for step in range(2)],
-        summarise=lambda sums: {"loss": sums["loss_sum"] / sums["count"]},
+        summarise=lambda results: _mean(add_up(results)),
         describe=("a linear map, 272 parameters",),
         identity={"data": config.data.source},
         describe_extension=lambda old, new, step: f"the schedule is stretched from {old} to {new} at {step}",
