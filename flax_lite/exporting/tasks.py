@@ -69,8 +69,7 @@ def choose_task(config: EncoderConfig, name: str | None) -> Task:
     """The task of a name, or the one that the config's `architectures` names.
 
     Raises:
-        ValueError: if there is no such task, or several, or the checkpoint was trained for another one whose head has
-            the same name.
+        ValueError: if there is no such task, or `architectures` names none or several.
     """
     trained = [task for task in TASKS.values() if architecture(task.model, config) in config.architectures]
     said = f"config.json says architectures: {', '.join(config.architectures) or 'nothing'}"

@@ -203,3 +203,11 @@ def test_what_cannot_be_exported_says_so():
         stablehlo.export_program(fused)
     with pytest.raises(ValueError, match="length=17, expected 1 to max_position_embeddings=16"):
         stablehlo.export_program(cases.model("bert", "fill-mask"), Sizes(length=17))
+
+
+def test_absent_package_is_named(tmp_path, monkeypatch):
+    """JAX itself does not ask for it."""
+    monkeypatch.setitem(sys.modules, "flatbuffers", None)
+    with pytest.raises(ValueError, match="needs the package flatbuffers: pip install flatbuffers"):
+        stablehlo.write_stablehlo(cases.model("bert", "fill-mask"), tmp_path)
+    assert list(tmp_path.iterdir()) == []
