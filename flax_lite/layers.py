@@ -96,15 +96,17 @@ class Embeddings(nnx.Module):
         Raises:
             ValueError: if the rows are longer than `max_position_embeddings` and no `position_ids` are given.
         """
-        x = self.word(input_ids) + self._positions(input_ids.shape[1], position_ids)
+        x = self.word(input_ids) + self._positions(input_ids, position_ids)
         if self.config.type_vocab_size:
             types = jnp.zeros_like(input_ids) if token_type_ids is None else token_type_ids
             x = x + self.token_type(types)
         x = dropout(self.layer_norm(x), self.config.hidden_dropout_prob, key)
         return self.projection(x) if self.config.has_embedding_projection else x
 
-    def _positions(self, length: int, position_ids: Int[Array, "B T"] | None) -> Float[Array, "#B T E"]:
-        limit = self.config.max_position_embeddings
+    def _positions(
+        self, input_ids: Int[Array, "B T"], position_ids: Int[Array, "B T"] | None
+    ) -> Float[Array, "#B T E"]:
+        length, limit = input_ids.shape[1], self.config.max_position_embeddings
         if position_ids is None and length > limit:
             raise ValueError(f"rows of {length} tokens exceed max_position_embeddings={limit}; cut or stride them")
         if self.config.sinusoidal_positions:

@@ -154,13 +154,18 @@ def write_directory(
             f"format {', '.join(unknown) or 'is empty and'} is not known; choose from {', '.join(_FORMATS)}"
         )
     with staged_directory(target, replaces=_WEIGHT_PATTERNS) as stage:
-        values = config.to_json_dict()
-        # They told the dtype of the weights that were read; readers that trust them would round those written now.
-        values = {key: value for key, value in values.items() if key not in ("dtype", "torch_dtype")}
-        (stage / CONFIG).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        write_config(stage, config)
         for name in formats:
             file_format = _FORMATS[name]
             tensors = export_tensors(params, file_format.written_as, config)
             write_shards(stage / file_format.file, tensors, max_bytes, file_format.write, file_format.separator)
         for name, file in (files or {}).items():
             shutil.copyfile(file, stage / name)
+
+
+def write_config(directory: Path, config: EncoderConfig) -> None:
+    """Writes config.json to a directory that exists."""
+    values = config.to_json_dict()
+    # They told the dtype of the weights that were read; readers that trust them would round those written now.
+    values = {key: value for key, value in values.items() if key not in ("dtype", "torch_dtype")}
+    (directory / CONFIG).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")

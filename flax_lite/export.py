@@ -1,0 +1,140 @@
+"""Writes a model as a program that runs without flax_lite.
+
+python -m flax_lite.export SOURCE OUT --to stablehlo|onnx [--task TASK] [--batch B] [--length T] [--dtype DTYPE]
+"""
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+from flax_lite.checkpoints.directory import write_config
+from flax_lite.checkpoints.sources import Source, open_source
+from flax_lite.checkpoints.staging import staged_directory
+from flax_lite.checkpoints.table import weight_table
+from flax_lite.convert import tokenizer_files
+from flax_lite.execution import DType, Execution
+from flax_lite.exporting.loading import load_for_export
+from flax_lite.exporting.onnx_file import require_onnx, write_onnx
+from flax_lite.exporting.readme import readme
+from flax_lite.exporting.stablehlo import require_flatbuffers, write_stablehlo
+from flax_lite.exporting.tasks import TASKS, Sizes, choose_task
+from flax_lite.pretrained import architecture
+
+
+class _Format(NamedTuple):
+    """How a format is written, and the check that what it needs is installed."""
+
+    write: Callable[[Any, Path, Sizes], None]
+    require: Callable[[], None]
+
+
+_FORMATS: Mapping[str, _Format] = {
+    "stablehlo": _Format(write_stablehlo, require_flatbuffers),
+    "onnx": _Format(write_onnx, require_onnx),
+}
+_DTYPES = tuple(name for name in get_args(DType) if name != "auto")
+
+
+def export(
+    source: Source,
+    target: str | os.PathLike[str],
+    to: str,
+    *,
+    task: str | None = None,
+    batch: int | None = None,
+    length: int | None = None,
+    dtype: DType = "float32",
+) -> str:
+    """Writes a model as a program, with config.json, the tokenizer's files and a README.md that runs it.
+
+    Args:
+        source: any SOURCE.
+        target: a directory that does not exist; it appears as a whole.
+        to: "stablehlo" (jax.export, weights beside it) or "onnx".
+        task: one of `TASKS`; the one that config.json's `architectures` names if None.
+        batch: the batch size; open if None.
+        length: the number of tokens in a row; open, up to the model's maximum, if None.
+        dtype: of the weights and the computation; ONNX is written in float32 only.
+
+    Returns:
+        What was written, in a line for a person.
+
+    Raises:
+        ValueError: if the source cannot be read, lacks a part of the task's model, or the target exists.
+    """
+    _check(target, to, dtype)
+    checkpoint = open_source(source)
+    sizes = Sizes(batch, length)
+    sizes.check(checkpoint.config)
+    chosen = choose_task(checkpoint.config, task)
+    model = load_for_export(checkpoint, chosen, Execution(dtype=dtype))
+    config = model.config.replace(architectures=(architecture(chosen.model, model.config),))
+    with staged_directory(target) as stage:
+        _FORMATS[to].write(model, stage, sizes)
+        write_config(stage, config)
+        text = readme(to, weight_table(config).family, chosen, sizes)
+        (stage / "README.md").write_text(text, encoding="utf-8")
+        for name, file in tokenizer_files(os.fspath(source)).items():
+            shutil.copyfile(file, stage / name)
+        written = ", ".join(f"{path.name} {_size(path)}" for path in sorted(stage.iterdir()))
+    return f"wrote {os.fspath(target)}: {to}, {chosen.name}, {dtype}: {written}"
+
+
+def _check(target: str | os.PathLike[str], to: str, dtype: str) -> None:
+    """Raises ValueError for what can be refused before a model is read."""
+    if Path(target).exists():
+        raise ValueError(f"{os.fspath(target)} exists; name a directory that does not, or remove it first")
+    if to not in _FORMATS:
+        raise ValueError(f"format {to!r} is not known; choose from {', '.join(_FORMATS)}")
+    if dtype not in _DTYPES:
+        raise ValueError(f"dtype {dtype!r} is not known; choose from {', '.join(_DTYPES)}")
+    _FORMATS[to].require()
+    if to == "onnx" and dtype != "float32":
+        raise ValueError(
+            f"ONNX is written in float32, given dtype {dtype}; leave it out, and convert the file with "
+            "onnxruntime's own tools"
+        )
+
+
+def _size(path: Path) -> str:
+    num_bytes = path.stat().st_size
+    return f"{num_bytes / 1e6:,.1f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:,.1f} kB"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; exit status 2 for what cannot be exported."""
+    parser = argparse.ArgumentParser(
+        prog="python -m flax_lite.export",
+        description="Writes a model as a program that runs without flax_lite: StableHLO (jax.export) or ONNX.",
+    )
+    parser.add_argument("source", help="directory, work directory (@STEP, @best), TensorFlow checkpoint, or hub id")
+    parser.add_argument("out", help="directory to write; it must not exist")
+    parser.add_argument("--to", choices=tuple(_FORMATS), required=True, help="the format")
+    parser.add_argument("--task", choices=tuple(TASKS), help="default: what config.json's architectures names")
+    parser.add_argument("--batch", type=int, help="fixed batch size; default: any")
+    parser.add_argument("--length", type=int, help="fixed number of tokens in a row; default: any up to the maximum")
+    parser.add_argument("--dtype", choices=_DTYPES, default="float32", help="of weights and computation (stablehlo)")
+    given = parser.parse_args(argv)
+    try:
+        line = export(
+            given.source,
+            given.out,
+            given.to,
+            task=given.task,
+            batch=given.batch,
+            length=given.length,
+            dtype=given.dtype,
+        )
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"export: {error}\n")
+        return 2
+    sys.stdout.write(f"{line}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Models as programs that run without flax_lite: StableHLO through jax.export, and ONNX."""

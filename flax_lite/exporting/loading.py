@@ -1,0 +1,64 @@
+"""Reads a model to export: every parameter from the checkpoint, none initialised."""
+
+import logging
+from collections.abc import Collection
+from typing import Any
+
+import jax
+from flax import nnx, traverse_util
+
+from flax_lite.checkpoints.accounting import Rules
+from flax_lite.checkpoints.checkpoint import Checkpoint
+from flax_lite.checkpoints.conversion import survey
+from flax_lite.checkpoints.engine import load_parameters
+from flax_lite.checkpoints.tensors import FLOATS
+from flax_lite.execution import Execution
+from flax_lite.exporting.tasks import Task
+from flax_lite.pretrained import architecture
+from flax_lite.state import abstract_params, with_params
+
+logger = logging.getLogger("flax_lite")
+
+# Heads of this name mean something else in every task.
+_AMBIGUOUS_HEAD = "classifier"
+
+
+def load_for_export(checkpoint: Checkpoint, task: Task, execution: Execution) -> Any:
+    """The model of a task, its parameters in the compute dtype; heads of other tasks are left out.
+
+    An encoder whose checkpoint holds no pooler is made without one: what it would put out means nothing.
+
+    Raises:
+        ValueError: if the checkpoint lacks a parameter, for a new head means nothing either, or as `from_pretrained`.
+    """
+    contents = survey(checkpoint)
+    config = contents.config
+    options = {"add_pooler": "pooler" in contents.heads} if task.name == "feature-extraction" else {}
+
+    def create() -> nnx.Module:
+        return task.model(config, rngs=nnx.Rngs(0), execution=execution, **options)
+
+    dtype = FLOATS[execution.dtype]
+    shapes: dict[str, Any] = traverse_util.flatten_dict(abstract_params(create), sep="/")
+    _check_head(checkpoint, task, shapes)
+    target = {path: jax.ShapeDtypeStruct(leaf.shape, dtype) for path, leaf in shapes.items()}
+    rules = Rules(complete=True)
+    try:
+        loaded = load_parameters(checkpoint.tensors, checkpoint.dialect, config, target, rules, lambda paths: {})
+    except ValueError as error:
+        raise ValueError(f"{checkpoint.path} cannot be exported for {task.name}:\n{error}") from None
+    for remark in loaded.remarks:
+        logger.warning("%s: %s", checkpoint.path, remark)
+    structure = nnx.graphdef(nnx.eval_shape(create))
+    return with_params(structure, traverse_util.unflatten_dict(loaded.params, sep="/"))
+
+
+def _check_head(checkpoint: Checkpoint, task: Task, shapes: Collection[str]) -> None:
+    """A classifier of another task would load, and its labels be taken for what they are not."""
+    trained = checkpoint.config.architectures
+    has_classifier = any(path.startswith(_AMBIGUOUS_HEAD) for path in shapes)
+    if has_classifier and trained and architecture(task.model, checkpoint.config) not in trained:
+        raise ValueError(
+            f"{checkpoint.path} was trained as {', '.join(trained)}: it holds no head for {task.name}; "
+            "export it for its own task, or for feature-extraction, or fine-tune it first"
+        )

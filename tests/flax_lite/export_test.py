@@ -1,0 +1,137 @@
+"""The command that exports a model, as a user types it, and the code that its README.md and docs/export.md show."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from flax_lite import export
+from flax_lite.config import load_config
+from tests.conftest import REPOSITORY
+from tests.flax_lite import tiny
+from tests.flax_lite.checkpoints import files
+from tests.flax_lite.tokenization import tiny_files
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+DOCUMENT = (REPOSITORY / "docs" / "export.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", DOCUMENT, re.DOTALL)
+COMMANDS = [
+    line
+    for language, code in BLOCKS
+    if language == "bash"
+    for line in code.splitlines()
+    if line.startswith("python -m flax_lite.")
+]
+SNIPPETS = [code for language, code in BLOCKS if language == "python"]
+ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(REPOSITORY)}
+
+
+def python(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A directory with a checkpoint in it, `my_model`: a classifier of three labels, with a tokenizer."""
+    folder = tmp_path_factory.mktemp("export")
+    files.saved(folder / "my_model", "SequenceClassification", tiny.bert(labels=("a", "b", "c")))
+    shutil.copyfile(tiny_files.write_vocab(folder), folder / "my_model" / "vocab.txt")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def documented(folder):
+    """What the commands of docs/export.md print, run one after the other as they stand."""
+    assert len(COMMANDS) == 3
+    done = [python(*shlex.split(command)[1:], cwd=folder) for command in COMMANDS]
+    assert [(each.returncode, each.stderr) for each in done] == [(0, "")] * len(done)
+    return [each.stdout for each in done]
+
+
+def test_commands_say_in_one_line_what_was_written(documented, folder):
+    for command, printed in zip(COMMANDS, documented, strict=True):
+        target = shlex.split(command)[4]
+        assert len(printed.splitlines()) == 1
+        assert printed.startswith(f"wrote {target}: ")
+        for file in (folder / target).iterdir():
+            assert f"{file.name} {file.stat().st_size / 1e3:,.1f} kB" in printed
+    assert documented[0].startswith("wrote exported: stablehlo, text-classification, float32: README.md")
+
+
+def test_export_keeps_config_and_tokenizer(documented, folder):
+    """config.json is the model's and names the task, so that Hugging Face's tools know what the file computes."""
+    for target in ("exported", "exported_onnx"):
+        assert load_config(folder / target).labels == ("a", "b", "c")
+        values = json.loads((folder / target / "config.json").read_text())
+        assert values["architectures"] == ["BertForSequenceClassification"]
+        assert (folder / target / "vocab.txt").read_bytes() == (folder / "my_model" / "vocab.txt").read_bytes()
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_documented_code_runs(number, documented, folder):
+    assert len(SNIPPETS) == 2
+    done = python("-c", SNIPPETS[number], cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "logits (2, 3)\n"
+
+
+@pytest.mark.parametrize("target", ["exported", "exported_onnx", "exported_fixed"])
+def test_code_of_the_readme_beside_an_export_runs(target, documented, folder):
+    """Where the export is; of fixed sizes, with these."""
+    (code,) = re.findall(r"```python\n(.*?)```", (folder / target / "README.md").read_text(), re.DOTALL)
+    done = python("-c", code, cwd=folder / target)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == ("logits (8, 3)\n" if target == "exported_fixed" else "logits (2, 3)\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nowhere/at/all", "two", "--to", "onnx"), "neither a directory nor the id"),
+        (("my_model", "two", "--to", "tflite"), "invalid choice: 'tflite'"),
+        (("my_model", "two", "--to", "onnx", "--task", "fill-mask"), "cannot be exported for fill-mask"),
+        (("my_model", "two", "--to", "onnx", "--task", "token-classification"), "no head for token-classification"),
+        (("my_model", "two", "--to", "onnx", "--dtype", "bfloat16"), "ONNX is written in float32"),
+        (("my_model", "two", "--to", "stablehlo", "--length", "17"), "length=17, expected 1 to"),
+        (("my_model", "my_model", "--to", "stablehlo"), "my_model exists; name a directory that does not"),
+    ],
+)
+def test_mistakes_are_explained_and_write_nothing(arguments, message, folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    before = sorted(folder.rglob("*"))
+    try:
+        status = export.main(arguments)
+    except SystemExit as stop:  # argparse's own
+        status = stop.code
+    shown = capsys.readouterr()
+    assert status == 2
+    assert message in shown.err
+    assert shown.out == ""
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_interrupted_export_leaves_nothing(folder, tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("full")
+
+    monkeypatch.setattr(export, "readme", fail)
+    with pytest.raises(RuntimeError, match="full"):
+        export.export(folder / "my_model", tmp_path / "out", "onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("to", "dtype", "message"), [("tflite", "float32", "format 'tflite'"), ("onnx", "auto", "dtype 'auto'")]
+)
+def test_library_function_checks_what_the_command_line_does(to, dtype, message, folder, tmp_path):
+    with pytest.raises(ValueError, match=f"{message}.*is not known"):
+        export.export(folder / "my_model", tmp_path / "out", to, dtype=dtype)

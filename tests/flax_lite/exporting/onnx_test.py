@@ -1,0 +1,180 @@
+"""ONNX files: equal to the model in onnxruntime for any size of a batch, valid, and no larger than the weights."""
+
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from flax_lite.execution import Execution
+from flax_lite.exporting import onnx_file
+from flax_lite.exporting.onnx_layers import ACTIVATION_NODES
+from flax_lite.exporting.tasks import Sizes, input_names, outputs_of
+from flax_lite.layers import ACTIVATION_FUNCTIONS
+from tests.flax_lite import tiny
+from tests.flax_lite.exporting import cases
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+# onnxruntime and XLA sum in different orders; measured 1e-6 on these models.
+TOLERANCE = 1e-5
+
+
+def run(file, inputs):
+    """The outputs by name, computed by onnxruntime as it comes."""
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    feeds = {name: np.asarray(values, np.int64) for name, values in inputs.items()}
+    return dict(zip([each.name for each in session.get_outputs()], session.run(None, feeds), strict=True))
+
+
+def assert_equal_to_model(model, file, inputs):
+    expected = cases.expected(model, inputs, tuple(outputs_of(model)))
+    found = run(file, inputs)
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        assert found[name].dtype == np.float32
+        assert found[name].shape == values.shape
+        np.testing.assert_allclose(found[name], values, rtol=0, atol=TOLERANCE, err_msg=name)
+
+
+def written(model, directory, **options):
+    onnx_file.write_onnx(model, directory, **options)
+    return str(directory / "model.onnx")
+
+
+@pytest.mark.parametrize(("family", "task"), cases.TASKS_OF_FAMILIES)
+def test_file_equals_the_model(family, task, tmp_path):
+    """One file for batches of several sizes, with padding; it is valid, its declared shapes included."""
+    model = cases.model(family, task)
+    file = written(model, tmp_path)
+    onnx.checker.check_model(file, full_check=True)
+    for shape in cases.SHAPES:
+        assert_equal_to_model(model, file, cases.batch(model.config, shape))
+
+
+@pytest.mark.parametrize("name", cases.VARIANTS)
+def test_variants_equal_the_model(name, tmp_path):
+    """Groups of layers, fixed positions, a decoder of its own, every activation."""
+    model = cases.variant(name)
+    assert_equal_to_model(model, written(model, tmp_path), cases.batch(model.config, (2, 7)))
+
+
+def test_every_activation_of_a_config_can_be_written():
+    assert ACTIVATION_NODES.keys() == ACTIVATION_FUNCTIONS.keys()
+
+
+def test_encoder_without_pooler_gives_no_pooled_output(tmp_path):
+    model = cases.without_pooler()
+    file = written(model, tmp_path)
+    inputs = cases.batch(model.config, (2, 7))
+    assert run(file, inputs).keys() == {"last_hidden_state"}
+    assert_equal_to_model(model, file, inputs)
+
+
+def test_row_of_padding_is_finite_and_changes_no_other(tmp_path):
+    model = cases.model("albert", "fill-mask")
+    file = written(model, tmp_path)
+    inputs = cases.batch(model.config, (3, 7))
+    inputs["attention_mask"][1] = 0
+    assert_equal_to_model(model, file, inputs)
+    alone = run(file, {name: values[:1] for name, values in inputs.items()})["logits"]
+    np.testing.assert_allclose(run(file, inputs)["logits"][:1], alone, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_inputs_and_outputs_are_those_of_hugging_face_exports(family):
+    """int64 ids, open axes under optimum's names, no token types for DistilBERT, opset 17."""
+    model = cases.model(family, "question-answering")
+    proto = onnx_file.onnx_model(model)
+    names = ("input_ids", "attention_mask") + (() if family == "distilbert" else ("token_type_ids",))
+    assert tuple(each.name for each in proto.graph.input) == names == input_names(model.config)
+    for each in proto.graph.input:
+        assert each.type.tensor_type.elem_type == onnx.TensorProto.INT64
+        assert [axis.dim_param for axis in each.type.tensor_type.shape.dim] == ["batch_size", "sequence_length"]
+    assert [each.name for each in proto.graph.output] == ["start_logits", "end_logits"]
+    assert [(each.domain, each.version) for each in proto.opset_import] == [("", 17)]
+    assert proto.ir_version == 8
+
+
+def test_sizes_can_be_fixed(tmp_path):
+    model = cases.model("bert", "text-classification")
+    file = written(model, tmp_path, sizes=Sizes(batch=2, length=7))
+    assert_equal_to_model(model, file, cases.batch(model.config, (2, 7)))
+    with pytest.raises(Exception, match="invalid dimensions"):
+        run(file, cases.batch(model.config, (2, 8)))
+    with pytest.raises(ValueError, match="batch=0, expected at least 1"):
+        onnx_file.onnx_model(model, Sizes(batch=0))
+
+
+def test_rows_beyond_the_maximum_are_refused(tmp_path):
+    model = cases.model("bert", "text-classification")
+    with pytest.raises(Exception, match=r"broadcast|Incompatible dimensions"):
+        run(written(model, tmp_path), cases.batch(model.config, (2, 17)))
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_weights_are_stored_once(family, tmp_path):
+    """Nodes aside, the file has the size of the parameters, tied and shared ones counted once."""
+    config = tiny.FAMILIES[family](hidden_size=96, intermediate_size=384, num_hidden_layers=6, vocab_size=3000)
+    model = tiny.make("MaskedLM", config)
+    written(model, tmp_path)
+    size = (tmp_path / "model.onnx").stat().st_size
+    assert cases.num_bytes(model) < size < cases.num_bytes(model) + 100_000
+
+
+def test_deeper_albert_adds_nodes_only(tmp_path):
+    """Its layer is applied nine times more often; the constants are the same."""
+    protos = [
+        onnx_file.onnx_model(tiny.make("MaskedLM", tiny.albert(num_hidden_layers=depth))).graph for depth in (3, 12)
+    ]
+    constants = [{each.name: each.raw_data for each in graph.initializer} for graph in protos]
+    assert constants[0] == constants[1]
+    assert len(protos[1].node) > 3 * len(protos[0].node)
+
+
+def test_every_name_is_there_once():
+    graph = onnx_file.onnx_model(cases.model("albert", "fill-mask")).graph
+    nodes = [node.name for node in graph.node]
+    values = [name for node in graph.node for name in node.output] + [each.name for each in graph.initializer]
+    assert len(set(nodes)) == len(nodes)
+    assert len(set(values)) == len(values)
+    assert "layer_2/attention/Softmax" in nodes
+
+
+def test_large_weights_go_to_a_file_of_their_own(tmp_path):
+    """As above 2 GiB, at a limit of a kilobyte."""
+    model = tiny.make("MaskedLM", tiny.albert(hidden_size=96, intermediate_size=384))
+    file = written(model, tmp_path, most_bytes_inside=1000)
+    assert {path.name for path in tmp_path.iterdir()} == {"model.onnx", "model.onnx_data"}
+    assert (tmp_path / "model.onnx").stat().st_size < 0.2 * (tmp_path / "model.onnx_data").stat().st_size
+    onnx.checker.check_model(file, full_check=True)
+    assert_equal_to_model(model, file, cases.batch(model.config, (2, 7)))
+
+
+def test_other_dtypes_are_refused():
+    model = tiny.make("MaskedLM", tiny.bert(), execution=Execution(dtype="bfloat16"))
+    with pytest.raises(ValueError, match="float32, given a model that computes in bfloat16"):
+        onnx_file.onnx_model(model)
+
+
+def test_parameters_of_another_dtype_are_written_in_float32(tmp_path):
+    model = jax.tree.map(lambda leaf: leaf.astype("bfloat16"), cases.model("bert", "fill-mask"))
+    file = written(model, tmp_path)
+    wide = jax.tree.map(lambda leaf: leaf.astype("float32"), model)
+    assert_equal_to_model(wide, file, cases.batch(model.config, (2, 7)))
+
+
+def test_absent_package_is_named_and_nothing_imports_it(repository):
+    """Where onnx is not installed the command can be imported, and says which extra to install."""
+    code = """
+        import sys
+        sys.modules["onnx"] = None
+        from flax_lite import export
+        sys.exit(export.main(["nowhere/at/all", "out", "--to", "onnx"]))
+    """
+    program = "\n".join(line.strip() for line in code.splitlines())
+    done = subprocess.run([sys.executable, "-c", program], cwd=repository, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "export: writing ONNX needs the package onnx: pip install 'flax-lite[onnx]'\n"

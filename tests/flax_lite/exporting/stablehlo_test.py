@@ -1,0 +1,213 @@
+"""Programs of jax.export: equal to the model where flax_lite does not exist, for any size of a batch."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from jax import export
+from safetensors.numpy import load_file, save_file
+
+from flax_lite.execution import Execution
+from flax_lite.exporting import stablehlo
+from flax_lite.exporting.tasks import Sizes, outputs_of
+from tests.flax_lite import tiny
+from tests.flax_lite.exporting import cases
+
+# What JAX needs to run, with the libraries that wheels keep beside their package.
+PACKAGES = ("jax", "jaxlib", "flatbuffers", "ml_dtypes", "numpy", "opt_einsum", "safetensors", "scipy")
+EXTRAS = ("numpy.libs", "scipy.libs")
+
+# Runs each export in the directories named, on the batches there; only what is linked in the first argument exists.
+RUN = """
+import sys
+sys.path.insert(0, sys.argv[1])
+for name in ("flax_lite", "flax", "jaxtyping", "pytest"):
+    try:
+        __import__(name)
+    except ModuleNotFoundError:
+        continue
+    raise SystemExit(name + " can be imported")
+
+import json
+from pathlib import Path
+import jax, numpy as np
+from jax import export
+from safetensors.numpy import load_file, save_file
+
+for directory in map(Path, sys.argv[2:]):
+    program = export.deserialize(bytearray((directory / "model.jax_export").read_bytes()))
+    weights = load_file(directory / "weights.safetensors")
+    for batch in sorted(directory.glob("batch_*")):
+        outputs = jax.jit(program.call)(weights, load_file(batch))
+        save_file({name: np.asarray(value) for name, value in outputs.items()}, directory / f"result_{batch.name}")
+print("ran")
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A directory with PACKAGES and nothing else."""
+    directory = tmp_path_factory.mktemp("site")
+    for name in PACKAGES:
+        package = Path(importlib.util.find_spec(name).origin).parent
+        (directory / name).symlink_to(package)
+        for extra in EXTRAS:
+            if (package.parent / extra).is_dir() and not (directory / extra).exists():
+                (directory / extra).symlink_to(package.parent / extra)
+    return directory
+
+
+def run_elsewhere(site, directories, cwd):
+    """Runs RUN in an interpreter without a site, environment paths or this checkout."""
+    command = [sys.executable, "-I", "-S", "-c", RUN, site, *directories]
+    env = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"}  # compiles in half the time
+    done = subprocess.run(list(map(str, command)), cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == "ran"
+
+
+def test_programs_equal_their_models_where_flax_lite_does_not_exist(site, tmp_path):
+    """Every family and task with a padded batch of one size or another, one of each family with both; and the other
+    ways a layer gets its parameters."""
+    models = {f"{family} {task}": cases.model(family, task) for family, task in cases.TASKS_OF_FAMILIES}
+    models |= {name: cases.variant(name) for name in ("groups", "sinusoidal", "untied")}
+    models["no pooler"] = cases.without_pooler()
+    batches = []
+    for number, (name, model) in enumerate(models.items()):
+        (tmp_path / name).mkdir()
+        stablehlo.write_stablehlo(model, tmp_path / name)
+        shapes = cases.SHAPES if "text" in name else (cases.SHAPES[number % 2],)
+        for index, shape in enumerate(shapes):
+            inputs = cases.batch(model.config, shape)
+            save_file(inputs, tmp_path / name / f"batch_{index}")
+            batches.append((name, index, inputs))
+    run_elsewhere(site, [tmp_path / name for name in models], tmp_path)
+    assert len(batches) == 22
+    for name, index, inputs in batches:
+        found = load_file(tmp_path / name / f"result_batch_{index}")
+        expected = cases.expected(models[name], inputs, tuple(outputs_of(models[name])))
+        assert found.keys() == expected.keys()
+        for output, values in expected.items():
+            assert found[output].shape == values.shape
+            np.testing.assert_allclose(found[output], values, rtol=0, atol=1e-6, err_msg=f"{name} {output}")
+
+
+def instructions(program):
+    return [line for line in program.splitlines() if not line.startswith("#loc")]
+
+
+@pytest.mark.parametrize("make", [tiny.albert, tiny.bert, tiny.STACKS["indexed"]], ids=["albert", "bert", "groups"])
+def test_program_has_the_same_size_at_any_depth(make):
+    """The layers are one loop: the program of 48 is that of 3 but for the numbers in it."""
+    programs = [stablehlo.export_program(tiny.make("MaskedLM", make(num_hidden_layers=depth))) for depth in (3, 48)]
+    short, long = (program.mlir_module() for program in programs)
+    assert short.count("stablehlo.while") == long.count("stablehlo.while") == 1
+    assert len(instructions(short)) == len(instructions(long)) > 100
+    sizes = [len(program.serialize()) for program in programs]
+    assert max(sizes) <= 1.02 * min(sizes)
+
+
+def test_weights_are_not_in_the_program():
+    """Four times the width, and the program is as large as before."""
+    small, wide = (tiny.make("MaskedLM", tiny.albert(hidden_size=width)) for width in (12, 96))
+    sizes = [len(stablehlo.export_program(model).serialize()) for model in (small, wide)]
+    assert max(sizes) <= 1.02 * min(sizes)
+    assert cases.num_bytes(wide) > 2 * max(sizes)
+
+
+def test_program_names_no_directory(repository):
+    serialized = bytes(stablehlo.export_program(cases.model("bert", "fill-mask")).serialize())
+    assert b"attention.py" in serialized
+    assert str(repository).encode() not in serialized
+    assert b"site-packages" not in serialized
+
+
+def test_program_is_for_three_platforms_and_refuses_rows_that_are_too_long():
+    model = cases.model("albert", "fill-mask")
+    program = stablehlo.export_program(model)
+    assert program.platforms == ("cpu", "cuda", "tpu")
+    assert [str(size) for size in program.out_avals[0].shape] == ["b", "t", "41"]
+    inputs = cases.batch(model.config, (2, 17))
+    with pytest.raises(ValueError, match=r"t <= 16"):
+        program.call(stablehlo.named_weights(model), inputs)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "shape"), [(Sizes(3, 5), (3, 5)), (Sizes(batch=3), (3, "t")), (Sizes(length=5), ("b", 5))]
+)
+def test_sizes_can_be_fixed(sizes, shape):
+    model = cases.model("bert", "token-classification")
+    program = stablehlo.export_program(model, sizes)
+    found = program.out_avals[0].shape
+    assert tuple(size if isinstance(size, int) else str(size) for size in found) == (*shape, 3)
+    weights, fitting = stablehlo.named_weights(model), cases.batch(model.config, (3, 5))
+    expected = cases.expected(model, fitting, ("logits",))["logits"]
+    np.testing.assert_allclose(program.call(weights, fitting)["logits"], expected, rtol=0, atol=1e-6)
+    for other in ((2, 5), (3, 4)):
+        if other[0] != (sizes.batch or other[0]) or other[1] != (sizes.length or other[1]):
+            with pytest.raises(ValueError, match="Shape mismatch"):
+                program.call(weights, cases.batch(model.config, other))
+
+
+def test_description_is_that_of_the_files(tmp_path):
+    """Names, order, shapes and dtypes as the program takes them, and the weights as the file holds them."""
+    model = cases.model("albert", "question-answering")
+    stablehlo.write_stablehlo(model, tmp_path, Sizes(batch=4))
+    about = json.loads((tmp_path / "export.json").read_text())
+    program = export.deserialize(bytearray((tmp_path / about["program"]).read_bytes()))
+    weights = load_file(tmp_path / about["weights_file"])
+    assert {each["name"]: each["shape"] for each in about["weights"]} == {
+        name: list(array.shape) for name, array in weights.items()
+    }
+    assert cases.num_bytes(model) == sum(array.nbytes for array in weights.values())
+    described = [*about["weights"], *about["inputs"]]
+    assert [(each["shape"], each["dtype"]) for each in described] == [
+        ([size if isinstance(size, int) else str(size) for size in aval.shape], str(aval.dtype))
+        for aval in program.in_avals
+    ]
+    assert [each["name"] for each in about["inputs"]] == ["attention_mask", "input_ids", "token_type_ids"]
+    assert [(each["name"], each["shape"]) for each in about["outputs"]] == [
+        ("end_logits", [4, "t"]),
+        ("start_logits", [4, "t"]),
+    ]
+    assert about["symbols"] == {"t": {"axis": "length", "least": 1, "most": 16}}
+    assert about["task"] == "question-answering"
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_other_dtypes_keep_their_bits(dtype, tmp_path):
+    """A model that computes and keeps its weights in another dtype gives what it gives itself."""
+    model = cases.model("bert", "text-classification")
+    narrow = tiny.make("SequenceClassification", model.config, execution=Execution(dtype=dtype))
+    narrow = jax.tree.map(lambda leaf: leaf.astype(dtype), narrow)
+    stablehlo.write_stablehlo(narrow, tmp_path)
+    program = export.deserialize(bytearray((tmp_path / "model.jax_export").read_bytes()))
+    weights = load_file(tmp_path / "weights.safetensors")
+    assert {str(array.dtype) for array in weights.values()} == {dtype}
+    inputs = cases.batch(model.config, (2, 7))
+    expected = jax.jit(lambda model, inputs: model(**inputs))(narrow, inputs).logits
+    np.testing.assert_array_equal(jax.jit(program.call)(weights, inputs)["logits"], expected)
+
+
+def test_what_cannot_be_exported_says_so():
+    with pytest.raises(ValueError, match="PreTraining cannot be exported; Encoder, MaskedLM"):
+        stablehlo.export_program(tiny.make("PreTraining", tiny.bert()))
+    fused = tiny.make("Encoder", tiny.bert(), execution=Execution(attention="cudnn"))
+    with pytest.raises(ValueError, match="attention='xla' to export"):
+        stablehlo.export_program(fused)
+    with pytest.raises(ValueError, match="length=17, expected 1 to max_position_embeddings=16"):
+        stablehlo.export_program(cases.model("bert", "fill-mask"), Sizes(length=17))
+
+
+def test_absent_package_is_named(tmp_path, monkeypatch):
+    """JAX itself does not ask for it."""
+    monkeypatch.setitem(sys.modules, "flatbuffers", None)
+    with pytest.raises(ValueError, match="needs the package flatbuffers: pip install flatbuffers"):
+        stablehlo.write_stablehlo(cases.model("bert", "fill-mask"), tmp_path)
+    assert list(tmp_path.iterdir()) == []
