@@ -143,10 +143,30 @@ def task_objective(
     return Objective((*names, *taught), sums, weights, factors)
 
 
-def read_logits(kind: str, model: Any, batch: Batch) -> tuple[Array, ...]:
-    """The logits of each decision of a kind, without dropout, padding tokens of spans included."""
-    logits = _HEADS[kind][0](model(**_inputs(batch)))
+def read_logits(kind: str, output: Any) -> tuple[Array, ...]:
+    """The logits of each decision in a model's output: one array, or an answer's start and end."""
+    logits = _HEADS[kind][0](output)
     return logits if isinstance(logits, tuple) else (logits,)
+
+
+def make_task_eval_step(
+    structure: nnx.GraphDef, kind: str, problem: Problem = "single_label"
+) -> Callable[[Any, Batch], dict[str, Array]]:
+    """A pure function (params, batch) -> what is kept of a batch, without dropout.
+
+    "task_loss" is a sum, to be divided by the sum of "weight", class weights left out; "logits_0" (and "logits_1") are
+    those of each row, for the metrics.
+    """
+
+    def step(params: Any, batch: Batch) -> dict[str, Array]:
+        output = with_params(structure, params)(**_inputs(batch))
+        read, decide = _HEADS[kind]
+        decisions = decide(read(output), batch)
+        logits = {f"logits_{index}": each for index, each in enumerate(read_logits(kind, output))}
+        weight = _total([jnp.sum(decision.weights) for decision in decisions])
+        return {"task_loss": _own_sums(problem, None, decisions)["task_loss"], "weight": weight, **logits}
+
+    return step
 
 
 def _inputs(batch: Batch) -> dict[str, Array]:

@@ -134,13 +134,14 @@ def tokenizer_spec(values: Values) -> str:
     return spec
 
 
-def load_params(model: Any, source: str, expected: Any) -> Any:
+def load_params(model: Any, source: str, expected: Any, **options: Any) -> Any:
     """The parameters of a saved model, to start from.
 
     Args:
         model: the class to read it with.
         source: where it is.
         expected: the tree of shapes that the job trains. An ALBERT of another depth has the same one.
+        **options: of `from_pretrained`.
 
     Raises:
         UserError: if it cannot be read, or its parameters are of other shapes.
@@ -148,7 +149,7 @@ def load_params(model: Any, source: str, expected: Any) -> Any:
     from flax_lite.state import get_params
 
     try:
-        params = get_params(model.from_pretrained(source))
+        params = get_params(model.from_pretrained(source, **options))
     except (ValueError, OSError) as error:
         raise UserError(f"init_from={source}: {error}") from error
     found, wanted = (

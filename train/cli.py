@@ -127,7 +127,7 @@ def parse(
     Raises:
       UserError: something on it is not understood.
     """
-    leaves = tuple(leaves[_job_of_config(argv)] if isinstance(leaves, Mapping) else leaves)
+    leaves = tuple(_table(job, leaves, argv, help_config) if isinstance(leaves, Mapping) else leaves)
     given = _flag_values(leaves)
     _read_flags(given, job, leaves, argv)
     if given["help"].value:
@@ -156,21 +156,28 @@ def parse(
     )
 
 
-def _job_of_config(argv: Sequence[str]) -> str:
-    """The job that the config on a command line is for, found before its options are read: the job decides on those."""
+def _table(job: str, tables: Mapping[str, Leaves], argv: Sequence[str], help_config: str) -> Leaves:
+    """The table of the config on a command line, found before its options are read: they are in it."""
     spec = ""
     for word, following in zip(argv, [*argv[1:], ""], strict=True):
         name, equals, value = word.lstrip("-").partition("=")
         if word.startswith("-") and name == "config":
             spec = value if equals else following
-    return load_config(spec).job if spec else "pretrain"
+    loaded = load_config(spec or help_config)
+    if loaded.table not in tables:
+        raise _another_job(job, loaded)
+    return tables[loaded.table]
 
 
 def _check_job(job: str, loaded: LoadedConfig) -> None:
     if job in JOB_LEAVES and loaded.job != job:
-        raise UserError(
-            f"{loaded.path} is a config of another job: python -m train.{loaded.job} --config {loaded.path}"
-        )
+        raise _another_job(job, loaded)
+
+
+def _another_job(job: str, loaded: LoadedConfig) -> UserError:
+    return UserError(
+        f"{loaded.path} is no config for train.{job}, but for: python -m train.{loaded.job} --config {loaded.path}"
+    )
 
 
 class _LeafParser(flags.ArgumentParser):

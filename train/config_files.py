@@ -1,8 +1,10 @@
 """Finding and reading config files.
 
 A config file is Python with `get_config(variant: str = "") -> ConfigDict`; `variant` is what follows the colon on the
-command line. `JOB` names the job that it is for, pretrain if it has none. It may name its variants in `VARIANTS`; then
-one of them must be given, unless "" is among them. Every config takes `smoke`, alone or after its variant.
+command line. `JOB` names the job that it is for, pretrain if it has none, and `LEAVES` one of that job's tables of
+leaves, if it has several: one for all variants, or one for each. It may name its variants in `VARIANTS`; then one of
+them must be given, unless "" is among them. One of `OPTIONS` may follow. Every config takes `smoke`, alone or after its
+variant.
 """
 
 import dataclasses
@@ -22,11 +24,12 @@ SMOKE = "smoke"
 
 @dataclasses.dataclass(frozen=True)
 class LoadedConfig:
-    """A config file's values, the name that its work directory takes, and the job it is for."""
+    """A config file's values, the name that its work directory takes, its job, and that job's table of leaves."""
 
     path: Path
     name: str
     job: str
+    table: str
     values: dict[str, Any]
 
 
@@ -53,19 +56,22 @@ def load_config(spec: str) -> LoadedConfig:
     except ValueError as error:
         raise UserError(f"{spec}: {error}") from error
     name, job = "-".join([path.stem, *parts]), getattr(module, "JOB", "pretrain")
-    return LoadedConfig(path, name, job, config.to_dict())
+    table = getattr(module, "LEAVES", job)
+    return LoadedConfig(path, name, job, table if isinstance(table, str) else table[parts[0]], config.to_dict())
 
 
 def _check_variant(module: ModuleType, path: Path, parts: list[str]) -> list[str]:
-    variants = tuple(getattr(module, "VARIANTS", ()))
+    variants, options = (tuple(getattr(module, name, ())) for name in ("VARIANTS", "OPTIONS"))
     named = [name for name in variants if name]
-    unknown = [part for part in parts if part not in (*named, SMOKE)]
+    unknown = [part for part in parts if part not in (*named, *options, SMOKE)]
     if unknown:
-        raise UserError(f"{path} has no variant {', '.join(unknown)}; it has {', '.join([*named, SMOKE])}")
-    chosen = [part for part in parts if part != SMOKE]
+        raise UserError(f"{path} has no variant {', '.join(unknown)}; it has {', '.join([*named, *options, SMOKE])}")
+    chosen, chosen_options = ([part for part in parts if part in group] for group in (named, options))
     if (variants and not chosen and "" not in variants) or len(chosen) > 1:
         raise UserError(f"{path} needs one variant: {', '.join(f'{path}:{name}' for name in named)}")
-    return chosen + [SMOKE] * (SMOKE in parts)
+    if len(chosen_options) > 1:
+        raise UserError(f"{path} takes one of {', '.join(options)}")
+    return chosen + chosen_options + [SMOKE] * (SMOKE in parts)
 
 
 def _execute(path: Path) -> ModuleType:

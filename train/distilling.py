@@ -39,6 +39,7 @@ from train.language_model import (
     Create,
     describe_execution,
     describe_model,
+    examples,
     export,
     exported,
     make_language_model_job,
@@ -46,8 +47,8 @@ from train.language_model import (
     say,
     shapes_of,
     structure_of,
+    words_line,
 )
-from train.pretraining import examples, words_line
 from train.student import initial_params, student_alone, with_projections
 from train.teacher import RANDOM, Teacher, check_vocabulary, open_teacher, random_teacher
 from train.workdir import WorkDir
@@ -152,8 +153,10 @@ def _fitted(
     return recipe, measured
 
 
-def _export(structure: nnx.GraphDef, data: PretrainingData, params: Any, directory: Path) -> None:
-    export(structure, data.tokenizer, student_alone(params), directory)
+def _export(
+    structure: nnx.GraphDef, data: PretrainingData, params: Any, directory: Path, evaluation: Mapping[str, float]
+) -> None:
+    export(structure, data.tokenizer, student_alone(params), directory, evaluation)
 
 
 def _constants(teacher: Teacher, execution: Execution, mesh: jax.sharding.Mesh) -> tuple[Any, ...]:

@@ -55,7 +55,8 @@ class Job:
       train_batches: (start_step) -> iterator over the batches of updates start_step + 1, start_step + 2, ... Arrays
         have the batch first, in few different shapes: a step is compiled for each. Closed at the end if it can be.
       tokens_per_batch: what tokens per second counts.
-      export: (params, directory) writes what belongs into model/; the directory is staged and renamed by the loop.
+      export: (params, directory, evaluation) writes what belongs into model/, which is staged and renamed by the loop;
+        `evaluation` holds the held-out metrics of these parameters, as in Result.
       eval_step: (params, batch, *constants) -> what is kept of a batch: sums over its rows, as scalars, or something of
         each row; None: no evaluation.
       eval_batches: () -> the held-out batches, the same every time, in few different shapes.
@@ -71,7 +72,7 @@ class Job:
       initial_params: () -> parameters to start from instead of init_state's; called where no checkpoint is.
       describe_extension: (old total_steps, new, step) -> what --extend does to the schedule.
       patience: evaluations without a better one after which the job ends early; None: it does not.
-      finish: prints the end of the job.
+      finish: prints the end of the job; what it returns is added to summary.json.
       rules: how parameters are split (flax_lite.sharding).
     """
 
@@ -79,7 +80,7 @@ class Job:
     train_step: Callable[..., tuple[State, Scalars]]
     train_batches: Callable[[int], Iterator[Batch]]
     tokens_per_batch: int
-    export: Callable[[Params, Path], None]
+    export: Callable[[Params, Path, Mapping[str, float]], None]
     eval_step: Callable[..., Scalars] | None = None
     eval_batches: Callable[[], Iterable[Batch]] = lambda: ()
     summarise: Callable[[Iterable[Outputs]], dict[str, float]] = add_up
@@ -93,5 +94,5 @@ class Job:
     initial_params: Callable[[], Params] | None = None
     describe_extension: Callable[[int, int, int], str] | None = None
     patience: int | None = None
-    finish: Callable[[Result], None] = lambda result: None
+    finish: Callable[[Result], Mapping[str, Any] | None] = lambda result: None
     rules: Rules = RULES

@@ -5,12 +5,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
 
 from flax_lite.config import EncoderConfig
 from flax_lite.execution import Execution
+from flax_lite.heads import MaskedLM, PreTraining
 from flax_lite.pretrained import architecture
 from flax_lite.state import abstract_params, num_parameters, with_params
 from flax_lite.tokenization import Tokenizer
@@ -19,6 +22,7 @@ from train import build
 from train.data.batch_masks import batch_masks
 from train.data.pretraining import PretrainingData
 from train.errors import UserError
+from train.examples import fill_mask_examples
 from train.job import Job, add_up
 from train.workdir import WorkDir
 
@@ -64,7 +68,7 @@ def make_language_model_job(
     eval_step = make_eval_step(structure, measured)
     own: dict[str, Any] = {
         "init_state": lambda key: init_state(create(rngs=nnx.Rngs(key)), optimizer),
-        "train_step": _with_learning_rate(train_step, learning_rate_at),
+        "train_step": with_learning_rate(train_step, learning_rate_at),
         "train_batches": functools.partial(data.train_batches, values["batch_size"], workers=values["data.workers"]),
         "tokens_per_batch": values["batch_size"] * values["data.sequence_length"],
         "export": functools.partial(export, structure, data.tokenizer),
@@ -73,7 +77,7 @@ def make_language_model_job(
         "summarise": lambda results: _summary(add_up(results), objective.losses),
         "shown": ("loss", *(name for name in objective.names if name.endswith("_accuracy"))),
         "model": model.to_json_dict(),
-        "describe_extension": functools.partial(_describe_extension, values),
+        "describe_extension": functools.partial(describe_extension, values),
     }
     inputs = {"data": data.fingerprint, "tokenizer": data.tokenizer.fingerprint}
     fields["identity"] = inputs | fields.get("identity", {})
@@ -96,7 +100,9 @@ def exported(model_class: type, config: EncoderConfig) -> EncoderConfig:
     return config.replace(architectures=(architecture(model_class, config),))
 
 
-def export(structure: nnx.GraphDef, tokenizer: Tokenizer, params: Any, directory: Path) -> None:
+def export(
+    structure: nnx.GraphDef, tokenizer: Tokenizer, params: Any, directory: Path, evaluation: Mapping[str, float]
+) -> None:
     """Writes a model in both formats, and its tokenizer."""
     model: Any = with_params(structure, params)
     model.save_pretrained(directory, format=("safetensors", "flax"))
@@ -135,6 +141,18 @@ def next_commands(more: str, model_class: type, directory: Path) -> Sequence[str
     ]
 
 
+def words_line(scores: dict[str, float], data: PretrainingData, title: str = "masked words:") -> str:
+    """A masked-LM result in a line, beside what it compares with."""
+    words = f"loss {scores['mlm_loss']:.3f} nats, accuracy {scores['mlm_accuracy']:.1%}"
+    return f"  {title:<15} {words} ({data.yardsticks()})"
+
+
+def examples(structure: nnx.GraphDef, data: PretrainingData, params: Any) -> list[str]:
+    """Held-out sentences with a word hidden in each, and the model's guesses."""
+    model: PreTraining | MaskedLM = with_params(structure, jax.tree.map(jnp.asarray, params))
+    return ["five held-out sentences, a word hidden in each:", *fill_mask_examples(model, data)]
+
+
 def say(line: str) -> None:
     """Prints a line at once."""
     print(line, flush=True)
@@ -147,7 +165,9 @@ def _batch_masks(data: PretrainingData) -> Callable[..., Any] | None:
         raise UserError(f"data.mask_smoothing: {error}") from error
 
 
-def _with_learning_rate(step: Callable[..., Any], learning_rate_at: optax.Schedule) -> Callable[..., Any]:
+def with_learning_rate(step: Callable[..., Any], learning_rate_at: optax.Schedule) -> Callable[..., Any]:
+    """The same training step, its learning rate among the metrics."""
+
     def stepped(state: Any, batch: Any, *constants: Any) -> Any:
         next_state, metrics = step(state, batch, *constants)
         return next_state, {**metrics, "learning_rate": learning_rate_at(state["step"])}
@@ -167,7 +187,8 @@ def _summary(flat_sums: dict[str, float], losses: Mapping[str, float]) -> dict[s
     return {name: float(value) for name, value in averages(sums, weights, losses).items()}
 
 
-def _describe_extension(values: dict[str, Any], former: int, total: int, step: int) -> str:
+def describe_extension(values: dict[str, Any], former: int, total: int, step: int) -> str:
+    """What more steps do to the learning rate, in a line."""
     _, before = build.optimizer({**values, "total_steps": former})
     _, after = build.optimizer(values)
     return (

@@ -6,7 +6,7 @@ from train.schema import Leaf
 
 # *identity* leaves decide which numbers come out: a difference on resume is refused. *free* leaves change only how, how
 # often or where. `total_steps` is the one identity leaf that may grow, with --extend.
-COMMON_LEAVES = (
+RUN_LEAVES = (
     Leaf("seed", "identity", int, "seed of parameters, dropout, masks and data order", at_least=0),
     Leaf("batch_size", "identity", int, "rows per step, over all devices", at_least=1),
     Leaf("accumulation_steps", "identity", int, "micro-batches whose gradients make one step", at_least=1),
@@ -18,19 +18,28 @@ COMMON_LEAVES = (
     Leaf("keep_best", "free", bool, "keep the best evaluated checkpoint too, and make it model/"),
     Leaf("plot", "free", bool, "draw loss.png and accuracy.png"),
     Leaf("init_from", "identity", str | None, "model to start from: directory, hub id, ...; none: drawn from the seed"),
+)
+
+SEQUENCE_LENGTH = Leaf("data.sequence_length", "identity", int, "tokens per row, specials included", at_least=8)
+TFDS_DIR = Leaf("data.tfds_dir", "free", str | None, "where tfds sets were prepared; none: tfds's own default")
+
+CORPUS_LEAVES = (
     Leaf("data.source", "identity", str, "builtin | text:GLOB | parquet:GLOB | tfds:NAME[/CONFIG][:SPLIT]"),
     Leaf("data.mixture", "identity", tuple, "(('SOURCE', share of the text), ...), instead of data.source"),
     Leaf("data.eval_source", "identity", str | None, "held-out data; none: a fraction of data.source"),
     Leaf("data.eval_fraction", "identity", float, "held-out fraction of the documents, by hash", at_least=0),
     Leaf("data.max_eval_rows", "identity", int, "held-out rows scored at each evaluation", at_least=1),
-    Leaf("data.sequence_length", "identity", int, "tokens per row, specials included", at_least=8),
+    SEQUENCE_LENGTH,
     Leaf("data.workers", "free", int, "processes that prepare rows; 0: in this one", at_least=0),
     Leaf("data.prepare_workers", "free", int | None, "processes that tokenise; none: one for each core", at_least=1),
     Leaf("data.cache_dir", "free", str | None, "where tokenised data is kept; none: the user's cache"),
     Leaf("data.split_paragraphs", "identity", bool, "cut paragraphs into sentences"),
     Leaf("data.text_column", "identity", str, "where jsonl, parquet and tfds hold the text"),
-    Leaf("data.tfds_dir", "free", str | None, "where tfds sets were prepared; none: tfds's own default"),
+    TFDS_DIR,
     Leaf("data.builtin_documents", "identity", int, "documents the built-in source generates", at_least=1),
+)
+
+DEVICE_LEAVES = (
     Leaf("tokenizer", "identity", str | None, "directory, file, hub id, or train:KIND:SIZE; none: init_from's"),
     Leaf("model.preset", "identity", str | None, "a released architecture, as albert-base-v2; none: init_from's"),
     Leaf("execution.dtype", "free", str, "computation type", choices=("auto", "float32", "bfloat16")),
@@ -56,6 +65,8 @@ COMMON_LEAVES = (
     Leaf("mesh.data", "free", int, "devices that split the batch; -1: all that are left", at_least=-1),
     Leaf("mesh.fsdp", "free", int, "devices that split batch, parameters and optimizer state", at_least=-1),
 )
+
+COMMON_LEAVES = (*RUN_LEAVES, *CORPUS_LEAVES, *DEVICE_LEAVES)
 
 
 def _overrides(rows: Iterable[tuple[str, type, str]]) -> tuple[Leaf, ...]:
@@ -173,5 +184,5 @@ DISTILL_LEAVES = (
     Leaf("distill.logit_chunks", "free", int, "parts of a row whose logits exist at a time", at_least=2),
 )
 
-# By the name of the job that a config is for, which is its JOB.
+# By the name of the job that a config is for, which is its JOB. Those of fine-tuning are in `train.task_leaves`.
 JOB_LEAVES = {"pretrain": PRETRAIN_LEAVES, "distill": DISTILL_LEAVES}

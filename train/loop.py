@@ -159,20 +159,19 @@ class _Trainer:
         """Writes model/ and the plots, prints the end, and marks the job finished."""
         with self.clock("export"):
             step, params = self._chosen(state)
-            params = jax.device_get(params)
+            params, evaluation = jax.device_get(params), self.records.evaluation(step)
             if jax.process_index() == 0:
                 with staged_directory(self.work.model) as staged:
-                    self.job.export(params, staged)
+                    self.job.export(params, staged, evaluation)
             plots = draw_plots(self.work.path, self.job.references, self.work.path.name) if self.config.plot else []
-        evaluation = self.records.evaluation(step)
         self.progress.say(f"model of step {step}: {self.work.model}")
         if plots:
             self.progress.say(f"plots: {', '.join(map(str, plots))}")
         times = (f"{phase} {seconds:.1f} s" for phase, seconds in self.clock.read().items())
         self.progress.say(f"time: {', '.join(times)}")
-        self.job.finish(Result(params=params, step=step, evaluation=evaluation, model=self.work.model))
+        more = self.job.finish(Result(params=params, step=step, evaluation=evaluation, model=self.work.model)) or {}
         early = {"ended_early": True} if self.total < self.config.total_steps else {}
-        self.records.status("finished", self.total, model_step=step, evaluation=evaluation, **early)
+        self.records.status("finished", self.total, model_step=step, evaluation=evaluation, **early, **more)
 
     def abandon(self, error: BaseException) -> None:
         """Lets the save in progress end and notes how the run did, without hiding the error that ends it."""

@@ -4,15 +4,12 @@ python -m train.pretrain --config configs/albert_tiny.py [--workdir DIR] [--conf
 """
 
 import functools
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from flax_lite.config import EncoderConfig
 from flax_lite.heads import MaskedLM, PreTraining
-from flax_lite.state import with_params
 from flax_lite.training import Objective, masked_lm_objective, pretraining_objective
 from train import build
 from train.cli import Request
@@ -21,17 +18,18 @@ from train.data.pretraining import PretrainingData
 from train.data.recipe import PretrainingRecipe
 from train.data.tokenizers import keep_tokenizer
 from train.errors import UserError
-from train.examples import fill_mask_examples
 from train.job import Job, Result
 from train.language_model import (
     describe_execution,
     describe_model,
+    examples,
     exported,
     initial_params,
     make_language_model_job,
     next_commands,
     say,
     structure_of,
+    words_line,
 )
 from train.workdir import WorkDir
 
@@ -95,15 +93,3 @@ def _scores(result: Result, data: PretrainingData) -> list[str]:
 
 
 _TASKS = {"sop": "sentence order", "nsp": "next sentence"}
-
-
-def words_line(scores: dict[str, float], data: PretrainingData, title: str = "masked words:") -> str:
-    """A masked-LM result in a line, beside what it compares with."""
-    words = f"loss {scores['mlm_loss']:.3f} nats, accuracy {scores['mlm_accuracy']:.1%}"
-    return f"  {title:<15} {words} ({data.yardsticks()})"
-
-
-def examples(structure: nnx.GraphDef, data: PretrainingData, params: Any) -> list[str]:
-    """Held-out sentences with a word hidden in each, and the model's guesses."""
-    model: PreTraining | MaskedLM = with_params(structure, jax.tree.map(jnp.asarray, params))
-    return ["five held-out sentences, a word hidden in each:", *fill_mask_examples(model, data)]

@@ -26,6 +26,7 @@ class Leaf:
       doc: one line for --help.
       choices: the values it may take, when they are few.
       at_least: the smallest number it may be.
+      implied: whether a config may leave it out: it is nothing then.
     """
 
     path: str
@@ -34,6 +35,7 @@ class Leaf:
     doc: str
     choices: tuple[str, ...] = ()
     at_least: float | None = None
+    implied: bool = False
 
 
 _EXPECTED = {
@@ -132,7 +134,7 @@ def validate(leaves: Sequence[Leaf], config: Mapping[str, Any], where: str) -> d
     Raises:
       UserError: a leaf is missing, unknown or of the wrong type; all of them are named.
     """
-    flat = flatten(config)
+    flat = dict.fromkeys(leaf.path for leaf in leaves if leaf.implied) | flatten(config)
     known = {leaf.path: leaf for leaf in leaves}
     faults = [f"{path} is not an option{nearest(path, known)}" for path in flat if path not in known]
     faults += [f"{path} is missing ({leaf.doc})" for path, leaf in known.items() if path not in flat]

@@ -55,12 +55,7 @@ class Teacher:
     @functools.cached_property
     def fingerprint(self) -> str:
         """Names the function that it computes, by its configuration and every parameter, wherever it was read from."""
-        described = {**self.config.replace(extra={}, architectures=()).to_json_dict(), "words": self.predicts_words}
-        digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
-        for path, leaf in jax.tree_util.tree_leaves_with_path(self.params):
-            digest.update(f"{path_name(path)} {leaf.shape}".encode())
-            digest.update(np.ascontiguousarray(leaf).data)
-        return digest.hexdigest()
+        return fingerprint(self.config, self.params, words=self.predicts_words)
 
     def structure(self, execution: Execution) -> nnx.GraphDef:
         """The structure of the model, computed in a given way."""
@@ -75,6 +70,16 @@ class Teacher:
     def trimmed(self, kept: tuple[int, ...]) -> "Teacher":
         """The same teacher of fewer words."""
         return dataclasses.replace(self, config=trim_config(self.config, kept), params=trim_params(self.params, kept))
+
+
+def fingerprint(config: EncoderConfig, params: Any, **more: Any) -> str:
+    """SHA-256 of an architecture, wherever it was read from, of every parameter, and of what else tells it apart."""
+    described = {**config.replace(extra={}, architectures=()).to_json_dict(), **more}
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        digest.update(f"{path_name(path)} {leaf.shape}".encode())
+        digest.update(np.ascontiguousarray(leaf).data)
+    return digest.hexdigest()
 
 
 def open_teacher(source: str | None, *, read_words: bool, need_words: bool) -> Teacher:

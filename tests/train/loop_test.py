@@ -460,7 +460,7 @@ def test_more_steps_with_extend(tmp_path, start, capsys, whole):
 
 def test_a_failing_export_leaves_the_job_unfinished(tmp_path, start):
     def change(job):
-        return dataclasses.replace(job, export=lambda params, folder: 1 / 0)
+        return dataclasses.replace(job, export=lambda params, folder, evaluation: 1 / 0)
 
     with pytest.raises(ZeroDivisionError):
         start(change=change)

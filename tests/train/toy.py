@@ -111,7 +111,7 @@ def build(work) -> Job:
         train_step=functools.partial(train_step, seed=config.seed, optimizer=optimizer),
         train_batches=train_batches,
         tokens_per_batch=config.batch_size,
-        export=lambda params, folder: np.savez(folder / "weights.npz", **params["dense"]),
+        export=lambda params, folder, evaluation: np.savez(folder / "weights.npz", **params["dense"]),
         eval_step=eval_step,
         eval_batches=lambda: [rows(config.seed + 1, step, config.batch_size) for step in range(2)],
         summarise=lambda results: _mean(add_up(results)),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 # What is predicted, and so which head: labels of a text or a pair, a label of each word, a span that answers a
-# question, one of several continuations.
-Kind = Literal["classification", "tags", "spans", "choices"]
+# question, one of several continuations, how alike two sentences are.
+Kind = Literal["classification", "tags", "spans", "choices", "sentences"]
 
 # How labels of a text exclude each other: one of them, any number of them, or a number instead.
 Problem = Literal["single_label", "multi_label", "regression"]
@@ -84,6 +84,21 @@ class ChoiceExample:
 Example = TextExample | TagExample | SpanExample | ChoiceExample
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Prediction:
+    """What a model says of an example.
+
+    Attributes:
+        id: the example's.
+        value: index of the label; 0 or 1 for each label; a number; a tag's index for each word; or an answer's text.
+        probabilities: of the labels, of the tag at each word, or that there is no answer; none of numbers.
+    """
+
+    id: str
+    value: Any
+    probabilities: tuple[float, ...] = ()
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TaskData:
     """A task's examples.
@@ -97,11 +112,13 @@ class TaskData:
         labels: names of the labels in the order of their indices; of regression a single name; none of spans and
             choices.
         problem: what labels of a text are; "single_label" for the other kinds.
+        metrics: what is reported, by name (train.tasks.metrics), the headline first; those of its kind if empty.
     """
 
     kind: Kind
     train: Sequence[Example]
-    evaluation: dict[str, Sequence[Example]]
-    test: dict[str, Sequence[Example]] = dataclasses.field(default_factory=dict)
+    evaluation: Mapping[str, Sequence[Example]]
+    test: Mapping[str, Sequence[Example]] = dataclasses.field(default_factory=dict)
     labels: tuple[str, ...] = ()
     problem: Problem = "single_label"
+    metrics: tuple[str, ...] = ()

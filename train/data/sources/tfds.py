@@ -56,6 +56,51 @@ def open_tfds(argument: str, text_column: str, data_dir: str | None) -> Texts:
     return Texts(inputs, local, resolved, read, _size(instructions))
 
 
+def examples_of(argument: str, data_dir: str | None) -> Iterator[dict[str, Any]]:
+    """The examples of one split of a prepared set: text as str, numbers as Python's.
+
+    Args:
+        argument: as in `open_tfds`.
+        data_dir: as there.
+
+    Raises:
+        UserError: as there.
+    """
+    tfds = _tensorflow_datasets()
+    match = _NAME.fullmatch(argument)
+    if match is None:
+        raise UserError(f"data source 'tfds:{argument}' cannot be read as tfds:NAME[/CONFIG][:VERSION][:SPLIT].")
+    name, split = match[1], match[2] or "train"
+    builder = _find(tfds, name, data_dir)
+    extents = [(str(part.filename), part.skip, part.skip + part.take) for part in _instructions(builder, name, split)]
+    source = builder.as_data_source(split=split, file_format="array_record")
+    for start in range(0, len(source), _RECORDS):
+        numbers = range(start, min(start + _RECORDS, len(source)))
+        for record in _fetch(source, numbers, f"tfds:{argument}", extents):
+            yield {key: _decoded(value) for key, value in record.items()}
+
+
+def label_names(name: str, feature: str, data_dir: str | None) -> list[str]:
+    """The names of a set's labels, or of a sequence of them, by index.
+
+    Raises:
+        UserError: as `open_tfds`, or if the feature has no names.
+    """
+    builder = _find(_tensorflow_datasets(), name, data_dir)
+    found = builder.info.features[feature]
+    names = getattr(getattr(found, "feature", found), "names", None)
+    if names is None:
+        raise UserError(f"tfds:{name}: the labels of {feature} have no names")
+    return list(names)
+
+
+def _decoded(value: Any) -> Any:
+    plain = _plain(value)
+    if isinstance(plain, list):
+        return [_decoded(item) for item in plain]
+    return plain.decode() if isinstance(plain, bytes) else plain
+
+
 def _size(instructions: list[Any]) -> float | None:
     """Bytes of the records that are read, where their files are here."""
     files = [(Path(part.filename), part.take / max(part.examples_in_shard, 1)) for part in instructions]

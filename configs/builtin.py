@@ -1,0 +1,32 @@
+"""Labelled tasks on the built-in corpus: does a pretrained model learn them from few examples?
+
+Paper: none; the tasks and their sizes are ours.
+Command: python -m train.finetune --config configs/builtin.py:entailment --config.init_from=runs/albert_tiny
+Hardware: 2 CPU cores.
+Expected: not run.
+"""
+
+import ml_collections
+
+from configs import _finetuning
+
+JOB = "finetune"
+LEAVES = {
+    "sentiment": "texts",
+    "entailment": "texts",
+    "similarity": "texts",
+    "tags": "tags",
+    "choices": "choices",
+}
+VARIANTS = tuple(LEAVES)
+
+
+def get_config(variant: str = "entailment") -> ml_collections.ConfigDict:
+    """The experiment of one task; `smoke` is the same code path in seconds."""
+    task, *options = variant.split(",")
+    config = _finetuning.finetuning(task)
+    config.data.sequence_length = 64
+    config.optimizer.learning_rate = 5e-4
+    if LEAVES[task] == "texts":
+        config.class_weights = "equal"
+    return _finetuning.smoke(config) if "smoke" in options else config

@@ -1,0 +1,23 @@
+"""Named entities: CoNLL-2003, WNUT 2017, or files of their formats.
+
+Paper: Devlin et al., 2018, arXiv:1810.04805, section 5.3, for reading a word's tag at its first piece; the recipe is
+    BERT's (configs/_finetuning.py), at the 5e-5 that Hugging Face's token classification example takes.
+Command: python -m train.finetune --config configs/ner.py --config.init_from=distilbert-base-cased \
+    --config.data.source=files:conll2003
+Hardware: one accelerator, or CPU cores and patience.
+Expected: not run.
+"""
+
+import ml_collections
+
+from configs import _finetuning
+
+JOB = "finetune"
+LEAVES = "tags"
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+    """The experiment; `smoke` is the same code path in seconds, on built-in sentences."""
+    config = _finetuning.finetuning("ner")
+    config.optimizer.learning_rate = 5e-5
+    return _finetuning.smoke(config) if variant == "smoke" else config

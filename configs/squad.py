@@ -1,0 +1,42 @@
+"""Questions with an answer in a text: SQuAD 1.1 and 2.0.
+
+Paper: Devlin et al., 2018, arXiv:1810.04805, section 4.2 and google-research/bert run_squad.py (384 tokens, windows 128
+    apart); rates and epochs are those of run_squad_w_distillation.py (research_projects/distillation, DistilBERT:
+    three passes, 5e-5, no warm-up). `configs/squad.py:v2,albert` is ALBERT's (arXiv:1909.11942, Table 14).
+Command: python -m train.finetune --config configs/squad.py:v1 --config.init_from=distilbert-base-uncased \
+    --config.data.source=files:squad; with --config.teacher=SOURCE --config.losses.task=0.5
+    --config.losses.soft_cross_entropy=0.5 that paper's second step of distillation
+Hardware: one accelerator.
+Expected: not run by us. DistilBERT reaches 77.7 EM and 85.8 F1 on 1.1, with the teacher 79.1 and 86.9 (its paper).
+"""
+
+import ml_collections
+from ml_collections import config_dict
+
+from configs import _finetuning
+
+JOB = "finetune"
+LEAVES = "spans"
+VARIANTS = ("v1", "v2")
+OPTIONS = ("albert",)
+
+
+def get_config(variant: str = "v1") -> ml_collections.ConfigDict:
+    """The experiment; `smoke` is the same code path in seconds, on built-in documents."""
+    version, *options = variant.split(",")
+    config = _finetuning.finetuning(f"squad_{version}")
+    config.warmup_fraction = 0.0
+    config.optimizer.learning_rate = 5e-5
+    config.data.sequence_length = 384
+    config.data.max_question_length = 64
+    config.data.doc_stride = 128
+    config.data.eval_articles = config_dict.placeholder(int)
+    config.answers = ml_collections.ConfigDict({"n_best": 20, "max_length": 30})
+    if "albert" in options:
+        config.batch_size = 48
+        config.model.hidden_dropout_prob = 0.0
+        config.model.attention_probs_dropout_prob = 0.0
+        config.optimizer.learning_rate = {"v1": 5e-5, "v2": 3e-5}[version]
+        config.data.sequence_length = {"v1": 384, "v2": 512}[version]
+        _finetuning.by_steps(config, *{"v1": (3649, 365), "v2": (8144, 814)}[version])
+    return _finetuning.smoke(config) if "smoke" in options else config

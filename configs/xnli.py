@@ -1,0 +1,23 @@
+"""Entailment in fifteen languages, trained on machine-translated MultiNLI in one of them.
+
+Paper: Conneau et al., 2018, arXiv:1809.05053; the recipe is BERT's (configs/_finetuning.py).
+Command: python -m train.finetune --config configs/xnli.py --config.init_from=distilbert-base-multilingual-cased \
+    --config.data.source=files:xnli --config.data.language=de
+Hardware: one accelerator.
+Expected: not run by us. DistilmBERT: English 78.2, Spanish 69.1, Chinese 64.0, German 66.3, Arabic 59.1, Urdu 54.7
+    (its model card, trained on English alone).
+"""
+
+import ml_collections
+
+from configs import _finetuning
+
+JOB = "finetune"
+LEAVES = "languages"
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+    """The experiment; `smoke` is the same code path in seconds, on built-in sentences."""
+    config = _finetuning.finetuning("xnli")
+    config.data.language = "en"
+    return _finetuning.smoke(config) if variant == "smoke" else config

@@ -1,0 +1,189 @@
+"""The fine-tuning job: from a table to a scored model, killed and resumed, on several devices, and what it refuses."""
+
+import json
+import signal
+
+import numpy as np
+import pytest
+
+import flax_lite as fl
+from tests.conftest import REPOSITORY
+from tests.train.commands import Command, series
+from train import cli, finetune
+from train.config_files import load_config
+from train.metrics import read_metrics
+from train.task_leaves import FINETUNE_LEAVES
+
+GOOD = ["bright", "warm", "gentle", "kind", "sunny", "calm"]
+BAD = ["dark", "cold", "harsh", "cruel", "stormy", "loud"]
+FILLERS = ["day", "house", "road", "river", "garden", "window", "morning", "evening"]
+# What a model to start from brings with it.
+SIZES = ("preset", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout_prob")
+
+
+def write_table(folder, count, seed=0, header="text\tlabel"):
+    """Texts of fillers around one word that decides."""
+    draw = np.random.default_rng(seed)
+    lines = [header]
+    for number in range(count):
+        words = [*draw.choice(FILLERS, draw.integers(2, 20)), draw.choice((GOOD, BAD)[number % 2])]
+        lines.append(f"{' '.join(draw.permutation(words))}\t{('good', 'bad')[number % 2]}")
+    folder.mkdir(exist_ok=True)
+    (folder / "train.tsv").write_text("\n".join(lines[: count + 1]) + "\n")
+    (folder / "dev.tsv").write_text("\n".join([header, *lines[-40:]]) + "\n")
+    return f"files:{folder}"
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    return write_table(tmp_path_factory.mktemp("table") / "data", 200)
+
+
+@pytest.fixture(scope="module")
+def command(table):
+    return Command("finetune", "configs/classify.py:smoke", overrides(table))
+
+
+def overrides(table, *more):
+    fixed = ("data.max_train_examples=none", "data.max_eval_examples=none", "total_steps=60", "evaluations=3")
+    fixed = (*fixed, "model.num_hidden_layers=1", "model.initializer_range=0.1", "optimizer.learning_rate=0.01")
+    return (f"data.source={table}", *fixed, "plot=false", *more)
+
+
+def run(workdir, table, *more, config="configs/classify.py:smoke", monkeypatch=None):
+    options = [f"--config.{each}" for each in overrides(table, "mesh.data=1", *more)]
+    argv = ["--config", str(REPOSITORY / config), "--workdir", str(workdir), *options]
+    loaded = load_config(str(REPOSITORY / config))
+    return cli.main("finetune", FINETUNE_LEAVES[loaded.table], finetune.run_request, argv)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, command):
+    """A run that nothing disturbs."""
+    work = tmp_path_factory.mktemp("whole") / "work"
+    result = command.run(work, "log_every_steps=1", "checkpoint_every_steps=1")
+    assert result.returncode == 0, result.stderr
+    return work, result.stdout
+
+
+def test_a_table_becomes_a_model_that_knows_its_labels(whole):
+    work, printed = whole
+    summary = json.loads((work / "summary.json").read_text())
+    assert summary["evaluation"]["accuracy"] > 0.9
+    assert summary["baseline"] == {"accuracy": 0.5, "macro_f1": pytest.approx(1 / 3)}
+    assert summary["collapsed"] is False
+    assert "baseline: always" in printed
+    assert "better than guessing: accuracy" in printed
+    model = fl.SequenceClassification.from_pretrained(work / "model")
+    assert model.config.labels == ("bad", "good")
+    assert model.config.problem_type == "single_label_classification"
+    tokenizer = fl.load_tokenizer(work / "model")
+    logits = model(**tokenizer(["the house was warm"], max_length=16)).logits
+    assert model.config.labels[int(logits[0].argmax())] == "good"
+    predictions = [json.loads(line) for line in (work / "predictions" / "dev.jsonl").read_text().split("\n")[:-1]]
+    assert len(predictions) == 40
+    right = [each["prediction"] == ("bad", "good")[int(each["id"]) % 2 == 0] for each in predictions]
+    assert np.mean(right) == pytest.approx(summary["evaluation"]["accuracy"])
+
+
+def test_compilations_are_bounded_by_the_lengths(whole):
+    assert 1 < whole[1].count("compiling the training step: ") <= 3  # 16, 32 and 64 tokens
+    assert whole[1].count("compiling the evaluation step: ") <= 3
+
+
+@pytest.mark.parametrize(("delay", "number"), [(0.3, signal.SIGKILL), (0.8, signal.SIGTERM)])
+def test_a_killed_run_resumes_bit_for_bit(tmp_path, command, whole, delay, number):
+    command.kill_and_resume(tmp_path / "work", series(whole[0]), delay, number)
+
+
+def test_eight_devices_agree_with_one(tmp_path, command, whole):
+    result = command.run(tmp_path / "work", "log_every_steps=1", "mesh.data=-1", devices=8)
+    assert result.returncode == 0, result.stderr
+    one, eight = (
+        [row["loss"] for row in read_metrics(work / "metrics.jsonl") if row["split"] == "train"][:20]
+        for work in (whole[0], tmp_path / "work")
+    )
+    assert eight == pytest.approx(one, rel=1e-4)
+
+
+def test_seeds_are_runs_with_a_mean(tmp_path, table, capsys):
+    more = ("seeds=2", "total_steps=2", "evaluations=1", "optimizer.learning_rate=1e-6")
+    assert run(tmp_path / "work", table, *more) == 0
+    results = json.loads((tmp_path / "work" / "results.json").read_text())
+    assert list(results["seeds"]) == ["1", "2"]
+    each = [results["seeds"][seed]["accuracy"] for seed in ("1", "2")]
+    assert results["metrics"]["accuracy"] == {"mean": np.mean(each), "min": min(each), "max": max(each)}
+    # Two steps of nothing teach nothing, and the table says so.
+    assert results["collapsed"] == [1, 2]
+    assert "NO BETTER THAN GUESSING" in capsys.readouterr().out
+    assert (tmp_path / "work" / "results.md").read_text().count("no better than guessing") == 2
+
+
+def test_a_finished_model_is_evaluated_and_taught_from(tmp_path, whole, table, capsys):
+    model = whole[0] / "model"
+    from train import evaluate
+
+    config = str(REPOSITORY / "configs/classify.py:smoke")
+    options = [f"--config.{each}" for each in overrides(table, f"tokenizer={model}")]
+    for given in (f"checkpoint={model}", f"predictions={whole[0] / 'predictions' / 'dev.jsonl'}"):
+        argv = ["--config", config, f"--config.{given}", *options]
+        assert cli.main("evaluate", evaluate.EVALUATE_LEAVES, evaluate.run, argv) == 0
+        scores = json.loads(capsys.readouterr().out)
+        expected = json.loads((whole[0] / "summary.json").read_text())["evaluation"]
+        assert scores["accuracy"] == pytest.approx(expected["accuracy"])
+    # The same parameters once more, as a teacher: what it says of itself is nothing new.
+    losses = ("losses.task=0.5", "losses.soft_cross_entropy=0.5")
+    more = (f"init_from={model}", f"tokenizer={model}", f"teacher={model}", *losses)
+    more += tuple(f"model.{name}=none" for name in SIZES)
+    more += ("total_steps=1", "evaluations=1", "log_every_steps=1", *(f"model.{name}=0" for name in DROPOUTS))
+    for cached in ("false", "true"):
+        work = tmp_path / cached
+        assert run(work, table, *more, f"distill.cache_teacher={cached}") == 0
+        (row,) = (row for row in read_metrics(work / "metrics.jsonl") if row["split"] == "train")
+        assert row["soft_cross_entropy_loss"] == pytest.approx(0.0, abs=1e-6)
+        assert row["loss"] == pytest.approx(0.5 * row["task_loss"], rel=1e-5)
+    assert "teacher's logits kept: 8 bytes an example" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("data.columns.text=txt",), "has no column 'txt', nearest is text"),
+        (("data.source=nowhere",), "is none of builtin, files:PATH and tfds:NAME"),
+        (("data.source=tfds:mine",), "classify is read from files:PATH alone"),
+        (("tokenizer=none",), "tokenizer is missing"),
+        (("data.problem=regression",), "no number"),
+        (("data.sequence_length=600",), "longer than the model's 512 positions"),
+        (("class_weights=balanced", "data.max_train_examples=1"), "no training example has the label"),
+        (("teacher=nowhere",), "teaches nothing"),
+        (("teacher=nowhere", "losses.soft_cross_entropy=1"), "nowhere"),
+        (("losses.hidden_mse=1", "init_from=nowhere"), "nowhere"),
+    ],
+)
+def test_what_does_not_fit_is_one_message(tmp_path, table, capsys, more, message):
+    assert run(tmp_path / "work", table, *more) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_labels_of_another_task_are_refused_unless_the_head_is_new(tmp_path, whole, table, capsys):
+    folder = tmp_path / "data"
+    write_table(folder, 60)
+    for file in folder.iterdir():
+        file.write_text(file.read_text().replace("\tgood", "\tfine"))
+    model = whole[0] / "model"
+    more = (f"init_from={model}", f"tokenizer={model}", *(f"model.{name}=none" for name in SIZES), "total_steps=1")
+    assert run(tmp_path / "work", f"files:{folder}", *more) == 2
+    error = capsys.readouterr().err
+    assert "knows the labels bad, good, the task has bad, fine" in error
+    assert "new_head=true" in error
+    assert run(tmp_path / "work", f"files:{folder}", *more, "new_head=true", "evaluations=1") == 0
+
+
+def test_the_job_can_be_called(tmp_path, table):
+    config = load_config(str(REPOSITORY / "configs/classify.py:smoke")).values
+    config["data"] |= {"source": table, "max_train_examples": 32}
+    config |= {"plot": False, "mesh": {"data": 1, "fsdp": 1}, "total_steps": 2, "epochs": 0.25, "evaluations": 1}
+    summary = finetune.run(config, tmp_path / "work", table="columns")
+    assert summary["step"] == 1  # 32 examples, a quarter of a pass, in batches of 16
+    assert set(summary["evaluation"]) == {"loss", "accuracy", "macro_f1"}

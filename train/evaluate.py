@@ -1,0 +1,98 @@
+"""Scores a checkpoint, or predictions that were made before, on a task's held-out sets.
+
+    python -m train.evaluate --config configs/squad.py:v2 --config.data.source=files:DIR --config.checkpoint=SOURCE
+    python -m train.evaluate --config configs/squad.py:v2 --config.data.source=files:DIR --config.predictions=FILE
+
+Takes a fine-tuning config and two options more, writes one JSON line to standard output, and what it does beside that
+to standard error.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from train import cli
+from train.cli import Request
+from train.errors import UserError
+from train.schema import Leaf
+from train.task_leaves import FINETUNE_LEAVES
+
+_OWN_LEAVES = (
+    Leaf(
+        "checkpoint",
+        "free",
+        str | None,
+        "model to score: directory, work directory, WORKDIR@best, hub id",
+        implied=True,
+    ),
+    Leaf("predictions", "free", str | None, "file of predictions to score instead", implied=True),
+)
+EVALUATE_LEAVES = {name: (*_OWN_LEAVES, *leaves) for name, leaves in FINETUNE_LEAVES.items()}
+
+
+def run(request: Request) -> None:
+    """Scores as requested.
+
+    Raises:
+        UserError: if neither or both are given, or they do not fit the task's data.
+    """
+    print(json.dumps(evaluate(request.values)), flush=True)
+
+
+def evaluate(values: dict[str, Any]) -> dict[str, Any]:
+    """The metrics of each held-out set, the baseline's beside them.
+
+    Args:
+        values: leaves of a fine-tuning config, with "checkpoint" or "predictions".
+
+    Raises:
+        UserError: as `run`.
+    """
+    from train.tasks.opening import open_data, prepare
+
+    checkpoint, predictions = values["checkpoint"], values["predictions"]
+    if (checkpoint is None) == (predictions is None):
+        raise UserError("give one of --config.checkpoint=SOURCE and --config.predictions=FILE")
+    if predictions is not None:
+        return _score_file(open_data(values), Path(predictions))
+    prepared = prepare({**values, "init_from": checkpoint}, _say, training=False)
+    return _score_checkpoint(values, prepared)
+
+
+def _score_file(data: Any, path: Path) -> dict[str, Any]:
+    """Of several held-out sets, the one that the file is named after, else the first."""
+    from train.tasks.metrics import score
+    from train.tasks.submission import read_predictions
+
+    name = path.stem if path.stem in data.evaluation else next(iter(data.evaluation))
+    examples = data.evaluation[name]
+    return {"predictions": str(path), "set": name, **score(data, examples, read_predictions(path, data, examples))}
+
+
+def _score_checkpoint(values: dict[str, Any], prepared: Any) -> dict[str, Any]:
+    from flax import nnx
+
+    from flax_lite.state import get_params
+    from train import build
+    from train.finetuning import summarise
+    from train.tasks.labels import check_labels
+    from train.tasks.predicting import run_rows
+
+    task, source = prepared.task, values["checkpoint"]
+    check_labels(source, task, "Evaluate it on data with its labels")
+    try:
+        model = task.model_class.from_pretrained(source, execution=build.execution(values))
+    except (ValueError, OSError) as error:
+        raise UserError(f"checkpoint={source}: {error}") from error
+    step = task.eval_step(nnx.graphdef(model))
+    results = run_rows(step, get_params(model), prepared.held_out.rows, values["data.eval_tokens"])
+    return {"checkpoint": source, **summarise(prepared, results), "baseline": dict(prepared.baseline.scores)}
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.main("evaluate", EVALUATE_LEAVES, run, help_config="configs/glue.py:sst2"))

@@ -1,0 +1,62 @@
+"""Fine-tuning: a labelled task, a head on a pretrained encoder, and a score.
+
+python -m train.finetune --config configs/glue.py:sst2 --config.init_from=SOURCE --config.data.source=files:DIR \
+        [--workdir DIR] [--config.KEY=VALUE ...]
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import config_dict
+
+from train import cli, schema
+from train.cli import Request
+from train.task_leaves import FINETUNE_LEAVES
+
+
+def run(config: Mapping[str, Any], workdir: str | Path, *, table: str = "texts") -> dict[str, Any]:
+    """Fine-tunes as a config says, and returns the content of summary.json; of several seeds, of results.json.
+
+    Args:
+        config: every leaf, as `get_config` of a config file returns them.
+        workdir: where everything is written.
+        table: the LEAVES of that file.
+
+    Raises:
+        UserError: the config does not fit, or the data or the model to start from does not.
+        StopError: a signal stopped it; what was done is saved, and the same call goes on.
+        RunError: a loss was not finite, or a checkpoint could not be written.
+    """
+    leaves = FINETUNE_LEAVES[table]
+    nested = config.to_dict() if isinstance(config, config_dict.ConfigDict) else dict(config)
+    values = schema.validate(leaves, nested, "this config")
+    frozen = config_dict.FrozenConfigDict(schema.nest(values))
+    run_request(Request(job="finetune", leaves=leaves, config=frozen, spec="CONFIG", workdir=Path(workdir)))
+    name = "results.json" if values["seeds"] > 1 else "summary.json"
+    return json.loads((Path(workdir) / name).read_text())
+
+
+def run_request(request: Request) -> None:
+    """Fine-tunes as requested; raises what `train.loop.run` raises."""
+    import functools
+
+    from train import build, loop
+    from train.finetuning import make_job, resolved
+    from train.tasks.opening import prepare
+
+    build.apply_xla_flags(request.values)
+    prepared = prepare(request.values, lambda line: print(line, flush=True))
+    request = resolved(request, prepared)
+    if request.config.seeds == 1:
+        loop.run(request, functools.partial(make_job, prepared))
+        return
+    from train.seeds import run_seeds
+
+    run_seeds(request, lambda single: loop.run(single, functools.partial(make_job, prepared)), prepared.task.headline)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.main("finetune", FINETUNE_LEAVES, run_request, help_config="configs/glue.py:sst2"))

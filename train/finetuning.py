@@ -1,0 +1,173 @@
+"""Fine-tuning: a labelled task, a head on a pretrained encoder, and a score.
+
+python -m train.finetune --config configs/glue.py:sst2 --config.init_from=SOURCE --config.data.source=files:DIR
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from ml_collections import config_dict
+
+from flax_lite.config import DEFAULT_LABELS, EncoderConfig
+from flax_lite.training import init_state, make_train_step
+from train import build, schema
+from train.cli import Request
+from train.errors import UserError
+from train.finetuning_report import describe_data, finish
+from train.job import Batch, Job, Outputs, add_up
+from train.language_model import (
+    describe_execution,
+    describe_extension,
+    describe_model,
+    export,
+    exported,
+    say,
+    shapes_of,
+    structure_of,
+    with_learning_rate,
+)
+from train.task_teacher import open_task_teacher
+from train.tasks.labels import check_labels
+from train.tasks.prepared import Prepared
+from train.tasks.rows import RowSet, TrainingBatches
+from train.tasks.task import Task
+from train.teacher import check_vocabulary
+from train.workdir import WorkDir
+
+# Heads that begin anew where a checkpoint's labels are of another task, and what DistilBERT has before one.
+_NEW_HEAD = ("classifier/*", "pre_classifier/*", "qa_outputs/*")
+
+
+def resolved(request: Request, prepared: Prepared) -> Request:
+    """The request with its numbers of steps, where it gives passes over the data or shares of the run.
+
+    Raises:
+        UserError: if neither gives any steps, or there is nothing to learn from.
+    """
+    values = request.values
+    num_rows = len(prepared.train)
+    if not num_rows:
+        raise UserError("there are no training examples: the data has held-out sets alone (train.evaluate scores them)")
+    if values["epochs"] is not None:
+        values["total_steps"] = max(1, math.ceil(values["epochs"] * num_rows / values["batch_size"]))
+    total = values["total_steps"]
+    if values["warmup_fraction"] is not None:
+        values["optimizer.warmup_steps"] = int(values["warmup_fraction"] * total)
+    if values["evaluations"] is not None:
+        every = max(1, total // values["evaluations"])
+        values["eval_every_steps"] = values["checkpoint_every_steps"] = every
+    return dataclasses.replace(request, config=config_dict.FrozenConfigDict(schema.nest(values)))
+
+
+def make_job(prepared: Prepared, work: WorkDir) -> Job:
+    """Puts the job together.
+
+    Raises:
+        UserError: if the leaves do not fit each other, the data, or the model to start from.
+    """
+    values, task = work.request.values, prepared.task
+    config = task_config(task, build.model_config(values, task.tokenizer))
+    execution = build.execution(values)
+    create = functools.partial(task.model_class, config, execution=execution)
+    structure = structure_of(create)
+    teacher = open_task_teacher(values, task, config)
+    rows = teacher.add_logits(prepared.train, values["data.eval_tokens"], say) if teacher else prepared.train
+    class_weights = prepared.class_weights() if values.get("class_weights") == "balanced" else None
+    optimizer, learning_rate_at = build.optimizer(values)
+    train_step = make_train_step(
+        structure,
+        task.objective(class_weights, values["losses.task"], teacher.teaching if teacher else None),
+        optimizer,
+        seed=values["seed"],
+        accumulation_steps=values["accumulation_steps"],
+    )
+    batches = TrainingBatches(rows, values["batch_size"], values["seed"])
+    host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    exported_config = exported(task.model_class, config)
+    return Job(
+        init_state=lambda key: init_state(create(rngs=nnx.Rngs(key)), optimizer),
+        train_step=with_learning_rate(train_step, learning_rate_at),
+        train_batches=lambda start: batches.batches(start, **host),
+        tokens_per_batch=_tokens_per_batch(rows, values["batch_size"]),
+        export=functools.partial(export, structure, task.tokenizer),
+        eval_step=task.eval_step(structure),
+        eval_batches=functools.partial(eval_batches, prepared.held_out.rows, values["data.eval_tokens"]),
+        summarise=functools.partial(summarise, prepared),
+        describe=[
+            *describe_data(prepared),
+            describe_model(create, config),
+            describe_execution(execution, config),
+            *(teacher.describe() if teacher else ()),
+        ],
+        shown=("loss", "task_accuracy", task.headline),
+        best=(task.headline, "max"),
+        model=exported_config.to_json_dict(),
+        identity=prepared.identity() | ({"teacher": teacher.fingerprint} if teacher else {}),
+        constants=teacher.constants if teacher else lambda mesh: (),
+        initial_params=initial_params(values, task, config, shapes_of(create)),
+        describe_extension=functools.partial(describe_extension, values),
+        patience=values["early_stopping_evaluations"],
+        finish=functools.partial(finish, work, prepared, structure),
+    )
+
+
+def task_config(task: Task, base: EncoderConfig) -> EncoderConfig:
+    """The architecture with the task's labels."""
+    kinds = {"single_label": "single_label_classification", "multi_label": "multi_label_classification"}
+    if not task.data.labels:
+        return base.replace(labels=DEFAULT_LABELS, problem_type=None)
+    problem_type = kinds.get(task.problem, "regression") if task.kind == "classification" else None
+    return base.replace(labels=task.data.labels, problem_type=problem_type)
+
+
+def initial_params(
+    values: Mapping[str, Any], task: Task, config: EncoderConfig, shapes: Any
+) -> Callable[[], Any] | None:
+    """Reads the parameters of init_from, with a head drawn from the seed where it has none; None without init_from.
+
+    Raises:
+        UserError: if its labels are others than the task's, or its vocabulary is.
+    """
+    source = values["init_from"]
+    if source is None:
+        return None
+    check_vocabulary(task.tokenizer, source, None)
+    if not values["new_head"]:
+        check_labels(source, task, "Give new_head=true to begin with a new head")
+    options = {
+        "id2label": config.id2label,
+        "problem_type": config.problem_type,
+        "rngs": nnx.Rngs(values["seed"]),
+        "allow_missing": _NEW_HEAD if values["new_head"] else (),
+    }
+    return functools.partial(build.load_params, task.model_class, source, shapes, **options)
+
+
+def eval_batches(rows: RowSet, tokens: int) -> Iterator[Batch]:
+    """Every held-out row once; of several hosts, this one's part of each batch."""
+    count = jax.process_count()
+    for batch in rows.all_batches(tokens, multiple=jax.device_count()):
+        size = len(batch["row"]) // count
+        begin = jax.process_index() * size
+        yield {name: array[begin : begin + size] for name, array in batch.items()}
+
+
+def summarise(prepared: Prepared, results: Iterable[Outputs]) -> dict[str, float]:
+    """The held-out loss and the task's metrics."""
+    kept = list(results)
+    sums = add_up({name: value for name, value in part.items() if not np.ndim(value)} for part in kept)
+    predictions = prepared.held_out.predictions(prepared.task, kept)
+    scores = prepared.held_out.scores(prepared.task, predictions)
+    return {"loss": sums["task_loss"] / max(sums["weight"], 1.0), **scores}
+
+
+def _tokens_per_batch(rows: RowSet, batch_size: int) -> int:
+    """Real tokens of an average batch."""
+    mean = sum(len(tokens) for row in rows.rows for tokens in row.tokens) / len(rows)
+    return round(mean * batch_size)

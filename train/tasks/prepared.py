@@ -1,0 +1,122 @@
+"""A task's data made ready for training: examples read, tokenizer opened, rows cut."""
+
+import dataclasses
+import hashlib
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from train.errors import UserError
+from train.tasks.baseline import Baseline
+from train.tasks.examples import Example, Prediction, TaskData
+from train.tasks.metrics import score
+from train.tasks.rows import RowSet, gathered
+from train.tasks.task import Task
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """Sets of examples, and all their rows in one.
+
+    Attributes:
+        sets: examples by the name of their set.
+        rows: of all of them, one set after the other.
+    """
+
+    sets: Mapping[str, Sequence[Example]]
+    rows: RowSet
+
+    @classmethod
+    def of(cls, task: Task, sets: Mapping[str, Sequence[Example]]) -> "HeldOut":
+        """Cuts the rows of some sets."""
+        return cls(sets=sets, rows=task.rows(list(itertools.chain(*sets.values()))))
+
+    def predictions(self, task: Task, results: Sequence[Mapping[str, np.ndarray]]) -> dict[str, list[Prediction]]:
+        """The predictions of each set, from what an evaluation step kept of all rows."""
+        examples = list(itertools.chain(*self.sets.values()))
+        found = iter(task.predict(examples, self.rows, gathered(results, self.rows)))
+        return {name: list(itertools.islice(found, len(examples))) for name, examples in self.sets.items()}
+
+    def scores(self, task: Task, predictions: Mapping[str, Sequence[Prediction]]) -> dict[str, float]:
+        """The metrics of every set: those of the first under their own names, the others' behind their set's."""
+        scores = {}
+        for number, (name, examples) in enumerate(self.sets.items()):
+            prefix = f"{name}_" if number else ""
+            scores |= {
+                f"{prefix}{metric}": value for metric, value in score(task.data, examples, predictions[name]).items()
+            }
+        return scores
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A task ready to be trained, scored and predicted.
+
+    Attributes:
+        task: its data and head.
+        train: rows to learn from; none where there are held-out sets alone.
+        held_out: the sets that scores are of.
+        test: sets without labels.
+        baseline: what a guess scores.
+    """
+
+    task: Task
+    train: RowSet
+    held_out: HeldOut
+    test: HeldOut
+    baseline: Baseline
+
+    def identity(self) -> dict[str, str]:
+        """Fingerprints of all that numbers depend on."""
+        digest = hashlib.sha256()
+        for row in (*self.train.rows, *self.held_out.rows.rows):
+            for array in (*row.tokens, *(row.labels[name] for name in sorted(row.labels))):
+                digest.update(f"{array.dtype.str} {array.shape}".encode())
+                digest.update(np.ascontiguousarray(array).data)
+        labels = "\0".join(self.task.data.labels)
+        digest.update(labels.encode())
+        return {"data": digest.hexdigest(), "tokenizer": self.task.tokenizer.fingerprint}
+
+    def class_weights(self) -> list[float]:
+        """N / (C n_c) for each of C classes, of which n_c of N training examples are: scikit-learn's "balanced".
+
+        Raises:
+            UserError: if the labels are no classes, or one of them has no example.
+        """
+        names = self.task.data.labels
+        if self.task.problem != "single_label":
+            raise UserError(
+                f"class_weights=balanced is for classes that exclude each other: this is {self.task.problem}"
+            )
+        counts = np.bincount([int(row.labels["labels"]) for row in self.train.rows], minlength=len(names))
+        if not counts.all():
+            raise UserError(f"class_weights=balanced: no training example has the label {names[int(counts.argmin())]}")
+        return (counts.sum() / (len(names) * counts)).tolist()
+
+
+def limited(data: TaskData, num_train: int | None, num_evaluation: int | None) -> TaskData:
+    """The first examples of the training set, and of each held-out set.
+
+    Raises:
+        UserError: if nothing is left to learn from or to score.
+    """
+    evaluation = {name: list(examples)[:num_evaluation] for name, examples in data.evaluation.items()}
+    empty = [name for name, examples in evaluation.items() if not examples]
+    if not evaluation or empty:
+        raise UserError(f"there are no held-out examples{f' in {empty[0]}' if empty else ''}, which the score is of")
+    return dataclasses.replace(data, train=list(data.train)[:num_train], evaluation=evaluation)
+
+
+def texts_of(examples: Sequence[Any]) -> list[str]:
+    """All texts of examples, for a tokenizer to be trained on."""
+    texts: list[str] = []
+    for example in examples:
+        for field in dataclasses.fields(example):
+            value = getattr(example, field.name)
+            if field.name in ("question", "context"):
+                texts.append(value)
+            elif field.name in ("texts", "words", "choices"):
+                texts.append(" ".join(value))
+    return texts

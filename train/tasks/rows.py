@@ -1,0 +1,200 @@
+"""Labelled examples as rows of tokens, and rows as padded batches of a few lengths."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Int
+
+from flax_lite.tokenization import Tokenizer
+from flax_lite.tokenization.tokenizer import kept_lengths
+
+Batch = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Row:
+    """What the model reads of an example, or of a part of it.
+
+    Attributes:
+        example: index of its example.
+        tokens: ids with their specials; several sequences where the model chooses among them.
+        seconds: where the second text of each begins, whose tokens are of type 1.
+        labels: what the objective reads, by name: numbers, or arrays with the tokens on the first axis.
+    """
+
+    example: int
+    tokens: tuple[Int[np.ndarray, "t"], ...]
+    seconds: tuple[int, ...]
+    labels: Mapping[str, np.ndarray]
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longest sequence."""
+        return max(map(len, self.tokens))
+
+
+def joined(
+    tokenizer: Tokenizer,
+    first: Sequence[int],
+    second: Sequence[int] | None,
+    max_length: int,
+    max_second: int | None = None,
+) -> tuple[Int[np.ndarray, "t"], int]:
+    """[CLS] A [SEP] or [CLS] A [SEP] B [SEP], and where B begins.
+
+    What does not fit is cut from the end of the longer text, a token at a time; with `max_second`, B is first cut to
+    its last `max_second` tokens and then A alone from its end (google-research/albert, race_utils.py).
+    """
+    if second is None:
+        ids = [tokenizer.cls_id, *first[: max_length - 2], tokenizer.sep_id]
+        return np.asarray(ids, np.int32), len(ids)
+    room = max_length - 3
+    if max_second is None:
+        kept_first, kept_second = kept_lengths(len(first), len(second), room)
+    else:
+        second = second[-max_second:]
+        kept_first, kept_second = max(0, room - len(second)), min(len(second), room)
+    ids = [tokenizer.cls_id, *first[:kept_first], tokenizer.sep_id]
+    return np.asarray([*ids, *second[:kept_second], tokenizer.sep_id], np.int32), len(ids)
+
+
+class RowSet:
+    """Rows, and the padded batches that they make.
+
+    Args:
+        rows: in the order of their examples.
+        pad_id: the id that fills input_ids.
+        lengths: those that batches may have, ascending; the last takes every row.
+        label_fills: what fills a label that has tokens on its first axis, by name.
+    """
+
+    def __init__(
+        self, rows: Sequence[Row], pad_id: int, lengths: Sequence[int], label_fills: Mapping[str, float]
+    ) -> None:
+        self.rows, self.pad_id, self.lengths, self.label_fills = rows, pad_id, tuple(lengths), dict(label_fills)
+        sizes = np.array([row.length for row in rows], np.int64)
+        if len(rows) and sizes.max() > self.lengths[-1]:
+            raise ValueError(f"a row of {sizes.max()} tokens, but no batch is longer than {self.lengths[-1]}")
+        self.bucket = np.searchsorted(self.lengths, sizes)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def of(self, rows: Sequence[Row]) -> "RowSet":
+        """Other rows in batches of the same lengths."""
+        return RowSet(rows, self.pad_id, self.lengths, self.label_fills)
+
+    def batch(self, indices: Sequence[int], size: int, length: int) -> Batch:
+        """The rows of the given indices, padded to [size, length]; what fills the batch up has weight 0 and index -1.
+
+        Arrays: input_ids, attention_mask, token_type_ids [B, T] (of choices [B, choices, T]), labels by name,
+        row_weights and row [B].
+        """
+        chosen = [self.rows[index] for index in indices]
+        sequences = len(chosen[0].tokens)
+        shape = (size, sequences, length)
+        ids = np.full(shape, self.pad_id, np.int32)
+        mask, types = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+        for at, row in enumerate(chosen):
+            for number, (tokens, second) in enumerate(zip(row.tokens, row.seconds, strict=True)):
+                ids[at, number, : len(tokens)] = tokens
+                mask[at, number, : len(tokens)] = 1
+                types[at, number, second : len(tokens)] = 1
+        tokens = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+        if sequences == 1:
+            tokens = {name: array[:, 0] for name, array in tokens.items()}
+        labels = {name: self._label(name, chosen, size, length) for name in chosen[0].labels}
+        filling = size - len(chosen)
+        return {
+            **tokens,
+            **labels,
+            "row_weights": np.repeat(np.array([1, 0], np.float32), [len(chosen), filling]),
+            "row": np.array([*indices, *[-1] * filling], np.int32),
+        }
+
+    def all_batches(self, tokens: int, multiple: int = 1) -> Iterator[Batch]:
+        """Every row once, in batches of about `tokens` tokens: shapes (rows, length) follow from the length alone.
+
+        Args:
+            tokens: budget of a batch; at least `multiple` rows are taken.
+            multiple: the number of rows divides by it.
+        """
+        for bucket, length in enumerate(self.lengths):
+            members = np.flatnonzero(self.bucket == bucket)
+            sequences = len(self.rows[members[0]].tokens) if len(members) else 1
+            size = max(multiple, tokens // (length * sequences) // multiple * multiple)
+            for start in range(0, len(members), size):
+                yield self.batch(members[start : start + size].tolist(), size, length)
+
+    def _label(self, name: str, rows: Sequence[Row], size: int, length: int) -> np.ndarray:
+        values = [row.labels[name] for row in rows]
+        if name not in self.label_fills:
+            filled = np.zeros((size, *values[0].shape), values[0].dtype)
+            filled[: len(values)] = np.stack(values)
+            return filled
+        filled = np.full((size, length, *values[0].shape[1:]), self.label_fills[name], values[0].dtype)
+        for at, value in enumerate(values):
+            filled[at, : len(value)] = value
+        return filled
+
+
+class TrainingBatches:
+    """The batches of a training run: passes over all rows, each in an order of its own, none left out or padded.
+
+    A batch takes `batch_size` rows from wherever a pass has come to, across its end too. Of `window` batches the rows
+    are sorted by length before they are cut into batches, and the batches are shuffled again: little padding, and still
+    a random draw. Every batch follows from seed and number, so that a resumed run reads on where it was.
+    """
+
+    def __init__(self, rows: RowSet, batch_size: int, seed: int, *, window: int = 16) -> None:
+        self.rows, self.batch_size, self.seed, self.window = rows, batch_size, seed, window
+
+    def batches(self, start_step: int, process_index: int = 0, process_count: int = 1) -> Iterator[Batch]:
+        """The batches of steps start_step + 1, start_step + 2, ... without end; of several hosts, this one's part."""
+        number, skipped = divmod(start_step, self.window)
+        while True:
+            for indices in self._window(number)[skipped:]:
+                length = self.rows.lengths[self.rows.bucket[indices].max()]
+                part = indices.reshape(process_count, -1)[process_index]
+                yield self.rows.batch(part.tolist(), len(part), length)
+            number, skipped = number + 1, 0
+
+    def _window(self, number: int) -> Int[np.ndarray, "window B"]:
+        taken = self.window * self.batch_size
+        rows = self._stream(number * taken, taken)
+        draw = np.random.default_rng((self.seed, 1, number))
+        by_length = rows[np.argsort(self.rows.bucket[rows], kind="stable")]
+        return by_length.reshape(self.window, self.batch_size)[draw.permutation(self.window)]
+
+    def _stream(self, start: int, count: int) -> Int[np.ndarray, "count"]:
+        """Rows `start` to `start + count` of one pass after the other."""
+        total = len(self.rows)
+        passes = range(start // total, -(-(start + count) // total))
+        order = np.concatenate([np.random.default_rng((self.seed, 0, each)).permutation(total) for each in passes])
+        offset = start - passes.start * total
+        return order[offset : offset + count]
+
+
+def gathered(results: Sequence[Mapping[str, np.ndarray]], rows: RowSet) -> list[dict[str, np.ndarray]]:
+    """What an evaluation step kept of each row, in the order of the rows.
+
+    Args:
+        results: arrays with the batch first, "row" among them; scalars are left out.
+        rows: what the batches were made of.
+
+    Raises:
+        ValueError: if a row came twice, or not at all.
+    """
+    found: list[dict[str, np.ndarray] | None] = [None] * len(rows)
+    for part in results:
+        arrays = {name: array for name, array in part.items() if np.ndim(array) and name != "row"}
+        for at, row in enumerate(part["row"].tolist()):
+            if row >= 0:
+                if found[row] is not None:
+                    raise ValueError(f"row {row} was evaluated twice")
+                found[row] = {name: array[at] for name, array in arrays.items()}
+    missing = [index for index, kept in enumerate(found) if kept is None]
+    if missing:
+        raise ValueError(f"{len(missing)} of {len(rows)} rows were not evaluated")
+    return [kept for kept in found if kept is not None]
