@@ -171,10 +171,9 @@ def _candidates(
     """The n_best answers of a window: their characters and scores."""
     visible = window.spans[:, 0] < window.spans[:, 1]
     firsts = np.flatnonzero(visible & window.is_best)
-    lasts = firsts[:, None] + np.arange(max_answer_length)
-    allowed = lasts < len(visible)
-    lasts = np.minimum(lasts, len(visible) - 1)
-    allowed &= visible[lasts]
+    # What would lie behind the window becomes its last token, [SEP], which is not visible.
+    lasts = np.minimum(firsts[:, None] + np.arange(max_answer_length), len(visible) - 1)
+    allowed = visible[lasts]
     scores = start_logits[firsts].astype(np.float64)[:, None] + end_logits[lasts]
     scores = np.where(allowed, scores, -np.inf).ravel()
     # A stable sort takes the earlier of equal scores, whatever the number of answers.

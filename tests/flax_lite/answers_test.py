@@ -145,6 +145,7 @@ def test_no_token_of_the_question_answers(tokenizer):
     assert {answer.score for answer in answers} == {0.0}
     # Of equals those that stand first.
     assert answers == sorted(answers, key=lambda answer: (answer.start, answer.end))
+    assert decode_answers(windows[::-1], logits[::-1], logits[::-1], CONTEXT) == answers
 
 
 def test_an_answer_that_starts_where_a_window_has_little_context_is_left_to_the_other(tokenizer):

@@ -45,6 +45,7 @@ def squad_scores(
     predictions: Mapping[str, str],
     version: Version,
     null_odds: Mapping[str, float] | None = None,
+    threshold: float = 0.0,
 ) -> dict[str, float]:
     """The metrics of a set, in percent.
 
@@ -54,11 +55,12 @@ def squad_scores(
             high as the answer that fits best.
         version: whose rules apply.
         null_odds: by question, the larger, the likelier is it that there is no answer (v2).
+        threshold: a prediction whose odds are above counts as "no answer"; the logarithm of even odds by default.
 
     Returns:
         "f1" and "exact_match". Of v2 also "has_answer_f1", "has_answer_exact_match" and "no_answer" (both metrics
         agree there) where there are such questions; with null odds "best_f1" and "best_exact_match", which are reached
-        when no answer is given above "best_f1_threshold" and "best_exact_match_threshold".
+        with the thresholds "best_f1_threshold" and "best_exact_match_threshold" instead.
 
     Raises:
         UserError: if there are no questions, or null odds lack one of them.
@@ -69,19 +71,20 @@ def squad_scores(
         "f1": lambda prediction, gold: f1(prediction, gold, version),
         "exact_match": exact_match,
     }
-    values = {name: _values(metric, examples, predictions, version) for name, metric in metrics.items()}
-    scores = {name: _percent(each) for name, each in values.items()}
+    raw = {name: _values(metric, examples, predictions, version) for name, metric in metrics.items()}
     if version == "v1":
-        return scores
+        return {name: _percent(each) for name, each in raw.items()}
     has_answer = np.array([bool(example.answers) for example in examples])
+    odds = np.full(len(examples), -np.inf) if null_odds is None else _odds(examples, null_odds)
+    values = {name: np.where(odds > threshold, ~has_answer, each) for name, each in raw.items()}
+    scores = {name: _percent(each) for name, each in values.items()}
     if has_answer.any():
         scores |= {f"has_answer_{name}": _percent(each[has_answer]) for name, each in values.items()}
     if not has_answer.all():
         scores["no_answer"] = _percent(values["exact_match"][~has_answer])
     if null_odds is not None:
-        odds = _odds(examples, null_odds)
         answered = np.array([bool(predictions.get(example.id)) for example in examples])
-        for name, each in values.items():
+        for name, each in raw.items():
             best, scores[f"best_{name}_threshold"] = best_threshold(odds, each, has_answer, answered)
             scores[f"best_{name}"] = 100 * best
     return scores
