@@ -4,7 +4,7 @@
         [--seeds 3] [--out DIR] [--config.KEY=VALUE ...]
 
 A sentence's vector is the mean of its tokens' last hidden states, and the score is Spearman's correlation between the
-cosines of pairs and people's judgements. Students learn from plain text by configs/sentence.py and never see a
+cosines of pairs and people's judgements. Students learn from plain text by configs/sentence_student.py and never see a
 judgement; the best untrained pick of the teacher's layers is what they have to beat. Interrupted, the same command goes
 on where it was.
 """
@@ -32,7 +32,7 @@ from flax_lite.student import init_from_teacher
 from train import cli, distill
 from train.leaves import DISTILL_LEAVES
 
-_CONFIG = "configs/sentence.py"
+_CONFIG = "configs/sentence_student.py"
 _LENGTH_STEP = 16
 _BATCH = 100
 

@@ -120,7 +120,7 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
 def task_config(task: Task, base: EncoderConfig) -> EncoderConfig:
     """The architecture with the task's labels."""
     kinds = {"single_label": "single_label_classification", "multi_label": "multi_label_classification"}
-    if not task.data.labels:
+    if task.kind not in ("classification", "tags"):
         return base.replace(labels=DEFAULT_LABELS, problem_type=None)
     problem_type = kinds.get(task.problem, "regression") if task.kind == "classification" else None
     return base.replace(labels=task.data.labels, problem_type=problem_type)

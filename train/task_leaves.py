@@ -70,9 +70,15 @@ _COLUMN_LEAVES = (
 
 _SPAN_LEAVES = (
     Leaf("data.max_question_length", "identity", int, "tokens of a question", at_least=1),
-    Leaf("data.doc_stride", "identity", int | None, "tokens from window to window; none: contexts must fit whole"),
+    Leaf(
+        "data.doc_stride",
+        "identity",
+        int | None,
+        "tokens from window to window; none: contexts must fit whole",
+        at_least=1,
+    ),
     Leaf("data.eval_articles", "identity", int | None, "articles held out where there is one file alone", at_least=1),
-    Leaf("answers.n_best", "free", int, "spans considered", at_least=1),
+    Leaf("answers.n_best", "free", int, "answers that a prediction keeps", at_least=1),
     Leaf("answers.max_length", "free", int, "tokens of an answer", at_least=1),
 )
 

@@ -185,7 +185,7 @@ def test_distill_from_an_encoder_makes_an_encoder(encoder, repository, tmp_path,
     """Without a loss on words neither needs a head; the projection is left behind, in checkpoints too."""
     changes = ["tokenizer=none", f"teacher={encoder}", "model.hidden_size=16", "student.init=random"]
     changes += ["distill.project=true", "distill.layer_map=((1,0),(3,1))"]
-    assert main(monkeypatch, repository, tmp_path / "work", *changes, config="configs/sentence.py:smoke") == 0
+    assert main(monkeypatch, repository, tmp_path / "work", *changes, config="configs/sentence_student.py:smoke") == 0
     assert "initialised" not in capsys.readouterr().err
     assert "BertModel" in open_source(tmp_path / "work" / "model").config.architectures
     for source in (tmp_path / "work" / "model", tmp_path / "work"):

@@ -3,6 +3,8 @@
 import json
 import signal
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -79,7 +81,7 @@ def test_a_table_becomes_a_model_that_knows_its_labels(whole):
     assert model.config.labels == ("bad", "good")
     assert model.config.problem_type == "single_label_classification"
     tokenizer = fl.load_tokenizer(work / "model")
-    logits = model(**tokenizer(["the house was warm"], max_length=16)).logits
+    logits = model(**jax.tree.map(jnp.asarray, tokenizer(["the house was warm"], max_length=16))).logits
     assert model.config.labels[int(logits[0].argmax())] == "good"
     predictions = [json.loads(line) for line in (work / "predictions" / "dev.jsonl").read_text().split("\n")[:-1]]
     assert len(predictions) == 40
@@ -183,7 +185,7 @@ def test_labels_of_another_task_are_refused_unless_the_head_is_new(tmp_path, who
 def test_the_job_can_be_called(tmp_path, table):
     config = load_config(str(REPOSITORY / "configs/classify.py:smoke")).values
     config["data"] |= {"source": table, "max_train_examples": 32}
-    config |= {"plot": False, "mesh": {"data": 1, "fsdp": 1}, "total_steps": 2, "epochs": 0.25, "evaluations": 1}
+    config |= {"plot": False, "mesh": {"data": 1, "fsdp": 1}, "epochs": 0.5, "evaluations": 1, "warmup_fraction": 0.0}
     summary = finetune.run(config, tmp_path / "work", table="columns")
-    assert summary["step"] == 1  # 32 examples, a quarter of a pass, in batches of 16
+    assert summary["step"] == 1  # 32 examples, half a pass, in batches of 16
     assert set(summary["evaluation"]) == {"loss", "accuracy", "macro_f1"}

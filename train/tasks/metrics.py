@@ -137,10 +137,14 @@ def _tags(labels: Sequence[str], examples: Sequence[Any], predictions: Sequence[
 
 def _spans(examples: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, float]:
     """SQuAD's metrics, by the rules of 2.0 where a question has no answer, by those of 1.1 otherwise."""
+    from train.tasks.spans import SpanPrediction
     from train.tasks.squad_metric import squad_scores
 
     version = "v1" if all(example.answers for example in examples) else "v2"
-    answers = {prediction.id: prediction.value for prediction in predictions}
+    # Read from a file, predictions are texts alone; a model's own hold what it would answer below another threshold.
+    answers = {
+        each.id: each.answers[0].text if isinstance(each, SpanPrediction) else each.value for each in predictions
+    }
     odds = {prediction.id: prediction.probabilities[0] for prediction in predictions if prediction.probabilities}
     scores = squad_scores(examples, answers, version, odds if version == "v2" and odds else None)
     return {name: value if name.endswith("_threshold") else value / 100 for name, value in scores.items()}

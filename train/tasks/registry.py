@@ -14,6 +14,9 @@ from train.tasks.glue import GLUE_TASKS, read_glue
 from train.tasks.multiple_choice import read_race, read_swag
 from train.tasks.ner import read_ner
 from train.tasks.sentences import Sentences
+from train.tasks.spans import Spans
+from train.tasks.squad import read_squad
+from train.tasks.squad_metric import Version
 from train.tasks.tagging import Tagging
 from train.tasks.task import Task
 from train.tasks.xnli import read_xnli
@@ -84,6 +87,27 @@ def _read_ner(values: Values) -> TaskData:
     return read_ner(values["data.source"], values["data.tfds_dir"])
 
 
+def _spans(version: Version, data: TaskData, tokenizer: Tokenizer, values: Values) -> Task:
+    return Spans(
+        data,
+        tokenizer,
+        values["data.sequence_length"],
+        version=version,
+        doc_stride=values["data.doc_stride"],
+        max_question_length=values["data.max_question_length"],
+        n_best=values["answers.n_best"],
+        max_answer_length=values["answers.max_length"],
+    )
+
+
+def _squad(version: Version) -> Entry:
+    def read(values: Values) -> TaskData:
+        path = _files_alone(values).removeprefix("files:")
+        return read_squad(path, version, eval_articles=values["data.eval_articles"])
+
+    return Entry(read=read, builtin={"v1": "spans", "v2": "spans_v2"}[version], make=functools.partial(_spans, version))
+
+
 def _read_builtin_alone(values: Values) -> TaskData:
     raise UserError(f"{values['task']} is a built-in task: data.source=builtin is its only source")
 
@@ -116,6 +140,10 @@ TASKS: dict[str, Entry] = {
     ),
     "race": Entry(read=lambda values: read_race(_files_alone(values)), builtin="choices", make=_plain(Choices)),
     "swag": Entry(read=lambda values: read_swag(_files_alone(values)), builtin="choices", make=_plain(Choices)),
+    "squad_v1": _squad("v1"),
+    "squad_v2": _squad("v2"),
+    "spans": Entry(read=_read_builtin_alone, builtin="spans", make=functools.partial(_spans, "v1")),
+    "spans_v2": Entry(read=_read_builtin_alone, builtin="spans_v2", make=functools.partial(_spans, "v2")),
     "sentiment": Entry(read=_read_builtin_alone, builtin="sentiment", make=_TEXTS),
     "entailment": Entry(read=_read_builtin_alone, builtin="entailment", make=_TEXTS),
     "similarity": Entry(read=_read_builtin_alone, builtin="similarity", make=_TEXTS),

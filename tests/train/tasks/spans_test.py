@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from train.tasks.rows import gathered
 
 from flax_lite.tokenization import load_tokenizer
 from tests.flax_lite.tokenization import tiny_files
 from train.errors import UserError
 from train.tasks import spans
 from train.tasks.examples import Answer, SpanExample, TaskData
+from train.tasks.rows import gathered
 from train.tasks.spans import Spans
 from train.tasks.squad import read_squad
 from train.tasks.squad_metric import squad_scores
