@@ -93,10 +93,11 @@ class TaskData:
         train: to learn from; empty where only an evaluation set exists.
         evaluation: the held-out sets by name ("dev", or "matched" and "mismatched"), the first being the one that
             decides which checkpoint is best.
-        test: sets without labels, by name, to predict.
+        test: sets that decide nothing, by name: to predict, and to score once where their labels are known.
         labels: names of the labels in the order of their indices; of regression a single name; none of spans and
             choices.
         problem: what labels of a text are; "single_label" for the other kinds.
+        notes: what a reader of the results should know of how the data was read, a sentence each.
     """
 
     kind: Kind
@@ -105,3 +106,4 @@ class TaskData:
     test: dict[str, Sequence[Example]] = dataclasses.field(default_factory=dict)
     labels: tuple[str, ...] = ()
     problem: Problem = "single_label"
+    notes: tuple[str, ...] = ()

@@ -45,15 +45,34 @@ def open_tfds(argument: str, text_column: str, data_dir: str | None) -> Texts:
     }
 
     def read() -> Iterator[str | None]:
-        source = builder.as_data_source(split=split, file_format="array_record")
-        for start in range(0, len(source), _RECORDS):
-            records = _fetch(source, range(start, min(start + _RECORDS, len(source))), f"tfds:{argument}", extents)
-            for number, record in enumerate(records, start):
-                where = functools.partial("tfds:{}, example {}".format, argument, number)
-                yield from paragraphs_of(_plain(record[text_column]), where)
+        for number, record in enumerate(_records(builder, split, f"tfds:{argument}", extents)):
+            where = functools.partial("tfds:{}, example {}".format, argument, number)
+            yield from paragraphs_of(_plain(record[text_column]), where)
 
     resolved = tuple((path if "://" in path else str(Path(path).resolve()), *span) for path, *span in extents)
     return Texts(inputs, local, resolved, read, _size(instructions))
+
+
+def read_examples(name: str, split: str, data_dir: str | None) -> Iterator[dict[str, Any]] | None:
+    """Opens the examples of one split of a prepared set, whole.
+
+    Args:
+        name: NAME[/CONFIG][:VERSION].
+        split: one of the set's.
+        data_dir: as of `open_tfds`.
+
+    Returns:
+        The examples as Python values, texts as bytes; None where the set has no such split.
+
+    Raises:
+        UserError: if the package or the set is missing; while reading, if a file is damaged.
+    """
+    builder = _find(_tensorflow_datasets(), name, data_dir)
+    if split not in builder.info.splits:
+        return None
+    extents = [(str(part.filename), part.skip, part.skip + part.take) for part in _instructions(builder, name, split)]
+    records = _records(builder, split, f"tfds:{name}:{split}", extents)
+    return ({column: _plain(value) for column, value in record.items()} for record in records)
 
 
 def _size(instructions: list[Any]) -> float | None:
@@ -107,6 +126,12 @@ def _instructions(builder: Any, name: str, split: str) -> list[Any]:
             f"tfds:{name} has no split {split!r}. It has: {', '.join(builder.info.splits)}; a part is written as "
             "train[:5%]."
         ) from error
+
+
+def _records(builder: Any, split: str, name: str, extents: list[Extent]) -> Iterator[Any]:
+    source = builder.as_data_source(split=split, file_format="array_record")
+    for start in range(0, len(source), _RECORDS):
+        yield from _fetch(source, range(start, min(start + _RECORDS, len(source))), name, extents)
 
 
 def _fetch(source: Any, numbers: range, name: str, extents: list[Extent]) -> list[Any]:

@@ -1,0 +1,189 @@
+"""How predictions are scored: metrics by name, which of them a task reports, and the one that decides.
+
+All are shares (0 to 1) or correlations (-1 to 1). What is predicted of an example, and its reference, is an index of a
+label; a number (regression); a 0 or 1 for each label (multi_label); an index for each word (tags).
+"""
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from train.tasks.examples import Kind, Problem
+
+# What is counted where there is nothing to divide by. (scikit-learn's annotation knows only its default, a warning.)
+_NONE_FOUND: Any = 0.0
+
+# What one metric is computed from: predictions, references, names of the labels.
+_Metric = Callable[[Sequence[Any], Sequence[Any], Sequence[str]], float]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reported:
+    """What a task reports.
+
+    Attributes:
+        names: the metrics.
+        headline: the one by which the best checkpoint is chosen; "mean" is the mean of `names`, as GLUE's own score of
+            a task with two.
+    """
+
+    names: tuple[str, ...]
+    headline: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Scores:
+    """The values of the metrics, "mean" among them where it is the headline; and what to know of them."""
+
+    values: Mapping[str, float]
+    notes: tuple[str, ...] = ()
+
+
+ACCURACY = Reported(("accuracy",), "accuracy")
+ACCURACY_AND_F1 = Reported(("accuracy", "f1"), "mean")
+MATTHEWS = Reported(("matthews",), "matthews")
+CORRELATIONS = Reported(("pearson", "spearman"), "mean")
+ENTITIES = Reported(("entity_precision", "entity_recall", "entity_f1"), "entity_f1")
+MULTI_LABEL = Reported(("micro_f1", "macro_f1"), "micro_f1")
+
+_OF_TASK = {
+    "cola": MATTHEWS,
+    "ax": MATTHEWS,
+    "mrpc": ACCURACY_AND_F1,
+    "qqp": ACCURACY_AND_F1,
+    "stsb": CORRELATIONS,
+}
+
+
+def metrics_of(kind: Kind, problem: Problem = "single_label", task: str | None = None) -> Reported:
+    """What a task reports: as its benchmark does, else by what is predicted.
+
+    Args:
+        kind: of the examples; not "spans", which SQuAD scores in its own way.
+        problem: what the labels of a text are.
+        task: its name; of a user's own task None.
+
+    Raises:
+        ValueError: for "spans".
+    """
+    if task in _OF_TASK:
+        return _OF_TASK[task]
+    if kind == "spans":
+        raise ValueError("answers are scored by exact match and F1 over words, as SQuAD does, and not here")
+    if kind == "tags":
+        return ENTITIES
+    return {"single_label": ACCURACY, "multi_label": MULTI_LABEL, "regression": CORRELATIONS}[problem]
+
+
+def score(
+    reported: Reported, predictions: Sequence[Any], references: Sequence[Any], labels: Sequence[str] = ()
+) -> Scores:
+    """Scores predictions.
+
+    Args:
+        reported: the metrics.
+        predictions: one for each example.
+        references: what is right, in the same order.
+        labels: names of the labels; of tags in BIO, where they say which words are an entity.
+
+    Raises:
+        ValueError: for an unknown metric, no example, one without a reference, or another number of predictions.
+    """
+    if not len(predictions) == len(references) > 0:
+        raise ValueError(f"{len(predictions)} predictions for {len(references)} references: expected as many, and some")
+    if any(reference is None for reference in references):
+        raise ValueError("an example without a label cannot be scored")
+    if unknown := [name for name in reported.names if name not in _METRICS]:
+        raise ValueError(f"unknown metric {unknown[0]!r}, expected one of {', '.join(_METRICS)}")
+    values = {name: _METRICS[name](predictions, references, labels) for name in reported.names}
+    if reported.headline == "mean":
+        values["mean"] = sum(values.values()) / len(values)
+    return Scores(values, _notes(reported, predictions, references))
+
+
+def _notes(reported: Reported, predictions: Sequence[Any], references: Sequence[Any]) -> tuple[str, ...]:
+    undefined = [name for name in reported.names if name in ("matthews", "pearson", "spearman")]
+    constant = [
+        what for what, values in (("predictions", predictions), ("references", references)) if _constant(values)
+    ]
+    if not undefined or not constant:
+        return ()
+    return (f"All {' and '.join(constant)} are equal: {' and '.join(undefined)} is not defined, counted as 0.",)
+
+
+def _constant(values: Sequence[Any]) -> bool:
+    return bool(np.ptp(np.asarray(values, np.float64)) == 0)
+
+
+def _accuracy(predictions: Sequence[Any], references: Sequence[Any], labels: Sequence[str]) -> float:
+    from sklearn.metrics import accuracy_score
+
+    return float(accuracy_score(references, predictions))
+
+
+def _f1(predictions: Sequence[Any], references: Sequence[Any], labels: Sequence[str]) -> float:
+    """Of the label with index 1: the pairs that mean the same, in MRPC and QQP."""
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(references, predictions, pos_label=1, average="binary", zero_division=_NONE_FOUND))
+
+
+def _matthews(predictions: Sequence[Any], references: Sequence[Any], labels: Sequence[str]) -> float:
+    from sklearn.metrics import matthews_corrcoef
+
+    if _constant(predictions) or _constant(references):
+        return 0.0
+    return float(matthews_corrcoef(references, predictions))
+
+
+def _multi_label_f1(average: str) -> _Metric:
+    def f1(predictions: Sequence[Any], references: Sequence[Any], labels: Sequence[str]) -> float:
+        from sklearn.metrics import f1_score
+
+        arrays = np.asarray(references, np.int64), np.asarray(predictions, np.int64)
+        return float(f1_score(*arrays, average=average, zero_division=_NONE_FOUND))
+
+    return f1
+
+
+def _correlation(name: str) -> _Metric:
+    def correlation(predictions: Sequence[Any], references: Sequence[Any], labels: Sequence[str]) -> float:
+        from scipy import stats
+
+        if _constant(predictions) or _constant(references):
+            return 0.0
+        with warnings.catch_warnings():
+            # Nearly equal predictions, as of a model that has learned nothing: the value is as good as any.
+            warnings.simplefilter("ignore", stats.NearConstantInputWarning)
+            return float(getattr(stats, name)(predictions, references).statistic)
+
+    return correlation
+
+
+def _entities(name: str) -> _Metric:
+    """Entities with the right first word, last word and type, of all in the set, as conlleval counts them."""
+
+    def metric(predictions: Sequence[Any], references: Sequence[Any], labels: Sequence[str]) -> float:
+        from seqeval import metrics
+
+        named = [[[labels[tag] for tag in sentence] for sentence in tags] for tags in (references, predictions)]
+        return float(getattr(metrics, name)(*named, average="micro", zero_division=_NONE_FOUND))
+
+    return metric
+
+
+_METRICS: dict[str, _Metric] = {
+    "accuracy": _accuracy,
+    "f1": _f1,
+    "matthews": _matthews,
+    "pearson": _correlation("pearsonr"),
+    "spearman": _correlation("spearmanr"),
+    "entity_precision": _entities("precision_score"),
+    "entity_recall": _entities("recall_score"),
+    "entity_f1": _entities("f1_score"),
+    "micro_f1": _multi_label_f1("micro"),
+    "macro_f1": _multi_label_f1("macro"),
+}
