@@ -5,6 +5,7 @@ label; a number (regression); a 0 or 1 for each label (multi_label); an index fo
 """
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -90,12 +91,15 @@ def score(
         labels: names of the labels; of tags in BIO, where they say which words are an entity.
 
     Raises:
-        ValueError: for an unknown metric, no example, one without a reference, or another number of predictions.
+        ValueError: for an unknown metric, no example, one without a reference, another number of predictions, or
+            a prediction that is not finite.
     """
     if not len(predictions) == len(references) > 0:
         raise ValueError(f"{len(predictions)} predictions for {len(references)} references: expected as many, and some")
     if any(reference is None for reference in references):
         raise ValueError("an example without a label cannot be scored")
+    if any(isinstance(one, float) and not math.isfinite(one) for one in predictions):
+        raise ValueError("a prediction is not finite")
     if unknown := [name for name in reported.names if name not in _METRICS]:
         raise ValueError(f"unknown metric {unknown[0]!r}, expected one of {', '.join(_METRICS)}")
     values = {name: _METRICS[name](predictions, references, labels) for name in reported.names}
@@ -106,12 +110,12 @@ def score(
 
 def _notes(reported: Reported, predictions: Sequence[Any], references: Sequence[Any]) -> tuple[str, ...]:
     undefined = [name for name in reported.names if name in ("matthews", "pearson", "spearman")]
-    constant = [
-        what for what, values in (("predictions", predictions), ("references", references)) if _constant(values)
-    ]
-    if not undefined or not constant:
+    if not undefined:
         return ()
-    return (f"All {' and '.join(constant)} are equal: {' and '.join(undefined)} is not defined, counted as 0.",)
+    sides = {"predictions": predictions, "references": references}
+    if constant := [side for side, values in sides.items() if _constant(values)]:
+        return (f"All {' and '.join(constant)} are equal: {' and '.join(undefined)} is not defined, counted as 0.",)
+    return ()
 
 
 def _constant(values: Sequence[Any]) -> bool:
