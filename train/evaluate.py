@@ -55,19 +55,19 @@ def evaluate(values: dict[str, Any]) -> dict[str, Any]:
     if (checkpoint is None) == (predictions is None):
         raise UserError("give one of --config.checkpoint=SOURCE and --config.predictions=FILE")
     if predictions is not None:
-        return _score_file(open_data(values), Path(predictions))
+        return _score_file(values["task"], open_data(values), Path(predictions))
     prepared = prepare({**values, "init_from": checkpoint}, _say, training=False)
     return _score_checkpoint(values, prepared)
 
 
-def _score_file(data: Any, path: Path) -> dict[str, Any]:
+def _score_file(task: str, data: Any, path: Path) -> dict[str, Any]:
     """Of several held-out sets, the one that the file is named after, else the first."""
-    from train.tasks.metrics import score
-    from train.tasks.submission import read_predictions
+    from train.tasks.scoring import Scorer
 
+    scorer = Scorer(task, data)
     name = path.stem if path.stem in data.evaluation else next(iter(data.evaluation))
     examples = data.evaluation[name]
-    return {"predictions": str(path), "set": name, **score(data, examples, read_predictions(path, data, examples))}
+    return {"predictions": str(path), "set": name, **scorer.score(examples, scorer.read(path, examples)).values}
 
 
 def _score_checkpoint(values: dict[str, Any], prepared: Any) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def _score_checkpoint(values: dict[str, Any], prepared: Any) -> dict[str, Any]:
         raise UserError(f"checkpoint={source}: {error}") from error
     step = task.eval_step(nnx.graphdef(model))
     results = run_rows(step, get_params(model), prepared.held_out.rows, values["data.eval_tokens"])
-    return {"checkpoint": source, **summarise(prepared, results), "baseline": dict(prepared.baseline.scores)}
+    return {"checkpoint": source, **summarise(prepared, results), "baseline": dict(prepared.baseline.values)}
 
 
 def _say(line: str) -> None:

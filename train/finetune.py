@@ -55,7 +55,11 @@ def run_request(request: Request) -> None:
         return
     from train.seeds import run_seeds
 
-    run_seeds(request, lambda single: loop.run(single, functools.partial(make_job, prepared)), prepared.task.headline)
+    run_seeds(
+        request,
+        lambda single: loop.run(single, functools.partial(make_job, prepared)),
+        prepared.scorer.reported.headline,
+    )
 
 
 if __name__ == "__main__":

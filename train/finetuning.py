@@ -89,6 +89,7 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
     )
     batches = TrainingBatches(rows, values["batch_size"], values["seed"])
     host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    headline = prepared.scorer.reported.headline
     exported_config = exported(task.model_class, config)
     return Job(
         init_state=lambda key: init_state(create(rngs=nnx.Rngs(key)), optimizer),
@@ -105,8 +106,8 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
             describe_execution(execution, config),
             *(teacher.describe() if teacher else ()),
         ],
-        shown=("loss", "task_accuracy", task.headline),
-        best=(task.headline, "max"),
+        shown=("loss", "task_accuracy", headline),
+        best=(headline, "max"),
         model=exported_config.to_json_dict(),
         identity=prepared.identity() | ({"teacher": teacher.fingerprint} if teacher else {}),
         constants=teacher.constants if teacher else lambda mesh: (),
@@ -163,7 +164,7 @@ def summarise(prepared: Prepared, results: Iterable[Outputs]) -> dict[str, float
     kept = list(results)
     sums = add_up({name: value for name, value in part.items() if not np.ndim(value)} for part in kept)
     predictions = prepared.held_out.predictions(prepared.task, kept)
-    scores = prepared.held_out.scores(prepared.task, predictions)
+    scores = prepared.held_out.scores(prepared.scorer, predictions)
     return {"loss": sums["task_loss"] / max(sums["weight"], 1.0), **scores}
 
 

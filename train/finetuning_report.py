@@ -7,10 +7,10 @@ from flax import nnx
 
 from train.job import Result
 from train.language_model import say
-from train.tasks.baseline import verdict
+from train.tasks.examples import is_labelled
+from train.tasks.metrics import Scores
 from train.tasks.predicting import run_rows
-from train.tasks.prepared import Prepared
-from train.tasks.submission import write_predictions
+from train.tasks.prepared import HeldOut, Prepared
 from train.workdir import WorkDir
 
 _SHOWN = 5  # as many as fit a screen
@@ -30,29 +30,43 @@ def describe_data(prepared: Prepared) -> list[str]:
         lines.append(f"rows: {len(prepared.train):,}, up to {longest} tokens; lengths {_lengths(prepared)}")
     if task.num_cut:
         lines.append(f"cut: {task.num_cut:,} texts are longer than {task.max_length} tokens and lose their end")
-    guess = prepared.baseline
-    lines.append(f"baseline: {guess.text}: {_scores(guess.scores)}")
-    return lines
+    lines.append(f"guessing: {_scores(prepared.baseline.values)}")
+    return [*lines, *(f"note: {note}" for note in task.data.notes)]
 
 
 def finish(work: WorkDir, prepared: Prepared, structure: nnx.GraphDef, result: Result) -> dict[str, Any]:
-    """Prints scores, verdict and examples, writes predictions; returns what summary.json keeps."""
-    task, values = prepared.task, work.request.values
-    step, tokens = task.eval_step(structure), values["data.eval_tokens"]
-    folder = work.path / "predictions"
-    folder.mkdir(exist_ok=True)
-    for held_out in (prepared.held_out, prepared.test):
-        if held_out.sets:
-            results = run_rows(step, result.params, held_out.rows, tokens)
-            predictions = held_out.predictions(task, results)
-            for name, each in predictions.items():
-                path = write_predictions(values["task"], task.data, name, held_out.sets[name], each, folder)
-                say(f"predictions: {path}")
+    """Prints scores and the verdict, writes predictions; returns what summary.json keeps."""
+    found = {**_predict(work, prepared, prepared.held_out, structure, result)}
+    tested = _predict(work, prepared, prepared.test, structure, result)
+    first = next(iter(found))
     say(f"held out, step {result.step}:")
     say(f"  {_scores({name: value for name, value in result.evaluation.items() if name != 'loss'})}")
-    judged = verdict(prepared.baseline, result.evaluation, len(next(iter(prepared.held_out.sets.values()))))
-    say(f"  {judged.text}")
-    return {"baseline": dict(prepared.baseline.scores), "collapsed": judged.collapsed}
+    for name, scores in tested.items():
+        say(f"  {name}, scored this once: {_scores(scores.values)}")
+    for note in (note for scores in (*found.values(), *tested.values()) for note in scores.notes):
+        say(f"  note: {note}")
+    judged = prepared.scorer.judge(found[first], prepared.baseline, len(prepared.judged_on))
+    say(f"  {judged.message}")
+    more = {"test": {name: dict(scores.values) for name, scores in tested.items()}} if tested else {}
+    return {"baseline": dict(prepared.baseline.values), "collapsed": judged.guessing, **more}
+
+
+def _predict(
+    work: WorkDir, prepared: Prepared, held_out: HeldOut, structure: nnx.GraphDef, result: Result
+) -> dict[str, Scores]:
+    """Writes the predictions of every set; the scores of those whose labels are known."""
+    if not held_out.sets:
+        return {}
+    task, folder = prepared.task, work.path / "predictions"
+    folder.mkdir(exist_ok=True)
+    tokens = work.request.values["data.eval_tokens"]
+    predictions = held_out.predictions(task, run_rows(task.eval_step(structure), result.params, held_out.rows, tokens))
+    scores = {}
+    for name, examples in held_out.sets.items():
+        say(f"predictions: {prepared.scorer.write(name, examples, predictions[name], folder)}")
+        if all(is_labelled(example) for example in examples):
+            scores[name] = prepared.scorer.score(examples, predictions[name])
+    return scores
 
 
 def _scores(scores: Mapping[str, float]) -> str:

@@ -68,6 +68,11 @@ _COLUMN_LEAVES = (
     Leaf("data.label_separator", "identity", str, "multi_label in TSV and CSV: what stands between labels"),
 )
 
+_LANGUAGE_LEAVES = (
+    Leaf("data.language", "identity", str, "of the held-out texts"),
+    Leaf("data.train_language", "identity", str | None, "of the training texts; none: the same"),
+)
+
 _SPAN_LEAVES = (
     Leaf("data.max_question_length", "identity", int, "tokens of a question", at_least=1),
     Leaf(
@@ -100,7 +105,7 @@ _SENTENCE_LEAVES = (
 FINETUNE_LEAVES = {
     "texts": (*_TASK_LEAVES, _CLASS_WEIGHTS),
     "columns": (*_TASK_LEAVES, _CLASS_WEIGHTS, *_COLUMN_LEAVES),
-    "languages": (*_TASK_LEAVES, Leaf("data.language", "identity", str, "of the training and held-out texts")),
+    "languages": (*_TASK_LEAVES, *_LANGUAGE_LEAVES),
     "tags": (*_TASK_LEAVES,),
     "choices": (*_TASK_LEAVES,),
     "spans": (*_TASK_LEAVES, *_SPAN_LEAVES),

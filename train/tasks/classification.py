@@ -8,7 +8,8 @@ from jaxtyping import Float
 from scipy import special
 
 from flax_lite.heads import MultipleChoice, SequenceClassification
-from train.tasks.examples import ChoiceExample, Prediction, TextExample
+from train.tasks.examples import ChoiceExample, TextExample
+from train.tasks.predictions import Prediction
 from train.tasks.rows import Row, RowSet, joined
 from train.tasks.task import Task
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 # What is predicted, and so which head: labels of a text or a pair, a label of each word, a span that answers a
 # question, one of several continuations, how alike two sentences are.
@@ -84,21 +84,6 @@ class ChoiceExample:
 Example = TextExample | TagExample | SpanExample | ChoiceExample
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Prediction:
-    """What a model says of an example.
-
-    Attributes:
-        id: the example's.
-        value: index of the label; 0 or 1 for each label; a number; a tag's index for each word; or an answer's text.
-        probabilities: of the labels, of the tag at each word, or that there is no answer; none of numbers.
-    """
-
-    id: str
-    value: Any
-    probabilities: tuple[float, ...] = ()
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TaskData:
     """A task's examples.
@@ -108,11 +93,11 @@ class TaskData:
         train: to learn from; empty where only an evaluation set exists.
         evaluation: the held-out sets by name ("dev", or "matched" and "mismatched"), the first being the one that
             decides which checkpoint is best.
-        test: sets without labels, by name, to predict.
+        test: sets that decide nothing, by name: to predict, and to score once where their labels are known.
         labels: names of the labels in the order of their indices; of regression a single name; none of spans and
             choices.
         problem: what labels of a text are; "single_label" for the other kinds.
-        metrics: what is reported, by name (train.tasks.metrics), the headline first; those of its kind if empty.
+        notes: what a reader of the results should know of how the data was read, a sentence each.
     """
 
     kind: Kind
@@ -121,4 +106,11 @@ class TaskData:
     test: Mapping[str, Sequence[Example]] = dataclasses.field(default_factory=dict)
     labels: tuple[str, ...] = ()
     problem: Problem = "single_label"
-    metrics: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def is_labelled(example: Example) -> bool:
+    """Whether what is right is known; a question without answers is one that has none."""
+    if isinstance(example, SpanExample):
+        return True
+    return (example.tags if isinstance(example, TagExample) else example.label) is not None

@@ -1,241 +1,164 @@
-"""GLUE: where each task's texts and labels stand in its files, and how its answers are handed in.
+"""GLUE: nine tasks and a diagnostic set, from the benchmark's own files or from `tfds:glue`."""
 
-Layouts are those of the benchmark's own archive (gluebenchmark.com); MRPC is read from Microsoft's files too.
-"""
-
-import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+from train.data.sources.tfds import read_examples
 from train.errors import UserError
-from train.tasks.examples import Problem, TaskData, TextExample
-from train.tasks.tables import Record, first_file, read_tfds, read_tsv
+from train.schema import nearest
+from train.tasks.examples import TaskData, TextExample
+from train.tasks.folders import find_file, folder_of, require_file
+from train.tasks.glue_table import GLUE, GlueTask
+from train.tasks.label_names import index_of, number_of
+from train.tasks.tables import Row, missing_column, tsv_rows
 
-_COLA = ("source", "label", "original", "sentence")
-_BINARY = ("0", "1")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class GlueTask:
-    """A task of GLUE.
-
-    Attributes:
-        folder: its directory in the archive.
-        texts: columns of its texts.
-        label: column of its label.
-        labels: their names, by index; in files they are these names or, where `written` says so, digits.
-        written: labels as the files and the submission have them, by index.
-        metrics: headline first; those of its kind if empty.
-        submission: the file of each test set.
-        tfds: config of tfds's glue.
-        problem: "regression" for STS-B.
-        header: columns of the training and development file where these have no header.
-        dev: its development files by set.
-        test: its test files by set.
-        train: its training files, any of which may be there.
-    """
-
-    folder: str
-    texts: tuple[str, ...]
-    label: str = "label"
-    labels: tuple[str, ...]
-    written: tuple[str, ...] = ()
-    metrics: tuple[str, ...] = ()
-    submission: dict[str, str]
-    tfds: str
-    problem: Problem = "single_label"
-    header: tuple[str, ...] | None = None
-    train: tuple[str, ...] = ("train.tsv",)
-    dev: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=lambda: {"dev": ("dev.tsv",)})
-    test: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=lambda: {"test": ("test.tsv",)})
+# Microsoft's own archive of MRPC, which GLUE's files were made from: no set of it is named dev.
+_MSR = {"train": "msr_paraphrase_train.txt", "test": "msr_paraphrase_test.txt"}
+_TFDS_SETS = {"dev": "validation", "matched": "validation_matched", "mismatched": "validation_mismatched"}
+_TFDS_TESTS = {"test": "test", "matched": "test_matched", "mismatched": "test_mismatched"}
 
 
-_ENTAILS = ("entailment", "not_entailment")
-_MNLI = GlueTask(
-    folder="MNLI",
-    texts=("sentence1", "sentence2"),
-    label="gold_label",
-    labels=("entailment", "neutral", "contradiction"),
-    submission={"test_matched": "MNLI-m.tsv", "test_mismatched": "MNLI-mm.tsv"},
-    tfds="mnli",
-    dev={"matched": ("dev_matched.tsv",), "mismatched": ("dev_mismatched.tsv",)},
-    test={"test_matched": ("test_matched.tsv",), "test_mismatched": ("test_mismatched.tsv",)},
-)
-GLUE_TASKS: dict[str, GlueTask] = {
-    "cola": GlueTask(
-        folder="CoLA",
-        texts=("sentence",),
-        labels=("unacceptable", "acceptable"),
-        written=_BINARY,
-        metrics=("matthews", "accuracy"),
-        submission={"test": "CoLA.tsv"},
-        tfds="cola",
-        header=_COLA,
-    ),
-    "sst2": GlueTask(
-        folder="SST-2",
-        texts=("sentence",),
-        labels=("negative", "positive"),
-        written=_BINARY,
-        submission={"test": "SST-2.tsv"},
-        tfds="sst2",
-    ),
-    "mrpc": GlueTask(
-        folder="MRPC",
-        texts=("#1 String", "#2 String"),
-        label="Quality",
-        labels=("not_equivalent", "equivalent"),
-        written=_BINARY,
-        metrics=("accuracy_f1", "accuracy", "f1"),
-        submission={"test": "MRPC.tsv"},
-        tfds="mrpc",
-        train=("train.tsv", "msr_paraphrase_train.txt"),
-        # Microsoft's files have no development set, so that their test set, which has labels, is scored.
-        dev={"dev": ("dev.tsv", "msr_paraphrase_test.txt")},
-    ),
-    "stsb": GlueTask(
-        folder="STS-B",
-        texts=("sentence1", "sentence2"),
-        label="score",
-        labels=("similarity",),
-        submission={"test": "STS-B.tsv"},
-        tfds="stsb",
-        problem="regression",
-    ),
-    "qqp": GlueTask(
-        folder="QQP",
-        texts=("question1", "question2"),
-        label="is_duplicate",
-        labels=("not_duplicate", "duplicate"),
-        written=_BINARY,
-        metrics=("accuracy_f1", "accuracy", "f1"),
-        submission={"test": "QQP.tsv"},
-        tfds="qqp",
-    ),
-    "mnli": _MNLI,
-    "qnli": GlueTask(
-        folder="QNLI",
-        texts=("question", "sentence"),
-        labels=_ENTAILS,
-        submission={"test": "QNLI.tsv"},
-        tfds="qnli",
-    ),
-    "rte": GlueTask(
-        folder="RTE",
-        texts=("sentence1", "sentence2"),
-        labels=_ENTAILS,
-        submission={"test": "RTE.tsv"},
-        tfds="rte",
-    ),
-    "wnli": GlueTask(
-        folder="WNLI",
-        texts=("sentence1", "sentence2"),
-        labels=("not_entailment", "entailment"),
-        written=_BINARY,
-        submission={"test": "WNLI.tsv"},
-        tfds="wnli",
-    ),
-    # The diagnostic set has neither training nor development examples of its own: those are MNLI's.
-    "ax": dataclasses.replace(_MNLI, submission={"test": "AX.tsv"}, test={"test": ("diagnostic.tsv", "AX.tsv")}),
-}
+def read_glue(task: str, source: str, *, tfds_dir: str | None = None) -> TaskData:
+    """Reads a task of GLUE (Wang et al. 2019, arXiv:1804.07461).
 
-
-def read_glue(task: str, source: str, tfds_dir: str | None = None) -> TaskData:
-    """Reads a task's training, development and test examples.
+    Of MRPC the two files of Microsoft's archive are read as well: its test set is the evaluation set then, and a note
+    says so. A row without a label, or with one that the task does not have, is an error; so is a row with a wrong
+    number of fields, but in QQP, whose files hold some that every reader leaves out: a note counts them.
 
     Args:
-        task: a key of GLUE_TASKS.
-        source: files:DIR, the archive's directory or the task's own; or tfds:glue[/CONFIG].
-        tfds_dir: where tfds sets were prepared.
+        task: a key of `GLUE`.
+        source: `files:DIR`, DIR being the folder of the task or one that holds it under the archive's name, or
+            `tfds:glue/NAME`.
+        tfds_dir: where a tfds set was prepared; tfds's own default if None.
+
+    Returns:
+        Its examples. An id is the row's number, as in submissions. `test` is empty where the files are not there.
 
     Raises:
-        UserError: if files are missing, or a row is not as the benchmark has it.
+        UserError: for an unknown task or source, missing files or columns, or a row that cannot be read.
     """
-    entry = GLUE_TASKS[task]
-    scheme, _, argument = source.partition(":")
-    splits = _from_tfds(entry, argument, tfds_dir) if scheme == "tfds" else _from_files(task, entry, Path(argument))
-    train, evaluation, test = splits
+    if task not in GLUE:
+        raise UserError(f"GLUE has no task {task!r}{nearest(task, GLUE)}. Its tasks: {', '.join(GLUE)}.")
+    if source.startswith("tfds:"):
+        return _read_tfds(GLUE[task], source.removeprefix("tfds:"), tfds_dir)
+    usage = f"'files:DIR' with the files of GLUE's archive in DIR or DIR/{GLUE[task].folder}, or 'tfds:glue/{task}'"
+    folder = folder_of(source, usage)
+    inner = folder / GLUE[task].folder
+    return _read_files(GLUE[task], (inner if inner.is_dir() else folder,))
+
+
+def _read_files(task: GlueTask, folders: tuple[Path, ...]) -> TaskData:
+    if task is GLUE["mrpc"] and not find_file(folders, ["train.tsv"]) and find_file(folders, [_MSR["train"]]):
+        return _read_msr(task, folders)
+    notes: list[str] = []
+    train: list[TextExample] = []
+    if task.evaluation:
+        train = _labelled(task, require_file(folders, ["train.tsv"], f"training file of {task.folder}"), notes)
+    evaluation = {
+        name: _labelled(task, require_file(folders, [file], f"{name} file of {task.folder}"), notes)
+        for name, file in task.evaluation.items()
+    }
+    tests = {name: find_file(folders, [file]) for name, file in task.test.items()}
+    test = {name: list(_unlabelled(task, path)) for name, path in tests.items() if path}
+    if not evaluation and not test:
+        require_file(folders, task.test.values(), f"file of {task.folder}")
+    return _task_data(task, train, evaluation, test, notes)
+
+
+def _read_msr(task: GlueTask, folders: tuple[Path, ...]) -> TaskData:
+    train, dev = (
+        _labelled(task, require_file(folders, [name], f"{split} file of MRPC"), []) for split, name in _MSR.items()
+    )
+    note = (
+        f"MRPC is read from Microsoft's files, which have no dev set: {_MSR['test']}, which is GLUE's test set, is the "
+        "evaluation set. Do not compare these scores with published ones of the dev set."
+    )
+    return _task_data(task, train, {"dev": dev}, {}, [note])
+
+
+def _labelled(task: GlueTask, path: Path, notes: list[str]) -> list[TextExample]:
+    bad: list[int] = []
+    rows = tsv_rows(path, task.columns, on_bad_row=bad.append if task.bad_rows else None)
+    examples = [_example(task, str(number), row, row.value(task.label)) for number, row in enumerate(rows)]
+    if bad:
+        notes.append(f"{path} holds {len(bad)} row(s) with a wrong number of fields, left out: line {bad[0]} first.")
+    return examples
+
+
+def _unlabelled(task: GlueTask, path: Path) -> Iterator[TextExample]:
+    return (_example(task, row.text(task.index), row, None) for row in tsv_rows(path))
+
+
+def _example(task: GlueTask, identifier: str, row: Row, written: Any) -> TextExample:
+    # Some texts are empty in the files themselves.
+    texts = tuple(row.text(column, may_be_empty=True) for column in task.texts)
+    label = None if written is None else _label(task, str(written).strip(), row.place)
+    return TextExample(id=identifier, texts=texts, label=label)
+
+
+def _label(task: GlueTask, written: str, place: str) -> int | float:
+    if task.problem == "regression":
+        return number_of(written, place)
+    return index_of(written, task.written, place, f"The labels of {task.folder}")
+
+
+def _read_tfds(task: GlueTask, name: str, data_dir: str | None) -> TaskData:
+    sets = {"train": "train"} if task.evaluation else {}
+    read = {split: _tfds_examples(task, name, tfds_split, data_dir) for split, tfds_split in sets.items()}
+    evaluation = {split: _tfds_examples(task, name, _TFDS_SETS[split], data_dir) for split in task.evaluation}
+    test = {split: _tfds_examples(task, name, _TFDS_TESTS[split], data_dir) for split in task.test}
+    for split, examples in {**read, **evaluation, **({} if evaluation else test)}.items():
+        if not examples:
+            raise UserError(f"tfds:{name} has no example of the {split} set of {task.folder}: prepare the set again.")
+    return _task_data(task, read.get("train", []), evaluation, {key: value for key, value in test.items() if value})
+
+
+def _tfds_examples(task: GlueTask, name: str, split: str, data_dir: str | None) -> list[TextExample]:
+    return [
+        _tfds_example(task, example, f"tfds:{name}:{split}, example {number}")
+        for number, example in enumerate(read_examples(name, split, data_dir) or ())
+    ]
+
+
+def _tfds_example(task: GlueTask, example: dict[str, Any], place: str) -> TextExample:
+    columns = (*(task.tfds_texts or task.texts), "label", "idx")
+    if missing := [column for column in columns if column not in example]:
+        raise missing_column(missing[0], list(example), place)
+    texts = tuple(_decoded(example[column], place) for column in columns[:-2])
+    return TextExample(id=str(example["idx"]), texts=texts, label=_tfds_label(task, example["label"], place))
+
+
+def _tfds_label(task: GlueTask, label: Any, place: str) -> int | float | None:
+    if label == -1:  # of a set to predict
+        return None
+    if task.problem == "regression":
+        return number_of(label, place)
+    if label not in range(len(task.labels)):
+        raise UserError(f"{place}: {task.folder} has no label {label}, only 0 to {len(task.labels) - 1}.")
+    return int(label)
+
+
+def _decoded(text: bytes, place: str) -> str:
+    try:
+        return text.decode().strip()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{place} is not UTF-8 text ({error.reason}). Prepare the set again.") from error
+
+
+def _task_data(
+    task: GlueTask,
+    train: list[TextExample],
+    evaluation: dict[str, list[TextExample]],
+    test: dict[str, list[TextExample]],
+    notes: Sequence[str] = (),
+) -> TaskData:
     return TaskData(
         kind="classification",
         train=train,
-        evaluation=evaluation,
-        test=test,
-        labels=entry.labels,
-        problem=entry.problem,
-        metrics=entry.metrics,
-    )
-
-
-Splits = tuple[list[TextExample], dict[str, list[TextExample]], dict[str, list[TextExample]]]
-
-
-def _from_files(task: str, entry: GlueTask, folder: Path) -> Splits:
-    if not folder.is_dir():
-        raise UserError(f"data.source=files:{folder} is no directory")
-    folder = folder / entry.folder if (folder / entry.folder).is_dir() else folder
-    train = first_file(folder, entry.train)
-    dev = {name: path for name, names in entry.dev.items() if (path := first_file(folder, names))}
-    if not dev:
-        expected = ", ".join(names[0] for names in entry.dev.values())
-        raise UserError(f"{folder} has no development set of {task}: expected {expected}, there or in {entry.folder}/")
-    test_places = (folder, folder.parent / "AX", folder.parent / "diagnostic")
-    test = {}
-    for name, names in entry.test.items():
-        path = next((found for place in test_places if (found := first_file(place, names))), None)
-        if path is not None:
-            test[name] = path
-    return (
-        list(_examples(entry, read_tsv(train, entry.header))) if train else [],
-        {name: list(_examples(entry, read_tsv(path, entry.header))) for name, path in dev.items()},
-        {name: list(_unlabelled(entry, read_tsv(path))) for name, path in test.items()},
-    )
-
-
-def _examples(entry: GlueTask, records: Iterator[Record]) -> Iterator[TextExample]:
-    for number, record in enumerate(records):
-        texts = tuple(record.text(column) for column in entry.texts)
-        yield TextExample(id=str(number), texts=texts, label=_label(entry, record))
-
-
-def _unlabelled(entry: GlueTask, records: Iterator[Record]) -> Iterator[TextExample]:
-    for number, record in enumerate(records):
-        yield TextExample(id=str(number), texts=tuple(record.text(column) for column in entry.texts))
-
-
-def _label(entry: GlueTask, record: Record) -> int | float:
-    value = record.get(entry.label)
-    if entry.problem == "regression":
-        try:
-            return float(value)
-        except ValueError:
-            raise UserError(f"{record.where}: {entry.label} is {value!r}, expected a number") from None
-    names = entry.written or entry.labels
-    if value not in names:
-        raise UserError(f"{record.where}: {entry.label} is {value!r}, expected one of {', '.join(names)}")
-    return names.index(value)
-
-
-def _from_tfds(entry: GlueTask, argument: str, tfds_dir: str | None) -> Splits:
-    argument = argument if "/" in argument else f"{argument}/{entry.tfds}"
-    columns = {"#1 String": "sentence1", "#2 String": "sentence2"}
-    texts = tuple(columns.get(column, column) for column in entry.texts)
-    if entry.tfds == "mnli":
-        texts = ("premise", "hypothesis")
-
-    def read(split: str) -> list[TextExample]:
-        examples = []
-        for number, record in enumerate(read_tfds(argument, split, tfds_dir)):
-            label = record.get("label")
-            known = label if label != -1 else None  # what tfds writes for a label that is kept secret
-            examples.append(
-                TextExample(id=str(number), texts=tuple(record.text(column) for column in texts), label=known)
-            )
-        return examples
-
-    held_out = {"matched": "validation_matched", "mismatched": "validation_mismatched", "dev": "validation"}
-    tests = {name: name for name in entry.test}
-    return (
-        read("train"),
-        {name: read(held_out[name]) for name in entry.dev},
-        {name: read(split) for name, split in tests.items()},
+        evaluation={**evaluation},
+        test={**test},
+        labels=task.labels,
+        problem=task.problem,
+        notes=tuple(notes),
     )

@@ -1,150 +1,193 @@
-"""What predictions are scored by, with the libraries of the field; a task's data says which of them.
+"""How predictions are scored: metrics by name, which of them a task reports, and the one that decides.
 
-Every score is a fraction, correlations from -1 to 1; SQuAD's thresholds are differences of logits.
+All are shares (0 to 1) or correlations (-1 to 1). What is predicted of an example, and its reference, is an index of a
+label; a number (regression); a 0 or 1 for each label (multi_label); an index for each word (tags).
 """
 
+import dataclasses
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from train.tasks.examples import Example, Prediction, TagExample, TaskData
+from train.tasks.examples import Kind, Problem
 
-Values = Sequence[Any]
+# What is counted where there is nothing to divide by. (scikit-learn's annotation knows only its default, a warning.)
+_NONE_FOUND: Any = 0.0
+
+# What one metric is computed from: predictions, references, names of the labels.
+_Metric = Callable[[Sequence[Any], Sequence[Any], Sequence[str]], float]
 
 
-_DEFAULTS = {
-    "single_label": ("accuracy",),
-    "multi_label": ("micro_f1", "macro_f1", "accuracy"),
-    "regression": ("pearson_spearman", "pearson", "spearman"),
-    "tags": ("entity_f1", "entity_precision", "entity_recall", "word_accuracy"),
-    "spans": ("f1", "exact_match"),
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reported:
+    """What a task reports.
+
+    Attributes:
+        names: the metrics.
+        headline: the one by which the best checkpoint is chosen; "mean" is the mean of `names`, as GLUE's own score of
+            a task with two.
+    """
+
+    names: tuple[str, ...]
+    headline: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Scores:
+    """The values of the metrics, "mean" among them where it is the headline; and what to know of them."""
+
+    values: Mapping[str, float]
+    notes: tuple[str, ...] = ()
+
+
+ACCURACY = Reported(("accuracy",), "accuracy")
+ACCURACY_AND_F1 = Reported(("accuracy", "f1"), "mean")
+MATTHEWS = Reported(("matthews",), "matthews")
+CORRELATIONS = Reported(("pearson", "spearman"), "mean")
+ENTITIES = Reported(("entity_precision", "entity_recall", "entity_f1"), "entity_f1")
+MULTI_LABEL = Reported(("micro_f1", "macro_f1"), "micro_f1")
+
+_OF_TASK = {
+    "cola": MATTHEWS,
+    "ax": MATTHEWS,
+    "mrpc": ACCURACY_AND_F1,
+    "qqp": ACCURACY_AND_F1,
+    "stsb": CORRELATIONS,
 }
 
 
-def metrics_of(data: TaskData) -> tuple[str, ...]:
-    """What is reported of a task, the headline first."""
-    return data.metrics or _DEFAULTS.get(data.kind) or _DEFAULTS[data.problem]
-
-
-def score(data: TaskData, examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, float]:
-    """The task's metrics, the headline first.
+def metrics_of(kind: Kind, problem: Problem = "single_label", task: str | None = None) -> Reported:
+    """What a task reports: as its benchmark does, else by what is predicted.
 
     Args:
-        data: what says which metrics, and what labels are called.
-        examples: with their labels.
-        predictions: one for each, in the same order.
+        kind: of the examples; not "spans", which SQuAD scores in its own way.
+        problem: what the labels of a text are.
+        task: its name; of a user's own task None.
+
+    Raises:
+        ValueError: for "spans".
     """
-    if data.kind == "spans":
-        return _spans(examples, predictions)
-    if data.kind == "tags":
-        scores = _tags(data.labels, examples, predictions)
-    else:
-        references, values = [_label(each) for each in examples], [each.value for each in predictions]
-        scores = {name: _METRICS[data.problem][name](references, values) for name in metrics_of(data)}
-    return {name: float(scores[name]) for name in metrics_of(data)}
+    if task in _OF_TASK:
+        return _OF_TASK[task]
+    if kind == "spans":
+        raise ValueError("answers are scored by exact match and F1 over words, as SQuAD does, and not here")
+    if kind == "tags":
+        return ENTITIES
+    return {"single_label": ACCURACY, "multi_label": MULTI_LABEL, "regression": CORRELATIONS}[problem]
 
 
-def _label(example: Any) -> Any:
-    return example.label
+def score(
+    reported: Reported, predictions: Sequence[Any], references: Sequence[Any], labels: Sequence[str] = ()
+) -> Scores:
+    """Scores predictions.
+
+    Args:
+        reported: the metrics.
+        predictions: one for each example.
+        references: what is right, in the same order.
+        labels: names of the labels; of tags in BIO, where they say which words are an entity.
+
+    Raises:
+        ValueError: for an unknown metric, no example, one without a reference, another number of predictions, or
+            a prediction that is not finite.
+    """
+    if not len(predictions) == len(references) > 0:
+        raise ValueError(f"{len(predictions)} predictions for {len(references)} references: expected as many, and some")
+    if any(reference is None for reference in references):
+        raise ValueError("an example without a label cannot be scored")
+    if any(isinstance(one, float) and not math.isfinite(one) for one in predictions):
+        raise ValueError("a prediction is not finite")
+    if unknown := [name for name in reported.names if name not in _METRICS]:
+        raise ValueError(f"unknown metric {unknown[0]!r}, expected one of {', '.join(_METRICS)}")
+    values = {name: _METRICS[name](predictions, references, labels) for name in reported.names}
+    if reported.headline == "mean":
+        values["mean"] = sum(values.values()) / len(values)
+    return Scores(values, _notes(reported, predictions, references))
 
 
-def _accuracy(references: Values, values: Values) -> float:
+def _notes(reported: Reported, predictions: Sequence[Any], references: Sequence[Any]) -> tuple[str, ...]:
+    undefined = [name for name in reported.names if name in ("matthews", "pearson", "spearman")]
+    if not undefined:
+        return ()
+    sides = {"predictions": predictions, "references": references}
+    if constant := [side for side, values in sides.items() if _constant(values)]:
+        return (f"All {' and '.join(constant)} are equal: {' and '.join(undefined)} is not defined, counted as 0.",)
+    return ()
+
+
+def _constant(values: Sequence[Any]) -> bool:
+    return bool(np.ptp(np.asarray(values, np.float64)) == 0)
+
+
+def _accuracy(predictions: Sequence[Any], references: Sequence[Any], labels: Sequence[str]) -> float:
     from sklearn.metrics import accuracy_score
 
-    return accuracy_score(references, values)
+    return float(accuracy_score(references, predictions))
 
 
-def _f1(references: Values, values: Values) -> float:
-    """Of label 1, "positive" or "equivalent"; 0 where nothing has it."""
+def _f1(predictions: Sequence[Any], references: Sequence[Any], labels: Sequence[str]) -> float:
+    """Of the label with index 1: the pairs that mean the same, in MRPC and QQP."""
     from sklearn.metrics import f1_score
 
-    return f1_score(references, values, zero_division=0.0)  # type: ignore[return-value,arg-type]
+    return float(f1_score(references, predictions, pos_label=1, average="binary", zero_division=_NONE_FOUND))
 
 
-def _averaged_f1(average: str) -> Callable[[Values, Values], float]:
-    def measure(references: Values, values: Values) -> float:
-        from sklearn.metrics import f1_score
-
-        return f1_score(references, values, average=average, zero_division=0.0)  # type: ignore[arg-type,return-value]
-
-    return measure
-
-
-def _matthews(references: Values, values: Values) -> float:
+def _matthews(predictions: Sequence[Any], references: Sequence[Any], labels: Sequence[str]) -> float:
     from sklearn.metrics import matthews_corrcoef
 
-    return matthews_corrcoef(references, values)
+    if _constant(predictions) or _constant(references):
+        return 0.0
+    return float(matthews_corrcoef(references, predictions))
 
 
-def _correlation(name: str) -> Callable[[Values, Values], float]:
-    """0 where all predictions are the same: they tell nothing."""
+def _multi_label_f1(average: str) -> _Metric:
+    def f1(predictions: Sequence[Any], references: Sequence[Any], labels: Sequence[str]) -> float:
+        from sklearn.metrics import f1_score
 
-    def measure(references: Values, values: Values) -> float:
+        arrays = np.asarray(references, np.int64), np.asarray(predictions, np.int64)
+        return float(f1_score(*arrays, average=average, zero_division=_NONE_FOUND))
+
+    return f1
+
+
+def _correlation(name: str) -> _Metric:
+    def correlation(predictions: Sequence[Any], references: Sequence[Any], labels: Sequence[str]) -> float:
         from scipy import stats
 
-        if np.ptp(values) == 0 or np.ptp(references) == 0:
+        if _constant(predictions) or _constant(references):
             return 0.0
-        return float(getattr(stats, name)(references, values)[0])
+        with warnings.catch_warnings():
+            # Nearly equal predictions, as of a model that has learned nothing: the value is as good as any.
+            warnings.simplefilter("ignore", stats.NearConstantInputWarning)
+            return float(getattr(stats, name)(predictions, references).statistic)
 
-    return measure
+    return correlation
 
 
-def _mean(*metrics: Callable[[Values, Values], float]) -> Callable[[Values, Values], float]:
-    return lambda references, values: math.fsum(metric(references, values) for metric in metrics) / len(metrics)
+def _entities(name: str) -> _Metric:
+    """Entities with the right first word, last word and type, of all in the set, as conlleval counts them."""
+
+    def metric(predictions: Sequence[Any], references: Sequence[Any], labels: Sequence[str]) -> float:
+        from seqeval import metrics
+
+        named = [[[labels[tag] for tag in sentence] for sentence in tags] for tags in (references, predictions)]
+        return float(getattr(metrics, name)(*named, average="micro", zero_division=_NONE_FOUND))
+
+    return metric
 
 
-_PEARSON, _SPEARMAN = _correlation("pearsonr"), _correlation("spearmanr")
-_METRICS: Mapping[str, Mapping[str, Callable[[Values, Values], float]]] = {
-    "single_label": {
-        "accuracy": _accuracy,
-        "f1": _f1,
-        "macro_f1": _averaged_f1("macro"),
-        "matthews": _matthews,
-        # What the benchmark's overall score takes for MRPC and QQP.
-        "accuracy_f1": _mean(_accuracy, _f1),
-    },
-    "multi_label": {
-        "micro_f1": _averaged_f1("micro"),
-        "macro_f1": _averaged_f1("macro"),
-        "accuracy": _accuracy,  # all labels right
-    },
-    "regression": {"pearson": _PEARSON, "spearman": _SPEARMAN, "pearson_spearman": _mean(_PEARSON, _SPEARMAN)},
+_METRICS: dict[str, _Metric] = {
+    "accuracy": _accuracy,
+    "f1": _f1,
+    "matthews": _matthews,
+    "pearson": _correlation("pearsonr"),
+    "spearman": _correlation("spearmanr"),
+    "entity_precision": _entities("precision_score"),
+    "entity_recall": _entities("recall_score"),
+    "entity_f1": _entities("f1_score"),
+    "micro_f1": _multi_label_f1("micro"),
+    "macro_f1": _multi_label_f1("macro"),
 }
-
-
-def _tags(labels: Sequence[str], examples: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, float]:
-    """Entities as conlleval counts them (seqeval), whole and of the right type."""
-    from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
-
-    def named(tags: Sequence[int]) -> list[str]:
-        return [labels[tag] for tag in tags]
-
-    references = [named(example.tags) for example in examples if isinstance(example, TagExample) and example.tags]
-    values = [named(prediction.value) for prediction in predictions]
-    precision, recall, f1, _ = precision_recall_fscore_support(references, values, average="micro", zero_division=0)  # type: ignore[arg-type]
-    right = [
-        given == found for pair in zip(references, values, strict=True) for given, found in zip(*pair, strict=True)
-    ]
-    return {
-        "entity_f1": float(f1),  # type: ignore[arg-type]
-        "entity_precision": float(precision),  # type: ignore[arg-type]
-        "entity_recall": float(recall),  # type: ignore[arg-type]
-        "word_accuracy": sum(right) / max(len(right), 1),
-    }
-
-
-def _spans(examples: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, float]:
-    """SQuAD's metrics, by the rules of 2.0 where a question has no answer, by those of 1.1 otherwise."""
-    from train.tasks.spans import SpanPrediction
-    from train.tasks.squad_metric import squad_scores
-
-    version = "v1" if all(example.answers for example in examples) else "v2"
-    # Read from a file, predictions are texts alone; a model's own hold what it would answer below another threshold.
-    answers = {
-        each.id: each.answers[0].text if isinstance(each, SpanPrediction) else each.value for each in predictions
-    }
-    odds = {prediction.id: prediction.probabilities[0] for prediction in predictions if prediction.probabilities}
-    scores = squad_scores(examples, answers, version, odds if version == "v2" and odds else None)
-    return {name: value if name.endswith("_threshold") else value / 100 for name, value in scores.items()}

@@ -1,97 +1,142 @@
-"""Contexts with several continuations: RACE and SWAG."""
+"""RACE and SWAG: a context and several continuations, of which one is right."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from train.errors import UserError
 from train.tasks.examples import ChoiceExample, TaskData
-from train.tasks.tables import Record, first_file, read_table
+from train.tasks.folders import find_file, folder_of, require_file
+from train.tasks.label_names import index_of, name_of
+from train.tasks.tables import Row, lines_of, read_rows
 
-_LETTERS = "ABCD"
-_SETS = {"train": ("train",), "dev": ("dev", "val", "validation"), "test": ("test",)}
+_LETTERS = ("A", "B", "C", "D")
+_NUMBERS = ("0", "1", "2", "3")
+_LEVELS = ("middle", "high")
+_SWAG_FILES = {
+    "train": ("train.csv", "train.jsonl", "train.json"),
+    "dev": ("val.csv", "val.jsonl", "val.json", "dev.csv", "dev.jsonl", "dev.json"),
+    "test": ("test.csv", "test.jsonl", "test.json"),
+}
+_ENDINGS = ("ending0", "ending1", "ending2", "ending3")
 
 
-def read_race(source: str) -> TaskData:
-    """Reads RACE: {train,dev,test}/{middle,high}/*.txt, a JSON object of a passage and its questions each.
+def read_race(source: str, *, level: Literal["all", "middle", "high"] = "all") -> TaskData:
+    """Reads RACE (Lai et al. 2017, arXiv:1704.04683).
 
-    Each continuation is the question, a space, and an option (google-research/albert, race_utils.py). The test set has
-    its answers beside it, so that it is a held-out set, behind "dev".
+    The context is the article. A choice is the question with the option in the place of every "_", or, where the
+    question has no blank, the question, a space and the option, as google-research/albert's race_utils.py does.
+
+    Args:
+        source: `files:DIR`; DIR or `DIR/RACE` holds `{train,dev,test}/{middle,high}/*.txt`, each an article as JSON.
+        level: which of the two exams.
+
+    Returns:
+        Its examples, middle before high, articles in the order of their numbers; ids such as "middle/1432-0", the
+        article's file and the number of the question. The labels of the test set are public.
 
     Raises:
-        UserError: if directories are missing, or a file is not as the benchmark has it.
+        UserError: if a folder is missing, or a file is no article with questions, four options and an answer to each.
     """
-    folder = _folder(source)
-    folder = folder / "RACE" if (folder / "RACE").is_dir() else folder
-    found = {name: _race_files(folder / name) for name in ("train", "dev", "test")}
-    if not found["dev"]:
-        raise UserError(f"{folder} has no dev/middle/*.txt and dev/high/*.txt, expected RACE as it is distributed")
-    sets = {name: [each for path in paths for each in _race_examples(path)] for name, paths in found.items() if paths}
-    return TaskData(kind="choices", train=sets.pop("train", []), evaluation=sets)
+    root = folder_of(source, "'files:DIR' with RACE's folders train, dev and test in DIR or DIR/RACE")
+    root = root / "RACE" if (root / "RACE").is_dir() else root
+    levels = _LEVELS if level == "all" else (level,)
+    sets = {name: list(_articles(root / name, levels)) for name in ("train", "dev", "test")}
+    return TaskData(kind="choices", train=sets["train"], evaluation={"dev": sets["dev"]}, test={"test": sets["test"]})
 
 
 def read_swag(source: str) -> TaskData:
-    """Reads SWAG: {train,val,test} as .csv, .json or .jsonl with sent1, sent2, ending0 to ending3 and label.
+    """Reads SWAG (Zellers et al. 2018, arXiv:1808.05326).
 
-    The context is sent1; each continuation is sent2, a space, and an ending (Zellers et al. 2018, arXiv:1808.05326).
+    The context is `sent1`; a choice is `sent2`, which begins its sentence, a space and an ending.
+
+    Args:
+        source: `files:DIR` with train, val and test files, CSV as SWAG's own or a JSON object a line. `test` may be
+            missing, and have no column `label`.
+
+    Returns:
+        Its examples; an id is the row's number.
 
     Raises:
-        UserError: if files are missing, or a row is not as the benchmark has it.
+        UserError: if a file or a column is missing, a text is empty, or a label is not 0 to 3.
     """
-    folder = _folder(source)
-    endings = (".csv", ".jsonl", ".json")
-    paths = {
-        name: path
-        for name, stems in _SETS.items()
-        if (path := first_file(folder, tuple(f"{stem}{ending}" for stem in stems for ending in endings)))
-    }
-    if "dev" not in paths:
-        raise UserError(f"{folder} has no val.csv (or .json, .jsonl), which the score is of")
-    sets = {
-        name: [_swag_example(number, record, labelled=name != "test") for number, record in enumerate(read_table(path))]
-        for name, path in paths.items()
-    }
-    train, test = sets.pop("train", []), sets.pop("test", None)
-    return TaskData(kind="choices", train=train, evaluation=sets, test={} if test is None else {"test": test})
+    folders = (folder_of(source, f"'files:DIR' with SWAG's files in DIR: {', '.join(_SWAG_FILES['train'])} and so on"),)
+    train = require_file(folders, _SWAG_FILES["train"], "training file of SWAG")
+    dev = require_file(folders, _SWAG_FILES["dev"], "evaluation file of SWAG")
+    test = find_file(folders, _SWAG_FILES["test"])
+    return TaskData(
+        kind="choices",
+        train=[_swag(str(number), row) for number, row in enumerate(read_rows(train))],
+        evaluation={"dev": [_swag(str(number), row) for number, row in enumerate(read_rows(dev))]},
+        test={"test": [_swag(str(n), row, labelled=False) for n, row in enumerate(read_rows(test))]} if test else {},
+    )
 
 
-def _folder(source: str) -> Path:
-    folder = Path(source.partition(":")[2])
-    if not folder.is_dir():
-        raise UserError(f"data.source={source} is no directory")
-    return folder
+def _swag(identifier: str, row: Row, *, labelled: bool = True) -> ChoiceExample:
+    beginning = row.text("sent2")
+    label = None
+    if labelled or "label" in row.fields:
+        label = index_of(name_of(row.value("label")), _NUMBERS, row.place, "The labels of SWAG")
+    choices = tuple(f"{beginning} {row.text(ending)}" for ending in _ENDINGS)
+    return ChoiceExample(id=identifier, context=row.text("sent1"), choices=choices, label=label)
 
 
-def _race_files(folder: Path) -> list[Path]:
-    def number(path: Path) -> tuple[str, int, str]:
-        digits = "".join(filter(str.isdigit, path.stem))
-        return path.parent.name, int(digits or 0), path.name
+def _articles(folder: Path, levels: tuple[str, ...]) -> Iterator[ChoiceExample]:
+    for level in levels:
+        files = sorted((folder / level).glob("*.txt"), key=lambda path: (len(path.stem), path.stem))
+        if not files:
+            raise UserError(f"There is no article of RACE in {folder / level}. Expected files named NUMBER.txt.")
+        for path in files:
+            yield from _questions(path, level)
 
-    return sorted((path for path in folder.glob("*/*.txt")), key=number)
+
+def _questions(path: Path, level: str) -> Iterator[ChoiceExample]:
+    article = _json(path)
+    questions, options, answers = (_entries(article, key, path) for key in ("questions", "options", "answers"))
+    if not len(questions) == len(options) == len(answers):
+        raise UserError(
+            f"{path} has {len(questions)} questions, {len(options)} lists of options and {len(answers)} answers: "
+            "expected one of each to a question."
+        )
+    context = _text(article.get("article"), f"{path}: the article")
+    for number, (question, choices, answer) in enumerate(zip(questions, options, answers, strict=True)):
+        place = f"{path}, question {number}"
+        yield ChoiceExample(
+            id=f"{level}/{path.stem}-{number}",
+            context=context,
+            choices=_choices(_text(question, f"{place}: the question"), choices, place),
+            label=index_of(name_of(answer), _LETTERS, place, "The answers are"),
+        )
 
 
-def _race_examples(path: Path) -> Iterator[ChoiceExample]:
+def _choices(question: str, options: Any, place: str) -> tuple[str, ...]:
+    if not isinstance(options, list) or len(options) != len(_LETTERS):
+        raise UserError(f"{place}: expected {len(_LETTERS)} options, got {options!r}.")
+    # An option may be empty: RACE has some.
+    texts = [_text(option, f"{place}: an option") for option in options]
+    return tuple(question.replace("_", text) if "_" in question else f"{question} {text}".strip() for text in texts)
+
+
+def _json(path: Path) -> dict[str, Any]:
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-        article, questions = content["article"], content["questions"]
-        for number, (question, options, answer) in enumerate(
-            zip(questions, content["options"], content["answers"], strict=True)
-        ):
-            yield ChoiceExample(
-                id=f"{path.parent.name}/{path.stem}-{number}",
-                context=article,
-                choices=tuple(f"{question} {option}" for option in options),
-                label=_LETTERS.index(answer),
-            )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no file of RACE: {type(error).__name__}: {error}") from error
+        value = json.loads("\n".join(line for _, line in lines_of(path)))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not JSON ({error}). Expected an article of RACE.") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds a JSON {type(value).__name__}, expected an article of RACE: an object.")
+    return value
 
 
-def _swag_example(number: int, record: Record, *, labelled: bool) -> ChoiceExample:
-    choices = tuple(f"{record.get('sent2')} {record.text(f'ending{index}')}" for index in range(4))
-    label = str(record.get("label")) if labelled else "0"
-    if label not in "0123" or len(label) != 1:
-        raise UserError(f"{record.where}: label is {label!r}, expected 0 to 3")
-    known = int(label) if labelled else None
-    return ChoiceExample(id=str(number), context=record.text("sent1"), choices=choices, label=known)
+def _entries(article: dict[str, Any], key: str, path: Path) -> list[Any]:
+    if not isinstance(article.get(key), list):
+        raise UserError(
+            f"{path} has no list {key!r}. Expected an article of RACE, with questions, options and answers."
+        )
+    return article[key]
+
+
+def _text(value: Any, what: str) -> str:
+    if not isinstance(value, str):
+        raise UserError(f"{what} is {value!r}, expected a text.")
+    return value.strip()

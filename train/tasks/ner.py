@@ -1,131 +1,159 @@
-"""Words with tags: CoNLL's columns, and JSON lines."""
+"""Named entities: files of words and tags, in columns as of CoNLL or as JSON lines."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from train.errors import UserError
+from train.tasks.bio import to_bio
 from train.tasks.examples import TagExample, TaskData
-from train.tasks.tables import first_file, read_lines, read_table, read_tfds
+from train.tasks.folders import find_file, folder_of, require_file
+from train.tasks.label_names import index_of, name_of
+from train.tasks.tables import json_rows, lines_of
 
-# CoNLL-2003's own names, those of its usual copies, and WNUT 2017's.
-_FILES = {
-    "train": ("train.txt", "train.conll", "train.jsonl", "train.json", "eng.train", "wnut17train.conll"),
+_ENDINGS = (".txt", ".conll", ".bio", ".tsv", ".jsonl", ".json")
+# Beside these: CoNLL-2003's own names, and those of WNUT 2017 (Derczynski et al. 2017).
+FILES = {
+    "train": ("eng.train", "wnut17train.conll", *(f"train{ending}" for ending in _ENDINGS)),
     "dev": (
-        *("dev.txt", "dev.conll", "dev.jsonl", "dev.json", "valid.txt", "valid.conll", "validation.json"),
-        *("eng.testa", "emerging.dev.conll"),
+        "eng.testa",
+        "emerging.dev.conll",
+        *(f"{name}{ending}" for name in ("dev", "valid", "validation") for ending in _ENDINGS),
     ),
-    "test": ("test.txt", "test.conll", "test.jsonl", "test.json", "eng.testb", "emerging.test.annotated"),
+    "test": ("eng.testb", "emerging.test.annotated", *(f"test{ending}" for ending in _ENDINGS)),
 }
-_WORD_KEYS, _TAG_KEYS = ("tokens", "words"), ("ner_tags", "tags", "ner")
-_OUTSIDE = "O"
-
-Sentence = tuple[tuple[str, ...], tuple[str, ...]]
+_WORDS, _TAGS = ("tokens", "words"), ("ner_tags", "ner", "tags", "labels")
+_Sentence = tuple[tuple[str, ...], tuple[str, ...] | None]
 
 
-def read_ner(source: str, tfds_dir: str | None = None) -> TaskData:
-    """Reads sentences of tagged words; tags are turned into BIO, labels are those found, "O" first, then sorted.
+def read_ner(source: str, *, word_column: int = 0, tag_column: int = -1, labels: Sequence[str] = ()) -> TaskData:
+    """Reads sentences with a tag for each word.
 
-    A test file has its tags beside it in these benchmarks: it is a held-out set of its own, behind "dev".
+    A file of columns has a word a line and a blank line between sentences; columns stand between tabs where the line
+    has one, else between spaces; lines that begin with -DOCSTART- are left out. In JSON lines, an object a sentence,
+    the words are `tokens` or `words` and the tags `ner_tags`, `ner`, `tags` or `labels`, names, or indices of `labels`.
+    Tags in IOB1, where B- only parts entities that touch, become BIO.
 
     Args:
-        source: files:DIR or tfds:NAME.
-        tfds_dir: where tfds sets were prepared.
+        source: `files:DIR` with one file of `FILES` for each set; `test` may be missing, and have no tags.
+        word_column: of the word, from 0; from the end if negative.
+        tag_column: of the tag.
+        labels: the tags in the order of their indices; those found in the training and evaluation sets, O first and
+            then by character, if none are given.
+
+    Returns:
+        Its examples; an id is the number of the sentence.
 
     Raises:
-        UserError: if files are missing, or a line is not as the format has it.
+        UserError: if a file or a column is missing, a tag is not BIO, or one of the test set stands nowhere else.
     """
-    scheme, _, argument = source.partition(":")
-    if scheme == "tfds":
-        names = {"train": "train", "dev": "validation" if "conll" not in argument else "dev", "test": "test"}
-        sets = {name: list(_from_tfds(argument, split, tfds_dir)) for name, split in names.items()}
-    else:
-        sets = _from_files(Path(argument))
-    for sentences in sets.values():
-        sentences[:] = [(words, bio(tags)) for words, tags in sentences]
-    found = {tag for sentences in sets.values() for _, tags in sentences for tag in tags}
-    labels = (_OUTSIDE, *sorted(found - {_OUTSIDE}))
-    index = {label: number for number, label in enumerate(labels)}
+    folders = (folder_of(source, f"'files:DIR' with files such as {', '.join(FILES['train'][:3])} in DIR"),)
+    train = require_file(folders, FILES["train"], "training file")
+    dev = require_file(folders, FILES["dev"], "evaluation file")
+    test = find_file(folders, FILES["test"])
+
+    def read(path: Path) -> list[tuple[str, _Sentence]]:
+        return list(_sentences(path, word_column, tag_column, labels))
+
+    sentences = {"train": read(train), "dev": read(dev), "test": read(test) if test else []}
+    names = tuple(labels) or _labels(tags for name in ("train", "dev") for _, (_, tags) in sentences[name])
     examples = {
-        name: [
-            TagExample(id=str(number), words=words, tags=tuple(map(index.__getitem__, tags)))
-            for number, (words, tags) in enumerate(sentences)
-        ]
-        for name, sentences in sets.items()
+        name: [_example(str(number), place, sentence, names, name) for number, (place, sentence) in enumerate(found)]
+        for name, found in sentences.items()
     }
-    train = examples.pop("train", [])
-    return TaskData(kind="tags", train=train, evaluation=examples, labels=labels)
+    return TaskData(
+        kind="tags",
+        train=examples["train"],
+        evaluation={"dev": examples["dev"]},
+        test={"test": examples["test"]} if test else {},
+        labels=names,
+    )
 
 
-def bio(tags: Sequence[str]) -> tuple[str, ...]:
-    """Tags in which every entity begins with B-: I- at the start of an entity (IOB1 of CoNLL-2003) becomes B-."""
-    result, before = [], _OUTSIDE
-    for tag in tags:
-        continues = before != _OUTSIDE and before[2:] == tag[2:]
-        result.append(f"B-{tag[2:]}" if tag.startswith("I-") and not continues else tag)
-        before = tag
-    return tuple(result)
+def _labels(tags: Iterable[tuple[str, ...] | None]) -> tuple[str, ...]:
+    return ("O", *sorted({tag for sentence in tags for tag in sentence or ()} - {"O"}))
 
 
-def read_conll(path: Path) -> Iterator[Sentence]:
-    """Sentences of a file with a word a line, its tag in the last column, and empty lines between sentences.
+def _example(identifier: str, place: str, sentence: _Sentence, labels: Sequence[str], split: str) -> TagExample:
+    words, tags = sentence
+    if tags is None:
+        if split != "test":
+            raise UserError(f"{place}: the sentence has no tags. Only the test set may have none.")
+        return TagExample(id=identifier, words=words)
+    indices = tuple(index_of(tag, labels, place, "The tags are") for tag in tags)
+    return TagExample(id=identifier, words=words, tags=indices)
 
-    Columns are separated by tabs, where there are any, else by spaces. Lines that begin with -DOCSTART- are left out.
 
-    Raises:
-        UserError: if a line has no second column, or a tag is none of BIO.
-    """
-    words: list[str] = []
-    tags: list[str] = []
-    for number, line in read_lines(path):
-        if not line.strip():
-            if words:
-                yield tuple(words), tuple(tags)
-            words, tags = [], []
+def _sentences(path: Path, word: int, tag: int, labels: Sequence[str]) -> Iterator[tuple[str, _Sentence]]:
+    found = False
+    read = _json_sentences(path, labels) if path.suffix in (".jsonl", ".json") else _column_sentences(path, word, tag)
+    for place, (words, tags) in read:
+        found = True
+        yield place, (words, None if tags is None else to_bio(tags, place))
+    if not found:
+        raise UserError(f"{path} holds no sentence: is it whole, and the right file?")
+
+
+def _column_sentences(path: Path, word: int, tag: int) -> Iterator[tuple[str, _Sentence]]:
+    rows: list[list[str]] = []
+    number = 0
+    for number, line in lines_of(path):
+        if line.strip() and not line.startswith("-DOCSTART-"):
+            rows.append(_fields(line))
+            _check_columns(f"{path}, line {number}", rows, word, tag)
+        elif rows:
+            yield f"{path}, line {number - len(rows)}", _of_columns(rows, word, tag)
+            rows = []
+    if rows:
+        yield f"{path}, line {number - len(rows) + 1}", _of_columns(rows, word, tag)
+
+
+def _fields(line: str) -> list[str]:
+    # Words may hold other white space, a no-break space for one.
+    fields = line.rstrip("\t ").split("\t") if "\t" in line else line.split(" ")
+    return [field for field in fields if field]
+
+
+def _check_columns(place: str, rows: list[list[str]], word: int, tag: int) -> None:
+    fields = rows[-1]
+    if len(fields) != len(rows[0]):
+        raise UserError(f"{place} has {len(fields)} column(s), the sentence's first line {len(rows[0])}.")
+    for column, what in ((word, "word"), (tag, "tag")):
+        if not -len(fields) <= column < len(fields) and len(fields) > 1:
+            raise UserError(f"{place} has {len(fields)} columns, the {what} is looked for in column {column} (from 0).")
+
+
+def _of_columns(rows: list[list[str]], word: int, tag: int) -> _Sentence:
+    if len(rows[0]) == 1:
+        return tuple(row[0] for row in rows), None
+    return tuple(row[word] for row in rows), tuple(row[tag] for row in rows)
+
+
+def _json_sentences(path: Path, labels: Sequence[str]) -> Iterator[tuple[str, _Sentence]]:
+    for row in json_rows(path):
+        word_key, tag_key = (next((key for key in keys if key in row.fields), None) for keys in (_WORDS, _TAGS))
+        words = _strings(row.value(word_key or _WORDS[0]), row.place)
+        if tag_key is None:
+            yield row.place, (words, None)
             continue
-        fields = line.split("\t") if "\t" in line else line.split(" ")
-        if fields[0] == "-DOCSTART-":
-            continue
-        if len(fields) < 2 or not fields[0]:
-            raise UserError(f"{path}, line {number} is {line!r}, expected a word and its tag")
-        words.append(fields[0])
-        tags.append(_checked(fields[-1].strip(), f"{path}, line {number}"))
-    if words:
-        yield tuple(words), tuple(tags)
+        tags = row.fields[tag_key]
+        if not isinstance(tags, list) or len(tags) != len(words):
+            raise UserError(f"{row.place}: expected a list of {len(words)} tags, one for each word, got {tags!r:.200}.")
+        yield row.place, (words, tuple(_tag_name(tag, labels, row.place) for tag in tags))
 
 
-def _from_files(folder: Path) -> dict[str, list[Sentence]]:
-    if not folder.is_dir():
-        raise UserError(f"data.source=files:{folder} is no directory")
-    paths = {name: path for name, names in _FILES.items() if (path := first_file(folder, names))}
-    if not {"dev", "test"} & paths.keys():
-        raise UserError(f"{folder} has no held-out sentences: expected one of {', '.join(_FILES['dev'])}")
-    return {
-        name: list(_from_json(path) if path.suffix in (".json", ".jsonl") else read_conll(path))
-        for name, path in paths.items()
-    }
+def _strings(value: Any, place: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value or not all(isinstance(word, str) and word for word in value):
+        raise UserError(f"{place}: expected a list of words, got {value!r:.200}.")
+    return tuple(value)
 
 
-def _from_json(path: Path) -> Iterator[Sentence]:
-    for record in read_table(path):
-        columns = [next((key for key in keys if key in record.values), keys[0]) for keys in (_WORD_KEYS, _TAG_KEYS)]
-        words, tags = (record.get(column) for column in columns)
-        if not isinstance(words, list) or not isinstance(tags, list) or len(words) != len(tags) or not words:
-            raise UserError(f"{record.where}: expected as many {columns[1]} as {columns[0]}, and at least one")
-        yield tuple(map(str, words)), tuple(_checked(str(tag), record.where) for tag in tags)
-
-
-def _from_tfds(argument: str, split: str, tfds_dir: str | None) -> Iterator[Sentence]:
-    from train.data.sources.tfds import label_names
-
-    names = None
-    for record in read_tfds(argument, split, tfds_dir):
-        key = next((key for key in _TAG_KEYS if key in record.values), _TAG_KEYS[0])
-        words = record.get(next((name for name in _WORD_KEYS if name in record.values), _WORD_KEYS[0]))
-        names = names or label_names(argument, key, tfds_dir)
-        yield tuple(words), tuple(names[tag] for tag in record.get(key))
-
-
-def _checked(tag: str, where: str) -> str:
-    if tag != _OUTSIDE and not (tag[:2] in ("B-", "I-") and len(tag) > 2):
-        raise UserError(f"{where}: the tag {tag!r} is none of O, B-TYPE and I-TYPE")
-    return tag
+def _tag_name(tag: Any, labels: Sequence[str], place: str) -> str:
+    if not isinstance(tag, int):
+        return name_of(tag)
+    if not 0 <= tag < len(labels):
+        raise UserError(
+            f"{place}: the tag {tag} is an index, and {len(labels)} labels are given. Give the names of all tags in "
+            "the order of their indices."
+        )
+    return labels[tag]

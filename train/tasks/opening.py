@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from train.errors import UserError
-from train.tasks.baseline import baseline
 from train.tasks.examples import TaskData
 from train.tasks.prepared import HeldOut, Prepared, limited, texts_of
 from train.tasks.registry import TASKS
+from train.tasks.scoring import Scorer
 
 Values = Mapping[str, Any]
 
@@ -48,12 +48,14 @@ def prepare(values: Values, say: Callable[[str], None], *, training: bool = True
     """
     data = open_data(values)
     task = TASKS[values["task"]].make(data, _tokenizer(values, data, say), values)
+    scorer = Scorer(values["task"], data)
     return Prepared(
         task=task,
         train=task.rows(data.train if training else []),
         held_out=HeldOut.of(task, data.evaluation),
         test=HeldOut.of(task, data.test if training else {}),
-        baseline=baseline(data),
+        scorer=scorer,
+        baseline=scorer.baseline(next(iter(data.evaluation.values()))),
     )
 
 

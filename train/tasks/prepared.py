@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from train.errors import UserError
-from train.tasks.baseline import Baseline
-from train.tasks.examples import Example, Prediction, TaskData
-from train.tasks.metrics import score
+from train.tasks.class_weights import balanced_weights
+from train.tasks.examples import Example, TaskData
+from train.tasks.metrics import Scores
+from train.tasks.predictions import Prediction
 from train.tasks.rows import RowSet, gathered
+from train.tasks.scoring import Scorer
 from train.tasks.task import Task
 
 
@@ -39,14 +41,13 @@ class HeldOut:
         found = iter(task.predict(examples, self.rows, gathered(results, self.rows)))
         return {name: list(itertools.islice(found, len(examples))) for name, examples in self.sets.items()}
 
-    def scores(self, task: Task, predictions: Mapping[str, Sequence[Prediction]]) -> dict[str, float]:
+    def scores(self, scorer: Scorer, predictions: Mapping[str, Sequence[Prediction]]) -> dict[str, float]:
         """The metrics of every set: those of the first under their own names, the others' behind their set's."""
         scores = {}
         for number, (name, examples) in enumerate(self.sets.items()):
             prefix = f"{name}_" if number else ""
-            scores |= {
-                f"{prefix}{metric}": value for metric, value in score(task.data, examples, predictions[name]).items()
-            }
+            own = scorer.score(examples, predictions[name])
+            scores |= {f"{prefix}{metric}": value for metric, value in own.values.items()}
         return scores
 
 
@@ -59,14 +60,16 @@ class Prepared:
         train: rows to learn from; none where there are held-out sets alone.
         held_out: the sets that scores are of.
         test: sets without labels.
-        baseline: what a guess scores.
+        scorer: its metrics.
+        baseline: what guessing scores on the first held-out set.
     """
 
     task: Task
     train: RowSet
     held_out: HeldOut
     test: HeldOut
-    baseline: Baseline
+    scorer: Scorer
+    baseline: Scores
 
     def identity(self) -> dict[str, str]:
         """Fingerprints of all that numbers depend on."""
@@ -79,21 +82,22 @@ class Prepared:
         digest.update(labels.encode())
         return {"data": digest.hexdigest(), "tokenizer": self.task.tokenizer.fingerprint}
 
-    def class_weights(self) -> list[float]:
-        """N / (C n_c) for each of C classes, of which n_c of N training examples are: scikit-learn's "balanced".
+    @property
+    def judged_on(self) -> Sequence[Example]:
+        """The held-out set that decides."""
+        return next(iter(self.held_out.sets.values()))
+
+    def class_weights(self) -> tuple[float, ...]:
+        """Weights that let every class count alike.
 
         Raises:
             UserError: if the labels are no classes, or one of them has no example.
         """
-        names = self.task.data.labels
         if self.task.problem != "single_label":
             raise UserError(
-                f"class_weights=balanced is for classes that exclude each other: this is {self.task.problem}"
+                f"class_weights=balanced is for labels that exclude each other, not for {self.task.problem}"
             )
-        counts = np.bincount([int(row.labels["labels"]) for row in self.train.rows], minlength=len(names))
-        if not counts.all():
-            raise UserError(f"class_weights=balanced: no training example has the label {names[int(counts.argmin())]}")
-        return (counts.sum() / (len(names) * counts)).tolist()
+        return balanced_weights([int(row.labels["labels"]) for row in self.train.rows], self.task.data.labels)
 
 
 def limited(data: TaskData, num_train: int | None, num_evaluation: int | None) -> TaskData:

@@ -8,9 +8,11 @@ from typing import Any
 from flax_lite.tokenization import Tokenizer
 from train.errors import UserError
 from train.tasks.classification import Choices, Classification
-from train.tasks.columns import Columns, read_columns
+from train.tasks.classify import Columns, read_classify
 from train.tasks.examples import TaskData
-from train.tasks.glue import GLUE_TASKS, read_glue
+from train.tasks.folders import table_files
+from train.tasks.glue import read_glue
+from train.tasks.glue_table import GLUE
 from train.tasks.multiple_choice import read_race, read_swag
 from train.tasks.ner import read_ner
 from train.tasks.sentences import Sentences
@@ -55,36 +57,45 @@ def _sentences(data: TaskData, tokenizer: Tokenizer, values: Values) -> Task:
     )
 
 
-def _read_columns(values: Values) -> TaskData:
-    columns = Columns(
-        text=values["data.columns.text"],
-        text_pair=values["data.columns.text_pair"],
-        label=values["data.columns.label"],
-        id=values["data.columns.id"],
-        problem=values["data.problem"],
-        separator=values["data.label_separator"],
+def _read_classify(values: Values) -> TaskData:
+    train, evaluation, test = table_files(_path(values))
+    return read_classify(
+        train,
+        evaluation=evaluation,
+        evaluation_fraction=0.0 if evaluation else values["data.eval_fraction"],
+        test=test,
+        columns=Columns(
+            text=values["data.columns.text"],
+            text_pair=values["data.columns.text_pair"],
+            label=values["data.columns.label"],
+            id=values.get("data.columns.id"),
+            separator=values.get("data.label_separator", ","),
+        ),
+        problem=values.get("data.problem", "regression"),
     )
-    return read_columns(_files_alone(values), columns, values["data.eval_fraction"])
 
 
 def _read_sentences(values: Values) -> TaskData:
-    columns = Columns(
-        text=values["data.columns.text"],
-        text_pair=values["data.columns.text_pair"],
-        label=values["data.columns.label"],
-        problem="regression",
-    )
-    return dataclasses.replace(
-        read_columns(_files_alone(values), columns, values["data.eval_fraction"]), metrics=("spearman", "pearson")
-    )
+    return dataclasses.replace(_read_classify(values), kind="sentences")
+
+
+def _read_xnli(values: Values) -> TaskData:
+    languages = {"language": values["data.language"], "train_language": values["data.train_language"]}
+    return read_xnli(values["data.source"], **languages)
 
 
 def _read_glue(task: str, values: Values) -> TaskData:
-    return read_glue(task, values["data.source"], values["data.tfds_dir"])
+    read = functools.partial(read_glue, source=values["data.source"], tfds_dir=values["data.tfds_dir"])
+    if task == "ax":  # has nothing to learn from: a model of MNLI predicts it
+        return dataclasses.replace(read("mnli"), test=read("ax").test)
+    return read(task)
 
 
-def _read_ner(values: Values) -> TaskData:
-    return read_ner(values["data.source"], values["data.tfds_dir"])
+def _path(values: Values) -> str:
+    source = values["data.source"]
+    if not source.startswith("files:"):
+        raise UserError(f"data.source={source}: {values['task']} is read from files:PATH alone")
+    return source.removeprefix("files:")
 
 
 def _spans(version: Version, data: TaskData, tokenizer: Tokenizer, values: Values) -> Task:
@@ -102,20 +113,13 @@ def _spans(version: Version, data: TaskData, tokenizer: Tokenizer, values: Value
 
 def _squad(version: Version) -> Entry:
     def read(values: Values) -> TaskData:
-        path = _files_alone(values).removeprefix("files:")
-        return read_squad(path, version, eval_articles=values["data.eval_articles"])
+        return read_squad(_path(values), version, eval_articles=values["data.eval_articles"])
 
     return Entry(read=read, builtin={"v1": "spans", "v2": "spans_v2"}[version], make=functools.partial(_spans, version))
 
 
 def _read_builtin_alone(values: Values) -> TaskData:
     raise UserError(f"{values['task']} is a built-in task: data.source=builtin is its only source")
-
-
-def _files_alone(values: Values) -> str:
-    if not values["data.source"].startswith("files:"):
-        raise UserError(f"data.source={values['data.source']}: {values['task']} is read from files:PATH alone")
-    return values["data.source"]
 
 
 _GLUE_BUILTIN = {"cola": "sentiment", "sst2": "sentiment", "stsb": "similarity"}
@@ -126,20 +130,18 @@ TASKS: dict[str, Entry] = {
         name: Entry(
             read=functools.partial(_read_glue, name), builtin=_GLUE_BUILTIN.get(name, "entailment"), make=_TEXTS
         )
-        for name in GLUE_TASKS
+        for name in GLUE
     },
-    "xnli": Entry(
-        read=lambda values: read_xnli(_files_alone(values), values["data.language"]), builtin="entailment", make=_TEXTS
-    ),
-    "classify": Entry(read=_read_columns, builtin="sentiment", make=_TEXTS),
+    "xnli": Entry(read=_read_xnli, builtin="entailment", make=_TEXTS),
+    "classify": Entry(read=_read_classify, builtin="sentiment", make=_TEXTS),
     "sentences": Entry(read=_read_sentences, builtin="similarity", make=_sentences),
     "ner": Entry(
-        read=_read_ner,
+        read=lambda values: read_ner(values["data.source"]),
         builtin="tags",
         make=_plain(Tagging),
     ),
-    "race": Entry(read=lambda values: read_race(_files_alone(values)), builtin="choices", make=_plain(Choices)),
-    "swag": Entry(read=lambda values: read_swag(_files_alone(values)), builtin="choices", make=_plain(Choices)),
+    "race": Entry(read=lambda values: read_race(values["data.source"]), builtin="choices", make=_plain(Choices)),
+    "swag": Entry(read=lambda values: read_swag(values["data.source"]), builtin="choices", make=_plain(Choices)),
     "squad_v1": _squad("v1"),
     "squad_v2": _squad("v2"),
     "spans": Entry(read=_read_builtin_alone, builtin="spans", make=functools.partial(_spans, "v1")),

@@ -12,7 +12,8 @@ from flax_lite.task_objectives import Teaching
 from flax_lite.tokenization import Tokenizer
 from flax_lite.training import Objective
 from train.errors import UserError
-from train.tasks.examples import Prediction, TaskData, TextExample
+from train.tasks.examples import TaskData, TextExample
+from train.tasks.predictions import Prediction
 from train.tasks.rows import Row, RowSet, joined
 from train.tasks.task import Task
 

@@ -11,7 +11,8 @@ from flax_lite.heads import QuestionAnswering
 from flax_lite.question_windows import Window, question_windows
 from flax_lite.tokenization import Tokenizer
 from train.errors import UserError
-from train.tasks.examples import Prediction, SpanExample, TaskData
+from train.tasks.examples import SpanExample, TaskData
+from train.tasks.predictions import Prediction
 from train.tasks.rows import Row, RowSet
 from train.tasks.squad_metric import Version
 from train.tasks.task import Task

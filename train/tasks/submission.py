@@ -1,147 +1,169 @@
-"""Predictions as files: in a benchmark's own format where it has one, else as JSON lines; and read back."""
+"""Files of predictions, written as benchmarks want them and read back."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from train.errors import UserError
-from train.tasks.examples import Example, Prediction, TaskData
-from train.tasks.glue import GLUE_TASKS
-from train.tasks.tables import Record, read_lines, read_table, read_tsv
+from train.tasks.examples import Problem, TagExample
+from train.tasks.glue_table import GLUE
+from train.tasks.label_names import index_of, name_of, number_of
+from train.tasks.predictions import Prediction
+from train.tasks.tables import Row, json_rows, lines_of, tsv_rows
 
 
-def write_predictions(
-    task: str, data: TaskData, name: str, examples: Sequence[Example], predictions: Sequence[Prediction], folder: Path
-) -> Path:
-    """Writes the predictions of one set.
+def glue_file(directory: Path, task: str, name: str) -> Path:
+    """The file of one set's predictions, under the name that gluebenchmark.com wants.
 
-    GLUE: TSV of index and prediction, labels as the benchmark writes them. Tags: a word a line, with its tag and the
-    predicted one where the first is known, as conlleval reads it. Spans: a JSON object of answers by id, as SQuAD's
-    script reads it. Others: a JSON line each, with id, prediction and probabilities.
-
-    Returns:
-        The file.
+    Args:
+        directory: where it stands.
+        task: a key of `GLUE`.
+        name: of the set; of one that is not submitted, the file is named by task and set.
     """
-    if task in GLUE_TASKS and data.labels == GLUE_TASKS[task].labels:
-        path = folder / GLUE_TASKS[task].submission.get(name, f"{name}.tsv")
-        lines = ["index\tprediction"]
-        lines += [f"{index}\t{_glue_value(task, each.value)}" for index, each in enumerate(predictions)]
-    elif data.kind == "tags":
-        path = folder / f"{name}.conll"
-        lines = _conll_lines(data.labels, examples, predictions)
-    elif data.kind == "spans":
-        path = folder / f"{name}.json"
-        lines = [json.dumps({each.id: each.value for each in predictions}, ensure_ascii=False, indent=1)]
-    else:
-        path = folder / f"{name}.jsonl"
-        lines = [json.dumps(_object(data, each), ensure_ascii=False) for each in predictions]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
+    return directory / GLUE[task].submitted.get(name, f"{GLUE[task].folder}-{name}.tsv")
 
 
-def read_predictions(path: Path, data: TaskData, examples: Sequence[Any]) -> list[Prediction]:
-    """Reads predictions of a set, in any of the formats that `write_predictions` writes.
+def write_glue(path: Path, task: str, predictions: Sequence[Prediction]) -> None:
+    """Writes GLUE's format: a header, then an index and a label a line, by index.
+
+    A label is written as in the task's own files. The numbers of STS-B are cut to its range, 0 to 5, with three digits
+    after the point.
 
     Raises:
-        UserError: if the file is not one, or has other examples than the set.
+        UserError: if the ids are not the numbers from 0 on, without which the benchmark refuses the file.
     """
-    if path.suffix == ".json":
-        return _answers(path, examples)
-    if path.suffix == ".conll":
-        return _tagged(path, data.labels, examples)
-    records = list(read_tsv(path) if path.suffix == ".tsv" else read_table(path))
-    if len(records) != len(examples):
-        raise UserError(f"{path} has {len(records)} predictions, the set has {len(examples)} examples")
-    predictions = [Prediction(id=e.id, value=_value(data, r)) for e, r in zip(examples, records, strict=True)]
-    for example, record in zip(examples, records, strict=True):
-        if "id" in record.values and record.get("id") != example.id:
-            raise UserError(
-                f"{record.where} is of example {record.get('id')}, expected {example.id}: another order or set"
-            )
-    return predictions
+    ordered = sorted(predictions, key=lambda prediction: (len(prediction.id), prediction.id))
+    if [prediction.id for prediction in ordered] != [str(number) for number in range(len(ordered))]:
+        raise UserError(
+            f"{path}: the ids of {task} are not the numbers from 0 to {len(ordered) - 1}: is the set whole?"
+        )
+    _write(path, ["index\tprediction", *(f"{one.id}\t{_glue_label(task, one.value)}" for one in ordered)])
 
 
-def _glue_value(task: str, value: Any) -> str:
-    entry = GLUE_TASKS[task]
-    if entry.problem == "regression":
-        return f"{min(max(value, 0.0), 5.0):.3f}"  # the scale of STS-B
-    return (entry.written or entry.labels)[value]
+def read_glue_predictions(path: Path, task: str) -> list[Prediction]:
+    """Reads what `write_glue` writes.
+
+    Raises:
+        UserError: if a column is missing, or a prediction is no label of the task.
+    """
+    return [Prediction(id=row.text("index"), value=_glue_value(task, row)) for row in tsv_rows(path)]
 
 
-def _object(data: TaskData, prediction: Prediction) -> Mapping[str, Any]:
-    value: Any = prediction.value
-    if data.problem == "multi_label":
-        value = [label for label, holds in zip(data.labels, value, strict=True) if holds]
-    elif data.labels and data.problem == "single_label":
-        value = data.labels[value]
-    shown = {"id": prediction.id, "prediction": value}
-    if data.labels and prediction.probabilities:
-        rounded = (round(each, 6) for each in prediction.probabilities)
-        return shown | {"probabilities": dict(zip(data.labels, rounded, strict=True))}
-    return shown | ({"probabilities": list(prediction.probabilities)} if prediction.probabilities else {})
+def _glue_label(task: str, value: Any) -> str:
+    if GLUE[task].problem == "regression":
+        return f"{min(max(float(value), 0.0), 5.0):.3f}"
+    return GLUE[task].written[value]
 
 
-def _value(data: TaskData, record: Record) -> Any:
-    given = record.get("prediction")
-    if data.problem == "regression":
-        try:
-            return float(given)
-        except (TypeError, ValueError):
-            raise UserError(f"{record.where}: the prediction {given!r} is no number") from None
-    if data.problem == "multi_label":
-        given = [given] if isinstance(given, str) else given
-        return tuple(int(label in given) for label in data.labels)
-    names: Sequence[Any] = data.labels or range(10)
-    if given in names:
-        return names.index(given)
-    if str(given).isdigit() and int(given) < len(names):  # GLUE's own 0 and 1
-        return int(given)
-    raise UserError(f"{record.where}: the prediction {given!r} is none of {', '.join(map(str, names))}")
+def _glue_value(task: str, row: Row) -> int | float:
+    written = row.text("prediction")
+    if GLUE[task].problem == "regression":
+        return number_of(written, row.place)
+    return index_of(written, GLUE[task].written, row.place, f"The labels of {GLUE[task].folder}")
 
 
-def _conll_lines(labels: Sequence[str], examples: Sequence[Any], predictions: Sequence[Prediction]) -> list[str]:
-    lines = []
-    for example, prediction in zip(examples, predictions, strict=True):
-        known = example.tags or (None,) * len(example.words)
-        for word, tag, found in zip(example.words, known, prediction.value, strict=True):
-            columns = [word, labels[found]] if tag is None else [word, labels[tag], labels[found]]
-            lines.append(" ".join(columns))
+def write_columns(
+    path: Path, examples: Sequence[TagExample], predictions: Sequence[Sequence[int]], labels: Sequence[str]
+) -> None:
+    """Writes what conlleval reads: word, right tag and predicted tag a line, a blank line after each sentence.
+
+    Where the right tags are not known, two columns: word and predicted tag.
+    """
+    lines: list[str] = []
+    for example, tags in zip(examples, predictions, strict=True):
+        columns = (example.tags, tags) if example.tags is not None else (tags,)
+        named = [[labels[tag] for tag in column] for column in columns]
+        lines += [" ".join(fields) for fields in zip(example.words, *named, strict=True)]
         lines.append("")
-    return lines[:-1]
+    _write(path, lines)
 
 
-def _tagged(path: Path, labels: Sequence[str], examples: Sequence[Any]) -> list[Prediction]:
-    found: list[list[str]] = [[]]
-    for _, line in read_lines(path):
-        if line.strip():
-            found[-1].append(line.split()[-1])
-        elif found[-1]:
-            found.append([])
-    sentences = [tags for tags in found if tags]
-    if [len(tags) for tags in sentences] != [len(example.words) for example in examples]:
-        raise UserError(
-            f"{path} has {len(sentences)} sentences, expected {len(examples)} with as many words as the set's"
-        )
-    unknown = sorted({tag for tags in sentences for tag in tags} - set(labels))
-    if unknown:
-        raise UserError(f"{path} has the tag {unknown[0]}; the set has {', '.join(labels)}")
-    return [
-        Prediction(id=example.id, value=tuple(map(labels.index, tags)))
-        for example, tags in zip(examples, sentences, strict=True)
-    ]
+def read_columns(path: Path, labels: Sequence[str]) -> list[Prediction]:
+    """Reads the last column of what `write_columns` writes; an id is the number of the sentence.
+
+    Raises:
+        UserError: if a tag is none of the labels.
+    """
+    sentences: list[list[int]] = [[]]
+    for number, line in lines_of(path):
+        if line:
+            tag = line.rpartition(" ")[2]
+            sentences[-1].append(index_of(tag, labels, f"{path}, line {number}", "The tags are"))
+        elif sentences[-1]:
+            sentences.append([])
+    return [Prediction(id=str(n), value=tuple(tags)) for n, tags in enumerate(filter(None, sentences))]
 
 
-def _answers(path: Path, examples: Sequence[Any]) -> list[Prediction]:
-    try:
-        answers = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
-    if not isinstance(answers, dict) or not all(isinstance(text, str) for text in answers.values()):
-        raise UserError(f"{path} holds no JSON object of answers by question id")
-    missing = [example.id for example in examples if example.id not in answers]
-    if missing:
-        raise UserError(
-            f"{path} answers {len(examples) - len(missing)} of {len(examples)} questions; {missing[0]} is missing"
-        )
-    return [Prediction(id=example.id, value=answers[example.id]) for example in examples]
+def write_json(
+    path: Path, predictions: Iterable[Prediction], labels: Sequence[str] = (), problem: Problem = "single_label"
+) -> None:
+    """Writes a JSON object a line: id, prediction and, where there are any, probabilities.
+
+    Args:
+        path: the file.
+        predictions: as of `Prediction`.
+        labels: their names; none of choices, which are written as their index.
+        problem: what is predicted: the name of a label, a list of names, or a number.
+    """
+    lines = []
+    for one in predictions:
+        fields: dict[str, Any] = {"id": one.id, "prediction": _named(one.value, labels, problem)}
+        if one.probabilities is not None:
+            shares = [float(share) for share in one.probabilities]
+            fields["probabilities"] = dict(zip(labels, shares, strict=True)) if labels else shares
+        lines.append(json.dumps(fields, ensure_ascii=False, allow_nan=False))
+    _write(path, lines)
+
+
+def read_json(path: Path, labels: Sequence[str] = (), problem: Problem = "single_label") -> list[Prediction]:
+    """Reads what `write_json` writes.
+
+    Raises:
+        UserError: if a line is no such object, or a prediction is none of the labels.
+    """
+    return [_prediction(row, labels, problem) for row in json_rows(path)]
+
+
+def _named(value: Any, labels: Sequence[str], problem: Problem) -> Any:
+    if problem == "multi_label":
+        return [name for name, holds in zip(labels, value, strict=True) if holds]
+    if problem == "regression":
+        return float(value)
+    return labels[value] if labels else int(value)
+
+
+def _prediction(row: Row, labels: Sequence[str], problem: Problem) -> Prediction:
+    value = _value(row.value("prediction"), labels, problem, row.place)
+    return Prediction(id=row.text("id"), value=value, probabilities=_probabilities(row, labels))
+
+
+def _probabilities(row: Row, labels: Sequence[str]) -> tuple[float, ...] | None:
+    written = row.fields.get("probabilities")
+    if written is None:
+        return None
+    if isinstance(written, dict) and written.keys() == set(labels):
+        written = [written[name] for name in labels]
+    if not isinstance(written, list):
+        raise UserError(f"{row.place}: expected a probability for each label, got {written!r:.200}.")
+    return tuple(number_of(share, row.place) for share in written)
+
+
+def _value(written: Any, labels: Sequence[str], problem: Problem, place: str) -> Any:
+    if problem == "regression":
+        return number_of(written, place)
+    if problem == "multi_label":
+        if not isinstance(written, list):
+            raise UserError(f"{place}: the prediction is {written!r}, expected a list of labels.")
+        held = {index_of(name_of(name), labels, place, "The labels are") for name in written}
+        return tuple(int(n in held) for n in range(len(labels)))
+    if labels:
+        return index_of(name_of(written), labels, place, "The labels are")
+    if not isinstance(written, int) or written < 0:
+        raise UserError(f"{place}: the prediction is {written!r}, expected the index of a choice.")
+    return written
+
+
+def _write(path: Path, lines: Sequence[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8", newline="\n")

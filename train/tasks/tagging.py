@@ -7,7 +7,8 @@ import numpy as np
 from scipy import special
 
 from flax_lite.heads import TokenClassification
-from train.tasks.examples import Prediction, TagExample
+from train.tasks.examples import TagExample
+from train.tasks.predictions import Prediction
 from train.tasks.rows import Row, RowSet
 from train.tasks.task import Task
 

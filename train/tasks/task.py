@@ -15,8 +15,8 @@ from flax_lite.task_objectives import Problem, Teaching, make_task_eval_step, ta
 from flax_lite.tokenization import Tokenizer
 from flax_lite.training import Objective
 from train.errors import UserError
-from train.tasks.examples import Kind, Prediction, TaskData
-from train.tasks.metrics import metrics_of
+from train.tasks.examples import Kind, TaskData
+from train.tasks.predictions import Prediction
 from train.tasks.rows import Row, RowSet
 
 
@@ -42,11 +42,6 @@ class Task(abc.ABC):
     def __init__(self, data: TaskData, tokenizer: Tokenizer, max_length: int) -> None:
         self.data, self.tokenizer, self.max_length = data, tokenizer, max_length
         self.num_cut = 0
-
-    @property
-    def headline(self) -> str:
-        """The metric by which the best checkpoint is chosen."""
-        return metrics_of(self.data)[0]
 
     @property
     def problem(self) -> Problem:

@@ -1,59 +1,107 @@
-"""RACE and SWAG, as they are distributed."""
+"""RACE and SWAG: how contexts and choices are made, and what is refused."""
 
+import csv
 import json
+import shutil
 
 import pytest
 
 from train.errors import UserError
 from train.tasks.multiple_choice import read_race, read_swag
 
-
-def test_a_real_sample_of_swag_is_read(shared_data, tmp_path):
-    sample = (shared_data / "hf_fixtures" / "tests_samples" / "swag" / "sample.json").read_text()
-    (tmp_path / "val.json").write_text(sample)
-    data = read_swag(f"files:{tmp_path}")
-    rows = [json.loads(line) for line in sample.strip().split("\n")]
-    assert len(data.evaluation["dev"]) == len(rows)
-    first, row = data.evaluation["dev"][0], rows[0]
-    assert (first.context, first.label) == (row["sent1"], row["label"])
-    assert first.choices[2] == f"{row['sent2']} {row['ending2']}"
+ARTICLE = {
+    "article": " Tom has a dog. ",
+    "questions": ["Tom has a _ .", "Who has a dog?", "_ and _"],
+    "options": [["dog", "cat", "cow", "_"], ["Tom", "Ann", "Bob", ""], ["a", "b", "c", "d"]],
+    "answers": ["A", "D", "B"],
+    "id": "high1.txt",
+}
 
 
-def test_csv_quotes_and_a_test_set_without_labels(tmp_path):
-    header = "sent1,sent2,ending0,ending1,ending2,ending3,label\n"
-    (tmp_path / "val.csv").write_text(header + '"A, b.",He,"says ""no"".",b,c,d,3\n')
-    (tmp_path / "test.csv").write_text(header.replace(",label", "") + "A.,He,a,b,c,d\n")
-    data = read_swag(f"files:{tmp_path}")
-    assert data.evaluation["dev"][0].choices[0] == 'He says "no".'
-    assert (data.evaluation["dev"][0].context, data.evaluation["dev"][0].label) == ("A, b.", 3)
-    assert data.test["test"][0].label is None
-    (tmp_path / "val.csv").write_text(header + "A.,He,a,b,c,d,4\n")
-    with pytest.raises(UserError, match="label is '4', expected 0 to 3"):
-        read_swag(f"files:{tmp_path}")
+def write_race(root, **changed):
+    for split in ("train", "dev", "test"):
+        for level in ("middle", "high"):
+            (root / split / level).mkdir(parents=True)
+            for number in (10, 9):
+                article = {**ARTICLE, "article": f"{split} {level} {number}"}
+                (root / split / level / f"{number}.txt").write_text(json.dumps(article))
+    if changed:
+        (root / "train" / "high" / "9.txt").write_text(json.dumps({**ARTICLE, **changed}))
 
 
-def test_race_has_a_file_for_each_passage(tmp_path):
-    content = {
-        "article": "The cat sat.",
-        "questions": ["Who sat?", "What did _ do?"],
-        "options": [["the cat", "a dog", "x", "y"], ["sit", "run", "x", "y"]],
-        "answers": ["A", "B"],
-    }
-    for name in ("dev/middle/10.txt", "dev/middle/9.txt", "dev/high/1.txt"):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content))
-    examples = read_race(f"files:{tmp_path}").evaluation["dev"]
-    assert [each.id for each in examples][::2] == ["high/1-0", "middle/9-0", "middle/10-0"]
-    assert examples[1].choices[1] == "What did _ do? run"
-    assert [each.label for each in examples[:2]] == [0, 1]
-    (tmp_path / "dev/high/1.txt").write_text('{"article": "x"}')
-    with pytest.raises(UserError, match=r"1\.txt is no file of RACE: KeyError: 'questions'"):
+def test_race_fills_blanks_and_joins_questions(tmp_path):
+    write_race(tmp_path / "RACE")
+    data = read_race(f"files:{tmp_path}")
+    assert data.kind == "choices"
+    assert [e.choices for e in data.train[:3]] == [
+        ("Tom has a dog .", "Tom has a cat .", "Tom has a cow .", "Tom has a _ ."),
+        ("Who has a dog? Tom", "Who has a dog? Ann", "Who has a dog? Bob", "Who has a dog?"),
+        ("a and a", "b and b", "c and c", "d and d"),
+    ]
+    assert [e.label for e in data.train[:3]] == [0, 3, 1]
+    names = [
+        f"{level}/{number}-{question}" for level in ("middle", "high") for number in (9, 10) for question in range(3)
+    ]
+    for split, examples in {"train": data.train, "dev": data.evaluation["dev"], "test": data.test["test"]}.items():
+        assert [e.id for e in examples] == names
+        assert examples[-1].context == f"{split} high 10"
+
+
+def test_race_level_reads_one_exam(tmp_path):
+    write_race(tmp_path)
+    assert {e.id.partition("/")[0] for e in read_race(f"files:{tmp_path}", level="high").train} == {"high"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"answers": ["A", "E", "B"]}, "9.txt, question 1: unknown label 'E'. The answers are: A, B, C, D."),
+        ({"answers": ["A"]}, "3 questions, 3 lists of options and 1 answers"),
+        ({"options": [["a"], ["b"], ["c"]]}, "question 0: expected 4 options, got ['a']"),
+        ({"questions": None}, "has no list 'questions'"),
+        ({"article": 3}, "the article is 3, expected a text"),
+    ],
+)
+def test_race_refuses_what_is_no_article(tmp_path, changed, words):
+    write_race(tmp_path, **changed)
+    with pytest.raises(UserError) as caught:
+        read_race(f"files:{tmp_path}")
+    assert words in str(caught.value)
+
+
+def test_race_without_a_folder_is_refused(tmp_path):
+    write_race(tmp_path)
+    shutil.rmtree(tmp_path / "dev" / "middle")
+    with pytest.raises(UserError, match=r"There is no article of RACE in .*dev/middle"):
         read_race(f"files:{tmp_path}")
 
 
-def test_missing_files_are_named(tmp_path):
-    with pytest.raises(UserError, match="expected RACE as it is distributed"):
-        read_race(f"files:{tmp_path}")
-    with pytest.raises(UserError, match=r"has no val\.csv"):
+def test_swag_fixture_is_read(shared_data, tmp_path):
+    source = shared_data / "hf_fixtures" / "tests_samples" / "swag" / "sample.json"
+    objects = [json.loads(line) for line in source.read_text().splitlines()]
+    for name in ("train.json", "val.jsonl"):
+        shutil.copy(source, tmp_path / name)
+    with (tmp_path / "test.csv").open("w", newline="") as file:  # SWAG's own test file has no label
+        writer = csv.DictWriter(file, ["", *(key for key in objects[0] if key != "label")], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows({"": number, **one} for number, one in enumerate(objects))
+    data = read_swag(f"files:{tmp_path}")
+    assert len(data.train) == len(data.evaluation["dev"]) == len(objects) == 10
+    for example, one in zip(data.train, objects, strict=True):
+        assert (example.context, example.label) == (one["sent1"], one["label"])
+        assert example.choices == tuple(f"{one['sent2']} {one[f'ending{n}']}" for n in range(4))
+    assert [(e.context, e.choices, e.id) for e in data.test["test"]] == [
+        (e.context, e.choices, e.id) for e in data.train
+    ]
+    assert {e.label for e in data.test["test"]} == {None}
+
+
+@pytest.mark.parametrize(("label", "words"), [("4", "unknown label '4'"), ("", "unknown label ''"), ("01", "'01'")])
+def test_swag_refuses_other_labels(tmp_path, label, words):
+    row = {"sent1": "a", "sent2": "b", **{f"ending{n}": "c" for n in range(4)}}
+    for name in ("train", "val"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({**row, "label": label}))
+    with pytest.raises(UserError) as caught:
         read_swag(f"files:{tmp_path}")
+    assert words in str(caught.value)
+    assert "train.jsonl, line 1" in str(caught.value)

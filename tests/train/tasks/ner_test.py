@@ -1,71 +1,128 @@
-"""Tagged words: the real files, the formats of the field, and malformed lines."""
+"""Words and tags: real files, column layouts, IOB1 made BIO, and what is refused."""
 
+import itertools
 import json
+import shutil
 
 import pytest
+from seqeval.metrics.sequence_labeling import get_entities
 
 from train.errors import UserError
-from train.tasks.ner import bio, read_conll, read_ner
+from train.tasks.bio import to_bio
+from train.tasks.ner import read_ner
 
 
-def test_real_files_are_read_whole(shared_data):
+def test_wnut17_gives_every_word(shared_data):
     folder = shared_data / "ner" / "WNUT17"
     data = read_ner(f"files:{folder}")
-    kinds = ("corporation", "creative-work", "group", "location", "person", "product")
-    assert data.labels == ("O", *(f"{mark}-{kind}" for mark in "BI" for kind in kinds))
-    for name, examples in {"train": data.train, **data.evaluation}.items():
-        file = {"train": "wnut17train.conll", "dev": "emerging.dev.conll", "test": "emerging.test.annotated"}[name]
-        words = [line for line in (folder / file).read_text().split("\n") if line.strip()]
-        assert sum(len(example.words) for example in examples) == len(words)
-        begun = sum(data.labels[tag].startswith("B-") for example in examples for tag in example.tags)
-        assert begun == sum(line.split("\t")[1].startswith("B-") for line in words)
+    # Sentences, words and words that begin an entity, counted with awk.
+    counts = {"train": (3394, 62730, 1975), "dev": (1009, 15733, 836), "test": (1287, 23394, 1079)}
+    names = {"train": "wnut17train.conll", "dev": "emerging.dev.conll", "test": "emerging.test.annotated"}
+    sets = {"train": data.train, "dev": data.evaluation["dev"], "test": data.test["test"]}
+    for name, examples in sets.items():
+        tags = [data.labels[tag] for e in examples for tag in e.tags]
+        assert (len(examples), len(tags), sum(tag[0] == "B" for tag in tags)) == counts[name]
+        lines = (folder / names[name]).read_text(encoding="utf-8").split("\n")
+        assert [line.split("\t") for line in lines if line.strip()] == [
+            [word, tag] for word, tag in zip([word for e in examples for word in e.words], tags, strict=True)
+        ]
+    types = ("corporation", "creative-work", "group", "location", "person", "product")
+    assert data.labels == ("O", *(f"B-{kind}" for kind in types), *(f"I-{kind}" for kind in types))
 
 
-def test_json_lines_are_read(shared_data, tmp_path):
-    sample = shared_data / "hf_fixtures" / "tests_samples" / "conll" / "sample.json"
-    (tmp_path / "dev.json").write_text(sample.read_text())
-    (examples,) = read_ner(f"files:{tmp_path}").evaluation.values()
-    assert len(examples) == len(sample.read_text().strip().split("\n"))
-    assert examples[1].words == ("CHICAGO", "AT", "ATLANTA")
-
-
-def test_columns_by_spaces_documents_and_old_tags(tmp_path):
-    first = "-DOCSTART- -X- O O\n\nEU NNP I-NP I-ORG\nGerman JJ I-NP I-MISC\n\n\n"
-    (tmp_path / "eng.testa").write_text(first + "Paris NNP I-NP I-LOC\nRome NNP I-NP B-LOC\n")
-    assert list(read_conll(tmp_path / "eng.testa")) == [
-        (("EU", "German"), ("I-ORG", "I-MISC")),
-        (("Paris", "Rome"), ("I-LOC", "B-LOC")),
-    ]
+def test_fixture_of_json_lines_is_read(shared_data, tmp_path):
+    source = shared_data / "hf_fixtures" / "tests_samples" / "conll" / "sample.json"
+    for name in ("train.json", "validation.jsonl"):
+        shutil.copy(source, tmp_path / name)
     data = read_ner(f"files:{tmp_path}")
-    named = [[data.labels[tag] for tag in example.tags] for example in data.evaluation["dev"]]
-    assert named == [["B-ORG", "B-MISC"], ["B-LOC", "B-LOC"]]
+    objects = [json.loads(line) for line in source.read_text().splitlines()]
+    assert [list(e.words) for e in data.train] == [one["words"] for one in objects]
+    assert [[data.labels[tag] for tag in e.tags] for e in data.evaluation["dev"]] == [one["ner"] for one in objects]
 
 
-def test_every_entity_begins_with_b():
-    assert bio(["I-A", "I-A", "O", "I-B", "I-A", "B-A", "I-A"]) == ("B-A", "I-A", "O", "B-B", "B-A", "B-A", "I-A")
+CONLL = """-DOCSTART- -X- -X- O
+
+EU NNP I-NP I-ORG
+rejects VBZ I-VP O
+Peter NNP I-NP I-PER
+Blackburn NNP I-NP I-PER
+Ann NNP I-NP B-PER
+
+-DOCSTART- -X- -X- O
+No\u00a0break NN I-NP I-LOC
+"""
+
+
+def test_conll_2003_is_made_bio(tmp_path):
+    for name in ("eng.train", "eng.testa", "eng.testb"):
+        (tmp_path / name).write_text(CONLL, encoding="utf-8")
+    data = read_ner(f"files:{tmp_path}")
+    assert [e.words for e in data.train] == [("EU", "rejects", "Peter", "Blackburn", "Ann"), ("No\u00a0break",)]
+    assert data.labels == ("O", "B-LOC", "B-ORG", "B-PER", "I-PER")
+    assert [[data.labels[tag] for tag in e.tags] for e in data.test["test"]] == [
+        ["B-ORG", "O", "B-PER", "I-PER", "B-PER"],
+        ["B-LOC"],
+    ]
+    chunks = read_ner(f"files:{tmp_path}", tag_column=2)
+    assert [chunks.labels[tag] for tag in chunks.train[0].tags] == ["B-NP", "B-VP", "B-NP", "I-NP", "I-NP"]
+
+
+def test_every_short_sequence_keeps_its_entities():
+    """Conlleval's rule, as seqeval has it, finds the same entities before and after; what is BIO already stays."""
+    for tags in itertools.product(["O", "B-A", "I-A", "B-B", "I-B"], repeat=4):
+        found = to_bio(tags, "here")
+        assert get_entities(list(found)) == get_entities(list(tags))
+        assert to_bio(found, "here") == found
+        assert all(tag[0] != "I" or before[1:] == tag[1:] for before, tag in itertools.pairwise(("O", *found))), found
+
+
+def test_test_set_may_have_no_tags(tmp_path):
+    for name, text in {"train.txt": "a O\nb B-X\n", "valid.txt": "a O\n", "test.txt": "a\nb\n\nc\n"}.items():
+        (tmp_path / name).write_text(text)
+    assert [(e.words, e.tags) for e in read_ner(f"files:{tmp_path}").test["test"]] == [
+        (("a", "b"), None),
+        (("c",), None),
+    ]
+
+
+def test_indices_are_of_given_labels(tmp_path):
+    for name in ("train.jsonl", "dev.jsonl"):
+        (tmp_path / name).write_text(json.dumps({"tokens": ["a", "b"], "ner_tags": [0, 2]}))
+    data = read_ner(f"files:{tmp_path}", labels=["O", "B-Y", "B-X"])
+    assert (data.labels, data.train[0].tags) == (("O", "B-Y", "B-X"), (0, 2))
+    with pytest.raises(UserError, match="the tag 0 is an index, and 0 labels are given"):
+        read_ner(f"files:{tmp_path}")
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("files", "words"),
     [
-        ("word\n", r"line 1 is 'word', expected a word and its tag"),
-        ("word\tX-LOC\n", r"line 1: the tag 'X-LOC' is none of O, B-TYPE and I-TYPE"),
-        ("word\tB-\n", r"the tag 'B-'"),
+        ({"train.txt": "a O\n"}, "There is no evaluation file"),
+        ({"train.txt": "a O\n", "train.conll": "a O\n", "dev.txt": "a O\n"}, "holds both train.txt and train.conll"),
+        ({"train.txt": "a O\nb X O\n", "dev.txt": "a O\n"}, "line 2 has 3 column(s), the sentence's first line 2"),
+        ({"train.txt": "a O\nb S-X\n", "dev.txt": "a O\n"}, "the tag 'S-X' is neither O nor B-TYPE nor I-TYPE"),
+        ({"train.txt": "a NN\n", "dev.txt": "a O\n"}, "the tag 'NN' is neither"),
+        ({"train.txt": "a\n", "dev.txt": "a O\n"}, "train.txt, line 1: the sentence has no tags"),
+        ({"train.txt": "\n\n", "dev.txt": "a O\n"}, "holds no sentence"),
+        (
+            {"train.txt": "a O\n", "dev.txt": "a O\n", "test.txt": "\nx O\na B-PER\n"},
+            "test.txt, line 2: unknown label 'B-PER'. The tags are: O.",
+        ),
+        ({"train.jsonl": '{"tokens": ["a"], "ner_tags": []}', "dev.txt": "a O\n"}, "expected a list of 1 tags"),
+        ({"train.jsonl": '{"words": "a b", "ner": []}', "dev.txt": "a O\n"}, "expected a list of words"),
+        ({"train.jsonl": '{"text": "a b"}', "dev.txt": "a O\n"}, "has no column 'tokens'"),
     ],
 )
-def test_what_a_malformed_line_says(tmp_path, text, message):
-    (tmp_path / "dev.txt").write_text(text)
-    with pytest.raises(UserError, match=message):
+def test_broken_files_are_refused(tmp_path, files, words):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(UserError) as caught:
         read_ner(f"files:{tmp_path}")
+    assert words in str(caught.value)
 
 
-def test_json_of_unequal_length_is_refused(tmp_path):
-    (tmp_path / "dev.jsonl").write_text(json.dumps({"tokens": ["a", "b"], "ner_tags": ["O"]}) + "\n")
-    with pytest.raises(UserError, match="line 1: expected as many ner_tags as tokens"):
-        read_ner(f"files:{tmp_path}")
-
-
-def test_a_directory_without_held_out_sentences_is_refused(tmp_path):
-    (tmp_path / "train.txt").write_text("a\tO\n")
-    with pytest.raises(UserError, match="no held-out sentences"):
-        read_ner(f"files:{tmp_path}")
+def test_a_column_that_is_not_there_is_refused(tmp_path):
+    for name in ("train.txt", "dev.txt"):
+        (tmp_path / name).write_text("a O\n")
+    with pytest.raises(UserError, match="line 1 has 2 columns, the tag is looked for in column 3"):
+        read_ner(f"files:{tmp_path}", tag_column=3)

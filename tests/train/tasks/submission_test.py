@@ -1,88 +1,150 @@
-"""Predictions are written as each benchmark wants them, and read back."""
+"""Predictions written and read back; and files of predictions that are refused."""
 
 import json
 
 import pytest
 
 from train.errors import UserError
-from train.tasks.examples import ChoiceExample, Prediction, SpanExample, TagExample, TaskData, TextExample
-from train.tasks.glue import GLUE_TASKS
-from train.tasks.submission import read_predictions, write_predictions
+from train.tasks.examples import ChoiceExample, TagExample
+from train.tasks.glue import read_glue
+from train.tasks.glue_table import GLUE
+from train.tasks.predictions import Prediction, in_order
+from train.tasks.submission import (
+    glue_file,
+    read_columns,
+    read_glue_predictions,
+    read_json,
+    write_columns,
+    write_glue,
+    write_json,
+)
+
+# Names of gluebenchmark.com's sample submission.
+FILES = "AX CoLA MNLI-m MNLI-mm MRPC QNLI QQP RTE SST-2 STS-B WNLI"
 
 
-def data_of(kind="classification", **fields):
-    return TaskData(kind=kind, train=[], evaluation={}, **fields)
+def test_glue_files_have_the_names_that_are_wanted(tmp_path):
+    found = {glue_file(tmp_path, task, name).name for task, row in GLUE.items() for name in row.test}
+    assert found == {f"{name}.tsv" for name in FILES.split()}
+    assert glue_file(tmp_path, "mnli", "matched").name == "MNLI-m.tsv"
+    assert glue_file(tmp_path, "cola", "dev").name == "CoLA-dev.tsv"
 
 
-def texts(count):
-    return [TextExample(id=str(number), texts=("x",)) for number in range(count)]
+@pytest.mark.parametrize("task", GLUE)
+def test_glue_predictions_come_back(tmp_path, task):
+    numbers = task == "stsb"
+    labels = [2.125, 0.0, 5.0] if numbers else range(len(GLUE[task].labels))
+    predictions = [Prediction(id=str(n), value=labels[n % len(labels)]) for n in range(12)]
+    path = tmp_path / "new" / "file.tsv"
+    write_glue(path, task, predictions[::-1])
+    assert read_glue_predictions(path, task) == predictions
+    lines = path.read_text().splitlines()
+    assert lines[0] == "index\tprediction"
+    assert [line.split("\t")[0] for line in lines[1:]] == [str(n) for n in range(12)]
+    expected = ["2.125", "0.000", "5.000"] if numbers else list(GLUE[task].written)
+    assert [line.split("\t")[1] for line in lines[1:4]] == (expected * 2)[:3]
 
 
-def predicted(examples, values, probabilities=()):
-    return [Prediction(id=e.id, value=v, probabilities=probabilities) for e, v in zip(examples, values, strict=True)]
+def test_glue_numbers_stay_in_their_range(tmp_path):
+    write_glue(tmp_path / "a.tsv", "stsb", [Prediction(id="0", value=-0.3), Prediction(id="1", value=5.7)])
+    assert [one.value for one in read_glue_predictions(tmp_path / "a.tsv", "stsb")] == [0.0, 5.0]
+
+
+def test_glue_predictions_of_a_real_set_are_scored_by_its_labels(shared_data, tmp_path):
+    dev = read_glue("rte", f"files:{shared_data / 'glue'}").evaluation["dev"]
+    write_glue(tmp_path / "a.tsv", "rte", [Prediction(id=e.id, value=e.label) for e in dev])
+    found = in_order(read_glue_predictions(tmp_path / "a.tsv", "rte"), dev, "a.tsv")
+    assert found == [e.label for e in dev]
+    gold = [line.split("\t")[3] for line in (shared_data / "glue" / "RTE" / "dev.tsv").read_text().splitlines()[1:]]
+    assert [line.split("\t")[1] for line in (tmp_path / "a.tsv").read_text().splitlines()[1:]] == gold
+
+
+def test_glue_wants_the_whole_set(tmp_path):
+    with pytest.raises(UserError, match="not the numbers from 0 to 1"):
+        write_glue(tmp_path / "a.tsv", "rte", [Prediction(id="0", value=0), Prediction(id="2", value=0)])
+
+
+LABELS = ("O", "B-X", "I-X")
+SENTENCES = [
+    TagExample(id="0", words=("a", "b", "c"), tags=(0, 1, 2)),
+    TagExample(id="1", words=("d",), tags=(1,)),
+]
+
+
+def test_columns_are_word_right_and_predicted_tag(tmp_path):
+    path = tmp_path / "a.txt"
+    write_columns(path, SENTENCES, [(1, 2, 0), (0,)], LABELS)
+    assert path.read_text() == "a O B-X\nb B-X I-X\nc I-X O\n\nd B-X O\n\n"
+    assert in_order(read_columns(path, LABELS), SENTENCES, path) == [(1, 2, 0), (0,)]
+    unknown = [TagExample(id="0", words=("a", "b"))]
+    write_columns(path, unknown, [(1, 2)], LABELS)
+    assert path.read_text() == "a B-X\nb I-X\n\n"
+    assert in_order(read_columns(path, LABELS), unknown, path) == [(1, 2)]
+
+
+def test_columns_of_other_sentences_are_refused(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("a O\n\nd O\n")
+    with pytest.raises(UserError, match="predicts 1 tags of sentence 0, which has 3 words"):
+        in_order(read_columns(path, LABELS), SENTENCES, path)
+    path.write_text("a O\nb B-Y\n")
+    with pytest.raises(UserError, match="line 2: unknown label 'B-Y'"):
+        read_columns(path, LABELS)
 
 
 @pytest.mark.parametrize(
-    ("task", "values", "name", "lines"),
+    ("labels", "problem", "values", "written"),
     [
-        ("sst2", (1, 0), "SST-2.tsv", ["0\t1", "1\t0"]),
-        ("rte", (1, 0), "RTE.tsv", ["0\tnot_entailment", "1\tentailment"]),
-        ("stsb", (5.7, 2.25), "STS-B.tsv", ["0\t5.000", "1\t2.250"]),
+        (("no", "yes"), "single_label", [1, 0], ["yes", "no"]),
+        (("no", "yes"), "multi_label", [(1, 1), (0, 0)], [["no", "yes"], []]),
+        (("score",), "regression", [-0.25, 1e-7], [-0.25, 1e-7]),
+        ((), "single_label", [3, 0], [3, 0]),
     ],
 )
-def test_glue_is_handed_in_as_a_table(tmp_path, task, values, name, lines):
-    entry, examples = GLUE_TASKS[task], texts(2)
-    data = data_of(labels=entry.labels, problem=entry.problem)
-    path = write_predictions(task, data, "test", examples, predicted(examples, values), tmp_path)
-    assert path.name == name
-    assert path.read_text().split("\n") == ["index\tprediction", *lines, ""]
-    read = [each.value for each in read_predictions(path, data, examples)]
-    assert read == ([5.0, 2.25] if task == "stsb" else list(values))
+def test_json_predictions_come_back(tmp_path, labels, problem, values, written):
+    shares = (0.25, 0.75) if len(labels) == 2 else None if labels else (0.0, 0.25, 0.25, 0.5)
+    predictions = [Prediction(id=f"ü{n}", value=value, probabilities=shares) for n, value in enumerate(values)]
+    path = tmp_path / "a.jsonl"
+    write_json(path, predictions, labels, problem)
+    assert read_json(path, labels, problem) == predictions
+    objects = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert [one["prediction"] for one in objects] == written
+    if len(labels) == 2:
+        assert objects[0]["probabilities"] == {"no": 0.25, "yes": 0.75}
 
 
-def test_tags_are_columns(tmp_path):
-    data = data_of("tags", labels=("O", "B-A"))
-    known = [TagExample(id="0", words=("a", "b"), tags=(0, 1)), TagExample(id="1", words=("c",), tags=(0,))]
-    predictions = predicted(known, [(1, 1), (0,)])
-    path = write_predictions("ner", data, "dev", known, predictions, tmp_path)
-    assert path.read_text() == "a O B-A\nb B-A B-A\n\nc O O\n"
-    assert read_predictions(path, data, known) == predictions
-    with pytest.raises(UserError, match="has 2 sentences, expected 1"):
-        read_predictions(path, data, known[:1])
-    path.write_text("a O B-C\nb O O\n\nc O O\n")
-    with pytest.raises(UserError, match="has the tag B-C"):
-        read_predictions(path, data, known)
+@pytest.mark.parametrize(
+    ("line", "labels", "problem", "words"),
+    [
+        ('{"id": "0"}', ("a", "b"), "single_label", "has no column 'prediction'"),
+        ('{"prediction": "a"}', ("a", "b"), "single_label", "has no column 'id'"),
+        ('{"id": "0", "prediction": "c"}', ("a", "b"), "single_label", "unknown label 'c'"),
+        ('{"id": "0", "prediction": ["a"]}', ("a", "b"), "single_label", "unknown label"),
+        ('{"id": "0", "prediction": "a"}', ("a", "b"), "multi_label", "expected a list of labels"),
+        ('{"id": "0", "prediction": "x"}', ("a",), "regression", "'x' is not a finite number"),
+        ('{"id": "0", "prediction": "a"}', (), "single_label", "expected the index of a choice"),
+        ('{"id": "0", "prediction": "a", "probabilities": {"a": 1}}', ("a", "b"), "single_label", "for each label"),
+    ],
+)
+def test_other_json_is_refused(tmp_path, line, labels, problem, words):
+    (tmp_path / "a.jsonl").write_text(line)
+    with pytest.raises(UserError) as caught:
+        read_json(tmp_path / "a.jsonl", labels, problem)
+    assert words in str(caught.value)
+    assert "a.jsonl, line 1" in str(caught.value)
 
 
-def test_answers_are_an_object(tmp_path):
-    examples = [SpanExample(id="q1", question="who?", context="me"), SpanExample(id="q2", question="é?", context="é")]
-    predictions = predicted(examples, ["me", "é"])
-    path = write_predictions("squad", data_of("spans"), "dev", examples, predictions, tmp_path)
-    assert json.loads(path.read_text()) == {"q1": "me", "q2": "é"}
-    assert read_predictions(path, data_of("spans"), examples) == predictions
-    path.write_text('{"q1": "me"}')
-    with pytest.raises(UserError, match="answers 1 of 2 questions; q2 is missing"):
-        read_predictions(path, data_of("spans"), examples)
-
-
-def test_others_are_lines(tmp_path):
-    data, examples = data_of(labels=("no", "yes")), texts(2)
-    path = write_predictions("classify", data, "dev", examples, predicted(examples, (1, 0), (0.25, 0.75)), tmp_path)
-    first = json.loads(path.read_text().split("\n")[0])
-    assert first == {"id": "0", "prediction": "yes", "probabilities": {"no": 0.25, "yes": 0.75}}
-    assert [each.value for each in read_predictions(path, data, examples)] == [1, 0]
-    with pytest.raises(UserError, match="has 2 predictions, the set has 3"):
-        read_predictions(path, data, texts(3))
-    with pytest.raises(UserError, match="is of example 0, expected 5"):
-        read_predictions(path, data, [TextExample(id="5", texts=("x",)), *texts(1)])
-    path.write_text('{"id": "0", "prediction": "maybe"}\n')
-    with pytest.raises(UserError, match="the prediction 'maybe' is none of no, yes"):
-        read_predictions(path, data, texts(1))
-    several = data_of(labels=("a", "b", "c"), problem="multi_label")
-    path = write_predictions("classify", several, "dev", texts(1), predicted(texts(1), [(1, 0, 1)]), tmp_path)
-    assert json.loads(path.read_text())["prediction"] == ["a", "c"]
-    assert read_predictions(path, several, texts(1))[0].value == (1, 0, 1)
-    choices = [ChoiceExample(id="0", context="x", choices=("a", "b"))]
-    path = write_predictions("swag", data_of("choices"), "dev", choices, predicted(choices, [1], (0.2, 0.8)), tmp_path)
-    assert json.loads(path.read_text()) == {"id": "0", "prediction": 1, "probabilities": [0.2, 0.8]}
-    assert read_predictions(path, data_of("choices"), choices)[0].value == 1
+@pytest.mark.parametrize(
+    ("ids", "words"),
+    [
+        (["x", "y", "x"], "file predicts 'x' twice"),
+        (["x"], "file has no prediction of 1 of the 2 examples, 'y' for one"),
+        (["x", "y", "z"], "file predicts what is not asked: 1"),
+    ],
+)
+def test_predictions_are_of_the_examples(ids, words):
+    examples = [ChoiceExample(id=name, context="", choices=("a", "b")) for name in ("x", "y")]
+    assert in_order([Prediction(id="y", value=1), Prediction(id="x", value=0)], examples, "file") == [0, 1]
+    with pytest.raises(UserError) as caught:
+        in_order([Prediction(id=name, value=0) for name in ids], examples, "file")
+    assert words in str(caught.value)

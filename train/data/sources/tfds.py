@@ -45,60 +45,34 @@ def open_tfds(argument: str, text_column: str, data_dir: str | None) -> Texts:
     }
 
     def read() -> Iterator[str | None]:
-        source = builder.as_data_source(split=split, file_format="array_record")
-        for start in range(0, len(source), _RECORDS):
-            records = _fetch(source, range(start, min(start + _RECORDS, len(source))), f"tfds:{argument}", extents)
-            for number, record in enumerate(records, start):
-                where = functools.partial("tfds:{}, example {}".format, argument, number)
-                yield from paragraphs_of(_plain(record[text_column]), where)
+        for number, record in enumerate(_records(builder, split, f"tfds:{argument}", extents)):
+            where = functools.partial("tfds:{}, example {}".format, argument, number)
+            yield from paragraphs_of(_plain(record[text_column]), where)
 
     resolved = tuple((path if "://" in path else str(Path(path).resolve()), *span) for path, *span in extents)
     return Texts(inputs, local, resolved, read, _size(instructions))
 
 
-def examples_of(argument: str, data_dir: str | None) -> Iterator[dict[str, Any]]:
-    """The examples of one split of a prepared set: text as str, numbers as Python's.
+def read_examples(name: str, split: str, data_dir: str | None) -> Iterator[dict[str, Any]] | None:
+    """Opens the examples of one split of a prepared set, whole.
 
     Args:
-        argument: as in `open_tfds`.
-        data_dir: as there.
+        name: NAME[/CONFIG][:VERSION].
+        split: one of the set's.
+        data_dir: as of `open_tfds`.
+
+    Returns:
+        The examples as Python values, texts as bytes; None where the set has no such split.
 
     Raises:
-        UserError: as there.
-    """
-    tfds = _tensorflow_datasets()
-    match = _NAME.fullmatch(argument)
-    if match is None:
-        raise UserError(f"data source 'tfds:{argument}' cannot be read as tfds:NAME[/CONFIG][:VERSION][:SPLIT].")
-    name, split = match[1], match[2] or "train"
-    builder = _find(tfds, name, data_dir)
-    extents = [(str(part.filename), part.skip, part.skip + part.take) for part in _instructions(builder, name, split)]
-    source = builder.as_data_source(split=split, file_format="array_record")
-    for start in range(0, len(source), _RECORDS):
-        numbers = range(start, min(start + _RECORDS, len(source)))
-        for record in _fetch(source, numbers, f"tfds:{argument}", extents):
-            yield {key: _decoded(value) for key, value in record.items()}
-
-
-def label_names(name: str, feature: str, data_dir: str | None) -> list[str]:
-    """The names of a set's labels, or of a sequence of them, by index.
-
-    Raises:
-        UserError: as `open_tfds`, or if the feature has no names.
+        UserError: if the package or the set is missing; while reading, if a file is damaged.
     """
     builder = _find(_tensorflow_datasets(), name, data_dir)
-    found = builder.info.features[feature]
-    names = getattr(getattr(found, "feature", found), "names", None)
-    if names is None:
-        raise UserError(f"tfds:{name}: the labels of {feature} have no names")
-    return list(names)
-
-
-def _decoded(value: Any) -> Any:
-    plain = _plain(value)
-    if isinstance(plain, list):
-        return [_decoded(item) for item in plain]
-    return plain.decode() if isinstance(plain, bytes) else plain
+    if split not in builder.info.splits:
+        return None
+    extents = [(str(part.filename), part.skip, part.skip + part.take) for part in _instructions(builder, name, split)]
+    records = _records(builder, split, f"tfds:{name}:{split}", extents)
+    return ({column: _plain(value) for column, value in record.items()} for record in records)
 
 
 def _size(instructions: list[Any]) -> float | None:
@@ -152,6 +126,12 @@ def _instructions(builder: Any, name: str, split: str) -> list[Any]:
             f"tfds:{name} has no split {split!r}. It has: {', '.join(builder.info.splits)}; a part is written as "
             "train[:5%]."
         ) from error
+
+
+def _records(builder: Any, split: str, name: str, extents: list[Extent]) -> Iterator[Any]:
+    source = builder.as_data_source(split=split, file_format="array_record")
+    for start in range(0, len(source), _RECORDS):
+        yield from _fetch(source, range(start, min(start + _RECORDS, len(source))), name, extents)
 
 
 def _fetch(source: Any, numbers: range, name: str, extents: list[Extent]) -> list[Any]:

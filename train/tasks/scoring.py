@@ -1,0 +1,154 @@
+"""One way to score every kind of task, SQuAD's own included, and to write and read its predictions."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from flax_lite.strict_json import read_json as read_json_file
+from train.errors import UserError
+from train.tasks.baseline import Verdict, guess, judge, standard_error, verdict
+from train.tasks.examples import Example, SpanExample, TaskData
+from train.tasks.glue_table import GLUE
+from train.tasks.metrics import Reported, Scores, metrics_of, score
+from train.tasks.predictions import Prediction, in_order
+from train.tasks.spans import SpanPrediction
+from train.tasks.squad_metric import squad_scores
+from train.tasks.submission import (
+    glue_file,
+    read_columns,
+    read_glue_predictions,
+    read_json,
+    write_columns,
+    write_glue,
+    write_json,
+)
+
+_MAX_BYTES = 2**28  # answers to all of SQuAD's questions have 1 MB
+SPANS = Reported(("f1", "exact_match"), "f1")
+SENTENCES = Reported(("spearman", "pearson"), "spearman")
+
+
+@dataclasses.dataclass(frozen=True)
+class Scorer:
+    """How a task is scored.
+
+    Attributes:
+        task: its name.
+        data: its examples.
+    """
+
+    task: str
+    data: TaskData
+
+    @property
+    def is_glue(self) -> bool:
+        """Whether these are GLUE's own data, which its rules are for; a built-in task may stand in for them."""
+        return self.task in GLUE and self.data.labels == GLUE[self.task].labels
+
+    @property
+    def reported(self) -> Reported:
+        """The metrics."""
+        if self.data.kind == "spans":
+            return SPANS
+        if self.data.kind == "sentences":
+            return SENTENCES
+        return metrics_of(self.data.kind, self.data.problem, self.task if self.is_glue else None)
+
+    def score(self, examples: Sequence[Any], predictions: Sequence[Prediction]) -> Scores:
+        """The metrics of predictions, the headline first. SQuAD's are fractions here too, its thresholds logits.
+
+        Raises:
+            ValueError: if an example has no label, or a prediction is not finite.
+        """
+        if self.data.kind == "spans":
+            return Scores(_span_scores(examples, predictions))
+        references = [example.tags if self.data.kind == "tags" else example.label for example in examples]
+        found = score(self.reported, [each.value for each in predictions], references, self.data.labels)
+        headline = self.reported.headline
+        return Scores({headline: found.values[headline], **found.values}, found.notes)
+
+    def baseline(self, examples: Sequence[Example]) -> Scores:
+        """What guessing scores."""
+        guessed = guess(self.data, examples)
+        return self.score(examples, [Prediction(id=e.id, value=v) for e, v in zip(examples, guessed, strict=True)])
+
+    def judge(self, scores: Scores, guessed: Scores, num_examples: int) -> Verdict:
+        """Whether a model does any better than guessing."""
+        if self.data.kind != "spans":
+            return judge(self.reported, scores, guessed, num_examples)
+        value, least = scores.values["f1"], guessed.values["f1"]
+        return verdict("f1", value, least, standard_error("f1", least, num_examples))
+
+    def write(self, name: str, examples: Sequence[Any], predictions: Sequence[Prediction], folder: Path) -> Path:
+        """Writes the predictions of one set in the format of its benchmark, else as JSON lines; returns the file."""
+        if self.data.kind == "spans":
+            path = folder / f"{name}.json"
+            write_answers(path, predictions)
+        elif self.data.kind == "tags":
+            path = folder / f"{name}.conll"
+            write_columns(path, examples, [each.value for each in predictions], self.data.labels)
+        elif self.is_glue:
+            path = glue_file(folder, self.task, name)
+            write_glue(path, self.task, predictions)
+        else:
+            path = folder / f"{name}.jsonl"
+            labels = self.data.labels if self.data.problem != "regression" else ()
+            write_json(path, predictions, labels, self.data.problem)
+        return path
+
+    def read(self, path: Path, examples: Sequence[Any]) -> list[Prediction]:
+        """Reads the predictions of a set, in the order of its examples.
+
+        Raises:
+            UserError: if the file is not what `write` writes, or is of other examples.
+        """
+        if self.data.kind == "spans":
+            found = read_answers(path)
+        elif self.data.kind == "tags":
+            found = read_columns(path, self.data.labels)
+        elif path.suffix == ".tsv" and self.is_glue:
+            found = read_glue_predictions(path, self.task)
+        else:
+            found = read_json(path, self.data.labels, self.data.problem)
+        values = in_order(found, examples, path)
+        return [Prediction(id=e.id, value=value) for e, value in zip(examples, values, strict=True)]
+
+
+def write_answers(path: Path, predictions: Sequence[Prediction]) -> None:
+    """Writes SQuAD's format: a JSON object of answers by question, "" for none."""
+    answers = {prediction.id: prediction.value for prediction in predictions}
+    path.write_text(json.dumps(answers, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def read_answers(path: Path) -> list[Prediction]:
+    """Reads what `write_answers` writes.
+
+    Raises:
+        UserError: if the file is no JSON object of texts.
+    """
+    try:
+        answers = read_json_file(path, _MAX_BYTES)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    if not isinstance(answers, dict):
+        raise UserError(f"{path} holds no JSON object of answers by question")
+    wrong = [key for key, value in answers.items() if not isinstance(value, str)]
+    if wrong:
+        raise UserError(f"{path}: the answer to {wrong[0]} is {answers[wrong[0]]!r}, expected a text")
+    return [Prediction(id=key, value=value) for key, value in answers.items()]
+
+
+def _span_scores(examples: Sequence[SpanExample], predictions: Sequence[Prediction]) -> dict[str, float]:
+    """By the rules of SQuAD 2.0 where a question has no answer, by those of 1.1 otherwise."""
+    version = "v1" if all(example.answers for example in examples) else "v2"
+    answers = {prediction.id: _answer(prediction) for prediction in predictions}
+    odds = {prediction.id: prediction.probabilities[0] for prediction in predictions if prediction.probabilities}
+    scores = squad_scores(examples, answers, version, odds if version == "v2" and odds else None)
+    return {name: value if name.endswith("_threshold") else value / 100 for name, value in scores.items()}
+
+
+def _answer(prediction: Prediction) -> str:
+    """What it would answer below any threshold; read from a file, a prediction is a text alone."""
+    return prediction.answers[0].text if isinstance(prediction, SpanPrediction) else prediction.value
