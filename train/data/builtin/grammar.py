@@ -44,6 +44,11 @@ class Event:
         """The words of the sentence that tells it, the full stop included."""
         return (*(getattr(self, role) for role in ROLES), FULL_STOP)
 
+    @property
+    def sentence(self) -> str:
+        """The sentence as text: words with one space between them, the full stop joined to the last."""
+        return " ".join(self.words[:-1]) + FULL_STOP
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
@@ -83,8 +88,8 @@ class Document:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """The sentences as text: words with one space between them, the full stop joined to the last."""
-        return tuple(" ".join(words[:-1]) + FULL_STOP for words in self.words)
+        """The sentences as text."""
+        return tuple(event.sentence for event in self.events)
 
     def spans(self, index: int) -> tuple[Span, ...]:
         """The words of sentence `index` that play a role in its event, with their places in its text."""
