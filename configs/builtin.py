@@ -7,6 +7,7 @@ Expected: not run.
 """
 
 import ml_collections
+from ml_collections import config_dict
 
 from configs import _finetuning
 
@@ -17,6 +18,8 @@ LEAVES = {
     "similarity": "texts",
     "tags": "tags",
     "choices": "choices",
+    "spans": "spans",
+    "spans_v2": "spans",
 }
 VARIANTS = tuple(LEAVES)
 
@@ -29,4 +32,9 @@ def get_config(variant: str = "entailment") -> ml_collections.ConfigDict:
     config.optimizer.learning_rate = 5e-4
     if LEAVES[task] == "texts":
         config.class_weights = "equal"
+    if LEAVES[task] == "spans":
+        config.data.max_question_length = 32
+        config.data.doc_stride = 32
+        config.data.eval_articles = config_dict.placeholder(int)
+        config.answers = ml_collections.ConfigDict({"n_best": 20, "max_length": 4})
     return _finetuning.smoke(config) if "smoke" in options else config

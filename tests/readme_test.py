@@ -13,7 +13,9 @@ from tests.conftest import REPOSITORY
 from tests.flax_lite import fake_hub, tiny
 from tests.flax_lite.tokenization import tiny_files
 from train import cli
+from train.evaluate import EVALUATE_LEAVES
 from train.leaves import JOB_LEAVES
+from train.task_leaves import FINETUNE_LEAVES
 
 README = (REPOSITORY / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
@@ -96,8 +98,9 @@ def test_readme_job_is_accepted(line, monkeypatch, capsys):
         assert job.main([*arguments, "--print_config"]) == 0
         return
     # Those that are no job of their own take the leaves of the config's job.
-    table = JOB_LEAVES.get(module.removeprefix("train."), JOB_LEAVES)
-    assert cli.main(module.removeprefix("train."), table, job.run, [*arguments, "--print_config"]) == 0
+    name = module.removeprefix("train.")
+    table = {"finetune": FINETUNE_LEAVES, "evaluate": EVALUATE_LEAVES}.get(name) or JOB_LEAVES.get(name, JOB_LEAVES)
+    assert cli.main(name, table, job.run, [*arguments, "--print_config"]) == 0
     assert '"total_steps"' in capsys.readouterr().out
 
 

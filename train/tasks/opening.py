@@ -26,7 +26,9 @@ def open_data(values: Values) -> TaskData:
     if source == "builtin":
         from train.data.builtin.tasks import builtin_task
 
-        data = builtin_task(entry.builtin)
+        sizes = {"num_train": values["data.max_train_examples"], "num_evaluation": values["data.max_eval_examples"]}
+        given = {name: size for name, size in sizes.items() if size is not None}
+        data = builtin_task(entry.builtin, **given, **entry.options)
     else:
         scheme, colon, _ = source.partition(":")
         if not colon or scheme not in ("files", "tfds"):

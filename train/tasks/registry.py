@@ -34,11 +34,13 @@ class Entry:
         read: (leaves) to its data from files or tfds.
         builtin: the built-in task of its kind.
         make: (data, tokenizer, leaves) to its rows and head.
+        options: of the built-in task.
     """
 
     read: Callable[[Values], TaskData]
     builtin: str
     make: Callable[[TaskData, Tokenizer, Values], Task]
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def _plain(task: Callable[..., Task]) -> Callable[[TaskData, Tokenizer, Values], Task]:
@@ -98,6 +100,9 @@ def _path(values: Values) -> str:
     return source.removeprefix("files:")
 
 
+_UNANSWERABLE: Mapping[Version, Mapping[str, Any]] = {"v1": {}, "v2": {"unanswerable": True}}
+
+
 def _spans(version: Version, data: TaskData, tokenizer: Tokenizer, values: Values) -> Task:
     return Spans(
         data,
@@ -115,7 +120,7 @@ def _squad(version: Version) -> Entry:
     def read(values: Values) -> TaskData:
         return read_squad(_path(values), version, eval_articles=values["data.eval_articles"])
 
-    return Entry(read=read, builtin={"v1": "spans", "v2": "spans_v2"}[version], make=functools.partial(_spans, version))
+    return Entry(read=read, builtin="spans", make=functools.partial(_spans, version), options=_UNANSWERABLE[version])
 
 
 def _read_builtin_alone(values: Values) -> TaskData:
@@ -145,7 +150,12 @@ TASKS: dict[str, Entry] = {
     "squad_v1": _squad("v1"),
     "squad_v2": _squad("v2"),
     "spans": Entry(read=_read_builtin_alone, builtin="spans", make=functools.partial(_spans, "v1")),
-    "spans_v2": Entry(read=_read_builtin_alone, builtin="spans_v2", make=functools.partial(_spans, "v2")),
+    "spans_v2": Entry(
+        read=_read_builtin_alone,
+        builtin="spans",
+        make=functools.partial(_spans, "v2"),
+        options=_UNANSWERABLE["v2"],
+    ),
     "sentiment": Entry(read=_read_builtin_alone, builtin="sentiment", make=_TEXTS),
     "entailment": Entry(read=_read_builtin_alone, builtin="entailment", make=_TEXTS),
     "similarity": Entry(read=_read_builtin_alone, builtin="similarity", make=_TEXTS),
