@@ -180,7 +180,7 @@ class Tokenizer:
                 rows.append(([self.cls_id, *first[:room], self.sep_id], []))
                 continue
             second = seconds[index]
-            kept_a, kept_b = _kept_lengths(len(first), len(second), room)
+            kept_a, kept_b = kept_lengths(len(first), len(second), room)
             rows.append(([self.cls_id, *first[:kept_a], self.sep_id], [*second[:kept_b], self.sep_id]))
         width = max_length if pad else max((len(a) + len(b) for a, b in rows), default=0)
         return self._as_arrays(rows, width)
@@ -195,6 +195,11 @@ class Tokenizer:
         if outside := [id_ for id_ in ids if not 0 <= id_ < self.vocab_size]:
             raise ValueError(f"id {outside[0]} is outside the vocabulary of {self.vocab_size} pieces")
         return self._backend.decode(ids, skip_special_tokens=skip_specials)
+
+    def spell(self, pieces: Sequence[str]) -> str:
+        """The text of pieces, which need not be of the vocabulary."""
+        decoder = self._backend.decoder
+        return " ".join(pieces) if decoder is None else decoder.decode(list(pieces))
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -260,7 +265,7 @@ def _without_white_space(text: str, start: int, end: int) -> tuple[int, int]:
     return start, end
 
 
-def _kept_lengths(first: int, second: int, room: int) -> tuple[int, int]:
+def kept_lengths(first: int, second: int, room: int) -> tuple[int, int]:
     """How much of each stays when the longer, of equals the second, is shortened until both fit into `room`."""
     if first + second <= room:
         return first, second

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from flax_lite.tokenization import load_tokenizer
-from flax_lite.tokenization.tokenizer import _kept_lengths
+from flax_lite.tokenization.tokenizer import kept_lengths
 from tests.flax_lite.tokenization import tiny_files
 
 
@@ -140,7 +140,7 @@ def test_kept_lengths_equal_cutting_one_token_at_a_time():
                 a, b = first, second
                 while a + b > room:
                     a, b = (a - 1, b) if a > b else (a, b - 1)
-                assert _kept_lengths(first, second, room) == (a, b)
+                assert kept_lengths(first, second, room) == (a, b)
 
 
 def test_wrong_calls_say_what_is_wrong(unigram):
