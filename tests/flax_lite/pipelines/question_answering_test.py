@@ -49,10 +49,11 @@ def test_answers_are_those_of_transformers(family, tmp_path, monkeypatch):
     for options in OPTIONS:
         found = pipe(question=[QUESTION] * 3, context=CONTEXTS, **options)
         for context, answers in zip(CONTEXTS, found, strict=True):
-            theirs_answers = expected(theirs, context, options)
-            cases.assert_same(
-                answers if isinstance(theirs_answers, list) or isinstance(answers, dict) else answers[0], theirs_answers
+            found_list, expected_list = (
+                each if isinstance(each, list) else [each] for each in (answers, expected(theirs, context, options))
             )
+            # Theirs fills up with spans of score 0 where there are no others.
+            cases.assert_same(found_list, [each for each in expected_list if each["score"] > 0])
 
 
 @pytest.fixture(scope="module")
