@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         SequenceClassification,
         TokenClassification,
     )
+    from flax_lite.pipelines import pipeline
     from flax_lite.state import get_params, num_parameters, with_params
     from flax_lite.tokenization import Tokenizer, load_tokenizer, parse_tokenizer_spec, train_tokenizer
 
@@ -42,6 +43,7 @@ _MODULES = {
         "SequenceClassification",
         "TokenClassification",
     ),
+    "flax_lite.pipelines": ("pipeline",),
     "flax_lite.state": ("get_params", "num_parameters", "with_params"),
     "flax_lite.tokenization": ("Tokenizer", "load_tokenizer", "parse_tokenizer_spec", "train_tokenizer"),
 }
@@ -67,6 +69,7 @@ __all__ = [
     "load_tokenizer",
     "num_parameters",
     "parse_tokenizer_spec",
+    "pipeline",
     "preset",
     "train_tokenizer",
     "with_params",

@@ -13,10 +13,11 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+from flax_lite.checkpoints.sentence_transformers import LENGTH_FILES, MODULES_FILE, POOLING_FILE, module_paths
 from flax_lite.hub_client import Cached, Files, HubId, Online, UnreachableError, ask, resolve
 from flax_lite.strict_json import read_json
 
-__all__ = ["HubId", "fetch_model", "fetch_tokenizer", "parse_hub_id"]
+__all__ = ["HubId", "fetch_model", "fetch_sentence_transformers", "fetch_tokenizer", "parse_hub_id"]
 
 logger = logging.getLogger("flax_lite")
 
@@ -92,6 +93,18 @@ def fetch_tokenizer(hub_id: HubId) -> Path:
     return _fetch(hub_id, _tokenizer_directory)
 
 
+def fetch_sentence_transformers(hub_id: HubId) -> Path:
+    """Downloads config.json, and what sentence-transformers would read beside it, as far as the repository has it.
+
+    Returns:
+        The directory in the cache that holds them.
+
+    Raises:
+        ValueError: as `fetch_model`, or modules that cannot be read.
+    """
+    return _fetch(hub_id, _sentence_directory)
+
+
 def _fetch(hub_id: HubId, choose: Callable[[Files], Path]) -> Path:
     from huggingface_hub import constants
 
@@ -116,6 +129,16 @@ def _tokenizer_directory(files: Files) -> Path:
     if not any(name in files for name in _VOCABULARIES):
         raise files.lacks(f"no tokenizer: none of {', '.join(_VOCABULARIES)}")
     return _fetch_all(files, [name for name in _TOKENIZER_FILES if name in files])
+
+
+def _sentence_directory(files: Files) -> Path:
+    if _CONFIG not in files:
+        raise files.lacks(f"no {_CONFIG}")
+    names = [_CONFIG]
+    if MODULES_FILE in files:
+        pooling = module_paths(files.fetch(MODULES_FILE))["Pooling"]
+        names += [MODULES_FILE, f"{pooling}/{POOLING_FILE}", *(name for name in LENGTH_FILES if name in files)]
+    return _fetch_all(files, names)
 
 
 def _model_directory(files: Files) -> Path:

@@ -47,7 +47,7 @@ class Online:
         from huggingface_hub import hf_hub_download
 
         path = Path(ask(hf_hub_download, self.hub_id, filename=name, revision=self.commit))
-        if path.parent.name != self.commit:
+        if path.parents[name.count("/")].name != self.commit:
             raise ValueError(f"{self.hub_id}: the hub sent {name} of another commit than {self.commit}; try again")
         return path
 

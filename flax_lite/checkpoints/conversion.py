@@ -62,13 +62,13 @@ def survey(checkpoint: Checkpoint) -> Contents:
     config = settle_positions(checkpoint.tensors, checkpoint.dialect, checkpoint.config)
     shapes = all_parameters(config)
     dtypes = _dtypes_found(checkpoint, config, shapes)
-    parts = {_part(path) for path in dtypes} - {None}
+    parts = {part(path) for path in dtypes} - {None}
     widest = {path: functools.reduce(jnp.promote_types, found) for path, found in dtypes.items()}
     default = next(iter(widest.values()), np.dtype(np.float32))
     held = {
         path: jax.ShapeDtypeStruct(leaf.shape, widest.get(path, default))
         for path, leaf in shapes.items()
-        if _part(path) is None or _part(path) in parts
+        if part(path) is None or part(path) in parts
     }
     if not parts - {"pooler"}:
         held = {path.removeprefix("encoder/"): leaf for path, leaf in held.items()}
@@ -112,7 +112,7 @@ def _dtypes_found(checkpoint: Checkpoint, config: EncoderConfig, shapes: Shapes)
     return found
 
 
-def _part(path: str) -> str | None:
+def part(path: str) -> str | None:
     """The head or the pooler that a parameter of a task model belongs to; None for the rest of the encoder."""
     if path.startswith("encoder/pooler/"):
         return "pooler"

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from flax_lite.checkpoints.checkpoint import Checkpoint
 from flax_lite.checkpoints.directory import open_directory
+from flax_lite.checkpoints.sentence_transformers import SentenceLayout, read_sentence_transformers
 from flax_lite.checkpoints.work_directory import is_work_directory, open_work_directory
-from flax_lite.hub import HubId, fetch_model, fetch_tokenizer, parse_hub_id
+from flax_lite.hub import HubId, fetch_model, fetch_sentence_transformers, fetch_tokenizer, parse_hub_id
 
 Source = str | os.PathLike[str]
 
@@ -51,6 +52,21 @@ def tokenizer_directory(source: Source) -> Path:
     if path.exists():
         return path
     return path.parent if _is_prefix(text) else _fetched(text, fetch_tokenizer)
+
+
+def sentence_transformers_layout(source: Source) -> SentenceLayout | None:
+    """How a SOURCE says that vectors of texts are made, if it does: see `read_sentence_transformers`.
+
+    Raises:
+        ValueError: as there, or if the source is a hub id that cannot be fetched.
+    """
+    text = os.fspath(source)
+    if Path(text).exists():
+        return read_sentence_transformers(Path(text))
+    if _is_prefix(text) or is_work_directory(Path(text.rpartition("@")[0] or text)):
+        return None
+    directory = _fetched(text, fetch_sentence_transformers)
+    return read_sentence_transformers(directory)
 
 
 def _is_prefix(text: str) -> bool:

@@ -196,6 +196,11 @@ class Tokenizer:
             raise ValueError(f"id {outside[0]} is outside the vocabulary of {self.vocab_size} pieces")
         return self._backend.decode(ids, skip_special_tokens=skip_specials)
 
+    def spell(self, pieces: Sequence[str]) -> str:
+        """The text of pieces, which need not be of the vocabulary."""
+        decoder = self._backend.decoder
+        return " ".join(pieces) if decoder is None else decoder.decode(list(pieces))
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the whole pipeline in canonical form: equal before saving and after loading."""

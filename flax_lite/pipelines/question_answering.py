@@ -1,0 +1,185 @@
+"""Where in a context a question is answered."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from flax_lite.pipelines.base import Pipeline, Request, softmax
+from flax_lite.pipelines.programs import Outputs, Row
+from flax_lite.question_windows import Window, question_windows
+
+# As transformers' pipeline: the longest row, and the most tokens that two windows of a context share.
+_MAX_LENGTH, _DOC_STRIDE = 384, 128
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QuestionAnsweringOptions:
+    """What counts as an answer.
+
+    Attributes:
+        top_k: answers to give, best first; 1 gives the best alone, not in a list.
+        handle_impossible_answer: whether "" (no answer) takes part.
+        max_answer_len: of an answer, in tokens.
+        align_to_words: whether an answer is widened to whole words.
+        doc_stride: tokens that two neighbouring windows share, of a context that does not fit into one row; at most
+            half of a window. None: 128, or half a row.
+        max_question_len: tokens of a question; a longer one loses its end.
+    """
+
+    top_k: int = 1
+    handle_impossible_answer: bool = False
+    max_answer_len: int = 15
+    align_to_words: bool = True
+    doc_stride: int | None = None
+    max_question_len: int = 64
+
+    def __post_init__(self) -> None:
+        for name in ("top_k", "max_answer_len", "max_question_len"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}; expected at least 1")
+        if self.doc_stride is not None and self.doc_stride < 0:
+            raise ValueError(f"doc_stride={self.doc_stride}; expected at least 0")
+
+
+class QuestionAnswering(Pipeline[QuestionAnsweringOptions]):
+    """Takes {"question", "context"}, or keyword arguments of these names; gives {"score", "start", "end", "answer"}.
+
+    As in Hugging Face's pipeline, the score is the probability of an answer's first token as a start times that of its
+    last as an end, among the tokens of the context and [CLS]; answers of the same text are one, with the sum of their
+    scores. A context that needs several windows differs: a token counts in the one window that shows most around it,
+    as in evaluation, where Hugging Face adds what the same answer scores in each.
+    """
+
+    task = "question-answering"
+    options_type = QuestionAnsweringOptions
+    _takes = '{"question": ..., "context": ...}'
+
+    def __init__(self, model: Any, tokenizer: Any, *, max_length: int | None = None, **options: Any) -> None:
+        """As every pipeline; rows are at most 384 tokens long unless `max_length` says otherwise."""
+        usual = min(_MAX_LENGTH, model.config.max_position_embeddings)
+        super().__init__(model, tokenizer, max_length=max_length or usual, **options)
+
+    def __call__(
+        self,
+        inputs: Any = None,
+        *,
+        question: str | Sequence[str] | None = None,
+        context: str | Sequence[str] | None = None,
+        **options: Any,
+    ) -> Any:
+        """See Pipeline; or a question with a context, or as many of both, or several with one context."""
+        if inputs is None:
+            inputs = _asked(question, context)
+        elif question is not None or context is not None:
+            raise ValueError("give dictionaries, or question= and context=, not both")
+        return super().__call__(inputs, **options)
+
+    def _compute(self, model: Any, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        output = model(batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
+        return {"start": output.start_logits, "end": output.end_logits}
+
+    def _encode(self, inputs: Sequence[Any], options: QuestionAnsweringOptions, first: int) -> list[Request]:
+        return [self._request(given, first + number, options) for number, given in enumerate(inputs)]
+
+    def _request(self, given: Any, number: int, options: QuestionAnsweringOptions) -> Request:
+        if not isinstance(given, Mapping) or given.keys() != {"question", "context"}:
+            raise ValueError(f"{self.task} takes {self._takes}, input {number} is {given!r:.100}")
+        for name, text in given.items():
+            if not isinstance(text, str) or not text.strip():
+                raise ValueError(f"the {name} of input {number} is {text!r:.50}, expected a string that is not empty")
+        windows = self._windows(given["question"], given["context"], options)
+        rows = [Row(window.tokens, window.second) for window in windows]
+        return Request(given, rows, windows)
+
+    def _windows(self, question: str, context: str, options: QuestionAnsweringOptions) -> list[Window]:
+        (ids,) = self.tokenizer.encode([question])
+        room = self.max_length - min(len(ids), options.max_question_len) - 3
+        shared = min(_DOC_STRIDE, self.max_length // 2) if options.doc_stride is None else options.doc_stride
+        return question_windows(
+            self.tokenizer,
+            [question],
+            [context],
+            max_length=self.max_length,
+            doc_stride=max(1, room - min(shared, room // 2)),
+            max_question_length=options.max_question_len,
+        )
+
+    def _read(self, request: Request, number: int, outputs: Outputs, options: QuestionAnsweringOptions) -> Any:
+        window = request.notes[number]
+        size = len(window.tokens)
+        allowed = np.zeros(size, np.bool_)
+        allowed[0], allowed[window.second : size - 1] = True, True
+        return tuple(softmax(np.where(allowed, outputs[name][:size], -1e4)) for name in ("start", "end"))
+
+    def _decode(self, request: Request, outputs: Sequence[Any], options: QuestionAnsweringOptions) -> Any:
+        context, answers = request.given["context"], {}
+        for window, (start, end) in zip(request.notes, outputs, strict=True):
+            for first, last, score in _best_spans(window, start, end, options):
+                if options.align_to_words:
+                    first, last = self._whole_words(window, first, last, context)
+                place = int(window.spans[first, 0]), int(window.spans[last, 1])
+                answer = answers.setdefault(context[slice(*place)].lower(), {"score": 0.0, "place": place})
+                answer["score"] += score
+        results = [
+            {"score": each["score"], "start": each["place"][0], "end": each["place"][1]} for each in answers.values()
+        ]
+        results = [each | {"answer": context[each["start"] : each["end"]]} for each in results]
+        if options.handle_impossible_answer:
+            nothing = min(float(start[0] * end[0]) for start, end in outputs)
+            results.append({"score": nothing, "start": 0, "end": 0, "answer": ""})
+        results.sort(key=lambda each: -each["score"])
+        return results[0] if options.top_k == 1 else results[: options.top_k]
+
+    def _whole_words(self, window: Window, first: int, last: int, context: str) -> tuple[int, int]:
+        """The tokens that begin and end the words of two tokens."""
+        while self._continues(window, first, context):
+            first -= 1
+        while self._continues(window, last + 1, context):
+            last += 1
+        return first, last
+
+    def _continues(self, window: Window, place: int, context: str) -> bool:
+        """Whether a token belongs to the word of the one before it."""
+        (before, end), (start, stop) = window.spans[place - 1], window.spans[place]
+        if not 0 <= before < end <= start < stop:  # one of the two is not of the context
+            return False
+        if self.tokenizer.kind == "wordpiece":
+            return not self.tokenizer.starts_word[window.tokens[place]]
+        return not context[start - 1].isspace()
+
+
+def _asked(question: str | Sequence[str] | None, context: str | Sequence[str] | None) -> Any:
+    """Dictionaries of keyword arguments: one, or a list."""
+    if question is None or context is None:
+        raise ValueError("question-answering needs a question and a context")
+    if isinstance(question, str) and isinstance(context, str):
+        return {"question": question, "context": context}
+    questions = [question] if isinstance(question, str) else question
+    contexts: Iterable[str] = [context] * len(questions) if isinstance(context, str) else context
+    if len(questions) != len(list(contexts)):
+        raise ValueError(
+            f"{len(questions)} questions but {len(list(contexts))} contexts; expected one for each, or one"
+        )
+    return [{"question": one, "context": other} for one, other in zip(questions, contexts, strict=True)]
+
+
+def _best_spans(
+    window: Window,
+    start: Float[np.ndarray, "t"],
+    end: Float[np.ndarray, "t"],
+    options: QuestionAnsweringOptions,
+) -> list[tuple[int, int, float]]:
+    """The best first and last tokens in a window, with their scores.
+
+    As many as transformers' pipeline takes, some of which become one when they are widened to words.
+    """
+    count = options.top_k * 2 + 10 if options.align_to_words else options.top_k
+    visible = window.spans[:, 0] < window.spans[:, 1]
+    scores = np.tril(np.triu(np.outer(start * (visible & window.is_best), end * visible)), options.max_answer_len - 1)
+    best = np.argsort(-scores, axis=None, kind="stable")[:count]
+    places = np.stack(np.unravel_index(best, scores.shape), axis=1).tolist()
+    return [(first, last, float(scores[first, last])) for first, last in places if scores[first, last] > 0]

@@ -1,0 +1,110 @@
+"""Labels of a text or of a pair of texts."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from flax_lite.pipelines.base import Pipeline, Request, softmax
+from flax_lite.pipelines.programs import Row
+from flax_lite.tokenization.tokenizer import kept_lengths
+
+Function = Literal["softmax", "sigmoid", "none"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextClassificationOptions:
+    """How results look.
+
+    Attributes:
+        top_k: labels to give of each input, best first, as a list; None gives all. "best" gives the best alone, not in
+            a list.
+        function_to_apply: from logits to scores: "softmax", "sigmoid" or "none". None takes what the model was trained
+            with: "none" for regression, "sigmoid" for labels that may hold together or a single one, else "softmax".
+    """
+
+    top_k: int | Literal["best"] | None = "best"
+    function_to_apply: Function | None = None
+
+    def __post_init__(self) -> None:
+        if self.top_k not in ("best", None) and (not isinstance(self.top_k, int) or self.top_k < 1):
+            raise ValueError(f"top_k={self.top_k!r}; expected a number of labels from 1 on, or None for all")
+        if self.function_to_apply not in (None, *_FUNCTIONS):
+            raise ValueError(
+                f"function_to_apply={self.function_to_apply!r}; choose from {', '.join(_FUNCTIONS)}, or leave it out"
+            )
+
+
+_FUNCTIONS = {
+    "softmax": softmax,
+    "sigmoid": lambda logits: 1 / (1 + np.exp(-logits)),
+    "none": lambda logits: logits,
+}
+
+
+class TextClassification(Pipeline[TextClassificationOptions]):
+    """Takes strings, or dictionaries with text and text_pair; gives {"label", "score"}.
+
+    As in Hugging Face's pipeline, one string gives a list with its best label, a dictionary and each entry of a list
+    give their best label; with `top_k`, every input gives a list.
+    """
+
+    task = "text-classification"
+    options_type = TextClassificationOptions
+    _takes = 'a string or {"text": ..., "text_pair": ...}'
+
+    def __call__(self, inputs: Any, **options: Any) -> Any:
+        """See Pipeline."""
+        result = super().__call__(inputs, **options)
+        return [result] if isinstance(inputs, str) and isinstance(result, dict) else result
+
+    def _compute(self, model: Any, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        output = model(batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
+        return {"logits": output.logits}
+
+    def _encode(self, inputs: Sequence[Any], options: TextClassificationOptions, first: int) -> list[Request]:
+        texts = [self._texts(given, first + number) for number, given in enumerate(inputs)]
+        ids = iter(self.tokenizer.encode([text for parts in texts for text in parts]))
+        return [
+            Request(given, [self._row([next(ids) for _ in parts])]) for given, parts in zip(inputs, texts, strict=True)
+        ]
+
+    def _texts(self, given: Any, number: int) -> tuple[str, ...]:
+        """One or two."""
+        if isinstance(given, str):
+            return (given,)
+        if isinstance(given, Mapping) and {"text"} <= given.keys() <= {"text", "text_pair"}:
+            texts = tuple(given[name] for name in ("text", "text_pair") if given.get(name) is not None)
+            if texts and all(isinstance(text, str) for text in texts):
+                return texts
+        raise ValueError(f"{self.task} takes {self._takes}, input {number} is {given!r:.100}")
+
+    def _row(self, ids: Sequence[Sequence[int]]) -> Row:
+        """[CLS] A [SEP], or [CLS] A [SEP] B [SEP]."""
+        front, end = self.tokenizer.cls_id, self.tokenizer.sep_id
+        room = self.max_length - 1 - len(ids)
+        kept = kept_lengths(len(ids[0]), len(ids[1]), room) if len(ids) == 2 else (min(room, len(ids[0])),)
+        self._cut(sum(map(len, ids)), sum(kept))
+        tokens = [front]
+        for part, length in zip(ids, kept, strict=True):
+            tokens += [*part[:length], end]
+        return Row(np.array(tokens, np.int32), kept[0] + 2)
+
+    def _decode(self, request: Request, outputs: Sequence[Any], options: TextClassificationOptions) -> Any:
+        function = options.function_to_apply or _usual_function(self.model.config)
+        scores = _FUNCTIONS[function](outputs[0]["logits"])
+        labels = self.model.config.labels
+        count = 1 if options.top_k == "best" else options.top_k
+        # A stable sort: of equal scores the first label comes first.
+        best = np.argsort(-scores, kind="stable")[:count]
+        results = [{"label": labels[index], "score": float(scores[index])} for index in best]
+        return results[0] if options.top_k == "best" else results
+
+
+def _usual_function(config: Any) -> Function:
+    """As transformers' pipeline chooses (text_classification.py, postprocess)."""
+    if config.problem_type == "regression":
+        return "none"
+    return "sigmoid" if config.problem_type == "multi_label_classification" or config.num_labels == 1 else "softmax"

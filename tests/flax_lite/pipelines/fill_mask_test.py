@@ -1,0 +1,92 @@
+"""Pieces for masks: from logits of transformers' Flax classes by the documented rules."""
+
+import jax
+import numpy as np
+import pytest
+
+import flax_lite as fl
+from tests.flax_lite import tiny
+from tests.flax_lite.pipelines import cases
+
+ONE = ["the [MASK] sat", "[MASK]", "the unwanted [MASK], a's want. the cat sat the cat sat the cat"]
+TWO = "the [MASK] [MASK] the cat"
+
+
+def expected(theirs, text, count):
+    """What the documentation of transformers' FillMaskPipeline says, on its own tokenizer and logits."""
+    encoding = theirs.tokenizer(text, truncation=True, max_length=cases.LENGTH, return_token_type_ids=True)
+    ids, tokenizer = np.array(encoding["input_ids"]), theirs.tokenizer
+    masks = np.flatnonzero(ids == tokenizer.mask_token_id)
+    results = []
+    for place in masks:
+        logits = theirs.outputs(encoding)["logits"][place, : len(tokenizer)]
+        scores = np.asarray(jax.nn.softmax(theirs.outputs(encoding)["logits"][place]))
+        row = []
+        for id_ in np.argsort(-logits)[:count].tolist():
+            filled = ids.copy()
+            filled[place] = id_
+            sequence = tokenizer.decode(filled, skip_special_tokens=len(masks) == 1)
+            row.append({"score": scores[id_], "token": id_, "token_str": tokenizer.decode([id_]), "sequence": sequence})
+        results.append(row)
+    return results[0] if len(masks) == 1 else results
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize(("family", "kind"), [("albert", "unigram"), ("bert", "wordpiece"), ("distilbert", "unigram")])
+def test_pieces_and_scores_are_those_of_transformers(family, kind, tmp_path, monkeypatch):
+    pipe = cases.opened(tmp_path, "fill-mask", family, kind)
+    theirs = cases.Theirs(tmp_path, "fill-mask", monkeypatch)
+    texts = [*ONE, TWO]
+    for text, found in zip(texts, pipe(texts), strict=True):
+        cases.assert_same(found, expected(theirs, text, 5))
+    cases.assert_same(pipe(ONE[0], top_k=9), expected(theirs, ONE[0], 9))
+
+
+@pytest.fixture(scope="module")
+def pipe(tmp_path_factory):
+    return cases.opened(tmp_path_factory.mktemp("bert"), "fill-mask")
+
+
+def test_pieces_are_chosen_from_targets(pipe):
+    everything = pipe(ONE[0], top_k=22)
+    assert len(everything) == 22
+    named = {each["token_str"]: each for each in everything}
+    targets = pipe(ONE[0], targets=["sat", "cat", "##s"])
+    assert targets == sorted((named[name] for name in ("sat", "cat", "##s")), key=lambda each: -each["score"])
+    assert pipe(ONE[0], targets="CAT") == [named["cat"]]
+    with pytest.raises(ValueError, match=r"target 'unwanted' is 3 pieces \(un, ##want, ##ed\)"):
+        pipe(ONE[0], targets=["unwanted"])
+
+
+def test_a_mask_is_needed_and_must_fit(pipe):
+    with pytest.raises(ValueError, match=r"input 1 has no \[MASK\]: 'the cat'"):
+        pipe([ONE[0], "the cat"])
+    room = cases.LENGTH - 2
+    assert len(pipe("cat " * (room - 1) + "[MASK]")) == 5
+    with pytest.raises(ValueError, match=f"it is token {room + 1} of {room} that fit into max_length={room + 2}"):
+        pipe("cat " * room + "[MASK]")
+
+
+def test_what_stands_behind_is_cut_and_said_once(pipe, caplog):
+    text = "[MASK] " + "cat " * cases.LENGTH
+    assert len(pipe([text, text])) == 2
+    assert [record.message for record in caplog.records] == [
+        "fill-mask: a text of 33 tokens is cut to the 30 that fit into max_length=32; further ones are not reported"
+    ]
+
+
+def test_pretraining_model_fills_masks_too(tmp_path):
+    tiny.make("PreTraining", tiny.bert(vocab_size=90)).save_pretrained(tmp_path)
+    cases.write_tokenizer(tmp_path)
+    model = fl.PreTraining.from_pretrained(tmp_path)
+    both = fl.pipeline("fill-mask", model, tokenizer=tmp_path), fl.pipeline("fill-mask", tmp_path)
+    one, two = (pipe(ONE[0]) for pipe in both)
+    cases.assert_same(one, two)
+
+
+def test_options_are_checked(pipe):
+    for options, message in (({"top_k": 0}, "top_k=0"), ({"targets": []}, "targets is empty")):
+        with pytest.raises(ValueError, match=message):
+            pipe(ONE[0], **options)
+    with pytest.raises(TypeError, match="topk"):
+        pipe(ONE[0], topk=3)

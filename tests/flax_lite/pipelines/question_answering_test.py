@@ -1,0 +1,125 @@
+"""Answers: what transformers' own pipeline makes of its Flax class's logits; windows; shapes of results."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tests.flax_lite.pipelines import cases
+
+QUESTION = "the cat?"
+CONTEXTS = ["the cat sat, the unwanted cat wanted a b.", "cats", "The cat's  cat  sat the cat the a-b-a"]
+OPTIONS = [
+    {},
+    {"top_k": 4},
+    {"top_k": 3, "handle_impossible_answer": True},
+    {"handle_impossible_answer": True, "max_answer_len": 1},
+    {"top_k": 5, "max_answer_len": 3, "align_to_words": False},
+]
+
+
+def expected(theirs, context, options):
+    """transformers' QuestionAnsweringPipeline on one window; the mask of its preprocessing."""
+    encoding = theirs.tokenizer(QUESTION, context, return_offsets_mapping=True, return_token_type_ids=True)
+    ids = encoding["input_ids"]
+    outputs = theirs.outputs(encoding)
+    mask = np.array([part != 1 for part in encoding.sequence_ids(0)])
+    mask[0] = False
+    rows = {name: cases.tensor(outputs[f"{name}_logits"][None, : len(ids)]) for name in ("start", "end")}
+    return theirs.postprocessing("QuestionAnsweringPipeline").postprocess(
+        [
+            rows
+            | {
+                "example": SimpleNamespace(context_text=context),
+                "p_mask": mask[None],
+                "attention_mask": cases.tensor(np.ones((1, len(ids)), int)),
+                "encoding": encoding[0],
+                "input_ids": ids,
+            }
+        ],
+        **options,
+    )
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("family", ["bert", "albert"])
+def test_answers_are_those_of_transformers(family, tmp_path, monkeypatch):
+    pipe = cases.opened(tmp_path, "question-answering", family)
+    theirs = cases.Theirs(tmp_path, "question-answering", monkeypatch)
+    for options in OPTIONS:
+        found = pipe(question=[QUESTION] * 3, context=CONTEXTS, **options)
+        for context, answers in zip(CONTEXTS, found, strict=True):
+            found_list, expected_list = (
+                each if isinstance(each, list) else [each] for each in (answers, expected(theirs, context, options))
+            )
+            # Theirs fills up with spans of score 0 where there are no others.
+            cases.assert_same(found_list, [each for each in expected_list if each["score"] > 0])
+
+
+@pytest.fixture(scope="module")
+def pipe(tmp_path_factory):
+    return cases.opened(tmp_path_factory.mktemp("bert"), "question-answering")
+
+
+def test_long_contexts_are_read_in_windows(pipe):
+    """Each token of a context is a start in one window only: scores sum to less than the number of windows."""
+    context = "the cat sat " * 40
+    request = pipe._request({"question": QUESTION, "context": context}, 0, pipe._defaults)
+    assert len(request.rows) > 4
+    assert max(len(row.tokens) for row in request.rows) == pipe.max_length
+    best = np.concatenate([window.spans[window.is_best] for window in request.notes])
+    assert len(best) == len({tuple(span) for span in best.tolist()}) == 120
+    answer = pipe(question=QUESTION, context=context)
+    assert context[answer["start"] : answer["end"]] == answer["answer"] != ""
+
+
+def test_stride_is_what_windows_share(pipe):
+    def windows(shared):
+        options = pipe.options_type(doc_stride=shared)
+        return pipe._windows(QUESTION, "the cat sat " * 20, options)
+
+    for shared in (0, 5):
+        first, second = windows(shared)[:2]
+        spans = [{tuple(span) for span in window.spans.tolist() if span[0] >= 0} for window in (first, second)]
+        assert len(spans[0] & spans[1]) == shared
+    assert len(windows(1000)) < 40
+
+
+def test_answers_are_whole_words(pipe):
+    context = "unwanted unwanted"
+    answers = pipe(question=QUESTION, context=context, top_k=9)
+    assert {answer["answer"] for answer in answers} <= {"unwanted", "unwanted unwanted"}
+    pieces = pipe(question=QUESTION, context=context, top_k=9, align_to_words=False)
+    assert {"un", "want", "ed"} & {answer["answer"] for answer in pieces}
+
+
+def test_results_have_the_shapes_of_transformers(pipe):
+    given = {"question": QUESTION, "context": CONTEXTS[0]}
+    assert pipe(given).keys() == {"score", "start", "end", "answer"}
+    assert pipe([given, given]) == [pipe(given)] * 2
+    assert pipe(**given) == pipe(given)
+    assert pipe(question=[QUESTION, "a"], context=CONTEXTS[0])[0] == pipe(given)
+    assert len(pipe(given, top_k=2)) == 2
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda pipe: pipe("the cat"), "takes {.*}, input 0 is 'the cat'"),
+        (lambda pipe: pipe([{"question": "a"}]), "input 0 is {'question': 'a'}"),
+        (lambda pipe: pipe(question="a", context=" "), "the context of input 0 is ' '"),
+        (
+            lambda pipe: pipe([{"question": "a", "context": "b"}, {"question": "", "context": "a"}]),
+            "question of input 1",
+        ),
+        (lambda pipe: pipe(question="a"), "needs a question and a context"),
+        (lambda pipe: pipe({}, question="a"), "not both"),
+        (lambda pipe: pipe(question=["a", "b"], context=["a"]), "2 questions but 1 contexts"),
+        (lambda pipe: pipe(question="a", context="a", top_k=0), "top_k=0"),
+        (lambda pipe: pipe(question="a", context="a", doc_stride=-1), "doc_stride=-1"),
+        (lambda pipe: pipe(question="a " * 99, context="a"), "has no room for context"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(call, message, pipe):
+    with pytest.raises(ValueError, match=message):
+        call(pipe)

@@ -1,0 +1,82 @@
+"""Labels of texts: what transformers' own pipeline makes of its Flax class's logits, and shapes of results."""
+
+import numpy as np
+import pytest
+
+import flax_lite as fl
+from tests.flax_lite.pipelines import cases
+
+LABELS = ("bad", "fair", "good")
+PAIRS = [{"text": text, "text_pair": text[::-1]} for text in cases.TEXTS[:2]]
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize(
+    ("family", "problem"),
+    [("albert", None), ("bert", "regression"), ("bert", None), ("distilbert", "multi_label_classification")],
+)
+def test_scores_are_those_of_transformers(family, problem, tmp_path, monkeypatch):
+    changes = {"labels": LABELS, **({"problem_type": problem} if problem else {})}
+    pipe = cases.opened(tmp_path, "text-classification", family, **changes)
+    theirs = cases.Theirs(tmp_path, "text-classification", monkeypatch)
+    postprocess = theirs.postprocessing("TextClassificationPipeline").postprocess
+    inputs = [*cases.TEXTS, *PAIRS]
+    found = {name: pipe(inputs, **options) for name, options in (("best", {}), ("all", {"top_k": None}))}
+    for place, given in enumerate(inputs):
+        texts = given if isinstance(given, dict) else {"text": given}
+        encoding = theirs.tokenizer(**texts, truncation=True, max_length=cases.LENGTH, return_token_type_ids=True)
+        outputs = {"logits": [cases.tensor(theirs.outputs(encoding)["logits"])]}
+        cases.assert_same(found["best"][place], postprocess(outputs))
+        cases.assert_same(found["all"][place], postprocess(outputs, top_k=None, _legacy=False))
+
+
+def test_function_is_chosen_by_the_user(tmp_path):
+    pipe = cases.opened(tmp_path, "text-classification", labels=LABELS)
+    logits, soft, sigmoid = (
+        np.array([each["score"] for each in pipe("the cat", top_k=3, function_to_apply=name)])
+        for name in ("none", "softmax", "sigmoid")
+    )
+    np.testing.assert_allclose(np.exp(logits) / np.exp(logits).sum(), soft, rtol=1e-5)
+    np.testing.assert_allclose(1 / (1 + np.exp(-logits)), sigmoid, rtol=1e-5)
+    assert pipe("the cat", top_k=3) == pipe("the cat", top_k=3, function_to_apply="softmax")
+    single = cases.opened(tmp_path / "single", "text-classification", labels=("it",))
+    assert single("the cat") == single("the cat", function_to_apply="sigmoid")
+
+
+def test_results_have_the_shapes_of_transformers(tmp_path):
+    pipe = cases.opened(tmp_path, "text-classification", labels=LABELS)
+    assert [set(each) for each in pipe("the cat")] == [{"label", "score"}]
+    assert set(pipe({"text": "the cat"})) == {"label", "score"}
+    assert [set(each) for each in pipe(["the cat", {"text": "a", "text_pair": None}])] == [{"label", "score"}] * 2
+    assert len(pipe("the cat", top_k=2)) == 2
+    assert [len(each) for each in pipe(["the cat"], top_k=2)] == [2]
+    assert [len(each) for each in pipe(["the cat"], top_k=None)] == [3]
+    assert pipe("the cat", top_k=1) == pipe("the cat")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [3, {"text": 3}, {"text_pair": "a"}, {"text": None, "text_pair": None}, {"text": "a", "pair": "b"}, ["a", "b"]],
+)
+def test_other_inputs_are_refused_by_number(given, tmp_path):
+    pipe = cases.opened(tmp_path, "text-classification")
+    with pytest.raises(ValueError, match=r"takes a string or .*, input 1 is "):
+        pipe(["the cat", given])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"top_k": 0}, "top_k=0; expected a number of labels from 1 on"),
+        ({"top_k": "all"}, "top_k='all'; expected"),
+        ({"function_to_apply": "exp"}, "function_to_apply='exp'; choose from softmax, sigmoid, none"),
+    ],
+)
+def test_options_are_checked_before_the_model_runs(options, message, tmp_path):
+    directory = cases.saved(tmp_path, "text-classification")
+    with pytest.raises(ValueError, match=message):
+        fl.pipeline("text-classification", directory, **options)
+    pipe = fl.pipeline("text-classification", directory)
+    with pytest.raises(ValueError, match=message):
+        pipe(["the cat"], **options)
+    assert pipe.compiled == ()
