@@ -213,8 +213,7 @@ def beam_objective() -> Objective:
             cross_entropy(output.end_logits, ends),
             jax.nn.softplus(output.null_logits) - output.null_logits * no_answer,
         )
-        # A row that fills the batch up may have no context, and so an infinite loss.
-        totals = (jnp.sum(jnp.where(weights > 0, weights * each, 0.0)) for each in elements)
+        totals = (jnp.sum(weights * each) for each in elements)
         right = jnp.sum(weights * ((output.null_logits > 0) == no_answer))
         return {**dict(zip(losses, totals, strict=True)), "null_accuracy": right}
 

@@ -101,7 +101,7 @@ def test_a_row_that_fills_the_batch_changes_no_gradient():
         return averages(objective.sums(model, batch, None), objective.weights(batch), objective.losses)["loss"]
 
     gradient = tiny.jit(jax.grad(loss))
-    # Its labels are the question's: an infinite loss of no weight.
+    # Its labels are the question's: a loss of 1e30 and of no weight.
     other = {name: values.at[2].set(values[0]) for name, values in batch.items() if name != "row_weights"}
     other["row_weights"] = batch["row_weights"]
     tiny.assert_gradients_close(gradient(model, batch), gradient(model, other), 1e-5)
