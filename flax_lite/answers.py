@@ -1,12 +1,17 @@
 """From an answer's characters to tokens, and from logits of tokens back to an answer's characters."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from flax_lite.question_windows import Window
+
+# What a head proposes as an answer: its first and its last token in a window, and its score.
+Candidate = tuple[int, int, float]
+# The first character of an answer in its context and the one after its last, and its score.
+Place = tuple[int, int, float]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -17,7 +22,7 @@ class AnswerSpan:
         text: the characters `start` to `end` of the context.
         start: its first character.
         end: the character after its last.
-        score: logit of its first token as a start plus logit of its last as an end.
+        score: its head's, such as the logit of its first token as a start plus the logit of its last as an end.
         probability: softmax over the scores of the answers found and of "no answer".
     """
 
@@ -81,21 +86,70 @@ def decode_answers(
         ValueError: if there are no windows, they are of several questions, logits are too few, or a number is below 1.
     """
     _check(windows, start_logits, end_logits)
-    for name, value in (("n_best", n_best), ("max_answer_length", max_answer_length)):
-        if value < 1:
-            raise ValueError(f"{name}={value}; expected at least 1")
+    check_limits(n_best, max_answer_length)
+    candidates = [
+        _candidates(window, start, end, n_best, max_answer_length)
+        for window, start, end in zip(windows, start_logits, end_logits, strict=True)
+    ]
+    places = best_places(windows, candidates, n_best=n_best, max_answer_length=max_answer_length)
+    return answer_spans(context, places, null_score(start_logits, end_logits))
+
+
+def best_places(
+    windows: Sequence[Window], candidates: Iterable[Iterable[Candidate]], *, n_best: int, max_answer_length: int
+) -> list[Place]:
+    """The best of what a head proposes in all windows together, best first; of equal scores what stands first.
+
+    Left out is what is no answer: it starts or ends outside the context or at a token without a character, ends before
+    it starts, is longer than `max_answer_length` tokens, or starts at a token that another window shows with more
+    context. Of proposals for the same characters the best counts.
+
+    Args:
+        windows: all those of one question, in any order.
+        candidates: of each window.
+        n_best: places to return at most.
+        max_answer_length: of an answer, in tokens.
+
+    Raises:
+        ValueError: if there are no windows, they are of several questions, candidates are not as many, or a number is
+            below 1.
+    """
+    _check_windows(windows)
+    check_limits(n_best, max_answer_length)
     found: dict[tuple[int, int], float] = {}
-    for window, start, end in zip(windows, start_logits, end_logits, strict=True):
-        for place, score in _candidates(window, start, end, n_best, max_answer_length):
-            found[place] = max(score, found.get(place, -np.inf))
+    for window, proposals in zip(windows, candidates, strict=True):
+        visible = window.spans[:, 0] < window.spans[:, 1]
+        for first, last, score in proposals:
+            inside = first <= last < first + max_answer_length and visible[first] and visible[last]
+            if inside and window.is_best[first]:
+                place = int(window.spans[first, 0]), int(window.spans[last, 1])
+                found[place] = max(score, found.get(place, -np.inf))
     ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))[:n_best]
-    scores = np.array([*(score for _, score in ranked), null_score(start_logits, end_logits)])
+    return [(*place, score) for place, score in ranked]
+
+
+def answer_spans(context: str, places: Sequence[Place], no_answer: float) -> list[AnswerSpan]:
+    """Places with their characters and probabilities.
+
+    Args:
+        context: which the places are in.
+        places: as `best_places` gives them.
+        no_answer: the score of "no answer", on the scale of theirs.
+    """
+    scores = np.array([*(score for _, _, score in places), no_answer])
     shares = np.exp(scores - scores.max())
     shares /= shares.sum()
     return [
         AnswerSpan(context[start:end], start, end, score, float(share))
-        for ((start, end), score), share in zip(ranked, shares, strict=False)
+        for (start, end, score), share in zip(places, shares, strict=False)
     ]
+
+
+def check_limits(n_best: int, max_answer_length: int) -> None:
+    """Raises ValueError if a number is below 1."""
+    for name, value in (("n_best", n_best), ("max_answer_length", max_answer_length)):
+        if value < 1:
+            raise ValueError(f"{name}={value}; expected at least 1")
 
 
 def find_answer(context: str, text: str, start: int) -> int | None:
@@ -148,10 +202,7 @@ def _check(
     start_logits: Sequence[Float[np.ndarray, "_"]],
     end_logits: Sequence[Float[np.ndarray, "_"]],
 ) -> None:
-    if not windows:
-        raise ValueError("no windows; expected all those of a question")
-    if len({window.example for window in windows}) > 1:
-        raise ValueError("windows of several questions; expected those of one")
+    _check_windows(windows)
     if not len(windows) == len(start_logits) == len(end_logits):
         raise ValueError(f"logits of {len(start_logits)} starts and {len(end_logits)} ends for {len(windows)} windows")
     for window, start, end in zip(windows, start_logits, end_logits, strict=True):
@@ -161,14 +212,21 @@ def _check(
             )
 
 
+def _check_windows(windows: Sequence[Window]) -> None:
+    if not windows:
+        raise ValueError("no windows; expected all those of a question")
+    if len({window.example for window in windows}) > 1:
+        raise ValueError("windows of several questions; expected those of one")
+
+
 def _candidates(
     window: Window,
     start_logits: Float[np.ndarray, "_"],
     end_logits: Float[np.ndarray, "_"],
     n_best: int,
     max_answer_length: int,
-) -> Iterator[tuple[tuple[int, int], float]]:
-    """The n_best answers of a window: their characters and scores."""
+) -> Iterator[Candidate]:
+    """The n_best answers of a window."""
     visible = window.spans[:, 0] < window.spans[:, 1]
     firsts = np.flatnonzero(visible & window.is_best)
     # What would lie behind the window becomes its last token, [SEP], which is not visible.
@@ -179,5 +237,4 @@ def _candidates(
     # A stable sort takes the earlier of equal scores, whatever the number of answers.
     for best in np.argsort(-scores, kind="stable")[: min(n_best, int(allowed.sum()))]:
         first, length = divmod(int(best), max_answer_length)
-        start, end = window.spans[firsts[first], 0], window.spans[lasts[first, length], 1]
-        yield (int(start), int(end)), float(scores[best])
+        yield int(firsts[first]), int(lasts[first, length]), float(scores[best])

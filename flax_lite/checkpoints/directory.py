@@ -25,6 +25,8 @@ from flax_lite.config import EncoderConfig, load_config
 CONFIG = "config.json"
 SAFETENSORS = "model.safetensors"
 MSGPACK = "flax_model.msgpack"
+# A head for which no class of Hugging Face has a place (flax_lite.beam_files).
+BEAM_HEAD = "beam_head.safetensors"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +67,7 @@ _WEIGHT_PATTERNS = (
     "flax_model*.msgpack*",
     "pytorch_model*.bin*",
     "tf_model*.h5*",
+    BEAM_HEAD,
 )
 
 

@@ -86,14 +86,15 @@ def heads_of(family: str) -> list[str]:
 FAMILY_AND_HEAD = [(family, head) for family in FAMILIES for head in heads_of(family)]
 
 
-def make(model: str, config: EncoderConfig, seed: int = 0, **options: Any) -> Any:
+def make(model: Any, config: EncoderConfig, seed: int = 0, **options: Any) -> Any:
     """A model whose every parameter is random, kernels and embeddings wider than the library's initialisation.
 
     With deviation 0.02 and a width of 12, attention is uniform to three digits and a wrong head, mask or position would
     hide in the tolerance; at bias 0 and scale 1 a forgotten bias or scale would. Drawn by NumPy: nothing is compiled.
+    The model is one of `MODELS` by its name, or a class.
     """
     random = np.random.default_rng(seed)
-    abstract = nnx.eval_shape(lambda: MODELS[model](config, rngs=nnx.Rngs(0), **options))
+    abstract = nnx.eval_shape(lambda: MODELS.get(model, model)(config, rngs=nnx.Rngs(0), **options))
 
     def draw(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> jax.Array:
         name = jax.tree_util.keystr(path)

@@ -82,10 +82,15 @@ class Scorer:
         return verdict("f1", value, least, standard_error("f1", least, num_examples))
 
     def write(self, name: str, examples: Sequence[Any], predictions: Sequence[Prediction], folder: Path) -> Path:
-        """Writes the predictions of one set in the format of its benchmark, else as JSON lines; returns the file."""
+        """Writes the predictions of one set in the format of its benchmark, else as JSON lines; returns the file.
+
+        Of SQuAD 2 also `NAME_null_odds.json`, which its script takes as --na-prob-file.
+        """
         if self.data.kind == "spans":
             path = folder / f"{name}.json"
             write_answers(path, predictions)
+            if not all(example.answers for example in examples):
+                write_null_odds(folder / f"{name}_null_odds.json", predictions)
         elif self.data.kind == "tags":
             path = folder / f"{name}.conll"
             write_columns(path, examples, [each.value for each in predictions], self.data.labels)
@@ -120,6 +125,16 @@ def write_answers(path: Path, predictions: Sequence[Prediction]) -> None:
     """Writes SQuAD's format: a JSON object of answers by question, "" for none."""
     answers = {prediction.id: prediction.value for prediction in predictions}
     path.write_text(json.dumps(answers, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def write_null_odds(path: Path, predictions: Sequence[Prediction]) -> None:
+    """Writes how far "no answer" is above the best answer, by question: a JSON object, no file where it is not known.
+
+    Both are logits: evaluate-v2.0.py compares them with its threshold, which is to be 0 for even odds, not its 1.
+    """
+    odds = {each.id: each.probabilities[0] for each in predictions if each.probabilities}
+    if odds:
+        path.write_text(json.dumps(odds, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 def read_answers(path: Path) -> list[Prediction]:
