@@ -36,5 +36,5 @@ def get_config(variant: str = "entailment") -> ml_collections.ConfigDict:
         config.data.max_question_length = 32
         config.data.doc_stride = 32
         config.data.eval_articles = config_dict.placeholder(int)
-        config.answers = ml_collections.ConfigDict({"n_best": 20, "max_length": 4})
+        config.answers = ml_collections.ConfigDict({"head": "simple", "n_best": 20, "max_length": 4})
     return _finetuning.smoke(config) if "smoke" in options else config

@@ -31,8 +31,9 @@ def get_config(variant: str = "v1") -> ml_collections.ConfigDict:
     config.data.max_question_length = 64
     config.data.doc_stride = 128
     config.data.eval_articles = config_dict.placeholder(int)
-    config.answers = ml_collections.ConfigDict({"n_best": 20, "max_length": 30})
+    config.answers = ml_collections.ConfigDict({"head": "simple", "n_best": 20, "max_length": 30})
     if "albert" in options:
+        config.answers.head = {"v1": "simple", "v2": "beam"}[version]
         config.batch_size = 48
         config.model.hidden_dropout_prob = 0.0
         config.model.attention_probs_dropout_prob = 0.0

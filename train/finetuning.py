@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -26,7 +27,6 @@ from train.language_model import (
     describe_extension,
     describe_model,
     export,
-    exported,
     say,
     shapes_of,
     structure_of,
@@ -40,6 +40,8 @@ from train.tasks.task import Task
 from train.teacher import check_vocabulary
 from train.workdir import WorkDir
 
+# Kinds whose labels stand in the config.
+_LABELLED = ("classification", "tags")
 # Heads that begin anew where a checkpoint's labels are of another task, and what DistilBERT has before one.
 _NEW_HEAD = ("classifier/*", "pre_classifier/*", "qa_outputs/*")
 
@@ -90,13 +92,12 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
     batches = TrainingBatches(rows, values["batch_size"], values["seed"])
     host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
     headline = prepared.scorer.reported.headline
-    exported_config = exported(task.model_class, config)
     return Job(
         init_state=lambda key: init_state(create(rngs=nnx.Rngs(key)), optimizer),
         train_step=with_learning_rate(train_step, learning_rate_at),
         train_batches=lambda start: batches.batches(start, **host),
         tokens_per_batch=_tokens_per_batch(rows, values["batch_size"]),
-        export=functools.partial(export, structure, task.tokenizer),
+        export=functools.partial(_export, structure, task),
         eval_step=task.eval_step(structure),
         eval_batches=functools.partial(eval_batches, prepared.held_out.rows, values["data.eval_tokens"]),
         summarise=functools.partial(summarise, prepared),
@@ -108,7 +109,7 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
         ],
         shown=("loss", "task_accuracy", headline),
         best=(headline, "max"),
-        model=exported_config.to_json_dict(),
+        model=config.replace(architectures=task.architectures(config)).to_json_dict(),
         identity=prepared.identity() | ({"teacher": teacher.fingerprint} if teacher else {}),
         constants=teacher.constants if teacher else lambda mesh: (),
         initial_params=initial_params(values, task, config, shapes_of(create)),
@@ -121,7 +122,7 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
 def task_config(task: Task, base: EncoderConfig) -> EncoderConfig:
     """The architecture with the task's labels."""
     kinds = {"single_label": "single_label_classification", "multi_label": "multi_label_classification"}
-    if task.kind not in ("classification", "tags"):
+    if task.kind not in _LABELLED:
         return base.replace(labels=DEFAULT_LABELS, problem_type=None)
     problem_type = kinds.get(task.problem, "regression") if task.kind == "classification" else None
     return base.replace(labels=task.data.labels, problem_type=problem_type)
@@ -141,13 +142,17 @@ def initial_params(
     check_vocabulary(task.tokenizer, source, None)
     if not values["new_head"]:
         check_labels(source, task, "Give new_head=true to begin with a new head")
-    options = {
-        "id2label": config.id2label,
-        "problem_type": config.problem_type,
-        "rngs": nnx.Rngs(values["seed"]),
-        "allow_missing": _NEW_HEAD if values["new_head"] else (),
-    }
+    options: dict[str, Any] = {"rngs": nnx.Rngs(values["seed"])}
+    if task.kind in _LABELLED:
+        options |= {"id2label": config.id2label, "problem_type": config.problem_type}
+    if values["new_head"]:
+        options["allow_missing"] = _NEW_HEAD
     return functools.partial(build.load_params, task.model_class, source, shapes, **options)
+
+
+def _export(structure: nnx.GraphDef, task: Task, params: Any, directory: Path, evaluation: Mapping[str, float]) -> None:
+    export(structure, task.tokenizer, params, directory, evaluation)
+    task.complete(directory)
 
 
 def eval_batches(rows: RowSet, tokens: int) -> Iterator[Batch]:

@@ -83,6 +83,13 @@ _SPAN_LEAVES = (
         at_least=1,
     ),
     Leaf("data.eval_articles", "identity", int | None, "articles held out where there is one file alone", at_least=1),
+    Leaf(
+        "answers.head",
+        "identity",
+        str,
+        "start and end for themselves, or ALBERT's: ends behind a few starts, and whether there is an answer",
+        choices=("simple", "beam"),
+    ),
     Leaf("answers.n_best", "free", int, "answers that a prediction keeps", at_least=1),
     Leaf("answers.max_length", "free", int, "tokens of an answer", at_least=1),
 )

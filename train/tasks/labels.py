@@ -1,7 +1,6 @@
 """What a checkpoint's labels mean, held against a task's."""
 
 from flax_lite.checkpoints.sources import open_source
-from flax_lite.pretrained import architecture
 from train.errors import UserError
 from train.tasks.task import Task
 
@@ -22,7 +21,7 @@ def check_labels(source: str, task: Task, cure: str) -> None:
     except (ValueError, OSError) as error:
         raise UserError(f"{source}: {error}") from error
     ours = task.data.labels
-    has_head = architecture(task.model_class, theirs) in theirs.architectures
+    has_head = bool(task.data.labels) and set(task.architectures(theirs)) <= set(theirs.architectures)
     unnamed = theirs.labels == tuple(f"LABEL_{index}" for index in range(len(ours)))
     if has_head and ours and not unnamed and theirs.labels != ours:
         raise UserError(f"{source} knows the labels {', '.join(theirs.labels)}, the task has {', '.join(ours)}. {cure}")

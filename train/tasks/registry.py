@@ -7,6 +7,7 @@ from typing import Any
 
 from flax_lite.tokenization import Tokenizer
 from train.errors import UserError
+from train.tasks.beam_spans import BeamSpans
 from train.tasks.classification import Choices, Classification
 from train.tasks.classify import Columns, read_classify
 from train.tasks.examples import TaskData
@@ -104,7 +105,8 @@ _UNANSWERABLE: Mapping[Version, Mapping[str, Any]] = {"v1": {}, "v2": {"unanswer
 
 
 def _spans(version: Version, data: TaskData, tokenizer: Tokenizer, values: Values) -> Task:
-    return Spans(
+    kind = BeamSpans if values["answers.head"] == "beam" else Spans
+    return kind(
         data,
         tokenizer,
         values["data.sequence_length"],

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from jaxtyping import Int
 
+from flax_lite.buckets import batches_by_bucket
 from flax_lite.tokenization import Tokenizer
 from flax_lite.tokenization.tokenizer import kept_lengths
 
@@ -120,12 +121,10 @@ class RowSet:
             tokens: budget of a batch; at least `multiple` rows are taken.
             multiple: the number of rows divides by it.
         """
-        for bucket, length in enumerate(self.lengths):
-            members = np.flatnonzero(self.bucket == bucket)
-            sequences = len(self.rows[members[0]].tokens) if len(members) else 1
-            size = max(multiple, tokens // (length * sequences) // multiple * multiple)
-            for start in range(0, len(members), size):
-                yield self.batch(members[start : start + size].tolist(), size, length)
+        sequences = len(self.rows[0].tokens) if self.rows else 1
+        sizes = {n: max(multiple, tokens // (n * sequences) // multiple * multiple) for n in self.lengths}
+        for batch in batches_by_bucket([row.length for row in self.rows], sizes):
+            yield self.batch(batch.index[batch.index >= 0].tolist(), sizes[batch.length], batch.length)
 
     def _label(self, name: str, rows: Sequence[Row], size: int, length: int) -> np.ndarray:
         values = [row.labels[name] for row in rows]

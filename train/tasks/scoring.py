@@ -13,7 +13,6 @@ from train.tasks.examples import Example, SpanExample, TaskData
 from train.tasks.glue_table import GLUE
 from train.tasks.metrics import Reported, Scores, metrics_of, score
 from train.tasks.predictions import Prediction, in_order
-from train.tasks.spans import SpanPrediction
 from train.tasks.squad_metric import squad_scores
 from train.tasks.submission import (
     glue_file,
@@ -166,4 +165,5 @@ def _span_scores(examples: Sequence[SpanExample], predictions: Sequence[Predicti
 
 def _answer(prediction: Prediction) -> str:
     """What it would answer below any threshold; read from a file, a prediction is a text alone."""
-    return prediction.answers[0].text if isinstance(prediction, SpanPrediction) else prediction.value
+    answers = getattr(prediction, "answers", ())
+    return answers[0].text if answers else prediction.value

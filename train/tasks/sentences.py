@@ -1,11 +1,13 @@
 """How alike two sentences are, by the cosine of their vectors."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import jax
 import numpy as np
 from flax import nnx
 
+from flax_lite.checkpoints.sentence_transformers import write_sentence_transformers
 from flax_lite.encoder import Encoder
 from flax_lite.sentence_objectives import Loss, Pooling, make_sentence_eval_step, sentence_objective
 from flax_lite.task_objectives import Teaching
@@ -75,6 +77,10 @@ class Sentences(Task):
             Prediction(id=example.id, value=float(each["logits_0"][0]))
             for example, each in zip(examples, logits, strict=True)
         ]
+
+    def complete(self, directory: Path) -> None:
+        """Adds the files from which sentence-transformers and `flax_lite.pipeline` know the pooling."""
+        write_sentence_transformers(directory, self.pooling, normalize=True, max_length=self.max_length)
 
     def objective(
         self, class_weights: Sequence[float] | None, task_weight: float, teaching: Teaching | None

@@ -20,7 +20,7 @@ from train.tasks.task import Task
 # Questions whose windows are held at once; those of SQuAD's whole training set take more than half a gigabyte.
 _CHUNK = 4096
 # Of SQuAD 2: no answer where its score is above that of the best one (run_squad.py, null_score_diff_threshold).
-_NULL_THRESHOLD = 0.0
+NULL_THRESHOLD = 0.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -117,7 +117,7 @@ class Spans(Task):
         limits = {"n_best": self.n_best, "max_answer_length": self.max_answer_length}
         answers = tuple(decode_answers(windows, starts, ends, example.context, **limits))
         odds = null_score(starts, ends) - answers[0].score
-        silent = self.version == "v2" and odds > _NULL_THRESHOLD
+        silent = self.version == "v2" and odds > NULL_THRESHOLD
         value = "" if silent else answers[0].text
         return SpanPrediction(id=example.id, value=value, probabilities=(odds,), answers=answers)
 

@@ -2,15 +2,19 @@
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import jax
 import numpy as np
 from flax import nnx
 
+from flax_lite.beam_answers import BeamQuestionAnswering
 from flax_lite.buckets import bucket_lengths
+from flax_lite.config import EncoderConfig
 from flax_lite.encoder import Encoder
 from flax_lite.heads import TaskModel
+from flax_lite.pretrained import architecture
 from flax_lite.task_objectives import Problem, Teaching, make_task_eval_step, task_objective
 from flax_lite.tokenization import Tokenizer
 from flax_lite.training import Objective
@@ -35,7 +39,7 @@ class Task(abc.ABC):
     """
 
     kind: ClassVar[Kind]
-    model_class: ClassVar[type[TaskModel[Any]] | type[Encoder]]
+    model_class: ClassVar[type[TaskModel[Any]] | type[Encoder] | type[BeamQuestionAnswering]]
     label_fills: ClassVar[Mapping[str, float]] = {}
     token_logits: ClassVar[bool] = False
 
@@ -52,6 +56,13 @@ class Task(abc.ABC):
         """All rows of some examples."""
         fills = {**self.label_fills, **({"teacher_0": 0.0, "teacher_1": 0.0} if self.token_logits else {})}
         return RowSet(self.encode(examples), self.tokenizer.pad_id, bucket_lengths(self.max_length), fills)
+
+    def architectures(self, config: EncoderConfig) -> tuple[str, ...]:
+        """Hugging Face's name of the model, if it has one."""
+        return (architecture(self.model_class, config),)
+
+    def complete(self, directory: Path) -> None:  # noqa: B027, most tasks have nothing
+        """Adds to a saved model what the task has beside weights, config and tokenizer."""
 
     def count_cut(self, first: Sequence[int], second: Sequence[int] | None) -> None:
         """Counts a text or pair that is too long for a row."""
