@@ -138,7 +138,13 @@ def test_a_finished_model_is_evaluated_and_taught_from(tmp_path, whole, table, c
     losses = ("losses.task=0.5", "losses.soft_cross_entropy=0.5")
     more = (f"init_from={model}", f"tokenizer={model}", f"teacher={model}", *losses)
     more += tuple(f"model.{name}=none" for name in SIZES)
-    more += ("total_steps=1", "evaluations=1", "log_every_steps=1", *(f"model.{name}=0" for name in DROPOUTS))
+    more += (
+        "total_steps=1",
+        "evaluations=1",
+        "log_every_steps=1",
+        "optimizer.warmup_steps=0",
+        *(f"model.{name}=0" for name in DROPOUTS),
+    )
     for cached in ("false", "true"):
         work = tmp_path / cached
         assert run(work, table, *more, f"distill.cache_teacher={cached}") == 0
@@ -155,9 +161,9 @@ def test_a_finished_model_is_evaluated_and_taught_from(tmp_path, whole, table, c
         (("data.source=nowhere",), "is none of builtin, files:PATH and tfds:NAME"),
         (("data.source=tfds:mine",), "classify is read from files:PATH alone"),
         (("tokenizer=none",), "tokenizer is missing"),
-        (("data.problem=regression",), "no number"),
+        (("data.problem=regression",), "'good' is not a finite number"),
         (("data.sequence_length=600",), "longer than the model's 512 positions"),
-        (("class_weights=balanced", "data.max_train_examples=1"), "no training example has the label"),
+        (("class_weights=balanced", "data.max_train_examples=1"), "No training example has the label"),
         (("teacher=nowhere",), "teaches nothing"),
         (("teacher=nowhere", "losses.soft_cross_entropy=1"), "nowhere"),
         (("losses.hidden_mse=1", "init_from=nowhere"), "nowhere"),
@@ -174,7 +180,8 @@ def test_labels_of_another_task_are_refused_unless_the_head_is_new(tmp_path, who
     for file in folder.iterdir():
         file.write_text(file.read_text().replace("\tgood", "\tfine"))
     model = whole[0] / "model"
-    more = (f"init_from={model}", f"tokenizer={model}", *(f"model.{name}=none" for name in SIZES), "total_steps=1")
+    more = (f"init_from={model}", f"tokenizer={model}", *(f"model.{name}=none" for name in SIZES))
+    more += ("total_steps=1", "optimizer.warmup_steps=0")
     assert run(tmp_path / "work", f"files:{folder}", *more) == 2
     error = capsys.readouterr().err
     assert "knows the labels bad, good, the task has bad, fine" in error
