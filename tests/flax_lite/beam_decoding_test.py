@@ -3,16 +3,23 @@
 import math
 
 import numpy as np
+import optax
 import pytest
+from flax import nnx
 
 from flax_lite.answers import token_span
+from flax_lite.beam_answers import BeamQuestionAnswering, beam_objective
 from flax_lite.beam_decoding import Beams, decode_beams
 from flax_lite.question_windows import question_windows
+from flax_lite.state import with_params
 from flax_lite.tokenization import load_tokenizer
+from flax_lite.training import init_state, make_train_step
+from tests.flax_lite import tiny
 from tests.flax_lite.tokenization import tiny_files
 
 CONTEXT = "The cats sat, unwanted. A cat-b sat … the ½ cát's cat; " * 3
 PADDED = 7
+STEPS = 150
 
 
 @pytest.fixture(scope="module", params=["unigram", "wordpiece"])
@@ -91,6 +98,41 @@ def test_beams_that_point_at_an_answer_give_its_characters(tokenizer):
     answers, logit = decode_beams(windows, beams, CONTEXT)
     assert [(answer.text, answer.start, answer.score) for answer in answers] == [("unwanted", start, 0.0)]
     assert logit == -1.0
+
+
+def test_a_trained_head_answers_and_knows_when_not_to(tmp_path):
+    """All parts together: windows, labels, a few steps of training, beams and characters."""
+    tokenizer = load_tokenizer(tiny_files.write_vocab(tmp_path))
+    questions = ["cat", "want"] * 2
+    contexts = ["the sat cats, a b", "the sat cats, a b", "a unwanted cats. the sat", "a unwanted sat. the"]
+    golds = ["cats", "", "cats", "unwanted"]
+    windows = question_windows(tokenizer, questions, contexts, max_length=15, doc_stride=None)
+    places = [
+        (context.index(gold), context.index(gold) + len(gold)) for context, gold in zip(contexts, golds, strict=True)
+    ]
+    spans = [token_span(w, *place) if gold else (0, 0) for w, place, gold in zip(windows, places, golds, strict=True)]
+    batch = {name: np.zeros((len(windows), 15), np.int32) for name in ("input_ids", "attention_mask", "token_type_ids")}
+    for row, window in enumerate(windows):
+        batch["input_ids"][row, : len(window.tokens)] = window.tokens
+        batch["attention_mask"][row, : len(window.tokens)] = 1
+        batch["token_type_ids"][row, window.second : len(window.tokens)] = 1
+    labels = {"starts": np.array(spans)[:, 0], "ends": np.array(spans)[:, 1], "row_weights": np.ones(4, np.float32)}
+
+    config = tiny.albert(vocab_size=tokenizer.vocab_size)
+    model = tiny.make(BeamQuestionAnswering, config)
+    optimizer = optax.adam(5e-3)
+    step = tiny.jit(make_train_step(nnx.graphdef(model), beam_objective(), optimizer, seed=0))
+    state = init_state(model, optimizer)
+    for _ in range(STEPS):
+        state, metrics = step(state, {**batch, **labels})
+    assert float(metrics["loss"]) < 0.3
+
+    found = tiny.call(with_params(nnx.graphdef(model), state["params"]), **batch)
+    for row, (window, context, gold) in enumerate(zip(windows, contexts, golds, strict=True)):
+        fields = (found.start_tokens, found.start_log_probs, found.end_tokens, found.end_log_probs)
+        beams = Beams(*(np.asarray(field[row]) for field in fields), float(found.null_logits[row]))
+        answers, logit = decode_beams([window], [beams], context)
+        assert ("" if logit > 0 else answers[0].text) == gold
 
 
 def test_no_answer_in_any_beam_is_none(tokenizer):
