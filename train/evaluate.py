@@ -55,16 +55,16 @@ def evaluate(values: dict[str, Any]) -> dict[str, Any]:
     if (checkpoint is None) == (predictions is None):
         raise UserError("give one of --config.checkpoint=SOURCE and --config.predictions=FILE")
     if predictions is not None:
-        return _score_file(values["task"], open_data(values), Path(predictions))
+        return _score_file(values, open_data(values), Path(predictions))
     prepared = prepare({**values, "init_from": checkpoint}, _say, training=False)
     return _score_checkpoint(values, prepared)
 
 
-def _score_file(task: str, data: Any, path: Path) -> dict[str, Any]:
+def _score_file(values: dict[str, Any], data: Any, path: Path) -> dict[str, Any]:
     """Of several held-out sets, the one that the file is named after, else the first."""
-    from train.tasks.scoring import Scorer
+    from train.tasks.opening import scorer_of
 
-    scorer = Scorer(task, data)
+    scorer = scorer_of(values, data)
     name = path.stem if path.stem in data.evaluation else next(iter(data.evaluation))
     examples = data.evaluation[name]
     return {"predictions": str(path), "set": name, **scorer.score(examples, scorer.read(path, examples)).values}

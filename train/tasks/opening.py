@@ -37,6 +37,11 @@ def open_data(values: Values) -> TaskData:
     return limited(data, values["data.max_train_examples"], values["data.max_eval_examples"])
 
 
+def scorer_of(values: Values, data: TaskData) -> Scorer:
+    """How the task's predictions are scored; a built-in task that stands in for a benchmark's has none of its rules."""
+    return Scorer(None if values["data.source"] == "builtin" else values["task"], data)
+
+
 def prepare(values: Values, say: Callable[[str], None], *, training: bool = True) -> Prepared:
     """Makes a task ready.
 
@@ -50,7 +55,7 @@ def prepare(values: Values, say: Callable[[str], None], *, training: bool = True
     """
     data = open_data(values)
     task = TASKS[values["task"]].make(data, _tokenizer(values, data, say), values)
-    scorer = Scorer(values["task"], data)
+    scorer = scorer_of(values, data)
     return Prepared(
         task=task,
         train=task.rows(data.train if training else []),

@@ -34,17 +34,17 @@ class Scorer:
     """How a task is scored.
 
     Attributes:
-        task: its name.
+        task: its name, for the rules of its benchmark; None where there are none.
         data: its examples.
     """
 
-    task: str
+    task: str | None
     data: TaskData
 
     @property
-    def is_glue(self) -> bool:
-        """Whether these are GLUE's own data, which its rules are for; a built-in task may stand in for them."""
-        return self.task in GLUE and self.data.labels == GLUE[self.task].labels
+    def glue(self) -> str | None:
+        """The task of GLUE that it is, if it is one."""
+        return self.task if self.task in GLUE else None
 
     @property
     def reported(self) -> Reported:
@@ -53,7 +53,7 @@ class Scorer:
             return SPANS
         if self.data.kind == "sentences":
             return SENTENCES
-        return metrics_of(self.data.kind, self.data.problem, self.task if self.is_glue else None)
+        return metrics_of(self.data.kind, self.data.problem, self.glue)
 
     def score(self, examples: Sequence[Any], predictions: Sequence[Prediction]) -> Scores:
         """The metrics of predictions, the headline first. SQuAD's are fractions here too, its thresholds logits.
@@ -93,9 +93,9 @@ class Scorer:
         elif self.data.kind == "tags":
             path = folder / f"{name}.conll"
             write_columns(path, examples, [each.value for each in predictions], self.data.labels)
-        elif self.is_glue:
-            path = glue_file(folder, self.task, name)
-            write_glue(path, self.task, predictions)
+        elif self.glue:
+            path = glue_file(folder, self.glue, name)
+            write_glue(path, self.glue, predictions)
         else:
             path = folder / f"{name}.jsonl"
             labels = self.data.labels if self.data.problem != "regression" else ()
@@ -112,8 +112,8 @@ class Scorer:
             found = read_answers(path)
         elif self.data.kind == "tags":
             found = read_columns(path, self.data.labels)
-        elif path.suffix == ".tsv" and self.is_glue:
-            found = read_glue_predictions(path, self.task)
+        elif path.suffix == ".tsv" and self.glue:
+            found = read_glue_predictions(path, self.glue)
         else:
             found = read_json(path, self.data.labels, self.data.problem)
         values = in_order(found, examples, path)
