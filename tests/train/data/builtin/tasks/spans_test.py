@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from train.data.builtin.baselines import order_classifier_accuracy
 from train.data.builtin.lexicon import DEFAULT_LEXICON
 from train.data.builtin.tasks import builtin_task
 
@@ -74,3 +75,17 @@ def test_no_sentence_of_the_text_fits_a_question_without_answer(partly):
 def test_question_without_answer_is_of_known_words(partly):
     words = {word for example in partly.train for word in example.question.rstrip(".").split()}
     assert words - {"?"} <= set(DEFAULT_LEXICON.words)
+
+
+def test_bag_of_words_finds_no_missing_answer(partly):
+    """No better than always saying that there is an answer."""
+
+    def pairs(examples):
+        return [
+            (example.question.rstrip(".").split(), example.context.replace(".", "").split(), int(not example.answers))
+            for example in examples
+        ]
+
+    heldout = pairs(partly.evaluation["heldout"])
+    always = sum(label == 0 for *_, label in heldout) / len(heldout)
+    assert order_classifier_accuracy(pairs(partly.train), heldout) < always + 0.05
