@@ -145,7 +145,7 @@ def _names() -> dict[str, Weight]:
     return {TORCH.tensor_names(row)[0]: row for row in _ROWS}
 
 
-def _stored(params: Mapping[str, jax.Array]) -> dict[str, StoredTensor]:
+def _stored(params: Mapping[str, jax.Array | np.ndarray]) -> dict[str, StoredTensor]:
     arrays = {}
     for name, row in _names().items():
         values = np.asarray(params[row.path])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import flax_lite as fl
+from flax_lite.beam_answers import BeamQuestionAnswering
 from tests.conftest import REPOSITORY
 from tests.train.commands import Command, series
 from train import cli, finetune
@@ -187,6 +188,36 @@ def test_labels_of_another_task_are_refused_unless_the_head_is_new(tmp_path, who
     assert "knows the labels bad, good, the task has bad, fine" in error
     assert "new_head=true" in error
     assert run(tmp_path / "work", f"files:{folder}", *more, "new_head=true", "evaluations=1") == 0
+
+
+def smoke(tmp_path, spec, *more):
+    """Runs a config's smoke variant on its built-in task; returns the work directory."""
+    options = [f"--config.{each}" for each in ("mesh.data=1", "plot=false", *more)]
+    path = str(REPOSITORY / "configs" / spec)
+    argv = ["--config", path, "--workdir", str(tmp_path / "work"), *options]
+    assert cli.main("finetune", FINETUNE_LEAVES[load_config(path).table], finetune.run_request, argv) == 0
+    return tmp_path / "work"
+
+
+def test_alberts_head_for_squad_is_saved_beside_an_encoder(tmp_path):
+    work = smoke(tmp_path, "squad.py:v2,smoke", "answers.head=beam")
+    fl.Encoder.from_pretrained(work / "model")
+    BeamQuestionAnswering.from_pretrained(work / "model")
+    answers, odds = (
+        json.loads((work / "predictions" / f"heldout{end}.json").read_text()) for end in ("", "_null_odds")
+    )
+    assert answers.keys() == odds.keys()
+    assert len(answers) == 32
+    assert all(not answers[name] for name in answers if odds[name] > 0)
+    assert {"f1", "exact_match", "best_f1"} <= json.loads((work / "summary.json").read_text())["evaluation"].keys()
+
+
+def test_a_sentence_encoder_is_saved_with_its_pooling(tmp_path):
+    work = smoke(tmp_path, "sentence.py:smoke", "sentences.objective=contrastive", "sentences.pooling=cls")
+    modules = json.loads((work / "model" / "modules.json").read_text())
+    assert [module["type"].rpartition(".")[2] for module in modules] == ["Transformer", "Pooling", "Normalize"]
+    vectors = fl.pipeline("sentence-embedding", model=work / "model")(["tuesday", "otto"])
+    assert np.linalg.norm(np.asarray(vectors), axis=-1) == pytest.approx([1.0, 1.0], abs=1e-5)
 
 
 def test_the_job_can_be_called(tmp_path, table):
