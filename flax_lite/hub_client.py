@@ -143,7 +143,7 @@ def _explained(error: Exception, hub_id: HubId, file: str | None) -> ValueError:
         return ValueError(f"{hub_id.name} has no revision {hub_id.revision!r}: give a branch, a tag or a whole commit")
     if isinstance(error, errors.DisabledRepoError):
         return ValueError(f"{page} has been disabled by the hub")
-    root = _root(error)
+    root = root_cause(error)
     detail = f"{type(root).__name__}: {' '.join(str(root).split())}"
     if file is not None:
         return ValueError(f"{hub_id}: {file} could not be downloaded, try again later ({detail})")
@@ -153,7 +153,7 @@ def _explained(error: Exception, hub_id: HubId, file: str | None) -> ValueError:
     return UnreachableError(f"{_endpoint()} gave no usable answer, check the network and its proxy ({detail})")
 
 
-def _root(error: BaseException) -> BaseException:
+def root_cause(error: BaseException) -> BaseException:
     """What it all began with: "connection refused", under three layers of other libraries' names for it."""
     while (cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__)) is not None:
         error = cause

@@ -16,6 +16,7 @@ from flax_lite.execution import Execution
 from flax_lite.pipelines.base import Pipeline
 from flax_lite.pipelines.fill_mask import FillMask
 from flax_lite.pipelines.loading import load_for_task
+from flax_lite.pipelines.names import TASKS
 from flax_lite.pipelines.question_answering import QuestionAnswering
 from flax_lite.pipelines.sentence_embedding import SentenceEmbedding
 from flax_lite.pipelines.text_classification import TextClassification
@@ -35,7 +36,6 @@ _TASKS: Mapping[str, tuple[type[Pipeline[Any]], tuple[Any, ...]]] = {
         (SentenceEmbedding, (Encoder,)),
     )
 }
-TASKS = tuple(_TASKS)
 
 
 def pipeline(

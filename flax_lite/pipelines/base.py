@@ -37,6 +37,19 @@ class Request:
     notes: Sequence[Any] = ()
 
 
+class InputError(ValueError):
+    """An input that the task does not take.
+
+    Attributes:
+        number: which, from 0.
+        problem: what is wrong with it.
+    """
+
+    def __init__(self, number: int, problem: str) -> None:
+        super().__init__(f"input {number} {problem}")
+        self.number, self.problem = number, problem
+
+
 OptionsT = TypeVar("OptionsT")
 
 
@@ -99,7 +112,8 @@ class Pipeline(abc.ABC, Generic[OptionsT]):
             options: of the task, for this call.
 
         Raises:
-            ValueError: for an input or an option that the task does not take.
+            InputError: for an input that the task does not take, a ValueError.
+            ValueError: for such an option.
         """
         chosen = self._chosen(options)
         if self._is_one(inputs):
@@ -209,10 +223,10 @@ def text_of(given: Any, number: int, task: str) -> str:
     """The input, if it is a string.
 
     Raises:
-        ValueError: if it is not.
+        InputError: if it is not.
     """
     if not isinstance(given, str):
-        raise ValueError(f"{task} takes strings, input {number} is of type {type(given).__name__}")
+        raise InputError(number, f"is of type {type(given).__name__}; {task} takes strings")
     return given
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from flax_lite.pipelines.base import Pipeline, Request, single_row, softmax, text_of
+from flax_lite.pipelines.base import InputError, Pipeline, Request, single_row, softmax, text_of
 from flax_lite.pipelines.programs import Outputs
 from flax_lite.tokenization import Tokenizer
 
@@ -65,11 +65,12 @@ class FillMask(Pipeline[FillMaskOptions]):
         masks = [place for place, id_ in enumerate(ids) if id_ == self.tokenizer.mask_id]
         mask = self.tokenizer.specials.mask
         if not masks:
-            raise ValueError(f"input {number} has no {mask}: {text!r:.100}")
+            raise InputError(number, f"has no {mask}: {text!r:.100}")
         if masks[-1] >= room:
-            raise ValueError(
-                f"input {number} has {len(ids)} tokens, and its {mask} would be cut off: it is token "
-                f"{masks[-1] + 1} of {room} that fit into max_length={self.max_length}; give a shorter text"
+            raise InputError(
+                number,
+                f"has {len(ids)} tokens, and its {mask} would be cut off: it is token {masks[-1] + 1} of {room} "
+                f"that fit into max_length={self.max_length}; give a shorter text",
             )
         self._cut(len(ids), room)
         return Request(text, [single_row(self.tokenizer, ids[:room], position=place + 1) for place in masks])

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from flax_lite.pipelines.base import Pipeline, Request, softmax
+from flax_lite.pipelines.base import InputError, Pipeline, Request, softmax
 from flax_lite.pipelines.programs import Outputs, Row
 from flax_lite.question_windows import Window, question_windows
 
@@ -87,11 +87,14 @@ class QuestionAnswering(Pipeline[QuestionAnsweringOptions]):
 
     def _request(self, given: Any, number: int, options: QuestionAnsweringOptions) -> Request:
         if not isinstance(given, Mapping) or given.keys() != {"question", "context"}:
-            raise ValueError(f"{self.task} takes {self._takes}, input {number} is {given!r:.100}")
+            raise InputError(number, f"is {given!r:.100}; {self.task} takes {self._takes}")
         for name, text in given.items():
             if not isinstance(text, str) or not text.strip():
-                raise ValueError(f"the {name} of input {number} is {text!r:.50}, expected a string that is not empty")
-        windows = self._windows(given["question"], given["context"], options)
+                raise InputError(number, f"has the {name} {text!r:.50}, expected a string that is not empty")
+        try:
+            windows = self._windows(given["question"], given["context"], options)
+        except ValueError as error:
+            raise InputError(number, f"has no room or no text: {error}") from error
         rows = [Row(window.tokens, window.second) for window in windows]
         return Request(given, rows, windows)
 

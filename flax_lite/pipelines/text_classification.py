@@ -7,7 +7,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from flax_lite.pipelines.base import Pipeline, Request, softmax
+from flax_lite.pipelines.base import InputError, Pipeline, Request, softmax
 from flax_lite.pipelines.programs import Row
 from flax_lite.tokenization.tokenizer import kept_lengths
 
@@ -79,7 +79,7 @@ class TextClassification(Pipeline[TextClassificationOptions]):
             texts = tuple(given[name] for name in ("text", "text_pair") if given.get(name) is not None)
             if texts and all(isinstance(text, str) for text in texts):
                 return texts
-        raise ValueError(f"{self.task} takes {self._takes}, input {number} is {given!r:.100}")
+        raise InputError(number, f"is {given!r:.100}; {self.task} takes {self._takes}")
 
     def _row(self, ids: Sequence[Sequence[int]]) -> Row:
         """[CLS] A [SEP], or [CLS] A [SEP] B [SEP]."""

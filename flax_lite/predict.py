@@ -1,0 +1,158 @@
+"""Predicts from lines of text: files or standard input in, one JSON line each out, in order.
+
+python -m flax_lite.predict --task TASK --model SOURCE [FILE ...]
+
+A line is a text; for text-classification, text TAB text_pair; for question-answering, question TAB context; or, where
+it begins with "{", JSON with those keys ("text" for a single text).
+"""
+
+import argparse
+import bisect
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, TextIO
+
+import numpy as np
+
+from flax_lite.checkpoints.sentence_transformers import POOLINGS
+from flax_lite.execution import Execution
+from flax_lite.pipelines import TASKS, pipeline
+from flax_lite.pipelines.base import CHUNK_SIZE, InputError
+from flax_lite.pipelines.entities import STRATEGIES
+from flax_lite.strict_json import parse_json
+
+# What the columns of a line are called; a task that is not here takes a text alone.
+_COLUMNS = {"text-classification": ("text", "text_pair"), "question-answering": ("question", "context")}
+_NEEDS_ALL = frozenset({"question-answering"})
+_OPTIONS = ("top_k", "function_to_apply", "aggregation_strategy", "handle_impossible_answer", "pooling", "normalize")
+
+
+def parse_line(line: str, task: str) -> Any:
+    """What a pipeline takes, from a line.
+
+    Raises:
+        ValueError: if it has other columns or keys than the task.
+    """
+    columns = _COLUMNS.get(task, ("text",))
+    if line.lstrip().startswith("{"):
+        given = parse_json(line.encode())
+        unknown = given.keys() - set(columns)
+        if unknown or not all(isinstance(value, str) for value in given.values()):
+            raise ValueError(f"expected JSON with strings under {' and '.join(columns)}, got keys {', '.join(given)}")
+    else:
+        # A tab inside a single text is white space; the last column of several may hold tabs too.
+        given = dict(zip(columns, line.split("\t", len(columns) - 1), strict=False))
+    missing = [name for name in columns if name not in given]
+    if missing and (task in _NEEDS_ALL or missing[0] == columns[0]):
+        raise ValueError(f"{task} needs {' and '.join(columns)} in each line: separated by a tab, or as JSON")
+    return given if len(columns) > 1 else given[columns[0]]
+
+
+class Lines:
+    """Inputs from files, one a line, and where each stood."""
+
+    def __init__(self, files: Sequence[str], task: str) -> None:
+        """Opens nothing yet.
+
+        Args:
+            files: names, "-" for standard input, which is read where there are none.
+            task: of the pipeline.
+        """
+        self._files, self._task = files or ("-",), task
+        self._firsts: list[int] = []
+        self._count = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        for name in self._files:
+            self._firsts.append(self._count)
+            with _opened(name) as file:
+                for line in file:
+                    yield self._input(line.removesuffix("\n").removesuffix("\r"))
+                    self._count += 1
+
+    def place(self, number: int) -> str:
+        """The file and line of an input that has been read."""
+        file = bisect.bisect_right(self._firsts, number) - 1
+        name = "standard input" if self._files[file] == "-" else self._files[file]
+        return f"{name}, line {number - self._firsts[file] + 1}"
+
+    def _input(self, line: str) -> Any:
+        try:
+            return parse_line(line, self._task)
+        except ValueError as error:
+            raise InputError(self._count, f"cannot be read: {error}") from None
+
+
+def _opened(name: str) -> contextlib.AbstractContextManager[TextIO]:
+    if name == "-":
+        return contextlib.nullcontext(sys.stdin)
+    # Only line feeds end a line: text may hold other separators.
+    return open(name, encoding="utf-8", newline="\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; exit status 2 for what cannot be predicted."""
+    given = _parser().parse_args(argv)
+    options = {name: getattr(given, name) for name in _OPTIONS if getattr(given, name) is not None}
+    lines = Lines(given.files, given.task)
+    try:
+        pipe = pipeline(
+            given.task,
+            given.model,
+            tokenizer=given.tokenizer,
+            execution=Execution(dtype=given.dtype, unroll="auto"),
+            batch_size=given.batch_size,
+            max_length=given.max_length,
+            **options,
+        )
+        for result in pipe.stream(lines, chunk_size=given.chunk_size):
+            sys.stdout.write(json.dumps(result, ensure_ascii=False, default=np.ndarray.tolist) + "\n")
+            # Whoever reads the other end of a pipe gets each chunk when it is done.
+            sys.stdout.flush()
+    except InputError as error:
+        sys.stderr.write(f"predict: {lines.place(error.number)}: {error.problem}\n")
+        return 2
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except TypeError as error:  # an option that the task does not have
+        sys.stderr.write(f"predict: {given.task} has no such option: {error}\n")
+        return 2
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"predict: {error}\n")
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m flax_lite.predict",
+        description="Predicts from lines of text, one JSON line each. A line is a text; text TAB text_pair for "
+        "text-classification; question TAB context for question-answering; or JSON with those keys.",
+    )
+    parser.add_argument("files", nargs="*", metavar="FILE", help="text files, - for standard input; default: that")
+    parser.add_argument("--task", choices=TASKS, required=True)
+    parser.add_argument("--model", required=True, metavar="SOURCE", help="directory, work directory, or hub id")
+    parser.add_argument("--tokenizer", metavar="SOURCE", help="default: the model's own")
+    parser.add_argument("--batch_size", type=int, help="rows of a batch; default: by a number of tokens")
+    parser.add_argument("--max_length", type=int, help="tokens of a row; default: as many as the model takes")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="float32")
+    parser.add_argument(
+        "--chunk_size", type=int, default=CHUNK_SIZE, help="lines read at a time; 1 answers each before the next"
+    )
+    parser.add_argument("--top_k", type=int, help="results to give for each input")
+    parser.add_argument("--function_to_apply", choices=("softmax", "sigmoid", "none"), help="of text-classification")
+    parser.add_argument("--aggregation_strategy", choices=STRATEGIES, help="of token-classification")
+    parser.add_argument(
+        "--handle_impossible_answer", action="store_true", default=None, help="of question-answering: may say nothing"
+    )
+    parser.add_argument("--pooling", choices=POOLINGS, help="of sentence-embedding")
+    parser.add_argument("--normalize", action="store_true", default=None, help="of sentence-embedding")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

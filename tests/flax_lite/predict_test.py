@@ -1,0 +1,105 @@
+"""The command that predicts, as a user types it: lines in, JSON lines out."""
+
+import io
+import json
+
+import pytest
+
+import flax_lite as fl
+from flax_lite import predict
+from tests.flax_lite.pipelines import cases
+
+
+@pytest.fixture(scope="module")
+def directories(tmp_path_factory):
+    root = tmp_path_factory.mktemp("models")
+    return {task: cases.saved(root / task, task) for task in cases.HEADS}
+
+
+@pytest.fixture
+def run(directories, monkeypatch, capsys):
+    def run(task, *arguments, given=""):
+        monkeypatch.setattr("sys.stdin", io.StringIO(given))
+        status = predict.main(["--task", task, "--model", str(directories[task]), *map(str, arguments)])
+        out, err = capsys.readouterr()
+        return status, [json.loads(line) for line in out.splitlines()], err
+
+    return run
+
+
+def test_lines_are_answered_in_order(run, directories, tmp_path):
+    lines = ["the cat", "", "cat " * 30, "sat\u2028a\tb"]
+    files = [tmp_path / "one.txt", tmp_path / "empty.txt", tmp_path / "two.txt"]
+    for file, part in zip(files, (lines[:2], [], [*lines[2:], lines[0]]), strict=True):
+        file.write_text("".join(f"{line}\n" for line in part), newline="\n")
+    pipe = fl.pipeline("token-classification", directories["token-classification"])
+    status, found, err = run("token-classification", *files, "--chunk_size", 2)
+    assert (status, err) == (0, "")
+    assert found == [pipe(line) for line in (*lines, lines[0])]
+
+
+def test_standard_input_is_read_where_no_file_is_named(run):
+    assert (
+        run("fill-mask", "--top_k", 2, given="the [MASK]\r\n[MASK]")[1]
+        == run("fill-mask", "-", "--top_k", 2, given="the [MASK]\n[MASK]\n")[1]
+    )
+    assert run("fill-mask")[1] == []
+    (one, two) = run("sentence-embedding", given="a\nthe cat\n")[1]
+    assert len(one) == len(two) == 12
+
+
+@pytest.mark.parametrize(
+    ("task", "columns", "names"),
+    [
+        ("text-classification", "the cat\ta\tcat", ("text", "text_pair")),
+        ("question-answering", "cat?\tthe cat sat", ("question", "context")),
+    ],
+)
+def test_columns_are_keys(run, directories, task, columns, names):
+    record = dict(zip(names, columns.split("\t", 1), strict=True))
+    (one, two) = run(task, given=f"{columns}\n{json.dumps(record)}\n")[1]
+    assert one == two == fl.pipeline(task, directories[task])(record)
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "message"),
+    [
+        ("fill-mask", "[MASK]\nthe cat\n", "standard input, line 2: has no [MASK]: 'the cat'"),
+        ("question-answering", "a\tb\n\ncat\n", "standard input, line 2: cannot be read: question-answering needs"),
+        ("question-answering", "cat\t \n", "standard input, line 1: has the context ' '"),
+        (
+            "text-classification",
+            'a\n{"text": "a", "pair": "b"}',
+            "standard input, line 2: cannot be read: expected JSON",
+        ),
+        ("text-classification", '{"text": 3}', "standard input, line 1: cannot be read: expected JSON with strings"),
+        ("text-classification", '{"text": "a"', "standard input, line 1: cannot be read:"),
+        ("text-classification", '{"text_pair": "a"}', "standard input, line 1: cannot be read:"),
+    ],
+)
+def test_mistakes_are_named_by_line(run, task, given, message):
+    status, _, err = run(task, given=given)
+    assert status == 2
+    assert err.startswith(f"predict: {message}")
+    assert err.count("\n") == 1
+
+
+def test_what_stands_before_a_mistake_is_answered(run, tmp_path):
+    (tmp_path / "a.txt").write_text("[MASK]\n[MASK]\n")
+    (tmp_path / "b.txt").write_text("[MASK]\nthe\n")
+    status, found, err = run("fill-mask", tmp_path / "a.txt", tmp_path / "b.txt", "--chunk_size", 1)
+    assert (status, len(found)) == (2, 3)
+    assert f"{tmp_path / 'b.txt'}, line 2: has no [MASK]" in err
+
+
+def test_other_mistakes_are_one_line(run, directories, capsys, tmp_path):
+    for status, _, err in (
+        run("fill-mask", tmp_path / "missing.txt"),
+        run("fill-mask", "--pooling", "mean"),
+        run("fill-mask", "--batch_size", 0),
+    ):
+        assert status == 2
+        assert err.startswith("predict: ")
+        assert err.count("\n") == 1
+    assert predict.main(["--task", "fill-mask", "--model", str(directories["question-answering"])]) == 2
+    assert "cannot be used for fill-mask" in capsys.readouterr().err
