@@ -82,6 +82,7 @@ def make_job(work: WorkDir) -> Job:
         next(objectives),
         measured=next(objectives),
         model=exported(student_class, config),
+        task="fill-mask" if student_class is MaskedLM else "sentence-embedding",
         export=functools.partial(_export, structure_of(create), data),
         identity={"teacher": teacher.fingerprint},
         initial_params=initial_params(values, teacher, data, student_class, create, trained),

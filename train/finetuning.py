@@ -40,6 +40,13 @@ from train.tasks.task import Task
 from train.teacher import check_vocabulary
 from train.workdir import WorkDir
 
+# What `flax_lite.pipeline` does with a model of each kind.
+_PIPELINES = {
+    "classification": "text-classification",
+    "tags": "token-classification",
+    "spans": "question-answering",
+    "sentences": "sentence-embedding",
+}
 # Kinds whose labels stand in the config.
 _LABELLED = ("classification", "tags")
 # Heads that begin anew where a checkpoint's labels are of another task, and what DistilBERT has before one.
@@ -109,6 +116,7 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
         ],
         shown=("loss", "task_accuracy", headline),
         best=(headline, "max"),
+        task=_PIPELINES.get(task.kind),
         model=config.replace(architectures=task.architectures(config)).to_json_dict(),
         identity=prepared.identity() | ({"teacher": teacher.fingerprint} if teacher else {}),
         constants=teacher.constants if teacher else lambda mesh: (),

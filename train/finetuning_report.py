@@ -1,10 +1,13 @@
 """What a fine-tuning says of its data before it starts, and of its result when it ends."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from flax import nnx
 
+from flax_lite.hub_upload import push_to_hub
+from train.errors import RunError
 from train.job import Result
 from train.language_model import say
 from train.tasks.examples import is_labelled
@@ -47,8 +50,18 @@ def finish(work: WorkDir, prepared: Prepared, structure: nnx.GraphDef, result: R
         say(f"  note: {note}")
     judged = prepared.scorer.judge(found[first], prepared.baseline, len(prepared.judged_on))
     say(f"  {judged.message}")
+    repository = work.request.values["push_to_hub"]
+    if repository is not None:
+        say(f"uploaded: {_uploaded(result.model, repository)}")
     more = {"test": {name: dict(scores.values) for name, scores in tested.items()}} if tested else {}
     return {"baseline": dict(prepared.baseline.values), "collapsed": judged.guessing, **more}
+
+
+def _uploaded(model: Path, repository: str) -> str:
+    try:
+        return push_to_hub(model, repository)
+    except ValueError as error:
+        raise RunError(f"the model is in {model}, but push_to_hub={repository}: {error}") from error
 
 
 def _predict(

@@ -73,6 +73,7 @@ class Job:
       describe_extension: (old total_steps, new, step) -> what --extend does to the schedule.
       patience: evaluations without a better one after which the job ends early; None: it does not.
       finish: prints the end of the job; what it returns is added to summary.json.
+      task: what `flax_lite.pipeline` does with the model, for the model card; None: none is written.
       rules: how parameters are split (flax_lite.sharding).
     """
 
@@ -95,4 +96,5 @@ class Job:
     describe_extension: Callable[[int, int, int], str] | None = None
     patience: int | None = None
     finish: Callable[[Result], Mapping[str, Any] | None] = lambda result: None
+    task: str | None = None
     rules: Rules = RULES

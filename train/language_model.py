@@ -77,6 +77,7 @@ def make_language_model_job(
         "summarise": lambda results: _summary(add_up(results), objective.losses),
         "shown": ("loss", *(name for name in objective.names if name.endswith("_accuracy"))),
         "model": model.to_json_dict(),
+        "task": "fill-mask",
         "describe_extension": functools.partial(describe_extension, values),
     }
     inputs = {"data": data.fingerprint, "tokenizer": data.tokenizer.fingerprint}

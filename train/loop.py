@@ -11,6 +11,7 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from train.by_shape import ByShape
+from train.cards import run_card
 from train.checkpoints import Checkpoints, all_finite
 from train.cli import Request
 from train.errors import RunError, StopError, UserError
@@ -163,6 +164,9 @@ class _Trainer:
             if jax.process_index() == 0:
                 with staged_directory(self.work.model) as staged:
                     self.job.export(params, staged, evaluation)
+                    if self.job.task is not None:
+                        card = run_card(self.work.request, self.job.task, step, evaluation)
+                        (staged / "README.md").write_text(card, encoding="utf-8")
             plots = draw_plots(self.work.path, self.job.references, self.work.path.name) if self.config.plot else []
         self.progress.say(f"model of step {step}: {self.work.model}")
         if plots:

@@ -12,7 +12,7 @@ import flax_lite as fl
 from flax_lite.beam_answers import BeamQuestionAnswering
 from tests.conftest import REPOSITORY
 from tests.train.commands import Command, series
-from train import cli, finetune
+from train import cli, finetune, finetuning_report
 from train.config_files import load_config
 from train.metrics import read_metrics
 from train.task_leaves import FINETUNE_LEAVES
@@ -76,6 +76,9 @@ def test_a_table_becomes_a_model_that_knows_its_labels(whole):
     assert summary["evaluation"]["accuracy"] > 0.9
     assert summary["baseline"] == {"accuracy": 0.5}
     assert summary["collapsed"] is False
+    card = (work / "model" / "README.md").read_text()
+    assert "pipeline_tag: text-classification" in card
+    assert f"accuracy | {summary['evaluation']['accuracy']:.4g}" in card
     assert "guessing: accuracy 0.5000" in printed
     assert "better than guessing (accuracy" in printed
     model = fl.SequenceClassification.from_pretrained(work / "model")
@@ -197,6 +200,21 @@ def smoke(tmp_path, spec, *more):
     argv = ["--config", path, "--workdir", str(tmp_path / "work"), *options]
     assert cli.main("finetune", FINETUNE_LEAVES[load_config(path).table], finetune.run_request, argv) == 0
     return tmp_path / "work"
+
+
+def test_a_finished_model_is_uploaded(tmp_path, table, monkeypatch, capsys):
+    more = ("total_steps=2", "evaluations=1", "push_to_hub=me/mine")
+    uploads = []
+    monkeypatch.setattr(
+        finetuning_report, "push_to_hub", lambda folder, name: uploads.append((folder, name)) or "there"
+    )
+    assert run(tmp_path / "work", table, *more) == 0
+    assert uploads == [(tmp_path / "work" / "model", "me/mine")]
+    assert "uploaded: there" in capsys.readouterr().out
+    monkeypatch.undo()
+    assert run(tmp_path / "other", table, *more) == 1  # no network here
+    error = capsys.readouterr().err
+    assert f"the model is in {tmp_path / 'other' / 'model'}, but push_to_hub=me/mine" in error
 
 
 def test_alberts_head_for_squad_is_saved_beside_an_encoder(tmp_path):
