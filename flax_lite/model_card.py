@@ -114,13 +114,19 @@ def _section(title: str, body: str) -> tuple[str, ...]:
 
 
 def _usage(name: str, task: str | None) -> str:
-    lines = ["import flax_lite as fl", ""]
     if task is None:
-        lines += [f"model = fl.Encoder.from_pretrained({name!r})", f"tokenizer = fl.load_tokenizer({name!r})"]
-        lines += ['hidden = model(**tokenizer(["A text."], max_length=32)).last_hidden_state']
+        lines = [
+            "import jax",
+            "import flax_lite as fl",
+            "",
+            f"model = fl.Encoder.from_pretrained({name!r})",
+            f"tokenizer = fl.load_tokenizer({name!r})",
+            "encode = jax.jit(lambda model, batch: model(**batch).last_hidden_state)",
+            'hidden = encode(model, tokenizer(["A text."], max_length=32))',
+        ]
     else:
         given = _INPUTS.get(task, '"A text."')
-        lines += [f"pipe = fl.pipeline({task!r}, model={name!r})", f"print(pipe({given}))"]
+        lines = ["import flax_lite as fl", "", f"pipe = fl.pipeline({task!r}, model={name!r})", f"print(pipe({given}))"]
     return "\n".join(["```python", *lines, "```"])
 
 

@@ -93,7 +93,7 @@ def module_paths(file: Path) -> dict[str, str]:
 
 def write_sentence_transformers(
     directory: str | os.PathLike[str],
-    pooling: Pooling = "mean",
+    pooling: str = "mean",
     *,
     normalize: bool = False,
     max_length: int | None = None,

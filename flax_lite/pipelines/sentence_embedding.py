@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from flax_lite.checkpoints.sentence_transformers import POOLINGS, Pooling
+from flax_lite.checkpoints.sentence_transformers import POOLINGS
 from flax_lite.pipelines.base import Pipeline, Request, single_row, text_of
 from flax_lite.sentence_vectors import sentence_vectors
 from flax_lite.tokenization import Tokenizer
@@ -27,7 +27,7 @@ class SentenceEmbedding(Pipeline[SentenceEmbeddingOptions]):
     options_type = SentenceEmbeddingOptions
 
     def __init__(
-        self, model: Any, tokenizer: Tokenizer, *, pooling: Pooling = "mean", normalize: bool = False, **options: Any
+        self, model: Any, tokenizer: Tokenizer, *, pooling: str = "mean", normalize: bool = False, **options: Any
     ) -> None:
         """Compiles nothing yet.
 

@@ -5,9 +5,7 @@ import re
 import pytest
 from huggingface_hub import ModelCard
 
-import flax_lite as fl
 from flax_lite.model_card import Score, model_card
-from flax_lite.pipelines import TASKS
 from tests.flax_lite.pipelines import cases
 
 FACTS = {
@@ -52,12 +50,12 @@ def test_names_are_not_yaml():
     assert data.tags == ["flax_lite", "jax", "'", "- b", "no"]
 
 
-@pytest.mark.parametrize("task", [*TASKS, None])
+@pytest.mark.parametrize("task", ["fill-mask", "question-answering", "sentence-embedding", None])
 def test_usage_runs(task, tmp_path, capsys):
     directory = cases.saved(tmp_path / "model", task or "sentence-embedding")
     code = re.search(r"```python\n(.*?)```", model_card(str(directory), task=task), re.DOTALL)
     assert code is not None
-    exec(code[1], {"fl": fl})
+    exec(code[1], {})
     assert bool(capsys.readouterr().out) is (task is not None)
 
 

@@ -103,7 +103,7 @@ def test_writing_needs_a_model(tmp_path):
     with pytest.raises(ValueError, match="max_length=17; expected 3 to 16"):
         write_sentence_transformers(tmp_path, max_length=17)
     with pytest.raises(ValueError, match="pooling='sum' is not known"):
-        write_sentence_transformers(tmp_path, "sum")  # pyright: ignore[reportArgumentType]
+        write_sentence_transformers(tmp_path, "sum")
     assert not (tmp_path / "modules.json").exists()
 
 
