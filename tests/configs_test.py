@@ -24,8 +24,13 @@ def variants(name):
 SPECS = [f"{name}:{variant}".rstrip(":") for name in CONFIGS for variant in variants(name)]
 # Options change numbers alone.
 SMOKES = [f"{spec}{',' if ':' in spec else ':'}smoke" for spec in SPECS if "," not in spec]
-# Of GLUE's tasks sst2, stsb and mnli have all that differs: a text, a number, a pair.
-ALIKE = [f"glue.py:{task},smoke" for task in ("cola", "mrpc", "qqp", "qnli", "rte", "wnli", "ax")]
+# What differs from another one in numbers alone. Of GLUE's tasks sst2, stsb and mnli have all that differs (a text, a
+# number, a pair), and the built-in tasks are what the smoke variants of the benchmarks run on.
+ALIKE = [
+    *(f"glue.py:{task},smoke" for task in ("cola", "mrpc", "qqp", "qnli", "rte", "wnli", "ax")),
+    *(f"{spec}{',' if ':' in spec else ':'}smoke" for spec in SPECS if spec.startswith("builtin.py")),
+    *(f"albert_{size}.py:smoke" for size in ("large", "xlarge")),
+]
 TABLES = leaves.JOB_LEAVES | task_leaves.FINETUNE_LEAVES
 
 

@@ -54,7 +54,7 @@ def ran(tmp_path_factory):
     The hub is a fake one, on which the README's model is tiny.
     """
     folder = tmp_path_factory.mktemp("readme")
-    tiny.make("MaskedLM", tiny.albert(max_position_embeddings=64)).save_pretrained(folder / "hub")
+    tiny.make("MaskedLM", tiny.albert(max_position_embeddings=64, vocab_size=60)).save_pretrained(folder / "hub")
     tiny_files.write_sentencepiece(folder / "hub")
     assert len(PYTHON) >= 4
     (folder / "readme.py").write_text("\n".join([*PYTHON, MIGRATION]))
