@@ -63,15 +63,28 @@ def resolved(request: Request, prepared: Prepared) -> Request:
     num_rows = len(prepared.train)
     if not num_rows:
         raise UserError("there are no training examples: the data has held-out sets alone (train.evaluate scores them)")
-    if values["epochs"] is not None:
+    if _counts(request, "epochs", "total_steps"):
         values["total_steps"] = max(1, math.ceil(values["epochs"] * num_rows / values["batch_size"]))
     total = values["total_steps"]
-    if values["warmup_fraction"] is not None:
+    if _counts(request, "warmup_fraction", "optimizer.warmup_steps"):
         values["optimizer.warmup_steps"] = int(values["warmup_fraction"] * total)
-    if values["evaluations"] is not None:
-        every = max(1, total // values["evaluations"])
-        values["eval_every_steps"] = values["checkpoint_every_steps"] = every
+    if _counts(request, "evaluations", "eval_every_steps"):
+        values["eval_every_steps"] = max(1, total // values["evaluations"])
+        if "checkpoint_every_steps" not in request.overrides:
+            values["checkpoint_every_steps"] = values["eval_every_steps"]
     return dataclasses.replace(request, config=config_dict.FrozenConfigDict(schema.nest(values)))
+
+
+def _counts(request: Request, relative: str, absolute: str) -> bool:
+    """Whether a leaf that is relative to the data counts: not where the command line gives steps instead.
+
+    Raises:
+        UserError: if it gives both.
+    """
+    given = absolute in request.overrides
+    if given and relative in request.overrides and request.values[relative] is not None:
+        raise UserError(f"{relative} and {absolute} say the same in two ways: give one of them")
+    return request.values[relative] is not None and not given
 
 
 def make_job(prepared: Prepared, work: WorkDir) -> Job:

@@ -1,18 +1,21 @@
 """The fine-tuning job: from a table to a scored model, killed and resumed, on several devices, and what it refuses."""
 
+import dataclasses
 import json
 import signal
+import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import config_dict
 
 import flax_lite as fl
 from flax_lite.beam_answers import BeamQuestionAnswering
 from tests.conftest import REPOSITORY
 from tests.train.commands import Command, series
-from train import cli, finetune, finetuning_report
+from train import cli, finetune, finetuning, finetuning_report, schema
 from train.config_files import load_config
 from train.metrics import read_metrics
 from train.task_leaves import FINETUNE_LEAVES
@@ -169,6 +172,7 @@ def test_a_finished_model_is_evaluated_and_taught_from(tmp_path, whole, table, c
         (("data.sequence_length=600",), "longer than the model's 512 positions"),
         (("class_weights=balanced", "data.max_train_examples=1"), "No training example has the label"),
         (("teacher=nowhere",), "teaches nothing"),
+        (("epochs=2",), "epochs and total_steps say the same in two ways"),
         (("teacher=nowhere", "losses.soft_cross_entropy=1"), "nowhere"),
         (("losses.hidden_mse=1", "init_from=nowhere"), "nowhere"),
     ],
@@ -236,6 +240,25 @@ def test_a_sentence_encoder_is_saved_with_its_pooling(tmp_path):
     assert [module["type"].rpartition(".")[2] for module in modules] == ["Transformer", "Pooling", "Normalize"]
     vectors = fl.pipeline("sentence-embedding", model=work / "model")(["tuesday", "otto"])
     assert np.linalg.norm(np.asarray(vectors), axis=-1) == pytest.approx([1.0, 1.0], abs=1e-5)
+
+
+def test_steps_on_the_command_line_come_before_passes_over_the_data(tmp_path):
+    request = cli.Request(
+        job="finetune",
+        leaves=FINETUNE_LEAVES["columns"],
+        config=config_dict.FrozenConfigDict(load_config(str(REPOSITORY / "configs/classify.py")).values),
+        spec="configs/classify.py",
+        workdir=tmp_path,
+    )
+    prepared = types.SimpleNamespace(train=range(100))
+    values = finetuning.resolved(request, prepared).values
+    # Three passes over 100 rows in batches of 32, a tenth of warm-up, six evaluations.
+    steps = ("total_steps", "optimizer.warmup_steps", "eval_every_steps", "checkpoint_every_steps")
+    assert [values[name] for name in steps] == [10, 1, 1, 1]
+    values = schema.nest({**request.values, "total_steps": 60, "eval_every_steps": 7})
+    overrides = {"total_steps": "60", "eval_every_steps": "7"}
+    given = dataclasses.replace(request, config=config_dict.FrozenConfigDict(values), overrides=overrides)
+    assert [finetuning.resolved(given, prepared).values[name] for name in steps] == [60, 6, 7, 1]
 
 
 def test_the_job_can_be_called(tmp_path, table):
