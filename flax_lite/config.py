@@ -8,12 +8,14 @@ it with their defaults, their presets and their names in Hugging Face's config.j
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from flax_lite import config_checks
 from flax_lite.strict_json import read_json
 
 ACTIVATIONS = ("gelu", "gelu_new", "relu")
+# How labels of a text exclude each other: one of several, any number of them, or a number instead.
+Problem = Literal["single_label", "multi_label", "regression"]
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 DEFAULT_LABELS = ("LABEL_0", "LABEL_1")
 

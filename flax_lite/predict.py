@@ -13,7 +13,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import numpy as np
 
@@ -70,7 +70,7 @@ class Lines:
             self._firsts.append(self._count)
             with _opened(name) as file:
                 for line in file:
-                    yield self._input(line.removesuffix("\n").removesuffix("\r"))
+                    yield self._input(line)
                     self._count += 1
 
     def place(self, number: int) -> str:
@@ -79,18 +79,19 @@ class Lines:
         name = "standard input" if self._files[file] == "-" else self._files[file]
         return f"{name}, line {number - self._firsts[file] + 1}"
 
-    def _input(self, line: str) -> Any:
+    def _input(self, line: bytes | str) -> Any:
         try:
-            return parse_line(line, self._task)
+            text = line.decode("utf-8") if isinstance(line, bytes) else line
+            return parse_line(text.removesuffix("\n").removesuffix("\r"), self._task)
         except ValueError as error:
             raise InputError(self._count, f"cannot be read: {error}") from None
 
 
-def _opened(name: str) -> contextlib.AbstractContextManager[TextIO]:
+def _opened(name: str) -> contextlib.AbstractContextManager[BinaryIO | TextIO]:
+    """Bytes: UTF-8 whatever the locale, and only line feeds end a line, since text may hold other separators."""
     if name == "-":
-        return contextlib.nullcontext(sys.stdin)
-    # Only line feeds end a line: text may hold other separators.
-    return open(name, encoding="utf-8", newline="\n")
+        return contextlib.nullcontext(getattr(sys.stdin, "buffer", sys.stdin))
+    return open(name, "rb")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,13 +3,14 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from flax_lite.config import Problem
 from flax_lite.distillation import logit_squared_error, mean_squared_error, soft_cross_entropy
 from flax_lite.losses import cross_entropy
 from flax_lite.state import with_params
@@ -18,9 +19,6 @@ from flax_lite.training import Batch, Objective, Sums
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 # What a padding token's logit is replaced by: exp of it is 0, and differences of it are no NaN.
 _NOWHERE = -1e9
-
-# How labels exclude each other: one of several, any number of them, or a number instead.
-Problem = Literal["single_label", "multi_label", "regression"]
 
 
 class Decision(NamedTuple):

@@ -94,6 +94,8 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
         UserError: if the leaves do not fit each other, the data, or the model to start from.
     """
     values, task = work.request.values, prepared.task
+    if values["early_stopping_evaluations"] is not None and not values["keep_best"]:
+        raise UserError("early_stopping_evaluations waits for a better evaluation: it needs keep_best=true")
     config = task_config(task, build.model_config(values, task.tokenizer))
     execution = build.execution(values)
     create = functools.partial(task.model_class, config, execution=execution)

@@ -85,6 +85,8 @@ def open_task_teacher(values: Mapping[str, Any], task: Task, student: EncoderCon
     """
     source, losses = values["teacher"], {name: values[f"losses.{name}"] for name in LOSSES if values[f"losses.{name}"]}
     if source is None:
+        if losses:
+            raise UserError(f"losses.{next(iter(losses))} is what a teacher teaches: give --config.teacher=SOURCE")
         return None
     if not losses:
         raise UserError(

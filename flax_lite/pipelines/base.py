@@ -203,10 +203,18 @@ class Pipeline(abc.ABC, Generic[OptionsT]):
         return self._checked(dataclasses.replace(defaults, **options)) if options else defaults
 
     def _chunks(self, inputs: Iterator[Any], size: int, options: OptionsT) -> Iterator[Any]:
-        first = 0
-        while chunk := list(itertools.islice(inputs, size)):
-            yield from self._run(chunk, options, first)
+        first, wrong = 0, None
+        while wrong is None:
+            chunk, wrong = _taken(inputs, size)
+            try:
+                yield from self._run(chunk, options, first)
+            except InputError as error:  # before any result: what stands before it is answered all the same
+                yield from self._run(chunk[: error.number - first], options, first)
+                raise
+            if len(chunk) < size and wrong is None:
+                return
             first += len(chunk)
+        raise wrong
 
     def _run(self, inputs: Sequence[Any], options: OptionsT, first: int = 0) -> Iterator[Any]:
         requests = self._encode(inputs, options, first)
@@ -217,6 +225,16 @@ class Pipeline(abc.ABC, Generic[OptionsT]):
             kept[owner][place] = self._read(requests[owner], place, outputs, options)
         for request, outputs in zip(requests, kept, strict=True):
             yield self._decode(request, outputs, options)
+
+
+def _taken(inputs: Iterator[Any], size: int) -> tuple[list[Any], InputError | None]:
+    """The next inputs, and the mistake that they end at, if they do."""
+    chunk: list[Any] = []
+    try:
+        chunk.extend(itertools.islice(inputs, size))
+    except InputError as error:
+        return chunk, error
+    return chunk, None
 
 
 def text_of(given: Any, number: int, task: str) -> str:

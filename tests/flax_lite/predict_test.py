@@ -84,12 +84,21 @@ def test_mistakes_are_named_by_line(run, task, given, message):
     assert err.count("\n") == 1
 
 
-def test_what_stands_before_a_mistake_is_answered(run, tmp_path):
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_what_stands_before_a_mistake_is_answered(run, tmp_path, size):
     (tmp_path / "a.txt").write_text("[MASK]\n[MASK]\n")
     (tmp_path / "b.txt").write_text("[MASK]\nthe\n")
-    status, found, err = run("fill-mask", tmp_path / "a.txt", tmp_path / "b.txt", "--chunk_size", 1)
+    status, found, err = run("fill-mask", tmp_path / "a.txt", tmp_path / "b.txt", "--chunk_size", size)
     assert (status, len(found)) == (2, 3)
     assert f"{tmp_path / 'b.txt'}, line 2: has no [MASK]" in err
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_a_line_that_cannot_be_read_ends_after_the_lines_before_it(run, tmp_path, size):
+    (tmp_path / "a.txt").write_bytes(b"[MASK]\n[MASK]\n\xff[MASK]\n[MASK]\n")
+    status, found, err = run("fill-mask", tmp_path / "a.txt", "--chunk_size", size)
+    assert (status, len(found)) == (2, 2)
+    assert f"{tmp_path / 'a.txt'}, line 3: cannot be read: 'utf-8' codec" in err
 
 
 def test_other_mistakes_are_one_line(run, directories, capsys, tmp_path):

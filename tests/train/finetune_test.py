@@ -174,7 +174,9 @@ def test_a_finished_model_is_evaluated_and_taught_from(tmp_path, whole, table, c
         (("teacher=nowhere",), "teaches nothing"),
         (("epochs=2",), "epochs and total_steps say the same in two ways"),
         (("teacher=nowhere", "losses.soft_cross_entropy=1"), "nowhere"),
-        (("losses.hidden_mse=1", "init_from=nowhere"), "nowhere"),
+        (("losses.hidden_mse=1",), "losses.hidden_mse is what a teacher teaches"),
+        (("init_from=nowhere",), "nowhere"),
+        (("early_stopping_evaluations=1", "keep_best=false"), "it needs keep_best=true"),
     ],
 )
 def test_what_does_not_fit_is_one_message(tmp_path, table, capsys, more, message):

@@ -6,12 +6,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from flax_lite.config import Problem
+
 # What is predicted, and so which head: labels of a text or a pair, a label of each word, a span that answers a
 # question, one of several continuations, how alike two sentences are.
 Kind = Literal["classification", "tags", "spans", "choices", "sentences"]
-
-# How labels of a text exclude each other: one of them, any number of them, or a number instead.
-Problem = Literal["single_label", "multi_label", "regression"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -59,7 +59,7 @@ class Prepared:
         task: its data and head.
         train: rows to learn from; none where there are held-out sets alone.
         held_out: the sets that scores are of.
-        test: sets without labels.
+        test: sets that decide nothing, to predict, and to score once where their labels are known.
         scorer: its metrics.
         baseline: what guessing scores on the first held-out set.
     """

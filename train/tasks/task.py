@@ -11,11 +11,11 @@ from flax import nnx
 
 from flax_lite.beam_answers import BeamQuestionAnswering
 from flax_lite.buckets import bucket_lengths
-from flax_lite.config import EncoderConfig
+from flax_lite.config import EncoderConfig, Problem
 from flax_lite.encoder import Encoder
 from flax_lite.heads import TaskModel
 from flax_lite.pretrained import architecture
-from flax_lite.task_objectives import Problem, Teaching, make_task_eval_step, task_objective
+from flax_lite.task_objectives import Teaching, make_task_eval_step, task_objective
 from flax_lite.tokenization import Tokenizer
 from flax_lite.training import Objective
 from train.errors import UserError
