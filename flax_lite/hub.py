@@ -13,7 +13,13 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from flax_lite.checkpoints.sentence_transformers import LENGTH_FILES, MODULES_FILE, POOLING_FILE, module_paths
+from flax_lite.checkpoints.sentence_transformers import (
+    LENGTH_FILES,
+    MODULES_FILE,
+    POOLING_FILE,
+    SETTINGS_FILE,
+    module_paths,
+)
 from flax_lite.hub_client import Cached, Files, HubId, Online, UnreachableError, ask, resolve
 from flax_lite.strict_json import read_json
 
@@ -137,7 +143,8 @@ def _sentence_directory(files: Files) -> Path:
     names = [_CONFIG]
     if MODULES_FILE in files:
         pooling = module_paths(files.fetch(MODULES_FILE))["Pooling"]
-        names += [MODULES_FILE, f"{pooling}/{POOLING_FILE}", *(name for name in LENGTH_FILES if name in files)]
+        others = (SETTINGS_FILE, *LENGTH_FILES)
+        names += [MODULES_FILE, f"{pooling}/{POOLING_FILE}", *(name for name in others if name in files)]
     return _fetch_all(files, names)
 
 

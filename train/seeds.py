@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,8 +12,10 @@ from ml_collections import config_dict
 
 from train import schema
 from train.cli import Request
-from train.workdir import write_json
+from train.workdir import open_directory, write_json
 
+# What is in the directory of a run of several seeds.
+_OWN_NAME = re.compile(r"lock|\.?results\.(json|md)(\.\w+)?|seed-\d+")
 _COLLAPSED = "no better than guessing"
 
 
@@ -25,7 +28,15 @@ def run_seeds(request: Request, run: Callable[[Request], None], headline: str) -
         request: with `seeds` above 1; runs get one seed each and a directory of their own in its work directory.
         run: carries one of them out.
         headline: the metric that comes first.
+
+    Raises:
+        UserError: for a work directory that is in use or holds something else.
     """
+    with open_directory(request.workdir, lambda names: all(map(_OWN_NAME.fullmatch, names))):
+        _run_seeds(request, run, headline)
+
+
+def _run_seeds(request: Request, run: Callable[[Request], None], headline: str) -> None:
     config: Any = request.config
     seeds = range(config.seed, config.seed + config.seeds)
     works = {seed: request.workdir / f"seed-{seed}" for seed in seeds}

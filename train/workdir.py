@@ -83,8 +83,7 @@ def open_workdir(request: Request, say: Callable[[str], None] = print) -> Iterat
         identity leaves. Nothing in it is changed then.
     """
     path = request.workdir
-    _prepare(path)
-    with _lock(path):
+    with open_directory(path, lambda names: not names - _OWN_NAMES or "config.json" in names):
         old = _read_config(path, request)
         if old and not _was_trained(path) and _differences(request, old):
             _forget(path)  # a first try that failed in setup does not bind the second to its mistake
@@ -103,6 +102,33 @@ def open_workdir(request: Request, say: Callable[[str], None] = print) -> Iterat
             say(f"{path} is complete: {summary['step']} steps, the model is in {work.model}")
             work = dataclasses.replace(work, finished=True)
         yield work
+
+
+@contextlib.contextmanager
+def open_directory(path: Path, is_ours: Callable[[set[str]], bool]) -> Iterator[None]:
+    """Creates or reopens a directory and holds its lock.
+
+    Args:
+      path: of the directory.
+      is_ours: whether the names in it are those of the directory that is meant.
+
+    Raises:
+      UserError: it cannot be written, holds something else, or is in use.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        content = {entry.name for entry in path.iterdir()}
+    except OSError as error:
+        raise UserError(
+            f"--workdir {path} cannot be used: {_reason(error)}. Give a directory that can be created and written"
+        ) from error
+    if not is_ours(content):
+        example = ", ".join(sorted(content)[:3])
+        raise UserError(
+            f"--workdir {path} holds something else ({example}) and is no work directory. Give a new or an empty one"
+        )
+    with _lock(path):
+        yield
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -150,21 +176,6 @@ def provenance() -> dict[str, Any]:
         "device_count": jax.device_count(),
         "process_count": jax.process_count(),
     }
-
-
-def _prepare(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        content = {entry.name for entry in path.iterdir()}
-    except OSError as error:
-        raise UserError(
-            f"--workdir {path} cannot be used: {_reason(error)}. Give a directory that can be created and written"
-        ) from error
-    if content - _OWN_NAMES and "config.json" not in content:
-        example = ", ".join(sorted(content)[:3])
-        raise UserError(
-            f"--workdir {path} holds something else ({example}) and is no work directory. Give a new or an empty one"
-        )
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ MODULES_FILE = "modules.json"
 # How the encoder's own settings are called, by the family it was first saved as.
 LENGTH_FILES = ("sentence_bert_config.json", "sentence_distilbert_config.json", "sentence_albert_config.json")
 POOLING_FILE = "config.json"
+SETTINGS_FILE = "config_sentence_transformers.json"
 _POOLING_DIRECTORY, _NORMALIZE_DIRECTORY = "1_Pooling", "2_Normalize"
 # The older way to name a pooling: one flag each.
 _FLAGS = {
@@ -55,11 +56,12 @@ def read_sentence_transformers(directory: Path) -> SentenceLayout | None:
 
     Raises:
         ValueError: for modules other than an encoder, a pooling by mean, first token or maximum, and a normalisation,
-            in this order, or files that cannot be read.
+            in this order, a prompt before every text, or files that cannot be read.
     """
     if not (directory / MODULES_FILE).is_file():
         return None
     paths = module_paths(directory / MODULES_FILE)
+    _check_prompt(directory / SETTINGS_FILE)
     config = read_json(directory / paths["Pooling"] / POOLING_FILE) if "Pooling" in paths else {}
     return SentenceLayout(_pooling(config, directory), "Normalize" in paths, _max_length(directory))
 
@@ -154,6 +156,17 @@ def _max_length(directory: Path) -> int | None:
     if length is not None and (not isinstance(length, int) or length < 3):
         raise ValueError(f"{files[0]} says max_seq_length={length!r}; expected a number of tokens from 3 on")
     return length
+
+
+def _check_prompt(file: Path) -> None:
+    settings = read_json(file) if file.is_file() else {}
+    name, prompts = settings.get("default_prompt_name"), settings.get("prompts")
+    # A prompt may be empty: sentence-transformers writes those of "query" and "document" so.
+    if name is not None and (not isinstance(prompts, Mapping) or prompts.get(name) != ""):
+        raise ValueError(
+            f"{file} asks for the prompt {str(name)[:100]!r} before every text, which is not done: set "
+            "default_prompt_name to null there, and put the prompt before the texts yourself"
+        )
 
 
 def _write(path: Path, content: Any) -> None:

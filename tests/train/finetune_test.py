@@ -1,8 +1,11 @@
 """The fine-tuning job: from a table to a scored model, killed and resumed, on several devices, and what it refuses."""
 
 import dataclasses
+import fcntl
 import json
 import signal
+import subprocess
+import sys
 import types
 
 import jax
@@ -14,7 +17,7 @@ from ml_collections import config_dict
 import flax_lite as fl
 from flax_lite.beam_answers import BeamQuestionAnswering
 from tests.conftest import REPOSITORY
-from tests.train.commands import Command, series
+from tests.train.commands import Command, environment, series
 from train import cli, finetune, finetuning, finetuning_report, schema
 from train.config_files import load_config
 from train.metrics import read_metrics
@@ -127,6 +130,14 @@ def test_seeds_are_runs_with_a_mean(tmp_path, table, capsys):
     assert results["collapsed"] == [1, 2]
     assert "no better than guessing" in capsys.readouterr().out
     assert (tmp_path / "work" / "results.md").read_text().count("no better than guessing") == 2
+    # The same command finds both runs complete; another process at the same work would mix two tables.
+    assert run(tmp_path / "work", table, *more) == 0
+    with (tmp_path / "work" / "lock").open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert run(tmp_path / "work", table, *more) == 2
+    assert "is in use by" in capsys.readouterr().err
+    assert run(tmp_path / "work" / "seed-1", table, *more) == 2
+    assert "holds something else (checkpoints" in capsys.readouterr().err
 
 
 def test_a_finished_model_is_evaluated_and_taught_from(tmp_path, whole, table, capsys):
@@ -267,6 +278,12 @@ def test_the_job_can_be_called(tmp_path, table):
     config = load_config(str(REPOSITORY / "configs/classify.py:smoke")).values
     config["data"] |= {"source": table, "max_train_examples": 32}
     config |= {"plot": False, "mesh": {"data": 1, "fsdp": 1}, "epochs": 0.5, "evaluations": 1, "warmup_fraction": 0.0}
-    summary = finetune.run(config, tmp_path / "work", table="columns")
+    # In a process of its own, as a researcher's script is.
+    program = "import json, sys; from train import finetune; config, work = sys.argv[1:]; "
+    program += "print(json.dumps(finetune.run(json.loads(config), work, table='columns')))"
+    command = [sys.executable, "-c", program, json.dumps(config), str(tmp_path / "work")]
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])
     assert summary["step"] == 1  # 32 examples, half a pass, in batches of 16
     assert set(summary["evaluation"]) == {"loss", "accuracy"}

@@ -85,6 +85,29 @@ def test_other_settings_are_refused(tmp_path, pooling, settings, message):
         layout(tmp_path, modules("Transformer", "Pooling"), pooling, **settings)
 
 
+@pytest.mark.parametrize(
+    ("settings", "refused"),
+    [
+        ({"default_prompt_name": "query", "prompts": {"query": "query: "}}, True),
+        ({"default_prompt_name": "query"}, True),
+        ({"default_prompt_name": "query", "prompts": {"query": ""}}, False),
+        ({"default_prompt_name": None, "prompts": {"query": "query: "}}, False),
+    ],
+)
+def test_a_prompt_before_every_text_is_refused(tmp_path, hub, settings, refused):
+    directory = cases.saved(tmp_path / "model", "sentence-embedding")
+    write_sentence_transformers(directory)
+    (directory / "config_sentence_transformers.json").write_text(json.dumps(settings))
+    files = [path for path in directory.rglob("*") if path.is_file()]
+    hub.add("owner/prompted", {str(path.relative_to(directory)): path.read_bytes() for path in files})
+    for source in (directory, "owner/prompted"):
+        if refused:
+            with pytest.raises(ValueError, match="asks for the prompt 'query' before every text"):
+                sentence_transformers_layout(source)
+        else:
+            assert sentence_transformers_layout(source) == SentenceLayout(max_length=cases.LENGTH)
+
+
 @pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
 @pytest.mark.parametrize("normalize", [True, False])
 def test_what_is_written_is_read(tmp_path, pooling, normalize):
