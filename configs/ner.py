@@ -3,7 +3,7 @@
 Paper: Devlin et al., 2018, arXiv:1810.04805, section 5.3, for reading a word's tag at its first piece; the recipe is
     BERT's (configs/_finetuning.py), at the 5e-5 that Hugging Face's token classification example takes.
 Command: python -m train.finetune --config configs/ner.py --config.init_from=distilbert-base-cased \
-    --config.data.source=files:conll2003
+    --config.data.source=files:conll2003; or tfds:conll2003/conll2003, where that was prepared
 Hardware: one accelerator, or CPU cores and patience.
 Expected: not run.
 """

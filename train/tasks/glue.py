@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from train.data.sources.tfds import read_examples
+from train.data.sources.tfds import read_examples, text_of
 from train.errors import UserError
 from train.schema import nearest
 from train.tasks.examples import TaskData, TextExample
@@ -125,7 +125,7 @@ def _tfds_example(task: GlueTask, example: dict[str, Any], place: str) -> TextEx
     columns = (*(task.tfds_texts or task.texts), "label", "idx")
     if missing := [column for column in columns if column not in example]:
         raise missing_column(missing[0], list(example), place)
-    texts = tuple(_decoded(example[column], place) for column in columns[:-2])
+    texts = tuple(text_of(example[column], place).strip() for column in columns[:-2])
     return TextExample(id=str(example["idx"]), texts=texts, label=_tfds_label(task, example["label"], place))
 
 
@@ -137,13 +137,6 @@ def _tfds_label(task: GlueTask, label: Any, place: str) -> int | float | None:
     if label not in range(len(task.labels)):
         raise UserError(f"{place}: {task.folder} has no label {label}, only 0 to {len(task.labels) - 1}.")
     return int(label)
-
-
-def _decoded(text: bytes, place: str) -> str:
-    try:
-        return text.decode().strip()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{place} is not UTF-8 text ({error.reason}). Prepare the set again.") from error
 
 
 def _task_data(

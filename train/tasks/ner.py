@@ -1,15 +1,16 @@
-"""Named entities: files of words and tags, in columns as of CoNLL or as JSON lines."""
+"""Named entities: files of words and tags, in columns as of CoNLL or as JSON lines, or a set of tfds."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from train.data.sources.tfds import class_names, read_examples, text_of
 from train.errors import UserError
 from train.tasks.bio import to_bio
 from train.tasks.examples import TagExample, TaskData
 from train.tasks.folders import find_file, folder_of, require_file
 from train.tasks.label_names import index_of, name_of
-from train.tasks.tables import json_rows, lines_of
+from train.tasks.tables import json_rows, lines_of, missing_column
 
 _ENDINGS = (".txt", ".conll", ".bio", ".tsv", ".jsonl", ".json")
 # Beside these: CoNLL-2003's own names, and those of WNUT 2017 (Derczynski et al. 2017).
@@ -24,9 +25,20 @@ FILES = {
 }
 _WORDS, _TAGS = ("tokens", "words"), ("ner_tags", "ner", "tags", "labels")
 _Sentence = tuple[tuple[str, ...], tuple[str, ...] | None]
+_Placed = tuple[str, _Sentence]
+# Of tfds:conll2003 and tfds:wikiann.
+_TFDS_TAGS = ("ner", "ner_tags", "tags")
+_TFDS_SPLITS = {"train": ("train",), "dev": ("dev", "validation"), "test": ("test",)}
 
 
-def read_ner(source: str, *, word_column: int = 0, tag_column: int = -1, labels: Sequence[str] = ()) -> TaskData:
+def read_ner(
+    source: str,
+    *,
+    word_column: int = 0,
+    tag_column: int = -1,
+    labels: Sequence[str] = (),
+    tfds_dir: str | None = None,
+) -> TaskData:
     """Reads sentences with a tag for each word.
 
     A file of columns has a word a line and a blank line between sentences; columns stand between tabs where the line
@@ -35,11 +47,14 @@ def read_ner(source: str, *, word_column: int = 0, tag_column: int = -1, labels:
     Tags in IOB1, where B- only parts entities that touch, become BIO.
 
     Args:
-        source: `files:DIR` with one file of `FILES` for each set; `test` may be missing, and have no tags.
+        source: `files:DIR` with one file of `FILES` for each set; `test` may be missing, and have no tags. Or
+            `tfds:NAME[/CONFIG]` with the words in `tokens` and the tags, whose names it has, in `ner`, `ner_tags` or
+            `tags`: `tfds:conll2003/conll2003`, `tfds:wikiann/en`.
         word_column: of the word, from 0; from the end if negative.
         tag_column: of the tag.
         labels: the tags in the order of their indices; those found in the training and evaluation sets, O first and
             then by character, if none are given.
+        tfds_dir: where a tfds set was prepared; tfds's own default if None.
 
     Returns:
         Its examples; an id is the number of the sentence.
@@ -47,15 +62,10 @@ def read_ner(source: str, *, word_column: int = 0, tag_column: int = -1, labels:
     Raises:
         UserError: if a file or a column is missing, a tag is not BIO, or one of the test set stands nowhere else.
     """
-    folders = (folder_of(source, f"'files:DIR' with files such as {', '.join(FILES['train'][:3])} in DIR"),)
-    train = require_file(folders, FILES["train"], "training file")
-    dev = require_file(folders, FILES["dev"], "evaluation file")
-    test = find_file(folders, FILES["test"])
-
-    def read(path: Path) -> list[tuple[str, _Sentence]]:
-        return list(_sentences(path, word_column, tag_column, labels))
-
-    sentences = {"train": read(train), "dev": read(dev), "test": read(test) if test else []}
+    if source.startswith("tfds:"):
+        sentences = _of_tfds(source.removeprefix("tfds:"), tfds_dir)
+    else:
+        sentences = _of_files(source, lambda path: list(_sentences(path, word_column, tag_column, labels)))
     names = tuple(labels) or _labels(tags for name in ("train", "dev") for _, (_, tags) in sentences[name])
     examples = {
         name: [_example(str(number), place, sentence, names, name) for number, (place, sentence) in enumerate(found)]
@@ -65,9 +75,53 @@ def read_ner(source: str, *, word_column: int = 0, tag_column: int = -1, labels:
         kind="tags",
         train=examples["train"],
         evaluation={"dev": examples["dev"]},
-        test={"test": examples["test"]} if test else {},
+        test={"test": examples["test"]} if examples["test"] else {},
         labels=names,
     )
+
+
+def _of_files(source: str, read: Callable[[Path], list[_Placed]]) -> dict[str, list[_Placed]]:
+    usage = f"'files:DIR' with files such as {', '.join(FILES['train'][:3])} in DIR, or 'tfds:conll2003/conll2003'"
+    folders = (folder_of(source, usage),)
+    train = require_file(folders, FILES["train"], "training file")
+    dev = require_file(folders, FILES["dev"], "evaluation file")
+    test = find_file(folders, FILES["test"])
+    return {"train": read(train), "dev": read(dev), "test": read(test) if test else []}
+
+
+def _of_tfds(name: str, data_dir: str | None) -> dict[str, list[_Placed]]:
+    tags = {column: class_names(name, column, data_dir) for column in _TFDS_TAGS}
+    column = next((column for column, names in tags.items() if names), None)
+    if column is None:
+        raise UserError(f"tfds:{name} has no tags of words: none of {', '.join(_TFDS_TAGS)} is a list of classes.")
+    sentences = {
+        split: next(
+            (found for each in splits if (found := _tfds_split(name, each, data_dir, column, tags[column]))), []
+        )
+        for split, splits in _TFDS_SPLITS.items()
+    }
+    for split in ("train", "dev"):
+        if not sentences[split]:
+            raise UserError(f"tfds:{name} has no example of a {_TFDS_SPLITS[split][0]} split: prepare the set again.")
+    return sentences
+
+
+def _tfds_split(name: str, split: str, data_dir: str | None, column: str, names: Sequence[str]) -> list[_Placed]:
+    return [
+        _tfds_sentence(example, column, names, f"tfds:{name}:{split}, example {number}")
+        for number, example in enumerate(read_examples(name, split, data_dir) or ())
+        if example.get("tokens") != []  # WikiANN has some
+    ]
+
+
+def _tfds_sentence(example: dict[str, Any], column: str, names: Sequence[str], place: str) -> _Placed:
+    if "tokens" not in example:
+        raise missing_column("tokens", list(example), place)
+    words = _strings([text_of(word, place) for word in example["tokens"]], place)
+    tags = tuple(_tag_name(tag, names, place) for tag in example[column])
+    if len(tags) != len(words):
+        raise UserError(f"{place} has {len(words)} words and {len(tags)} tags. Prepare the set again.")
+    return place, (words, to_bio(tags, place))
 
 
 def _labels(tags: Iterable[tuple[str, ...] | None]) -> tuple[str, ...]:

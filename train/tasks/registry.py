@@ -120,7 +120,13 @@ def _spans(version: Version, data: TaskData, tokenizer: Tokenizer, values: Value
 
 def _squad(version: Version) -> Entry:
     def read(values: Values) -> TaskData:
-        return read_squad(_path(values), version, eval_articles=values["data.eval_articles"])
+        source = values["data.source"]
+        return read_squad(
+            source if source.startswith("tfds:") else _path(values),
+            version,
+            eval_articles=values["data.eval_articles"],
+            tfds_dir=values["data.tfds_dir"],
+        )
 
     return Entry(read=read, builtin="spans", make=functools.partial(_spans, version), options=_UNANSWERABLE[version])
 
@@ -143,7 +149,7 @@ TASKS: dict[str, Entry] = {
     "classify": Entry(read=_read_classify, builtin="sentiment", make=_TEXTS),
     "sentences": Entry(read=_read_sentences, builtin="similarity", make=_sentences),
     "ner": Entry(
-        read=lambda values: read_ner(values["data.source"]),
+        read=lambda values: read_ner(values["data.source"], tfds_dir=values["data.tfds_dir"]),
         builtin="tags",
         make=_plain(Tagging),
     ),

@@ -1,4 +1,4 @@
-"""SQuAD's own files, of either version: articles of paragraphs, with questions about each."""
+"""SQuAD of either version: its own files, articles of paragraphs with questions about each, or a set of tfds."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 from flax_lite.answers import find_answer
 from flax_lite.strict_json import read_json
+from train.data.sources.tfds import read_examples, text_of
 from train.errors import UserError
 from train.tasks.examples import Answer, SpanExample, TaskData
 from train.tasks.squad_metric import Version
@@ -21,19 +22,25 @@ _NAMES = {str: "a text", list: "a list", dict: "an object", int: "a whole number
 Article = list[SpanExample]
 
 
-def read_squad(source: str, version: Version, *, eval_articles: int | None = None) -> TaskData:
+def read_squad(
+    source: str, version: Version, *, eval_articles: int | None = None, tfds_dir: str | None = None
+) -> TaskData:
     """Questions with their contexts and answers.
 
     Args:
-        source: a directory with train-v1.1.json and dev-v1.1.json (v2.0 likewise) or one of them; or any one file.
+        source: `tfds:squad/v1.1`, `tfds:squad/v2.0` or a set with their features; or a directory with train-v1.1.json
+            and dev-v1.1.json (v2.0 likewise) or one of them; or any one file.
         version: "v1", in which every question has an answer, or "v2".
         eval_articles: how many articles at the end of a single file are held out, all of them for an evaluation alone;
             a sixth by default. Whole articles, since questions share their contexts.
+        tfds_dir: where a tfds set was prepared; tfds's own default if None.
 
     Raises:
         UserError: if a file cannot be read or is not as SQuAD's are, an answer to learn from does not occur in its
             context, or articles cannot be held out as asked.
     """
+    if source.startswith("tfds:"):
+        return _read_tfds(source.removeprefix("tfds:"), version, eval_articles, tfds_dir)
     train_path, dev_path = _paths(Path(source), version)
     if dev_path is None:
         train, evaluation = _split(train_path, _read(train_path, version), eval_articles)
@@ -46,6 +53,45 @@ def read_squad(source: str, version: Version, *, eval_articles: int | None = Non
     learned = list(_joined(train_path, train))
     _check_learnable(train_path, learned)
     return TaskData(kind="spans", train=learned, evaluation={"dev": list(_joined(dev_path or train_path, evaluation))})
+
+
+def _read_tfds(name: str, version: Version, eval_articles: int | None, data_dir: str | None) -> TaskData:
+    if eval_articles is not None:
+        raise UserError(f"{eval_articles} articles to hold out, but tfds:{name} has the held-out questions: leave it")
+    questions = {
+        split: [
+            _tfds_question(example, version, f"tfds:{name}:{split}, example {number}")
+            for number, example in enumerate(read_examples(name, split, data_dir) or ())
+        ]
+        for split in ("train", "validation")
+    }
+    for split, found in questions.items():
+        if not found:
+            raise UserError(f"tfds:{name} has no example of the {split} split: prepare the set again.")
+    learned, evaluation = (
+        list(_joined(f"tfds:{name}:{split}", [questions[split]])) for split in ("train", "validation")
+    )
+    _check_learnable(f"tfds:{name}", learned)
+    return TaskData(kind="spans", train=learned, evaluation={"dev": evaluation})
+
+
+def _tfds_question(example: Mapping[str, Any], version: Version, place: str) -> SpanExample:
+    texts = {
+        key: text_of(example[key], place)
+        for key in ("id", "question", "context")
+        if isinstance(example.get(key), bytes)
+    }
+    answers = example.get("answers")
+    if not isinstance(answers, Mapping) or set(answers) != {"text", "answer_start"}:
+        raise UserError(f"{place} has no answers with text and answer_start; it has {', '.join(example)}")
+    pairs = zip(answers["text"], answers["answer_start"], strict=True)
+    question = {
+        **texts,
+        "answers": [{"text": text_of(text, place), "answer_start": int(start)} for text, start in pairs],
+    }
+    if "is_impossible" in example:
+        question["is_impossible"] = bool(example["is_impossible"])
+    return _question(question, _text(question, "context", place), version, place)
 
 
 def _paths(source: Path, version: Version) -> tuple[Path, Path | None]:
@@ -135,7 +181,7 @@ def _shown(value: Any) -> str:
     return _NAMES[type(value)] if isinstance(value, dict | list) else repr(value)[:60]
 
 
-def _joined(path: Path, articles: Iterable[Article]) -> Iterator[SpanExample]:
+def _joined(path: Path | str, articles: Iterable[Article]) -> Iterator[SpanExample]:
     """All questions; predictions go by id, so that each may be there once."""
     seen = set()
     for example in (example for article in articles for example in article):
@@ -145,7 +191,7 @@ def _joined(path: Path, articles: Iterable[Article]) -> Iterator[SpanExample]:
         yield example
 
 
-def _check_learnable(path: Path, examples: Sequence[SpanExample]) -> None:
+def _check_learnable(path: Path | str, examples: Sequence[SpanExample]) -> None:
     for example in examples:
         for answer in example.answers:
             if find_answer(example.context, answer.text, answer.start) is None:

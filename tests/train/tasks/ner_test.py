@@ -7,6 +7,7 @@ import shutil
 import pytest
 from seqeval.metrics.sequence_labeling import get_entities
 
+from tests.train.data.sources.tfds_files import write_splits
 from train.errors import UserError
 from train.tasks.bio import to_bio
 from train.tasks.ner import read_ner
@@ -126,3 +127,45 @@ def test_a_column_that_is_not_there_is_refused(tmp_path):
         (tmp_path / name).write_text("a O\n")
     with pytest.raises(UserError, match="line 1 has 2 columns, the tag is looked for in column 3"):
         read_ner(f"files:{tmp_path}", tag_column=3)
+
+
+def write_tfds(data_dir, splits, column="ner", name="conll2003"):
+    """Writes a set as tfds:conll2003 is laid out."""
+    tfds = pytest.importorskip("tensorflow_datasets")
+    features = tfds.features
+    tags = features.Sequence(features.ClassLabel(names=["O", "B-PER", "I-PER"]))
+    layout = features.FeaturesDict({"tokens": features.Sequence(features.Text()), column: tags})
+    written = {
+        split: [{"tokens": words, column: tags} for words, tags in sentences] for split, sentences in splits.items()
+    }
+    write_splits(data_dir, written, layout, name=name, config=name, shards=1)
+
+
+@pytest.mark.parametrize(("dev", "column"), [("dev", "ner"), ("validation", "tags")])
+def test_sets_of_tfds_have_words_and_the_names_of_tags(tmp_path, dev, column):
+    # The second sentence is IOB1, the third one of WikiANN's that are empty.
+    train = [(["Jürg", "ran"], [1, 0]), (["Ann", "Lee"], [2, 2]), ([], [])]
+    write_tfds(tmp_path, {"train": train, dev: [(["he"], [0])], "test": [(["Ann"], [1])]}, column)
+    data = read_ner("tfds:conll2003/conll2003", tfds_dir=str(tmp_path))
+    assert data.labels == ("O", "B-PER", "I-PER")
+    assert [(e.id, e.words, e.tags) for e in data.train] == [
+        ("0", ("Jürg", "ran"), (1, 0)),
+        ("1", ("Ann", "Lee"), (1, 2)),
+    ]
+    assert [e.words for e in data.evaluation["dev"]] == [("he",)]
+    assert [e.tags for e in data.test["test"]] == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("splits", "column", "words"),
+    [
+        ({"train": [(["a"], [0])]}, "ner", ["tfds:conll2003", "dev"]),
+        ({"train": [(["a"], [0])], "dev": [(["a"], [0])]}, "pos", ["no tags of words", "ner_tags"]),
+        ({"train": [(["a", "b"], [0])], "dev": [(["a"], [0])]}, "ner", ["train, example 0", "2 words and 1 tags"]),
+    ],
+)
+def test_other_sets_of_tfds_are_refused(tmp_path, splits, column, words):
+    write_tfds(tmp_path, splits, column)
+    with pytest.raises(UserError) as caught:
+        read_ner("tfds:conll2003/conll2003", tfds_dir=str(tmp_path))
+    assert all(word in str(caught.value) for word in words), caught.value

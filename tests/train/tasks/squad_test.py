@@ -3,10 +3,12 @@
 import copy
 import json
 
+import numpy as np
 import pytest
 
+from tests.train.data.sources.tfds_files import write_splits
 from train.errors import UserError
-from train.tasks.examples import Answer
+from train.tasks.examples import Answer, SpanExample
 from train.tasks.squad import read_squad
 
 CONTEXT = "The cat sat on the mat."
@@ -185,3 +187,47 @@ def test_an_answer_to_learn_from_occurs_in_its_context(tmp_path):
         read_squad(written(tmp_path / "x.json", value), "v1")
     # Held out, it is scored as text.
     assert read_squad(written(tmp_path / "x.json", value), "v1", eval_articles=2).evaluation["dev"]
+
+
+def write_tfds(data_dir, splits):
+    """Writes a set as tfds:squad/v2.0 is laid out: (id, answers) of each split."""
+    tfds = pytest.importorskip("tensorflow_datasets")
+    features = tfds.features
+    texts = dict.fromkeys(("id", "title", "question", "context"), features.Text())
+    answers = features.Sequence({"text": features.Text(), "answer_start": np.int32})
+    layout = features.FeaturesDict({**texts, "answers": answers, "is_impossible": np.bool_})
+    shared = {"title": "t", "question": "who?", "context": "the ü cat"}
+    written = {
+        split: [
+            {**shared, "id": name, "answers": found, "is_impossible": not found} for name, found in questions.items()
+        ]
+        for split, questions in splits.items()
+    }
+    write_splits(data_dir, written, layout, name="squad", config="v2.0", shards=1)
+
+
+CAT = {"text": "cat", "answer_start": 6}
+
+
+def test_a_set_of_tfds_is_read_as_the_file_is(tmp_path):
+    write_tfds(tmp_path, {"train": {"a": [CAT], "b": []}, "validation": {"c": [CAT, CAT]}})
+    data = read_squad("tfds:squad/v2.0", "v2", tfds_dir=str(tmp_path))
+    answer = Answer("cat", 6)
+    shared = {"question": "who?", "context": "the ü cat"}
+    assert data.train == [SpanExample(id="a", answers=(answer,), **shared), SpanExample(id="b", answers=(), **shared)]
+    assert data.evaluation == {"dev": [SpanExample(id="c", answers=(answer, answer), **shared)]}
+
+
+@pytest.mark.parametrize(
+    ("splits", "version", "articles", "message"),
+    [
+        ({"train": {"a": [CAT]}}, "v2", None, "no example of the validation split"),
+        ({"train": {"a": [CAT]}, "validation": {"b": []}}, "v1", None, "validation, example 0 has no answer"),
+        ({"train": {"a": [CAT]}, "validation": {"b": [CAT]}}, "v2", 3, "3 articles to hold out"),
+        ({"train": {"a": [CAT | {"text": "dog"}]}, "validation": {"b": [CAT]}}, "v2", None, "not in its context"),
+    ],
+)
+def test_other_sets_of_tfds_are_refused(tmp_path, splits, version, articles, message):
+    write_tfds(tmp_path, splits)
+    with pytest.raises(UserError, match=message):
+        read_squad("tfds:squad/v2.0", version, eval_articles=articles, tfds_dir=str(tmp_path))

@@ -75,6 +75,29 @@ def read_examples(name: str, split: str, data_dir: str | None) -> Iterator[dict[
     return ({column: _plain(value) for column, value in record.items()} for record in records)
 
 
+def class_names(name: str, column: str, data_dir: str | None) -> tuple[str, ...]:
+    """The names of a feature that is a class, or a list of classes; () where there is no such feature.
+
+    Raises:
+        UserError: if the package or the set is missing.
+    """
+    features = dict(_find(_tensorflow_datasets(), name, data_dir).info.features.items())
+    feature: Any = features.get(column)
+    return tuple(getattr(getattr(feature, "feature", feature), "names", None) or ())
+
+
+def text_of(value: bytes, place: str) -> str:
+    """The text that an example holds.
+
+    Raises:
+        UserError: if it is no UTF-8.
+    """
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{place} is not UTF-8 text ({error.reason}). Prepare the set again.") from error
+
+
 def _size(instructions: list[Any]) -> float | None:
     """Bytes of the records that are read, where their files are here."""
     files = [(Path(part.filename), part.take / max(part.examples_in_shard, 1)) for part in instructions]
