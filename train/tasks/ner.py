@@ -118,7 +118,7 @@ def _tfds_sentence(example: dict[str, Any], column: str, names: Sequence[str], p
     if "tokens" not in example:
         raise missing_column("tokens", list(example), place)
     words = _strings([text_of(word, place) for word in example["tokens"]], place)
-    tags = tuple(_tag_name(tag, names, place) for tag in example[column])
+    tags = tuple(_tag_name(int(tag), names, place) for tag in example[column])
     if len(tags) != len(words):
         raise UserError(f"{place} has {len(words)} words and {len(tags)} tags. Prepare the set again.")
     return place, (words, to_bio(tags, place))
