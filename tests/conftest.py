@@ -1,6 +1,7 @@
 """Settings and fixtures of the whole suite."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -22,8 +23,10 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import pytest
 from jaxtyping import install_import_hook
 
@@ -32,7 +35,21 @@ import tests.type_checker  # noqa: F401 (the hook below finds it by its name)
 # From here on every annotated call of flax_lite is checked: types, and shapes by the letters of the annotations.
 install_import_hook("flax_lite", "tests.type_checker.check")
 
+_MAPPINGS = Path("/proc/self/maps")
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_compiled_programs() -> Iterator[None]:
+    """Keeps a process under Linux's limit of 65530 memory mappings (vm.max_map_count).
+
+    XLA maps memory for every program it compiles, and the process dies of a signal where it gets none. One process of
+    half the suite reached 56408.
+    """
+    yield
+    if _MAPPINGS.exists() and len(_MAPPINGS.read_bytes().splitlines()) > 20_000:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,6 @@ import dataclasses
 import fcntl
 import json
 import signal
-import subprocess
-import sys
 import types
 
 import jax
@@ -17,7 +15,7 @@ from ml_collections import config_dict
 import flax_lite as fl
 from flax_lite.beam_answers import BeamQuestionAnswering
 from tests.conftest import REPOSITORY
-from tests.train.commands import Command, environment, series
+from tests.train.commands import Command, series
 from train import cli, finetune, finetuning, finetuning_report, schema
 from train.config_files import load_config
 from train.metrics import read_metrics
@@ -278,12 +276,6 @@ def test_the_job_can_be_called(tmp_path, table):
     config = load_config(str(REPOSITORY / "configs/classify.py:smoke")).values
     config["data"] |= {"source": table, "max_train_examples": 32}
     config |= {"plot": False, "mesh": {"data": 1, "fsdp": 1}, "epochs": 0.5, "evaluations": 1, "warmup_fraction": 0.0}
-    # In a process of its own, as a researcher's script is.
-    program = "import json, sys; from train import finetune; config, work = sys.argv[1:]; "
-    program += "print(json.dumps(finetune.run(json.loads(config), work, table='columns')))"
-    command = [sys.executable, "-c", program, json.dumps(config), str(tmp_path / "work")]
-    done = subprocess.run(command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    summary = json.loads(done.stdout.splitlines()[-1])
+    summary = finetune.run(config, tmp_path / "work", table="columns")
     assert summary["step"] == 1  # 32 examples, half a pass, in batches of 16
     assert set(summary["evaluation"]) == {"loss", "accuracy"}
