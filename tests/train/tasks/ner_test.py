@@ -129,7 +129,7 @@ def test_a_column_that_is_not_there_is_refused(tmp_path):
         read_ner(f"files:{tmp_path}", tag_column=3)
 
 
-def write_tfds(data_dir, splits, column="ner", name="conll2003"):
+def write_tfds(data_dir, splits, column="ner"):
     """Writes a set as tfds:conll2003 is laid out."""
     tfds = pytest.importorskip("tensorflow_datasets")
     features = tfds.features
@@ -138,7 +138,7 @@ def write_tfds(data_dir, splits, column="ner", name="conll2003"):
     written = {
         split: [{"tokens": words, column: tags} for words, tags in sentences] for split, sentences in splits.items()
     }
-    write_splits(data_dir, written, layout, name=name, config=name, shards=1)
+    write_splits(data_dir, written, layout, name="conll2003", config="conll2003", shards=1)
 
 
 @pytest.mark.parametrize(("dev", "column"), [("dev", "ner"), ("validation", "tags")])
