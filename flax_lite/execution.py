@@ -54,9 +54,15 @@ class Execution:
                 f"execution unroll={self.unroll!r} must be a number of layers, 0 for all of them, or 'auto'"
             )
 
-    def resolve(self, num_steps: int) -> Self:
-        """A copy without "auto", for the default device and a scan of `num_steps` layer applications."""
-        device = jax.devices()[0]
+    def resolve(self, num_steps: int, device: Any = None) -> Self:
+        """A copy without "auto".
+
+        Args:
+            num_steps: layer applications of the scan.
+            device: where it will be computed: anything with a `platform` ("cpu", "gpu", "tpu") and, of a GPU, a
+                `compute_capability`; JAX's default device if None.
+        """
+        device = device or jax.devices()[0]
         unroll = self.unroll
         if unroll == "auto":
             unroll = 0 if device.platform == "cpu" and num_steps <= CPU_FULL_UNROLL_LAYERS else 1

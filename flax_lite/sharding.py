@@ -4,13 +4,14 @@ Splitting a parameter (and its optimizer state) over that axis costs communicati
 not split is on every device, and so is everything where the mesh has no such axis.
 """
 
+import functools
 import math
 import re
 from collections.abc import Sequence
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 Rules = Sequence[tuple[str, str]]
 # First match wins. "largest": split the largest axis that divides; "largest_behind_first": not the leading one, which
@@ -33,19 +34,48 @@ def tree_shardings(abstract: Any, mesh: Mesh, rules: Rules = RULES) -> Any:
         mesh: the mesh.
         rules: (regular expression on a path such as "params/encoder/layer/attention/query/kernel", policy) rows.
     """
-    parts = mesh.shape.get("fsdp", 1)
+    return jax.tree.map(functools.partial(NamedSharding, mesh), tree_specs(abstract, _parts(mesh), rules))
 
-    def sharding(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+
+def tree_specs(abstract: Any, parts: int, rules: Rules = RULES) -> Any:
+    """The same as partition specs, for an axis "fsdp" of `parts` devices."""
+
+    def spec(path: tuple[Any, ...], leaf: Any) -> PartitionSpec:
         name = path_name(path)
         policy = next((policy for pattern, policy in rules if re.search(pattern, name)), "replicate")
-        return NamedSharding(mesh, _spec(policy, leaf.shape, parts))
+        return _spec(policy, leaf.shape, parts)
 
-    return jax.tree_util.tree_map_with_path(sharding, abstract)
+    return jax.tree_util.tree_map_with_path(spec, abstract)
+
+
+def gathered(tree: Any) -> Any:
+    """The same arrays, whole on every device of the mesh that is set: inside a jitted step, before parameters are used.
+
+    Without it the compiler would split the products themselves along whatever axis a parameter is split, and move
+    activations instead: of models as small as these that is the larger part. A mesh without an axis "fsdp", or no mesh,
+    leaves the tree as it is.
+    """
+    if _parts(jax.sharding.get_abstract_mesh()) == 1:
+        return tree
+    return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, PartitionSpec()), tree)
+
+
+def split(tree: Any, rules: Rules = RULES) -> Any:
+    """The same arrays, each device holding what the rules give it: for gradients, before the optimizer sees them."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if _parts(mesh) == 1:
+        return tree
+    # Whole first: or the compiler splits the sums that make up a gradient as well, and moves activations for it.
+    return jax.tree.map(jax.lax.with_sharding_constraint, gathered(tree), tree_specs(tree, _parts(mesh), rules))
 
 
 def path_name(path: tuple[Any, ...]) -> str:
     """A tree path as "params/layer/kernel"."""
     return "/".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)
+
+
+def _parts(mesh: Mesh | AbstractMesh) -> int:
+    return mesh.shape.get("fsdp", 1)
 
 
 def _spec(policy: str, shape: Sequence[int], parts: int) -> PartitionSpec:

@@ -17,6 +17,7 @@ from jaxtyping import Array, Int
 
 from flax_lite.heads import MaskedLM, PreTraining
 from flax_lite.losses import weighted_cross_entropy
+from flax_lite.sharding import gathered, split
 from flax_lite.state import get_params, with_params
 
 Batch = Mapping[str, Array]
@@ -166,7 +167,7 @@ def make_train_step(
     gradient = jax.grad(loss_and_sums, has_aux=True)
 
     def step(state: TrainState, batch: Batch, *constants: Any) -> tuple[TrainState, dict[str, Array]]:
-        params = state["params"]
+        params, constants = gathered(state["params"]), gathered(constants)
         key = jax.random.fold_in(jax.random.key(seed), state["step"])
         if prepare is not None:
             batch = prepare(preparation_key(seed, state["step"]), batch)
@@ -179,6 +180,7 @@ def make_train_step(
             grads, sums = _summed(
                 lambda micro, key: gradient(params, micro, weights, key, constants), micro_batches, keys
             )
+        grads, params = split(grads), state["params"]
         updates, opt_state = optimizer.update(grads, state["opt_state"], params)
         metrics = {**averages(sums, weights, objective.losses), "grad_norm": optax.tree.norm(grads)}
         next_state = {

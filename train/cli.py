@@ -1,6 +1,7 @@
 """The one command line in front of every job.
 
     python -m train.JOB --config FILE[:VARIANT] [--workdir DIR] [--config.KEY=VALUE ...] [--print_config] [--extend]
+                        [--dry_run [--target v5e:2x4]]
 
 Exit status: 0 done or already complete; 2 the user's mistake (one message, no traceback); 75 interrupted and saved; 1 a
 defect (with a traceback) or a run that failed (one message).
@@ -18,7 +19,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 from ml_collections import config_dict
@@ -28,6 +29,9 @@ from train.config_files import LoadedConfig, config_files, load_config
 from train.errors import JobError, UserError
 from train.interrupt import Guard
 from train.leaves import JOB_LEAVES
+
+if TYPE_CHECKING:
+    from train.plan.rehearsal import Rehearsal
 
 Leaves = Sequence[schema.Leaf]
 
@@ -46,6 +50,8 @@ class Request:
       workdir: the work directory.
       overrides: the --config.KEY=VALUE given, as text.
       extend: more total_steps than the work directory's are wanted.
+      dry_run: only a plan is wanted: what the run would take.
+      target: the devices to plan for, by name; those that are present if None.
       guard: tells when a signal asked the job to stop.
     """
 
@@ -56,6 +62,8 @@ class Request:
     workdir: Path
     overrides: dict[str, str] = dataclasses.field(default_factory=dict)
     extend: bool = False
+    dry_run: bool = False
+    target: str | None = None
     guard: Guard = dataclasses.field(default_factory=Guard, compare=False)
 
     @property
@@ -65,10 +73,16 @@ class Request:
 
     def command(self, workdir: Path | None = None, extend: bool | None = None, **changes: str) -> str:
         """Returns this request as a command to paste, with some parts changed (`total_steps="200"`)."""
-        parts = ["python", "-m", f"train.{self.job}", "--config", self.spec, "--workdir", str(workdir or self.workdir)]
-        parts += [f"--config.{path}={text}" for path, text in (self.overrides | changes).items()]
-        parts += ["--extend"] if (self.extend if extend is None else extend) else []
-        return shlex.join(parts)
+        arguments = self.arguments(workdir, self.extend if extend is None else extend, changes)
+        return shlex.join(["python", "-m", f"train.{self.job}", *arguments])
+
+    def arguments(
+        self, workdir: Path | None = None, extend: bool = False, changes: Mapping[str, str] | None = None
+    ) -> list[str]:
+        """The words of that command behind the job's name."""
+        parts = ["--config", self.spec, "--workdir", str(workdir or self.workdir)]
+        parts += [f"--config.{path}={text}" for path, text in (self.overrides | dict(changes or {})).items()]
+        return [*parts, "--extend"] if extend else parts
 
 
 def main(
@@ -77,6 +91,7 @@ def main(
     run: Callable[[Request], None],
     argv: Sequence[str] | None = None,
     help_config: str = "configs/albert_tiny.py",
+    rehearsal: "Callable[[Request], Rehearsal] | None" = None,
 ) -> int:
     """Runs one job from its command line.
 
@@ -86,6 +101,7 @@ def main(
       run: carries a request out.
       argv: the words after the program's name; `sys.argv[1:]` when None.
       help_config: the config whose defaults --help shows when none is given.
+      rehearsal: how the job is put together for --dry_run; None: there is no such option.
 
     Returns:
       The exit status.
@@ -95,8 +111,13 @@ def main(
     request = None
     try:
         with Guard() as guard:
-            request = parse(job, leaves, sys.argv[1:] if argv is None else argv, guard, help_config)
-            if request is not None:
+            words = sys.argv[1:] if argv is None else argv
+            request = parse(job, leaves, words, guard, help_config, plans=rehearsal is not None)
+            if request is not None and request.dry_run and rehearsal is not None:
+                from train.plan.report import print_plan
+
+                print_plan(rehearsal(request), request.target)
+            elif request is not None:
                 run(request)
     except JobError as stop:
         return _end(job, str(stop), stop.status)
@@ -120,18 +141,23 @@ def _end(job: str, message: str, status: int) -> int:
 
 
 def parse(
-    job: str, leaves: Leaves | Mapping[str, Leaves], argv: Sequence[str], guard: Guard, help_config: str = ""
+    job: str,
+    leaves: Leaves | Mapping[str, Leaves],
+    argv: Sequence[str],
+    guard: Guard,
+    help_config: str = "",
+    plans: bool = False,
 ) -> Request | None:
-    """Reads a command line; prints and returns None for --help and --print_config.
+    """Reads a command line; prints and returns None for --help and --print_config. `plans`: whether it takes --dry_run.
 
     Raises:
       UserError: something on it is not understood.
     """
     leaves = tuple(_table(job, leaves, argv, help_config) if isinstance(leaves, Mapping) else leaves)
-    given = _flag_values(leaves)
+    given = _flag_values(leaves, plans)
     _read_flags(given, job, leaves, argv)
     if given["help"].value:
-        print(_help(job, leaves, given["config"].value or help_config))
+        print(_help(job, leaves, given["config"].value or help_config, plans))
         return None
     spec = given["config"].value
     if spec is None:
@@ -152,6 +178,7 @@ def parse(
         workdir=Path(given["workdir"].value or f"runs/{loaded.name}"),
         overrides={path: _text(values[path]) for path in changed},
         extend=bool(given["extend"].value),
+        **_plan(given, plans),
         guard=guard,
     )
 
@@ -193,7 +220,15 @@ class _LeafParser(flags.ArgumentParser):
         return "leaf"
 
 
-def _flag_values(leaves: Sequence[schema.Leaf]) -> flags.FlagValues:
+def _plan(given: flags.FlagValues, plans: bool) -> dict[str, Any]:
+    if not plans:
+        return {}
+    if given["target"].present and not given["dry_run"].value:
+        raise UserError("--target is what --dry_run plans for: give both, or neither")
+    return {name: given[name].value for name in ("dry_run", "target")}
+
+
+def _flag_values(leaves: Sequence[schema.Leaf], plans: bool) -> flags.FlagValues:
     """A flag table of this command line alone: libraries' flags in absl's global table are not ours to offer."""
     given = flags.FlagValues()
     given.set_gnu_getopt(True)  # read on behind a stray word, so that every fault comes out
@@ -201,6 +236,9 @@ def _flag_values(leaves: Sequence[schema.Leaf]) -> flags.FlagValues:
     flags.DEFINE_string("workdir", None, "work directory", flag_values=given)
     flags.DEFINE_bool("print_config", False, "print the resolved config and stop", flag_values=given)
     flags.DEFINE_bool("extend", False, "allow more total_steps than before", flag_values=given)
+    if plans:
+        flags.DEFINE_bool("dry_run", False, "print what the run would take and stop", flag_values=given)
+        flags.DEFINE_string("target", None, "devices to plan for", flag_values=given)
     flags.DEFINE_bool("help", False, "print the options and stop", flag_values=given, short_name="h")
     for leaf in leaves:
         flags.DEFINE(_LeafParser(leaf), f"config.{leaf.path}", None, leaf.doc, flag_values=given)
@@ -226,7 +264,13 @@ def _read_flags(given: flags.FlagValues, job: str, leaves: Sequence[schema.Leaf]
         )
 
 
-def _help(job: str, leaves: Sequence[schema.Leaf], spec: str) -> str:
+_PLAN_HELP = (
+    "  --dry_run                print what the run would take (memory, operations, time) and stop",
+    "  --target DEVICES         plan for these: v5e:2x4, v6e:2x2, 8xh100, 8xcpu; of TPUs and CPUs the step is compiled",
+)
+
+
+def _help(job: str, leaves: Sequence[schema.Leaf], spec: str, plans: bool) -> str:
     try:
         defaults, source = load_config(spec).values, spec
     except UserError:
@@ -239,6 +283,7 @@ def _help(job: str, leaves: Sequence[schema.Leaf], spec: str) -> str:
         "  --workdir DIR            where everything is written; runs/CONFIG-VARIANT if not given",
         "  --print_config           print the resolved config and stop",
         "  --extend                 go on with more total_steps than the work directory was started with",
+        *(_PLAN_HELP if plans else ()),
         "  --help                   print this and stop",
         "",
         *textwrap.wrap(f"Configs: {', '.join(config_files()) or 'none in configs/'}", 100, subsequent_indent="  "),

@@ -7,10 +7,14 @@ Worker processes import this module anew, so it imports nothing heavy before it 
 """
 
 import sys
+from typing import TYPE_CHECKING
 
 from train import cli
 from train.cli import Request
-from train.leaves import DISTILL_LEAVES
+from train.leaves import DISTILL_LEAVES as LEAVES
+
+if TYPE_CHECKING:
+    from train.plan.rehearsal import Rehearsal
 
 
 def run(request: Request) -> None:
@@ -22,5 +26,16 @@ def run(request: Request) -> None:
     loop.run(request, make_job)
 
 
+def rehearsal(request: Request) -> "Rehearsal":
+    """How the job is put together for --dry_run."""
+    import functools
+
+    from train.distilling import make_job
+    from train.plan import stand_in
+    from train.plan.rehearsal import Rehearsal
+
+    return Rehearsal(functools.partial(make_job, prepare=stand_in.prepare), request)
+
+
 if __name__ == "__main__":
-    sys.exit(cli.main("distill", DISTILL_LEAVES, run, help_config="configs/distilbert_tiny.py"))
+    sys.exit(cli.main("distill", LEAVES, run, help_config="configs/distilbert_tiny.py", rehearsal=rehearsal))

@@ -30,8 +30,9 @@ from flax_lite.state import num_parameters
 from flax_lite.training import averages, make_eval_step, masked_lm_objective
 from train import build
 from train.cli import Request
+from train.costs import Costs
 from train.data import pretraining
-from train.data.pretraining import PretrainingData
+from train.data.pretraining import Prepare, PretrainingData
 from train.data.tokenizers import keep_tokenizer
 from train.errors import UserError
 from train.job import Job, Result
@@ -44,6 +45,7 @@ from train.language_model import (
     exported,
     make_language_model_job,
     next_commands,
+    resolved,
     say,
     shapes_of,
     structure_of,
@@ -57,15 +59,19 @@ from train.workdir import WorkDir
 _ALWAYS_MEASURED = ("soft_cross_entropy", "mlm", "cosine")
 
 
-def make_job(work: WorkDir) -> Job:
+def make_job(work: WorkDir, prepare: Prepare = pretraining.prepare) -> Job:
     """Puts the job together.
+
+    Args:
+        work: the work directory.
+        prepare: gives the data as tokens.
 
     Raises:
         UserError: if the leaves do not fit each other, the teacher or the data.
     """
     values = work.request.values
     wanted = _recipe(values)
-    data, teacher = _open(work, wanted)
+    data, teacher = _open(work, wanted, prepare)
     config = build.model_config(values, data.tokenizer, base=teacher.config, vocab_size=teacher.config.vocab_size)
     recipe, measured = _fitted(wanted, config, teacher, values["distill.project"])
     execution = build.execution(values)
@@ -84,6 +90,13 @@ def make_job(work: WorkDir) -> Job:
         model=exported(student_class, config),
         task="fill-mask" if student_class is MaskedLM else "sentence-embedding",
         export=functools.partial(_export, structure_of(create), data),
+        costs=Costs(
+            config=config,
+            execution=resolved(execution, config),
+            predictions=data.recipe.max_predictions if "mlm" in recipe.losses else 0,
+            teacher=teacher.config,
+            compares_words=teacher_predicts_words(recipe) and not recipe.restrict_to_mask,
+        ),
         identity={"teacher": teacher.fingerprint},
         initial_params=initial_params(values, teacher, data, student_class, create, trained),
         constants=functools.partial(_constants, teacher, teacher_execution),
@@ -105,7 +118,7 @@ def _recipe(values: Mapping[str, Any]) -> DistillationRecipe:
     )
 
 
-def _open(work: WorkDir, wanted: DistillationRecipe) -> tuple[PretrainingData, Teacher]:
+def _open(work: WorkDir, wanted: DistillationRecipe, prepare: Prepare) -> tuple[PretrainingData, Teacher]:
     """The rows, and the teacher for their vocabulary."""
     words = {"read_words": student_predicts_words(wanted), "need_words": teacher_predicts_words(wanted)}
     values, kept_tokenizer = work.request.values, work.path / "tokenizer"
@@ -113,7 +126,7 @@ def _open(work: WorkDir, wanted: DistillationRecipe) -> tuple[PretrainingData, T
     # Before the data, which may take hours: a teacher that cannot teach is found out at once.
     teacher = None if is_random else open_teacher(values["teacher"], **words)
     host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    data = pretraining.open_data(values, kept_tokenizer, say, **host)
+    data = pretraining.open_data(values, kept_tokenizer, say, prepare=prepare, **host)
     for source in filter(None, (None if is_random else values["teacher"], values["init_from"])):
         check_vocabulary(data.tokenizer, source, data.kept_ids)
     if teacher is None:

@@ -8,13 +8,16 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_collections import config_dict
 
 from train import cli, schema
 from train.cli import Request
-from train.task_leaves import FINETUNE_LEAVES
+from train.task_leaves import FINETUNE_LEAVES as LEAVES
+
+if TYPE_CHECKING:
+    from train.plan.rehearsal import Rehearsal
 
 
 def run(config: Mapping[str, Any], workdir: str | Path, *, table: str = "texts") -> dict[str, Any]:
@@ -30,7 +33,7 @@ def run(config: Mapping[str, Any], workdir: str | Path, *, table: str = "texts")
         StopError: a signal stopped it; what was done is saved, and the same call goes on.
         RunError: a loss was not finite, or a checkpoint could not be written.
     """
-    leaves = FINETUNE_LEAVES[table]
+    leaves = LEAVES[table]
     nested = config.to_dict() if isinstance(config, config_dict.ConfigDict) else dict(config)
     values = schema.validate(leaves, nested, "this config")
     frozen = config_dict.FrozenConfigDict(schema.nest(values))
@@ -62,5 +65,18 @@ def run_request(request: Request) -> None:
     )
 
 
+def rehearsal(request: Request) -> "Rehearsal":
+    """How the job is put together for --dry_run: on its own data, which is small."""
+    import functools
+
+    from train.finetuning import make_job, resolved
+    from train.plan.rehearsal import Rehearsal
+    from train.tasks.opening import prepare
+    from train.tasks.rows import WINDOW
+
+    prepared = prepare(request.values, lambda line: print(line, flush=True))
+    return Rehearsal(functools.partial(make_job, prepared), resolved(request, prepared), batches=WINDOW)
+
+
 if __name__ == "__main__":
-    sys.exit(cli.main("finetune", FINETUNE_LEAVES, run_request, help_config="configs/glue.py:sst2"))
+    sys.exit(cli.main("finetune", LEAVES, run_request, help_config="configs/glue.py:sst2", rehearsal=rehearsal))

@@ -19,6 +19,7 @@ from flax_lite.config import DEFAULT_LABELS, EncoderConfig
 from flax_lite.training import init_state, make_train_step
 from train import build, schema
 from train.cli import Request
+from train.costs import Costs
 from train.errors import UserError
 from train.finetuning_report import describe_data, finish
 from train.job import Batch, Job, Outputs, add_up
@@ -123,8 +124,8 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
         eval_step=task.eval_step(structure),
         eval_batches=functools.partial(eval_batches, prepared.held_out.rows, values["data.eval_tokens"]),
         summarise=functools.partial(summarise, prepared),
+        describe_data=describe_data(prepared),
         describe=[
-            *describe_data(prepared),
             describe_model(create, config),
             describe_execution(execution, config),
             *(teacher.describe() if teacher else ()),
@@ -133,6 +134,11 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
         best=(headline, "max"),
         task=_PIPELINES.get(task.kind),
         model=config.replace(architectures=task.architectures(config)).to_json_dict(),
+        costs=Costs(
+            config=config,
+            execution=execution.resolve(len(config.layer_sequence())),
+            teacher=teacher.config if teacher and teacher.runs_along else None,
+        ),
         identity=prepared.identity() | ({"teacher": teacher.fingerprint} if teacher else {}),
         constants=teacher.constants if teacher else lambda mesh: (),
         initial_params=initial_params(values, task, config, shapes_of(create)),

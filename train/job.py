@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from flax_lite.sharding import RULES, Rules
+from train.costs import Costs
 
 Params = Any
 State = dict[str, Any]
@@ -61,7 +61,8 @@ class Job:
         each row; None: no evaluation.
       eval_batches: () -> the held-out batches, the same every time, in few different shapes.
       summarise: (eval_step's results, one after the other) -> metrics, "loss" among them.
-      describe: lines printed before the first step: the model, the data, what `auto` chose.
+      describe: lines printed before the first step: the model, what `auto` chose.
+      describe_data: lines about the data, printed behind them.
       shown: metrics on the progress line.
       best: the held-out metric, and its better end, that keep_best goes by.
       references: {"loss" or "accuracy": {name: value}}, lines in the plots.
@@ -72,9 +73,9 @@ class Job:
       initial_params: () -> parameters to start from instead of init_state's; called where no checkpoint is.
       describe_extension: (old total_steps, new, step) -> what --extend does to the schedule.
       patience: evaluations without a better one after which the job ends early; None: it does not.
+      costs: what a step of a batch takes, for plans and for the utilisation of the devices; None: not known.
       finish: prints the end of the job; what it returns is added to summary.json.
       task: what `flax_lite.pipeline` does with the model, for the model card; None: none is written.
-      rules: how parameters are split (flax_lite.sharding).
     """
 
     init_state: Callable[[jax.Array], State]
@@ -86,6 +87,7 @@ class Job:
     eval_batches: Callable[[], Iterable[Batch]] = lambda: ()
     summarise: Callable[[Iterable[Outputs]], dict[str, float]] = add_up
     describe: Sequence[str] = ()
+    describe_data: Sequence[str] = ()
     shown: Sequence[str] = ("loss",)
     best: tuple[str, Literal["min", "max"]] = ("loss", "min")
     references: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
@@ -97,4 +99,4 @@ class Job:
     patience: int | None = None
     finish: Callable[[Result], Mapping[str, Any] | None] = lambda result: None
     task: str | None = None
-    rules: Rules = RULES
+    costs: Costs | None = None

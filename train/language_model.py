@@ -48,7 +48,7 @@ def make_language_model_job(
         objective: what to optimise.
         measured: what to report of held-out rows, with the same losses; `objective` if None.
         model: the architecture as it is exported.
-        **fields: further fields of the Job; `describe` and `identity` are added to.
+        **fields: further fields of the Job; `identity` is added to.
 
     Raises:
         UserError: if leaves do not fit each other or the data.
@@ -78,11 +78,11 @@ def make_language_model_job(
         "shown": ("loss", *(name for name in objective.names if name.endswith("_accuracy"))),
         "model": model.to_json_dict(),
         "task": "fill-mask",
+        "describe_data": data.describe(),
         "describe_extension": functools.partial(describe_extension, values),
     }
     inputs = {"data": data.fingerprint, "tokenizer": data.tokenizer.fingerprint}
     fields["identity"] = inputs | fields.get("identity", {})
-    fields["describe"] = [*fields.get("describe", ()), *data.describe()]
     return Job(**(own | fields))
 
 
@@ -125,9 +125,14 @@ def describe_model(create: Create, config: EncoderConfig, title: str = "model") 
     return f"{title}: {config.model_type}, {sizes}, {num_parameters(shapes_of(create)):,} parameters"
 
 
+def resolved(execution: Execution, config: EncoderConfig) -> Execution:
+    """The execution with what `auto` chooses for this model."""
+    return execution.resolve(len(config.layer_sequence()))
+
+
 def describe_execution(execution: Execution, config: EncoderConfig) -> str:
     """What `auto` chose, in a line."""
-    chosen = execution.resolve(len(config.layer_sequence()))
+    chosen = resolved(execution, config)
     how = f"{chosen.dtype}, {chosen.unroll} layer(s) unrolled, remat {chosen.remat}, attention {chosen.attention}"
     return f"execution: {how}"
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from train.by_shape import ByShape
 from train.cards import run_card
@@ -16,12 +16,20 @@ from train.checkpoints import Checkpoints, all_finite
 from train.cli import Request
 from train.errors import RunError, StopError, UserError
 from train.job import Batch, Job, Outputs, Params, Result, State
-from train.mesh import check_batch_size, device_line, fetch, make_mesh, put_batch, unused_accelerator
+from train.mesh import (
+    check_batch_size,
+    device_line,
+    fetch,
+    make_mesh,
+    on_whole_parameters,
+    put_batch,
+    unused_accelerator,
+)
 from train.metrics import Clock
 from train.plots import draw_plots
 from train.progress import Progress
 from train.records import NotFiniteError, Records
-from train.start import Start, expected_meta, start
+from train.start import Start, expected_meta, jitted_step, start
 from train.workdir import WorkDir, fresh_path, open_workdir, staged_directory
 
 
@@ -43,7 +51,7 @@ def run(request: Request, build: Callable[[WorkDir], Job]) -> None:
         clock = Clock()
         with clock("init"):
             mesh = make_mesh(request.config.mesh.data, request.config.mesh.fsdp)
-            check_batch_size(request.config.batch_size, request.config.accumulation_steps, mesh)
+            check_batch_size(request.config.batch_size, request.config.accumulation_steps, mesh.size)
             print("\n".join(filter(None, (device_line(mesh), unused_accelerator()))), flush=True)
             job = build(work)
         fit(job, work, mesh, clock)
@@ -57,7 +65,7 @@ def fit(job: Job, work: WorkDir, mesh: Mesh, clock: Clock) -> None:
         checkpoints = Checkpoints(work.checkpoints, config.keep_checkpoints, progress.say)
         stack.callback(checkpoints.close)
         with clock("init"):
-            for line in job.describe:
+            for line in (*job.describe, *job.describe_data):
                 progress.say(line)
             begun = start(job, config.seed, mesh, checkpoints, progress.say)
             constants = job.constants(mesh)
@@ -108,15 +116,15 @@ class _Trainer:
             sample = next(iter(self.job.eval_batches()), None)
             if sample is None:
                 raise UserError("there are no held-out rows: give data.eval_source, or more of data.eval_fraction")
-            compile_for = functools.partial(self._compile, "the evaluation step", jax.jit(self.job.eval_step))
+            eval_step = jax.jit(on_whole_parameters(self.job.eval_step))
+            compile_for = functools.partial(self._compile, "the evaluation step", eval_step)
             self.eval_fn = ByShape(compile_for, abstract["params"], self.constants)
             self.eval_fn.compile(self._put(sample))
         with self.clock("data"):
             sample = next(batches, None)
         if sample is None:
             return batches
-        outputs = (self.begun.shardings, NamedSharding(self.mesh, PartitionSpec()))
-        step = jax.jit(self.job.train_step, donate_argnums=0, out_shardings=outputs)
+        step = jitted_step(self.job, self.begun.shardings, self.mesh)
         self.step_fn = ByShape(functools.partial(self._compile, "the training step", step), abstract, self.constants)
         self.step_fn.compile(self._put(sample))
         return itertools.chain([sample], batches)

@@ -6,7 +6,7 @@ of `flax_lite.sharding`.
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +14,25 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from flax_lite.sharding import gathered
 from train.errors import UserError
 
-BATCH = PartitionSpec(("data", "fsdp"))
+AXES = ("data", "fsdp")
+AXIS_TYPES = (AxisType.Auto, AxisType.Auto)
+BATCH = PartitionSpec(AXES)
 
 
-def make_mesh(data: int, fsdp: int) -> Mesh:
-    """Arranges the devices.
+def mesh_sizes(data: int, fsdp: int, present: int) -> tuple[int, int]:
+    """The sizes of the axes.
 
     Args:
       data: devices along "data"; -1: all that are left.
       fsdp: devices along "fsdp"; -1: all that are left.
-
-    Returns:
-      A mesh with Auto axes. (jax.make_mesh's default, Explicit, refuses plain table look-ups on sharded tables.)
+      present: devices there are.
 
     Raises:
-      UserError: the sizes do not fit the devices there are.
+      UserError: the sizes do not fit the devices.
     """
-    present = jax.device_count()
     sizes = [data, fsdp]
     if sizes.count(-1) > 1 or 0 in sizes:
         raise UserError(f"mesh.data={data} and mesh.fsdp={fsdp}: expected positive sizes, at most one of them -1")
@@ -44,19 +44,28 @@ def make_mesh(data: int, fsdp: int) -> Mesh:
     used = math.prod(sizes)
     if used > present or (jax.process_count() > 1 and used != present):
         raise UserError(f"mesh.data={data} and mesh.fsdp={fsdp} need {used} devices, there are {present}")
-    axis_types = (AxisType.Auto, AxisType.Auto)
-    return jax.make_mesh(sizes, ("data", "fsdp"), axis_types=axis_types, devices=jax.devices()[:used])
+    return sizes[0], sizes[1]
 
 
-def check_batch_size(batch_size: int, accumulation_steps: int, mesh: Mesh) -> None:
+def make_mesh(data: int, fsdp: int) -> Mesh:
+    """Arranges the devices that are present; arguments and errors are those of `mesh_sizes`.
+
+    Returns:
+      A mesh with Auto axes. (jax.make_mesh's default, Explicit, refuses plain table look-ups on sharded tables.)
+    """
+    sizes = mesh_sizes(data, fsdp, jax.device_count())
+    return jax.make_mesh(sizes, AXES, axis_types=AXIS_TYPES, devices=jax.devices()[: math.prod(sizes)])
+
+
+def check_batch_size(batch_size: int, accumulation_steps: int, devices: int) -> None:
     """Raises UserError, naming the nearest sizes, unless every device gets an equal share of each micro-batch."""
-    unit = accumulation_steps * mesh.size
+    unit = accumulation_steps * devices
     if batch_size % unit:
         below, above = batch_size // unit * unit, -(-batch_size // unit) * unit
         sizes = f"{below} or {above}" if below else str(above)
         raise UserError(
             f"batch_size={batch_size} cannot be shared equally: accumulation_steps={accumulation_steps} x "
-            f"{mesh.size} devices = {unit}. Nearest sizes that can: {sizes}"
+            f"{devices} devices = {unit}. Nearest sizes that can: {sizes}"
         )
 
 
@@ -76,6 +85,15 @@ def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Arra
         if not array.ndim or array.shape[0] % devices:
             raise UserError(f"batch entry {name} of shape {array.shape} cannot be split over {devices} devices")
     return {name: jax.make_array_from_process_local_data(sharding, array) for name, array in batch.items()}
+
+
+def on_whole_parameters(eval_step: Callable[..., Any]) -> Callable[..., Any]:
+    """The same evaluation step, on parameters and constants that each device has gathered first."""
+
+    def step(params: Any, batch: Any, *constants: Any) -> Any:
+        return eval_step(gathered(params), batch, *gathered(constants))
+
+    return step
 
 
 def fetch(outputs: Any) -> Any:

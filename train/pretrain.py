@@ -6,10 +6,14 @@ Worker processes import this module anew, so it imports nothing heavy before it 
 """
 
 import sys
+from typing import TYPE_CHECKING
 
 from train import cli
 from train.cli import Request
-from train.leaves import PRETRAIN_LEAVES
+from train.leaves import PRETRAIN_LEAVES as LEAVES
+
+if TYPE_CHECKING:
+    from train.plan.rehearsal import Rehearsal
 
 
 def run(request: Request) -> None:
@@ -21,5 +25,16 @@ def run(request: Request) -> None:
     loop.run(request, make_job)
 
 
+def rehearsal(request: Request) -> "Rehearsal":
+    """How the job is put together for --dry_run."""
+    import functools
+
+    from train.plan import stand_in
+    from train.plan.rehearsal import Rehearsal
+    from train.pretraining import make_job
+
+    return Rehearsal(functools.partial(make_job, prepare=stand_in.prepare), request)
+
+
 if __name__ == "__main__":
-    sys.exit(cli.main("pretrain", PRETRAIN_LEAVES, run))
+    sys.exit(cli.main("pretrain", LEAVES, run, rehearsal=rehearsal))

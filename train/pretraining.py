@@ -13,8 +13,9 @@ from flax_lite.heads import MaskedLM, PreTraining
 from flax_lite.training import Objective, masked_lm_objective, pretraining_objective
 from train import build
 from train.cli import Request
+from train.costs import Costs
 from train.data import pretraining
-from train.data.pretraining import PretrainingData
+from train.data.pretraining import Prepare, PretrainingData
 from train.data.recipe import PretrainingRecipe
 from train.data.tokenizers import keep_tokenizer
 from train.errors import UserError
@@ -27,6 +28,7 @@ from train.language_model import (
     initial_params,
     make_language_model_job,
     next_commands,
+    resolved,
     say,
     structure_of,
     words_line,
@@ -34,8 +36,12 @@ from train.language_model import (
 from train.workdir import WorkDir
 
 
-def make_job(work: WorkDir) -> Job:
+def make_job(work: WorkDir, prepare: Prepare = pretraining.prepare) -> Job:
     """Puts the job together: data, tokenizer, model, optimizer.
+
+    Args:
+        work: the work directory.
+        prepare: gives the data as tokens.
 
     Raises:
         UserError: if the leaves do not fit each other or the data.
@@ -43,7 +49,7 @@ def make_job(work: WorkDir) -> Job:
     values = work.request.values
     kept_tokenizer = work.path / "tokenizer"
     host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    data = pretraining.open_data(values, kept_tokenizer, say, **host)
+    data = pretraining.open_data(values, kept_tokenizer, say, prepare=prepare, **host)
     keep_tokenizer(data.tokenizer, kept_tokenizer)
     config = build.model_config(values, data.tokenizer)
     execution = build.execution(values)
@@ -55,6 +61,7 @@ def make_job(work: WorkDir) -> Job:
         create,
         objective,
         model=exported(model_class, config),
+        costs=Costs(config=config, execution=resolved(execution, config), predictions=data.recipe.max_predictions),
         initial_params=initial_params(values, model_class, create),
         describe=[describe_model(create, config), describe_execution(execution, config)],
         references=data.references(),

@@ -1,4 +1,4 @@
-"""Where a run's first state comes from.
+"""Where a run's first state comes from, and the step that takes it on.
 
 First that applies:
  1. the newest good checkpoint of the work directory;
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from flax_lite.sharding import tree_shardings
 from train.checkpoints import Checkpoints, describe_tree
@@ -51,9 +51,7 @@ def start(job: Job, seed: int, mesh: Mesh, checkpoints: Checkpoints, say: Callab
       UserError: an intact checkpoint is of another model or of other inputs.
     """
     key = jax.random.key(seed)
-    shapes = jax.eval_shape(job.init_state, key)
-    shardings = tree_shardings(shapes, mesh, job.rules)
-    abstract = jax.tree.map(_with_sharding, shapes, shardings)
+    abstract, shardings = abstract_state(job, mesh)
     restored = checkpoints.restore(abstract, expected_meta(job))
     if restored is None:
         return Start(_initial_state(job, key, mesh, shardings), 0, None, abstract, shardings)
@@ -62,6 +60,24 @@ def start(job: Job, seed: int, mesh: Mesh, checkpoints: Checkpoints, say: Callab
     checkpoints.best_step = best["step"] if best else None
     say(f"continuing from the checkpoint of step {meta['step']}")
     return Start(state, meta["step"], best, abstract, shardings)
+
+
+def abstract_state(job: Job, mesh: Mesh) -> tuple[State, Any]:
+    """Shapes and dtypes of a job's state with their shardings on a mesh, and the shardings alone."""
+    shapes = jax.eval_shape(job.init_state, jax.random.key(0))
+    shardings = tree_shardings(shapes, mesh)
+    return placed(shapes, shardings), shardings
+
+
+def placed(shapes: Any, shardings: Any) -> Any:
+    """Shapes and dtypes with a sharding each."""
+    return jax.tree.map(_with_sharding, shapes, shardings)
+
+
+def jitted_step(job: Job, shardings: Any, mesh: Mesh) -> Any:
+    """The job's training step, to be lowered: the state stays where it is, the metrics are on every device."""
+    outputs = (shardings, NamedSharding(mesh, PartitionSpec()))
+    return jax.jit(job.train_step, donate_argnums=0, out_shardings=outputs)
 
 
 def _initial_state(job: Job, key: jax.Array, mesh: Mesh, shardings: Any) -> State:

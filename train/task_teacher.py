@@ -32,6 +32,7 @@ class TaskTeacher:
     Attributes:
         source: where it is from.
         task: what it has learnt.
+        config: its architecture.
         structure: of the model.
         params: its parameters, NumPy arrays.
         teaching: how it takes part in the student's loss.
@@ -40,20 +41,26 @@ class TaskTeacher:
 
     source: str
     task: Task
+    config: EncoderConfig
     structure: nnx.GraphDef
     params: Any
     teaching: Teaching
     fingerprint: str
 
+    @property
+    def runs_along(self) -> bool:
+        """Whether the step computes it: it does not, where the rows hold its logits."""
+        return self.teaching.structure is not None
+
     def constants(self, mesh: Mesh) -> tuple[Any, ...]:
         """What the step gets of it: nothing, where the rows hold its logits."""
-        if self.teaching.structure is None:
+        if not self.runs_along:
             return ()
         return (jax.device_put(self.params, tree_shardings(self.params, mesh)),)
 
     def add_logits(self, rows: RowSet, tokens: int, say: Callable[[str], None]) -> RowSet:
         """The rows, with its logits as "teacher_0" (and "teacher_1") where the recipe asks for that."""
-        if self.teaching.structure is not None:
+        if self.runs_along:
             return rows
         step = make_task_eval_step(self.structure, self.task.kind, self.task.problem)
         results = run_rows(
@@ -109,7 +116,9 @@ def open_task_teacher(values: Mapping[str, Any], task: Task, student: EncoderCon
         temperature=values["distill.temperature"],
         layer_map=layer_map,
     )
-    return TaskTeacher(source, task, structure, params, teaching, fingerprint(model.config, params, task=task.kind))
+    return TaskTeacher(
+        source, task, model.config, structure, params, teaching, fingerprint(model.config, params, task=task.kind)
+    )
 
 
 def _layer_map(

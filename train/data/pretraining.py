@@ -134,11 +134,62 @@ class PretrainingData:
         return {"loss": lines, "accuracy": {"commoner answer, sentences": self.commoner_answer}}
 
 
+@dataclasses.dataclass(frozen=True)
+class PreparedData:
+    """Both splits as tokens on disk.
+
+    Attributes:
+        options: where the documents come from.
+        tokenizer: of both.
+        train: the training split.
+        held_out: the held-out split.
+        held_out_corpus: the text of the held-out split.
+        kept_ids: what the ids were before the vocabulary was trimmed; None where it was not.
+    """
+
+    options: CorpusOptions
+    tokenizer: Tokenizer
+    train: TokenStore
+    held_out: TokenStore
+    held_out_corpus: Corpus
+    kept_ids: tuple[int, ...] | None = None
+
+
+def prepare(values: Mapping[str, Any], kept_tokenizer: Path, say: Callable[[str], None]) -> PreparedData:
+    """Trains the tokenizer if one is asked for and tokenises both splits, unless the cache has them.
+
+    Args:
+        values: the job's leaves.
+        kept_tokenizer: where the job keeps its tokenizer.
+        say: takes lines for a person.
+
+    Raises:
+        UserError: if a source or the tokenizer cannot be had.
+    """
+    leaves = build.group(values, "data")
+    options = CorpusOptions(**{name: leaves[name] for name in _CORPUS_LEAVES})
+    train, held_out = open_corpus(options, "train"), open_corpus(options, "heldout")
+    cache_dir = leaves["cache_dir"]
+    tokenizer = open_tokenizer(build.tokenizer_spec(values), train, kept_tokenizer, cache_dir=cache_dir, say=say)
+    tokenise = functools.partial(build_store, cache_dir=cache_dir, say=say, workers=leaves["prepare_workers"])
+    store, kept_ids = tokenise(train, tokenizer=tokenizer), None
+    if values.get("trim_vocabulary"):
+        kept_ids = seen_ids(store.token_counts, tokenizer.special_ids)
+        say(f"vocabulary: {len(kept_ids):,} of {tokenizer.vocab_size:,} pieces are used by the training text and kept")
+        tokenizer = trim_tokenizer(tokenizer, kept_ids)
+        store = tokenise(train, tokenizer=tokenizer)
+    return PreparedData(options, tokenizer, store, tokenise(held_out, tokenizer=tokenizer), held_out, kept_ids)
+
+
+Prepare = Callable[[Mapping[str, Any], Path, Callable[[str], None]], PreparedData]
+
+
 def open_data(
     values: Mapping[str, Any],
     kept_tokenizer: Path,
     say: Callable[[str], None],
     *,
+    prepare: Prepare = prepare,
     process_index: int = 0,
     process_count: int = 1,
 ) -> PretrainingData:
@@ -148,6 +199,7 @@ def open_data(
         values: the job's leaves.
         kept_tokenizer: where the job keeps its tokenizer.
         say: takes lines for a person.
+        prepare: gives both splits as tokens: this module's, or a stand-in for it.
         process_index: which part of each global batch this host reads.
         process_count: the number of hosts. Each prepares its own copy of the data, the same on all.
 
@@ -180,47 +232,6 @@ def open_data(
         process_index,
         process_count,
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class PreparedData:
-    """Both splits as tokens on disk.
-
-    Attributes:
-        options: where the documents come from.
-        tokenizer: of both.
-        train: the training split.
-        held_out: the held-out split.
-        held_out_corpus: the text of the held-out split.
-        kept_ids: what the ids were before the vocabulary was trimmed; None where it was not.
-    """
-
-    options: CorpusOptions
-    tokenizer: Tokenizer
-    train: TokenStore
-    held_out: TokenStore
-    held_out_corpus: Corpus
-    kept_ids: tuple[int, ...] | None = None
-
-
-def prepare(values: Mapping[str, Any], kept_tokenizer: Path, say: Callable[[str], None]) -> PreparedData:
-    """Trains the tokenizer if one is asked for and tokenises both splits, unless the cache has them.
-
-    The first arguments, and errors, are those of `open_data`.
-    """
-    leaves = build.group(values, "data")
-    options = CorpusOptions(**{name: leaves[name] for name in _CORPUS_LEAVES})
-    train, held_out = open_corpus(options, "train"), open_corpus(options, "heldout")
-    cache_dir = leaves["cache_dir"]
-    tokenizer = open_tokenizer(build.tokenizer_spec(values), train, kept_tokenizer, cache_dir=cache_dir, say=say)
-    tokenise = functools.partial(build_store, cache_dir=cache_dir, say=say, workers=leaves["prepare_workers"])
-    store, kept_ids = tokenise(train, tokenizer=tokenizer), None
-    if values.get("trim_vocabulary"):
-        kept_ids = seen_ids(store.token_counts, tokenizer.special_ids)
-        say(f"vocabulary: {len(kept_ids):,} of {tokenizer.vocab_size:,} pieces are used by the training text and kept")
-        tokenizer = trim_tokenizer(tokenizer, kept_ids)
-        store = tokenise(train, tokenizer=tokenizer)
-    return PreparedData(options, tokenizer, store, tokenise(held_out, tokenizer=tokenizer), held_out, kept_ids)
 
 
 def unigram_entropy(counts: np.ndarray) -> float:

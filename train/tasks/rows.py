@@ -11,6 +11,8 @@ from flax_lite.tokenization import Tokenizer
 from flax_lite.tokenization.tokenizer import kept_lengths
 
 Batch = dict[str, np.ndarray]
+# Batches whose rows are sorted by length together: among so many first ones is one of the longest rows there.
+WINDOW = 16
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -146,7 +148,7 @@ class TrainingBatches:
     a random draw. Every batch follows from seed and number, so that a resumed run reads on where it was.
     """
 
-    def __init__(self, rows: RowSet, batch_size: int, seed: int, *, window: int = 16) -> None:
+    def __init__(self, rows: RowSet, batch_size: int, seed: int, *, window: int = WINDOW) -> None:
         self.rows, self.batch_size, self.seed, self.window = rows, batch_size, seed, window
 
     def batches(self, start_step: int, process_index: int = 0, process_count: int = 1) -> Iterator[Batch]:

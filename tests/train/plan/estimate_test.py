@@ -1,0 +1,155 @@
+"""A plan's numbers against the programs that they are of: traced, and compiled for 8 CPU devices."""
+
+import contextlib
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from flax_lite.flops import word_head_flops
+from tests.flax_lite import jaxprs
+from tests.train.finetune_test import write_table
+from train import cli, distill, finetune, pretrain
+from train.interrupt import Guard
+from train.plan.compiling import compile_step
+from train.plan.estimate import estimate
+from train.plan.rehearsal import rehearse
+from train.plan.target import parse_target
+from train.start import abstract_state
+
+# Every parameter is above compiling._LARGE or far below it; the large kernels are split over "fsdp".
+_SIZES = (
+    "model.hidden_size=256",
+    "model.num_attention_heads=4",
+    "model.intermediate_size=1024",
+    "model.num_hidden_layers=4",
+    "model.max_position_embeddings=128",
+    "data.sequence_length=128",
+    "batch_size=32",
+    "execution.unroll=1",
+)
+_LM = ("data.max_predictions=20", "tokenizer=train:unigram:8000")
+JOBS = {
+    "albert": (pretrain, ("--config", "configs/albert_base.py"), _LM),
+    "bert": (pretrain, ("--config", "configs/bert_base.py"), _LM),
+    "distill": (
+        distill,
+        ("--config", "configs/distilbert_base.py"),
+        (*_LM, "teacher=random", "losses.cosine=0", "student.init=random"),
+    ),
+}
+
+
+@contextlib.contextmanager
+def planned(job, *more, target="8xcpu"):
+    module, argv, own = JOBS[job]
+    leaves = (f"--config.{leaf}" for leaf in (*_SIZES, *own, *more))
+    request = cli.parse(job, module.LEAVES, [*argv, *leaves], Guard())
+    with rehearse(module.rehearsal(request), parse_target(target)) as found:
+        yield found
+
+
+def numbers(plan, **options):
+    steps = plan.request.config.accumulation_steps
+    return estimate(plan.job, plan.batch, plan.constants, plan.sizes, accumulation_steps=steps, loops_reduce=True)
+
+
+@pytest.fixture(autouse=True)
+def _in_checkout(monkeypatch, repository):
+    monkeypatch.chdir(repository)
+
+
+@pytest.mark.parametrize(
+    ("job", "mesh", "more"),
+    [
+        ("albert", (8, 1), ()),
+        ("albert", (1, 8), ("execution.remat=full",)),
+        ("bert", (2, 4), ("execution.remat=dots",)),
+        pytest.param("albert", (2, 4), ("accumulation_steps=2",), marks=pytest.mark.slow),
+        pytest.param("bert", (8, 1), (), marks=pytest.mark.slow),
+        pytest.param("bert", (1, 8), (), marks=pytest.mark.slow),
+        pytest.param("distill", (2, 4), (), marks=pytest.mark.slow),
+    ],
+)
+def test_a_plan_is_what_the_compiled_step_holds(job, mesh, more):
+    """Memory passed in and bytes of collectives are the compiler's own, byte for byte but for sums and norms; so a
+    data-parallel step gathers no parameter. Temporaries agree within a fifth: what a compiler fuses and what room it
+    needs is its own matter.
+    """
+    with planned(job, *more, f"mesh.data={mesh[0]}", f"mesh.fsdp={mesh[1]}") as plan:
+        plan_numbers, compiled = numbers(plan), compile_step(plan)
+    batch_bytes = sum(array.nbytes for array in plan.batch.values()) // 8
+    kept = plan_numbers.parameter_bytes + plan_numbers.optimizer_bytes + plan_numbers.constant_bytes
+    assert compiled.memory["arguments"] == pytest.approx(kept + batch_bytes, abs=64)
+
+    assert compiled.collectives.keys() == plan_numbers.collectives.keys()
+    assert ("all-gather" in compiled.collectives) == (mesh[1] > 1)
+    assert compiled.collectives.get("all-gather") == plan_numbers.collectives.get("all-gather")
+    small = plan_numbers.collectives["all-reduce"] - compiled.collectives["all-reduce"]
+    assert 0 <= small < 0.05 * plan_numbers.collectives["all-reduce"]
+
+    if job != "distill":  # a chunk of the logits of every token is more than the plan counts at this size
+        working = plan_numbers.activation_bytes + plan_numbers.gradient_bytes + plan_numbers.gathered_bytes
+        assert compiled.memory["temporaries"] == pytest.approx(working, rel=0.2)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_operations_are_the_products_of_the_traced_step(job):
+    """Without remat a step has the products of the model and its gradient, those of the poolers and sentence heads
+    that the plan leaves out, and no others; a distillation makes the logits of every token a second time.
+    """
+    with planned(job, "batch_size=8", "mesh.data=1", target="1xcpu") as plan:
+        state = jax.eval_shape(plan.job.init_state, jax.random.key(0))
+        program = jaxprs.trace(plan.job.train_step, state, dict(plan.batch), *plan.constants)
+        found, expected = 2 * jaxprs.multiply_adds(program), plan.job.costs.flops(plan.batch)
+    config, teacher = plan.job.costs.config, plan.job.costs.teacher
+    if teacher is None:
+        left_out = 3 * 2 * 8 * config.hidden_size * (config.hidden_size + 2)
+    else:
+        left_out = 8 * 128 * (word_head_flops(config) + word_head_flops(teacher))
+    assert found == expected + left_out
+
+
+def test_memory_of_a_device_falls_with_fsdp():
+    """Large parameters and their moments are split by the size of the axis; what the rules leave whole is not."""
+    sizes = {}
+    for fsdp in (1, 2, 8):
+        with planned("bert", "mesh.data=-1", f"mesh.fsdp={fsdp}") as plan:
+            sizes[fsdp] = numbers(plan)
+    whole = sizes[1].parameter_bytes
+    split = whole - sizes[8].parameter_bytes  # seven eighths of what is split
+    assert 0.8 * whole < split * 8 / 7 <= whole
+    assert sizes[2].parameter_bytes == whole - split * 8 // 7 // 2
+    assert sizes[8].optimizer_bytes < 2.1 * sizes[8].parameter_bytes
+
+
+def test_what_lies_on_a_device_is_what_the_plan_says():
+    """The state itself, placed on 8 devices as a run places it."""
+    with planned("albert", "mesh.data=2", "mesh.fsdp=4") as plan:
+        expected = numbers(plan)
+        from train.mesh import make_mesh
+
+        mesh = make_mesh(2, 4)
+        _, shardings = abstract_state(plan.job, mesh)
+        with jax.set_mesh(mesh):
+            state = jax.jit(plan.job.init_state, out_shardings=shardings)(jax.random.key(0))
+
+    def held(tree):
+        return sum(
+            math.prod(leaf.addressable_shards[0].data.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)
+        )
+
+    assert held(state["params"]) == expected.parameter_bytes
+    assert held(state["opt_state"]) == expected.optimizer_bytes
+
+
+def test_a_plan_is_of_the_longest_rows(tmp_path, monkeypatch):
+    """The batches of a fine-tuning have several lengths; what has to fit is the longest."""
+    source = write_table(tmp_path / "data", 200)
+    argv = ["--config", "configs/classify.py:smoke", f"--config.data.source={source}", "--config.mesh.data=1"]
+    request = cli.parse("finetune", finetune.LEAVES, argv, Guard(), plans=True)
+    with rehearse(finetune.rehearsal(request), parse_target("1xcpu")) as plan:
+        lengths = [next(plan.job.train_batches(step))["input_ids"].shape[1] for step in range(16)]
+    assert plan.batch["input_ids"].shape[1] == max(lengths) > min(lengths)
+    assert np.prod(plan.batch["input_ids"].shape) > 0

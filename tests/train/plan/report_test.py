@@ -1,0 +1,142 @@
+"""`--dry_run`: what it prints, what it refuses, and that it leaves nothing behind."""
+
+import sys
+
+import pytest
+
+from tests.train.commands import Command
+from train import cli, distill, finetune, pretrain
+from train.config_files import load_config
+from train.plan import compiling
+from train.plan.compiling import compile_elsewhere
+from train.plan.target import parse_target
+
+JOBS = {
+    "pretrain": (pretrain, "configs/albert_tiny.py", ()),
+    "distill": (
+        distill,
+        "configs/distilbert_tiny.py",
+        (
+            "--config.teacher=random",
+            "--config.losses.cosine=0",
+            "--config.student.init=random",
+            "--config.tokenizer=train:wordpiece:600",
+        ),
+    ),
+    "finetune": (finetune, "configs/glue.py:sst2,smoke", ()),
+}
+
+
+@pytest.fixture(autouse=True)
+def _in_checkout(monkeypatch, repository):
+    monkeypatch.chdir(repository)
+
+
+def plan(job, *words):
+    module, config, own = JOBS[job]
+    leaves = module.LEAVES if job != "finetune" else module.LEAVES[load_config(config).table]
+    argv = ["--config", config, *own, "--dry_run", *words]
+    return cli.main(job, leaves, lambda request: 1 / 0, argv, rehearsal=module.rehearsal)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_plan_is_printed_and_nothing_is_run(job, tmp_path, capsys):
+    assert plan(job, "--workdir", str(tmp_path / "work"), "--config.mesh.data=2") == 0
+    printed = capsys.readouterr().out
+    for expected in (
+        "plan for 8 x cpu: mesh data=2 fsdp=1",
+        "optimizer state:",
+        "all-reduce",
+        "FLOP a token",
+        "tokens/s",
+    ):
+        assert expected in printed
+    assert "compiling" not in printed
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_plan_for_devices_that_are_not_here_is_in_their_numbers(capsys):
+    """bfloat16 there, float32 here; the peak of eight of them; more than they hold is said, with what would fit."""
+    more = ("--config.batch_size=65536", "--config.model.num_hidden_layers=48", "--target", "8xt4")
+    assert plan("pretrain", *more) == 0
+    small = capsys.readouterr().out
+    assert "execution: float32" in small
+    assert "of 16 GiB" in small
+    assert "more than there is: accumulation_steps=" in small
+    assert plan("pretrain", "--target", "8xh100") == 0
+    large = capsys.readouterr().out
+    assert "execution: bfloat16, 1 layer(s) unrolled" in large
+    assert "989 TFLOP/s" in large
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--target", "v5e"), "expected KIND:AxB"),
+        (("--target", "3xcpu"), "Nearest sizes that can"),
+        (("--config.mesh.data=16", "--target", "8xcpu"), "there are 8"),
+        (("--config.tokenizer=nowhere",), "tokenizer=nowhere"),
+    ],
+)
+def test_a_plan_that_cannot_be_carried_out_is_one_message(words, message, capsys):
+    assert plan("pretrain", *words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_target_without_a_plan_is_refused(capsys):
+    argv = ["--config", "configs/albert_tiny.py", "--target", "8xcpu"]
+    assert cli.main("pretrain", pretrain.LEAVES, lambda request: None, argv, rehearsal=pretrain.rehearsal) == 2
+    assert "give both, or neither" in capsys.readouterr().err
+    assert cli.main("pretrain", pretrain.LEAVES, lambda request: None, [*argv, "--dry_run"]) == 2
+    assert "unknown option --target" in capsys.readouterr().err
+
+
+def test_the_step_is_compiled_for_eight_cpus():
+    command = Command("pretrain", "configs/albert_tiny.py", ("model.num_hidden_layers=2",))
+    result = command.run("runs/none", "mesh.fsdp=2", flags=("--dry_run", "--target", "8xcpu"))
+    assert result.returncode == 0, result.stderr
+    assert "plan for 8xcpu: mesh data=4 fsdp=2" in result.stdout
+    compiled = result.stdout.partition("compiling the step for 8xcpu ...")[2]
+    assert "of temporaries" in compiled
+    assert "all-reduce" in compiled
+
+
+def test_a_compiler_that_hangs_or_fails_is_said(monkeypatch, tmp_path):
+    fake = tmp_path / "python"
+    monkeypatch.setattr(compiling.sys, "executable", str(fake))
+
+    def outcome(body, limit=60.0):
+        fake.write_text(f"#!{sys.base_prefix}/bin/python3\n{body}\n")
+        fake.chmod(0o755)
+        return compile_elsewhere("pretrain", [], parse_target("8xcpu"), limit)
+
+    assert outcome("import time; time.sleep(60)", limit=0.5) == "not done after 0 s"
+    assert outcome("import sys; sys.exit('jax: no memory left')") == "failed: jax: no memory left"
+    assert outcome("print('nothing')") == "failed: no message"
+
+
+def test_a_tpu_without_a_compiler_for_it_names_the_extra(monkeypatch):
+    monkeypatch.setattr(compiling.util, "find_spec", lambda name: None)
+    assert "flax-lite[tpu]" in compile_elsewhere("pretrain", [], parse_target("v5e:2x4"), 1.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["v5e:2x4", "v6e:2x2"])
+@pytest.mark.parametrize(
+    ("job", "config", "more"),
+    [
+        ("pretrain", "configs/albert_base.py", ()),
+        ("pretrain", "configs/albert_xxlarge.py", ()),
+        ("pretrain", "configs/bert_base.py", ()),
+        ("distill", "configs/distilbert_base.py", ("teacher=random", "student.init=random", "losses.cosine=0")),
+    ],
+)
+def test_steps_compile_for_tpus(job, config, more, target):
+    """The real steps at 128 tokens and 32 rows a device, with the layers scanned."""
+    pytest.importorskip("libtpu")
+    sizes = ("batch_size=256", "data.sequence_length=128", "data.max_predictions=20", "tokenizer=train:unigram:30000")
+    options = [f"--config.{each}" for each in (*sizes, *more)]
+    compiled = compile_elsewhere(job, ["--config", config, *options], parse_target(target), 1800.0)
+    assert not isinstance(compiled, str), compiled
+    assert compiled.memory["temporaries"] > 0
+    assert compiled.num_collectives.keys() == {"all-reduce"}

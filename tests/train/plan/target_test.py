@@ -1,0 +1,62 @@
+"""Devices by name."""
+
+import pytest
+
+from train.errors import UserError
+from train.plan.target import CHIPS, kind_of, parse_target, present_target
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "devices", "topology", "compiles"),
+    [
+        ("v5e:2x4", "v5e", 8, "2x4", True),
+        ("v4:2x2x2", "v4", 8, "2x2x2", True),
+        ("8xcpu", "cpu", 8, None, True),
+        ("16xh100", "h100", 16, None, False),
+    ],
+)
+def test_a_target_is_a_kind_and_a_number(text, kind, devices, topology, compiles):
+    target = parse_target(text)
+    assert (target.kind, target.devices, target.topology, target.can_be_compiled_for) == (
+        kind,
+        devices,
+        topology,
+        compiles,
+    )
+    assert target.chip is CHIPS[kind]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("v5e", "KIND:AxB"),
+        ("v9:2x2", "v5e, v5p"),
+        ("8xtpu", "NxKIND"),
+        ("8xv5e", "has a shape, as v5e:2x2"),
+        ("0xcpu", "8xcpu"),
+    ],
+)
+def test_what_is_no_target_is_explained(text, message):
+    with pytest.raises(UserError, match=message):
+        parse_target(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("TPU v5 lite", "v5e"),
+        ("TPU v5p", "v5p"),
+        ("TPU v6 lite", "v6e"),
+        ("NVIDIA H100 80GB HBM3", "h100"),
+        ("Tesla T4", "t4"),
+        ("cpu", "cpu"),
+        ("NVIDIA B900", "NVIDIA B900"),
+    ],
+)
+def test_a_device_is_known_by_its_own_name(name, kind):
+    assert kind_of(name) == kind
+
+
+def test_the_present_devices_are_a_target():
+    target = present_target()
+    assert (target.kind, target.devices) == ("cpu", 8)

@@ -1,0 +1,50 @@
+"""The operations that a training step takes, counted from sizes."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from flax_lite.config import EncoderConfig
+from flax_lite.execution import Execution
+from flax_lite.flops import encoder_flops, word_head_flops
+
+# A gradient has two products for each of the forward pass (tests/flax_lite/flops_test.py).
+_WITH_GRADIENT = 3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Costs:
+    """The model, and the teacher if there is one, that a step computes.
+
+    Poolers and the heads of tasks are left out: for base sizes they are less than a thousandth.
+
+    Attributes:
+        config: the architecture that is trained.
+        execution: how it is computed.
+        predictions: positions of a row whose words are predicted; 0: no masked-LM head.
+        teacher: an architecture that is run beside it, without a gradient.
+        compares_words: the words of the teacher, and the model's own, are computed at every token.
+    """
+
+    config: EncoderConfig
+    execution: Execution
+    predictions: int = 0
+    teacher: EncoderConfig | None = None
+    compares_words: bool = False
+
+    def flops(self, batch: Mapping[str, Any]) -> float:
+        """Operations of the model on a global batch: a shared layer as often as it runs, nothing that is recomputed."""
+        rows, length = rows_and_length(batch)
+        words = self.predictions + (length if self.compares_words else 0)
+        total = _WITH_GRADIENT * (length * encoder_flops(self.config, length) + words * word_head_flops(self.config))
+        if self.teacher is not None:
+            total += length * encoder_flops(self.teacher, length)
+            total += length * word_head_flops(self.teacher) if self.compares_words else 0
+        return float(rows * total)
+
+
+def rows_and_length(batch: Mapping[str, Any]) -> tuple[int, int]:
+    """Rows of tokens of a batch (a choice among several has a row each) and their length."""
+    *rows, length = batch["input_ids"].shape
+    return math.prod(rows), length

@@ -1,0 +1,132 @@
+"""A step compiled for devices that are not here, in a process of its own: what the compiler says of it.
+
+JAX is started for one platform in a process, and a compiler for another may take minutes or hang; so the plan asks for
+this in a subprocess with a time limit.
+
+    python -m train.plan.compiling < {"job": "pretrain", "argv": ["--config", ...], "target": "v5e:2x4"}
+"""
+
+import dataclasses
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from importlib import util
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+
+from flax_lite.sharding import tree_shardings
+from train import cli
+from train.interrupt import Guard
+from train.mesh import AXES, AXIS_TYPES, BATCH, make_mesh
+from train.plan.program import bytes_by_kind, collectives, memory
+from train.plan.rehearsal import Planned, rehearse
+from train.plan.target import Target, parse_target
+from train.start import abstract_state, jitted_step, placed
+
+_RESULT = "compiled: "
+_DEVICES = re.compile(r"--xla_force_host_platform_device_count=\d+")
+# Smaller arrays are norms, sums and losses.
+_LARGE = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """What the compiler says. Bytes are those of one device.
+
+    Attributes:
+        seconds: that lowering and compiling took here.
+        memory: "arguments", "temporaries" and "program".
+        collectives: bytes of the results of each kind of collective in a step, arrays of 1024 elements or more.
+        num_collectives: how many a step runs of each kind, small ones too.
+    """
+
+    seconds: float
+    memory: dict[str, int]
+    collectives: dict[str, int]
+    num_collectives: dict[str, int]
+
+
+def compile_elsewhere(job: str, argv: list[str], target: Target, timeout_seconds: float) -> Compiled | str:
+    """Compiles a job's step for a target in a subprocess; returns what came of it, or why nothing did."""
+    if target.topology is not None and util.find_spec("libtpu") is None:
+        return "no compiler for TPUs here: pip install 'flax-lite[tpu]' brings one that needs no TPU"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "train.plan.compiling"],
+            input=json.dumps({"job": job, "argv": argv, "target": target.name}),
+            env=_environment(target),
+            capture_output=True,
+            text=True,
+            timeout=timeout_seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"not done after {timeout_seconds:.0f} s"
+    found = [line.removeprefix(_RESULT) for line in done.stdout.splitlines() if line.startswith(_RESULT)]
+    if done.returncode or not found:
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        return f"failed: {lines[-1]}"
+    return Compiled(**json.loads(found[-1]))
+
+
+def _environment(target: Target) -> dict[str, str]:
+    flags = _DEVICES.sub("", os.environ.get("XLA_FLAGS", ""))
+    if target.kind == "cpu":
+        flags += f" --xla_force_host_platform_device_count={target.devices}"
+    # The TPU compiler asks the network what machine this is, unless told not to.
+    more = {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "XLA_FLAGS": flags.strip()}
+    return {**os.environ, **more, "JAX_ENABLE_COMPILATION_CACHE": "false"}
+
+
+def compile_step(planned: Planned) -> Compiled:
+    """Compiles a planned job's step for its target."""
+    mesh = _mesh(planned)
+    abstract, shardings = abstract_state(planned.job, mesh)
+    constants = placed(planned.constants, tree_shardings(planned.constants, mesh))
+    rows = NamedSharding(mesh, BATCH)
+    batch = {
+        name: jax.ShapeDtypeStruct(array.shape, jax.dtypes.canonicalize_dtype(array.dtype), sharding=rows)
+        for name, array in planned.batch.items()
+    }
+    started = time.monotonic()
+    with jax.set_mesh(mesh):
+        compiled = jitted_step(planned.job, shardings, mesh).lower(abstract, batch, *constants).compile()
+    seconds = time.monotonic() - started
+    found = collectives(compiled.as_text())
+    counts: dict[str, int] = {}
+    for each in found:
+        counts[each.kind] = counts.get(each.kind, 0) + each.times
+    return Compiled(seconds, memory(compiled), bytes_by_kind(found, _LARGE), counts)
+
+
+def _mesh(planned: Planned) -> Mesh:
+    if planned.target.topology is None:
+        return make_mesh(*planned.sizes)
+    from jax.experimental import topologies
+
+    topology = topologies.get_topology_desc(platform="tpu", topology_name=planned.target.name)
+    devices = np.array(topology.devices)[: planned.sizes[0] * planned.sizes[1]]
+    return Mesh(devices.reshape(planned.sizes), AXES, axis_types=AXIS_TYPES)
+
+
+def main() -> int:
+    """Reads a request from standard input and prints what came of it."""
+    asked: dict[str, Any] = json.load(sys.stdin)
+    module = importlib.import_module(f"train.{asked['job']}")
+    request = cli.parse(asked["job"], module.LEAVES, asked["argv"], Guard())
+    if request is None:
+        return 2
+    with rehearse(module.rehearsal(request), parse_target(asked["target"])) as planned:
+        print(_RESULT + json.dumps(dataclasses.asdict(compile_step(planned))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

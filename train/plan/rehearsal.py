@@ -1,0 +1,99 @@
+"""A job put together for its plan: on stand-in data, for devices that need not be here."""
+
+import dataclasses
+import itertools
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import config_dict
+
+from flax_lite.execution import Execution
+from train import build, schema
+from train.cli import Request
+from train.job import Batch, Job
+from train.mesh import check_batch_size, make_mesh, mesh_sizes
+from train.plan.target import Target
+from train.workdir import WorkDir
+
+
+@dataclasses.dataclass(frozen=True)
+class Rehearsal:
+    """How a job is put together without its data.
+
+    Attributes:
+        build: makes the job in a work directory that is thrown away.
+        request: the job's, complete.
+        batches: among so many first batches is one of the longest rows.
+    """
+
+    build: Callable[[WorkDir], Job]
+    request: Request
+    batches: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """What a plan is made of.
+
+    Attributes:
+        job: the job, computed as the target's devices would.
+        batch: a global batch of the longest rows.
+        constants: shapes of what its step reads beside.
+        sizes: of the mesh.
+        target: the devices.
+        request: with what `auto` means there.
+    """
+
+    job: Job
+    batch: Batch
+    constants: Any
+    sizes: tuple[int, int]
+    target: Target
+    request: Request
+
+
+@contextmanager
+def rehearse(rehearsal: Rehearsal, target: Target) -> Iterator[Planned]:
+    """Puts the job together for the target; what it needs on disk is gone behind it.
+
+    Raises:
+        UserError: the request cannot be carried out there.
+    """
+    request = _for_target(rehearsal.request, target)
+    config = request.config
+    sizes = mesh_sizes(config.mesh.data, config.mesh.fsdp, target.devices)
+    check_batch_size(config.batch_size, config.accumulation_steps, sizes[0] * sizes[1])
+    with tempfile.TemporaryDirectory() as directory:
+        job = rehearsal.build(WorkDir(Path(directory), request))
+        batch = _longest(job.train_batches(0), rehearsal.batches)
+        constants = jax.tree.map(_shape, job.constants(make_mesh(1, 1)))
+        yield Planned(job, batch, constants, sizes, target, request)
+
+
+def _longest(batches: Iterator[Batch], count: int) -> Batch:
+    try:
+        return max(itertools.islice(batches, count), key=lambda batch: batch["input_ids"].size)
+    finally:
+        getattr(batches, "close", lambda: None)()
+
+
+def _for_target(request: Request, target: Target) -> Request:
+    """The request with what `auto` means on the target's devices: the job would ask those that are here."""
+    values, chip = request.values, target.chip
+    chosen = build.execution(values).resolve(1, chip)
+    values |= {"execution.dtype": chosen.dtype, "execution.attention": chosen.attention}
+    if values["execution.unroll"] is None and chip.platform != "cpu":
+        values["execution.unroll"] = 1
+    if "data.workers" in values:
+        values["data.workers"] = 0
+    if values.get("distill.teacher_dtype") == "auto":
+        values["distill.teacher_dtype"] = Execution(dtype="auto").resolve(1, chip).dtype
+    return dataclasses.replace(request, config=config_dict.FrozenConfigDict(schema.nest(values)))
+
+
+def _shape(leaf: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
