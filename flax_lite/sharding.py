@@ -13,10 +13,10 @@ from typing import Any
 import jax
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
-Rules = Sequence[tuple[str, str]]
-# First match wins. "largest": split the largest axis that divides; "largest_behind_first": not the leading one, which
-# the layer scan walks over; "replicate": on every device.
-RULES: Rules = (
+# (regular expression on a path such as "params/encoder/layer/attention/query/kernel", policy); the first match wins.
+# "largest": split the largest axis that divides; "largest_behind_first": not the leading one, which the layer scan
+# walks over; "replicate": on every device.
+RULES = (
     (r"(^|/)layers/", "largest_behind_first"),
     (r"/(kernel|embedding)$", "largest"),
     (r".*", "replicate"),
@@ -25,24 +25,23 @@ RULES: Rules = (
 _MIN_SPLIT_ELEMENTS = 2**16
 
 
-def tree_shardings(abstract: Any, mesh: Mesh, rules: Rules = RULES) -> Any:
+def tree_shardings(abstract: Any, mesh: Mesh) -> Any:
     """A sharding for every leaf of a tree of parameters, or of a train state, by the first rule that matches its path.
 
     Args:
         abstract: tree of arrays or ShapeDtypeStructs; optimizer state repeats the parameters' paths, so one table
             serves both. A flat dictionary by path will do.
         mesh: the mesh.
-        rules: (regular expression on a path such as "params/encoder/layer/attention/query/kernel", policy) rows.
     """
-    return jax.tree.map(functools.partial(NamedSharding, mesh), tree_specs(abstract, _parts(mesh), rules))
+    return jax.tree.map(functools.partial(NamedSharding, mesh), tree_specs(abstract, _parts(mesh)))
 
 
-def tree_specs(abstract: Any, parts: int, rules: Rules = RULES) -> Any:
+def tree_specs(abstract: Any, parts: int) -> Any:
     """The same as partition specs, for an axis "fsdp" of `parts` devices."""
 
     def spec(path: tuple[Any, ...], leaf: Any) -> PartitionSpec:
         name = path_name(path)
-        policy = next((policy for pattern, policy in rules if re.search(pattern, name)), "replicate")
+        policy = next((policy for pattern, policy in RULES if re.search(pattern, name)), "replicate")
         return _spec(policy, leaf.shape, parts)
 
     return jax.tree_util.tree_map_with_path(spec, abstract)
@@ -60,13 +59,13 @@ def gathered(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, PartitionSpec()), tree)
 
 
-def split(tree: Any, rules: Rules = RULES) -> Any:
+def split(tree: Any) -> Any:
     """The same arrays, each device holding what the rules give it: for gradients, before the optimizer sees them."""
     mesh = jax.sharding.get_abstract_mesh()
     if _parts(mesh) == 1:
         return tree
     # Whole first: or the compiler splits the sums that make up a gradient as well, and moves activations for it.
-    return jax.tree.map(jax.lax.with_sharding_constraint, gathered(tree), tree_specs(tree, _parts(mesh), rules))
+    return jax.tree.map(jax.lax.with_sharding_constraint, gathered(tree), tree_specs(tree, _parts(mesh)))
 
 
 def path_name(path: tuple[Any, ...]) -> str:

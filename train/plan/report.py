@@ -87,15 +87,14 @@ def _cure(planned: Planned, numbers: Estimate, room: int) -> str:
 
 def _step_time(target: Target, numbers: Estimate, devices: int) -> str:
     peak, source = target.chip.flops_per_second, "of the peak"
-    share = UTILISATION
     if target.chip.platform == "cpu":
         # The devices of a CPU share its cores.
-        peak, source, share, devices = measured_flops_per_second(), "of this machine's measured product", 0.5, 1
+        peak, source, devices = measured_flops_per_second(), "of this machine's measured product", 1
     if peak is None:
         return f"not known for {target.kind}"
-    seconds = numbers.seconds(peak, devices, share)
+    seconds = numbers.seconds(peak, devices, UTILISATION)
     rate = short_number(numbers.tokens / seconds)
-    return f"{_duration(seconds)} at {share:.0%} {source} ({_flop(peak)}/s), {rate} tokens/s"
+    return f"{_duration(seconds)} at {UTILISATION:.0%} {source} ({_flop(peak)}/s), {rate} tokens/s"
 
 
 def measured_flops_per_second(width: int = 1024) -> float:
