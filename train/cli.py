@@ -110,7 +110,7 @@ def main(
     flags.FLAGS.mark_as_parsed()
     request = None
     try:
-        with Guard() as guard:
+        with Guard(ends_process=argv is None) as guard:
             words = sys.argv[1:] if argv is None else argv
             request = parse(job, leaves, words, guard, help_config, plans=rehearsal is not None)
             if request is not None and request.dry_run and rehearsal is not None:

@@ -19,9 +19,14 @@ class Guard:
 
     Outside `deferred()` a signal raises `StopError` where the main thread stands: nothing but staged files is in
     flight there. Inside, it only sets `signal_name`, and the loop saves at the next step boundary.
+
+    Args:
+      ends_process: the process ends where the guard is left: once it was asked to stop, nobody's further signals shall
+        change the status that it ends with.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ends_process: bool = False) -> None:
+        self._ends_process = ends_process
         self.signal_name: str | None = None
         self._count = 0
         self._deferred = False
@@ -34,7 +39,8 @@ class Guard:
 
     def __exit__(self, *exception: object) -> None:
         for number, handler in self._previous.items():
-            signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
+            ignored = self._ends_process and self._count
+            signal.signal(number, signal.SIG_IGN if ignored else handler)  # pyright: ignore[reportArgumentType]
         self._previous = {}
 
     @contextlib.contextmanager

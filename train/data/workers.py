@@ -1,5 +1,6 @@
 """Worker processes: fresh ones, that leave signals to their parent and end with it."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -16,6 +17,8 @@ from train.errors import RunError
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 # Items sent ahead for each worker: one that it works on and one that waits.
 _AHEAD = 2
 
@@ -26,11 +29,16 @@ def num_cores() -> int:
 
 
 def follow_parent() -> None:
-    """Ties a worker to its parent: signals sent to the whole group are the parent's to answer; its death ends both."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    """Ties a worker to its parent: signals sent to the whole group are the parent's to answer; its death ends both.
+
+    A SIGTERM that the parent itself sends ends the worker: so a pool rids itself of the others when one was killed.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # pending for the thread that looks who sent it
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)  # for threads that were there before
     parent = multiprocessing.parent_process()
     if parent is not None:
+        threading.Thread(target=_leave_when_told, args=(parent.pid,), daemon=True).start()
         threading.Thread(target=_leave_after, args=(parent,), daemon=True).start()
 
 
@@ -56,7 +64,8 @@ def ordered_map(
     waiting: deque[Future[_Result]] = deque()
     try:
         for item in items:
-            waiting.append(pool.submit(function, item))
+            with _signals_held():
+                waiting.append(pool.submit(function, item))
             if len(waiting) >= _AHEAD * workers:
                 yield waiting.popleft().result()
         while waiting:
@@ -70,9 +79,38 @@ def ordered_map(
         pool.shutdown(cancel_futures=True)
 
 
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Holds signals back until the end, in this thread and, for good, in the processes that it starts meanwhile.
+
+    A handler that raises while a pool starts its processes leaves some that nobody ever stops; and a process that is
+    hit by a signal to the whole group before it could prepare for it breaks the pool.
+    """
+    if threading.current_thread() is not threading.main_thread():  # Python runs handlers in the main thread only
+        yield
+        return
+    came: list[int] = []
+    handlers = {number: signal.signal(number, lambda number, _frame: came.append(number)) for number in _SIGNALS}
+    masked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masked)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)
+
+
 def _begin(begin: Callable[[], None]) -> None:
     follow_parent()
     begin()
+
+
+def _leave_when_told(parent: int) -> None:
+    while signal.sigwaitinfo((signal.SIGTERM,)).si_pid != parent:
+        pass
+    os._exit(1)
 
 
 def _leave_after(parent: BaseProcess) -> None:

@@ -31,6 +31,9 @@ def endless(number):
 def killed(number):
     os.kill(os.getpid(), 9)
 
+def one_killed(number):
+    killed(number) if number else endless(number)
+
 def items(taken):
     for number in range(10):
         taken.append(number)
@@ -45,9 +48,9 @@ if __name__ == "__main__":
         assert len(taken) == 4, taken
         assert [square for square, _ in results] == [number * number for number in range(1, 10)]
         print("ordered")
-    elif what == "killed":
+    elif what.endswith("killed"):
         try:
-            list(ordered_map(killed, range(3), workers=2, begin=begin))
+            list(ordered_map(globals()[what], range(3), workers=2, begin=begin))
         except Exception as error:
             print(type(error).__name__, error)
     else:
@@ -80,9 +83,11 @@ def test_results_come_in_order_and_items_are_taken_as_needed(script):
     assert _output(script, "order") == "ordered\n"
 
 
-def test_a_killed_worker_is_said(script):
-    output = _output(script, "killed")
-    assert output.startswith("RunError a worker process was killed")
+@pytest.mark.parametrize("what", ["killed", "one_killed"])
+def test_a_killed_worker_is_said(script, what):
+    """Also where another is busy: it must not be waited for."""
+    output = _output(script, what)
+    assert "RunError a worker process was killed" in output
     assert "data.prepare_workers" in output
 
 
