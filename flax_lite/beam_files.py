@@ -68,7 +68,7 @@ class BeamPretrained:
         That it is initialised is said in one line by the logger "flax_lite".
 
         Args:
-            source: of the encoder, as for every model: a directory, or a hub id; the head is the file beside its weights.
+            source: of the encoder, as for every model; the head is in the file beside its weights.
             execution: how to compute.
             allow_missing: parameters of the encoder that may be missing, as for Encoder.
             ignore: tensors of the encoder's file to leave out, as for Encoder.

@@ -61,13 +61,20 @@ def evaluate(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _score_file(values: dict[str, Any], data: Any, path: Path) -> dict[str, Any]:
-    """Of several held-out sets, the one that the file is named after, else the first."""
+    """Of several sets whose labels are known, the one that the file is named after, else the first held-out one."""
+    from train.tasks.examples import is_labelled
     from train.tasks.opening import scorer_of
 
     scorer = scorer_of(values, data)
-    name = path.stem if path.stem in data.evaluation else next(iter(data.evaluation))
-    examples = data.evaluation[name]
-    return {"predictions": str(path), "set": name, **scorer.score(examples, scorer.read(path, examples)).values}
+    known = {name: examples for name, examples in data.test.items() if all(map(is_labelled, examples))}
+    sets = {**known, **data.evaluation}
+    named = {scorer.file_name(name, examples): name for name, examples in sets.items()}
+    name = path.stem if path.stem in sets else named.get(path.name, next(iter(data.evaluation)))
+    return {
+        "predictions": str(path),
+        "set": name,
+        **scorer.score(sets[name], scorer.read(path, sets[name])).values,
+    }
 
 
 def _score_checkpoint(values: dict[str, Any], prepared: Any) -> dict[str, Any]:

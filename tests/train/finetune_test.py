@@ -220,16 +220,37 @@ def smoke(tmp_path, spec, *more):
 def test_a_finished_model_is_uploaded(tmp_path, table, monkeypatch, capsys):
     more = ("total_steps=2", "evaluations=1", "push_to_hub=me/mine")
     uploads = []
+    monkeypatch.setattr(finetuning_report, "check_upload", lambda name: None)
     monkeypatch.setattr(
         finetuning_report, "push_to_hub", lambda folder, name: uploads.append((folder, name)) or "there"
     )
     assert run(tmp_path / "work", table, *more) == 0
     assert uploads == [(tmp_path / "work" / "model", "me/mine")]
     assert "uploaded: there" in capsys.readouterr().out
-    monkeypatch.undo()
-    assert run(tmp_path / "other", table, *more) == 1  # no network here
+
+    def refused(folder, name):
+        raise ValueError("the hub says no")
+
+    monkeypatch.setattr(finetuning_report, "push_to_hub", refused)
+    assert run(tmp_path / "other", table, *more) == 1
     error = capsys.readouterr().err
-    assert f"the model is in {tmp_path / 'other' / 'model'}, but push_to_hub=me/mine" in error
+    assert f"the model is in {tmp_path / 'other' / 'model'}, but push_to_hub=me/mine: the hub says no" in error
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("push_to_hub=a/b/c",), "cannot be a repository's; expected NAME or OWNER/NAME"),
+        (("push_to_hub=me/mine",), "push_to_hub=me/mine: uploading needs a token"),
+        (("push_to_hub=me/mine", "seeds=2"), "2 seeds make as many models"),
+    ],
+)
+def test_an_upload_that_cannot_be_is_refused_before_the_run(tmp_path, table, monkeypatch, capsys, more, message):
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    assert run(tmp_path / "work", table, *more) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "work").exists()
 
 
 def test_alberts_head_for_squad_is_saved_beside_an_encoder(tmp_path):

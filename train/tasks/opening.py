@@ -22,7 +22,6 @@ def open_data(values: Values) -> TaskData:
     if task not in TASKS:
         raise UserError(f"there is no task {task}; there are {', '.join(TASKS)}")
     entry = TASKS[task]
-    entry = TASKS[task]
     if source == "builtin":
         from train.data.builtin.tasks import builtin_task
 

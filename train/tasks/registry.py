@@ -13,6 +13,7 @@ from train.tasks.classify import Columns, read_classify
 from train.tasks.examples import TaskData
 from train.tasks.folders import table_files
 from train.tasks.glue import read_glue
+from train.tasks.glue_ax import read_ax
 from train.tasks.glue_table import GLUE
 from train.tasks.multiple_choice import read_race, read_swag
 from train.tasks.ner import read_ner
@@ -88,10 +89,8 @@ def _read_xnli(values: Values) -> TaskData:
 
 
 def _read_glue(task: str, values: Values) -> TaskData:
-    read = functools.partial(read_glue, source=values["data.source"], tfds_dir=values["data.tfds_dir"])
-    if task == "ax":  # has nothing to learn from: a model of MNLI predicts it
-        return dataclasses.replace(read("mnli"), test=read("ax").test)
-    return read(task)
+    source, tfds_dir = values["data.source"], values["data.tfds_dir"]
+    return read_ax(source, tfds_dir=tfds_dir) if task == "ax" else read_glue(task, source, tfds_dir=tfds_dir)
 
 
 def _path(values: Values) -> str:
