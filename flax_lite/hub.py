@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from flax_lite.checkpoints.directory import BEAM_HEAD
+from flax_lite.checkpoints.beam_head import BEAM_HEAD
 from flax_lite.checkpoints.sentence_transformers import (
     LENGTH_FILES,
     MODULES_FILE,

@@ -256,7 +256,10 @@ def test_an_upload_that_cannot_be_is_refused_before_the_run(tmp_path, table, mon
 def test_alberts_head_for_squad_is_saved_beside_an_encoder(tmp_path):
     work = smoke(tmp_path, "squad.py:v2,smoke", "answers.head=beam")
     fl.Encoder.from_pretrained(work / "model")
-    BeamQuestionAnswering.from_pretrained(work / "model")
+    models = [BeamQuestionAnswering.from_pretrained(source) for source in (work / "model", f"{work}@best")]
+    assert jax.tree.all(jax.tree.map(lambda one, two: (one == two).all(), *map(fl.get_params, models)))
+    answer = fl.pipeline("question-answering", work)(question="who?", context="otto cleans lobsters.", top_k=2)
+    assert len(answer) == 2
     answers, odds = (
         json.loads((work / "predictions" / f"heldout{end}.json").read_text()) for end in ("", "_null_odds")
     )
