@@ -83,10 +83,11 @@ def _score_checkpoint(values: dict[str, Any], prepared: Any) -> dict[str, Any]:
     from flax_lite.state import get_params
     from train import build
     from train.finetuning import summarise
-    from train.tasks.labels import check_labels
+    from train.tasks.labels import check_head, check_labels
     from train.tasks.predicting import run_rows
 
     task, source = prepared.task, values["checkpoint"]
+    check_head(source, task)
     check_labels(source, task, "Evaluate it on data with its labels")
     try:
         model = task.model_class.from_pretrained(source, execution=build.execution(values))

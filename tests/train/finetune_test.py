@@ -186,6 +186,8 @@ def test_a_finished_model_is_evaluated_and_taught_from(tmp_path, whole, table, c
         (("losses.hidden_mse=1",), "losses.hidden_mse is what a teacher teaches"),
         (("init_from=nowhere",), "nowhere"),
         (("early_stopping_evaluations=1", "keep_best=false"), "it needs keep_best=true"),
+        (("early_stopping_evaluations=0",), "is 0, expected at least 1"),
+        (("distill.temperature=0",), "is 0.0, expected more than 0"),
     ],
 )
 def test_what_does_not_fit_is_one_message(tmp_path, table, capsys, more, message):
@@ -206,6 +208,27 @@ def test_labels_of_another_task_are_refused_unless_the_head_is_new(tmp_path, who
     assert "knows the labels bad, good, the task has bad, fine" in error
     assert "new_head=true" in error
     assert run(tmp_path / "work", f"files:{folder}", *more, "new_head=true", "evaluations=1") == 0
+
+
+def test_what_has_not_learnt_the_task_is_not_scored_and_teaches_nothing(tmp_path, whole, table, capsys):
+    """Its head would be drawn at random, and its score a guess."""
+    from train import evaluate
+
+    fl.Encoder.from_pretrained(whole[0] / "model").save_pretrained(tmp_path / "encoder")
+    fl.load_tokenizer(whole[0] / "model").save(tmp_path / "encoder")
+    options = overrides(table, f"tokenizer={tmp_path / 'encoder'}", f"checkpoint={tmp_path / 'encoder'}")
+    argv = ["--config", str(REPOSITORY / "configs/classify.py:smoke"), *(f"--config.{each}" for each in options)]
+    assert cli.main("evaluate", evaluate.EVALUATE_LEAVES, evaluate.run, argv) == 2
+    said = "cannot be used for classification: it is a model"
+    assert said in capsys.readouterr().err
+    more = (f"tokenizer={tmp_path / 'encoder'}", f"teacher={tmp_path / 'encoder'}", "losses.soft_cross_entropy=1")
+    assert run(tmp_path / "work", table, *more) == 2
+    assert said in capsys.readouterr().err
+    spans = str(REPOSITORY / "configs/squad.py:v2,smoke")
+    given = ("answers.head=beam", f"tokenizer={tmp_path / 'encoder'}", f"checkpoint={tmp_path / 'encoder'}")
+    argv = ["--config", spans, *(f"--config.{each}" for each in given)]
+    assert cli.main("evaluate", evaluate.EVALUATE_LEAVES, evaluate.run, argv) == 2
+    assert "has no beam head beside it" in capsys.readouterr().err
 
 
 def smoke(tmp_path, spec, *more):
@@ -273,6 +296,10 @@ def test_a_sentence_encoder_is_saved_with_its_pooling(tmp_path):
     work = smoke(tmp_path, "sentence.py:smoke", "sentences.objective=contrastive", "sentences.pooling=cls")
     modules = json.loads((work / "model" / "modules.json").read_text())
     assert [module["type"].rpartition(".")[2] for module in modules] == ["Transformer", "Pooling", "Normalize"]
+    scores = json.loads((work / "summary.json").read_text())["evaluation"]
+    assert {"spearman", "pearson", "loss"} == scores.keys()  # Spearman's decides, of built-in pairs too
+    # What stands in for a benchmark is not called by its name.
+    assert "| built-in data for sentences | held out | spearman |" in (work / "model" / "README.md").read_text()
     vectors = fl.pipeline("sentence-embedding", model=work / "model")(["tuesday", "otto"])
     assert np.linalg.norm(np.asarray(vectors), axis=-1) == pytest.approx([1.0, 1.0], abs=1e-5)
 
