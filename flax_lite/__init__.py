@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flax_lite.albert import AlbertConfig
+    from flax_lite.beam_answers import BeamQuestionAnswering
     from flax_lite.bert import BertConfig
     from flax_lite.config import EncoderConfig, load_config, preset
     from flax_lite.distilbert import DistilBertConfig
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "flax_lite.albert": ("AlbertConfig",),
+    "flax_lite.beam_answers": ("BeamQuestionAnswering",),
     "flax_lite.bert": ("BertConfig",),
     "flax_lite.distilbert": ("DistilBertConfig",),
     "flax_lite.config": ("EncoderConfig", "load_config", "preset"),
@@ -52,6 +54,7 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names}
 __version__ = "0.1.0"
 __all__ = [
     "AlbertConfig",
+    "BeamQuestionAnswering",
     "BertConfig",
     "DistilBertConfig",
     "Encoder",

@@ -6,9 +6,11 @@ python -m flax_lite.convert SOURCE TARGET --to flax|safetensors [--dtype DTYPE] 
 import argparse
 import dataclasses
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from flax_lite.checkpoints.beam_head import BEAM_HEAD, write_head
 from flax_lite.checkpoints.conversion import read_whole, survey
 from flax_lite.checkpoints.directory import write_directory
 from flax_lite.checkpoints.sources import open_source, tokenizer_directory
@@ -58,12 +60,17 @@ def convert(
         wanted = {path: leaf.update(dtype=FLOATS[dtype]) for path, leaf in wanted.items()}
     loaded = read_whole(checkpoint, dataclasses.replace(contents, target=wanted))
     config = of_depth(contents.config, num_hidden_layers)
-    files = tokenizer_files(source)
-    write_directory(target, loaded.params, config, tuple(to), max_shard_size=max_shard_size, files=files)
+    files, more = tokenizer_files(source), {}
+    with tempfile.TemporaryDirectory() as folder:
+        if checkpoint.beam_head is not None:
+            more = {BEAM_HEAD: Path(folder) / BEAM_HEAD}
+            write_head(more[BEAM_HEAD], checkpoint.beam_head(), dtype)
+        write_directory(target, loaded.params, config, tuple(to), {**files, **more}, max_shard_size)
+    written = ", ".join((*to, *more))
     return [
         f"read {checkpoint.path}: {contents.describe()}",
         *loaded.remarks,
-        f"wrote {target}: {', '.join(to)}, tokenizer files: {', '.join(files) or 'none, for the source has none'}",
+        f"wrote {target}: {written}, tokenizer files: {', '.join(files) or 'none, for the source has none'}",
     ]
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+from flax_lite.checkpoints.beam_head import BEAM_HEAD
 from flax_lite.checkpoints.sentence_transformers import (
     LENGTH_FILES,
     MODULES_FILE,
@@ -71,7 +72,7 @@ def parse_hub_id(source: str) -> HubId | None:
 
 
 def fetch_model(hub_id: HubId) -> Path:
-    """Downloads config.json and the weights, unless they are in the cache.
+    """Downloads config.json and the weights, a beam head beside them too, unless they are in the cache.
 
     Of several formats it takes safetensors, single or sharded, before flax_model.msgpack. Where the repository holds
     only a pickle, the safetensors are taken that the hub's conversion bot offers for it in a pull request, provided
@@ -151,12 +152,13 @@ def _sentence_directory(files: Files) -> Path:
 def _model_directory(files: Files) -> Path:
     if _CONFIG not in files:
         raise files.lacks(f"no {_CONFIG}")
+    head = [BEAM_HEAD] if BEAM_HEAD in files else []
     for name in _WEIGHTS:
         index = f"{name}.index.json"
         if name in files:
-            return _fetch_all(files, (_CONFIG, name))
+            return _fetch_all(files, (_CONFIG, name, *head))
         if index in files:
-            return _fetch_all(files, (_CONFIG, index, *_shards(files, index, Path(name).suffix)))
+            return _fetch_all(files, (_CONFIG, index, *_shards(files, index, Path(name).suffix), *head))
     others = sorted(name for name in files.names() if _OTHER_WEIGHTS.fullmatch(name))
     if not isinstance(files, Online) or not any(name.endswith(".bin") for name in others):
         raise files.lacks(f"no {', no '.join(_WEIGHTS)}" + (f" (only {', '.join(others)})" if others else ""))

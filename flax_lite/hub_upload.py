@@ -40,16 +40,12 @@ def push_to_hub(
         ValueError: if the directory holds no model, the id cannot be one, there is no token or network, or the hub
             refuses.
     """
-    from huggingface_hub import HfApi, constants, get_token
+    from huggingface_hub import HfApi
 
     path = Path(directory)
-    _check(path, repo_id)
-    if constants.HF_HUB_OFFLINE:
-        raise ValueError("HF_HUB_OFFLINE forbids to ask the hub: unset it to upload")
-    if not (token or get_token()):
-        raise ValueError(
-            "uploading needs a token with the right to write: log in with `hf auth login`, set HF_TOKEN, or give token="
-        )
+    if not (path / "config.json").is_file() or not any(list(path.glob(pattern)) for pattern in _WEIGHTS):
+        raise ValueError(f"{path} holds no model: expected config.json beside {' or '.join(_WEIGHTS)}")
+    check_upload(repo_id, token=token)
     api = HfApi(token=token)
     try:
         repository = api.create_repo(repo_id, private=private, exist_ok=True)
@@ -71,11 +67,26 @@ def push_to_hub(
     return str(commit.commit_url)
 
 
-def _check(path: Path, repo_id: str) -> None:
-    if not (path / "config.json").is_file() or not any(list(path.glob(pattern)) for pattern in _WEIGHTS):
-        raise ValueError(f"{path} holds no model: expected config.json beside {' or '.join(_WEIGHTS)}")
+def check_upload(repo_id: str, *, token: str | None = None) -> None:
+    """Checks, without asking the hub, what a long job should not find out at its end.
+
+    Args:
+        repo_id: as for `push_to_hub`.
+        token: likewise.
+
+    Raises:
+        ValueError: if the id cannot be one, uploads are forbidden, or there is no token.
+    """
+    from huggingface_hub import constants, get_token
+
     if "@" in repo_id or parse_hub_id(repo_id) is None:
         raise ValueError(f"repo_id={repo_id!r} cannot be a repository's; expected NAME or OWNER/NAME")
+    if constants.HF_HUB_OFFLINE:
+        raise ValueError("HF_HUB_OFFLINE forbids to ask the hub: unset it to upload")
+    if not (token or get_token()):
+        raise ValueError(
+            "uploading needs a token with the right to write: log in with `hf auth login`, set HF_TOKEN, or give token="
+        )
 
 
 def _explained(error: Exception, repo_id: str) -> ValueError:

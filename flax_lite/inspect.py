@@ -46,7 +46,7 @@ def describe(checkpoint: Checkpoint) -> list[str]:
         "architectures": ", ".join(config.architectures) or "not said",
         "depth": layers,
         **{name: str(getattr(config, name)) for name in _SIZES},
-        "heads": ", ".join(contents.heads) or "none",
+        "heads": ", ".join((*contents.heads, *(["beam head"] if checkpoint.beam_head else []))) or "none",
         "labels": f"{config.num_labels}: {labels}" if "classifier" in contents.heads else "",
         "parameters": f"{count:,}",
         "file": f"{checkpoint.path}, {checkpoint.dialect.name} names",

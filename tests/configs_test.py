@@ -29,6 +29,7 @@ SMOKES = [f"{spec}{',' if ':' in spec else ':'}smoke" for spec in SPECS if "," n
 ALIKE = [
     *(f"glue.py:{task},smoke" for task in ("cola", "mrpc", "qqp", "qnli", "rte", "wnli", "ax")),
     *(f"{spec}{',' if ':' in spec else ':'}smoke" for spec in SPECS if spec.startswith("builtin.py")),
+    "multiple_choice.py:race_v2,smoke",
     *(f"albert_{size}.py:smoke" for size in ("large", "xlarge")),
 ]
 TABLES = leaves.JOB_LEAVES | task_leaves.FINETUNE_LEAVES

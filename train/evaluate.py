@@ -61,13 +61,20 @@ def evaluate(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _score_file(values: dict[str, Any], data: Any, path: Path) -> dict[str, Any]:
-    """Of several held-out sets, the one that the file is named after, else the first."""
+    """Of several sets whose labels are known, the one that the file is named after, else the first held-out one."""
+    from train.tasks.examples import is_labelled
     from train.tasks.opening import scorer_of
 
     scorer = scorer_of(values, data)
-    name = path.stem if path.stem in data.evaluation else next(iter(data.evaluation))
-    examples = data.evaluation[name]
-    return {"predictions": str(path), "set": name, **scorer.score(examples, scorer.read(path, examples)).values}
+    known = {name: examples for name, examples in data.test.items() if all(map(is_labelled, examples))}
+    sets = {**known, **data.evaluation}
+    named = {scorer.file_name(name, examples): name for name, examples in sets.items()}
+    name = path.stem if path.stem in sets else named.get(path.name, next(iter(data.evaluation)))
+    return {
+        "predictions": str(path),
+        "set": name,
+        **scorer.score(sets[name], scorer.read(path, sets[name])).values,
+    }
 
 
 def _score_checkpoint(values: dict[str, Any], prepared: Any) -> dict[str, Any]:
@@ -76,10 +83,11 @@ def _score_checkpoint(values: dict[str, Any], prepared: Any) -> dict[str, Any]:
     from flax_lite.state import get_params
     from train import build
     from train.finetuning import summarise
-    from train.tasks.labels import check_labels
+    from train.tasks.labels import check_head, check_labels
     from train.tasks.predicting import run_rows
 
     task, source = prepared.task, values["checkpoint"]
+    check_head(source, task)
     check_labels(source, task, "Evaluate it on data with its labels")
     try:
         model = task.model_class.from_pretrained(source, execution=build.execution(values))

@@ -48,9 +48,11 @@ def run_request(request: Request) -> None:
 
     from train import build, loop
     from train.finetuning import make_job, resolved
+    from train.finetuning_report import check_push
     from train.tasks.opening import prepare
 
     build.apply_xla_flags(request.values)
+    check_push(request.values)
     prepared = prepare(request.values, lambda line: print(line, flush=True))
     request = resolved(request, prepared)
     if request.config.seeds == 1:

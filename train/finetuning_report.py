@@ -6,8 +6,8 @@ from typing import Any
 
 from flax import nnx
 
-from flax_lite.hub_upload import push_to_hub
-from train.errors import RunError
+from flax_lite.hub_upload import check_upload, push_to_hub
+from train.errors import RunError, UserError
 from train.job import Result
 from train.language_model import say
 from train.tasks.examples import is_labelled
@@ -55,6 +55,26 @@ def finish(work: WorkDir, prepared: Prepared, structure: nnx.GraphDef, result: R
         say(f"uploaded: {_uploaded(result.model, repository)}")
     more = {"test": {name: dict(scores.values) for name, scores in tested.items()}} if tested else {}
     return {"baseline": dict(prepared.baseline.values), "collapsed": judged.guessing, **more}
+
+
+def check_push(values: Mapping[str, Any]) -> None:
+    """Sees to it that the model can be uploaded in the end, as far as that is known before.
+
+    Raises:
+        UserError: if the leaf names no repository, there is no token, or several models would go there.
+    """
+    repository = values["push_to_hub"]
+    if repository is None:
+        return
+    if values["seeds"] > 1:
+        raise UserError(
+            f"push_to_hub={repository}: {values['seeds']} seeds make as many models, and one repository holds one. "
+            "Leave it out, and upload the best one with flax_lite.hub_upload.push_to_hub"
+        )
+    try:
+        check_upload(repository)
+    except ValueError as error:
+        raise UserError(f"push_to_hub={repository}: {error}") from error
 
 
 def _uploaded(model: Path, repository: str) -> str:

@@ -168,7 +168,7 @@ DISTILL_LEAVES = (
         "init=teacher: the teacher's layers to take, as (0, 2, 4), of a shared layer those to average; (): spread",
     ),
     *LOSS_LEAVES,
-    Leaf("distill.temperature", "identity", float, "T of the soft cross-entropy"),
+    Leaf("distill.temperature", "identity", float, "T of the soft cross-entropy", above=0),
     Leaf("distill.restrict_ce_to_mask", "identity", bool, "losses on logits see masked words only"),
     Leaf("distill.layer_map", "identity", tuple, "((teacher's layer, student's), ...) of *_mse losses; (): spread"),
     Leaf("distill.relation_layers", "identity", tuple, "(teacher's layer, student's) of *_relation losses"),

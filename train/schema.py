@@ -26,6 +26,7 @@ class Leaf:
       doc: one line for --help.
       choices: the values it may take, when they are few.
       at_least: the smallest number it may be.
+      above: a number that it has to be above.
       implied: whether a config may leave it out: it is nothing then.
     """
 
@@ -35,6 +36,7 @@ class Leaf:
     doc: str
     choices: tuple[str, ...] = ()
     at_least: float | None = None
+    above: float | None = None
     implied: bool = False
 
 
@@ -94,6 +96,8 @@ def check(leaf: Leaf, value: Any) -> Any:
         raise ValueError(f"is {value!r}, expected {_expected(leaf)}")
     if leaf.at_least is not None and not value >= leaf.at_least:
         raise ValueError(f"is {value!r}, expected at least {leaf.at_least}")
+    if leaf.above is not None and not value > leaf.above:
+        raise ValueError(f"is {value!r}, expected more than {leaf.above}")
     return value
 
 

@@ -15,7 +15,13 @@ _TASK_LEAVES = (
         "evaluations and checkpoints, evenly spread, instead of eval_every_steps and checkpoint_every_steps",
         at_least=1,
     ),
-    Leaf("early_stopping_evaluations", "identity", int | None, "evaluations without a better one that end the run"),
+    Leaf(
+        "early_stopping_evaluations",
+        "identity",
+        int | None,
+        "evaluations without a better one that end the run",
+        at_least=1,
+    ),
     Leaf("seeds", "free", int, "runs, with seeds from `seed` on, each in a directory of its own", at_least=1),
     Leaf("new_head", "identity", bool, "draw a new head where init_from's has other labels"),
     Leaf("data.source", "identity", str, "builtin | files:PATH | tfds:NAME[/CONFIG]"),
@@ -38,7 +44,7 @@ _TASK_LEAVES = (
     Leaf("losses.soft_cross_entropy", "identity", float, "weight of the divergence from the teacher", at_least=0),
     Leaf("losses.logit_mse", "identity", float, "weight of the squared error of the teacher's logits", at_least=0),
     Leaf("losses.hidden_mse", "identity", float, "weight of the squared error of hidden states", at_least=0),
-    Leaf("distill.temperature", "identity", float, "T of the soft cross-entropy"),
+    Leaf("distill.temperature", "identity", float, "T of the soft cross-entropy", above=0),
     Leaf("distill.layer_map", "identity", tuple, "((teacher's layer, student's), ...) of hidden_mse; (): spread"),
     Leaf("distill.cache_teacher", "free", bool, "run the teacher once over the training rows, and keep its logits"),
     Leaf("push_to_hub", "free", str | None, "hub id (OWNER/NAME) that the model is uploaded to in the end"),
@@ -104,8 +110,8 @@ _SENTENCE_LEAVES = (
         "squared error of the cosine, or which of the batch's second sentences is a first one's own",
         choices=("cosine", "contrastive"),
     ),
-    Leaf("sentences.most", "identity", float, "the number of two sentences that mean the same"),
-    Leaf("sentences.temperature", "identity", float, "contrastive: what cosines are divided by"),
+    Leaf("sentences.most", "identity", float, "the number of two sentences that mean the same", above=0),
+    Leaf("sentences.temperature", "identity", float, "contrastive: what cosines are divided by", above=0),
 )
 
 # By the name that a config file gives as its LEAVES.

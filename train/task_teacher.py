@@ -16,7 +16,7 @@ from flax_lite.state import get_params, num_parameters
 from flax_lite.task_objectives import Teaching, make_task_eval_step
 from train import build
 from train.errors import UserError
-from train.tasks.labels import check_labels
+from train.tasks.labels import check_head, check_labels
 from train.tasks.predicting import run_rows
 from train.tasks.rows import Row, RowSet, gathered
 from train.tasks.task import Task
@@ -100,6 +100,7 @@ def open_task_teacher(values: Mapping[str, Any], task: Task, student: EncoderCon
             f"teacher={source} teaches nothing: give losses.soft_cross_entropy (0.5, say), or another of it"
         )
     check_vocabulary(task.tokenizer, source, None)
+    check_head(source, task)
     check_labels(source, task, "A teacher needs the same labels, in the same order")
     try:
         model = task.model_class.from_pretrained(source, execution=build.execution(values))

@@ -1,6 +1,7 @@
 """A checkpoint opened for reading, whatever its format."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 from flax_lite.checkpoints.table import Dialect
@@ -17,9 +18,12 @@ class Checkpoint:
         config: what config.json says.
         tensors: by their names in the file, dots between the parts.
         dialect: how the file names and orients them.
+        beam_head: reads the tensors of the beam head beside the weights (`flax_lite.checkpoints.beam_head`); None where
+            there is none.
     """
 
     path: Path
     config: EncoderConfig
     tensors: Tensors
     dialect: Dialect
+    beam_head: Callable[[], Tensors] | None = None

@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from flax_lite.checkpoints.beam_head import BEAM_HEAD
 from flax_lite.checkpoints.checkpoint import Checkpoint
 from flax_lite.checkpoints.engine import export_tensors
 from flax_lite.checkpoints.google import is_google, open_google
@@ -26,7 +27,6 @@ CONFIG = "config.json"
 SAFETENSORS = "model.safetensors"
 MSGPACK = "flax_model.msgpack"
 # A head for which no class of Hugging Face has a place (flax_lite.beam_files).
-BEAM_HEAD = "beam_head.safetensors"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +107,9 @@ def _opened(path: Path, config: EncoderConfig, tensors: Tensors, written_for: st
             f"{path} holds {len(tensors)} tensors, too few for the {config.num_physical_layers} layers that {CONFIG} "
             "beside it describes: the two files do not belong together"
         )
-    return Checkpoint(path, config, tensors, _DIALECTS[written_for])
+    head = path.with_name(BEAM_HEAD)
+    beam_head = (lambda: read_safetensors(head)[0]) if head.is_file() else None
+    return Checkpoint(path, config, tensors, _DIALECTS[written_for], beam_head)
 
 
 def _other_weights(directory: Path) -> str:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
+from flax_lite.checkpoints.beam_head import head_tensors
 from flax_lite.checkpoints.checkpoint import Checkpoint
 from flax_lite.checkpoints.engine import export_tensors
 from flax_lite.checkpoints.table import FLAX
@@ -24,6 +25,7 @@ from flax_lite.strict_json import read_json
 
 COMMIT_MARKER = "commit_success.txt"  # Orbax writes it last, since 0.12.3
 BEST = "best"
+_HEAD = "head/"
 
 
 def is_work_directory(path: Path) -> bool:
@@ -82,7 +84,10 @@ def _open_step(path: Path) -> Checkpoint:
         raise ValueError(f"{path} does not say which model it holds; it was written by another version of the job")
     config = config_class(meta["model"]["model_type"]).from_json_dict(meta["model"])
     params: dict[str, Any] = traverse_util.flatten_dict(_read_params(path, meta["tree"]), sep="/")
-    return Checkpoint(path, config, export_tensors(params, FLAX, config), FLAX)
+    # Of the beam head, which has a file of its own: no family's table has a row for it.
+    head = {name.removeprefix(_HEAD): params.pop(name) for name in list(params) if name.startswith(_HEAD)}
+    beam_head = (lambda: head_tensors(head)) if head else None
+    return Checkpoint(path, config, export_tensors(params, FLAX, config), FLAX, beam_head)
 
 
 def _read_meta(path: Path) -> Mapping[str, Any]:

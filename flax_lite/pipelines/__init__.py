@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from flax_lite import heads
+from flax_lite.beam_answers import BeamQuestionAnswering
 from flax_lite.checkpoints.sources import Source, sentence_transformers_layout
 from flax_lite.encoder import Encoder
 from flax_lite.execution import Execution
 from flax_lite.pipelines.base import Pipeline
+from flax_lite.pipelines.beam_answers import BeamAnswers
 from flax_lite.pipelines.fill_mask import FillMask
 from flax_lite.pipelines.loading import load_for_task
 from flax_lite.pipelines.names import TASKS
@@ -25,14 +27,14 @@ from flax_lite.tokenization import Tokenizer, load_tokenizer
 
 __all__ = ["TASKS", "Pipeline", "pipeline"]
 
-# Each task, its pipeline, and the models that compute it; a SOURCE is read as the first.
+# Each task, its pipeline, and the models that compute it; a SOURCE is read as the first, or as one with a beam head.
 _TASKS: Mapping[str, tuple[type[Pipeline[Any]], tuple[Any, ...]]] = {
     each.task: (each, models)
     for each, models in (
         (FillMask, (heads.MaskedLM, heads.PreTraining)),
         (TextClassification, (heads.SequenceClassification,)),
         (TokenClassification, (heads.TokenClassification,)),
-        (QuestionAnswering, (heads.QuestionAnswering,)),
+        (QuestionAnswering, (heads.QuestionAnswering, BeamQuestionAnswering)),
         (SentenceEmbedding, (Encoder,)),
     )
 }
@@ -82,12 +84,17 @@ def pipeline(
             raise ValueError("a model object has no tokenizer with it; give tokenizer=, a Tokenizer or where it is")
         if execution is not None:
             raise ValueError("execution belongs to a model that is read; this one has been made with its own")
-        return pipeline_class(model, _tokenizer(tokenizer), **sizes, **options)
+        return _made(pipeline_class, model, _tokenizer(tokenizer), **sizes, **options)
     if task == SentenceEmbedding.task and (layout := sentence_transformers_layout(model)) is not None:
         options = {"pooling": layout.pooling, "normalize": layout.normalize} | options
         sizes["max_length"] = max_length or layout.max_length
     reads = _tokenizer(model if tokenizer is None else tokenizer)
-    return pipeline_class(load_for_task(model, task, models[0], execution), reads, **sizes, **options)
+    return _made(pipeline_class, load_for_task(model, task, models, execution), reads, **sizes, **options)
+
+
+def _made(pipeline_class: type[Pipeline[Any]], model: Any, *arguments: Any, **options: Any) -> Pipeline[Any]:
+    chosen = BeamAnswers if isinstance(model, BeamQuestionAnswering) else pipeline_class
+    return chosen(model, *arguments, **options)
 
 
 def _tokenizer(given: Tokenizer | Source) -> Tokenizer:

@@ -1,9 +1,11 @@
 """A model for a task, of whose head every parameter was trained."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from flax import nnx, traverse_util
 
+from flax_lite.beam_answers import BeamQuestionAnswering
 from flax_lite.checkpoints.checkpoint import Checkpoint
 from flax_lite.checkpoints.conversion import part, survey
 from flax_lite.checkpoints.sources import Source, open_source
@@ -16,14 +18,25 @@ from flax_lite.state import abstract_params
 _AMBIGUOUS_HEAD = "classifier"
 
 
-def load_for_task(source: Source, task: str, model_class: Any, execution: Execution | None) -> Any:
+def load_for_task(source: Source, task: str, models: Sequence[Any], execution: Execution | None) -> Any:
     """The model; heads of other tasks are left out. An Encoder has none, and needs no pooler.
+
+    Args:
+        source: any SOURCE.
+        task: of the pipeline.
+        models: those that compute it: the first, but one with a beam head where the checkpoint has that.
+        execution: how to compute.
 
     Raises:
         ValueError: if the checkpoint lacks the task's head, or as `from_pretrained`.
     """
+    model_class = models[0]
     if model_class is not Encoder:
-        check_trained(open_source(source), task, model_class)
+        checkpoint = open_source(source)
+        if BeamQuestionAnswering in models and checkpoint.beam_head is not None:
+            model_class = BeamQuestionAnswering
+        else:
+            check_trained(checkpoint, task, model_class)
     return model_class.from_pretrained(source, execution=execution)
 
 

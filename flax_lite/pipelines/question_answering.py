@@ -25,8 +25,8 @@ class QuestionAnsweringOptions:
         handle_impossible_answer: whether "" (no answer) takes part.
         max_answer_len: of an answer, in tokens.
         align_to_words: whether an answer is widened to whole words.
-        doc_stride: tokens that two neighbouring windows share, of a context that does not fit into one row; at most
-            half of a window. None: 128, or half a row.
+        doc_stride: tokens that two neighbouring windows share, of a context that does not fit into one row; half a
+            window where it is not longer than that. None: 128, or half a row.
         max_question_len: tokens of a question; a longer one loses its end.
     """
 
@@ -50,8 +50,7 @@ class QuestionAnswering(Pipeline[QuestionAnsweringOptions]):
 
     As in Hugging Face's pipeline, the score is the probability of an answer's first token as a start times that of its
     last as an end, among the tokens of the context and [CLS]; answers of the same text are one, with the sum of their
-    scores. A context that needs several windows differs: a token counts in the one window that shows most around it,
-    as in evaluation, where Hugging Face adds what the same answer scores in each.
+    scores, also over the windows of a context that does not fit into one row.
     """
 
     task = "question-answering"
@@ -107,7 +106,7 @@ class QuestionAnswering(Pipeline[QuestionAnsweringOptions]):
             [question],
             [context],
             max_length=self.max_length,
-            doc_stride=max(1, room - min(shared, room // 2)),
+            doc_stride=max(1, room - (shared if shared < room else room // 2)),
             max_question_length=options.max_question_len,
         )
 
@@ -119,23 +118,18 @@ class QuestionAnswering(Pipeline[QuestionAnsweringOptions]):
         return tuple(softmax(np.where(allowed, outputs[name][:size], -1e4)) for name in ("start", "end"))
 
     def _decode(self, request: Request, outputs: Sequence[Any], options: QuestionAnsweringOptions) -> Any:
-        context, answers = request.given["context"], {}
+        context, found = request.given["context"], []
         for window, (start, end) in zip(request.notes, outputs, strict=True):
-            for first, last, score in _best_spans(window, start, end, options):
+            for first, last, score in _best_spans(window, start, end, options, self._candidates(options)):
                 if options.align_to_words:
                     first, last = self._whole_words(window, first, last, context)
-                place = int(window.spans[first, 0]), int(window.spans[last, 1])
-                answer = answers.setdefault(context[slice(*place)].lower(), {"score": 0.0, "place": place})
-                answer["score"] += score
-        results = [
-            {"score": each["score"], "start": each["place"][0], "end": each["place"][1]} for each in answers.values()
-        ]
-        results = [each | {"answer": context[each["start"] : each["end"]]} for each in results]
-        if options.handle_impossible_answer:
-            nothing = min(float(start[0] * end[0]) for start, end in outputs)
-            results.append({"score": nothing, "start": 0, "end": 0, "answer": ""})
-        results.sort(key=lambda each: -each["score"])
-        return results[0] if options.top_k == 1 else results[: options.top_k]
+                found.append(((int(window.spans[first, 0]), int(window.spans[last, 1])), score))
+        nothing = min(float(start[0] * end[0]) for start, end in outputs) if options.handle_impossible_answer else None
+        return best_of(context, found, nothing, options.top_k)
+
+    def _candidates(self, options: QuestionAnsweringOptions) -> int:
+        """As many as transformers' pipeline takes: some become one when they are widened to words."""
+        return options.top_k * 2 + 10 if options.align_to_words else options.top_k
 
     def _whole_words(self, window: Window, first: int, last: int, context: str) -> tuple[int, int]:
         """The tokens that begin and end the words of two tokens."""
@@ -170,19 +164,40 @@ def _asked(question: str | Sequence[str] | None, context: str | Sequence[str] | 
     return [{"question": one, "context": other} for one, other in zip(questions, contexts, strict=True)]
 
 
+def best_of(
+    context: str, found: Iterable[tuple[tuple[int, int], float]], nothing: float | None, top_k: int
+) -> dict[str, Any] | list[dict[str, Any]]:
+    """Results, best first; one alone, not in a list, for a `top_k` of 1.
+
+    Args:
+        context: which the answers are of.
+        found: characters of each and its score, in the order in which they were found. Of those with one text, but for
+            its case, the scores are added.
+        nothing: the score of "no answer"; None where that is no result.
+        top_k: how many at most.
+    """
+    answers: dict[str, dict[str, Any]] = {}
+    for (start, end), score in found:
+        text = context[start:end]
+        answer = answers.setdefault(text.lower(), {"score": 0.0, "start": start, "end": end, "answer": text})
+        answer["score"] += score
+    results = list(answers.values())
+    if nothing is not None:
+        results.append({"score": float(nothing), "start": 0, "end": 0, "answer": ""})
+    results.sort(key=lambda each: -each["score"])
+    return results[0] if top_k == 1 else results[:top_k]
+
+
 def _best_spans(
     window: Window,
     start: Float[np.ndarray, "t"],
     end: Float[np.ndarray, "t"],
     options: QuestionAnsweringOptions,
+    count: int,
 ) -> list[tuple[int, int, float]]:
-    """The best first and last tokens in a window, with their scores.
-
-    As many as transformers' pipeline takes, some of which become one when they are widened to words.
-    """
-    count = options.top_k * 2 + 10 if options.align_to_words else options.top_k
+    """The `count` best first and last tokens in a window, with their scores."""
     visible = window.spans[:, 0] < window.spans[:, 1]
-    scores = np.tril(np.triu(np.outer(start * (visible & window.is_best), end * visible)), options.max_answer_len - 1)
+    scores = np.tril(np.triu(np.outer(start * visible, end * visible)), options.max_answer_len - 1)
     best = np.argsort(-scores, axis=None, kind="stable")[:count]
     places = np.stack(np.unravel_index(best, scores.shape), axis=1).tolist()
     return [(first, last, float(scores[first, last])) for first, last in places if scores[first, last] > 0]

@@ -8,6 +8,7 @@ import pytest
 from flax import nnx
 from safetensors import numpy as library
 
+import flax_lite as fl
 from flax_lite.beam_answers import BeamQuestionAnswering
 from flax_lite.encoder import Encoder
 from flax_lite.heads import QuestionAnswering
@@ -90,6 +91,16 @@ def test_without_a_head_it_is_initialised_and_said(tmp_path, caplog):
     assert float(np.std(np.asarray(one.head.end_hidden.kernel[...], np.float32))) == pytest.approx(0.0176, rel=0.2)
     said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert sum("the head is initialised: train it before use" in line for line in said) == 2
+
+
+@pytest.mark.parametrize("options", [{}, {"format": "flax"}, {"max_shard_size": 2000}])
+def test_the_hub_sends_the_head_too(options, hub, offline, tmp_path, caplog):
+    model = saved(tmp_path, tiny.albert(), **options)
+    hub.add("owner/beams", {path.name: path.read_bytes() for path in (tmp_path / DIRECTORY).iterdir()})
+    assert_same_parameters(model, fl.BeamQuestionAnswering.from_pretrained("owner/beams"))
+    offline()
+    assert_same_parameters(model, fl.BeamQuestionAnswering.from_pretrained("owner/beams"))
+    assert caplog.messages == []
 
 
 def test_another_model_takes_the_head_away(tmp_path):

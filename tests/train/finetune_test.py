@@ -186,6 +186,8 @@ def test_a_finished_model_is_evaluated_and_taught_from(tmp_path, whole, table, c
         (("losses.hidden_mse=1",), "losses.hidden_mse is what a teacher teaches"),
         (("init_from=nowhere",), "nowhere"),
         (("early_stopping_evaluations=1", "keep_best=false"), "it needs keep_best=true"),
+        (("early_stopping_evaluations=0",), "is 0, expected at least 1"),
+        (("distill.temperature=0",), "is 0.0, expected more than 0"),
     ],
 )
 def test_what_does_not_fit_is_one_message(tmp_path, table, capsys, more, message):
@@ -208,6 +210,27 @@ def test_labels_of_another_task_are_refused_unless_the_head_is_new(tmp_path, who
     assert run(tmp_path / "work", f"files:{folder}", *more, "new_head=true", "evaluations=1") == 0
 
 
+def test_what_has_not_learnt_the_task_is_not_scored_and_teaches_nothing(tmp_path, whole, table, capsys):
+    """Its head would be drawn at random, and its score a guess."""
+    from train import evaluate
+
+    fl.Encoder.from_pretrained(whole[0] / "model").save_pretrained(tmp_path / "encoder")
+    fl.load_tokenizer(whole[0] / "model").save(tmp_path / "encoder")
+    options = overrides(table, f"tokenizer={tmp_path / 'encoder'}", f"checkpoint={tmp_path / 'encoder'}")
+    argv = ["--config", str(REPOSITORY / "configs/classify.py:smoke"), *(f"--config.{each}" for each in options)]
+    assert cli.main("evaluate", evaluate.EVALUATE_LEAVES, evaluate.run, argv) == 2
+    said = "cannot be used for classification: it is a model"
+    assert said in capsys.readouterr().err
+    more = (f"tokenizer={tmp_path / 'encoder'}", f"teacher={tmp_path / 'encoder'}", "losses.soft_cross_entropy=1")
+    assert run(tmp_path / "work", table, *more) == 2
+    assert said in capsys.readouterr().err
+    spans = str(REPOSITORY / "configs/squad.py:v2,smoke")
+    given = ("answers.head=beam", f"tokenizer={tmp_path / 'encoder'}", f"checkpoint={tmp_path / 'encoder'}")
+    argv = ["--config", spans, *(f"--config.{each}" for each in given)]
+    assert cli.main("evaluate", evaluate.EVALUATE_LEAVES, evaluate.run, argv) == 2
+    assert "has no beam head beside it" in capsys.readouterr().err
+
+
 def smoke(tmp_path, spec, *more):
     """Runs a config's smoke variant on its built-in task; returns the work directory."""
     options = [f"--config.{each}" for each in ("mesh.data=1", "plot=false", *more)]
@@ -220,22 +243,46 @@ def smoke(tmp_path, spec, *more):
 def test_a_finished_model_is_uploaded(tmp_path, table, monkeypatch, capsys):
     more = ("total_steps=2", "evaluations=1", "push_to_hub=me/mine")
     uploads = []
+    monkeypatch.setattr(finetuning_report, "check_upload", lambda name: None)
     monkeypatch.setattr(
         finetuning_report, "push_to_hub", lambda folder, name: uploads.append((folder, name)) or "there"
     )
     assert run(tmp_path / "work", table, *more) == 0
     assert uploads == [(tmp_path / "work" / "model", "me/mine")]
     assert "uploaded: there" in capsys.readouterr().out
-    monkeypatch.undo()
-    assert run(tmp_path / "other", table, *more) == 1  # no network here
+
+    def refused(folder, name):
+        raise ValueError("the hub says no")
+
+    monkeypatch.setattr(finetuning_report, "push_to_hub", refused)
+    assert run(tmp_path / "other", table, *more) == 1
     error = capsys.readouterr().err
-    assert f"the model is in {tmp_path / 'other' / 'model'}, but push_to_hub=me/mine" in error
+    assert f"the model is in {tmp_path / 'other' / 'model'}, but push_to_hub=me/mine: the hub says no" in error
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("push_to_hub=a/b/c",), "cannot be a repository's; expected NAME or OWNER/NAME"),
+        (("push_to_hub=me/mine",), "push_to_hub=me/mine: uploading needs a token"),
+        (("push_to_hub=me/mine", "seeds=2"), "2 seeds make as many models"),
+    ],
+)
+def test_an_upload_that_cannot_be_is_refused_before_the_run(tmp_path, table, monkeypatch, capsys, more, message):
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    assert run(tmp_path / "work", table, *more) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "work").exists()
 
 
 def test_alberts_head_for_squad_is_saved_beside_an_encoder(tmp_path):
     work = smoke(tmp_path, "squad.py:v2,smoke", "answers.head=beam")
     fl.Encoder.from_pretrained(work / "model")
-    BeamQuestionAnswering.from_pretrained(work / "model")
+    models = [BeamQuestionAnswering.from_pretrained(source) for source in (work / "model", f"{work}@best")]
+    assert jax.tree.all(jax.tree.map(lambda one, two: (one == two).all(), *map(fl.get_params, models)))
+    answer = fl.pipeline("question-answering", work)(question="who?", context="otto cleans lobsters.", top_k=2)
+    assert len(answer) == 2
     answers, odds = (
         json.loads((work / "predictions" / f"heldout{end}.json").read_text()) for end in ("", "_null_odds")
     )
@@ -249,6 +296,10 @@ def test_a_sentence_encoder_is_saved_with_its_pooling(tmp_path):
     work = smoke(tmp_path, "sentence.py:smoke", "sentences.objective=contrastive", "sentences.pooling=cls")
     modules = json.loads((work / "model" / "modules.json").read_text())
     assert [module["type"].rpartition(".")[2] for module in modules] == ["Transformer", "Pooling", "Normalize"]
+    scores = json.loads((work / "summary.json").read_text())["evaluation"]
+    assert {"spearman", "pearson", "loss"} == scores.keys()  # Spearman's decides, of built-in pairs too
+    # What stands in for a benchmark is not called by its name.
+    assert "| built-in data for sentences | held out | spearman |" in (work / "model" / "README.md").read_text()
     vectors = fl.pipeline("sentence-embedding", model=work / "model")(["tuesday", "otto"])
     assert np.linalg.norm(np.asarray(vectors), axis=-1) == pytest.approx([1.0, 1.0], abs=1e-5)
 

@@ -65,6 +65,15 @@ def test_parse_says_what_was_expected(path, text, message):
         schema.parse(LEAF[path], text)
 
 
+def test_numbers_have_a_least_or_a_bound_that_they_stay_above():
+    least, above = (Leaf("x", "free", float, "a number", **bound) for bound in ({"at_least": 0}, {"above": 0}))
+    assert schema.parse(least, "0") == 0.0
+    assert schema.parse(above, "0.1") == 0.1
+    for text in ("0", "-1", "nan"):
+        with pytest.raises(ValueError, match="expected more than 0"):
+            schema.parse(above, text)
+
+
 def test_validate_names_every_fault_at_once():
     values = {
         "seeds": 1,

@@ -1,6 +1,9 @@
-"""What a checkpoint's labels mean, held against a task's."""
+"""What a checkpoint has learnt, held against a task: the meaning of its labels, and whether it has a head."""
 
+from flax_lite.beam_answers import BeamQuestionAnswering
 from flax_lite.checkpoints.sources import open_source
+from flax_lite.encoder import Encoder
+from flax_lite.pipelines.loading import check_trained
 from train.errors import UserError
 from train.tasks.task import Task
 
@@ -25,3 +28,20 @@ def check_labels(source: str, task: Task, cure: str) -> None:
     unnamed = theirs.labels == tuple(f"LABEL_{index}" for index in range(len(ours)))
     if has_head and ours and not unnamed and theirs.labels != ours:
         raise UserError(f"{source} knows the labels {', '.join(theirs.labels)}, the task has {', '.join(ours)}. {cure}")
+
+
+def check_head(source: str, task: Task) -> None:
+    """Sees to it that a checkpoint has learnt this kind of task: the head would be drawn at random otherwise.
+
+    Raises:
+        UserError: if it cannot be read, or lacks a part of the task's head.
+    """
+    try:
+        checkpoint = open_source(source)
+        if task.model_class is BeamQuestionAnswering:
+            if checkpoint.beam_head is None:
+                raise ValueError(f"{checkpoint.path} has no beam head beside it: give answers.head=simple, or another")
+        elif task.model_class is not Encoder:
+            check_trained(checkpoint, task.data.kind, task.model_class)
+    except (ValueError, OSError) as error:
+        raise UserError(f"{source}: {error}") from error

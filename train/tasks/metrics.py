@@ -46,13 +46,15 @@ class Scores:
 ACCURACY = Reported(("accuracy",), "accuracy")
 ACCURACY_AND_F1 = Reported(("accuracy", "f1"), "mean")
 MATTHEWS = Reported(("matthews",), "matthews")
+# A model of MNLI is chosen by MNLI's metric; of the diagnostic set, the benchmark reports Matthews'.
+ACCURACY_AND_MATTHEWS = Reported(("accuracy", "matthews"), "accuracy")
 CORRELATIONS = Reported(("pearson", "spearman"), "mean")
 ENTITIES = Reported(("entity_precision", "entity_recall", "entity_f1"), "entity_f1")
 MULTI_LABEL = Reported(("micro_f1", "macro_f1"), "micro_f1")
 
 _OF_TASK = {
     "cola": MATTHEWS,
-    "ax": MATTHEWS,
+    "ax": ACCURACY_AND_MATTHEWS,
     "mrpc": ACCURACY_AND_F1,
     "qqp": ACCURACY_AND_F1,
     "stsb": CORRELATIONS,

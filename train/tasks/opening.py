@@ -1,5 +1,6 @@
 """From a fine-tuning's leaves to a prepared task: which reader, which tokenizer, which kind of rows."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,7 +23,6 @@ def open_data(values: Values) -> TaskData:
     if task not in TASKS:
         raise UserError(f"there is no task {task}; there are {', '.join(TASKS)}")
     entry = TASKS[task]
-    entry = TASKS[task]
     if source == "builtin":
         from train.data.builtin.tasks import builtin_task
 
@@ -34,6 +34,8 @@ def open_data(values: Values) -> TaskData:
         if not colon or scheme not in ("files", "tfds"):
             raise UserError(f"data.source={source} is none of builtin, files:PATH and tfds:NAME[/CONFIG]")
         data = entry.read(values)
+    if entry.kind is not None:
+        data = dataclasses.replace(data, kind=entry.kind)
     return limited(data, values["data.max_train_examples"], values["data.max_eval_examples"])
 
 

@@ -10,9 +10,10 @@ from train.errors import UserError
 from train.tasks.beam_spans import BeamSpans
 from train.tasks.classification import Choices, Classification
 from train.tasks.classify import Columns, read_classify
-from train.tasks.examples import TaskData
+from train.tasks.examples import Kind, TaskData
 from train.tasks.folders import table_files
 from train.tasks.glue import read_glue
+from train.tasks.glue_ax import read_ax
 from train.tasks.glue_table import GLUE
 from train.tasks.multiple_choice import read_race, read_swag
 from train.tasks.ner import read_ner
@@ -36,12 +37,14 @@ class Entry:
         builtin: the built-in task of its kind.
         make: (data, tokenizer, leaves) to its rows and head.
         options: of the built-in task.
+        kind: of the examples, where they are read as another task's.
     """
 
     read: Callable[[Values], TaskData]
     builtin: str
     make: Callable[[TaskData, Tokenizer, Values], Task]
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    kind: Kind | None = None
 
 
 def _plain(task: Callable[..., Task]) -> Callable[[TaskData, Tokenizer, Values], Task]:
@@ -78,20 +81,14 @@ def _read_classify(values: Values) -> TaskData:
     )
 
 
-def _read_sentences(values: Values) -> TaskData:
-    return dataclasses.replace(_read_classify(values), kind="sentences")
-
-
 def _read_xnli(values: Values) -> TaskData:
     languages = {"language": values["data.language"], "train_language": values["data.train_language"]}
     return read_xnli(values["data.source"], **languages)
 
 
 def _read_glue(task: str, values: Values) -> TaskData:
-    read = functools.partial(read_glue, source=values["data.source"], tfds_dir=values["data.tfds_dir"])
-    if task == "ax":  # has nothing to learn from: a model of MNLI predicts it
-        return dataclasses.replace(read("mnli"), test=read("ax").test)
-    return read(task)
+    source, tfds_dir = values["data.source"], values["data.tfds_dir"]
+    return read_ax(source, tfds_dir=tfds_dir) if task == "ax" else read_glue(task, source, tfds_dir=tfds_dir)
 
 
 def _path(values: Values) -> str:
@@ -147,7 +144,7 @@ TASKS: dict[str, Entry] = {
     },
     "xnli": Entry(read=_read_xnli, builtin="entailment", make=_TEXTS),
     "classify": Entry(read=_read_classify, builtin="sentiment", make=_TEXTS),
-    "sentences": Entry(read=_read_sentences, builtin="similarity", make=_sentences),
+    "sentences": Entry(read=_read_classify, builtin="similarity", make=_sentences, kind="sentences"),
     "ner": Entry(
         read=lambda values: read_ner(values["data.source"], tfds_dir=values["data.tfds_dir"]),
         builtin="tags",

@@ -9,7 +9,7 @@ from typing import Any
 from flax_lite.strict_json import read_json as read_json_file
 from train.errors import UserError
 from train.tasks.baseline import Verdict, guess, judge, standard_error, verdict
-from train.tasks.examples import Example, SpanExample, TaskData
+from train.tasks.examples import Example, SpanExample, TaskData, is_labelled
 from train.tasks.glue_table import GLUE
 from train.tasks.metrics import Reported, Scores, metrics_of, score
 from train.tasks.predictions import Prediction, in_order
@@ -80,24 +80,27 @@ class Scorer:
         value, least = scores.values["f1"], guessed.values["f1"]
         return verdict("f1", value, least, standard_error("f1", least, num_examples))
 
+    def file_name(self, name: str, examples: Sequence[Example]) -> str:
+        """What the file of a set's predictions is called."""
+        if self.glue:
+            return glue_file(self.glue, name, labelled=all(map(is_labelled, examples)))
+        return name + {"spans": ".json", "tags": ".conll"}.get(self.data.kind, ".jsonl")
+
     def write(self, name: str, examples: Sequence[Any], predictions: Sequence[Prediction], folder: Path) -> Path:
         """Writes the predictions of one set in the format of its benchmark, else as JSON lines; returns the file.
 
         Of SQuAD 2 also `NAME_null_odds.json`, which its script takes as --na-prob-file.
         """
+        path = folder / self.file_name(name, examples)
         if self.data.kind == "spans":
-            path = folder / f"{name}.json"
             write_answers(path, predictions)
             if not all(example.answers for example in examples):
                 write_null_odds(folder / f"{name}_null_odds.json", predictions)
         elif self.data.kind == "tags":
-            path = folder / f"{name}.conll"
             write_columns(path, examples, [each.value for each in predictions], self.data.labels)
         elif self.glue:
-            path = glue_file(folder, self.glue, name)
             write_glue(path, self.glue, predictions)
         else:
-            path = folder / f"{name}.jsonl"
             labels = self.data.labels if self.data.problem != "regression" else ()
             write_json(path, predictions, labels, self.data.problem)
         return path

@@ -13,15 +13,16 @@ from train.tasks.predictions import Prediction
 from train.tasks.tables import Row, json_rows, lines_of, tsv_rows
 
 
-def glue_file(directory: Path, task: str, name: str) -> Path:
-    """The file of one set's predictions, under the name that gluebenchmark.com wants.
+def glue_file(task: str, name: str, *, labelled: bool) -> str:
+    """The name of the file of one set's predictions, the one that gluebenchmark.com wants where they are submitted.
 
     Args:
-        directory: where it stands.
         task: a key of `GLUE`.
-        name: of the set; of one that is not submitted, the file is named by task and set.
+        name: of the set.
+        labelled: whether its labels are known: then nobody submits it, and the file is named by task and set.
     """
-    return directory / GLUE[task].submitted.get(name, f"{GLUE[task].folder}-{name}.tsv")
+    own = f"{GLUE[task].folder}-{name}.tsv"
+    return own if labelled else GLUE[task].submitted.get(name, own)
 
 
 def write_glue(path: Path, task: str, predictions: Sequence[Prediction]) -> None:

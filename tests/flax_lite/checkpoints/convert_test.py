@@ -6,11 +6,14 @@ import shutil
 import subprocess
 import sys
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import flax_lite as fl
 from flax_lite import convert, inspect
+from flax_lite.checkpoints.sources import open_source
 from tests.flax_lite import tiny
 from tests.flax_lite.checkpoints import files
 from tests.flax_lite.tokenization import tiny_files
@@ -164,3 +167,18 @@ def test_convert_reads_google_s_releases(name, repository, tmp_path):
     files.assert_same_parameters(load("PreTraining", folder / name), load("PreTraining", tmp_path / "two"))
     one, two = folder / "albert" / "30k-clean.model", tmp_path / "two" / "spiece.model"
     assert one.read_bytes() == two.read_bytes()
+
+
+@pytest.mark.parametrize("dtype", [None, "bfloat16"])
+def test_a_beam_head_comes_along(tmp_path, dtype):
+    model = tiny.make(fl.BeamQuestionAnswering, tiny.albert())
+    model.save_pretrained(tmp_path / "one")
+    # The last one into the directory that it is read from.
+    for source, target, to in (("one", "two", "flax"), ("two", "two", "safetensors")):
+        lines = convert.convert(str(tmp_path / source), str(tmp_path / target), (to,), dtype=dtype)
+        assert lines[-1].startswith(f"wrote {tmp_path / target}: {to}, beam_head.safetensors, tokenizer files: none")
+    loaded = fl.BeamQuestionAnswering.from_pretrained(tmp_path / "two", param_dtype=dtype)
+    expected = jax.tree.map(lambda leaf: leaf.astype(dtype or leaf.dtype), fl.get_params(model))
+    assert jax.tree.all(jax.tree.map(lambda one, two: (one == two).all(), fl.get_params(loaded), expected))
+    row = next(line for line in inspect.describe(open_source(tmp_path / "two")) if line.startswith("heads"))
+    assert row.split(maxsplit=1) == ["heads", "beam head"]

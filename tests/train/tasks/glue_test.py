@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.train.data.sources.tfds_files import write_splits
+from tests.train.tasks.glue_files import write, write_mnli
 from train.errors import UserError
 from train.tasks.glue import read_glue
 from train.tasks.glue_table import GLUE
@@ -71,38 +72,14 @@ def test_fixtures_with_a_byte_order_mark_are_read(shared_data, task, count):
     assert not data.notes
 
 
-def write(folder, **files):
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, rows in files.items():
-        (folder / f"{name}.tsv").write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
-
-
-def mnli(label):
-    head = ["index", "promptID", "pairID", "genre", "sentence1_binary_parse", "sentence2_binary_parse"]
-    head += ["sentence1_parse", "sentence2_parse", "sentence1", "sentence2"]
-    row = ["0", "p", "i", "g", "b", "b", "p", "p", 'He said "yes', "He spoke"]
-    return ([*head, "label1", "gold_label"], [*row, "neutral", label]) if label else (head, row)
-
-
 def test_mnli_has_two_evaluation_and_test_sets(tmp_path):
-    write(
-        tmp_path / "MNLI",
-        train=mnli("contradiction"),
-        dev_matched=mnli("entailment"),
-        dev_mismatched=mnli("neutral"),
-        test_matched=mnli(None),
-        test_mismatched=mnli(None),
-    )
+    write_mnli(tmp_path / "MNLI")
     data = read_glue("mnli", f"files:{tmp_path}")
     assert list(data.evaluation) == list(data.test) == ["matched", "mismatched"]
-    assert [
-        data.labels[e.label] for e in (*data.train, *data.evaluation["matched"], *data.evaluation["mismatched"])
-    ] == [
-        "contradiction",
-        "entailment",
-        "neutral",
-    ]
-    assert data.train[0].texts == ('He said "yes', "He spoke")
+    found = {name: [data.labels[e.label] for e in examples] for name, examples in data.evaluation.items()}
+    assert found == {"matched": ["entailment", "neutral"], "mismatched": ["neutral", "neutral"]}
+    assert [data.labels[e.label] for e in data.train] == ["contradiction", "entailment", "neutral"]
+    assert data.train[0].texts == ('He said "yes', "He spoke 0")
 
 
 def test_qqp_leaves_out_broken_rows_and_says_so(tmp_path):

@@ -1,0 +1,71 @@
+"""Answers of a model with a beam head: where it is read from, what its scores are, and what comes without an answer."""
+
+import jax
+import numpy as np
+import pytest
+
+import flax_lite as fl
+from flax_lite.beam_decoding import decode_beams
+from flax_lite.pipelines.beam_answers import BeamAnswers
+from tests.flax_lite import tiny
+from tests.flax_lite.pipelines import cases
+
+QUESTION = "the cat?"
+SHORT, LONG = "the cat sat, the unwanted cat wanted a b.", "the cat sat, the unwanted cat wanted a b. " * 6
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    path = tmp_path_factory.mktemp("beam")
+    config = tiny.albert(max_position_embeddings=cases.LENGTH, vocab_size=90, initializer_range=0.5)
+    tiny.make(fl.BeamQuestionAnswering, config).save_pretrained(path)
+    cases.write_tokenizer(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def pipe(directory):
+    return fl.pipeline("question-answering", directory)
+
+
+@pytest.mark.parametrize("context", [SHORT, LONG])
+def test_answers_are_those_of_the_decoding(pipe, context):
+    """Without words to widen, what the model's own outputs decode to; of equal texts the shares are added."""
+    found = pipe(question=QUESTION, context=context, top_k=100, align_to_words=False, handle_impossible_answer=True)
+    request = pipe._request({"question": QUESTION, "context": context}, 0, pipe._defaults)
+    kept = [outputs for _, outputs in sorted(pipe._programs(request.rows), key=lambda each: each[0])]
+    beams = [pipe._read(request, number, outputs, pipe._defaults) for number, outputs in enumerate(kept)]
+    answers, null_logit = decode_beams(request.notes, beams, context, n_best=100, max_answer_length=15)
+    shares = {}
+    for answer in answers:
+        shares[answer.text.lower()] = shares.get(answer.text.lower(), 0.0) + answer.probability
+    shares[""] = float(jax.nn.sigmoid(null_logit))
+    assert {each["answer"].lower(): each["score"] for each in found} == pytest.approx(shares)
+    assert sum(each["score"] for each in found) == pytest.approx(1.0)
+    assert [each["score"] for each in found] == sorted((each["score"] for each in found), reverse=True)
+    assert len(answers) > 1
+
+
+def test_answers_are_whole_words_of_the_context(pipe):
+    for answer in pipe(question=QUESTION, context="unwanted unwanted " * 9, top_k=9):
+        assert set(answer["answer"].split()) == {"unwanted"}
+    best = pipe(question=QUESTION, context=LONG)
+    assert LONG[best["start"] : best["end"]] == best["answer"] != ""
+
+
+def test_no_answer_in_any_beam_is_none(pipe, monkeypatch):
+    monkeypatch.setattr("flax_lite.pipelines.beam_answers.decode_beams", lambda *arguments, **limits: ([], 0.0))
+    assert pipe(question=QUESTION, context=SHORT) == {"score": 0.5, "start": 0, "end": 0, "answer": ""}
+
+
+def test_a_model_object_is_taken_too(directory, pipe):
+    model, tokenizer = fl.BeamQuestionAnswering.from_pretrained(directory), fl.load_tokenizer(directory)
+    other = fl.pipeline("question-answering", model, tokenizer=tokenizer)
+    assert isinstance(other, BeamAnswers)
+    asked = {"question": QUESTION, "context": SHORT}
+    assert other(asked) == pipe(asked)
+    np.testing.assert_allclose(other(asked)["score"], pipe([asked] * 3)[1]["score"], atol=1e-5)
+
+
+def test_simple_heads_stay_simple(tmp_path):
+    assert not isinstance(cases.opened(tmp_path, "question-answering"), BeamAnswers)
