@@ -12,7 +12,7 @@ def finetuning(task: str) -> ml_collections.ConfigDict:
     Source: Devlin et al. 2018 (arXiv:1810.04805), appendix A.3 (batch 16 or 32, 2e-5 to 5e-5, 2 to 4 epochs), and
         google-research/bert run_classifier.py (three epochs, a tenth of warm-up, weight decay 0.01, clipping at 1).
     """
-    config = ml_collections.ConfigDict()
+    config, base = ml_collections.ConfigDict(), albert_base.get_config()
     config.task = task
     config.seed = 1
     config.batch_size = 32
@@ -24,6 +24,9 @@ def finetuning(task: str) -> ml_collections.ConfigDict:
     config.keep_checkpoints = 1
     config.keep_best = True
     config.plot = True
+    config.tensorboard = base.tensorboard
+    config.profile = base.profile
+    config.compilation_cache = base.compilation_cache
     config.init_from = config_dict.placeholder(str)
     config.epochs = 3.0
     config.warmup_fraction = 0.1
@@ -33,7 +36,6 @@ def finetuning(task: str) -> ml_collections.ConfigDict:
     config.new_head = False
     config.tokenizer = config_dict.placeholder(str)
     config.data = _data()
-    base = albert_base.get_config()
     config.model = base.model
     config.model.preset = config_dict.placeholder(str)
     config.model.hidden_act = config_dict.placeholder(str)

@@ -17,6 +17,15 @@ RUN_LEAVES = (
     Leaf("keep_checkpoints", "free", int, "newest checkpoints to keep", at_least=1),
     Leaf("keep_best", "free", bool, "keep the best evaluated checkpoint too, and make it model/"),
     Leaf("plot", "free", bool, "draw loss.png and accuracy.png"),
+    Leaf("tensorboard", "free", bool, "write TensorBoard's event files as well"),
+    Leaf("profile.first_step", "free", int | None, "first step to make a profile of; none: no profile", at_least=1),
+    Leaf("profile.num_steps", "free", int, "steps that are profiled", at_least=1),
+    Leaf(
+        "compilation_cache",
+        "free",
+        str | None,
+        "directory that keeps compiled programs; auto: the user's cache, on a CPU none",
+    ),
     Leaf("init_from", "identity", str | None, "model to start from: directory, hub id, ...; none: drawn from the seed"),
 )
 

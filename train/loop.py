@@ -26,6 +26,9 @@ from train.mesh import (
     unused_accelerator,
 )
 from train.metrics import Clock
+from train.observe.compilation_cache import compilation_cache
+from train.observe.profiling import Profiler, check_window
+from train.observe.tensorboard import check_package
 from train.plots import draw_plots
 from train.progress import Progress
 from train.records import NotFiniteError, Records
@@ -45,14 +48,16 @@ def run(request: Request, build: Callable[[WorkDir], Job]) -> None:
       StopError: a signal stopped it; what was done is saved.
       RunError: a loss was not finite, or a checkpoint could not be written.
     """
-    with open_workdir(request) as work:
+    with open_workdir(request) as work, contextlib.ExitStack() as stack:
         if work.finished:
             return
         clock = Clock()
         with clock("init"):
+            _check_observers(request.config)
             mesh = make_mesh(request.config.mesh.data, request.config.mesh.fsdp)
             check_batch_size(request.config.batch_size, request.config.accumulation_steps, mesh.size)
-            print("\n".join(filter(None, (device_line(mesh), unused_accelerator()))), flush=True)
+            programs = stack.enter_context(compilation_cache(request.config.compilation_cache))
+            print("\n".join(filter(None, (device_line(mesh), unused_accelerator(), programs))), flush=True)
             job = build(work)
         fit(job, work, mesh, clock)
 
@@ -70,10 +75,14 @@ def fit(job: Job, work: WorkDir, mesh: Mesh, clock: Clock) -> None:
             begun = start(job, config.seed, mesh, checkpoints, progress.say)
             constants = job.constants(mesh)
             _say_extension(job, work, begun.step, progress.say)
-            records = Records(work, clock, progress, begun.step, job.tokens_per_batch, mesh)
+            records = Records(work, clock, progress, begun.step, job, mesh)
             stack.callback(records.close)
+            profiler = Profiler(
+                **config.profile, directory=work.path / "profile", done=begun.step, clock=clock, say=progress.say
+            )
+            stack.callback(profiler.close)
         source = stack.enter_context(contextlib.closing(_batches(job, begun.step, config.total_steps)))
-        trainer = _Trainer(job, work, mesh, clock, progress, checkpoints, records, begun, constants)
+        trainer = _Trainer(job, work, mesh, clock, progress, checkpoints, records, profiler, begun, constants)
         try:
             batches = trainer.compile(source)
             with work.request.guard.deferred(), progress.steps(begun.step):
@@ -96,12 +105,13 @@ class _Trainer:
         progress: Progress,
         checkpoints: Checkpoints,
         records: Records,
+        profiler: Profiler,
         begun: Start,
         constants: tuple[Any, ...],
     ) -> None:
         self.job, self.work, self.mesh, self.clock = job, work, mesh, clock
         self.progress, self.checkpoints, self.records, self.begun = progress, checkpoints, records, begun
-        self.constants = constants
+        self.profiler, self.constants = profiler, constants
         self.config: Any = work.request.config
         self.total: int = self.config.total_steps
         self.guard = work.request.guard
@@ -143,9 +153,10 @@ class _Trainer:
             with self.clock("steps"):
                 step_fn = self.step_fn.compile(batch)
                 with jax.transfer_guard("disallow"):
-                    state, metrics = step_fn(state, batch, *self.constants)
+                    state, metrics = self.profiler.step(step, step_fn, state, batch, *self.constants)
                 self._report(flying)
-                flying, self.step = (step, metrics), step
+                flops = self.job.costs.flops(batch) if self.job.costs else None
+                flying, self.step = (step, metrics, flops), step
                 save = step % self.config.checkpoint_every_steps == 0 or step == self.total
                 if save or self._eval_is_due(step) or self.guard.signal_name:
                     self._report(flying)
@@ -180,7 +191,7 @@ class _Trainer:
         if plots:
             self.progress.say(f"plots: {', '.join(map(str, plots))}")
         times = (f"{phase} {seconds:.1f} s" for phase, seconds in self.clock.read().items())
-        self.progress.say(f"time: {', '.join(times)}")
+        self.progress.say("\n".join((f"time: {', '.join(times)}", *self.records.describe())))
         more = self.job.finish(Result(params=params, step=step, evaluation=evaluation, model=self.work.model)) or {}
         early = {"ended_early": True} if self.total < self.config.total_steps else {}
         self.records.status("finished", self.total, model_step=step, evaluation=evaluation, **early, **more)
@@ -211,7 +222,7 @@ class _Trainer:
                     return None
                 raise
 
-    def _report(self, flying: tuple[int, Any] | None) -> None:
+    def _report(self, flying: tuple[int, Any, float | None] | None) -> None:
         if flying is not None:
             try:
                 self.records.train_row(*flying)
@@ -302,6 +313,13 @@ class _Trainer:
             f"  {self.work.request.command(workdir=fresh_path(self.work.path))}\n"
             "or go on with --config.execution.dtype=float32, if that is not what it was"
         )
+
+
+def _check_observers(config: Any) -> None:
+    """Raises UserError where what the run is to be watched with cannot be had."""
+    check_window(config.profile.first_step, config.total_steps)
+    if config.tensorboard:
+        check_package()
 
 
 def _batches(job: Job, first: int, total: int) -> Generator[Batch, None, None]:

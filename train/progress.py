@@ -72,6 +72,8 @@ class Progress:
         """Shows a training step; without a terminal only where `write` says that its row is written too."""
         if "tokens_per_second" in row:
             self._rate = f"{short_number(row['tokens_per_second'])} tokens/s"
+            if "mfu" in row:
+                self._rate += f"  {row['mfu']:.1%} MFU"
         if self._bar is not None:
             now = time.monotonic()
             self._bar.update(self._bar.task_ids[0], completed=step, text=self._line(step, self._short(row)))

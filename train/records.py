@@ -1,13 +1,17 @@
 """What a run leaves behind for people: metric rows, progress lines, the summary."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 import jax
 from jax.sharding import Mesh
 
+from train.job import Job
 from train.metrics import Clock, MetricsWriter, read_metrics
+from train.observe.memory import peak_bytes
+from train.observe.pace import Pace, peak_flops_per_second
+from train.observe.tensorboard import TensorBoardWriter
 from train.progress import Progress
 from train.summary import Summary
 from train.workdir import WorkDir
@@ -19,6 +23,19 @@ class NotFiniteError(ArithmeticError):
     """A step's loss or gradient norm is not a finite number."""
 
 
+class RowWriter(Protocol):
+    """Where rows of metrics go."""
+
+    def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
+        """Appends one row."""
+
+    def sync(self) -> None:
+        """Lets no row that was written get lost."""
+
+    def close(self) -> None:
+        """Ends the series."""
+
+
 class Records:
     """Writes and shows a run's metrics.
 
@@ -27,45 +44,71 @@ class Records:
       clock: the run's clock.
       progress: where rows are shown.
       first_step: the step the run continues from; rows past it are dropped.
-      tokens_per_step: what tokens per second counts.
+      job: what is trained: tokens and operations of a step.
       mesh: the devices.
+      writes: whether this process keeps the files: one of several does.
+
+    Raises:
+      UserError: a package that the config asks for is missing.
     """
 
     def __init__(
-        self, work: WorkDir, clock: Clock, progress: Progress, first_step: int, tokens_per_step: int, mesh: Mesh
+        self,
+        work: WorkDir,
+        clock: Clock,
+        progress: Progress,
+        first_step: int,
+        job: Job,
+        mesh: Mesh,
+        *,
+        writes: bool = True,
     ) -> None:
-        self._work, self._clock, self._progress = work, clock, progress
-        self._tokens_per_step = tokens_per_step
-        self._rated_step, self._rated_seconds = first_step, self._training_seconds()
-        self._metrics = MetricsWriter(work.metrics, first_step)
-        if self._metrics.torn_lines:
-            progress.say(f"{work.metrics}: {self._metrics.torn_lines} torn line(s) dropped")
-        if self._metrics.lost_steps:
-            progress.say(f"{self._metrics.lost_steps} steps past the checkpoint were not saved and are done again")
-        self._summary = Summary(work, clock, first_step, self._metrics.lost_steps, dict(mesh.shape))
-        self._summary.write("running", first_step)
+        self._work, self._progress = work, progress
+        self._pace = Pace(clock, first_step, job.tokens_per_batch, peak_flops_per_second(job.costs, mesh))
+        self._writers: list[RowWriter] = []
+        self._summary: Summary | None = None
+        if not writes:
+            return
+        metrics = MetricsWriter(work.metrics, first_step)
+        self._writers.append(metrics)
+        if metrics.torn_lines:
+            progress.say(f"{work.metrics}: {metrics.torn_lines} torn line(s) dropped")
+        if metrics.lost_steps:
+            progress.say(f"{metrics.lost_steps} steps past the checkpoint were not saved and are done again")
+        if work.request.config.tensorboard:
+            folder = work.path / "tensorboard"
+            self._writers.append(TensorBoardWriter(folder, first_step))
+            progress.say(f"event files: tensorboard --logdir {folder}")
+        self._summary = Summary(work, clock, first_step, metrics.lost_steps, dict(mesh.shape))
+        self.status("running", first_step)
 
-    def train_row(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
+    def train_row(self, step: int, metrics: Mapping[str, jax.Array], flops: float | None = None) -> None:
         """Reads a step's metrics from the devices, shows them, and writes them where log_every_steps says so.
+
+        Args:
+          step: the step.
+          metrics: its metrics, which the devices may still work on.
+          flops: the model's operations in it, where they are known.
 
         Raises:
           NotFiniteError: the loss or the gradient norm is not finite. The row is written.
         """
         config = self._work.request.config
         fetched = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        self._pace.arrived(flops)
         row = {"loss": fetched.pop("loss"), **fetched}  # JAX sorts; a reader looks for the loss first
         bad = [name for name in _WATCHED if not math.isfinite(row.get(name, 0.0))]
         write = step % config.log_every_steps == 0 or step == config.total_steps or bool(bad)
         if write:
-            row["tokens_per_second"] = self._tokens_per_second(step)
-            self._metrics.write(step, "train", row)
+            row |= self._pace.row(step)
+            self._write(step, "train", row)
         self._progress.step(step, row, write)
         if bad:
             raise NotFiniteError(f"{bad[0]} is {row[bad[0]]}")
 
     def eval_row(self, step: int, row: Mapping[str, float]) -> None:
         """Writes and shows a held-out result."""
-        self._metrics.write(step, "eval", row)
+        self._write(step, "eval", row)
         self._progress.evaluation(step, row)
 
     def evaluation(self, step: int) -> dict[str, float]:
@@ -75,23 +118,31 @@ class Records:
 
     def sync(self) -> None:
         """Forces the rows to disk: no checkpoint may be ahead of its rows."""
-        self._metrics.sync()
+        for writer in self._writers:
+            writer.sync()
 
     def status(self, status: str, step: int, **more: Any) -> None:
         """Writes summary.json."""
-        self._summary.write(status, step, **more)
+        if self._summary is not None:
+            self._summary.write(status, step, _measured(self._pace), **more)
+
+    def describe(self) -> Iterator[str]:
+        """Lines about the whole run: how long its steps took, and what the fullest device held."""
+        if seconds := self._pace.of_run():
+            yield "seconds of a step: " + ", ".join(f"{name} {value:.3g}" for name, value in seconds.items())
+        if (peak := peak_bytes()) is not None:
+            yield f"device memory: {peak / 2**30:.2f} GiB at most"
 
     def close(self) -> None:
-        """Closes the metrics file."""
-        self._metrics.close()
+        """Closes the files."""
+        for writer in self._writers:
+            writer.close()
 
-    def _tokens_per_second(self, step: int) -> float:
-        """The rate since the last row that had one; evaluation and saving are left out."""
-        now = self._training_seconds()
-        rate = self._tokens_per_step * (step - self._rated_step) / max(now - self._rated_seconds, 1e-9)
-        self._rated_step, self._rated_seconds = step, now
-        return rate
+    def _write(self, step: int, split: str, row: Mapping[str, float]) -> None:
+        for writer in self._writers:
+            writer.write(step, split, row)
 
-    def _training_seconds(self) -> float:
-        seconds = self._clock.read()
-        return seconds.get("steps", 0.0) + seconds.get("data", 0.0)
+
+def _measured(pace: Pace) -> dict[str, Any]:
+    measured = {"step_seconds": pace.of_run(), "device_memory_peak_bytes": peak_bytes()}
+    return {name: value for name, value in measured.items() if value}

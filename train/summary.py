@@ -1,5 +1,6 @@
 """summary.json: what ran and where the time went, over every run of a work directory."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from train.metrics import Clock
@@ -22,10 +23,18 @@ class Summary:
         self._earlier = list(work.read_summary().get("runs", []))
         self._run = {**provenance(), "mesh": mesh, "from_step": first_step, "lost_steps": lost_steps}
 
-    def write(self, status: str, step: int, **more: Any) -> None:
-        """Writes the file; `status` is "running", "interrupted", "failed" or "finished"."""
+    def write(self, status: str, step: int, measured: Mapping[str, Any], **more: Any) -> None:
+        """Writes the file.
+
+        Args:
+          status: "running", "interrupted", "failed" or "finished".
+          step: the step that was reached.
+          measured: of this run, added to its entry.
+          **more: of the job, added at the top.
+        """
         seconds = {phase: round(spent, 3) for phase, spent in self._clock.read().items()}
         run = {**self._run, "to_step": step, "wall_seconds": round(self._clock.total(), 3), "seconds": seconds}
+        run |= measured
         runs = [*self._earlier, run]
         head = {"job": self._work.request.job, "config": self._work.request.spec, "status": status, "step": step}
         self._work.write_summary({**head, **more, "totals": totals(runs), "runs": runs})

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from tests.conftest import REPOSITORY
 from train.metrics import read_metrics
+from train.observe.pace import COLUMNS
 
 
 class Command(NamedTuple):
@@ -61,6 +62,6 @@ def environment(devices=1):
 
 
 def series(workdir):
-    """Every number of metrics.jsonl but the speed."""
+    """Every number of metrics.jsonl but the speeds."""
     rows = read_metrics(workdir / "metrics.jsonl")
-    return [{name: value for name, value in row.items() if name != "tokens_per_second"} for row in rows]
+    return [{name: value for name, value in row.items() if name not in COLUMNS} for row in rows]

@@ -105,7 +105,8 @@ def test_a_run_leaves_what_the_design_says(tmp_path, start, capsys):
     rows = read_metrics(work / "metrics.jsonl")
     assert [row["step"] for row in rows if row["split"] == "train"] == list(range(1, 21))
     assert [row["step"] for row in rows if row["split"] == "eval"] == [5, 10, 15, 20]
-    assert list(rows[0]) == ["step", "split", "loss", "grad_norm", "tokens_per_second"]
+    measured = ["step_seconds_p50", "step_seconds_p90", "data_wait_fraction"]
+    assert list(rows[1]) == ["step", "split", "loss", "grad_norm", "tokens_per_second", *measured]
     assert sorted(path.name for path in (work / "checkpoints").iterdir()) == ["16", "20"]
     for name in ("loss.png", "config.json", "summary.json", "model/weights.npz"):
         assert (work / name).is_file()
@@ -114,9 +115,11 @@ def test_a_run_leaves_what_the_design_says(tmp_path, start, capsys):
     assert {"init", "compile", "data", "steps", "eval", "checkpoint", "export"} <= set(told["totals"]["seconds"])
     assert told["runs"][0]["versions"]["jax"] == jax.__version__
     assert told["runs"][0]["device_count"] == 8
+    assert list(told["runs"][0]["step_seconds"]) == ["p50", "p90", "p99", "max"]
     output = capsys.readouterr().out
     assert output.index("device: ") < output.index("272 parameters") < output.index("compiling the training step")
     assert '"step": 20' in output.splitlines()[-1]
+    assert "seconds of a step: p50 " in output
 
 
 def test_a_finished_job_says_so_and_does_nothing(tmp_path, start, capsys):

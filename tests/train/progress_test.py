@@ -48,6 +48,11 @@ def test_terminals_get_a_bar(monkeypatch):
     assert "step 12/100  held-out: loss 2" in shown
 
 
+def test_the_share_of_the_peak_is_shown_where_it_is_known(monkeypatch):
+    monkeypatch.setitem(ROW, "mfu", 0.3125)
+    assert "12.3k tokens/s  31.2% MFU  " in show(io.StringIO(), monkeypatch)
+
+
 def test_the_rate_stays_between_the_rows_that_have_one(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     stream = Terminal()

@@ -21,7 +21,8 @@ from train.schema import Leaf
 WIDTH = 16
 _COMMON = """
 seed batch_size accumulation_steps total_steps log_every_steps eval_every_steps checkpoint_every_steps keep_checkpoints
-keep_best plot mesh.data mesh.fsdp execution.dtype execution.deterministic
+keep_best plot tensorboard profile.first_step profile.num_steps compilation_cache mesh.data mesh.fsdp execution.dtype
+execution.deterministic
 """
 LEAVES = (
     *(leaf for leaf in leaves.COMMON_LEAVES if leaf.path in _COMMON.split()),
@@ -42,6 +43,9 @@ DEFAULTS = {
     "keep_checkpoints": 2,
     "keep_best": False,
     "plot": False,
+    "tensorboard": False,
+    "profile": {"first_step": None, "num_steps": 2},
+    "compilation_cache": "auto",
     "mesh": {"data": 1, "fsdp": 1},
     "execution": {"dtype": "float32", "deterministic": False},
     "optimizer": {"learning_rate": 0.05, "clip_norm": None},

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from train.plan.compiling import Compiled, compile_elsewhere
 from train.plan.estimate import UTILISATION, Estimate, estimate
 from train.plan.rehearsal import Planned, Rehearsal, rehearse
-from train.plan.target import Target, parse_target, present_target
+from train.plan.target import parse_target, present_target
 from train.progress import short_number
 
 COMPILE_LIMIT_SECONDS = 900.0
@@ -70,7 +70,7 @@ def _plan_lines(planned: Planned, numbers: Estimate) -> Iterator[str]:
     yield f"  collectives a step:  {moved + ', and a few scalars' if moved else 'none'}"
     each = numbers.flops / numbers.tokens
     yield f"  operations:          {_flop(numbers.flops)} a step, {_flop(each)} a token"
-    yield f"  step time:           {_step_time(target, numbers, used)}"
+    yield f"  step time:           {_step_time(planned, numbers, used)}"
 
 
 def _cure(planned: Planned, numbers: Estimate, room: int) -> str:
@@ -85,8 +85,10 @@ def _cure(planned: Planned, numbers: Estimate, room: int) -> str:
     return "raise mesh.fsdp, and set execution.remat=full"
 
 
-def _step_time(target: Target, numbers: Estimate, devices: int) -> str:
-    peak, source = target.chip.flops_per_second, "of the peak"
+def _step_time(planned: Planned, numbers: Estimate, devices: int) -> str:
+    target, costs = planned.target, planned.job.costs
+    dtype = "float32" if costs is None else costs.execution.compute_dtype.name
+    peak, source = target.chip.peak_flops_per_second(dtype), "of the peak"
     if target.chip.platform == "cpu":
         # The devices of a CPU share its cores.
         peak, source, devices = measured_flops_per_second(), "of this machine's measured product", 1

@@ -18,6 +18,8 @@ class Chip:
     Attributes:
         platform: "tpu", "gpu" or "cpu".
         flops_per_second: its matrix units' peak, in bfloat16 where `bfloat16`; None: not known.
+        float32_flops_per_second: likewise, of products of float32 numbers as JAX computes them by default: in TF32 on
+            GPUs that have it. None: as the other, since a TPU rounds factors to bfloat16.
         memory_bytes: of its own; None: the host's.
         bfloat16: whether it computes in bfloat16 natively.
     """
@@ -26,6 +28,13 @@ class Chip:
     flops_per_second: float | None = None
     memory_bytes: int | None = None
     bfloat16: bool = True
+    float32_flops_per_second: float | None = None
+
+    def peak_flops_per_second(self, dtype: str) -> float | None:
+        """The peak in a compute dtype, "bfloat16" or "float32"; None where it is not known."""
+        if dtype == "bfloat16":
+            return self.flops_per_second if self.bfloat16 else None
+        return self.float32_flops_per_second or self.flops_per_second
 
     @property
     def compute_capability(self) -> str:
@@ -34,20 +43,22 @@ class Chip:
 
 
 # Peaks without sparsity, from the makers' data sheets: cloud.google.com/tpu/docs (v4, v5e, v5p, v6e), NVIDIA's of each
-# card. A T4 has no bfloat16; its matrix units' float16 peak would not be reached in float32.
+# card. A T4 has neither bfloat16 nor TF32; its matrix units' float16 peak would not be reached in float32.
 CHIPS = {
     "v4": Chip("tpu", 275e12, 32 * _GIB),
     "v5e": Chip("tpu", 197e12, 16 * _GIB),
     "v5p": Chip("tpu", 459e12, 95 * _GIB),
     "v6e": Chip("tpu", 918e12, 32 * _GIB),
     "t4": Chip("gpu", 8.1e12, 16 * _GIB, bfloat16=False),
-    "l4": Chip("gpu", 121e12, 24 * _GIB),
-    "a100": Chip("gpu", 312e12, 80 * _GIB),
-    "h100": Chip("gpu", 989e12, 80 * _GIB),
-    "h200": Chip("gpu", 989e12, 141 * _GIB),
+    "l4": Chip("gpu", 121e12, 24 * _GIB, float32_flops_per_second=60e12),
+    "a100": Chip("gpu", 312e12, 80 * _GIB, float32_flops_per_second=156e12),
+    "h100_pcie": Chip("gpu", 756e12, 80 * _GIB, float32_flops_per_second=378e12),
+    "h100_nvl": Chip("gpu", 835e12, 94 * _GIB, float32_flops_per_second=417e12),
+    "h100": Chip("gpu", 989e12, 80 * _GIB, float32_flops_per_second=494e12),
+    "h200": Chip("gpu", 989e12, 141 * _GIB, float32_flops_per_second=494e12),
     "cpu": Chip("cpu", bfloat16=False),
 }
-# How the devices of these chips call themselves (`device_kind`), in order: the first that is part of the name.
+# How the devices of these chips call themselves (`device_kind`), in order: the first whose words are part of the name.
 _KINDS = {
     "TPU v4": "v4",
     "TPU v5 lite": "v5e",
@@ -55,9 +66,12 @@ _KINDS = {
     "TPU v5p": "v5p",
     "TPU v5": "v5p",
     "TPU v6": "v6e",
+    "TPU v6e": "v6e",
     "T4": "t4",
     "L4": "l4",
     "A100": "a100",
+    "H100 PCIe": "h100_pcie",
+    "H100 NVL": "h100_nvl",
     "H100": "h100",
     "H200": "h200",
     "cpu": "cpu",
@@ -121,5 +135,10 @@ def present_target() -> Target:
 
 
 def kind_of(device_kind: str) -> str:
-    """The chip that a device's own name means; that name where it is not known."""
-    return next((kind for part, kind in _KINDS.items() if part in device_kind), device_kind)
+    """The chip that a device's own name means; that name where it is not known.
+
+    Whole words alone count: an L40S is no L4, and an RTX A1000 no A100. A slice of a card (MIG) is not the card.
+    """
+    if re.search(r"\bMIG\b", device_kind):
+        return device_kind
+    return next((kind for part, kind in _KINDS.items() if re.search(rf"\b{part}\b", device_kind)), device_kind)
