@@ -42,6 +42,7 @@ def finetuning(task: str) -> ml_collections.ConfigDict:
     config.model.classifier_dropout_prob = config_dict.placeholder(float)
     config.execution = base.execution
     config.mesh = base.mesh
+    config.hosts = base.hosts
     config.optimizer = base.optimizer
     config.optimizer.name = "adamw"
     config.optimizer.learning_rate = 2e-5

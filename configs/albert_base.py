@@ -39,6 +39,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.execution = _execution()
     config.optimizer = _optimizer()
     config.mesh = ml_collections.ConfigDict({"data": -1, "fsdp": 1})
+    # JAX's own values.
+    config.hosts = ml_collections.ConfigDict({"heartbeat_seconds": 100, "initialization_seconds": 300})
     return smoke(config) if variant == "smoke" else config
 
 

@@ -21,6 +21,7 @@ from absl import logging as absl_logging
 
 from flax_lite.checkpoints.work_directory import COMMIT_MARKER, complete_steps
 from flax_lite.sharding import path_name
+from train import hosts
 from train.errors import RunError, UserError
 
 Tree = Any
@@ -49,6 +50,9 @@ class Checkpoints:
             state=ocp.StandardCheckpointHandler(), meta=ocp.JsonCheckpointHandler()
         )
         self._orbax = ocp.AsyncCheckpointer(handler, timeout_secs=_WRITE_TIMEOUT_SECONDS)
+        # Each host reads by itself and tells the others how it went: one that failed must not leave them waiting.
+        alone = ocp.options.MultiprocessingOptions(primary_host=None, active_processes={jax.process_index()})
+        self._reader = ocp.Checkpointer(handler, multiprocessing_options=alone)
 
     def steps(self) -> list[int]:
         """Returns the steps with a complete checkpoint, oldest first."""
@@ -67,7 +71,7 @@ class Checkpoints:
           RunError: this save or the one before could not be written.
         """
         self.wait()
-        if step in self.steps():
+        if step in hosts.from_first("saved steps", self.steps()):
             return
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
@@ -99,6 +103,7 @@ class Checkpoints:
     def close(self) -> None:
         """Releases Orbax's threads; call `wait` first, its errors are not repeated here."""
         self._orbax.close()
+        self._reader.close()
 
     def restore(self, abstract: Tree, expected: Mapping[str, Any]) -> tuple[Tree, Meta] | None:
         """Reads the newest good checkpoint and sets bad ones aside.
@@ -113,27 +118,44 @@ class Checkpoints:
         Raises:
           UserError: an intact checkpoint holds another tree or other entries than expected.
         """
-        self._set_unfinished_aside()
-        numbered = [path for path in _entries(self.root) if path.name.isdigit()]
-        for path in sorted(numbered, key=lambda path: int(path.name), reverse=True):
-            loaded, fault = self._try(path, abstract, expected)
+        if hosts.is_first():
+            self._set_unfinished_aside()
+        names = [path.name for path in _entries(self.root) if path.name.isdigit()]
+        numbered: list[int] = hosts.from_first("checkpoints", sorted(map(int, names), reverse=True))
+        for step in numbered:
+            loaded, fault = self._try(self.root / str(step), abstract, expected)
             if loaded is not None:
                 return loaded
-            self._set_aside(path, int(path.name), fault)
+            if hosts.is_first():
+                self._set_aside(self.root / str(step), step, fault)
         if numbered:
             self._say("no good checkpoint is left: starting from the first step")
         return None
 
     def load(self, step: int, abstract: Tree, expected: Mapping[str, Any]) -> Tree | None:
         """Reads one step's state; None, said aloud, where it is missing or bad."""
-        path = self.root / str(step)
-        loaded, fault = self._try(path, abstract, expected) if path.exists() else (None, "missing")
+        loaded, fault = self._try(self.root / str(step), abstract, expected)
         if loaded is None:
             self._say(f"checkpoint {step} cannot be used: {fault}")
         return loaded[0] if loaded else None
 
     def _try(self, path: Path, abstract: Tree, expected: Mapping[str, Any]) -> tuple[tuple[Tree, Meta] | None, str]:
-        """Returns what the checkpoint holds, or None and what is wrong with it."""
+        """Returns what the checkpoint holds, or None and what is wrong with it, on any host."""
+        with hosts.together(f"reading {path.name}"):
+            found, fault = self._read_whole(path, abstract, expected)
+        fault = next(filter(None, hosts.gather(f"read {path.name}", fault)), "")
+        if found is None or fault:
+            return None, fault
+        if not bool(all_finite(found[0]["params"])):
+            return None, "parameters that are not finite"
+        return found, ""
+
+    def _read_whole(
+        self, path: Path, abstract: Tree, expected: Mapping[str, Any]
+    ) -> tuple[tuple[Tree, Meta] | None, str]:
+        """As `_try`, on this host and by what it sees alone."""
+        if not path.exists():
+            return None, "missing"
         if not path.is_dir() or not any(path.iterdir()):
             return None, "empty"
         if not (path / COMMIT_MARKER).exists():
@@ -156,12 +178,10 @@ class Checkpoints:
             return None, "other shapes than recorded"
         if int(state["step"]) != int(path.name) or meta.get("step") != int(path.name):
             return None, "another step than its name"
-        if not bool(all_finite(state["params"])):
-            return None, "parameters that are not finite"
         return (state, meta), ""
 
     def _read(self, path: Path, **items: Any) -> Any:
-        return self._orbax.restore(path, args=ocp.args.Composite(**items))
+        return self._reader.restore(path, args=ocp.args.Composite(**items))
 
     def _failed(self, error: Exception) -> RunError:
         step, self._writing = self._writing, None

@@ -1,7 +1,7 @@
 """The one command line in front of every job.
 
     python -m train.JOB --config FILE[:VARIANT] [--workdir DIR] [--config.KEY=VALUE ...] [--print_config] [--extend]
-                        [--dry_run [--target v5e:2x4]]
+                        [--dry_run [--target v5e:2x4]] [--coordinator HOST:PORT --num_processes N --process_id I]
 
 Exit status: 0 done or already complete; 2 the user's mistake (one message, no traceback); 75 interrupted and saved; 1 a
 defect (with a traceback) or a run that failed (one message).
@@ -17,6 +17,7 @@ import os
 import shlex
 import sys
 import textwrap
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 Leaves = Sequence[schema.Leaf]
 
+_HOST_FLAGS = ("coordinator", "num_processes", "process_id")
 _STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
@@ -52,6 +54,9 @@ class Request:
       extend: more total_steps than the work directory's are wanted.
       dry_run: only a plan is wanted: what the run would take.
       target: the devices to plan for, by name; those that are present if None.
+      coordinator: HOST:PORT of process 0 of several; None: as the environment says.
+      num_processes: how many run the job together.
+      process_id: which of them this is.
       guard: tells when a signal asked the job to stop.
     """
 
@@ -64,6 +69,9 @@ class Request:
     extend: bool = False
     dry_run: bool = False
     target: str | None = None
+    coordinator: str | None = None
+    num_processes: int | None = None
+    process_id: int | None = None
     guard: Guard = dataclasses.field(default_factory=Guard, compare=False)
 
     @property
@@ -92,6 +100,7 @@ def main(
     argv: Sequence[str] | None = None,
     help_config: str = "configs/albert_tiny.py",
     rehearsal: "Callable[[Request], Rehearsal] | None" = None,
+    joins: bool = False,
 ) -> int:
     """Runs one job from its command line.
 
@@ -102,41 +111,72 @@ def main(
       argv: the words after the program's name; `sys.argv[1:]` when None.
       help_config: the config whose defaults --help shows when none is given.
       rehearsal: how the job is put together for --dry_run; None: there is no such option.
+      joins: whether the processes of several hosts run it together.
 
     Returns:
-      The exit status.
+      The exit status. The process ends here instead where other hosts go on without this one.
     """
     # Grain 0.2.18 asks for a flag of absl's global table in its worker pool and fails where nobody parsed that table.
     flags.FLAGS.mark_as_parsed()
-    request = None
+    request, error, joined = None, None, False
+    status: int | None = 0
     try:
         with Guard(ends_process=argv is None) as guard:
             words = sys.argv[1:] if argv is None else argv
-            request = parse(job, leaves, words, guard, help_config, plans=rehearsal is not None)
+            request = parse(job, leaves, words, guard, help_config, plans=rehearsal is not None, joins=joins)
             if request is not None and request.dry_run and rehearsal is not None:
                 from train.plan.report import print_plan
 
                 print_plan(rehearsal(request), request.target)
             elif request is not None:
+                joined = joins and _join(request)
                 run(request)
-    except JobError as stop:
-        return _end(job, str(stop), stop.status)
-    except BrokenPipeError:
-        if request is not None:
-            raise  # a run must not end without a word
+    except Exception as raised:
+        error = raised
+        status = _expected_end(job, request, error, joined)
+        if status is None:
+            if not joined:
+                raise
+            traceback.print_exc()
+            status = JobError.status
+    if joined:
+        from train import hosts
+
+        hosts.leave(status, error)
+    return status
+
+
+def _join(request: Request) -> bool:
+    """Joins the other hosts, if there are any; returns whether there are."""
+    from train import hosts
+
+    settings = request.config.hosts.to_dict()
+    hosts.join(request.coordinator, request.num_processes, request.process_id, **settings)
+    return hosts.is_joined()
+
+
+def _expected_end(job: str, request: Request | None, error: Exception, joined: bool) -> int | None:
+    """Says why a command ended early and returns its status; None for a defect."""
+    if isinstance(error, JobError):
+        return _end(job, str(error), error.status, joined)
+    # A run must not end without a word.
+    if isinstance(error, BrokenPipeError) and request is None:
         # Who read the output has seen enough (`--help | head`). Nothing may be written on the way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return JobError.status
-    except OSError as error:
-        if error.errno not in _STORAGE_ERRORS:
-            raise
-        return _end(job, f"{error}. Make room there, then the same command continues", JobError.status)
-    return 0
+    if isinstance(error, OSError) and error.errno in _STORAGE_ERRORS:
+        return _end(job, f"{error}. Make room there, then the same command continues", JobError.status, joined)
+    return None
 
 
-def _end(job: str, message: str, status: int) -> int:
+def _end(job: str, message: str, status: int, joined: bool) -> int:
+    who = job
+    if joined:
+        from train import hosts
+
+        who = f"{job}, {hosts.name()}"
     sys.stdout.flush()
-    print(f"{job}: {message}", file=sys.stderr, flush=True)
+    print(f"{who}: {message}", file=sys.stderr, flush=True)
     return status
 
 
@@ -147,17 +187,27 @@ def parse(
     guard: Guard,
     help_config: str = "",
     plans: bool = False,
+    joins: bool = False,
 ) -> Request | None:
-    """Reads a command line; prints and returns None for --help and --print_config. `plans`: whether it takes --dry_run.
+    """Reads a command line; prints and returns None for --help and --print_config.
+
+    Args:
+      job: as `main` has it, and so `leaves`, `help_config` and `joins`.
+      leaves: the table, or tables.
+      argv: the words.
+      guard: of the request.
+      help_config: for --help.
+      plans: whether it takes --dry_run.
+      joins: whether it takes --coordinator.
 
     Raises:
       UserError: something on it is not understood.
     """
     leaves = tuple(_table(job, leaves, argv, help_config) if isinstance(leaves, Mapping) else leaves)
-    given = _flag_values(leaves, plans)
+    given = _flag_values(leaves, plans, joins)
     _read_flags(given, job, leaves, argv)
     if given["help"].value:
-        print(_help(job, leaves, given["config"].value or help_config, plans))
+        print(_help(job, leaves, given["config"].value or help_config, plans, joins))
         return None
     spec = given["config"].value
     if spec is None:
@@ -179,6 +229,7 @@ def parse(
         overrides={path: _text(values[path]) for path in changed},
         extend=bool(given["extend"].value),
         **_plan(given, plans),
+        **_hosts(given, joins),
         guard=guard,
     )
 
@@ -228,7 +279,11 @@ def _plan(given: flags.FlagValues, plans: bool) -> dict[str, Any]:
     return {name: given[name].value for name in ("dry_run", "target")}
 
 
-def _flag_values(leaves: Sequence[schema.Leaf], plans: bool) -> flags.FlagValues:
+def _hosts(given: flags.FlagValues, joins: bool) -> dict[str, Any]:
+    return {name: given[name].value for name in _HOST_FLAGS} if joins else {}
+
+
+def _flag_values(leaves: Sequence[schema.Leaf], plans: bool, joins: bool) -> flags.FlagValues:
     """A flag table of this command line alone: libraries' flags in absl's global table are not ours to offer."""
     given = flags.FlagValues()
     given.set_gnu_getopt(True)  # read on behind a stray word, so that every fault comes out
@@ -239,6 +294,10 @@ def _flag_values(leaves: Sequence[schema.Leaf], plans: bool) -> flags.FlagValues
     if plans:
         flags.DEFINE_bool("dry_run", False, "print what the run would take and stop", flag_values=given)
         flags.DEFINE_string("target", None, "devices to plan for", flag_values=given)
+    if joins:
+        flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0", flag_values=given)
+        flags.DEFINE_integer("num_processes", None, "processes of this job", lower_bound=1, flag_values=given)
+        flags.DEFINE_integer("process_id", None, "which of them this is", lower_bound=0, flag_values=given)
     flags.DEFINE_bool("help", False, "print the options and stop", flag_values=given, short_name="h")
     for leaf in leaves:
         flags.DEFINE(_LeafParser(leaf), f"config.{leaf.path}", None, leaf.doc, flag_values=given)
@@ -268,9 +327,13 @@ _PLAN_HELP = (
     "  --dry_run                print what the run would take (memory, operations, time) and stop",
     "  --target DEVICES         plan for these: v5e:2x4, v6e:2x2, 8xh100, 8xcpu; of TPUs and CPUs the step is compiled",
 )
+_HOST_HELP = (
+    "  --coordinator HOST:PORT --num_processes N --process_id I",
+    "                           this is process I of N, of which process 0 is at HOST; a TPU slice and Slurm say it",
+)
 
 
-def _help(job: str, leaves: Sequence[schema.Leaf], spec: str, plans: bool) -> str:
+def _help(job: str, leaves: Sequence[schema.Leaf], spec: str, plans: bool, joins: bool) -> str:
     try:
         defaults, source = load_config(spec).values, spec
     except UserError:
@@ -284,6 +347,7 @@ def _help(job: str, leaves: Sequence[schema.Leaf], spec: str, plans: bool) -> st
         "  --print_config           print the resolved config and stop",
         "  --extend                 go on with more total_steps than the work directory was started with",
         *(_PLAN_HELP if plans else ()),
+        *(_HOST_HELP if joins else ()),
         "  --help                   print this and stop",
         "",
         *textwrap.wrap(f"Configs: {', '.join(config_files()) or 'none in configs/'}", 100, subsequent_indent="  "),

@@ -38,4 +38,6 @@ def rehearsal(request: Request) -> "Rehearsal":
 
 
 if __name__ == "__main__":
-    sys.exit(cli.main("distill", LEAVES, run, help_config="configs/distilbert_tiny.py", rehearsal=rehearsal))
+    sys.exit(
+        cli.main("distill", LEAVES, run, help_config="configs/distilbert_tiny.py", rehearsal=rehearsal, joins=True)
+    )

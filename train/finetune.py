@@ -81,4 +81,6 @@ def rehearsal(request: Request) -> "Rehearsal":
 
 
 if __name__ == "__main__":
-    sys.exit(cli.main("finetune", LEAVES, run_request, help_config="configs/glue.py:sst2", rehearsal=rehearsal))
+    sys.exit(
+        cli.main("finetune", LEAVES, run_request, help_config="configs/glue.py:sst2", rehearsal=rehearsal, joins=True)
+    )

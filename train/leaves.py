@@ -26,6 +26,8 @@ RUN_LEAVES = (
         str | None,
         "directory that keeps compiled programs; auto: the user's cache, on a CPU none",
     ),
+    Leaf("hosts.heartbeat_seconds", "free", int, "silence after which another host counts as lost", at_least=1),
+    Leaf("hosts.initialization_seconds", "free", int, "time that hosts have to find each other", at_least=1),
     Leaf("init_from", "identity", str | None, "model to start from: directory, hub id, ...; none: drawn from the seed"),
 )
 

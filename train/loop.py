@@ -3,13 +3,14 @@
 import contextlib
 import functools
 import itertools
-import math
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import jax
 from jax.sharding import Mesh
 
+from train import hosts
+from train.best import Best
 from train.by_shape import ByShape
 from train.cards import run_card
 from train.checkpoints import Checkpoints, all_finite
@@ -32,8 +33,10 @@ from train.observe.tensorboard import check_package
 from train.plots import draw_plots
 from train.progress import Progress
 from train.records import NotFiniteError, Records
+from train.shared_workdir import open_everywhere
 from train.start import Start, expected_meta, jitted_step, start
-from train.workdir import WorkDir, fresh_path, open_workdir, staged_directory
+from train.stopping import Stop, hearing
+from train.workdir import WorkDir, fresh_path, staged_directory
 
 
 def run(request: Request, build: Callable[[WorkDir], Job]) -> None:
@@ -48,7 +51,7 @@ def run(request: Request, build: Callable[[WorkDir], Job]) -> None:
       StopError: a signal stopped it; what was done is saved.
       RunError: a loss was not finite, or a checkpoint could not be written.
     """
-    with open_workdir(request) as work, contextlib.ExitStack() as stack:
+    with open_everywhere(request) as work, contextlib.ExitStack() as stack:
         if work.finished:
             return
         clock = Clock()
@@ -58,7 +61,9 @@ def run(request: Request, build: Callable[[WorkDir], Job]) -> None:
             check_batch_size(request.config.batch_size, request.config.accumulation_steps, mesh.size)
             programs = stack.enter_context(compilation_cache(request.config.compilation_cache))
             print("\n".join(filter(None, (device_line(mesh), unused_accelerator(), programs))), flush=True)
-            job = build(work)
+            with hosts.together("preparing the job"):
+                job = build(work)
+            _check_inputs(job)
         fit(job, work, mesh, clock)
 
 
@@ -72,19 +77,20 @@ def fit(job: Job, work: WorkDir, mesh: Mesh, clock: Clock) -> None:
         with clock("init"):
             for line in (*job.describe, *job.describe_data):
                 progress.say(line)
-            begun = start(job, config.seed, mesh, checkpoints, progress.say)
+            with hosts.together("starting"):
+                begun = start(job, config.seed, mesh, checkpoints, progress.say)
             constants = job.constants(mesh)
             _say_extension(job, work, begun.step, progress.say)
-            records = Records(work, clock, progress, begun.step, job, mesh)
+            records = Records(work, clock, progress, begun.step, job, mesh, writes=hosts.is_first())
             stack.callback(records.close)
-            profiler = Profiler(
-                **config.profile, directory=work.path / "profile", done=begun.step, clock=clock, say=progress.say
-            )
+            folder = work.request.workdir / "profile"
+            profiler = Profiler(**config.profile, directory=folder, done=begun.step, clock=clock, say=progress.say)
             stack.callback(profiler.close)
         source = stack.enter_context(contextlib.closing(_batches(job, begun.step, config.total_steps)))
         trainer = _Trainer(job, work, mesh, clock, progress, checkpoints, records, profiler, begun, constants)
         try:
-            batches = trainer.compile(source)
+            with hosts.together("compiling"):
+                batches = trainer.compile(source)
             with work.request.guard.deferred(), progress.steps(begun.step):
                 state = trainer.train(begun.state, batches)
             trainer.deliver(state)
@@ -114,9 +120,9 @@ class _Trainer:
         self.profiler, self.constants = profiler, constants
         self.config: Any = work.request.config
         self.total: int = self.config.total_steps
-        self.guard = work.request.guard
+        self.stop = Stop(work.request.guard)
         self.step = begun.step
-        self.best: Any = begun.best
+        self.best = Best(job, self.config.keep_best, begun.best)
 
     def compile(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """Compiles all that the steps call, for the first batches' shapes; returns all training batches."""
@@ -126,7 +132,7 @@ class _Trainer:
             sample = next(iter(self.job.eval_batches()), None)
             if sample is None:
                 raise UserError("there are no held-out rows: give data.eval_source, or more of data.eval_fraction")
-            eval_step = jax.jit(on_whole_parameters(self.job.eval_step))
+            eval_step = jax.jit(hearing(on_whole_parameters(self.job.eval_step)))
             compile_for = functools.partial(self._compile, "the evaluation step", eval_step)
             self.eval_fn = ByShape(compile_for, abstract["params"], self.constants)
             self.eval_fn.compile(self._put(sample))
@@ -141,11 +147,11 @@ class _Trainer:
 
     def train(self, state: State, batches: Iterator[Batch]) -> State:
         """Takes the remaining steps; evaluates and saves when due; saves and raises StopError where a signal asks."""
-        if self._eval_is_due(self.step) and not self.records.evaluation(self.step):
+        if self._eval_is_due(self.step) and not hosts.from_first("rows", self.records.evaluation(self.step)):
             self._evaluate(state["params"])  # what an interruption left out
         flying = None  # metrics of the step that the devices work on: read one step late, so that they never wait
         for step in range(self.step + 1, self.total + 1):
-            if self._patience_is_over():
+            if self.best.is_too_old(self.step, self.config.eval_every_steps):
                 break
             batch = self._next_batch(batches)
             if batch is None:
@@ -158,18 +164,18 @@ class _Trainer:
                 flops = self.job.costs.flops(batch) if self.job.costs else None
                 flying, self.step = (step, metrics, flops), step
                 save = step % self.config.checkpoint_every_steps == 0 or step == self.total
-                if save or self._eval_is_due(step) or self.guard.signal_name:
+                if save or self._eval_is_due(step) or self.stop.asked:
                     self._report(flying)
                     flying = None
             improved = self._eval_is_due(step) and self._evaluate(state["params"])
             if save or improved:
                 self._save(state)
-            if self.guard.signal_name:
+            if self.stop.asked:
                 break
         self._report(flying)
         with self.clock("checkpoint"):
             self.checkpoints.wait()
-        if self.guard.signal_name:
+        if self.stop.asked:
             self._stop(state)
         if self.step < self.total:
             self._end_early(state)
@@ -179,13 +185,18 @@ class _Trainer:
         """Writes model/ and the plots, prints the end, and marks the job finished."""
         with self.clock("export"):
             step, params = self._chosen(state)
-            params, evaluation = jax.device_get(params), self.records.evaluation(step)
-            if jax.process_index() == 0:
-                with staged_directory(self.work.model) as staged:
-                    self.job.export(params, staged, evaluation)
-                    if self.job.task is not None:
-                        card = run_card(self.work.request, self.job.task, step, evaluation)
-                        (staged / "README.md").write_text(card, encoding="utf-8")
+            params, evaluation = fetch(params), self.records.evaluation(step)
+        with hosts.together("delivering"):
+            if hosts.is_first():
+                self._deliver(params, step, evaluation)
+
+    def _deliver(self, params: Params, step: int, evaluation: dict[str, float]) -> None:
+        with self.clock("export"):
+            with staged_directory(self.work.model) as staged:
+                self.job.export(params, staged, evaluation)
+                if self.job.task is not None:
+                    card = run_card(self.work.request, self.job.task, step, evaluation)
+                    (staged / "README.md").write_text(card, encoding="utf-8")
             plots = draw_plots(self.work.path, self.job.references, self.work.path.name) if self.config.plot else []
         self.progress.say(f"model of step {step}: {self.work.model}")
         if plots:
@@ -200,7 +211,7 @@ class _Trainer:
         """Lets the save in progress end and notes how the run did, without hiding the error that ends it."""
         try:
             self.checkpoints.wait()
-            status = "interrupted" if isinstance(error, StopError) else "failed"
+            status = "interrupted" if getattr(error, "status", None) == StopError.status else "failed"
             self.records.status(status, self.step, reason=str(error))
         except Exception as second:
             self.progress.say(f"and on the way out: {second}")
@@ -210,7 +221,7 @@ class _Trainer:
             return jitted.lower(*arguments).compile()
 
     def _put(self, batch: Batch) -> dict[str, jax.Array]:
-        return put_batch(batch, self.mesh)
+        return put_batch(self.stop.sent(batch), self.mesh)
 
     def _next_batch(self, batches: Iterator[Batch]) -> dict[str, jax.Array] | None:
         """The next batch, on the devices; None where a signal stopped what makes them (Ctrl-C reaches workers too)."""
@@ -218,16 +229,17 @@ class _Trainer:
             try:
                 return self._put(next(batches))
             except Exception:
-                if self.guard.signal_name:
+                if self.stop.asked:
                     return None
                 raise
 
     def _report(self, flying: tuple[int, Any, float | None] | None) -> None:
         if flying is not None:
+            step, metrics, flops = flying
             try:
-                self.records.train_row(*flying)
+                self.records.train_row(step, self.stop.heard(metrics), flops)
             except NotFiniteError as error:
-                raise self._not_finite(flying[0], str(error)) from error
+                raise self._not_finite(step, str(error)) from error
 
     def _eval_is_due(self, step: int) -> bool:
         due = step > 0 and (step % self.config.eval_every_steps == 0 or step == self.total)
@@ -238,39 +250,21 @@ class _Trainer:
         with self.clock("eval"):
             results: list[Outputs] = []
             for batch in self.job.eval_batches():
-                if self.guard.signal_name:
+                if self.stop.asked:
                     return False  # the continued run sees that the row is missing
-                results.append(fetch(self.eval_fn(params, self._put(batch))))
+                results.append(self.stop.heard(fetch(self.eval_fn(params, self._put(batch)))))
             row = self.job.summarise(results)
             self.records.eval_row(self.step, row)
-        return self._is_best(row)
-
-    def _is_best(self, row: Mapping[str, float]) -> bool:
-        name, end = self.job.best
-        value = row.get(name, math.nan)
-        if not self.config.keep_best or not math.isfinite(value):
-            return False
-        sign = 1 if end == "min" else -1
-        if self.best is not None and sign * value >= sign * self.best["value"]:
-            return False
-        self.best = {"step": self.step, "metric": name, "value": value}
-        return True
-
-    def _patience_is_over(self) -> bool:
-        """Whether as many evaluations as the job has patience for have passed since the best one."""
-        if self.job.patience is None or self.best is None:
-            return False
-        every = self.config.eval_every_steps
-        return self.step // every - self.best["step"] // every >= self.job.patience
+        return self.best.update(self.step, row)
 
     def _end_early(self, state: State) -> None:
         if self.step not in self.checkpoints.steps():
             self._save(state)
             self.checkpoints.wait()
-        name, value = self.best["metric"], self.best["value"]
+        best: Any = self.best.found
         self.progress.say(
-            f"ended at step {self.step} of {self.total}: {name} has not been better than {value:.4g} (step "
-            f"{self.best['step']}) for {self.job.patience} evaluations"
+            f"ended at step {self.step} of {self.total}: {best['metric']} has not been better than {best['value']:.4g} "
+            f"(step {best['step']}) for {self.job.patience} evaluations"
         )
         self.total = self.step
 
@@ -279,27 +273,28 @@ class _Trainer:
             if not bool(self.finite(state["params"])):
                 raise self._not_finite(self.step, "the parameters are not finite after it")
             self.records.sync()
-            meta = {"step": self.step, "next_row": self.step * self.config.batch_size, "best": self.best}
+            meta = {"step": self.step, "next_row": self.step * self.config.batch_size, "best": self.best.found}
             meta["model"] = dict(self.job.model)
-            best_step = self.best["step"] if self.best else None
-            self.checkpoints.save(self.step, state, meta | expected_meta(self.job), best_step)
+            self.checkpoints.save(self.step, state, meta | expected_meta(self.job), self.best.step)
             self.records.status("running", self.step)
 
     def _stop(self, state: State) -> None:
         if self.step not in self.checkpoints.steps():
             self._save(state)
             self.checkpoints.wait()
-        raise StopError(
-            f"stopped by {self.guard.signal_name}: step {self.step} of {self.total} is saved in {self.work.path}. "
+        error = StopError(
+            f"stopped by {self.stop.reason}: step {self.step} of {self.total} is saved in {self.work.request.workdir}. "
             f"The same command continues:\n  {self.work.request.command(extend=False)}"
         )
+        raise hosts.everywhere(error)
 
     def _chosen(self, state: State) -> tuple[int, Params]:
         """The best step's parameters where it was kept, else the last's."""
-        if self.best is not None and self.config.keep_best and self.best["step"] != self.total:
-            best = self.checkpoints.load(self.best["step"], self.begun.abstract, expected_meta(self.job))
+        step = self.best.step
+        if step is not None and self.config.keep_best and step != self.total:
+            best = self.checkpoints.load(step, self.begun.abstract, expected_meta(self.job))
             if best is not None:
-                return self.best["step"], best["params"]
+                return step, best["params"]
         return self.total, state["params"]
 
     def _not_finite(self, step: int, what: str) -> RunError:
@@ -307,12 +302,22 @@ class _Trainer:
             self.checkpoints.wait()
         saved = self.checkpoints.steps()
         last = f"the last good checkpoint is step {saved[-1]}" if saved else "there is no checkpoint yet"
-        return RunError(
+        error = RunError(
             f"step {step}: {what}; {last} in {self.work.path}.\nThe same command would meet it again. Try a lower "
             "optimizer.learning_rate, more optimizer.warmup_steps or a smaller optimizer.clip_norm, from the start:\n"
             f"  {self.work.request.command(workdir=fresh_path(self.work.path))}\n"
             "or go on with --config.execution.dtype=float32, if that is not what it was"
         )
+        hosts.everywhere(error)  # all read the same number at the same step
+        return error
+
+
+def _check_inputs(job: Job) -> None:
+    """Raises UserError unless all hosts train on the same text and the same pieces."""
+    for host, identity in enumerate(hosts.gather("identity", dict(job.identity))):
+        if identity != dict(job.identity):
+            names = ", ".join(name for name, value in identity.items() if value != job.identity.get(name))
+            raise hosts.everywhere(UserError(f"host {host} reads other inputs than this one: {names}"))
 
 
 def _check_observers(config: Any) -> None:

@@ -37,4 +37,4 @@ def rehearsal(request: Request) -> "Rehearsal":
 
 
 if __name__ == "__main__":
-    sys.exit(cli.main("pretrain", LEAVES, run, rehearsal=rehearsal))
+    sys.exit(cli.main("pretrain", LEAVES, run, rehearsal=rehearsal, joins=True))

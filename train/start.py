@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from flax_lite.sharding import tree_shardings
 from train.checkpoints import Checkpoints, describe_tree
 from train.job import Job, State
+from train.stopping import hearing
 
 _STATE_FORMAT = 1
 
@@ -77,7 +78,7 @@ def placed(shapes: Any, shardings: Any) -> Any:
 def jitted_step(job: Job, shardings: Any, mesh: Mesh) -> Any:
     """The job's training step, to be lowered: the state stays where it is, the metrics are on every device."""
     outputs = (shardings, NamedSharding(mesh, PartitionSpec()))
-    return jax.jit(job.train_step, donate_argnums=0, out_shardings=outputs)
+    return jax.jit(hearing(job.train_step), donate_argnums=0, out_shardings=outputs)
 
 
 def _initial_state(job: Job, key: jax.Array, mesh: Mesh, shardings: Any) -> State:

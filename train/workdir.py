@@ -39,16 +39,18 @@ class WorkDir:
     """An opened, locked work directory.
 
     Attributes:
-      path: the directory.
+      path: the directory; or this host's copy of it, where it is kept by another.
       request: what the user asked for this time.
       extended_from: the former total_steps where --extend raised it in this run, else None.
       finished: the job is complete as requested; nothing is left to do.
+      shared: the directory that holds the checkpoints of all hosts; `path` if None.
     """
 
     path: Path
     request: Request
     extended_from: int | None = None
     finished: bool = False
+    shared: Path | None = None
 
     @property
     def model(self) -> Path:
@@ -58,7 +60,7 @@ class WorkDir:
     @property
     def checkpoints(self) -> Path:
         """Where the training states are."""
-        return self.path / "checkpoints"
+        return (self.shared or self.path) / "checkpoints"
 
     @property
     def metrics(self) -> Path:
@@ -131,6 +133,14 @@ def open_directory(path: Path, is_ours: Callable[[set[str]], bool]) -> Iterator[
         yield
 
 
+def lock_holder(path: Path) -> str:
+    """Who holds, or last held, a directory's lock; "" where nobody ever did."""
+    try:
+        return (path / "lock").read_text().strip()
+    except OSError:
+        return ""
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file whole: a reader sees the old one or the new one."""
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
@@ -192,8 +202,7 @@ def _lock(path: Path) -> Iterator[None]:
         except OSError as error:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise UserError(f"--workdir {path} cannot be locked: {_reason(error)}. Use a local disk") from error
-            file.seek(0)
-            holder = file.read().strip() or "another process"
+            holder = lock_holder(path) or "another process"
             raise UserError(
                 f"--workdir {path} is in use by {holder}. Wait for it, stop it, or give another --workdir"
             ) from None

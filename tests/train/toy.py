@@ -22,6 +22,7 @@ WIDTH = 16
 _COMMON = """
 seed batch_size accumulation_steps total_steps log_every_steps eval_every_steps checkpoint_every_steps keep_checkpoints
 keep_best plot tensorboard profile.first_step profile.num_steps compilation_cache mesh.data mesh.fsdp execution.dtype
+hosts.heartbeat_seconds hosts.initialization_seconds
 execution.deterministic
 """
 LEAVES = (
@@ -47,6 +48,7 @@ DEFAULTS = {
     "profile": {"first_step": None, "num_steps": 2},
     "compilation_cache": "auto",
     "mesh": {"data": 1, "fsdp": 1},
+    "hosts": {"heartbeat_seconds": 10, "initialization_seconds": 60},
     "execution": {"dtype": "float32", "deterministic": False},
     "optimizer": {"learning_rate": 0.05, "clip_norm": None},
     "data": {"source": "normal", "bad_step": None, "delay_seconds": 0.0},
@@ -100,6 +102,11 @@ def rows(seed: int, step: int, size: int) -> dict[str, np.ndarray]:
     return {"x": x, "y": np.flip(x, 1) + 0.1}
 
 
+def part(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """This host's part of a batch."""
+    return {name: np.split(array, jax.process_count())[jax.process_index()] for name, array in batch.items()}
+
+
 def build(work) -> Job:
     config = work.request.config
     optimizer = optax.adam(config.optimizer.learning_rate)
@@ -107,7 +114,7 @@ def build(work) -> Job:
     def train_batches(start):
         for step in range(start + 1, config.total_steps + 1):
             time.sleep(config.data.delay_seconds)
-            batch = rows(config.seed, step, config.batch_size)
+            batch = part(rows(config.seed, step, config.batch_size))
             yield batch if step != config.data.bad_step else {**batch, "y": batch["y"] * np.float32(np.inf)}
 
     return Job(
@@ -117,7 +124,7 @@ def build(work) -> Job:
         tokens_per_batch=config.batch_size,
         export=lambda params, folder, evaluation: np.savez(folder / "weights.npz", **params["dense"]),
         eval_step=eval_step,
-        eval_batches=lambda: [rows(config.seed + 1, step, config.batch_size) for step in range(2)],
+        eval_batches=lambda: [part(rows(config.seed + 1, step, config.batch_size)) for step in range(2)],
         summarise=lambda results: _mean(add_up(results)),
         describe=("a linear map, 272 parameters",),
         identity={"data": config.data.source},
@@ -127,7 +134,7 @@ def build(work) -> Job:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return cli.main("toy", LEAVES, functools.partial(loop.run, build=build), argv, help_config="")
+    return cli.main("toy", LEAVES, functools.partial(loop.run, build=build), argv, help_config="", joins=True)
 
 
 if __name__ == "__main__":
