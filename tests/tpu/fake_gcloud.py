@@ -9,6 +9,7 @@ What it is asked is written to `calls`; commands sent through ssh really run, in
     worker-N/    homes of the workers, made with the node
 """
 
+import contextlib
 import json
 import os
 import shlex
@@ -60,10 +61,8 @@ def delete():
     for home in ROOT.glob("worker-*"):
         group = home / ".flax_lite_job" / "group"
         if group.exists():
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(int(group.read_text()), signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         shutil.rmtree(home)
 
 

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import REPOSITORY
 from tests.tpu.cloud import CREATE, Cloud
 
-SCRIPTS = sorted((REPOSITORY / "tpu").glob("*.sh")) + [REPOSITORY / "tpu" / "slurm.sbatch"]
+SCRIPTS = [*sorted((REPOSITORY / "tpu").glob("*.sh")), REPOSITORY / "tpu" / "slurm.sbatch"]
 WHERE = ("--name", "albert", "--zone", "us-west4-a")
 SSH = (
     "gcloud compute tpus tpu-vm ssh albert --worker={worker} {command} '--ssh-flag=-o ConnectTimeout=30'"
