@@ -43,7 +43,7 @@ def examine(machine: Machine, skip: Iterable[str] = ()) -> dict[str, Finding]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    given = _parser().parse_args(argv)
+    given = parser().parse_args(argv)
     options = {field.name: getattr(given, field.name) for field in dataclasses.fields(Options)}
     findings = examine(Machine(options=Options(**options)), given.skip)
     fine = all(finding.status != "failure" for finding in findings.values())
@@ -69,25 +69,26 @@ def _line(name: str, finding: Finding) -> str:
     return f"{line}. Cure: {finding.cure}" if finding.cure else line
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Returns what reads the command line."""
+    made = argparse.ArgumentParser(
         prog="python -m tpu.doctor",
         description="Examines a machine before a job runs on it: a line for each check, and the cure of what is wrong.",
         epilog="Exit status: 0 nothing failed, 1 something did, 2 wrong options.",
     )
     default = Options()
-    parser.add_argument("--expect_devices", type=_count, help="devices that JAX should have, of all processes")
-    parser.add_argument("--expect_platform", choices=("tpu", "gpu", "cpu"), help="what JAX should compute on")
-    parser.add_argument("--workdir", help="the job's work directory: a path or gs://BUCKET/PATH")
-    parser.add_argument("--coordinator", type=_address, metavar="HOST:PORT", help="of process 0 of several")
-    parser.add_argument("--num_processes", type=_count, help="how many, where neither TPU metadata nor Slurm say so")
-    parser.add_argument("--process_id", type=int, help="this one's number, likewise")
-    parser.add_argument(
+    made.add_argument("--expect_devices", type=_count, help="devices that JAX should have, of all processes")
+    made.add_argument("--expect_platform", choices=("tpu", "gpu", "cpu"), help="what JAX should compute on")
+    made.add_argument("--workdir", help="the job's work directory: a path or gs://BUCKET/PATH")
+    made.add_argument("--coordinator", type=_address, metavar="HOST:PORT", help="of process 0 of several")
+    made.add_argument("--num_processes", type=_count, help="how many, where neither TPU metadata nor Slurm say so")
+    made.add_argument("--process_id", type=int, help="this one's number, likewise")
+    made.add_argument(
         "--timeout_seconds", type=float, default=default.timeout_seconds, help="what JAX may take (%(default)g)"
     )
-    parser.add_argument("--skip", action="append", default=[], choices=CHECKS, metavar="CHECK", help=", ".join(CHECKS))
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    return parser
+    made.add_argument("--skip", action="append", default=[], choices=CHECKS, metavar="CHECK", help=", ".join(CHECKS))
+    made.add_argument("--json", action="store_true", help="print one JSON object")
+    return made
 
 
 def _count(text: str) -> int:
