@@ -24,6 +24,10 @@ declare -A option=([name]="${TPU_NAME:-}" [zone]="${ZONE:-}" [project]="${PROJEC
 # In the environment, so that a dry run reaches the scripts that a script calls.
 option[dry_run]=${FLAX_LITE_DRY_RUN:-}
 switches=(dry_run help)
+# What a job on a TPU VM needs in its environment; tpu/launch.sh --help says why.
+# shellcheck disable=SC2034
+readonly JOB_SETTINGS=(JAX_COORDINATOR_PORT=8476 'JAX_PLATFORMS=tpu,cpu')
+
 # shellcheck disable=SC2034 # what stands behind `--`, for the script
 job=()
 

@@ -37,7 +37,7 @@ main() {
   require name zone
   ((${#job[@]})) || mistake 'no job: write its command behind --'
   local setting settings=() given
-  for setting in JAX_COORDINATOR_PORT=8476 JAX_PLATFORMS=tpu,cpu; do
+  for setting in "${JOB_SETTINGS[@]}"; do
     grep -q "^${setting%%=*}=" <<<"${option[env]}" || settings+=(--env "$setting")
   done
   mapfile -t given < <(printf '%s' "${option[env]}")

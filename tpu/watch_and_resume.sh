@@ -26,7 +26,10 @@ source "$here/common.sh"
 option+=([accelerator_type]='' [runtime_version]='' [flex_start]='' [wait_seconds]=86400 [repository]='' [commit]=''
   [python]=3.12 [env]='' [poll_seconds]=60 [max_restarts]=5 [pause_seconds]=30)
 switches+=(on_demand delete_when_done)
-readonly LONGEST_PAUSE_SECONDS=1800 SILENT_LOOKS=3
+# Half an hour: longer than a short outage of gcloud, short against what a job of days loses by it.
+readonly LONGEST_PAUSE_SECONDS=1800
+# gcloud itself tries an ssh connection ten times (googlecloudsdk/command_lib/compute/tpus/tpu_vm/ssh.py).
+readonly SILENT_LOOKS=3
 
 newest=0   # step of the newest checkpoint seen
 restarts=0 # in a row without a newer one
@@ -106,12 +109,8 @@ judge() {
   if [[ -n $status ]]; then
     case $status in
       75) conclude again 75 'the job was interrupted and has saved' ;;
-      1 | 2) conclude stop "$status" "the job ended with status $status" ;;
-      *) if ((status >= 128)); then
-        conclude again "$status" "the job died of signal $((status - 128))"
-      else
-        conclude stop "$status" "the job ended with status $status, which means nothing to this script"
-      fi ;;
+      12[89] | 1[3-9]? | 2??) conclude again "$status" "the job died of signal $((status - 128))" ;;
+      *) conclude stop "$status" "the job ended with status $status" ;;
     esac
   elif ! grep -q ' running$' <<<"$1"; then
     conclude finished 0 'the job is done'
@@ -211,6 +210,8 @@ main() {
   ((${#job[@]})) || mistake 'no job: write its command behind --'
   [[ $(workdir_of "${job[@]}") == gs://* ]] ||
     say 'the job has no --workdir on gs://: a preempted TPU VM takes what it has done with it'
+  # The commit of now, also after a preemption next week.
+  [[ -n ${option[repository]}${option[commit]} ]] || option[commit]=$(git -C "$here" rev-parse HEAD)
   if [[ -n ${option[dry_run]} ]]; then
     dry_run
     return

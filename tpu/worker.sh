@@ -48,7 +48,7 @@ setup() {
 }
 
 doctor() {
-  .venv/bin/python -m tpu.doctor --expect_platform tpu
+  env "${JOB_SETTINGS[@]}" .venv/bin/python -m tpu.doctor --expect_platform tpu
 }
 
 running() {

@@ -26,7 +26,7 @@ def ssh(command, worker="all"):
     return SSH.format(worker=worker, command=shlex.quote(f"--command={command}"))
 
 
-def setup_lines(folder):
+def setup_lines(folder, commit="FETCH_HEAD"):
     bundle = f"{folder}/flax_lite-albert.bundle"
     return [
         f"git -C {REPOSITORY} bundle create --quiet {bundle} HEAD",
@@ -34,7 +34,7 @@ def setup_lines(folder):
         f"rm -f {bundle}",
         ssh(
             'git init --quiet flax_lite && git -C flax_lite fetch --quiet "$HOME"/flax_lite.bundle HEAD &&'
-            " git -C flax_lite checkout --quiet --detach FETCH_HEAD"
+            f" git -C flax_lite checkout --quiet --detach {commit}"
         ),
         ssh("cd flax_lite && tpu/worker.sh setup --python 3.12"),
         ssh("cd flax_lite && tpu/worker.sh doctor"),
@@ -200,9 +200,14 @@ def test_setup_clones_a_commit(dry):
     ]
 
 
-@pytest.mark.parametrize("option", ["--commit=abc", "--repository=https://host/x.git"])
-def test_setup_needs_repository_and_commit_together(cloud, option):
-    assert cloud.run("setup.sh", *WHERE, option).returncode == 2
+def test_setup_of_a_repository_needs_a_commit(cloud):
+    done = cloud.run("setup.sh", *WHERE, "--repository=https://host/x.git")
+    assert done.returncode == 2
+    assert "--commit is missing" in done.stderr
+
+
+def test_setup_brings_an_older_commit(dry, tmp_path):
+    assert dry("setup.sh", *WHERE, "--commit=abc123") == setup_lines(tmp_path, "abc123")
 
 
 def test_launch_starts_the_job_on_all_workers_if_none_runs(dry):
@@ -264,10 +269,11 @@ def test_supervisor_would_run_what_the_scripts_would(dry, tmp_path, workdir):
     read = "gcloud storage cat gs://bucket/run/summary.json"
     if workdir.startswith("/"):
         read = ssh(f"cd flax_lite && tpu/worker.sh step --workdir {workdir}", worker=0)
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert lines == [
         CREATE_LINE.format(type="v6e-4", image="v2-alpha-tpuv6e", tier=" --spot"),
         DESCRIBE,
-        *setup_lines(tmp_path),
+        *setup_lines(tmp_path, head.stdout.strip()),
         read,
         STATUS,
         ssh(f"cd flax_lite && tpu/worker.sh start {SETTINGS} --env A=1 -- {shlex.join(job)}"),

@@ -65,6 +65,12 @@ def test_supervisor_goes_on_as_long_as_checkpoints_do(cloud):
     assert cloud.calls() == ["create", "setup", "start", *["stop", "start"] * 6]
 
 
+def test_supervisor_counts_restarts_anew_after_a_checkpoint(cloud):
+    cloud.plan("exit 75", "checkpoint 10; exit 75", "exit 75", "exit 75", "exit 0")
+    done = cloud.supervise()
+    assert done.returncode == 0, done.stderr
+
+
 def test_supervisor_reads_steps_from_a_bucket(cloud):
     steps = [f"checkpoint {step}; preempt" for step in (10, 20, 30, 40)]
     cloud.plan(*steps, "exit 0")

@@ -107,6 +107,13 @@ def test_worker_reads_the_newest_step(worker, tmp_path):
     assert worker.run("step").returncode == 2
 
 
+def test_worker_doctor_has_the_jobs_environment(worker):
+    """Or it would look for the other workers on a port that is closed."""
+    program = 'echo "$*" "$JAX_COORDINATOR_PORT" "$JAX_PLATFORMS"'
+    worker.tool("python", program, worker.root / ".venv" / "bin")
+    assert worker.run("doctor").stdout == "-m tpu.doctor --expect_platform tpu 8476 tpu,cpu\n"
+
+
 PYTHON = """
 case $1 in
   -c) echo {version} ;;
