@@ -68,6 +68,10 @@ start() {
   # The lock, file 9, is inherited by all of them.
   env "${settings[@]}" PATH="$root/.venv/bin:$PATH" PYTHONUNBUFFERED=1 \
     setsid bash "$root/tpu/worker.sh" attend -- "${job[@]}" </dev/null >>"$state/log" 2>&1 &
+  # Until there is something for `stop` to stop.
+  while [[ ! -e $state/group ]] && kill -0 $! 2>/dev/null; do
+    sleep 0.05
+  done
   say "$(hostname): started, its output goes to $state/log"
 }
 
@@ -75,7 +79,8 @@ start() {
 attend() {
   local status=0
   trap : TERM INT HUP
-  printf '%s\n' "$$" >"$state/group"
+  printf '%s\n' "$$" >"$state/group.new"
+  mv "$state/group.new" "$state/group"
   printf '%s: started: %s\n' "$(date -u +%FT%TZ)" "$(quoted "${job[@]}")"
   "${job[@]}" || status=$?
   printf '%s: ended with status %s\n' "$(date -u +%FT%TZ)" "$status"

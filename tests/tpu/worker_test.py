@@ -73,6 +73,12 @@ def test_worker_runs_one_job_at_a_time(worker):
     assert worker.state() == ["running"]
 
 
+def test_worker_stops_a_job_that_has_just_begun(worker):
+    assert worker.run("start", "--", "sleep", "600").returncode == 0
+    assert worker.run("stop").returncode == 0
+    assert worker.state()[:2] == ["exited", "143"]
+
+
 def test_worker_stop_lets_the_job_save(worker):
     """SIGTERM first, and the status that the job then ends with is its own."""
     job = 'trap "exit 75" TERM; touch ready; while :; do sleep 0.1; done'
