@@ -1,6 +1,7 @@
 """The command: a line for each check, exit statuses, and no check that takes the others with it."""
 
 import json
+import re
 
 import pytest
 
@@ -100,7 +101,7 @@ def test_doctor_ends_with_2_at_wrong_options(words, capsys):
     with pytest.raises(SystemExit) as stop:
         doctor.main(words)
     assert stop.value.code == 2
-    assert capsys.readouterr().err
+    assert re.search("expected|unrecognized|invalid choice", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(("text", "address"), [("[::1]:8476", ("::1", 8476)), ("host:1", ("host", 1))])

@@ -79,7 +79,7 @@ def test_probe_says_where_processes_do_not_find_each_other(environ):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     request = ProbeRequest(
-        distributed=True, coordinator=f"127.0.0.1:{port}", num_processes=2, process_id=0, timeout_seconds=8
+        distributed=True, coordinator=f"127.0.0.1:{port}", num_processes=2, process_id=0, timeout_seconds=3
     )
     probe = run_probe(request, environ)
     assert probe.failed_at == "initialize"

@@ -38,8 +38,9 @@ def workdir(machine: Machine) -> Finding:
     kind = _file_system(machine, Path(given))
     if found.status == "ok" and machine.processes > 1 and kind in _LOCAL_FILE_SYSTEMS:
         return warning(
-            f"{given} is on this worker's own disk ({kind}), but {machine.processes} processes share a work directory",
-            "give one on a shared file system or gs://",
+            f"{given} is on this worker's own disk ({kind}), where the other {machine.processes - 1} processes do not "
+            "see the checkpoints that process 0 writes",
+            "give one on gs:// or on a disk that all have mounted",
         )
     return found
 
@@ -104,7 +105,8 @@ def _bucket(machine: Machine, url: str) -> Finding:
         commands = [[gcloud, "storage", "cp", os.devnull, target], [gcloud, "storage", "rm", target]]
     else:
         return warning(
-            f"{url} was not looked at: neither gcsfs nor gcloud is installed", "pip install gcsfs, then run this again"
+            f"{url} was not looked at: neither gcsfs nor gcloud is installed",
+            "pip install --editable '.[gcs]', which a job needs too (tpu/setup.sh --workdir gs://... does)",
         )
     for command in commands:
         try:

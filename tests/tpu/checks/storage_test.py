@@ -100,7 +100,7 @@ def test_workdir_in_a_bucket_that_nothing_here_can_reach_is_a_warning(machines, 
     found = storage.workdir(machines.make(workdir="gs://bucket/run"))
     assert found.status == "warning"
     assert "neither gcsfs nor gcloud is installed" in found.message
-    assert "pip install gcsfs" in found.cure
+    assert ".[gcs]" in found.cure
 
 
 def test_workdir_in_a_bucket_is_written_with_gcsfs_where_it_is(machines, monkeypatch):
