@@ -27,9 +27,16 @@ switches=(dry_run help)
 # What a job on a TPU VM needs in its environment; tpu/launch.sh --help says why.
 # shellcheck disable=SC2034
 readonly JOB_SETTINGS=(JAX_COORDINATOR_PORT=8476 'JAX_PLATFORMS=tpu,cpu')
+# Where --env_file goes, in the home of each worker.
+# shellcheck disable=SC2034
+readonly ENV_FILE=.flax_lite_env
 
-# shellcheck disable=SC2034 # what stands behind `--`, for the script
-job=()
+job=()          # what stands behind `--`
+settings=()     # what --env was given
+gcloud_flags=() # what --gcloud_flag was given
+
+# gcloud answers Ctrl-C itself and ends with a status of its own, after which bash would go on.
+trap 'exit 130' INT
 
 say() {
   printf '%s: %s\n' "$(basename "$0" .sh)" "$*" >&2
@@ -91,8 +98,16 @@ parse() {
     esac
     key=${key#--}
     [[ $key =~ ^[a-z_]+$ ]] || mistake "unknown option --$key"
-    [[ -v option[$key] || " ${switches[*]} " == *" $key "* ]] || mistake "unknown option --$key"
-    [[ $key != env ]] || value="${option[env]}$value"$'\n'
+    if [[ " ${switches[*]} " == *" $key "* ]]; then
+      [[ $value == 1 ]] || mistake "--$key takes no value"
+    elif [[ ! -v option[$key] ]]; then
+      mistake "unknown option --$key"
+    elif [[ $key == env ]]; then
+      check_setting "--env $value" "$value"
+      settings+=("$value")
+    elif [[ $key == gcloud_flag ]]; then
+      gcloud_flags+=("$value")
+    fi
     option[$key]=$value
   done
   export FLAX_LITE_DRY_RUN=${option[dry_run]}
@@ -100,6 +115,29 @@ parse() {
     help
     exit 0
   fi
+}
+
+# Ends with status 2 unless $2 is NAME=VALUE; $1 says where it stands.
+check_setting() {
+  [[ $2 =~ ^[A-Za-z_][A-Za-z0-9_]*= ]] || mistake "$1: expected NAME=VALUE"
+}
+
+# Exports the lines NAME=VALUE of the file $1; empty lines and those that begin with # are left out.
+export_settings() {
+  local line number=0
+  while IFS= read -r line || [[ -n $line ]]; do
+    number=$((number + 1))
+    [[ -n $line && $line != '#'* ]] || continue
+    check_setting "$1, line $number" "$line"
+    export "${line?}"
+  done <"$1"
+}
+
+# Ends with status 2 unless the file of --env_file, if one is given, can be read and holds settings.
+check_env_file() {
+  [[ -n ${option[env_file]} ]] || return 0
+  [[ -r ${option[env_file]} ]] || mistake "--env_file ${option[env_file]} cannot be read"
+  (export_settings "${option[env_file]}")
 }
 
 # Ends with status 2 unless each of these options has a value.
@@ -141,6 +179,25 @@ worker_script() {
   on_worker "$1" "cd $(quoted "${option[directory]}") && $(quoted tpu/worker.sh "${@:2}")"
 }
 
+# Prints a line for each worker (tpu/status.sh); fails if one does not answer.
+worker_status() {
+  local directory
+  directory=$(quoted "${option[directory]}")
+  on_worker all "if [ -e $directory/tpu/worker.sh ]; then cd $directory && tpu/worker.sh status;\
+ else echo flax_lite-worker \$(hostname) none; fi"
+}
+
+# Prints the lines of worker_status on standard output, or ends with status 2 where a job is running.
+refuse_running() {
+  local lines
+  lines=$(worker_status)
+  if [[ -z ${option[dry_run]} ]] && grep -qE '^flax_lite-worker .* (running|ending) ' <<<"$lines"; then
+    printf '%s\n' "$lines" >&2
+    fail 2 'a job is running there. Wait for it, or stop it with tpu/stop.sh'
+  fi
+  printf '%s\n' "$lines"
+}
+
 # Prints the state of the queued resource, ABSENT where there is none; fails, with gcloud's words, if gcloud cannot say.
 queued_state() {
   local errors state
@@ -157,6 +214,20 @@ queued_state() {
   rm -f "$errors"
 }
 
+# Ends with status 2 if the clone $1 cannot be copied from: a bundle of a shallow one lacks what it builds on.
+require_history() {
+  [[ $(git -C "$1" rev-parse --is-shallow-repository) != true ]] ||
+    mistake "$1 is a shallow clone, which cannot be copied: git fetch --unshallow, or give --repository and --commit"
+}
+
+# Ends with status 2 if the job's work directory cannot be one for $1 workers. One of them writes it, all read it.
+require_shared_workdir() {
+  (($1 > 1)) && [[ -z ${option[shared_disk]:-} && $(workdir_of "${job[@]}") != gs://* ]] || return 0
+  mistake "this TPU VM has several workers: worker 0 writes the work directory, and the others have to read its" \
+    'checkpoints. Give the job --workdir gs://BUCKET/PATH, or say --shared_disk if its --workdir is on a disk that' \
+    'all of them have mounted'
+}
+
 # Prints what a job's command says behind --workdir; nothing where it does not.
 workdir_of() {
   local word previous=''
@@ -167,7 +238,44 @@ workdir_of() {
   done
 }
 
-# Prints the "step" of a summary.json on standard input: the newest checkpoint's; nothing where there is none.
-step_of_summary() {
-  python3 -c 'import json, sys; print(json.load(sys.stdin).get("step", ""))' 2>/dev/null || true
+# Prints the step of the newest checkpoint in the work directory $1; nothing where there is none or it cannot be read.
+newest_step_in() {
+  {
+    case $1 in
+      gs://*) gcloud storage cat "${1%/}/summary.json" </dev/null || read_with_gcsfs "${1%/}/summary.json" ;;
+      *) cat "$1/summary.json" ;;
+    esac | python3 -c 'import json, sys; print(json.load(sys.stdin).get("step", ""))'
+  } 2>/dev/null || true
+}
+
+# Where there is no gcloud, as on the nodes of a cluster: with what the job's own environment has.
+read_with_gcsfs() {
+  python3 -c 'import gcsfs, sys; sys.stdout.buffer.write(gcsfs.GCSFileSystem().cat(sys.argv[1]))' "$1"
+}
+
+# Runs the job, and writes to the file $1 how it ended, "STATUS SECONDS since 1970"; returns the status.
+# A signal to the process group is the job's to answer, not this shell's.
+run_to_end() {
+  local status=0
+  trap : TERM HUP
+  "${job[@]}" </dev/null || status=$?
+  printf '%s %s\n' "$status" "$(date +%s.%3N)" >"$1.new"
+  mv "$1.new" "$1"
+  return "$status"
+}
+
+# Prints the status that decides, of the workers' lines on standard input; nothing where none has failed.
+# One that is lost took the others with it: 75. Where all have a status, 75 may say that another worker was lost, so any
+# other failure explains it, also one that was written down later. Of the rest the first to end is the cause: a
+# collective fails, or JAX aborts, where a neighbour is gone.
+deciding_status() {
+  LC_ALL=C awk '
+    $1 == "flax_lite-worker" && $3 ~ /^(lost|none)$/ { print 0, 0, 75 }
+    $1 == "flax_lite-worker" && $3 ~ /^(exited|ending)$/ && $4 != 0 { print 1 + ($4 == 75), $5, $4 }
+  ' | LC_ALL=C sort -k1,1n -k2,2g | awk 'NR == 1 { print $3 }'
+}
+
+# Whether a job that ended with status $1 goes on when it is started again: it has saved, or died of a signal.
+goes_on() {
+  (($1 == 75 || $1 >= 128))
 }

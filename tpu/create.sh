@@ -9,7 +9,7 @@
 #   --flex_start DURATION      not spot: for this long (4h, at most 7d), never preempted (v5e and v6e; gcloud alpha)
 #   --wait_seconds N           how long to wait until it is ACTIVE (86400)
 #   --poll_seconds N           between two looks at its state (30)
-#   -- ARGUMENT ...            handed to `gcloud ... create` as they are: --service-account=..., --network=...
+#   --gcloud_flag FLAG         handed to `gcloud ... create` as it is: --service-account=...; may be given several times
 #
 # Exit status: 0 ACTIVE, 75 still waiting at the end of that time (the same command goes on), 1 it failed, 2 a mistake.
 # A request that exists is not made again, only waited for.
@@ -17,7 +17,8 @@ set -euo pipefail
 # shellcheck source=tpu/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-option+=([accelerator_type]='' [runtime_version]='' [flex_start]='' [wait_seconds]=86400 [poll_seconds]=30)
+option+=([accelerator_type]='' [runtime_version]='' [flex_start]='' [gcloud_flag]='' [wait_seconds]=86400
+  [poll_seconds]=30)
 switches+=(on_demand)
 
 # The image that belongs to an accelerator (https://cloud.google.com/tpu/docs/runtimes): with another JAX finds no TPU.
@@ -43,7 +44,7 @@ create() {
   fi
   mapfile -t where < <(place)
   run gcloud "${track[@]}" compute tpus queued-resources create "${option[name]}" "--node-id=${option[name]}" \
-    "${wanted[@]}" "${tier[@]}" "${where[@]}" "${job[@]}"
+    "${wanted[@]}" "${tier[@]}" "${where[@]}" "${gcloud_flags[@]}"
 }
 
 wait_until_active() {
@@ -73,6 +74,7 @@ wait_until_active() {
 main() {
   parse "$@"
   require name zone accelerator_type
+  ((${#job[@]} == 0)) || mistake "not understood: $(quoted -- "${job[@]}")"
   require_count wait_seconds poll_seconds
   [[ -z ${option[flex_start]} || -z ${option[on_demand]:-} ]] || mistake '--flex_start and --on_demand: give one'
   local version state

@@ -4,7 +4,9 @@
 #   tpu/launch.sh --name albert --zone us-west4-a -- python -m train.pretrain --config configs/albert_base.py \
 #     --workdir gs://my-bucket/albert
 #
-#   --env NAME=VALUE  in the job's environment; may be given several times
+#   --env NAME=VALUE  in the job's environment; may be given several times. Not for secrets: lists of processes show it
+#   --env_file FILE   lines NAME=VALUE for the same, copied to the workers' homes: for tokens
+#   --shared_disk     the job's --workdir is on a disk that all workers have mounted
 #   -- COMMAND ...    the job, run in the checkout with its virtual environment; the same on every worker
 #
 # Set unless --env says otherwise:
@@ -18,17 +20,17 @@ set -euo pipefail
 # shellcheck source=tpu/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-option+=([env]='')
+option+=([env]='' [env_file]='')
+switches+=(shared_disk)
 
 # Before any worker starts: those that did would wait for the others.
-refuse_second() {
+look_at_workers() {
   local lines
-  lines=$(worker_script all status)
+  lines=$(refuse_running)
   if [[ -n ${option[dry_run]} ]]; then
     printf '%s\n' "$lines"
-  elif grep -qE '^flax_lite-worker .* (running|ending)' <<<"$lines"; then
-    printf '%s\n' "$lines" >&2
-    fail 2 'a job is running there. Wait for it, or stop it with tpu/stop.sh'
+  else
+    require_shared_workdir "$(grep -c '^flax_lite-worker ' <<<"$lines" || true)"
   fi
 }
 
@@ -36,17 +38,21 @@ main() {
   parse "$@"
   require name zone
   ((${#job[@]})) || mistake 'no job: write its command behind --'
-  local setting settings=() given
+  check_env_file
+  local setting given=()
   for setting in "${JOB_SETTINGS[@]}"; do
-    grep -q "^${setting%%=*}=" <<<"${option[env]}" || settings+=(--env "$setting")
+    [[ $'\n'$(printf '%s\n' "${settings[@]}") == *$'\n'"${setting%%=*}="* ]] || given+=(--env "$setting")
   done
-  mapfile -t given < <(printf '%s' "${option[env]}")
-  for setting in "${given[@]}"; do
-    [[ $setting =~ ^[A-Za-z_][A-Za-z0-9_]*= ]] || mistake "--env $setting: expected NAME=VALUE"
-    settings+=(--env "$setting")
+  for setting in "${settings[@]}"; do
+    given+=(--env "$setting")
   done
-  refuse_second
-  worker_script all start "${settings[@]}" -- "${job[@]}"
+  look_at_workers
+  if [[ -n ${option[env_file]} ]]; then
+    gcloud_tpus tpu-vm scp "${option[env_file]}" "${option[name]}:$ENV_FILE" --worker=all
+    given+=(--env_file "$ENV_FILE")
+  fi
+  worker_script all start "${given[@]}" -- "${job[@]}" ||
+    fail $? 'the job was not started, or not everywhere. tpu/status.sh tells where it was, tpu/stop.sh stops it there'
 }
 
 main "$@"

@@ -4,6 +4,8 @@
 #   tpu/stop.sh --name albert --zone us-west4-a
 #
 #   --seconds N  how long it may take to save (120)
+#
+# A tpu/watch_and_resume.sh that watches it starts it again: end that first.
 set -euo pipefail
 # shellcheck source=tpu/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

@@ -1,7 +1,9 @@
 """Runs the scripts of tpu/ with a fake gcloud in front of any real one."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,10 +13,11 @@ from tests.conftest import REPOSITORY
 HERE = REPOSITORY / "tests" / "tpu"
 SETTINGS = {"TPU_NAME", "ZONE", "PROJECT_ID", "FLAX_LITE_DRY_RUN"}
 CREATE = ("--name=albert", "--zone=us-west4-a", "--accelerator_type=v5litepod-8")
+PERSON = ("-c", "user.name=someone", "-c", "user.email=someone@example.org")
 # A job that does, on each start, what the next line of its worker's plan says.
 JOB = """
 checkpoint() { mkdir -p "$workdir" && echo "{\\"step\\": $1}" >"$workdir/summary.json"; }
-preempt() { echo SUSPENDED >"$FAKE_GCLOUD/state"; exit 1; }
+preempt() { echo SUSPENDED >"$FAKE_GCLOUD/new" && mv "$FAKE_GCLOUD/new" "$FAKE_GCLOUD/state"; sleep 60; }
 workdir=$2
 case $workdir in gs://*) workdir=$FAKE_GCLOUD/${workdir#gs://} ;; esac
 plan=$FAKE_GCLOUD/plan-$(basename "$HOME")
@@ -24,6 +27,19 @@ env >"$FAKE_GCLOUD/environment"
 echo "a line of the log"
 eval "${line:-exit 99}"
 """
+
+
+def repository(folder):
+    """Makes a repository, small and not that of the tests; returns what lets git take it for every other."""
+    settings = {"GIT_DIR": str(folder / ".git"), "GIT_WORK_TREE": str(folder)}
+    for words in (("init", "-q", "-b", "main", folder), (*PERSON, "commit", "-q", "--allow-empty", "-m", "a commit")):
+        subprocess.run(["git", *words], env={**os.environ, **settings}, check=True)
+    return settings
+
+
+def end_group(number):
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(number, signal.SIGKILL)
 
 
 class Cloud:
@@ -41,7 +57,19 @@ class Cloud:
         (bin_ / "gcloud").chmod(0o755)
         inherited = {name: value for name, value in os.environ.items() if name not in SETTINGS}
         mine = {"FAKE_GCLOUD": str(self.folder), "TMPDIR": str(folder), "PATH": f"{bin_}:{os.environ['PATH']}"}
-        self.environment = {**inherited, **mine}
+        self.environment = {**inherited, **mine, **repository(folder / "repository")}
+
+    @property
+    def commit(self):
+        """The last one of the repository that the scripts copy."""
+        return self.git("rev-parse", "HEAD").strip()
+
+    def git(self, *words):
+        """What git says in that repository."""
+        done = subprocess.run(
+            ["git", *PERSON, *words], env=self.environment, capture_output=True, text=True, check=True
+        )
+        return done.stdout
 
     def write(self, name, content):
         (self.folder / name).write_text(content if isinstance(content, str) else json.dumps(content))
@@ -64,12 +92,36 @@ class Cloud:
         )
 
     def supervise(self, *arguments, workdir=None):
+        return self.run("watch_and_resume.sh", *self._supervision(arguments, workdir))
+
+    @contextlib.contextmanager
+    def supervisor(self, *arguments):
+        """Starts one, in a process group of its own, as a terminal does; it does not outlive the block."""
+        with subprocess.Popen(
+            ["bash", str(REPOSITORY / "tpu" / "watch_and_resume.sh"), *self._supervision(arguments)],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            try:
+                yield process
+            finally:
+                end_group(process.pid)
+
+    def end_jobs(self):
+        for group in self.folder.glob("worker-*/.flax_lite_job/group"):
+            end_group(int(group.read_text()))
+
+    def _supervision(self, arguments, workdir=None):
         quick = ("--poll_seconds=0", "--pause_seconds=0", "--max_restarts=2")
         job = ("--", "bash", str(self.folder / "job.sh"), "--workdir", workdir or self.workdir)
-        return self.run("watch_and_resume.sh", *CREATE, *quick, *arguments, *job)
+        return (*CREATE, *quick, *arguments, *job)
 
     def calls(self):
-        """What gcloud was asked: create, delete, setup, start, stop, log; looks at states are left out."""
+        """What gcloud was asked: create, delete, setup, start, stop; what only looks is left out."""
         path = self.folder / "calls"
         lines = path.read_text().splitlines() if path.exists() else []
         names = {
@@ -78,7 +130,6 @@ class Cloud:
             "worker.sh setup": "setup",
             "worker.sh start": "start",
             "worker.sh stop": "stop",
-            "worker.sh log": "log",
         }
         return [verb for line in lines for part, verb in names.items() if part in line]
 

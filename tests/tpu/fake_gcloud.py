@@ -6,6 +6,7 @@ What it is asked is written to `calls`; commands sent through ssh really run, in
     coming.json  for each creation to come, the states it goes through, a state for each look; then ACTIVE
     broken       while it exists, every `describe` fails as without a network
     silent       while it exists, no worker answers; gone with the node
+    interruptible  while it exists, ssh waits for Ctrl-C and answers it, as gcloud does, with status 1
     worker-N/    homes of the workers, made with the node
 """
 
@@ -17,6 +18,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(os.environ["FAKE_GCLOUD"])
@@ -66,7 +68,16 @@ def delete():
         shutil.rmtree(home)
 
 
+def wait_for_interrupt():
+    with contextlib.suppress(KeyboardInterrupt):
+        (ROOT / "interruptible-call").touch()
+        time.sleep(60)
+    fail("Aborted by user.")
+
+
 def ssh(worker, command):
+    if (ROOT / "interruptible").exists():
+        wait_for_interrupt()
     if read("state") != "ACTIVE" or (ROOT / "silent").exists():
         fail("the node is in state PREEMPTED")
     numbers = range(int(read("workers", "1"))) if worker == "all" else [int(worker)]
@@ -78,7 +89,7 @@ def on_worker(home, command):
     if "git init" in command:
         shutil.copytree(SCRIPTS, home / "flax_lite" / "tpu", dirs_exist_ok=True)
         return 0
-    if command.endswith(("worker.sh doctor", "worker.sh setup --python 3.12")):
+    if any(part in command for part in ("worker.sh doctor", "worker.sh setup")):
         refused = int(read("refused_setups", "0"))
         (ROOT / "refused_setups").write_text(str(max(0, refused - 1)))
         return 1 if refused else 0
@@ -98,7 +109,11 @@ def main(words):
         {"create": create, "describe": describe, "delete": delete}[words[words.index("queued-resources") + 1]]()
     elif "ssh" in words:
         ssh(options["worker"], options["command"])
-    elif "scp" not in words:
+    elif "scp" in words:
+        source, (_, target) = words[4], words[5].split(":")
+        for home in ROOT.glob("worker-*"):
+            shutil.copy(source, home / target)
+    else:
         fail(f"unknown: {words}")
 
 
