@@ -91,6 +91,10 @@ def test_pages_name_messages_that_the_scripts_have():
     sources += [path.read_text() for path in (REPOSITORY / "train").glob("*.py")]
     for part in (
         "a job is running there",
+        "the job hangs: nothing in its log for",
+        "this TPU VM has several workers",
+        "does this already for",
+        "is a shallow clone",
         "was not looked at",
         "cannot be written",
         "is in use by",
