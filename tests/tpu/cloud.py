@@ -1,0 +1,140 @@
+"""Runs the scripts of tpu/ with a fake gcloud in front of any real one."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from tests.conftest import REPOSITORY
+
+HERE = REPOSITORY / "tests" / "tpu"
+SETTINGS = {"TPU_NAME", "ZONE", "PROJECT_ID", "FLAX_LITE_DRY_RUN"}
+CREATE = ("--name=albert", "--zone=us-west4-a", "--accelerator_type=v5litepod-8")
+PERSON = ("-c", "user.name=someone", "-c", "user.email=someone@example.org")
+# A job that does, on each start, what the next line of its worker's plan says.
+JOB = """
+checkpoint() { mkdir -p "$workdir" && echo "{\\"step\\": $1}" >"$workdir/summary.json"; }
+preempt() { echo SUSPENDED >"$FAKE_GCLOUD/new" && mv "$FAKE_GCLOUD/new" "$FAKE_GCLOUD/state"; sleep 60; }
+workdir=$2
+case $workdir in gs://*) workdir=$FAKE_GCLOUD/${workdir#gs://} ;; esac
+plan=$FAKE_GCLOUD/plan-$(basename "$HOME")
+line=$(head -1 "$plan")
+sed -i 1d "$plan"
+env >"$FAKE_GCLOUD/environment"
+echo "a line of the log"
+eval "${line:-exit 99}"
+"""
+
+
+def repository(folder):
+    """Makes a repository, small and not that of the tests; returns what lets git take it for every other."""
+    settings = {"GIT_DIR": str(folder / ".git"), "GIT_WORK_TREE": str(folder)}
+    for words in (("init", "-q", "-b", "main", folder), (*PERSON, "commit", "-q", "--allow-empty", "-m", "a commit")):
+        subprocess.run(["git", *words], env={**os.environ, **settings}, check=True)
+    return settings
+
+
+def end_group(number):
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(number, signal.SIGKILL)
+
+
+class Cloud:
+    """A project with room for one queued resource, and a job whose starts are planned."""
+
+    def __init__(self, folder, workers=1):
+        self.folder = folder / "cloud"
+        self.folder.mkdir()
+        self.workdir = str(folder / "work")
+        self.write("workers", str(workers))
+        self.write("job.sh", JOB)
+        bin_ = folder / "bin"
+        bin_.mkdir()
+        (bin_ / "gcloud").write_text(f'#!/bin/sh\nexec {sys.executable} -S {HERE / "fake_gcloud.py"} "$@"\n')
+        (bin_ / "gcloud").chmod(0o755)
+        inherited = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+        mine = {"FAKE_GCLOUD": str(self.folder), "TMPDIR": str(folder), "PATH": f"{bin_}:{os.environ['PATH']}"}
+        self.environment = {**inherited, **mine, **repository(folder / "repository")}
+
+    @property
+    def commit(self):
+        """The last one of the repository that the scripts copy."""
+        return self.git("rev-parse", "HEAD").strip()
+
+    def git(self, *words):
+        """What git says in that repository."""
+        done = subprocess.run(
+            ["git", *PERSON, *words], env=self.environment, capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    def write(self, name, content):
+        (self.folder / name).write_text(content if isinstance(content, str) else json.dumps(content))
+
+    def plan(self, *lines, worker=0):
+        self.write(f"plan-worker-{worker}", "".join(f"{line}\n" for line in lines))
+
+    def planned(self, worker=0):
+        return (self.folder / f"plan-worker-{worker}").read_text().splitlines()
+
+    def run(self, script, *arguments, **more):
+        return subprocess.run(
+            ["bash", str(REPOSITORY / "tpu" / script), *arguments],
+            env={**self.environment, **more},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def supervise(self, *arguments, workdir=None):
+        return self.run("watch_and_resume.sh", *self._supervision(arguments, workdir))
+
+    @contextlib.contextmanager
+    def supervisor(self, *arguments):
+        """Starts one, in a process group of its own, as a terminal does; it does not outlive the block."""
+        with subprocess.Popen(
+            ["bash", str(REPOSITORY / "tpu" / "watch_and_resume.sh"), *self._supervision(arguments)],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            try:
+                yield process
+            finally:
+                end_group(process.pid)
+
+    def end_jobs(self):
+        for group in self.folder.glob("worker-*/.flax_lite_job/group"):
+            end_group(int(group.read_text()))
+
+    def _supervision(self, arguments, workdir=None):
+        quick = ("--poll_seconds=0", "--pause_seconds=0", "--max_restarts=2")
+        job = ("--", "bash", str(self.folder / "job.sh"), "--workdir", workdir or self.workdir)
+        return (*CREATE, *quick, *arguments, *job)
+
+    def calls(self):
+        """What gcloud was asked: create, delete, setup, start, stop; what only looks is left out."""
+        path = self.folder / "calls"
+        lines = path.read_text().splitlines() if path.exists() else []
+        names = {
+            "queued-resources create": "create",
+            "queued-resources delete": "delete",
+            "worker.sh setup": "setup",
+            "worker.sh start": "start",
+            "worker.sh stop": "stop",
+        }
+        return [verb for line in lines for part, verb in names.items() if part in line]
+
+    def wait_for(self, condition):
+        deadline = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)

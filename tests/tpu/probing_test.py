@@ -1,0 +1,114 @@
+"""JAX in a process of its own: what it tells, how it fails, and that it cannot hang its caller."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from tpu.probing import ProbeRequest, run_probe
+
+
+@pytest.fixture
+def environ():
+    return {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+
+
+def python(program):
+    return (sys.executable, "-c", program)
+
+
+def test_probe_tells_devices_and_adds_up(environ):
+    probe = run_probe(ProbeRequest(timeout_seconds=120), environ)
+    assert probe.failed_at is None, probe.error
+    assert probe.stages["devices"] == {
+        "platform": "cpu",
+        "kind": "cpu",
+        "count": 2,
+        "local_count": 2,
+        "memory_bytes": None,
+    }
+    told = probe.stages["collective"]
+    assert told["devices"] == 2
+    assert told["correct"]
+    assert told["bytes_per_second"] > 0
+
+
+def test_probe_of_one_device_measures_no_exchange(environ):
+    probe = run_probe(ProbeRequest(timeout_seconds=120), {**environ, "XLA_FLAGS": ""})
+    assert probe.stages["collective"] == {"devices": 1, "correct": True, "bytes_per_second": None}
+
+
+def test_probe_reports_a_platform_that_is_not_there(environ):
+    probe = run_probe(ProbeRequest(timeout_seconds=120), {**environ, "JAX_PLATFORMS": "tpu,cpu"})
+    assert probe.failed_at == "devices"
+    assert "tpu" in probe.error
+    assert not probe.timed_out
+
+
+def test_probe_that_hangs_is_ended_with_what_it_started(environ, tmp_path):
+    program = (
+        "import json, subprocess, sys, time\n"
+        f"child = subprocess.Popen(['sleep', '600'])\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))\n"
+        "print(json.dumps({'stage': 'devices'}), flush=True)\ntime.sleep(600)"
+    )
+    begun = time.monotonic()
+    probe = run_probe(ProbeRequest(timeout_seconds=1), environ, python(program))
+    assert time.monotonic() - begun < 30
+    assert probe.timed_out
+    assert probe.failed_at == "devices"
+    assert probe.error == "not done after 1 s"
+    assert not alive(int((tmp_path / "pid").read_text()))
+
+
+def test_probe_that_aborts_keeps_what_it_told(environ):
+    program = (
+        'import os, sys\nprint(\'{"stage": "devices", "result": {"count": 4}}\')\nprint(\'{"stage": "collective"}\')\n'
+        "print('noise')\nsys.stdout.flush()\nsys.stderr.write('F0000 fatal\\n')\nsys.stderr.flush()\nos.abort()"
+    )
+    probe = run_probe(ProbeRequest(), environ, python(program))
+    assert probe.stages == {"devices": {"count": 4}}
+    assert probe.failed_at == "collective"
+    assert "F0000 fatal" in probe.error
+
+
+def test_probe_says_where_processes_do_not_find_each_other(environ):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    request = ProbeRequest(
+        distributed=True, coordinator=f"127.0.0.1:{port}", num_processes=2, process_id=0, timeout_seconds=3
+    )
+    probe = run_probe(request, environ)
+    assert probe.failed_at == "initialize"
+    assert probe.timed_out or "DEADLINE_EXCEEDED" in probe.error or "RegisterTask" in probe.error, probe.error
+
+
+def test_probe_counts_two_processes(environ):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    probes = {}
+
+    def start(number):
+        request = ProbeRequest(
+            distributed=True, coordinator=f"127.0.0.1:{port}", num_processes=2, process_id=number, timeout_seconds=120
+        )
+        probes[number] = run_probe(request, environ)
+
+    threads = [threading.Thread(target=start, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number, probe in probes.items():
+        assert probe.failed_at is None, probe.error
+        assert probe.stages["initialize"] == {"process_count": 2, "process_index": number}
+        assert probe.stages["devices"]["count"] == 4
+        assert probe.stages["collective"]["correct"]
+
+
+def alive(pid):
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return bool(state.strip()) and not state.startswith("Z")

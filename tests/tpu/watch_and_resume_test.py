@@ -1,0 +1,222 @@
+"""The supervisor from end to end: its scripts and the worker's really run, gcloud is fake."""
+
+import os
+import signal
+import subprocess
+
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.tpu.cloud import CREATE
+
+
+def test_supervisor_runs_a_job_to_its_end(cloud):
+    cloud.plan("exit 0")
+    done = cloud.supervise()
+    assert done.returncode == 0, done.stderr
+    assert cloud.calls() == ["create", "setup", "start"]
+    assert "tpu/delete.sh --name albert --zone us-west4-a" in done.stderr
+    assert "a preempted TPU VM takes what it has done with it" in done.stderr
+    environment = (cloud.folder / "environment").read_text().splitlines()
+    assert {"JAX_COORDINATOR_PORT=8476", "JAX_PLATFORMS=tpu,cpu"} <= set(environment)
+    assert not list(cloud.folder.parent.glob("*.lock"))
+
+
+def test_supervisor_recreates_what_was_preempted_as_long_as_there_are_checkpoints(cloud):
+    """Twice with --max_restarts=1, whose count starts anew at each. What a VM had written is gone with it."""
+    looked_again = 'until (($(grep -c "worker.sh log" "$FAKE_GCLOUD/calls") > 1)); do sleep 0.1; done'
+    cloud.plan(f'checkpoint 10; echo "last words"; {looked_again}; preempt', "checkpoint 20; preempt", "exit 0")
+    done = cloud.supervise("--delete_when_done", "--max_restarts=1", workdir="gs://bucket/run")
+    assert done.returncode == 0, done.stderr
+    once = ["create", "setup", "start"]
+    assert cloud.calls() == [*once, *["delete", *once] * 2, "delete"]
+    assert "the TPU VM was preempted or failed (SUSPENDED); newest checkpoint: step 20" in done.stderr
+    assert "takes what it has done" not in done.stderr
+    assert "last words" in done.stdout
+
+
+@pytest.mark.parametrize("status", [1, 2])
+def test_supervisor_stops_at_a_failure_with_its_status_and_log(cloud, status):
+    cloud.plan(f"echo no such option; exit {status}", "exit 0")
+    done = cloud.supervise()
+    assert done.returncode == status, done.stderr
+    assert cloud.planned() == ["exit 0"]
+    assert "no such option" in done.stdout
+    assert f"stopped: the job ended with status {status}" in done.stderr
+
+
+def test_supervisor_stops_without_a_newer_checkpoint(cloud):
+    """A start that comes to step 5, one that comes there again, and --max_restarts=1 more."""
+    cloud.plan("checkpoint 5; exit 75", "checkpoint 5; exit 75", "exit 75", "exit 0")
+    done = cloud.supervise("--max_restarts=1")
+    assert done.returncode == 75, done.stderr
+    assert "1 restarts in a row without a newer checkpoint than step 5" in done.stderr
+    assert cloud.planned() == ["exit 0"]
+
+
+def test_supervisor_relaunches_after_death_by_a_signal_or_of_a_worker(cloud):
+    cloud.plan("kill -ABRT $$", "checkpoint 2; exit 137", "kill -KILL 0", "exit 0")
+    done = cloud.supervise()
+    assert done.returncode == 0, done.stderr
+    assert cloud.calls() == ["create", "setup", "start", *["stop", "start"] * 3]
+    assert "died of signal 9" in done.stderr
+    assert "a worker was lost" in done.stderr
+
+
+def test_supervisor_restarts_a_job_that_hangs(cloud):
+    cloud.plan("sleep 600", "exit 0")
+    done = cloud.supervise("--hang_seconds=2")
+    assert done.returncode == 0, done.stderr
+    assert "the job hangs" in done.stderr
+    assert cloud.calls() == ["create", "setup", "start", "stop", "start"]
+
+
+def test_supervisor_recreates_a_vm_that_does_not_answer(cloud):
+    cloud.plan('touch "$FAKE_GCLOUD/silent"; sleep 60', "exit 0")
+    done = cloud.supervise()
+    assert done.returncode == 0, done.stderr
+    assert "a worker does not answer any more" in done.stderr
+    assert cloud.calls() == ["create", "setup", "start", "delete", "create", "setup", "start"]
+
+
+def test_supervisor_waits_for_a_request_and_stops_where_no_tpu_comes_in_time(cloud):
+    cloud.write("coming.json", [["ACCEPTED", "WAITING_FOR_RESOURCES", *["PROVISIONING"] * 100]])
+    done = cloud.supervise("--wait_seconds=0")
+    assert done.returncode == 75, done.stderr
+    assert "stays in the queue" in done.stderr
+    assert cloud.calls() == ["create"]
+
+
+def test_supervisor_tries_again_where_creation_or_setup_failed(cloud):
+    cloud.write("coming.json", [["FAILED"]])
+    cloud.write("refused_setups", "1")
+    cloud.plan("exit 0")
+    done = cloud.supervise()
+    assert done.returncode == 0, done.stderr
+    assert cloud.calls() == ["create", "delete", "create", "setup", "setup", "start"]
+
+
+def test_supervisor_stops_where_launching_is_a_mistake(pod):
+    """The name of the accelerator did not say that it has two workers."""
+    done = pod.supervise()
+    assert done.returncode == 2
+    assert "--shared_disk" in done.stderr
+    assert pod.calls() == ["create", "setup"]
+
+
+def test_supervisor_creates_nothing_where_gcloud_fails(cloud):
+    """A gcloud without credentials says nothing of what exists."""
+    cloud.write("broken", "")
+    done = cloud.supervise()
+    assert done.returncode == 1
+    assert "create" not in cloud.calls()
+    assert "auth tokens" in done.stderr
+
+
+def test_supervisor_without_a_network_waits_for_it(cloud):
+    """It must not take a healthy TPU VM for one that does not answer."""
+    cut = 'touch "$FAKE_GCLOUD/broken" "$FAKE_GCLOUD/silent"'
+    looked = 'until (($(grep -c describe "$FAKE_GCLOUD/calls") > 8)); do sleep 0.1; done'
+    cloud.plan(f'{cut}; {looked}; rm "$FAKE_GCLOUD/broken" "$FAKE_GCLOUD/silent"; exit 0')
+    done = cloud.supervise()
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("gcloud fails") > 3
+    assert cloud.calls() == ["create", "setup", "start"]
+
+
+def test_supervisor_deletes_nothing_that_it_has_not_seen_answer(cloud):
+    """Where ssh does not work from here, the job may run all the same."""
+    assert cloud.run("create.sh", *CREATE).returncode == 0
+    cloud.write("silent", "")
+    done = cloud.supervise()
+    assert done.returncode == 75
+    assert "the workers do not answer" in done.stderr
+    assert cloud.calls() == ["create"]
+
+
+def test_supervisor_interrupted_leaves_the_job_to_the_next_one(cloud):
+    """Ctrl-C reaches gcloud too, which ends in its own way; the supervisor has to end all the same."""
+    cloud.plan('touch "$FAKE_GCLOUD/begun"; until [ -e "$FAKE_GCLOUD/go" ]; do sleep 0.1; done', "exit 1")
+    with cloud.supervisor() as first:
+        cloud.wait_for((cloud.folder / "begun").exists)
+        second = cloud.supervise()
+        assert second.returncode == 2
+        assert f"process {first.pid} does this already" in second.stderr
+        cloud.write("interruptible", "")
+        cloud.wait_for((cloud.folder / "interruptible-call").exists)
+        os.killpg(first.pid, signal.SIGINT)
+        assert first.wait(30) == 130
+        assert "a job that was launched goes on" in first.stderr.read().lower()
+    (cloud.folder / "interruptible").unlink()
+    with cloud.supervisor() as third:
+        assert any("the job is running already" in line for line in third.stderr)
+        cloud.write("go", "")
+        assert third.wait(30) == 0
+    assert cloud.planned() == ["exit 1"]
+    assert cloud.calls() == ["create", "setup", "start"]
+
+
+def test_supervisor_takes_over_from_one_that_was_killed(cloud):
+    holder = subprocess.Popen(["true"])
+    holder.wait()
+    (cloud.folder.parent / "flax_lite-albert.us-west4-a.lock").symlink_to(str(holder.pid))
+    cloud.plan("exit 0")
+    assert cloud.supervise().returncode == 0
+
+
+def test_supervisor_refuses_a_work_directory_that_other_workers_do_not_see(cloud):
+    """Of more than 8 chips, before any is paid for."""
+    done = cloud.run("watch_and_resume.sh", *CREATE, "--accelerator_type=v5litepod-16", "--", "true", "--workdir=/data")
+    assert done.returncode == 2
+    assert "--workdir gs://" in done.stderr
+    assert cloud.calls() == []
+
+
+def test_supervisor_waits_for_every_worker(pod):
+    pod.plan("exit 0", worker=0)
+    pod.plan("sleep 0.5; checkpoint 7; exit 0", worker=1)
+    done = pod.supervise("--shared_disk")
+    assert done.returncode == 0, done.stderr
+    assert '"step": 7' in (pod.folder.parent / "work" / "summary.json").read_text()
+
+
+def test_supervisor_waits_for_the_cause_of_a_loss(pod):
+    """A worker says that another was lost (75) while that one is still on its way out, with a defect."""
+    pod.plan("exit 75", "exit 0", worker=0)
+    pod.plan("sleep 0.3; exit 1", "exit 0", worker=1)
+    done = pod.supervise("--shared_disk", "--poll_seconds=1")
+    assert done.returncode == 1, done.stderr
+    assert pod.planned() == ["exit 0"]
+
+
+def test_supervisor_ends_workers_that_hang_before_it_launches_again(pod):
+    pod.plan("exit 75", "exit 0", worker=0)
+    pod.plan("sleep 600", "exit 0", worker=1)
+    done = pod.supervise("--shared_disk")
+    assert done.returncode == 0, done.stderr
+    assert pod.calls() == ["create", "setup", "start", "stop", "start"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "decided"),
+    [
+        (["exited 0 10.5", "exited 0 11.0"], ""),
+        (["running 5", "exited 0 11.0"], ""),
+        (["exited 75 10.5", "running 5"], "75"),
+        # A defect on one worker: the others learn that it was lost, later or before its status is written down.
+        (["exited 1 10.500", "exited 75 110.0"], "1"),
+        (["exited 75 10.400", "exited 1 10.500"], "1"),
+        (["exited 75 9.999", "exited 2 10.000", "exited 75 9.0"], "2"),
+        (["exited 1 10.5", "exited 134 10.6", "exited 75 9.0"], "1"),
+        # One is killed: the others fail in a collective, which alone would be a defect.
+        (["exited 137 10.5", "exited 1 10.6", "ending 75 10.7"], "137"),
+        (["exited 1 1000000009.5", "exited 137 1000000010.25"], "1"),
+        (["lost", "exited 1 10.5"], "75"),
+        (["none", "exited 75 10.5"], "75"),
+    ],
+)
+def test_one_status_decides_of_several_workers(ends, decided):
+    lines = "".join(f"flax_lite-worker host-{number} {end}\n" for number, end in enumerate(ends))
+    command = ["bash", "-c", "source tpu/common.sh && deciding_status"]
+    done = subprocess.run(command, cwd=REPOSITORY, input=lines, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == decided
