@@ -93,7 +93,7 @@ def execution(values: Values) -> "Execution":
     from flax_lite.execution import Execution
 
     leaves = group(values, "execution")
-    unroll = leaves.pop("unroll")
+    unroll = leaves.pop("unroll", None)
     return Execution(**leaves, unroll="auto" if unroll is None else unroll)
 
 

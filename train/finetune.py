@@ -46,14 +46,15 @@ def run_request(request: Request) -> None:
     """Fine-tunes as requested; raises what `train.loop.run` raises."""
     import functools
 
-    from train import build, loop
+    from train import build, hosts, loop
     from train.finetuning import make_job, resolved
     from train.finetuning_report import check_push
     from train.tasks.opening import prepare
 
     build.apply_xla_flags(request.values)
     check_push(request.values)
-    prepared = prepare(request.values, lambda line: print(line, flush=True))
+    with hosts.together("preparing the task"):
+        prepared = prepare(request.values, lambda line: print(line, flush=True))
     request = resolved(request, prepared)
     if request.config.seeds == 1:
         loop.run(request, functools.partial(make_job, prepared))

@@ -1,5 +1,6 @@
 """One experiment under several seeds: a run each, and the mean with its range."""
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -10,7 +11,7 @@ from typing import Any
 
 from ml_collections import config_dict
 
-from train import schema
+from train import hosts, schema
 from train.cli import Request
 from train.workdir import open_directory, write_json
 
@@ -32,7 +33,10 @@ def run_seeds(request: Request, run: Callable[[Request], None], headline: str) -
     Raises:
         UserError: for a work directory that is in use or holds something else.
     """
-    with open_directory(request.workdir, lambda names: all(map(_OWN_NAME.fullmatch, names))):
+    with contextlib.ExitStack() as stack:
+        with hosts.together("opening the directory of all seeds"):
+            if hosts.is_first():
+                stack.enter_context(open_directory(request.workdir, _is_ours))
         _run_seeds(request, run, headline)
 
 
@@ -43,6 +47,15 @@ def _run_seeds(request: Request, run: Callable[[Request], None], headline: str) 
     for seed, work in works.items():
         print(f"seed {seed}:", flush=True)
         run(_single(request, seed, work))
+    if hosts.is_first():
+        _write_results(request, works, headline)
+
+
+def _is_ours(names: set[str]) -> bool:
+    return all(map(_OWN_NAME.fullmatch, names))
+
+
+def _write_results(request: Request, works: Mapping[int, Path], headline: str) -> None:
     summaries = {seed: json.loads((work / "summary.json").read_text()) for seed, work in works.items()}
     results = summarise({seed: summary["evaluation"] for seed, summary in summaries.items()}, headline)
     results["collapsed"] = [seed for seed, summary in summaries.items() if summary.get("collapsed")]
