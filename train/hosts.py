@@ -10,7 +10,9 @@ A host that is lost is missed after `hosts.heartbeat_seconds`: JAX then aborts t
 import contextlib
 import json
 import os
+import socket
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -20,7 +22,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from train.errors import JobError, RunError, UserError
+from train.errors import JobError, StopError, UserError
 
 _METADATA_SECONDS = 5.0
 _ENDPOINTS = "worker-network-endpoints"
@@ -95,7 +97,7 @@ def join(
 
     Raises:
       UserError: the arguments do not fit each other.
-      RunError: the others were not found in time.
+      StopError: the others were not found in time. (Host 0, where nobody comes, is aborted by JAX.)
     """
     given = (coordinator, num_processes, process_id)
     if any(value is not None for value in given) and None in given:
@@ -106,6 +108,10 @@ def join(
         raise UserError(f"--coordinator={coordinator}: expected HOST:PORT, as 10.0.0.2:8476")
     if (num_processes or processes_of_environment(os.environ)) < 2:
         return
+    where = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS") or "the coordinator that the environment names"
+    print(f"joining the other hosts at {where}, for at most {initialization_seconds} s", flush=True)
+    if coordinator is not None and process_id:
+        _await_coordinator(coordinator, initialization_seconds)
     # Its handler would take the place of ours (train.interrupt), and SIGTERM would be heard in steps only.
     jax.config.update("jax_enable_preemption_service", False)
     try:
@@ -120,15 +126,32 @@ def join(
             cluster_detection_method="deactivate" if coordinator else None,
         )
     except (RuntimeError, ValueError, OSError) as error:
-        where = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS") or "the environment's coordinator"
-        raise RunError(
-            f"could not join the other hosts at {where} within {initialization_seconds} s: {_first_line(error)}\n"
-            "The same command has to run on every host at the same time, process 0 on the coordinator's, and its port "
-            "has to be open between them (JAX_COORDINATOR_PORT chooses another). hosts.initialization_seconds gives "
-            "them more time"
-        ) from error
+        raise StopError(_not_joined(where, initialization_seconds, error)) from error
     if not is_first():
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (for the rest of the process)
+
+
+def _await_coordinator(address: str, seconds: int) -> None:
+    """Raises StopError unless somebody listens there in time: JAX itself would abort the process without a word."""
+    host, _, port = address.rpartition(":")
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), timeout=max(deadline - time.monotonic(), 0.1)):
+                return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise StopError(_not_joined(address, seconds, error)) from error
+        time.sleep(min(0.5, seconds))
+
+
+def _not_joined(where: str, seconds: int, error: Exception) -> str:
+    return (
+        f"could not join the other hosts at {where} within {seconds} s: {str(error).strip().partition(chr(10))[0]}. "
+        "The same command has to run on every host at the same time, process 0 at that address, and its port has to be "
+        "open between them (of TPU slices and Slurm, JAX_COORDINATOR_PORT chooses another). "
+        "hosts.initialization_seconds gives them more time"
+    )
 
 
 def name() -> str:
@@ -221,7 +244,3 @@ def _all_packets(packet: dict[str, Any]) -> list[dict[str, Any]]:
     padded[: len(data)] = np.frombuffer(data, np.uint8)
     rows = multihost_utils.process_allgather(padded)
     return [json.loads(row[:size].tobytes()) for row, size in zip(rows, sizes, strict=True)]
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]
