@@ -4,22 +4,17 @@ import dataclasses
 import functools
 import os
 import tomllib
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 from tpu.probing import Probe, ProbeRequest, run_probe
+from train.process_count import processes_of_environment
 
 Status = Literal["ok", "warning", "failure", "not applicable"]
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-# What JAX asks for before it takes a machine for a worker of several (jax/_src/clusters/cloud_tpu_cluster.py).
-_ENDPOINTS = "worker-network-endpoints"
-# The server is on the same host: it answers at once or is not there.
-_METADATA_TIMEOUT_SECONDS = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,18 +85,6 @@ def _installed_requirements(package: str) -> list[str]:
         return []
 
 
-def _ask_metadata(key: str, environ: Mapping[str, str]) -> str | None:
-    server = environ.get("GCE_METADATA_IP", "metadata.google.internal")
-    request = urllib.request.Request(
-        f"http://{server}/computeMetadata/v1/instance/attributes/{key}", headers={"Metadata-Flavor": "Google"}
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=_METADATA_TIMEOUT_SECONDS) as answer:
-            return answer.read().decode()
-    except (urllib.error.URLError, OSError, ValueError):
-        return None
-
-
 @dataclasses.dataclass
 class Machine:
     """The machine the doctor runs on, or what a test puts in its place.
@@ -147,13 +130,7 @@ class Machine:
         """How many processes a job has here, by the first that says so: options, TPU environment, Slurm, metadata."""
         if self.options.num_processes:
             return self.options.num_processes
-        names = self.environ.get("TPU_PROCESS_ADDRESSES") or self.environ.get("TPU_WORKER_HOSTNAMES")
-        if names:
-            return len(names.split(","))
-        if "SLURM_PROCID" in self.environ:
-            return int(self.environ.get("SLURM_NTASKS", "1"))
-        endpoints = _ask_metadata(_ENDPOINTS, self.environ) if "tpu" in self.accelerators() else None
-        return len(endpoints.split(",")) if endpoints else 1
+        return processes_of_environment(self.environ, self.root)
 
     @functools.cached_property
     def probe(self) -> Probe:

@@ -14,7 +14,8 @@ import pytest
 from tests.train import toy
 from tests.train.loop_test import DAMAGES, outcome, summary, wait_for_row
 from train.errors import UserError
-from train.hosts import join, processes_of_environment
+from train.hosts import join
+from train.process_count import processes_of_environment
 
 _HEARTBEAT = "hosts.heartbeat_seconds=5"
 

@@ -25,6 +25,9 @@ def free():
         return server.getsockname()[1]
 
 
+SLURM = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "a[1-2]", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+
+
 def test_coordinator_port_that_is_free_here_is_ok(machines, free):
     found = network.coordinator(machines.make(coordinator=("localhost", free)))
     assert found.status == "ok"
@@ -121,7 +124,7 @@ def test_workers_of_another_number_are_a_failure(machines):
 def test_processes_are_counted_by_what_is_there(machines):
     assert machines.make().processes == 1
     assert machines.make(environ={"TPU_WORKER_HOSTNAMES": "a,b"}).processes == 2
-    assert machines.make(environ={"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}).processes == 8
+    assert machines.make(environ=SLURM | {"SLURM_NTASKS": "8"}).processes == 8
     assert machines.make(environ={"TPU_WORKER_HOSTNAMES": "a,b"}, num_processes=3).processes == 3
 
 
