@@ -1,0 +1,105 @@
+"""Where a work directory may be: on a local disk, or in Google Cloud Storage as gs://BUCKET/PATH.
+
+A path there is an `etils.epath.Path`, which Orbax takes too, with gcsfs behind it. An object store has no directories:
+one exists while an object is below it, and to move it is to move each object.
+"""
+
+import importlib
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from etils import epath
+
+from train.errors import UserError
+
+WorkPath = Path | epath.Path
+
+_SCHEME = "gs://"
+
+
+def work_path(text: str) -> WorkPath:
+    """Returns a --workdir as a path.
+
+    Raises:
+      UserError: it is in a bucket, and names no path there, or the package that reads buckets is not installed.
+    """
+    if not text.startswith(_SCHEME):
+        return Path(text)
+    bucket, _, name = text.removeprefix(_SCHEME).strip("/").partition("/")
+    if not bucket or not name:
+        raise UserError(f"--workdir {text}: expected {_SCHEME}BUCKET/PATH")
+    _prepare(text)
+    return epath.Path(f"{_SCHEME}{bucket}/{name}")
+
+
+def remove_tree(path: WorkPath) -> None:
+    """Removes a directory; one that is not there is no error."""
+    if isinstance(path, epath.Path):
+        path.rmtree(missing_ok=True)
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def move_tree(path: WorkPath, target: WorkPath) -> None:
+    """Moves a directory to a name that is free; in a bucket it stays there, object by object."""
+    if isinstance(path, epath.Path):
+        store, name = filesystem(path)
+        store.mv(name, filesystem(target)[1], recursive=True)
+    else:
+        path.rename(target)
+
+
+def copy_tree(path: WorkPath, target: Path) -> None:
+    """Copies a directory to a local one that does not exist; one that is not there is no error."""
+    if not path.is_dir():
+        return
+    if isinstance(path, epath.Path):
+        for name in files_below(path):
+            fetch_file(path / name, target / name)
+    else:
+        shutil.copytree(path, target)
+
+
+def files_below(path: epath.Path) -> list[str]:
+    """The names of all objects below a path in a bucket, relative to it."""
+    store, root = filesystem(path)
+    return [name.removeprefix(f"{root}/") for name in store.find(root)]
+
+
+def fetch_file(source: epath.Path, target: Path) -> None:
+    """Copies an object to a local file."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    store, name = filesystem(source)
+    store.get_file(name, str(target))
+
+
+def send_file(source: Path, target: epath.Path) -> None:
+    """Copies a local file to an object; others see the old one or the new one, whole."""
+    store, name = filesystem(target)
+    store.put_file(str(source), name)
+
+
+def filesystem(path: WorkPath) -> tuple[Any, str]:
+    """The store of a path in a bucket, and its name there."""
+    import fsspec
+
+    return fsspec.core.url_to_fs(os.fspath(path))
+
+
+def _prepare(text: str) -> None:
+    try:
+        importlib.import_module("gcsfs")
+    except ImportError as error:
+        raise UserError(
+            f"--workdir {text} needs the package gcsfs ({error}). Install it: pip install -e '.[gcs]', or give a "
+            "directory on a local disk"
+        ) from error
+    from fsspec.config import conf
+
+    # TensorFlow would be preferred where it happens to be installed: slow to import, with settings of its own.
+    os.environ["EPATH_USE_TF"] = "false"
+    # A listing that gcsfs remembers misses what other hosts and TensorStore have written.
+    for protocol in ("gs", "gcs"):
+        conf.setdefault(protocol, {})["use_listings_cache"] = False
