@@ -43,7 +43,7 @@ def run(request: Request, num_seeds: int, chosen: Sequence[str] = ()) -> int:
         raise UserError(f"--rows: there is no {', '.join(unknown)}; the rows are {', '.join(there)}")
     for row in map(there.__getitem__, chosen or there):
         for seed in range(num_seeds):
-            work = request.workdir / f"{row.directory}-{request.values['seed'] + seed}"
+            work = request.local_workdir / f"{row.directory}-{request.values['seed'] + seed}"
             changes = {**row.changes, "seed": str(request.values["seed"] + seed), "plot": "false"}
             print(f"\n== {row.name}, seed {seed + 1} of {num_seeds}: {work}", flush=True)
             status = distilled(request, work, changes)
@@ -51,11 +51,11 @@ def run(request: Request, num_seeds: int, chosen: Sequence[str] = ()) -> int:
                 return status
             scores.setdefault(row.name, []).append(final_scores(work))
     lines = table(scores)
-    request.workdir.mkdir(parents=True, exist_ok=True)
-    (request.workdir / "ablations.json").write_text(json.dumps(scores, indent=2) + "\n")
-    (request.workdir / "ablations.md").write_text("\n".join(lines) + "\n")
-    draw(scores, request.workdir / "ablations.png")
-    print("\n".join(["", *lines, "", f"kept in {request.workdir}: ablations.md, ablations.json, ablations.png"]))
+    request.local_workdir.mkdir(parents=True, exist_ok=True)
+    (request.local_workdir / "ablations.json").write_text(json.dumps(scores, indent=2) + "\n")
+    (request.local_workdir / "ablations.md").write_text("\n".join(lines) + "\n")
+    draw(scores, request.local_workdir / "ablations.png")
+    print("\n".join(["", *lines, "", f"kept in {request.local_workdir}: ablations.md, ablations.json, ablations.png"]))
     return 0
 
 

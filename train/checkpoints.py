@@ -8,9 +8,8 @@ listing a step whose background write failed.
 import functools
 import logging
 import re
-import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from flax_lite.checkpoints.work_directory import COMMIT_MARKER, complete_steps
 from flax_lite.sharding import path_name
 from train import hosts
 from train.errors import RunError, UserError
+from train.paths import WorkPath, move_tree, remove_tree
 
 Tree = Any
 Meta = dict[str, Any]
@@ -38,10 +38,14 @@ class Checkpoints:
       root: the directory with one entry per step.
       keep: newest steps to keep; the best one stays too while `best_step` names it.
       say: receives one line whenever something is wrong with a checkpoint.
+      is_ours: whether this job may still delete here.
     """
 
-    def __init__(self, root: Path, keep: int, say: Callable[[str], None]) -> None:
-        self.root, self.keep, self._say = root.absolute(), keep, say
+    def __init__(
+        self, root: WorkPath, keep: int, say: Callable[[str], None], is_ours: Callable[[], bool] = lambda: True
+    ) -> None:
+        self.root: WorkPath = root.absolute() if isinstance(root, Path) else root
+        self.keep, self._say, self._is_ours = keep, say, is_ours
         self.best_step: int | None = None
         self._writing: int | None = None
         self._next_best: int | None = None
@@ -97,7 +101,7 @@ class Checkpoints:
         except Exception as error:
             raise self._failed(error) from error
         self._writing, self.best_step = None, self._next_best
-        if jax.process_index() == 0:
+        if jax.process_index() == 0 and self._is_ours():
             self._prune()
 
     def close(self) -> None:
@@ -139,7 +143,7 @@ class Checkpoints:
             self._say(f"checkpoint {step} cannot be used: {fault}")
         return loaded[0] if loaded else None
 
-    def _try(self, path: Path, abstract: Tree, expected: Mapping[str, Any]) -> tuple[tuple[Tree, Meta] | None, str]:
+    def _try(self, path: WorkPath, abstract: Tree, expected: Mapping[str, Any]) -> tuple[tuple[Tree, Meta] | None, str]:
         """Returns what the checkpoint holds, or None and what is wrong with it, on any host."""
         with hosts.together(f"reading {path.name}"):
             found, fault = self._read_whole(path, abstract, expected)
@@ -151,7 +155,7 @@ class Checkpoints:
         return found, ""
 
     def _read_whole(
-        self, path: Path, abstract: Tree, expected: Mapping[str, Any]
+        self, path: WorkPath, abstract: Tree, expected: Mapping[str, Any]
     ) -> tuple[tuple[Tree, Meta] | None, str]:
         """As `_try`, on this host and by what it sees alone."""
         if not path.exists():
@@ -180,7 +184,7 @@ class Checkpoints:
             return None, "another step than its name"
         return (state, meta), ""
 
-    def _read(self, path: Path, **items: Any) -> Any:
+    def _read(self, path: WorkPath, **items: Any) -> Any:
         return self._reader.restore(path, args=ocp.args.Composite(**items))
 
     def _failed(self, error: Exception) -> RunError:
@@ -195,29 +199,42 @@ class Checkpoints:
     def _prune(self) -> None:
         for step in self.steps()[: -self.keep]:
             if step != self.best_step:
-                # Renamed first: a half-deleted directory would still have its commit marker.
-                doomed = self.root / f"{step}{_DELETING}"
-                (self.root / str(step)).rename(doomed)
-                shutil.rmtree(doomed, ignore_errors=True)
+                self._delete(step)
+
+    def _delete(self, step: int) -> None:
+        """Deletes a step's directory, with its commit marker first: half-deleted it must not look whole."""
+        path = self.root / str(step)
+        if isinstance(path, Path):
+            doomed = path.with_name(f"{step}{_DELETING}")
+            path.rename(doomed)
+            remove_tree(doomed)
+        else:
+            (path / COMMIT_MARKER).unlink(missing_ok=True)
+            remove_tree(path)
 
     def _set_unfinished_aside(self) -> None:
         for path in _entries(self.root):
             if path.name.endswith(_DELETING):
-                shutil.rmtree(path, ignore_errors=True)
+                remove_tree(path)
             elif match := _UNFINISHED.fullmatch(path.name):
                 self._set_aside(path, int(match[1]), "unfinished")
 
-    def _set_aside(self, path: Path, step: int, fault: str) -> None:
+    def _set_aside(self, path: WorkPath, step: int, fault: str) -> None:
+        if not isinstance(path, Path) and fault == "no commit marker":
+            # In a bucket Orbax writes to the final name: this is a write, or a deletion, that was cut short.
+            remove_tree(path)
+            self._say(f"checkpoint {step} was not finished: removed")
+            return
         bad = self.root.with_name(f"{self.root.name}.bad")
         bad.mkdir(exist_ok=True)
         reason = re.sub(r"\W+", "-", fault.partition(" (")[0])
         if reason == "unfinished":  # never worth more than a look: one is enough
             for former in bad.glob(f"*-{reason}"):
-                shutil.rmtree(former, ignore_errors=True)
+                remove_tree(former)
         target, number = bad / f"{step}-{reason}", 2
         while target.exists():
             target, number = bad / f"{step}-{reason}-{number}", number + 1
-        path.rename(target)
+        move_tree(path, target)
         self._say(f"checkpoint {step} is bad: {fault}; set aside as {target}")
 
 
@@ -234,7 +251,7 @@ def all_finite(tree: Tree) -> jax.Array:
     return jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in leaves]))
 
 
-def _require_same(path: Path, name: str, stored: Any, wanted: Any) -> None:
+def _require_same(path: WorkPath, name: str, stored: Any, wanted: Any) -> None:
     if stored == wanted:
         return
     if isinstance(stored, Mapping) and isinstance(wanted, Mapping):
@@ -249,7 +266,7 @@ def _require_same(path: Path, name: str, stored: Any, wanted: Any) -> None:
     )
 
 
-def _entries(root: Path) -> list[Path]:
+def _entries(root: WorkPath) -> Sequence[WorkPath]:
     return list(root.iterdir()) if root.is_dir() else []
 
 

@@ -30,6 +30,7 @@ from train.config_files import LoadedConfig, config_files, load_config
 from train.errors import JobError, UserError
 from train.interrupt import Guard
 from train.leaves import JOB_LEAVES
+from train.paths import WorkPath, work_path
 
 if TYPE_CHECKING:
     from train.plan.rehearsal import Rehearsal
@@ -49,7 +50,7 @@ class Request:
       leaves: the job's table.
       config: every leaf's value, as a FrozenConfigDict: request.config.data.source.
       spec: the config as given, FILE or FILE:VARIANT.
-      workdir: the work directory.
+      workdir: the work directory, on a local disk or in a bucket.
       overrides: the --config.KEY=VALUE given, as text.
       extend: more total_steps than the work directory's are wanted.
       dry_run: only a plan is wanted: what the run would take.
@@ -64,7 +65,7 @@ class Request:
     leaves: tuple[schema.Leaf, ...]
     config: Any
     spec: str
-    workdir: Path
+    workdir: WorkPath
     overrides: dict[str, str] = dataclasses.field(default_factory=dict)
     extend: bool = False
     dry_run: bool = False
@@ -79,13 +80,25 @@ class Request:
         """{dotted path: value} of every leaf."""
         return schema.flatten(self.config.to_dict())
 
-    def command(self, workdir: Path | None = None, extend: bool | None = None, **changes: str) -> str:
+    @property
+    def local_workdir(self) -> Path:
+        """The work directory of a job that knows no other than a local one.
+
+        Raises:
+          UserError: it is in a bucket.
+        """
+        if isinstance(self.workdir, Path):
+            return self.workdir
+        several = "several seeds need" if self.values.get("seeds", 1) > 1 else f"train.{self.job} needs"
+        raise UserError(f"--workdir {self.workdir}: {several} a directory on a local disk")
+
+    def command(self, workdir: WorkPath | None = None, extend: bool | None = None, **changes: str) -> str:
         """Returns this request as a command to paste, with some parts changed (`total_steps="200"`)."""
         arguments = self.arguments(workdir, self.extend if extend is None else extend, changes)
         return shlex.join(["python", "-m", f"train.{self.job}", *arguments])
 
     def arguments(
-        self, workdir: Path | None = None, extend: bool = False, changes: Mapping[str, str] | None = None
+        self, workdir: WorkPath | None = None, extend: bool = False, changes: Mapping[str, str] | None = None
     ) -> list[str]:
         """The words of that command behind the job's name."""
         parts = ["--config", self.spec, "--workdir", str(workdir or self.workdir)]
@@ -210,6 +223,7 @@ def parse(
     if given["help"].value:
         print(_help(job, leaves, given["config"].value or help_config, plans, joins))
         return None
+    workdir = work_path(given["workdir"].value or "")
     spec = given["config"].value
     if spec is None:
         raise UserError(f"--config is missing. Give one of: {', '.join(config_files())}\n(--help lists every option)")
@@ -226,7 +240,7 @@ def parse(
         leaves=leaves,
         config=config_dict.FrozenConfigDict(schema.nest(values)),
         spec=spec,
-        workdir=Path(given["workdir"].value or f"runs/{loaded.name}"),
+        workdir=workdir if given["workdir"].value else Path(f"runs/{loaded.name}"),
         overrides={path: _text(values[path]) for path in changed},
         extend=bool(given["extend"].value),
         **_plan(given, plans),
@@ -344,7 +358,8 @@ def _help(job: str, leaves: Sequence[schema.Leaf], spec: str, plans: bool, joins
         f"python -m train.{job} --config FILE[:VARIANT] [--workdir DIR] [--config.KEY=VALUE ...]",
         "",
         "  --config FILE[:VARIANT]  the experiment, from the list below; :smoke is a tiny run of any of them",
-        "  --workdir DIR            where everything is written; runs/CONFIG-VARIANT if not given",
+        "  --workdir DIR            where everything is written; runs/CONFIG-VARIANT if not given"
+        + (", gs://BUCKET/PATH too" if joins else ""),
         "  --print_config           print the resolved config and stop",
         "  --extend                 go on with more total_steps than the work directory was started with",
         *(_PLAN_HELP if plans else ()),

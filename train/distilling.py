@@ -218,7 +218,7 @@ def _finish(
     if student_class is MaskedLM:
         lines += ["", *examples(structure, data, student_alone(result.params))]
     more = request.command(extend=True, total_steps=str(2 * result.step))
-    for line in (*lines, "", *next_commands(more, student_class, result.model)):
+    for line in (*lines, "", *next_commands(more, student_class, result.address)):
         say(line)
 
 

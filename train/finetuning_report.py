@@ -1,7 +1,6 @@
 """What a fine-tuning says of its data before it starts, and of its result when it ends."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from flax import nnx
@@ -52,7 +51,7 @@ def finish(work: WorkDir, prepared: Prepared, structure: nnx.GraphDef, result: R
     say(f"  {judged.message}")
     repository = work.request.values["push_to_hub"]
     if repository is not None:
-        say(f"uploaded: {_uploaded(result.model, repository)}")
+        say(f"uploaded: {_uploaded(result, repository)}")
     more = {"test": {name: dict(scores.values) for name, scores in tested.items()}} if tested else {}
     return {"baseline": dict(prepared.baseline.values), "collapsed": judged.guessing, **more}
 
@@ -77,11 +76,11 @@ def check_push(values: Mapping[str, Any]) -> None:
         raise UserError(f"push_to_hub={repository}: {error}") from error
 
 
-def _uploaded(model: Path, repository: str) -> str:
+def _uploaded(result: Result, repository: str) -> str:
     try:
-        return push_to_hub(model, repository)
+        return push_to_hub(result.model, repository)
     except ValueError as error:
-        raise RunError(f"the model is in {model}, but push_to_hub={repository}: {error}") from error
+        raise RunError(f"the model is in {result.address}, but push_to_hub={repository}: {error}") from error
 
 
 def _predict(
@@ -96,7 +95,7 @@ def _predict(
     predictions = held_out.predictions(task, run_rows(task.eval_step(structure), result.params, held_out.rows, tokens))
     scores = {}
     for name, examples in held_out.sets.items():
-        say(f"predictions: {prepared.scorer.write(name, examples, predictions[name], folder)}")
+        say(f"predictions: {work.address(prepared.scorer.write(name, examples, predictions[name], folder))}")
         if all(is_labelled(example) for example in examples):
             scores[name] = prepared.scorer.score(examples, predictions[name])
     return scores

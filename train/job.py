@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from train.costs import Costs
+from train.paths import WorkPath
 
 Params = Any
 State = dict[str, Any]
@@ -27,12 +28,14 @@ class Result:
       step: the step they are of.
       evaluation: the held-out metrics of that step; empty where the job has no evaluation.
       model: the directory they are in.
+      address: where people find it: `model`, or in a bucket.
     """
 
     params: Params
     step: int
     evaluation: dict[str, float]
     model: Path
+    address: WorkPath
 
 
 def add_up(results: Iterable[Outputs]) -> dict[str, float]:

@@ -24,6 +24,7 @@ from train.data.pretraining import PretrainingData
 from train.errors import UserError
 from train.examples import fill_mask_examples
 from train.job import Job, add_up
+from train.paths import WorkPath
 from train.workdir import WorkDir
 
 Create = Callable[..., nnx.Module]
@@ -137,12 +138,14 @@ def describe_execution(execution: Execution, config: EncoderConfig) -> str:
     return f"execution: {how}"
 
 
-def next_commands(more: str, model_class: type, directory: Path) -> Sequence[str]:
+def next_commands(more: str, model_class: type, directory: WorkPath) -> Sequence[str]:
     """Lines that a person pastes after a run: to train on, and to open what came of it."""
-    opened = f"fl.{model_class.__name__}.from_pretrained('{directory}')"
+    here = directory if isinstance(directory, Path) else Path(directory.name)
+    opened = f"fl.{model_class.__name__}.from_pretrained('{here}')"
     return [
         "next, to paste:",
         f"  {more}   # train twice as long",
+        *([] if here is directory else [f"  gcloud storage cp --recursive {directory} ."]),
         f'  python -c "import flax_lite as fl; print({opened}.config)"',
     ]
 

@@ -72,7 +72,7 @@ def fit(job: Job, work: WorkDir, mesh: Mesh, clock: Clock) -> None:
     config: Any = work.request.config
     progress = Progress(config.total_steps, job.shown)
     with contextlib.ExitStack() as stack:
-        checkpoints = Checkpoints(work.checkpoints, config.keep_checkpoints, progress.say)
+        checkpoints = Checkpoints(work.checkpoints, config.keep_checkpoints, progress.say, work.is_ours)
         stack.callback(checkpoints.close)
         with clock("init"):
             for line in (*job.describe, *job.describe_data):
@@ -83,8 +83,8 @@ def fit(job: Job, work: WorkDir, mesh: Mesh, clock: Clock) -> None:
             _say_extension(job, work, begun.step, progress.say)
             records = Records(work, clock, progress, begun.step, job, mesh, writes=hosts.is_first())
             stack.callback(records.close)
-            folder = work.request.workdir / "profile"
-            profiler = Profiler(**config.profile, directory=folder, done=begun.step, clock=clock, say=progress.say)
+            places = {"directory": work.profile, "shown": work.request.workdir / work.profile.name}
+            profiler = Profiler(**config.profile, **places, done=begun.step, clock=clock, say=progress.say)
             stack.callback(profiler.close)
         source = stack.enter_context(contextlib.closing(_batches(job, begun.step, config.total_steps)))
         trainer = _Trainer(job, work, mesh, clock, progress, checkpoints, records, profiler, begun, constants)
@@ -197,13 +197,16 @@ class _Trainer:
                 if self.job.task is not None:
                     card = run_card(self.work.request, self.job.task, step, evaluation)
                     (staged / "README.md").write_text(card, encoding="utf-8")
-            plots = draw_plots(self.work.path, self.job.references, self.work.path.name) if self.config.plot else []
-        self.progress.say(f"model of step {step}: {self.work.model}")
+            name = self.work.request.workdir.name
+            plots = draw_plots(self.work.path, self.job.references, name) if self.config.plot else []
+        self.progress.say(f"model of step {step}: {self.work.address(self.work.model)}")
         if plots:
-            self.progress.say(f"plots: {', '.join(map(str, plots))}")
+            self.progress.say(f"plots: {', '.join(str(self.work.address(path)) for path in plots)}")
         times = (f"{phase} {seconds:.1f} s" for phase, seconds in self.clock.read().items())
         self.progress.say("\n".join((f"time: {', '.join(times)}", *self.records.describe())))
-        more = self.job.finish(Result(params=params, step=step, evaluation=evaluation, model=self.work.model)) or {}
+        model = self.work.model
+        result = Result(params=params, step=step, evaluation=evaluation, model=model, address=self.work.address(model))
+        more = self.job.finish(result) or {}
         early = {"ended_early": True} if self.total < self.config.total_steps else {}
         self.records.status("finished", self.total, model_step=step, evaluation=evaluation, **early, **more)
 
@@ -272,7 +275,8 @@ class _Trainer:
         with self.clock("checkpoint"):
             if not bool(self.finite(state["params"])):
                 raise self._not_finite(self.step, "the parameters are not finite after it")
-            self.records.sync()
+            with hosts.together("syncing the records"):
+                self.records.sync()
             meta = {"step": self.step, "next_row": self.step * self.config.batch_size, "best": self.best.found}
             meta["model"] = dict(self.job.model)
             self.checkpoints.save(self.step, state, meta | expected_meta(self.job), self.best.step)
@@ -302,10 +306,11 @@ class _Trainer:
             self.checkpoints.wait()
         saved = self.checkpoints.steps()
         last = f"the last good checkpoint is step {saved[-1]}" if saved else "there is no checkpoint yet"
+        workdir = self.work.request.workdir
         error = RunError(
-            f"step {step}: {what}; {last} in {self.work.path}.\nThe same command would meet it again. Try a lower "
+            f"step {step}: {what}; {last} in {workdir}.\nThe same command would meet it again. Try a lower "
             "optimizer.learning_rate, more optimizer.warmup_steps or a smaller optimizer.clip_norm, from the start:\n"
-            f"  {self.work.request.command(workdir=fresh_path(self.work.path))}\n"
+            f"  {self.work.request.command(workdir=fresh_path(workdir))}\n"
             "or go on with --config.execution.dtype=float32, if that is not what it was"
         )
         hosts.everywhere(error)  # all read the same number at the same step

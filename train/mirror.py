@@ -105,7 +105,8 @@ class Mirror:
             self._sent[name] = found[name]
         # What was not fetched and has not been made anew, such as an earlier run's model/, stays.
         made = {_top(name) for name in found}
-        for name in [name for name in self._sent if name not in found and _top(name) in made]:
+        gone = [name for name, state in self._sent.items() if name not in found and (state or _top(name) in made)]
+        for name in gone:
             (self._remote / name).unlink(missing_ok=True)
             del self._sent[name]
 

@@ -17,7 +17,7 @@ def run(request: Request) -> None:
     """Prepares as requested; raises what `train.data.pretraining.prepare` raises."""
     from train.data import pretraining
 
-    prepared = pretraining.prepare(request.values, request.workdir / "tokenizer", _say)
+    prepared = pretraining.prepare(request.values, request.local_workdir / "tokenizer", _say)
     tokenizer = prepared.tokenizer
     _say(f"tokenizer: {tokenizer.kind}, {tokenizer.vocab_size:,} pieces, fingerprint {tokenizer.fingerprint[:16]}")
     for name, store in (("training", prepared.train), ("held-out", prepared.held_out)):

@@ -82,7 +82,7 @@ def _finish(
     request: Request, structure: nnx.GraphDef, model_class: type, data: PretrainingData, result: Result
 ) -> None:
     more = request.command(extend=True, total_steps=str(2 * result.step))
-    commands = next_commands(more, model_class, result.model)
+    commands = next_commands(more, model_class, result.address)
     for line in (*_scores(result, data), "", *examples(structure, data, result.params), "", *commands):
         say(line)
 

@@ -72,13 +72,13 @@ class Records:
         metrics = MetricsWriter(work.metrics, first_step)
         self._writers.append(metrics)
         if metrics.torn_lines:
-            progress.say(f"{work.metrics}: {metrics.torn_lines} torn line(s) dropped")
+            progress.say(f"{work.address(work.metrics)}: {metrics.torn_lines} torn line(s) dropped")
         if metrics.lost_steps:
             progress.say(f"{metrics.lost_steps} steps past the checkpoint were not saved and are done again")
         if work.request.config.tensorboard:
             folder = work.path / "tensorboard"
             self._writers.append(TensorBoardWriter(folder, first_step))
-            progress.say(f"event files: tensorboard --logdir {folder}")
+            progress.say(f"event files: tensorboard --logdir {work.address(folder)}")
         self._summary = Summary(work, clock, first_step, metrics.lost_steps, dict(mesh.shape))
         self.status("running", first_step)
 
@@ -117,9 +117,14 @@ class Records:
         return {name: value for name, value in rows[-1].items() if name not in ("step", "split")} if rows else {}
 
     def sync(self) -> None:
-        """Forces the rows to disk: no checkpoint may be ahead of its rows."""
+        """Forces the rows to disk, or to the bucket: no checkpoint may be ahead of its rows.
+
+        Raises:
+          RunError: as `WorkDir.publish`.
+        """
         for writer in self._writers:
             writer.sync()
+        self._work.publish()
 
     def status(self, status: str, step: int, **more: Any) -> None:
         """Writes summary.json."""

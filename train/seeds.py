@@ -36,14 +36,14 @@ def run_seeds(request: Request, run: Callable[[Request], None], headline: str) -
     with contextlib.ExitStack() as stack:
         with hosts.together("opening the directory of all seeds"):
             if hosts.is_first():
-                stack.enter_context(open_directory(request.workdir, _is_ours))
+                stack.enter_context(open_directory(request.local_workdir, _is_ours))
         _run_seeds(request, run, headline)
 
 
 def _run_seeds(request: Request, run: Callable[[Request], None], headline: str) -> None:
     config: Any = request.config
     seeds = range(config.seed, config.seed + config.seeds)
-    works = {seed: request.workdir / f"seed-{seed}" for seed in seeds}
+    works = {seed: request.local_workdir / f"seed-{seed}" for seed in seeds}
     for seed, work in works.items():
         print(f"seed {seed}:", flush=True)
         run(_single(request, seed, work))
@@ -59,9 +59,9 @@ def _write_results(request: Request, works: Mapping[int, Path], headline: str) -
     summaries = {seed: json.loads((work / "summary.json").read_text()) for seed, work in works.items()}
     results = summarise({seed: summary["evaluation"] for seed, summary in summaries.items()}, headline)
     results["collapsed"] = [seed for seed, summary in summaries.items() if summary.get("collapsed")]
-    write_json(request.workdir / "results.json", results)
+    write_json(request.local_workdir / "results.json", results)
     lines = table(results, headline)
-    (request.workdir / "results.md").write_text("\n".join(lines) + "\n")
+    (request.local_workdir / "results.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines), flush=True)
 
 

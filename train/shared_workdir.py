@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from train import hosts
 from train.cli import Request
 from train.errors import UserError
+from train.paths import copy_tree
 from train.workdir import WorkDir, lock_holder, open_workdir
 
 _TOKENIZER = "tokenizer"
@@ -51,6 +51,5 @@ def _copied(request: Request, holder: str) -> Iterator[WorkDir]:
             "all of them mount, or gs://"
         )
     with tempfile.TemporaryDirectory(prefix="flax_lite-") as folder:
-        if (request.workdir / _TOKENIZER).is_dir():
-            shutil.copytree(request.workdir / _TOKENIZER, Path(folder) / _TOKENIZER)
+        copy_tree(request.workdir / _TOKENIZER, Path(folder) / _TOKENIZER)
         yield WorkDir(Path(folder), request, shared=request.workdir)

@@ -40,7 +40,7 @@ def run(request: Request) -> None:
     from train.data import pretraining
 
     values = request.values
-    data = pretraining.open_data(values, request.workdir / "tokenizer", lambda line: print(line, flush=True))
+    data = pretraining.open_data(values, request.local_workdir / "tokenizer", lambda line: print(line, flush=True))
     print("\n".join(data.describe()))
     batches, speed = _first_batches(data, values["batch_size"], values["data.workers"])
     masked = _masked(data, batches, values["seed"])

@@ -6,6 +6,7 @@ metrics.jsonl   one object a line (train.metrics)
 checkpoints/    training states (train.checkpoints); checkpoints.bad/ holds the ones set aside
 model/          the result, written whole
 lock            held by the process that runs
+                (in a bucket: names the process that started last; train.mirror)
 anything else   what the job derived before training, as tokenizer/
 """
 
@@ -25,9 +26,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from etils import epath
+
 from train import schema
 from train.cli import Request
 from train.errors import UserError
+from train.mirror import Mirror, names_in, opened_mirror
+from train.paths import WorkPath, remove_tree
 
 FORMAT = 1
 _OWN_NAMES = {"lock", "config.json", ".config.json.staged"}
@@ -39,28 +44,36 @@ class WorkDir:
     """An opened, locked work directory.
 
     Attributes:
-      path: the directory; or this host's copy of it, where it is kept by another.
+      path: the directory; or this host's local copy of it, where it is in a bucket or kept by another host.
       request: what the user asked for this time.
       extended_from: the former total_steps where --extend raised it in this run, else None.
       finished: the job is complete as requested; nothing is left to do.
       shared: the directory that holds the checkpoints of all hosts; `path` if None.
+      mirror: what copies `path` to the bucket, on the host that keeps a work directory there; else None.
     """
 
     path: Path
     request: Request
     extended_from: int | None = None
     finished: bool = False
-    shared: Path | None = None
+    shared: WorkPath | None = None
+    mirror: Mirror | None = None
 
     @property
     def model(self) -> Path:
-        """Where the result is."""
+        """Where the result is written."""
         return self.path / "model"
 
     @property
-    def checkpoints(self) -> Path:
+    def checkpoints(self) -> WorkPath:
         """Where the training states are."""
         return (self.shared or self.path) / "checkpoints"
+
+    @property
+    def profile(self) -> Path:
+        """Where traces are written: by every host, or by the one that keeps a work directory in a bucket."""
+        workdir = self.request.workdir
+        return (workdir if isinstance(workdir, Path) else self.path) / "profile"
 
     @property
     def metrics(self) -> Path:
@@ -74,6 +87,24 @@ class WorkDir:
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Replaces summary.json."""
         write_json(self.path / "summary.json", {"format": FORMAT, **summary})
+        self.publish()
+
+    def publish(self) -> None:
+        """Copies what changed to the bucket where the directory is in one.
+
+        Raises:
+          RunError: another process has taken the directory over; or the bucket cannot be written.
+        """
+        if self.mirror is not None:
+            self.mirror.publish()
+
+    def is_ours(self) -> bool:
+        """Whether no other process has taken the directory over, which only one in a bucket can be."""
+        return self.mirror is None or self.mirror.is_ours()
+
+    def address(self, path: Path) -> WorkPath:
+        """Where people find a file of `path`."""
+        return self.request.workdir / path.relative_to(self.path)
 
 
 @contextlib.contextmanager
@@ -85,23 +116,28 @@ def open_workdir(request: Request, say: Callable[[str], None] = print) -> Iterat
         identity leaves. Nothing in it is changed then.
     """
     path = request.workdir
-    with open_directory(path, lambda names: not names - _OWN_NAMES or "config.json" in names):
+    with _opened(path, lambda names: not names - _OWN_NAMES or "config.json" in names) as mirror:
         old = _read_config(path, request)
         if old and not _was_trained(path) and _differences(request, old):
             _forget(path)  # a first try that failed in setup does not bind the second to its mistake
             old = None
         extended_from = _check_identity(request, old) if old else None
         values = request.values
+        if mirror is None:
+            work = WorkDir(Path(path), request, extended_from)
+        else:
+            mirror.fetch()
+            work = WorkDir(mirror.local, request, extended_from, shared=path, mirror=mirror)
         command = {"config_file": request.spec, "overrides": request.overrides}
         write_json(
-            path / "config.json",
+            work.path / "config.json",
             {"format": FORMAT, "job": request.job, **command, "config": schema.nest(values)},
         )
-        work = WorkDir(path, request, extended_from)
+        work.publish()
         summary = work.read_summary()
         at_end = summary.get("step") == values["total_steps"] or summary.get("ended_early")
-        if summary.get("status") == "finished" and at_end and work.model.is_dir():
-            say(f"{path} is complete: {summary['step']} steps, the model is in {work.model}")
+        if summary.get("status") == "finished" and at_end and (path / "model").is_dir():
+            say(f"{path} is complete: {summary['step']} steps, the model is in {path / 'model'}")
             work = dataclasses.replace(work, finished=True)
         yield work
 
@@ -124,16 +160,12 @@ def open_directory(path: Path, is_ours: Callable[[set[str]], bool]) -> Iterator[
         raise UserError(
             f"--workdir {path} cannot be used: {_reason(error)}. Give a directory that can be created and written"
         ) from error
-    if not is_ours(content):
-        example = ", ".join(sorted(content)[:3])
-        raise UserError(
-            f"--workdir {path} holds something else ({example}) and is no work directory. Give a new or an empty one"
-        )
+    _require_ours(path, content, is_ours)
     with _lock(path):
         yield
 
 
-def lock_holder(path: Path) -> str:
+def lock_holder(path: WorkPath) -> str:
     """Who holds, or last held, a directory's lock; "" where nobody ever did."""
     try:
         return (path / "lock").read_text().strip()
@@ -189,6 +221,26 @@ def provenance() -> dict[str, Any]:
 
 
 @contextlib.contextmanager
+def _opened(path: WorkPath, is_ours: Callable[[set[str]], bool]) -> Iterator[Mirror | None]:
+    """As `open_directory`; in a bucket, yields its mirror."""
+    if isinstance(path, epath.Path):
+        _require_ours(path, names_in(path), is_ours)
+        with opened_mirror(path) as mirror:
+            yield mirror
+    else:
+        with open_directory(path, is_ours):
+            yield None
+
+
+def _require_ours(path: WorkPath, content: set[str], is_ours: Callable[[set[str]], bool]) -> None:
+    if not is_ours(content):
+        example = ", ".join(sorted(content)[:3])
+        raise UserError(
+            f"--workdir {path} holds something else ({example}) and is no work directory. Give a new or an empty one"
+        )
+
+
+@contextlib.contextmanager
 def _lock(path: Path) -> Iterator[None]:
     # flock belongs to the process: the kernel releases it however the process ends, so a stale file locks nobody out.
     # The file is never deleted, or two processes could hold locks on two files of one name.
@@ -212,7 +264,7 @@ def _lock(path: Path) -> Iterator[None]:
         yield
 
 
-def _read_config(path: Path, request: Request) -> dict[str, Any] | None:
+def _read_config(path: WorkPath, request: Request) -> dict[str, Any] | None:
     file = path / "config.json"
     if not file.exists():
         return None
@@ -253,21 +305,21 @@ def _differences(request: Request, old: Mapping[str, Any]) -> dict[str, tuple[An
     return schema.differences(request.leaves, schema.flatten(old["config"]), request.values)
 
 
-def _was_trained(path: Path) -> bool:
+def _was_trained(path: WorkPath) -> bool:
     metrics = path / "metrics.jsonl"
     kept = any(any((path / name).glob("*")) for name in ("checkpoints", "checkpoints.bad", "model"))
-    return kept or (metrics.exists() and metrics.stat().st_size > 0)
+    return kept or (metrics.exists() and bool(metrics.read_bytes()))
 
 
-def _forget(path: Path) -> None:
+def _forget(path: WorkPath) -> None:
     for entry in path.iterdir():
         if entry.is_dir():
-            shutil.rmtree(entry)
+            remove_tree(entry)
         elif entry.name != "lock":
             entry.unlink()
 
 
-def fresh_path(path: Path) -> Path:
+def fresh_path(path: WorkPath) -> WorkPath:
     """Returns a sibling that does not exist yet, to suggest as a work directory: runs/x-2."""
     number = 2
     while path.with_name(f"{path.name}-{number}").exists():
@@ -275,7 +327,7 @@ def fresh_path(path: Path) -> Path:
     return path.with_name(f"{path.name}-{number}")
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def _read_json(path: WorkPath) -> dict[str, Any] | None:
     try:
         value = json.loads(path.read_text())
     except (OSError, ValueError):

@@ -6,9 +6,9 @@ file's.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,32 @@ BEST = "best"
 _HEAD = "head/"
 
 
+@runtime_checkable
+class Directory(Protocol):
+    """A path on a local disk, or in a bucket: `pathlib.Path` and `etils.epath.Path` are."""
+
+    @property
+    def name(self) -> str:
+        """The last part."""
+        ...
+
+    def is_dir(self) -> bool:
+        """Whether it is a directory."""
+        ...
+
+    def exists(self) -> bool:
+        """Whether it is there."""
+        ...
+
+    def iterdir(self) -> "Iterable[Directory]":
+        """What is in it."""
+        ...
+
+    def __truediv__(self, name: str, /) -> "Directory":
+        """A path below it."""
+        ...
+
+
 def is_work_directory(path: Path) -> bool:
     """Whether a directory is a job's: its config.json holds the job's request, not an architecture."""
     try:
@@ -37,7 +63,7 @@ def is_work_directory(path: Path) -> bool:
     return "job" in values and "model_type" not in values
 
 
-def complete_steps(checkpoints: Path) -> list[int]:
+def complete_steps(checkpoints: Directory) -> list[int]:
     """The steps with a complete checkpoint below a directory, oldest first."""
     entries = checkpoints.iterdir() if checkpoints.is_dir() else ()
     steps = [int(entry.name) for entry in entries if re.fullmatch(r"\d+", entry.name)]

@@ -30,6 +30,7 @@ class Server(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 128  # TensorStore opens many connections at once
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -87,7 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self._handle()
 
-    do_POST = do_PUT = do_DELETE = do_PATCH = do_GET
+    do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815
 
     def log_message(self, *arguments):
         pass
@@ -101,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
             status, content, headers = self._answer(self.command, parts.path, query, self.headers, body)
         except _Error as error:
             status, headers = error.status, {}
-            content = {"error": {"code": status, "message": "refused"}}
+            content = {"error": {"code": status, "message": "refused"}} if status >= 400 else b""
         data = json.dumps(content).encode() if isinstance(content, dict) else content
         self.send_response(status)
         for name, value in {"Content-Length": len(data), "Content-Type": "application/json", **headers}.items():

@@ -8,6 +8,7 @@ import jax
 
 from train.errors import UserError
 from train.metrics import Clock
+from train.paths import WorkPath
 
 T = TypeVar("T")
 
@@ -27,6 +28,7 @@ class Profiler:
       first_step: the first step to trace; None: none is.
       num_steps: how many.
       directory: where the trace goes.
+      shown: where people find it.
       done: the steps that earlier runs did; of a window that they are in, the rest is traced.
       clock: counts what tracing itself takes as "profile".
       say: prints a line.
@@ -37,11 +39,12 @@ class Profiler:
         first_step: int | None,
         num_steps: int,
         directory: Path,
+        shown: WorkPath,
         done: int,
         clock: Clock,
         say: Callable[[str], None],
     ) -> None:
-        self._directory, self._clock, self._say = directory, clock, say
+        self._directory, self._shown, self._clock, self._say = directory, shown, clock, say
         self._window = range(0)
         self._traced: list[int] = []  # of the trace that is open
         if first_step is not None:
@@ -77,8 +80,8 @@ class Profiler:
                 self._say(f"the profile of steps {first} to {last} could not be written: {error}")
                 return
         self._say(
-            f"profile of steps {first} to {last}: {self._directory}. To see it: pip install xprof, then "
-            f"xprof --port 8791 {self._directory}; or open its perfetto_trace.json.gz on https://ui.perfetto.dev"
+            f"profile of steps {first} to {last}: {self._shown}. To see it: pip install xprof, then "
+            f"xprof --port 8791 {self._shown}; or open its perfetto_trace.json.gz on https://ui.perfetto.dev"
         )
 
     def _start(self) -> bool:

@@ -27,7 +27,7 @@ def train(tmp_path, lines):
     """Takes steps with a profiler and closes it."""
 
     def train(first_step, num_steps, steps, done=0):
-        profiler = Profiler(first_step, num_steps, tmp_path / "profile", done, Clock(), lines.append)
+        profiler = Profiler(first_step, num_steps, tmp_path / "profile", tmp_path, done, Clock(), lines.append)
         x = jnp.ones(3)
         for step in steps:
             x = profiler.step(step, doubled, x)
@@ -86,7 +86,7 @@ def test_the_last_step_is_complete_before_the_trace_is_closed(tmp_path, monkeypa
     call(jnp.ones(3)).block_until_ready()
     ended.clear()
     clock = Clock()
-    profiler = Profiler(1, 1, tmp_path, 0, clock, lines.append)
+    profiler = Profiler(1, 1, tmp_path, tmp_path, 0, clock, lines.append)
     profiler.step(1, call, jnp.ones(3))
     assert ended == ["step", "trace"]
     assert clock.read()["profile"] > 0
