@@ -27,6 +27,7 @@ class Server(ThreadingHTTPServer):
     Attributes:
       objects: {name: (content, generation)}.
       calls: (method, path, query) of every request.
+      clients: processes to end with it.
     """
 
     daemon_threads = True
@@ -34,7 +35,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.objects, self.sessions, self.calls = {}, {}, []
+        self.objects, self.sessions, self.calls, self.clients = {}, {}, [], []
         self.lock, self.generations = threading.RLock(), itertools.count(1)
         self.refused = lambda method, name: False
 
@@ -71,6 +72,9 @@ def running():
     try:
         yield server
     finally:
+        for process in server.clients:
+            process.kill()
+            process.communicate()
         server.shutdown()
         server.server_close()
 
