@@ -101,8 +101,12 @@ class Checkpoints:
         except Exception as error:
             raise self._failed(error) from error
         self._writing, self.best_step = None, self._next_best
-        if jax.process_index() == 0 and self._is_ours():
-            self._prune()
+        if jax.process_index() == 0:
+            try:
+                if self._is_ours():
+                    self._prune()
+            except Exception as error:  # the job can go on, and the next save tries again
+                self._say(f"old checkpoints stay in {self.root}: {_first_line(error)}")
 
     def close(self) -> None:
         """Releases Orbax's threads; call `wait` first, its errors are not repeated here."""

@@ -280,7 +280,8 @@ class _Trainer:
             meta = {"step": self.step, "next_row": self.step * self.config.batch_size, "best": self.best.found}
             meta["model"] = dict(self.job.model)
             self.checkpoints.save(self.step, state, meta | expected_meta(self.job), self.best.step)
-            self.records.status("running", self.step)
+            with hosts.together("noting the step"):
+                self.records.status("running", self.step)
 
     def _stop(self, state: State) -> None:
         if self.step not in self.checkpoints.steps():

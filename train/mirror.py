@@ -48,7 +48,7 @@ class Mirror:
         self._remote, self.local = remote, local
         self._token = f"process {os.getpid()} on {socket.gethostname()}, {secrets.token_hex(8)}"
         self._sent: dict[str, tuple[int, int] | None] = {}
-        self._lost = False
+        self._lost, self._told = False, False
         try:
             (remote / LOCK).write_text(self._token)
         except Exception as error:
@@ -80,7 +80,7 @@ class Mirror:
           RunError: another process has taken over, said once: from then on nothing is written and nothing said; or the
             bucket cannot be written.
         """
-        if self._lost:
+        if self._told:
             return
         try:
             is_ours = self.is_ours()
@@ -92,6 +92,7 @@ class Mirror:
                 "checkpoint, once it can"
             ) from error
         if not is_ours:
+            self._told = True
             raise RunError(
                 f"another process ({_holder(self._remote)}) has taken over the work directory {self._remote}; this one "
                 "stops, everything it saved stands"

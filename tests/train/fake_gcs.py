@@ -26,7 +26,8 @@ class Server(ThreadingHTTPServer):
 
     Attributes:
       objects: {name: (content, generation)}.
-      calls: (method, path, query) of every request.
+      calls: the path of every request.
+      written: the names of the objects written, in order.
       clients: processes to end with it.
     """
 
@@ -35,7 +36,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.objects, self.sessions, self.calls, self.clients = {}, {}, [], []
+        self.objects, self.sessions, self.calls, self.written, self.clients = {}, {}, [], [], []
         self.lock, self.generations = threading.RLock(), itertools.count(1)
         self.refused = lambda method, name: False
 
@@ -87,6 +88,7 @@ class _Error(Exception):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or each answer waits 40 ms between its head and its body
     server: Server
 
     def do_GET(self):
@@ -101,7 +103,7 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
         body = self._body()
-        self.server.calls.append((self.command, parts.path, query))
+        self.server.calls.append(parts.path)
         try:
             status, content, headers = self._answer(self.command, parts.path, query, self.headers, body)
         except _Error as error:
@@ -224,6 +226,7 @@ class _Handler(BaseHTTPRequestHandler):
             if self.server.refused("PUT", name):
                 raise _Error(403)
             self._check(self.server.objects.get(name), query)
+            self.server.written.append(name)
             self.server.write(name, content)
             return 200, _resource(name, self.server.objects[name]), {}
 

@@ -1,5 +1,6 @@
 """A work directory in a bucket: the toy job with a stand-in for the store, over HTTP."""
 
+import importlib.util
 import io
 import json
 import os
@@ -20,7 +21,7 @@ from train.paths import work_path
 
 PREFIX = "runs/work"
 WORK = f"gs://{fake_gcs.BUCKET}/{PREFIX}"
-pytest.importorskip("gcsfs")
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("gcsfs") is None, reason="needs gcsfs")
 
 
 @pytest.fixture
