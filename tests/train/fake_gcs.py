@@ -139,8 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._require_bucket(match[1])
             return self._list(query)
         if match := _BUCKET.fullmatch(path):
-            self._require_bucket(match[1])
-            return 200, {"kind": "storage#bucket", "name": BUCKET, "id": BUCKET}, {}
+            raise _Error(403)  # what an account with roles/storage.objectAdmin is told
         raise _Error(404)
 
     def _require_bucket(self, name):

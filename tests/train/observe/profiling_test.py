@@ -27,7 +27,9 @@ def train(tmp_path, lines):
     """Takes steps with a profiler and closes it."""
 
     def train(first_step, num_steps, steps, done=0):
-        profiler = Profiler(first_step, num_steps, tmp_path / "profile", tmp_path, done, Clock(), lines.append)
+        profiler = Profiler(
+            first_step, num_steps, tmp_path / "profile", tmp_path / "shown", done, Clock(), lines.append
+        )
         x = jnp.ones(3)
         for step in steps:
             x = profiler.step(step, doubled, x)
@@ -43,7 +45,7 @@ def test_the_steps_of_the_window_are_traced(tmp_path, train, lines):
     assert traced_steps(tmp_path / "profile") == [[3, 4]]
     assert list((tmp_path / "profile").glob("plugins/profile/*/perfetto_trace.json.gz"))
     (line,) = lines
-    assert line.startswith(f"profile of steps 3 to 4: {tmp_path / 'profile'}")
+    assert line.startswith(f"profile of steps 3 to 4: {tmp_path / 'shown'}")
     assert "xprof" in line
     assert "perfetto" in line
 
