@@ -13,7 +13,7 @@ from flax_lite.execution import Execution
 from tests.train import toy
 from tests.train.observe.events import scalars_of
 from tests.train.observe.traces import traced_steps
-from train import cli, hosts, loop
+from train import cli, hosts, loop, records
 from train.metrics import read_metrics
 
 
