@@ -106,7 +106,7 @@ def test_a_run_leaves_what_the_design_says(tmp_path, start, capsys):
     assert [row["step"] for row in rows if row["split"] == "train"] == list(range(1, 21))
     assert [row["step"] for row in rows if row["split"] == "eval"] == [5, 10, 15, 20]
     measured = ["step_seconds_p50", "step_seconds_p90", "data_wait_fraction"]
-    assert list(rows[1]) == ["step", "split", "loss", "grad_norm", "tokens_per_second", *measured]
+    assert list(rows[2]) == ["step", "split", "loss", "grad_norm", "tokens_per_second", *measured]
     assert sorted(path.name for path in (work / "checkpoints").iterdir()) == ["16", "20"]
     for name in ("loss.png", "config.json", "summary.json", "model/weights.npz"):
         assert (work / name).is_file()

@@ -16,7 +16,8 @@ COLUMNS = (
     "model_flops_per_second",
     "mfu",
 )
-# Devices finish a step unseen while the host does one of these, so the interval in which it does is no step time.
+# Devices finish a step unseen while the host does one of these: neither the interval in which it does nor the one that
+# follows, which may be what is left of a step, is a step's time.
 _DISTURBING = ("compile", "profile")
 
 
@@ -44,7 +45,7 @@ class Pace:
         self, clock: Clock, first_step: int, tokens_per_step: int, peak_flops_per_second: float | None
     ) -> None:
         self._clock, self._tokens_per_step, self._peak = clock, tokens_per_step, peak_flops_per_second
-        self._of_run = Durations()
+        self._of_run, self._calm = Durations(), True
         self._seconds = clock.read()
         self._begin(first_step)
 
@@ -52,7 +53,8 @@ class Pace:
         """Notes that a step's metrics have arrived; `flops`: its model FLOPs, where they are known."""
         before, seconds = self._seconds, self._clock.read()
         self._seconds = seconds
-        if all(seconds.get(phase) == before.get(phase) for phase in _DISTURBING):
+        calm, self._calm = self._calm, all(seconds.get(phase) == before.get(phase) for phase in _DISTURBING)
+        if calm and self._calm:
             for durations in (self._of_row, self._of_run):
                 durations.add(_training(seconds) - _training(before))
         self._flops += flops or 0.0
@@ -61,7 +63,7 @@ class Pace:
         """The columns of a row of metrics: rates since the last one.
 
         Returns:
-          `tokens_per_second`; `step_seconds_p50` and `step_seconds_p90`, unless each step was disturbed;
+          `tokens_per_second`; `step_seconds_p50` and `step_seconds_p90`, unless all were disturbed;
           `data_wait_fraction`, the share of the time in which the loop waited for batches (what the devices wait is at
           most that, as they still have a step to do); `model_flops_per_second` and `mfu` where they are known.
         """

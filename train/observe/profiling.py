@@ -30,7 +30,7 @@ class Profiler:
       directory: where the trace goes.
       shown: where people find it.
       done: the steps that earlier runs did; of a window that they are in, the rest is traced.
-      clock: counts what tracing itself takes as "profile".
+      clock: counts what opening and writing the trace take as "profile".
       say: prints a line.
     """
 
@@ -63,8 +63,7 @@ class Profiler:
         with jax.profiler.StepTraceAnnotation("train", step_num=number):
             outputs = function(*arguments)
         if number == self._window[-1]:
-            with self._clock("profile"):
-                jax.block_until_ready(outputs)  # the devices work on; a trace that is closed now would miss this step
+            jax.block_until_ready(outputs)  # the devices work on; a trace that is closed now would miss this step
             self.close()
         return outputs
 
@@ -88,9 +87,21 @@ class Profiler:
         with self._clock("profile"):
             try:
                 # Of several processes on one disk each would take the others' traces for its own.
-                jax.profiler.start_trace(self._directory, create_perfetto_trace=jax.process_count() == 1)
+                one = jax.process_count() == 1
+                jax.profiler.start_trace(self._directory, create_perfetto_trace=one, profiler_options=_options())
             except RuntimeError as error:
                 self._window = range(0)
                 self._say(f"no profile: {error}")
                 return False
         return True
+
+
+def _options() -> jax.profiler.ProfileOptions:
+    """Without the calls of Python functions.
+
+    To trace them, JAX 0.10 puts a hook into every thread that Python knows, and crashes where one of C++ ends
+    meanwhile, as those do that write checkpoints.
+    """
+    options = jax.profiler.ProfileOptions()
+    options.python_tracer_level = 0
+    return options

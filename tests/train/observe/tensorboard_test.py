@@ -26,7 +26,7 @@ def test_each_number_is_a_scalar_at_its_step(tmp_path):
 
 def test_a_resumed_run_makes_the_steps_past_its_first_forgotten(tmp_path):
     """Both in the second that names the file: neither overwrites the other."""
-    for first, steps, loss in ((0, (1, 2, 3), 5.0), (2, (3, 4), 6.0)):
+    for first, steps, loss in ((0, (1, 2, 3, 4, 5), 5.0), (2, (3, 4), 6.0)):
         writer = TensorBoardWriter(tmp_path, first)
         for step in steps:
             writer.write(step, "train", {"loss": loss})
