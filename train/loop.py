@@ -56,12 +56,12 @@ def run(request: Request, build: Callable[[WorkDir], Job]) -> None:
             return
         clock = Clock()
         with clock("init"):
-            _check_observers(request.config)
             mesh = make_mesh(request.config.mesh.data, request.config.mesh.fsdp)
             check_batch_size(request.config.batch_size, request.config.accumulation_steps, mesh.size)
-            programs = stack.enter_context(compilation_cache(request.config.compilation_cache))
-            print("\n".join(filter(None, (device_line(mesh), unused_accelerator(), programs))), flush=True)
+            print("\n".join(filter(None, (device_line(mesh), unused_accelerator()))), flush=True)
             with hosts.together("preparing the job"):
+                _check_observers(request.config)
+                print(stack.enter_context(compilation_cache(request.config.compilation_cache)), flush=True)
                 job = build(work)
             _check_inputs(job)
         fit(job, work, mesh, clock)
