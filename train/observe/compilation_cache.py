@@ -16,6 +16,8 @@ from train.errors import UserError
 # start together read each other's half-written files.
 _LIMIT_BYTES = 8 * 2**30
 _UNLIMITED = -1
+# JAX's own (jax._src.lru_cache): a process that holds it is writing a program just now.
+_LOCK, _LOCK_SECONDS = ".lockfile", 10
 
 
 @contextlib.contextmanager
@@ -38,6 +40,8 @@ def compilation_cache(leaf: str | None) -> Iterator[str]:
         yield f"compilation cache: {users} (JAX_COMPILATION_CACHE_DIR)"
     else:
         directory, line = _automatic() if leaf == "auto" else _requested(leaf)
+        if directory is not None:
+            drop_unfinished(directory)
         with _in_force(directory):
             yield line
 
@@ -65,6 +69,21 @@ def private_directory(path: Path) -> Path:
         f"compiled programs are run, so they are not kept where others could put them: {path} {fault}. "
         "Or give another place (--config.compilation_cache=DIRECTORY), or none (--config.compilation_cache=none)"
     )
+
+
+def drop_unfinished(directory: Path) -> None:
+    """Removes the programs that a killed process has not written to their end.
+
+    JAX 0.10 to 0.12 notes the time beside a program when all of it is there. One without it cannot be read, is never
+    written again, and fails the search for room for any other: after one preemption nothing more would be kept.
+    """
+    import filelock
+
+    # Where the lock cannot be had, by its timeout or on a disk that is only read, JAX cannot write either.
+    with contextlib.suppress(OSError), filelock.FileLock(directory / _LOCK, timeout=_LOCK_SECONDS):
+        for program in directory.glob("*-cache"):
+            if not program.with_name(program.name.removesuffix("-cache") + "-atime").exists():
+                program.unlink()
 
 
 def _automatic() -> tuple[Path | None, str]:

@@ -69,6 +69,22 @@ def test_programs_are_kept_in_the_directory_that_is_given(tmp_path):
     assert (jax.config.jax_compilation_cache_dir, jax.config.jax_compilation_cache_max_size) == (None, -1)
 
 
+def test_what_a_killed_job_has_half_written_is_dropped(tmp_path):
+    """Or JAX would warn (an error here) of it each time, and keep no other program ever after."""
+    with compilation_cache(str(tmp_path)):
+        compile_something(8.25)
+    (torn,) = tmp_path.glob("jit__lambda*-cache")
+    torn.write_bytes(torn.read_bytes()[:100])
+    torn.with_name(torn.name.replace("-cache", "-atime")).unlink()
+    whole = len(programs(tmp_path)) - 1
+    with compilation_cache(str(tmp_path)):
+        assert len(programs(tmp_path)) == whole
+        compile_something(8.25)
+        compile_something(9.25)
+    assert len(list(tmp_path.glob("jit__lambda*-cache"))) == 2
+    assert torn.stat().st_size > 100
+
+
 def test_accelerators_have_one_in_the_users_cache(tmp_path, monkeypatch):
     on_an_accelerator(monkeypatch, tmp_path)
     with compilation_cache("auto") as line:
