@@ -27,7 +27,7 @@ from ml_collections import config_dict
 
 from train import schema
 from train.config_files import LoadedConfig, config_files, load_config
-from train.errors import JobError, UserError
+from train.errors import JobError, StopError, UserError
 from train.interrupt import Guard
 from train.leaves import JOB_LEAVES
 from train.paths import WorkPath, work_path
@@ -173,6 +173,12 @@ def _expected_end(job: str, request: Request | None, error: Exception, joined: b
     """Says why a command ended early and returns its status; None for a defect."""
     if isinstance(error, JobError):
         return _end(job, str(error), error.status, joined)
+    if joined:
+        from train import hosts
+
+        if hosts.lost_another(error):
+            message = f"another host is gone ({str(error).partition(chr(10))[0]}). The last checkpoint stands; the same"
+            return _end(job, f"{message} command continues from it", StopError.status, joined)
     # A run must not end without a word.
     if isinstance(error, BrokenPipeError) and request is None:
         # Who read the output has seen enough (`--help | head`). Nothing may be written on the way out.

@@ -24,6 +24,8 @@ from train.process_count import processes_of_environment
 
 # Longer than the difference in time that hosts need from the last step to the end.
 _SHUTDOWN_SECONDS = 60
+# What gloo says before the heartbeat is missed; on TPUs JAX aborts the process instead.
+_MISSING = ("Gloo", "Connection closed by peer", "Connection reset by peer")
 _PACKET = 4096  # bytes; a round number of them, so that few programs are compiled
 
 
@@ -144,6 +146,11 @@ def leave(status: int, error: BaseException | None) -> None:
         sys.stderr.flush()
         os._exit(status)
     jax.distributed.shutdown()
+
+
+def lost_another(error: BaseException) -> bool:
+    """Whether an error is that of a collective in which another host is missing: its own end says why."""
+    return isinstance(error, jax.errors.JaxRuntimeError) and any(word in str(error) for word in _MISSING)
 
 
 def everywhere(error: BaseException) -> BaseException:

@@ -74,7 +74,7 @@ def whole(tmp_path_factory):
     fleet = Fleet(toy.write_config(folder), folder / "work", 2)
     assert fleet.end() == [0, 0], fleet.errors
     assert "step 20/20  held-out: loss" in fleet.output[0]
-    own = [line for line in fleet.output[1].splitlines() if "[Gloo]" not in line]
+    own = [line for line in fleet.output[1].splitlines() if line and "[Gloo]" not in line]
     assert len(own) == 1, "host 0 speaks for all once they have joined"
     assert summary(folder / "work")["runs"][0]["process_count"] == 2
     assert summary(folder / "work")["runs"][0]["mesh"] == {"data": 4, "fsdp": 1}
@@ -138,7 +138,8 @@ def test_a_host_that_is_lost_ends_the_others(tmp_path, config, whole, lost):
     fleet.processes[lost].kill()
     statuses = fleet.end()
     assert statuses[lost] == -signal.SIGKILL
-    assert statuses[1 - lost] == -signal.SIGABRT, fleet.errors
+    # Whatever notices first: JAX's heartbeat, or a collective whose connection is closed.
+    assert statuses[1 - lost] in (-signal.SIGABRT, 75), fleet.errors
     assert Fleet(config, work, 2).end() == [0, 0]
     assert outcome(work) == whole
     assert summary(work)["runs"][1]["from_step"] >= 4
