@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tpu.probing import Probe, ProbeRequest, run_probe
-from train.process_count import processes_of_environment
+from train.process_count import TPU_FILES, processes_of_environment
 
 Status = Literal["ok", "warning", "failure", "not applicable"]
 
@@ -114,7 +114,7 @@ class Machine:
 
     def accelerators(self) -> dict[str, str]:
         """Returns {"tpu" or "gpu": a device file} of what this machine seems to have."""
-        patterns = {"tpu": ("accel[0-9]*", "vfio/[0-9]*"), "gpu": ("nvidia[0-9]*",)}
+        patterns = {"tpu": TPU_FILES, "gpu": ("nvidia[0-9]*",)}
         found = {
             kind: [p for pattern in globs for p in self.root.glob(f"dev/{pattern}")] for kind, globs in patterns.items()
         }

@@ -62,6 +62,10 @@ class Checkpoints:
         """Returns the steps with a complete checkpoint, oldest first."""
         return complete_steps(self.root)
 
+    def has(self, step: int) -> bool:
+        """Whether a step has a complete checkpoint, as host 0 sees it: hosts must not differ in what they do then."""
+        return step in hosts.from_first("saved steps", self.steps())
+
     def save(self, step: int, state: Tree, meta: Mapping[str, Any], best_step: int | None = None) -> None:
         """Starts writing a checkpoint; returns when the state may change again.
 
@@ -75,7 +79,7 @@ class Checkpoints:
           RunError: this save or the one before could not be written.
         """
         self.wait()
-        if step in hosts.from_first("saved steps", self.steps()):
+        if self.has(step):
             return
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state),

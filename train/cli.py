@@ -171,16 +171,15 @@ def _join(request: Request) -> bool:
 
 def _expected_end(job: str, request: Request | None, error: Exception, joined: bool) -> int | None:
     """Says why a command ended early and returns its status; None for a defect."""
-    if isinstance(error, JobError):
-        return _end(job, str(error), error.status, joined)
     if joined:
         from train import hosts
 
         if hosts.lost_another(error):
             message = f"another host is gone ({str(error).partition(chr(10))[0]}). The last checkpoint stands; the same"
             return _end(job, f"{message} command continues from it", StopError.status, joined)
-    # A run must not end without a word.
-    if isinstance(error, BrokenPipeError) and request is None:
+    if isinstance(error, JobError):
+        return _end(job, str(error), error.status, joined)
+    if isinstance(error, BrokenPipeError) and request is None:  # a run must not end without a word
         # Who read the output has seen enough (`--help | head`). Nothing may be written on the way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return JobError.status

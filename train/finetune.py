@@ -52,8 +52,8 @@ def run_request(request: Request) -> None:
     from train.tasks.opening import prepare
 
     build.apply_xla_flags(request.values)
-    check_push(request.values)
     with hosts.together("preparing the task"):
+        check_push(request.values)
         prepared = prepare(request.values, lambda line: print(line, flush=True))
     request = resolved(request, prepared)
     if request.config.seeds == 1:

@@ -24,8 +24,8 @@ from train.process_count import processes_of_environment
 
 # Longer than the difference in time that hosts need from the last step to the end.
 _SHUTDOWN_SECONDS = 60
-# What gloo says before the heartbeat is missed; on TPUs JAX aborts the process instead.
-_MISSING = ("Gloo", "Connection closed by peer", "Connection reset by peer")
+# What gloo and the coordination service say, where they notice before JAX aborts the process.
+_MISSING = ("Gloo", "Connection closed by peer", "Connection reset by peer", "stopped sending heartbeats")
 _PACKET = 4096  # bytes; a round number of them, so that few programs are compiled
 
 
@@ -124,8 +124,8 @@ def _not_joined(where: str, seconds: int, error: Exception) -> str:
 
 
 def name() -> str:
-    """Which host this is, as "host 1 of 4"; "" where there is one."""
-    return f"host {jax.process_index()} of {count()}" if is_joined() and count() > 1 else ""
+    """Which host this is, as "host 1 of 4"."""
+    return f"host {jax.process_index()} of {count()}"
 
 
 def is_joined() -> bool:
@@ -149,8 +149,10 @@ def leave(status: int, error: BaseException | None) -> None:
 
 
 def lost_another(error: BaseException) -> bool:
-    """Whether an error is that of a collective in which another host is missing: its own end says why."""
-    return isinstance(error, jax.errors.JaxRuntimeError) and any(word in str(error) for word in _MISSING)
+    """Whether an error, or what it was raised from, is that of a collective in which another host is missing."""
+    if isinstance(error, jax.errors.JaxRuntimeError) and any(words in str(error) for words in _MISSING):
+        return True
+    return error.__cause__ is not None and lost_another(error.__cause__)
 
 
 def everywhere(error: BaseException) -> BaseException:

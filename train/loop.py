@@ -261,7 +261,7 @@ class _Trainer:
         return self.best.update(self.step, row)
 
     def _end_early(self, state: State) -> None:
-        if self.step not in self.checkpoints.steps():
+        if not self.checkpoints.has(self.step):
             self._save(state)
             self.checkpoints.wait()
         best: Any = self.best.found
@@ -284,7 +284,7 @@ class _Trainer:
                 self.records.status("running", self.step)
 
     def _stop(self, state: State) -> None:
-        if self.step not in self.checkpoints.steps():
+        if not self.checkpoints.has(self.step):
             self._save(state)
             self.checkpoints.wait()
         error = StopError(

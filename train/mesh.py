@@ -16,6 +16,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from flax_lite.sharding import gathered
 from train.errors import UserError
+from train.process_count import TPU_FILES
 
 AXES = ("data", "fsdp")
 AXIS_TYPES = (AxisType.Auto, AxisType.Auto)
@@ -123,7 +124,7 @@ def unused_accelerator(root: Path = Path("/dev")) -> str | None:
     """Returns a warning where this machine seems to have an accelerator that JAX does not use, else None."""
     if jax.default_backend() != "cpu":
         return None
-    for kind, patterns in {"GPU": ("nvidia[0-9]*",), "TPU": ("accel[0-9]*", "vfio/[0-9]*")}.items():
+    for kind, patterns in {"GPU": ("nvidia[0-9]*",), "TPU": TPU_FILES}.items():
         found = sorted(str(path) for pattern in patterns for path in root.glob(pattern))
         if found:
             forced = os.environ.get("JAX_PLATFORMS")

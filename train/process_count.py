@@ -8,6 +8,7 @@ from pathlib import Path
 # The server is on the same host: it answers at once or is not there.
 _METADATA_SECONDS = 2.0
 _ENDPOINTS = "worker-network-endpoints"  # jax/_src/clusters/cloud_tpu_cluster.py
+TPU_FILES = ("accel[0-9]*", "vfio/[0-9]*")  # in /dev, of a machine that has TPUs
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")  # what JAX needs
 
 
@@ -23,7 +24,7 @@ def processes_of_environment(environ: Mapping[str, str], root: Path = Path("/"))
         return len(names.split(",")) * slices
     if all(name in environ for name in _SLURM):
         return int(environ["SLURM_NTASKS"])
-    has_tpu = any(path for pattern in ("accel[0-9]*", "vfio/[0-9]*") for path in root.glob(f"dev/{pattern}"))
+    has_tpu = any(path for pattern in TPU_FILES for path in root.glob(f"dev/{pattern}"))
     endpoints = _metadata(_ENDPOINTS, environ) if has_tpu and "TPU_SKIP_MDS_QUERY" not in environ else None
     return len(endpoints.split(",")) * slices if endpoints else slices
 

@@ -57,7 +57,7 @@ def start(job: Job, seed: int, mesh: Mesh, checkpoints: Checkpoints, say: Callab
     if restored is None:
         return Start(_initial_state(job, key, mesh, shardings), 0, None, abstract, shardings)
     state, meta = restored
-    best = meta["best"] if meta["best"] and meta["best"]["step"] in checkpoints.steps() else None
+    best = meta["best"] if meta["best"] and checkpoints.has(meta["best"]["step"]) else None
     checkpoints.best_step = best["step"] if best else None
     say(f"continuing from the checkpoint of step {meta['step']}")
     return Start(state, meta["step"], best, abstract, shardings)
