@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks.cases import FAMILIES, Case, Sizes, Step
 from benchmarks.compile_plot import Curve, draw
 from flax_lite.training import TrainState
-from train.workdir import provenance
+from train.provenance import provenance
 
 _MIB = 2**20
 _REMATS = ("none", "dots", "full")

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from train import cli, distill
-from train.cli import Request
 from train.errors import UserError
 from train.leaves import DISTILL_LEAVES
+from train.request import Request
 
 
 def run(request: Request, num_seeds: int, chosen: Sequence[str] = ()) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from flax_lite.hub import parse_hub_id
 from flax_lite.model_card import Score, model_card
-from train.cli import Request
+from train.request import Request
 
 # What a reader asks first; the rest is in the work directory's config.json.
 _SETTINGS = (

@@ -5,10 +5,7 @@ state to continue from are ours: Orbax 0.12.8 lists an empty directory as the la
 listing a step whose background write failed.
 """
 
-import functools
-import logging
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +13,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
-from absl import logging as absl_logging
 
 from flax_lite.checkpoints.work_directory import COMMIT_MARKER, complete_steps
 from flax_lite.sharding import path_name
 from train import hosts
 from train.errors import RunError, UserError
+from train.orbax_logs import quieten_orbax
 from train.paths import WorkPath, move_tree, remove_tree
 
 Tree = Any
@@ -49,7 +46,7 @@ class Checkpoints:
         self.best_step: int | None = None
         self._writing: int | None = None
         self._next_best: int | None = None
-        _quieten_orbax()
+        quieten_orbax()
         handler = ocp.CompositeCheckpointHandler(
             state=ocp.StandardCheckpointHandler(), meta=ocp.JsonCheckpointHandler()
         )
@@ -283,25 +280,3 @@ def _first_line(error: Exception) -> str:
     if len(text) > 240:  # Orbax nests: what was done comes first, why it failed last
         text = f"{text[:80]} ... {text[-150:]}"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-class _DropOrbaxRecords(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        return "/orbax/" not in record.pathname
-
-
-@functools.cache
-def _quieten_orbax() -> None:
-    """Leaves Orbax's failures to the exception that it raises.
-
-    It also logs each with the tracebacks of all its threads; and when one array fails it closes the event loop that the
-    others still report to, which Python prints once per array.
-    """
-    absl_logging.get_absl_logger().addFilter(_DropOrbaxRecords())
-    report = sys.unraisablehook
-
-    def hook(unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
-            report(unraisable)
-
-    sys.unraisablehook = hook

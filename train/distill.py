@@ -10,8 +10,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from train import cli
-from train.cli import Request
 from train.leaves import DISTILL_LEAVES as LEAVES
+from train.request import Request
 
 if TYPE_CHECKING:
     from train.plan.rehearsal import Rehearsal

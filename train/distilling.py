@@ -29,7 +29,6 @@ from flax_lite.heads import MaskedLM
 from flax_lite.state import num_parameters
 from flax_lite.training import averages, make_eval_step, masked_lm_objective
 from train import build
-from train.cli import Request
 from train.costs import Costs
 from train.data import pretraining
 from train.data.pretraining import Prepare, PretrainingData
@@ -51,6 +50,7 @@ from train.language_model import (
     structure_of,
     words_line,
 )
+from train.request import Request
 from train.student import initial_params, student_alone, with_projections
 from train.teacher import RANDOM, Teacher, check_vocabulary, open_teacher, random_teacher
 from train.workdir import WorkDir

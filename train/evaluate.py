@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from train import cli
-from train.cli import Request
 from train.errors import UserError
+from train.request import Request
 from train.schema import Leaf
 from train.task_leaves import FINETUNE_LEAVES
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ml_collections import config_dict
 
 from train import cli, schema
-from train.cli import Request
+from train.request import Request
 from train.task_leaves import FINETUNE_LEAVES as LEAVES
 
 if TYPE_CHECKING:

@@ -18,7 +18,6 @@ from ml_collections import config_dict
 from flax_lite.config import DEFAULT_LABELS, EncoderConfig
 from flax_lite.training import init_state, make_train_step
 from train import build, schema
-from train.cli import Request
 from train.costs import Costs
 from train.errors import UserError
 from train.finetuning_report import describe_data, finish
@@ -33,6 +32,7 @@ from train.language_model import (
     structure_of,
     with_learning_rate,
 )
+from train.request import Request
 from train.task_teacher import open_task_teacher
 from train.tasks.labels import check_labels
 from train.tasks.prepared import Prepared

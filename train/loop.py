@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import itertools
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -12,9 +12,9 @@ from jax.sharding import Mesh
 from train import hosts
 from train.best import Best
 from train.by_shape import ByShape
-from train.cards import run_card
 from train.checkpoints import Checkpoints, all_finite
-from train.cli import Request
+from train.delivery import deliver
+from train.endings import not_finite, stopped
 from train.errors import RunError, StopError, UserError
 from train.job import Batch, Job, Outputs, Params, Result, State
 from train.mesh import (
@@ -28,15 +28,14 @@ from train.mesh import (
 )
 from train.metrics import Clock
 from train.observe.compilation_cache import compilation_cache
-from train.observe.profiling import Profiler, check_window
-from train.observe.tensorboard import check_package
-from train.plots import draw_plots
+from train.observe.profiling import Profiler
 from train.progress import Progress
 from train.records import NotFiniteError, Records
+from train.request import Request
 from train.shared_workdir import open_everywhere
-from train.start import Start, expected_meta, jitted_step, start
+from train.start import Start, batches_after, check_inputs, check_observers, expected_meta, jitted_step, start
 from train.stopping import Stop, hearing
-from train.workdir import WorkDir, fresh_path, staged_directory
+from train.workdir import WorkDir
 
 
 def run(request: Request, build: Callable[[WorkDir], Job]) -> None:
@@ -60,10 +59,10 @@ def run(request: Request, build: Callable[[WorkDir], Job]) -> None:
             check_batch_size(request.config.batch_size, request.config.accumulation_steps, mesh.size)
             print("\n".join(filter(None, (device_line(mesh), unused_accelerator()))), flush=True)
             with hosts.together("preparing the job"):
-                _check_observers(request.config)
+                check_observers(request.config)
                 print(stack.enter_context(compilation_cache(request.config.compilation_cache)), flush=True)
                 job = build(work)
-            _check_inputs(job)
+            check_inputs(job)
         fit(job, work, mesh, clock)
 
 
@@ -86,7 +85,7 @@ def fit(job: Job, work: WorkDir, mesh: Mesh, clock: Clock) -> None:
             places = {"directory": work.profile, "shown": work.request.workdir / work.profile.name}
             profiler = Profiler(**config.profile, **places, done=begun.step, clock=clock, say=progress.say)
             stack.callback(profiler.close)
-        source = stack.enter_context(contextlib.closing(_batches(job, begun.step, config.total_steps)))
+        source = stack.enter_context(contextlib.closing(batches_after(job, begun.step, config.total_steps)))
         trainer = _Trainer(job, work, mesh, clock, progress, checkpoints, records, profiler, begun, constants)
         try:
             with hosts.together("compiling"):
@@ -185,30 +184,17 @@ class _Trainer:
         """Writes model/ and the plots, prints the end, and marks the job finished."""
         with self.clock("export"):
             step, params = self._chosen(state)
-            params, evaluation = fetch(params), self.records.evaluation(step)
+            model = self.work.model
+            result = Result(
+                params=fetch(params),
+                step=step,
+                evaluation=self.records.evaluation(step),
+                model=model,
+                address=self.work.address(model),
+            )
         with hosts.together("delivering"):
             if hosts.is_first():
-                self._deliver(params, step, evaluation)
-
-    def _deliver(self, params: Params, step: int, evaluation: dict[str, float]) -> None:
-        with self.clock("export"):
-            with staged_directory(self.work.model) as staged:
-                self.job.export(params, staged, evaluation)
-                if self.job.task is not None:
-                    card = run_card(self.work.request, self.job.task, step, evaluation)
-                    (staged / "README.md").write_text(card, encoding="utf-8")
-            name = self.work.request.workdir.name
-            plots = draw_plots(self.work.path, self.job.references, name) if self.config.plot else []
-        self.progress.say(f"model of step {step}: {self.work.address(self.work.model)}")
-        if plots:
-            self.progress.say(f"plots: {', '.join(str(self.work.address(path)) for path in plots)}")
-        times = (f"{phase} {seconds:.1f} s" for phase, seconds in self.clock.read().items())
-        self.progress.say("\n".join((f"time: {', '.join(times)}", *self.records.describe())))
-        model = self.work.model
-        result = Result(params=params, step=step, evaluation=evaluation, model=model, address=self.work.address(model))
-        more = self.job.finish(result) or {}
-        early = {"ended_early": True} if self.total < self.config.total_steps else {}
-        self.records.status("finished", self.total, model_step=step, evaluation=evaluation, **early, **more)
+                deliver(self.job, self.work, result, self.total, self.clock, self.records, self.progress)
 
     def abandon(self, error: BaseException) -> None:
         """Lets the save in progress end and notes how the run did, without hiding the error that ends it."""
@@ -287,11 +273,7 @@ class _Trainer:
         if not self.checkpoints.has(self.step):
             self._save(state)
             self.checkpoints.wait()
-        error = StopError(
-            f"stopped by {self.stop.reason}: step {self.step} of {self.total} is saved in {self.work.request.workdir}. "
-            f"The same command continues:\n  {self.work.request.command(extend=False)}"
-        )
-        raise hosts.everywhere(error)
+        raise hosts.everywhere(stopped(self.work, self.stop.reason, self.step))
 
     def _chosen(self, state: State) -> tuple[int, Params]:
         """The best step's parameters where it was kept, else the last's."""
@@ -303,44 +285,9 @@ class _Trainer:
         return self.total, state["params"]
 
     def _not_finite(self, step: int, what: str) -> RunError:
-        with contextlib.suppress(RunError):
-            self.checkpoints.wait()
-        saved = self.checkpoints.steps()
-        last = f"the last good checkpoint is step {saved[-1]}" if saved else "there is no checkpoint yet"
-        workdir = self.work.request.workdir
-        error = RunError(
-            f"step {step}: {what}; {last} in {workdir}.\nThe same command would meet it again. Try a lower "
-            "optimizer.learning_rate, more optimizer.warmup_steps or a smaller optimizer.clip_norm, from the start:\n"
-            f"  {self.work.request.command(workdir=fresh_path(workdir))}\n"
-            "or go on with --config.execution.dtype=float32, if that is not what it was"
-        )
+        error = not_finite(self.work, self.checkpoints, step, what)
         hosts.everywhere(error)  # all read the same number at the same step
         return error
-
-
-def _check_inputs(job: Job) -> None:
-    """Raises UserError unless all hosts train on the same text and the same pieces."""
-    for host, identity in enumerate(hosts.gather("identity", dict(job.identity))):
-        if identity != dict(job.identity):
-            names = ", ".join(name for name, value in identity.items() if value != job.identity.get(name))
-            raise hosts.everywhere(UserError(f"host {host} reads other inputs than this one: {names}"))
-
-
-def _check_observers(config: Any) -> None:
-    """Raises UserError where what the run is to be watched with cannot be had."""
-    check_window(config.profile.first_step, config.total_steps)
-    if config.tensorboard:
-        check_package()
-
-
-def _batches(job: Job, first: int, total: int) -> Generator[Batch, None, None]:
-    """The batches of the steps after `first`; closes what makes them."""
-    if first < total:
-        source = iter(job.train_batches(first))
-        try:
-            yield from source
-        finally:
-            getattr(source, "close", lambda: None)()
 
 
 def _say_extension(job: Job, work: WorkDir, step: int, say: Callable[[str], None]) -> None:

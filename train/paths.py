@@ -103,3 +103,11 @@ def _prepare(text: str) -> None:
     # A listing that gcsfs remembers misses what other hosts and TensorStore have written.
     for protocol in ("gs", "gcs"):
         conf.setdefault(protocol, {})["use_listings_cache"] = False
+
+
+def fresh_path(path: WorkPath) -> WorkPath:
+    """Returns a sibling that does not exist yet, to suggest as a work directory: runs/x-2."""
+    number = 2
+    while path.with_name(f"{path.name}-{number}").exists():
+        number += 1
+    return path.with_name(f"{path.name}-{number}")

@@ -9,8 +9,8 @@ that reads the same text with the same tokenizer. Interrupted, the same command 
 import sys
 
 from train import cli
-from train.cli import Request
 from train.leaves import JOB_LEAVES
+from train.request import Request
 
 
 def run(request: Request) -> None:

@@ -9,8 +9,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from train import cli
-from train.cli import Request
 from train.leaves import PRETRAIN_LEAVES as LEAVES
+from train.request import Request
 
 if TYPE_CHECKING:
     from train.plan.rehearsal import Rehearsal

@@ -12,7 +12,6 @@ from flax_lite.config import EncoderConfig
 from flax_lite.heads import MaskedLM, PreTraining
 from flax_lite.training import Objective, masked_lm_objective, pretraining_objective
 from train import build
-from train.cli import Request
 from train.costs import Costs
 from train.data import pretraining
 from train.data.pretraining import Prepare, PretrainingData
@@ -33,6 +32,7 @@ from train.language_model import (
     structure_of,
     words_line,
 )
+from train.request import Request
 from train.workdir import WorkDir
 
 

@@ -12,8 +12,9 @@ from typing import Any
 from ml_collections import config_dict
 
 from train import hosts, schema
-from train.cli import Request
-from train.workdir import open_directory, write_json
+from train.directory_lock import open_directory
+from train.request import Request
+from train.whole_writes import write_json
 
 # What is in the directory of a run of several seeds.
 _OWN_NAME = re.compile(r"lock|\.?results\.(json|md)(\.\w+)?|seed-\d+")

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from train import hosts
-from train.cli import Request
+from train.directory_lock import lock_holder
 from train.errors import UserError
 from train.paths import copy_tree
-from train.workdir import WorkDir, lock_holder, open_workdir
+from train.request import Request
+from train.workdir import WorkDir, open_workdir
 
 _TOKENIZER = "tokenizer"
 

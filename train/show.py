@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from train import cli
-from train.cli import Request
 from train.leaves import JOB_LEAVES
+from train.request import Request
 
 if TYPE_CHECKING:
     from flax_lite.tokenization import Tokenizer

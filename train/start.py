@@ -7,15 +7,19 @@ First that applies:
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from flax_lite.sharding import tree_shardings
+from train import hosts
 from train.checkpoints import Checkpoints, describe_tree
-from train.job import Job, State
+from train.errors import UserError
+from train.job import Batch, Job, State
+from train.observe.profiling import check_window
+from train.observe.tensorboard import check_package
 from train.stopping import hearing
 
 _STATE_FORMAT = 1
@@ -61,6 +65,31 @@ def start(job: Job, seed: int, mesh: Mesh, checkpoints: Checkpoints, say: Callab
     checkpoints.best_step = best["step"] if best else None
     say(f"continuing from the checkpoint of step {meta['step']}")
     return Start(state, meta["step"], best, abstract, shardings)
+
+
+def check_inputs(job: Job) -> None:
+    """Raises UserError unless all hosts train on the same text and the same pieces."""
+    for host, identity in enumerate(hosts.gather("identity", dict(job.identity))):
+        if identity != dict(job.identity):
+            names = ", ".join(name for name, value in identity.items() if value != job.identity.get(name))
+            raise hosts.everywhere(UserError(f"host {host} reads other inputs than this one: {names}"))
+
+
+def check_observers(config: Any) -> None:
+    """Raises UserError where what the run is to be watched with cannot be had."""
+    check_window(config.profile.first_step, config.total_steps)
+    if config.tensorboard:
+        check_package()
+
+
+def batches_after(job: Job, first: int, total: int) -> Generator[Batch, None, None]:
+    """The batches of the steps after `first`; closes what makes them."""
+    if first < total:
+        source = iter(job.train_batches(first))
+        try:
+            yield from source
+        finally:
+            getattr(source, "close", lambda: None)()
 
 
 def abstract_state(job: Job, mesh: Mesh) -> tuple[State, Any]:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from train.metrics import Clock
-from train.workdir import WorkDir, provenance
+from train.provenance import provenance
+from train.workdir import WorkDir
 
 
 class Summary:

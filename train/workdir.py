@@ -12,31 +12,23 @@ anything else   what the job derived before training, as tokenizer/
 
 import contextlib
 import dataclasses
-import datetime
-import errno
-import fcntl
 import json
-import os
-import shutil
-import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from etils import epath
 
 from train import schema
-from train.cli import Request
+from train.directory_lock import open_directory, require_ours
 from train.errors import UserError
 from train.mirror import Mirror, names_in, opened_mirror
-from train.paths import WorkPath, remove_tree
+from train.paths import WorkPath, fresh_path, remove_tree
+from train.request import Request
+from train.whole_writes import write_json
 
 FORMAT = 1
 _OWN_NAMES = {"lock", "config.json", ".config.json.staged"}
-_PACKAGES = ("flax-lite", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "tokenizers")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,125 +135,15 @@ def open_workdir(request: Request, say: Callable[[str], None] = print) -> Iterat
 
 
 @contextlib.contextmanager
-def open_directory(path: Path, is_ours: Callable[[set[str]], bool]) -> Iterator[None]:
-    """Creates or reopens a directory and holds its lock.
-
-    Args:
-      path: of the directory.
-      is_ours: whether the names in it are those of the directory that is meant.
-
-    Raises:
-      UserError: it cannot be written, holds something else, or is in use.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        content = {entry.name for entry in path.iterdir()}
-    except OSError as error:
-        raise UserError(
-            f"--workdir {path} cannot be used: {_reason(error)}. Give a directory that can be created and written"
-        ) from error
-    _require_ours(path, content, is_ours)
-    with _lock(path):
-        yield
-
-
-def lock_holder(path: WorkPath) -> str:
-    """Who holds, or last held, a directory's lock; "" where nobody ever did."""
-    try:
-        return (path / "lock").read_text().strip()
-    except OSError:
-        return ""
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file whole: a reader sees the old one or the new one."""
-    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
-    staged = path.with_name(f".{path.name}.staged")
-    with staged.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    staged.replace(path)
-
-
-@contextlib.contextmanager
-def staged_directory(target: Path) -> Iterator[Path]:
-    """Yields a directory to fill; on a clean exit it takes the target's place, on any other it is removed."""
-    staged, old = target.with_name(f".{target.name}.staged"), target.with_name(f".{target.name}.old")
-    for leftover in (staged, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    staged.mkdir()
-    try:
-        yield staged
-    except BaseException:
-        shutil.rmtree(staged, ignore_errors=True)
-        raise
-    if target.exists():
-        target.rename(old)
-    staged.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def provenance() -> dict[str, Any]:
-    """Returns what a number needs beside it: time, commit, versions, host and devices."""
-    import jax
-
-    device = jax.devices()[0]
-    return {
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
-        "python": sys.version.split()[0],
-        "versions": {name: found for name in _PACKAGES if (found := _version(name))},
-        "host": socket.gethostname(),
-        "platform": device.platform,
-        "device": device.device_kind,
-        "device_count": jax.device_count(),
-        "process_count": jax.process_count(),
-    }
-
-
-@contextlib.contextmanager
 def _opened(path: WorkPath, is_ours: Callable[[set[str]], bool]) -> Iterator[Mirror | None]:
     """As `open_directory`; in a bucket, yields its mirror."""
     if isinstance(path, epath.Path):
-        _require_ours(path, names_in(path), is_ours)
+        require_ours(path, names_in(path), is_ours)
         with opened_mirror(path) as mirror:
             yield mirror
     else:
         with open_directory(path, is_ours):
             yield None
-
-
-def _require_ours(path: WorkPath, content: set[str], is_ours: Callable[[set[str]], bool]) -> None:
-    if not is_ours(content):
-        example = ", ".join(sorted(content)[:3])
-        raise UserError(
-            f"--workdir {path} holds something else ({example}) and is no work directory. Give a new or an empty one"
-        )
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    # flock belongs to the process: the kernel releases it however the process ends, so a stale file locks nobody out.
-    # The file is never deleted, or two processes could hold locks on two files of one name.
-    try:
-        file = (path / "lock").open("a+")
-    except OSError as error:
-        raise UserError(f"--workdir {path} cannot be written: {_reason(error)}") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise UserError(f"--workdir {path} cannot be locked: {_reason(error)}. Use a local disk") from error
-            holder = lock_holder(path) or "another process"
-            raise UserError(
-                f"--workdir {path} is in use by {holder}. Wait for it, stop it, or give another --workdir"
-            ) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        yield
 
 
 def _read_config(path: WorkPath, request: Request) -> dict[str, Any] | None:
@@ -319,40 +201,9 @@ def _forget(path: WorkPath) -> None:
             entry.unlink()
 
 
-def fresh_path(path: WorkPath) -> WorkPath:
-    """Returns a sibling that does not exist yet, to suggest as a work directory: runs/x-2."""
-    number = 2
-    while path.with_name(f"{path.name}-{number}").exists():
-        number += 1
-    return path.with_name(f"{path.name}-{number}")
-
-
 def _read_json(path: WorkPath) -> dict[str, Any] | None:
     try:
         value = json.loads(path.read_text())
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    """The checkout's commit, with "+" where files differ from it; None outside git."""
-    root = Path(__file__).resolve().parents[1]
-    git = ["git", "-C", str(root)]
-    try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit + ("+" if status.strip() else "")

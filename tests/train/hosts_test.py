@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.train import toy
-from tests.train.loop_test import DAMAGES, outcome, summary, wait_for_row
+from tests.train.loop.runs import DAMAGES, outcome, summary, wait_for_row
 from train.errors import RunError, UserError
 from train.hosts import join, lost_another
 from train.process_count import processes_of_environment

@@ -10,8 +10,8 @@ from ml_collections import config_dict
 
 from tests.train import toy
 from train import workdir
-from train.cli import Request
 from train.errors import UserError
+from train.request import Request
 from train.schema import flatten, nest
 from train.summary import totals
 

@@ -9,7 +9,7 @@ from train.data.cache import cache_root, corpus_inputs, key_of
 from train.data.files import exclusive_lock
 from train.data.sources import Corpus
 from train.errors import UserError
-from train.workdir import staged_directory
+from train.whole_writes import staged_directory
 
 if TYPE_CHECKING:
     from flax_lite.tokenization import Tokenizer

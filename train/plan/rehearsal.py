@@ -13,10 +13,10 @@ from ml_collections import config_dict
 
 from flax_lite.execution import Execution
 from train import build, schema
-from train.cli import Request
 from train.job import Batch, Job
 from train.mesh import check_batch_size, make_mesh, mesh_sizes
 from train.plan.target import Target
+from train.request import Request
 from train.workdir import WorkDir
 
 

@@ -1,0 +1,164 @@
+"""What the TPU compiler says of the steps of real jobs, on a machine that has no TPU: time, memory, collectives.
+
+    python -m benchmarks.tpu_steps [--targets v5e:2x4 v6e:2x2] [--unroll 1 0] [--steps albert_base ...] [--output DIR]
+
+Each step is that of a config as it stands, but for its batch: 32 rows of 128 tokens a device. Needs the extra `tpu`,
+several GB of memory and minutes a case; a case that the output's tpu_steps.json has already is not compiled again.
+Writes tpu_steps.json and tpu_steps.md, and prints the table.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from train.plan.compiling import Compiled, compile_elsewhere
+from train.plan.target import parse_target
+from train.provenance import provenance
+
+ROWS_PER_DEVICE = 32
+_LENGTH = 128
+_PREDICTIONS = 20  # as published for rows of 128 tokens
+_MIB = 2**20
+_LIMIT_SECONDS = 3600.0
+# What the teacher computes does not depend on where its numbers are from.
+_OWN_TEACHER = ("teacher=random", "student.init=random", "losses.cosine=0")
+
+
+@dataclasses.dataclass(frozen=True)
+class RealStep:
+    """A step that users run: a job, its config, and what of it a machine without checkpoints cannot have."""
+
+    name: str
+    job: str
+    config: str
+    changes: tuple[str, ...] = ()
+
+    def argv(self, devices: int, unroll: int) -> list[str]:
+        """The command line's words: 32 rows of 128 tokens a device, a vocabulary of 30,000 made on the spot."""
+        changes = (
+            f"batch_size={ROWS_PER_DEVICE * devices}",
+            f"data.sequence_length={_LENGTH}",
+            f"data.max_predictions={_PREDICTIONS}",
+            "tokenizer=train:unigram:30000",
+            f"execution.unroll={unroll}",
+            *self.changes,
+        )
+        return ["--config", self.config, *(f"--config.{change}" for change in changes)]
+
+
+STEPS: Mapping[str, RealStep] = {
+    "albert_base": RealStep("ALBERT-base", "pretrain", "configs/albert_base.py"),
+    "albert_xxlarge": RealStep("ALBERT-xxlarge", "pretrain", "configs/albert_xxlarge.py"),
+    "bert_base": RealStep("BERT-base", "pretrain", "configs/bert_base.py"),
+    "distilbert_base": RealStep("DistilBERT from BERT-base", "distill", "configs/distilbert_base.py", _OWN_TEACHER),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One case and what came of it: what the compiler says, or why it said nothing."""
+
+    step: str
+    target: str
+    unroll: int
+    load_before: float
+    outcome: Compiled | str
+
+    @property
+    def case(self) -> tuple[str, str, int]:
+        """What tells it from other rows."""
+        return self.step, self.target, self.unroll
+
+
+def compile_case(step: str, target_name: str, unroll: int) -> Row:
+    """Compiles a step of `STEPS` for a target; `unroll` layers in one iteration of the scan, all of them if 0."""
+    target = parse_target(target_name)
+    real, load = STEPS[step], round(os.getloadavg()[0], 2)
+    outcome = compile_elsewhere(real.job, real.argv(target.devices, unroll), target, _LIMIT_SECONDS)
+    return Row(step, target_name, unroll, load, outcome)
+
+
+_COLUMNS: Mapping[str, Callable[[Compiled], str]] = {
+    "lower and compile (s)": lambda found: f"{found.seconds:.0f}",
+    "program (MiB)": lambda found: f"{found.memory['program'] / _MIB:.1f}",
+    "arguments (MiB)": lambda found: f"{found.memory['arguments'] / _MIB:.0f}",
+    "temporaries (MiB)": lambda found: f"{found.memory['temporaries'] / _MIB:.0f}",
+    "collectives": lambda found: ", ".join(f"{count} {kind}" for kind, count in found.num_collectives.items()),
+    "their results (MiB)": lambda found: f"{sum(found.collectives.values()) / _MIB:.0f}",
+}
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as Markdown. Memory is that of one device; collectives are those of one step."""
+    heads = ["step", "target", "layers", *_COLUMNS]
+    lines = [heads, ["---"] * len(heads)]
+    for row in sorted(rows, key=lambda row: (list(STEPS).index(row.step), row.target, row.unroll != 1)):
+        if isinstance(row.outcome, Compiled):
+            told = [cell(row.outcome) for cell in _COLUMNS.values()]
+        else:
+            told = [row.outcome, *[""] * (len(_COLUMNS) - 1)]
+        lines.append([STEPS[row.step].name, row.target, _layers(row.unroll), *told])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _layers(unroll: int) -> str:
+    return {0: "unrolled", 1: "scanned"}.get(unroll, f"scanned, {unroll} at a time")
+
+
+def read_rows(file: Path) -> list[Row]:
+    """The rows of a results file; none where there is no file."""
+    if not file.exists():
+        return []
+    return [_row(record) for record in json.loads(file.read_text(encoding="utf-8"))["rows"]]
+
+
+def _row(record: dict[str, Any]) -> Row:
+    outcome = record.pop("outcome")
+    return Row(**record, outcome=outcome if isinstance(outcome, str) else Compiled(**outcome))
+
+
+def write(folder: Path, circumstances: Mapping[str, Any], rows: Sequence[Row]) -> None:
+    """Writes the numbers and the table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {"environment": circumstances, "rows": [dataclasses.asdict(row) for row in rows]}
+    (folder / "tpu_steps.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    told = ", ".join(f"{name} {value}" for name, value in circumstances.items())
+    heading = f"Whole steps, {ROWS_PER_DEVICE} rows of {_LENGTH} tokens a device, compiled on a machine without TPU.\n"
+    (folder / "tpu_steps.md").write_text(f"{heading}\n{told}.\n\n{table(rows)}\n", encoding="utf-8")
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.tpu_steps", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--steps", nargs="+", choices=tuple(STEPS), default=list(STEPS))
+    parser.add_argument("--targets", nargs="+", default=["v5e:2x4", "v6e:2x2"], help="slices, or devices as 8xcpu")
+    parser.add_argument("--unroll", nargs="+", type=int, default=[1, 0], help="layers per scan iteration, 0 for all")
+    parser.add_argument("--output", type=Path, default=Path("runs/tpu_steps"), help="folder of the results")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Compiles every combination that the command line names, and writes what came out after each."""
+    given = _arguments(argv)
+    rows = read_rows(given.output / "tpu_steps.json")
+    known = provenance()
+    circumstances = {name: known[name] for name in ("commit", "started", "versions")} | {"cpu_count": os.cpu_count()}
+    for unroll, target, step in itertools.product(given.unroll, given.targets, given.steps):
+        if any(row.case == (step, target, unroll) and isinstance(row.outcome, Compiled) for row in rows):
+            continue
+        row = compile_case(step, target, unroll)
+        rows = [*(other for other in rows if other.case != row.case), row]
+        write(given.output, circumstances, rows)
+        said = row.outcome if isinstance(row.outcome, str) else f"{row.outcome.seconds:.0f} s"
+        print(f"{step}, {target}, {_layers(unroll)}: {said}", file=sys.stderr, flush=True)
+    print(table(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""The best evaluation: kept, delivered, and patience with those after it."""
+
+import dataclasses
+
+import pytest
+
+from tests.train.loop.runs import outcome, signal_at, summary
+from train.checkpoints import COMMIT_MARKER
+from train.metrics import read_metrics
+
+
+def scripted(losses):
+    """A change to the job: its evaluations give these losses, in this order."""
+    values = iter(losses)
+    return lambda job: dataclasses.replace(job, summarise=lambda results: {"loss": next(values)})
+
+
+@pytest.mark.parametrize(("losses", "best"), [([3, 1, 2, 4], 10), ([4, 3, 2, 1], 20), ([1, 1, 1, 1], 5)])
+def test_the_best_checkpoint_is_kept_and_delivered(tmp_path, start, losses, best):
+    assert start("keep_best=true", "keep_checkpoints=1", change=scripted(losses)) == 0
+    work = tmp_path / "work"
+    assert {int(path.name) for path in (work / "checkpoints").iterdir()} == {best, 20}
+    assert summary(work)["model_step"] == best
+    assert summary(work)["evaluation"] == {"loss": min(losses)}
+    start(f"total_steps={best}", f"eval_every_steps={best}", name="short", change=scripted([0, 0]))
+    assert outcome(work)[1] == outcome(tmp_path / "short")[1]
+
+
+def test_the_best_survives_an_interruption(tmp_path, start):
+    def change(job):
+        return scripted([3, 1])(signal_at(12)(job))
+
+    assert start("keep_best=true", "keep_checkpoints=1", change=change) == 75
+    assert start("keep_best=true", "keep_checkpoints=1", change=scripted([2, 4])) == 0
+    assert summary(tmp_path / "work")["model_step"] == 10
+
+
+def test_a_job_ends_early_where_nothing_gets_better(tmp_path, start, capsys):
+    def change(job):
+        return scripted([3, 1, 2, 4])(dataclasses.replace(job, patience=1))
+
+    assert start("keep_best=true", change=change) == 0
+    work = tmp_path / "work"
+    assert "ended at step 15 of 20: loss has not been better than 1 (step 10)" in capsys.readouterr().out
+    assert (summary(work)["step"], summary(work)["model_step"]) == (15, 10)
+    assert max(row["step"] for row in read_metrics(work / "metrics.jsonl")) == 15
+    assert start("keep_best=true", change=change) == 0
+    assert "is complete: 15 steps" in capsys.readouterr().out
+
+
+def test_patience_outlives_an_interruption(tmp_path, start):
+    def change(job):
+        return scripted([3, 1])(signal_at(12)(dataclasses.replace(job, patience=1)))
+
+    assert start("keep_best=true", change=change) == 75
+    assert start("keep_best=true", change=lambda job: scripted([2])(dataclasses.replace(job, patience=1))) == 0
+    assert (summary(tmp_path / "work")["step"], summary(tmp_path / "work")["model_step"]) == (15, 10)
+
+
+def test_an_unreadable_best_falls_back_on_the_last(tmp_path, start, capsys):
+    def change(job):
+        def train_batches(start):
+            for offset, batch in enumerate(job.train_batches(start)):
+                if start + offset + 1 == 20:
+                    (tmp_path / "work" / "checkpoints" / "10" / COMMIT_MARKER).unlink()
+                yield batch
+
+        return scripted([3, 1, 2, 4])(dataclasses.replace(job, train_batches=train_batches))
+
+    assert start("keep_best=true", change=change) == 0
+    assert "checkpoint 10 cannot be used: no commit marker" in capsys.readouterr().out
+    assert summary(tmp_path / "work")["model_step"] == 20

@@ -1,0 +1,84 @@
+"""Runs of the toy job: begun, disturbed, compared."""
+
+import dataclasses
+import functools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tests.train import toy
+from train import cli, loop
+from train.checkpoints import COMMIT_MARKER
+from train.metrics import read_metrics
+
+
+def run(config, workdir, *overrides, change=lambda job: job, more=()):
+    """Runs the toy in this process and returns its status; `change` may alter the job."""
+
+    def build(work):
+        return change(toy.build(work))
+
+    argv = ["--config", str(config), "--workdir", str(workdir), *more, *(f"--config.{item}" for item in overrides)]
+    return cli.main("toy", toy.LEAVES, functools.partial(loop.run, build=build), argv)
+
+
+def launch(config, workdir, *overrides, **kwargs):
+    command = [sys.executable, "-m", "tests.train.toy", "--config", str(config), "--workdir", str(workdir)]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    return subprocess.Popen([*command, *(f"--config.{item}" for item in overrides)], env=environment, **kwargs)
+
+
+def outcome(workdir):
+    """All that must not depend on interruptions: every row, and every bit of the model."""
+    rows = read_metrics(workdir / "metrics.jsonl")
+    series = [(row["step"], row["split"], row["loss"], row.get("grad_norm")) for row in rows]
+    with np.load(workdir / "model" / "weights.npz") as weights:
+        return series, {name: weights[name].tobytes() for name in weights}
+
+
+def summary(workdir):
+    return json.loads((workdir / "summary.json").read_text())
+
+
+def wait_for_row(workdir, step, after=0.0):
+    """Waits until a row of that step or a later one was written later than the time `after`."""
+    path, deadline = workdir / "metrics.jsonl", time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if path.exists() and path.stat().st_mtime > after and any(row["step"] >= step for row in read_metrics(path)):
+            return
+        time.sleep(0.005)
+    pytest.fail("the job does not get on")
+
+
+def signal_at(step, number=signal.SIGTERM):
+    """A change to the job: a signal arrives while the batch of `step` is fetched."""
+
+    def change(job):
+        def train_batches(start):
+            for offset, batch in enumerate(job.train_batches(start)):
+                if start + offset + 1 == step:
+                    os.kill(os.getpid(), number)
+                yield batch
+
+        return dataclasses.replace(job, train_batches=train_batches)
+
+    return change
+
+
+def damage_empty(step):
+    shutil.rmtree(step)
+    step.mkdir()
+
+
+DAMAGES = {
+    "empty": damage_empty,
+    "no commit marker": lambda step: (step / COMMIT_MARKER).unlink(),
+    "unreadable": lambda step: (step / "state" / "_METADATA").write_text("{"),
+}
