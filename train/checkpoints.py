@@ -76,6 +76,9 @@ class Checkpoints:
           RunError: this save or the one before could not be written.
         """
         self.wait()
+        with hosts.together(f"making way for step {step}"):
+            if hosts.is_first() and step not in self.steps() and self._is_ours():
+                remove_tree(self.root / str(step))  # in a bucket, what a process that was taken over wrote on
         if self.has(step):
             return
         items = ocp.args.Composite(

@@ -29,6 +29,8 @@ class Server(ThreadingHTTPServer):
       calls: the path of every request.
       written: the names of the objects written, in order.
       clients: processes to end with it.
+      refused: whether a request for an object is answered with 403.
+      hold: called before an object is stored; may wait.
     """
 
     daemon_threads = True
@@ -39,6 +41,7 @@ class Server(ThreadingHTTPServer):
         self.objects, self.sessions, self.calls, self.written, self.clients = {}, {}, [], [], []
         self.lock, self.generations = threading.RLock(), itertools.count(1)
         self.refused = lambda method, name: False
+        self.hold = lambda name: None
 
     def handle_error(self, request, client_address):
         """Nothing: a client that was killed is no news."""
@@ -221,6 +224,7 @@ class _Handler(BaseHTTPRequestHandler):
         return 308, b"", {"Range": f"bytes=0-{len(session[1]) - 1}"} if session[1] else {}
 
     def _store(self, name, content, query):
+        self.server.hold(name)
         with self.server.lock:
             if self.server.refused("PUT", name):
                 raise _Error(403)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 import numpy as np
@@ -157,6 +158,47 @@ def test_the_newest_start_takes_over(bucket, config, whole):
     assert "and on the way out" not in output
     assert {name: bucket.read(name) for name in bucket.names()} == left
     assert outcome(bucket) == outcome(whole[0])
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        {"state/manifest.ocdbt": "second began"},
+        {"commit_success.txt": "second ended"},
+        {"state/manifest.ocdbt": "second began", "commit_success.txt": "second ended"},
+    ],
+    ids=["finished without what the second removed", "a marker alone", "unfinished in the second's way"],
+)
+def test_a_save_in_progress_at_a_takeover_harms_nobody(bucket, config, whole, held):
+    """The first process hangs while it writes its second checkpoint, and writes on while the second one is at work."""
+    checkpoint = f"{PREFIX}/checkpoints/8/"
+    moments = {name: threading.Event() for name in ("first hangs", "second began", "second ended")}
+    held = {checkpoint + file: moments[moment] for file, moment in held.items()}
+
+    def hold(name):
+        if moment := held.pop(name, None):
+            moments["first hangs"].set()
+            moment.wait(60)
+
+    bucket.hold = hold
+    first = launch(bucket, config, "data.delay_seconds=0.1")
+    assert moments["first hangs"].wait(60)
+    second = launch(bucket, config, "data.delay_seconds=0.3")
+    deadline = time.monotonic() + 60
+    while bucket.names(checkpoint) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    moments["second began"].set()
+    status, output, errors = end(second)
+    moments["second ended"].set()
+    assert status == 0, errors
+    assert "checkpoint 8 was not finished: removed" in output
+    status, _, errors = end(first)
+    assert status == 1
+    assert "has taken over the work directory" in errors
+    assert outcome(bucket) == outcome(whole[0])
+    status, output, errors = run(bucket, config)
+    assert (status, errors) == (0, "")
+    assert "is complete: 20 steps" in output
 
 
 def test_a_corrupt_checkpoint_and_an_unfinished_one_cost_steps_only(bucket, config, whole):
