@@ -118,25 +118,3 @@ def test_a_compiler_that_hangs_or_fails_is_said(monkeypatch, tmp_path):
 def test_a_tpu_without_a_compiler_for_it_names_the_extra(monkeypatch):
     monkeypatch.setattr(compiling.util, "find_spec", lambda name: None)
     assert "flax-lite[tpu]" in compile_elsewhere("pretrain", [], parse_target("v5e:2x4"), 1.0)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("target", ["v5e:2x4", "v6e:2x2"])
-@pytest.mark.parametrize(
-    ("job", "config", "more"),
-    [
-        ("pretrain", "configs/albert_base.py", ()),
-        ("pretrain", "configs/albert_xxlarge.py", ()),
-        ("pretrain", "configs/bert_base.py", ()),
-        ("distill", "configs/distilbert_base.py", ("teacher=random", "student.init=random", "losses.cosine=0")),
-    ],
-)
-def test_steps_compile_for_tpus(job, config, more, target):
-    """The real steps at 128 tokens and 32 rows a device, with the layers scanned."""
-    pytest.importorskip("libtpu")
-    sizes = ("batch_size=256", "data.sequence_length=128", "data.max_predictions=20", "tokenizer=train:unigram:30000")
-    options = [f"--config.{each}" for each in (*sizes, *more)]
-    compiled = compile_elsewhere(job, ["--config", config, *options], parse_target(target), 1800.0)
-    assert not isinstance(compiled, str), compiled
-    assert compiled.memory["temporaries"] > 0
-    assert compiled.num_collectives.keys() == {"all-reduce"}

@@ -1,0 +1,92 @@
+"""The steps of real jobs, compiled for TPU where its compiler is."""
+
+import importlib
+import json
+
+import pytest
+
+from benchmarks import tpu_steps
+from benchmarks.tpu_steps import ROWS_PER_DEVICE, STEPS, Row, compile_case, read_rows, table
+from train import command_line
+from train.interrupt import Guard
+from train.plan.compiling import Compiled
+from train.plan.target import parse_target
+
+SMALL = Compiled(
+    1.5, {"arguments": 2**21, "temporaries": 2**20, "program": 2**19}, {"all-reduce": 2**20}, {"all-reduce": 3}
+)
+
+
+@pytest.fixture
+def compiler(monkeypatch, repository):
+    """Answers in the compiler's place; the list of what it was asked for."""
+    monkeypatch.chdir(repository)
+    asked, answers = [], {}
+
+    def compile_elsewhere(job, argv, target, timeout_seconds):
+        asked.append((job, argv, target.name))
+        return answers.get(target.name, SMALL)
+
+    monkeypatch.setattr(tpu_steps, "compile_elsewhere", compile_elsewhere)
+    return asked, answers
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_each_step_is_a_command_that_its_job_takes(step, repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    real = STEPS[step]
+    leaves = importlib.import_module(f"train.{real.job}").LEAVES
+    request = command_line.parse(real.job, leaves, real.argv(devices=4, unroll=0), Guard())
+    assert request.config.batch_size == 4 * 32
+    assert request.config.data.sequence_length == 128
+    assert request.config.execution.unroll == 0
+
+
+def test_what_is_in_the_results_is_not_compiled_again_but_a_failure_is(compiler, tmp_path, capsys):
+    asked, answers = compiler
+    answers["v6e:2x2"] = "not done after 1 s"
+    argv = ["--steps", "albert_base", "--targets", "v5e:2x4", "v6e:2x2", "--output", str(tmp_path)]
+    assert tpu_steps.main([*argv, "--unroll", "1"]) == 0
+    assert "| ALBERT-base | v6e:2x2 | scanned | not done after 1 s |" in capsys.readouterr().out
+    answers.clear()
+    assert tpu_steps.main([*argv, "--unroll", "1", "0"]) == 0
+    assert [(target, argv[argv.index("--config.execution.unroll=1")][-1]) for _, argv, target in asked[:3]] == [
+        ("v5e:2x4", "1"),
+        ("v6e:2x2", "1"),
+        ("v6e:2x2", "1"),
+    ]
+    assert len(asked) == 5
+    record = json.loads((tmp_path / "tpu_steps.json").read_text())
+    assert record["environment"]["versions"]["jax"]
+    rows = read_rows(tmp_path / "tpu_steps.json")
+    assert {row.case for row in rows} == {
+        ("albert_base", target, unroll) for target in ("v5e:2x4", "v6e:2x2") for unroll in (0, 1)
+    }
+    assert all(row.outcome == SMALL for row in rows)
+    assert table(rows) in (tmp_path / "tpu_steps.md").read_text()
+    assert capsys.readouterr().out.strip() == table(rows)
+
+
+def test_the_table_has_a_row_for_each_case():
+    lines = table([Row("bert_base", "8xcpu", 0, 0.0, SMALL), Row("albert_base", "8xcpu", 1, 0.0, SMALL)]).splitlines()
+    assert lines[2] == "| ALBERT-base | 8xcpu | scanned | 2 | 0.5 | 2 | 1 | 3 all-reduce | 1 |"
+    assert lines[3].startswith("| BERT-base | 8xcpu | unrolled | ")
+    assert len({line.count("|") for line in lines}) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["v5e:2x4", "v6e:2x2"])
+@pytest.mark.parametrize("step", STEPS)
+def test_steps_compile_for_tpus(step, target, repository, monkeypatch):
+    """The real steps, with the layers scanned; parameters are never gathered.
+
+    Masks chosen over the whole batch compare one float32 a token with those on other devices.
+    """
+    pytest.importorskip("libtpu")
+    monkeypatch.chdir(repository)
+    compiled = compile_case(step, target, unroll=1).outcome
+    assert not isinstance(compiled, str), compiled
+    assert compiled.memory["temporaries"] > 0
+    gathered = {kind: size for kind, size in compiled.collectives.items() if kind != "all-reduce"}
+    tokens = ROWS_PER_DEVICE * parse_target(target).devices * 128
+    assert gathered == ({"all-gather": 4 * tokens} if STEPS[step].job == "distill" else {})
