@@ -20,7 +20,7 @@ from pathlib import Path
 from etils import epath
 
 from train.errors import RunError, UserError
-from train.paths import copy_tree, fetch_file, files_below, send_file
+from train.paths import copy_tree, fetch_file, files_below, send_file, write_object
 
 LOCK = "lock"
 _FETCHED = ("config.json", "summary.json", "metrics.jsonl")
@@ -50,7 +50,7 @@ class Mirror:
         self._sent: dict[str, tuple[int, int] | None] = {}
         self._lost, self._told = False, False
         try:
-            (remote / LOCK).write_text(self._token)
+            write_object(remote / LOCK, self._token)
         except Exception as error:
             raise cannot_be_used(remote, error) from error
 

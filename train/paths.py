@@ -81,6 +81,15 @@ def send_file(source: Path, target: epath.Path) -> None:
     store.put_file(str(source), name)
 
 
+def write_object(path: epath.Path, text: str) -> None:
+    """Writes an object in one request.
+
+    A file of gcsfs that could not be written complains again when it is collected, which Python 3.13 prints.
+    """
+    store, name = filesystem(path)
+    store.pipe_file(name, text.encode())
+
+
 def filesystem(path: WorkPath) -> tuple[Any, str]:
     """The store of a path in a bucket, and its name there."""
     import fsspec

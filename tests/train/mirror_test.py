@@ -1,5 +1,6 @@
 """The local copy of a work directory in a bucket, against a stand-in for the store."""
 
+import gc
 import importlib.util
 import json
 import os
@@ -122,3 +123,4 @@ def test_a_bucket_that_cannot_be_written_is_a_clean_error(mirror, bucket, remote
         mirror.publish()
     with pytest.raises(UserError, match="--workdir gs://bucket/runs/x cannot be used"):
         Mirror(remote, tmp_path)
+    gc.collect()  # what Python has to say of things left open, it says now
