@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests.train import toy
-from train import cli
+from train import cli, schema
 from train.errors import RunError, StopError, UserError
 
 
@@ -49,11 +49,11 @@ def test_main_hands_over_the_resolved_request(folder):
 def test_every_leaf_can_be_overridden(folder):
     texts = {int: "3", float: "0.5", bool: "true", str: "x"}
     for leaf in toy.LEAVES:
-        text = leaf.choices[-1] if leaf.choices else texts[cli.schema.form_of(leaf)[0]]
+        text = leaf.choices[-1] if leaf.choices else texts[schema.form_of(leaf)[0]]
         status, request = read("--config", "configs/toy.py", f"--config.{leaf.path}={text}")
         assert status == 0, leaf.path
-        assert request.values[leaf.path] == cli.schema.parse(leaf, text)
-        if cli.schema.form_of(leaf)[1]:
+        assert request.values[leaf.path] == schema.parse(leaf, text)
+        if schema.form_of(leaf)[1]:
             assert read("--config", "configs/toy.py", f"--config.{leaf.path}", "none")[1].values[leaf.path] is None
 
 
@@ -141,7 +141,7 @@ def test_print_config_prints_the_resolved_whole(folder, capsys):
     assert read("--config", "configs/toy.py", "--config.mesh.data=4", "--print_config")[0] == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["mesh"] == {"data": 4, "fsdp": 1}
-    assert set(cli.schema.flatten(printed)) == {leaf.path for leaf in toy.LEAVES}
+    assert set(schema.flatten(printed)) == {leaf.path for leaf in toy.LEAVES}
 
 
 @pytest.mark.parametrize(("error", "status"), [(UserError, 2), (RunError, 1), (StopError, 75)])

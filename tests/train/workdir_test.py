@@ -165,25 +165,6 @@ def test_lock_keeps_a_second_process_out_and_dies_with_its_holder(tmp_path, repo
     opened(tmp_path / "w")
 
 
-def test_staged_directory_replaces_whole_or_not_at_all(tmp_path):
-    target = tmp_path / "model"
-    for content in ("old", "new"):
-        with workdir.staged_directory(target) as staged:
-            (staged / content).touch()
-            assert not (target / content).exists()
-    assert [path.name for path in target.iterdir()] == ["new"]
-
-    def fail():
-        with workdir.staged_directory(target) as staged:
-            (staged / "half").touch()
-            raise KeyError
-
-    with pytest.raises(KeyError):
-        fail()
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
-    assert [path.name for path in target.iterdir()] == ["new"]
-
-
 def test_totals_add_up_over_runs():
     first = {"seconds": {"steps": 6.0, "compile": 2.0}, "wall_seconds": 10.0, "lost_steps": 0}
     second = {"seconds": {"steps": 3.0, "eval": 1.0}, "wall_seconds": 5.0, "lost_steps": 4}
