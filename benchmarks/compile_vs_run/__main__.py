@@ -4,8 +4,8 @@
 
 Without further options: the pretraining step of ALBERT, BERT and DistilBERT at 6, 12 and 24 layers, scanned and
 unrolled, 2 and 4 layers at a time, with and without remat, and at 12 layers a forward pass and a distillation step:
-about 25 minutes on 2 cores. With any of --families, --kinds, --depths, --unroll and --remat: all combinations of what
-they name (of what is not named: all families, the pretraining step, 12 layers, scanned, no remat). --all: every
+about 25 minutes on 2 idle cores. With any of --families, --kinds, --depths, --unroll and --remat: all combinations of
+what they name (of what is not named: all families, the pretraining step, 12 layers, scanned, no remat). --all: every
 combination, hours.
 
 With --target everything but run times, from the compiler: for a slice of TPUs (needs the extra `tpu` and no TPU; a
@@ -160,8 +160,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--all", action="store_true", help="every combination of what the default has parts of")
     parser.add_argument("--target", help="compile for these devices: v5e:2x4, 8xcpu")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="of activations")
-    parser.add_argument("--repeats", type=int, default=Request.repeats, help="builds, fewer where they take over 20 s")
-    parser.add_argument("--runs", type=int, default=Request.runs, help="runs after the first, fewer where over 10 s")
+    parser.add_argument("--repeats", type=int, default=Request.repeats, help="builds, fewer after 20 s of them")
+    parser.add_argument("--runs", type=int, default=Request.runs, help="runs after the first, fewer after 6 s of them")
     parser.add_argument("--limit_seconds", type=float, default=3600.0, help="of one process, after which it is ended")
     parser.add_argument("--smoke", action="store_true", help="two tiny cases in seconds")
     parser.add_argument("--output", type=Path, default=Path("runs/compile_vs_run"), help="folder of the results")

@@ -107,7 +107,7 @@ EVERYTHING = Selection(kinds=KINDS, depths=(6, 12, 24), unrolls=(1, 2, 4, 0), re
 DEFAULT = (
     Selection(depths=(6, 12, 24), unrolls=(1, 0)),
     Selection(unrolls=(2, 4)),
-    Selection(depths=(6, 12, 24), remats=("dots", "full")),
+    Selection(depths=(6, 24), remats=("dots", "full")),
     Selection(kinds=("forward", "distillation"), unrolls=(1, 0)),
 )
 # Without an optimizer, whose compilation takes longest.

@@ -14,11 +14,11 @@ Seconds of wall-clock time. trace: Python to jaxpr; lower: jaxpr to StableHLO; c
 caches off; medians of the builds. Warm start: the same three in another process that finds the program in a
 persistent compilation cache, so that compiling is loading; an executable for TPUs that are not here cannot be loaded,
 and is not tried. First: the first run; step: the median of the runs after it, and their quartiles. Memory is one
-device's, in MiB, as the compiler has it. Given: parameters, optimizer state, a teacher's parameters and the batch;
-temporary: what is allocated on top while the program runs, activations kept for the backward pass above all; total:
-given, returned and temporary, donated arrays once; peak: the compiler's own estimate of the most alive at once, which
-leaves temporaries out on XLA:CPU. In a distillation the layers are the teacher's, a BERT; the student has half of
-them, and its own family.
+device's, in MiB, as the compiler has it: without what a TPU keeps on the chip. Given: parameters, optimizer state, a
+teacher's parameters and the batch; temporary: what is allocated on top while the program runs, activations kept for
+the backward pass above all; total: given, returned and temporary, donated arrays once; peak: the compiler's own
+estimate of the most alive at once, which leaves temporaries out on XLA:CPU and is above the total on TPUs. In a
+distillation the layers are the teacher's, a BERT; the student has half of them, and its own family.
 """
 
 _COLUMNS: Mapping[str, Callable[[Case, Measurement], str]] = {

@@ -52,7 +52,7 @@ class Request:
     repeats: int = 2
     build_limit_seconds: float = 20.0
     runs: int = 10
-    run_limit_seconds: float = 10.0
+    run_limit_seconds: float = 6.0
 
 
 def ask(request: Request, action: str, limit_seconds: float, **more: Any) -> dict[str, Any] | str:
