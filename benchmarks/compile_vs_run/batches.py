@@ -29,15 +29,17 @@ def make_batch(sizes: Sizes, rows: int) -> dict[str, np.ndarray]:
     positions = np.arange(length)
     is_token = positions < lengths[:, None]
     first_segments = draw.integers(1, lengths)
-    num_masked = np.clip(np.rint(_MASKED_FRACTION * lengths).astype(int), 1, predictions)
+    num_masked = np.rint(_MASKED_FRACTION * lengths).astype(int).clip(1, predictions)
     is_masked = np.arange(predictions) < num_masked[:, None]
-    chosen = np.stack([np.resize(np.sort(draw.permutation(own)[:predictions]), predictions) for own in lengths])
+    chosen = np.zeros((rows, predictions), int)
+    for row, (own, count) in enumerate(zip(lengths, num_masked, strict=True)):
+        chosen[row, :count] = np.sort(draw.choice(own, count, replace=False))
     words = draw.integers(_FIRST_WORD, sizes.vocab_size, (rows, length))
     return {
         "input_ids": np.where(is_token, words, 0).astype(np.int32),
         "attention_mask": is_token.astype(np.int32),
         "token_type_ids": (is_token & (positions >= first_segments[:, None])).astype(np.int32),
-        "masked_positions": np.where(is_masked, chosen, 0).astype(np.int32),
+        "masked_positions": chosen.astype(np.int32),
         "masked_ids": draw.integers(_FIRST_WORD, sizes.vocab_size, (rows, predictions), np.int32) * is_masked,
         "masked_weights": is_masked.astype(np.float32),
         "sentence_label": draw.integers(0, 2, rows, np.int32),

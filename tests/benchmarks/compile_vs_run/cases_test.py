@@ -52,5 +52,7 @@ def test_batches_have_padded_rows_and_masks_on_words(rows, length):
         assert 1 <= len(used) <= 20
         assert len(set(used)) == len(used)
         assert used.max() < lengths[row]
+    if rows == 64:  # anywhere in a row
+        assert set(batch["masked_positions"].ravel()) == set(range(length))
     if length == 128:
         assert (batch["masked_weights"].sum(axis=1)[lengths == length] == 19).all()
