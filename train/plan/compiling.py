@@ -61,7 +61,7 @@ def compile_elsewhere(job: str, argv: list[str], target: Target, timeout_seconds
         done = subprocess.run(
             [sys.executable, "-m", "train.plan.compiling"],
             input=json.dumps({"job": job, "argv": argv, "target": target.name}),
-            env=_environment(target),
+            env=compiler_environment(target),
             capture_output=True,
             text=True,
             timeout=timeout_seconds,
@@ -76,7 +76,8 @@ def compile_elsewhere(job: str, argv: list[str], target: Target, timeout_seconds
     return Compiled(**json.loads(found[-1]))
 
 
-def _environment(target: Target) -> dict[str, str]:
+def compiler_environment(target: Target) -> dict[str, str]:
+    """The environment of a process that compiles for a target: its devices are on the CPU, or described."""
     flags = _DEVICES.sub("", os.environ.get("XLA_FLAGS", ""))
     if target.kind == "cpu":
         flags += f" --xla_force_host_platform_device_count={target.devices}"
@@ -87,7 +88,7 @@ def _environment(target: Target) -> dict[str, str]:
 
 def compile_step(planned: Planned) -> Compiled:
     """Compiles a planned job's step for its target."""
-    mesh = _mesh(planned)
+    mesh = target_mesh(planned.target, planned.sizes)
     abstract, shardings = abstract_state(planned.job, mesh)
     constants = placed(planned.constants, tree_shardings(planned.constants, mesh))
     rows = NamedSharding(mesh, BATCH)
@@ -106,14 +107,15 @@ def compile_step(planned: Planned) -> Compiled:
     return Compiled(seconds, memory(compiled), bytes_by_kind(found, _LARGE), counts)
 
 
-def _mesh(planned: Planned) -> Mesh:
-    if planned.target.topology is None:
-        return make_mesh(*planned.sizes)
+def target_mesh(target: Target, sizes: tuple[int, int]) -> Mesh:
+    """A target's devices as a mesh to compile for; a TPU slice's need not be here."""
+    if target.topology is None:
+        return make_mesh(*sizes)
     from jax.experimental import topologies
 
-    topology = topologies.get_topology_desc(platform="tpu", topology_name=planned.target.name)
-    devices = np.array(topology.devices)[: planned.sizes[0] * planned.sizes[1]]
-    return Mesh(devices.reshape(planned.sizes), AXES, axis_types=AXIS_TYPES)
+    topology = topologies.get_topology_desc(platform="tpu", topology_name=target.name)
+    devices = np.array(topology.devices)[: sizes[0] * sizes[1]]
+    return Mesh(devices.reshape(sizes), AXES, axis_types=AXIS_TYPES)
 
 
 def main() -> int:

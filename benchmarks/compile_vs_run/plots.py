@@ -1,0 +1,110 @@
+"""Three pictures over depth: build time, memory, and the steps after which unrolling has paid for itself."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.compile_vs_run.analysis import break_evens
+from benchmarks.compile_vs_run.cases import FAMILIES, KINDS, Case, describe_execution
+from benchmarks.compile_vs_run.results import Measurement
+
+# Okabe and Ito's palette: told apart with any colour vision, and in grey print.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_DASHES = {"none": "-", "dots": "--", "full": ":"}
+_MIB = 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A file, what it shows, and its values by case; infinity is drawn on the upper edge."""
+
+    name: str
+    title: str
+    values: Mapping[Case, float]
+    is_logarithmic: bool = False
+
+
+def draw_all(measured: Mapping[Case, Measurement], folder: Path, subtitle: str) -> list[Path]:
+    """Writes a PNG for each picture that there are numbers for, and returns them."""
+    pictures = (
+        Picture(
+            "compile_vs_run.png",
+            "trace + lower + compile (s)",
+            {case: one.build_seconds for case, one in measured.items()},
+        ),
+        Picture(
+            "compile_vs_run_memory.png",
+            "temporary memory of a device (MiB)",
+            {case: one.temporary_bytes / _MIB for case, one in measured.items()},
+        ),
+        Picture(
+            "compile_vs_run_break_even.png",
+            "steps until unrolling has paid for itself",
+            {one.case: one.steps for one in break_evens(measured)},
+            is_logarithmic=True,
+        ),
+    )
+    return [_draw(picture, folder / picture.name, subtitle) for picture in pictures if picture.values]
+
+
+def _draw(picture: Picture, target: Path, subtitle: str) -> Path:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, whatever the user's settings say
+    from matplotlib.figure import Figure
+
+    kinds = [kind for kind in KINDS if any(case.kind == kind for case in picture.values)]
+    families = [name for name in FAMILIES if any(case.family == name for case in picture.values)]
+    figure = Figure(figsize=(3.2 + 2.9 * len(families), 1.3 + 2.6 * len(kinds)), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(len(kinds), len(families), squeeze=False, sharex=True, sharey="row")
+    styles = _styles(picture.values)
+    for kind, row in zip(kinds, grid, strict=True):
+        for family, axes in zip(families, row, strict=True):
+            own = {case: y for case, y in picture.values.items() if (case.kind, case.family) == (kind, family)}
+            _lines(axes, own, styles, picture.is_logarithmic)
+            axes.set_title(f"{family}, {kind}", loc="left", fontsize=9)
+    for axes in grid[-1]:
+        axes.set_xlabel("layers")
+        axes.set_xticks(sorted({case.num_layers for case in picture.values}))
+    handles = {line.get_label(): line for axes in grid.flat for line in axes.get_lines()}
+    shown = [name for name in styles if name in handles]
+    figure.legend([handles[name] for name in shown], shown, loc="outside right center", frameon=False, fontsize=8)
+    figure.suptitle(f"{picture.title}\n{subtitle}", fontsize=10, x=0.01, ha="left")
+    figure.savefig(target)
+    return target
+
+
+def _styles(cases: Mapping[Case, float]) -> dict[str, dict[str, Any]]:
+    """Colour by layers of an iteration, dashes by remat: the same in every panel."""
+    pairs = sorted({(case.remat != "none", case.remat, case.unroll == 0, case.unroll) for case in cases})
+    colours = dict(zip(sorted({(last, unroll) for _, _, last, unroll in pairs}), _COLOURS, strict=False))
+    return {
+        describe_execution(unroll, remat): {
+            "color": colours.get((last, unroll), "#666666"),
+            "linestyle": _DASHES[remat],
+        }
+        for _, remat, last, unroll in pairs
+    }
+
+
+def _lines(axes: Any, values: Mapping[Case, float], styles: Mapping[str, Any], is_logarithmic: bool) -> None:
+    by_execution: dict[str, list[tuple[int, float]]] = {}
+    for case, value in values.items():
+        by_execution.setdefault(describe_execution(case.unroll, case.remat), []).append((case.num_layers, value))
+    for line, (name, points) in enumerate(by_execution.items()):
+        points.sort()
+        finite = [(x, y) for x, y in points if math.isfinite(y)]
+        style = {**styles[name], "marker": "o", "markersize": 3.5, "linewidth": 1.3}
+        axes.plot([x for x, _ in finite], [y for _, y in finite], label=name, **style)
+        for x in (x for x, y in points if math.isinf(y)):
+            where = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "top"}
+            axes.annotate("never", (x, 0.99 - 0.07 * line), color=style["color"], fontsize=7, **where)
+    if is_logarithmic:
+        axes.set_yscale("symlog", linthresh=1)
+        axes.set_ylim(top=10 * max([10, *filter(math.isfinite, values.values())]))  # room for those that are never
+    axes.margins(x=0.1)
+    axes.set_ylim(bottom=0)
+    axes.grid(axis="y", color="#E5E5E5", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)

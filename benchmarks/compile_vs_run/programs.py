@@ -1,0 +1,114 @@
+"""The function of a case: a forward pass, or the step that the pretraining or the distillation job takes."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from flax import nnx
+
+from benchmarks.compile_vs_run.cases import Case, Sizes, model_config
+from flax_lite.config import EncoderConfig
+from flax_lite.distillation_objective import distillation_objective, fit_recipe
+from flax_lite.distillation_recipe import DistillationRecipe
+from flax_lite.encoder import Encoder
+from flax_lite.execution import Execution
+from flax_lite.heads import MaskedLM, PreTraining
+from flax_lite.optim import make_optimizer
+from flax_lite.state import get_params, with_params
+from flax_lite.training import (
+    Batch,
+    Objective,
+    init_state,
+    make_train_step,
+    masked_lm_objective,
+    pretraining_objective,
+)
+
+# As configs/albert_base.py, bert_base.py, distilbert_mlm.py and distilbert_base.py have them.
+_OPTIMIZERS = {"albert": "lamb", "bert": "adamw", "distilbert": "adamw"}
+_SENTENCE_TASKS = {"albert": "sop", "bert": "nsp"}
+_RECIPE = DistillationRecipe(losses={"soft_cross_entropy": 5.0, "mlm": 2.0, "cosine": 1.0})
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """What is compiled, and what it is given.
+
+    Attributes:
+        function: (carried, batch, *constants) to (next carried, metrics) if it trains, otherwise to outputs.
+        make: (key) to (carried, constants): a train state and a teacher's parameters, or a model's parameters.
+        trains: whether what is carried is passed on, and its memory with it.
+    """
+
+    function: Callable[..., Any]
+    make: Callable[[jax.Array], tuple[Any, tuple[Any, ...]]]
+    trains: bool
+
+
+def make_program(case: Case, sizes: Sizes, dtype: str) -> Program:
+    """The program of a case, computing in a dtype ("float32" or "bfloat16")."""
+    execution = Execution(dtype=dtype, unroll=case.unroll, remat=case.remat)  # type: ignore[arg-type]
+    return {"forward": _forward, "pretraining": _pretraining, "distillation": _distillation}[case.kind](
+        case, sizes, execution
+    )
+
+
+def _forward(case: Case, sizes: Sizes, execution: Execution) -> Program:
+    """The encoder without a head or dropout; all that it returns is returned."""
+    create = functools.partial(Encoder, model_config(case.family, case.num_layers, sizes), execution=execution)
+    structure = _structure(create)
+
+    def forward(params: Any, batch: Batch) -> dict[str, jax.Array]:
+        inputs = (batch[name] for name in ("input_ids", "attention_mask", "token_type_ids"))
+        output = with_params(structure, params)(*inputs)
+        pooled = {} if output.pooler_output is None else {"pooler_output": output.pooler_output}
+        return {"last_hidden_state": output.last_hidden_state, **pooled}
+
+    return Program(forward, lambda key: (get_params(create(rngs=nnx.Rngs(key))), ()), trains=False)
+
+
+def _pretraining(case: Case, sizes: Sizes, execution: Execution) -> Program:
+    """Masked words, with ALBERT's sentence order and BERT's next sentence."""
+    config = model_config(case.family, case.num_layers, sizes)
+    model_class = PreTraining if config.has_pooler else MaskedLM
+    task = _SENTENCE_TASKS.get(case.family)
+    objective = masked_lm_objective() if task is None else pretraining_objective(task)
+    create = functools.partial(model_class, config, execution=execution)
+    step, make_state = _training(create, objective, _OPTIMIZERS[case.family])
+    return Program(step, lambda key: (make_state(key), ()), trains=True)
+
+
+def _distillation(case: Case, sizes: Sizes, execution: Execution) -> Program:
+    """DistilBERT's three losses, of a student half as deep as its teacher, a BERT whose forward pass is in the step."""
+    teacher_config = model_config("bert", case.num_layers, sizes)
+    student_config = model_config(case.family, max(1, case.num_layers // 2), sizes)
+    create_teacher = _teacher(teacher_config, execution)
+    recipe = fit_recipe(_RECIPE, student_config, teacher_config)
+    objective = distillation_objective(recipe, _structure(create_teacher))
+    create = functools.partial(MaskedLM, student_config, execution=execution)
+    step, make_state = _training(create, objective, "adamw")
+
+    def make(key: jax.Array) -> tuple[Any, tuple[Any, ...]]:
+        student_key, teacher_key = jax.random.split(key)
+        taught = get_params(create_teacher(rngs=nnx.Rngs(teacher_key)))
+        return make_state(student_key), (jax.tree.map(lambda leaf: leaf.astype(execution.compute_dtype), taught),)
+
+    return Program(step, make, trains=True)
+
+
+def _teacher(config: EncoderConfig, execution: Execution) -> Callable[..., MaskedLM]:
+    return functools.partial(MaskedLM, config, execution=dataclasses.replace(execution, remat="none"))
+
+
+def _training(
+    create: Callable[..., nnx.Module], objective: Objective, optimizer_name: str
+) -> tuple[Callable[..., Any], Callable[[jax.Array], Any]]:
+    optimizer = make_optimizer(optimizer_name, learning_rate=1e-4, total_steps=1000)
+    step = make_train_step(_structure(create), objective, optimizer, seed=0)
+    return step, lambda key: init_state(create(rngs=nnx.Rngs(key)), optimizer)
+
+
+def _structure(create: Callable[..., nnx.Module]) -> nnx.GraphDef:
+    return nnx.graphdef(nnx.eval_shape(lambda: create(rngs=nnx.Rngs(0))))

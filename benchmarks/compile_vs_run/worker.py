@@ -1,0 +1,204 @@
+"""One case in a process of its own: nothing that another case left behind, in memory or in a cache, helps it.
+
+    python -m benchmarks.compile_vs_run.worker < {"action": "measure", "case": {...}, ...}
+
+JAX is started for one platform in a process, so the command itself never starts it.
+"""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from importlib import metadata, util
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from benchmarks.compile_vs_run.batches import make_batch
+from benchmarks.compile_vs_run.cases import Case, Sizes
+from benchmarks.compile_vs_run.programs import make_program
+from benchmarks.compile_vs_run.results import Measurement
+from benchmarks.compile_vs_run.stages import Built, Runs, build, repeated, run, warm_up
+from flax_lite.execution import Execution
+from train.mesh import make_mesh
+from train.plan.compiling import compiler_environment, target_mesh
+from train.plan.target import Target, parse_target
+from train.provenance import provenance
+
+_RESULT = "result: "
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a worker is asked for.
+
+    Attributes:
+        sizes: of all cases.
+        dtype: of activations; "auto" is the device's own.
+        target: devices to compile for, which need not be here; None: run on the first device that is here.
+        repeats: builds of a case, at most.
+        build_limit_seconds: once builds took that long together, there is no further one.
+        runs: after the first, at most.
+        run_limit_seconds: likewise.
+    """
+
+    sizes: Sizes
+    dtype: str = "auto"
+    target: str | None = None
+    repeats: int = 2
+    build_limit_seconds: float = 20.0
+    runs: int = 10
+    run_limit_seconds: float = 6.0
+
+
+def ask(request: Request, action: str, limit_seconds: float, **more: Any) -> dict[str, Any] | str:
+    """Has a worker do something; returns what came of it, or why nothing did."""
+    target = parse_target(request.target) if request.target else None
+    if target and target.topology is not None and util.find_spec("libtpu") is None:
+        return "no compiler for TPUs here: pip install 'flax-lite[tpu]' brings one that needs no TPU"
+    asked = {"action": action, "request": dataclasses.asdict(request), **more}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.compile_vs_run.worker"],
+            input=json.dumps(asked),
+            env=_environment(target),
+            cwd=Path(__file__).resolve().parents[2],
+            capture_output=True,
+            text=True,
+            timeout=limit_seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"not done after {limit_seconds:.0f} s"
+    found = [line.removeprefix(_RESULT) for line in done.stdout.splitlines() if line.startswith(_RESULT)]
+    if done.returncode or not found:
+        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}, no message"]
+        return f"failed: {lines[-1]}"
+    return json.loads(found[-1])
+
+
+def _environment(target: Target | None) -> dict[str, str]:
+    """What a user's settings say of caches is left out: a program that one held would count as compiled."""
+    own = compiler_environment(target) if target else {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    return {name: value for name, value in own.items() if not name.startswith(("JAX_COMPILATION_CACHE", "JAX_PERSIST"))}
+
+
+def circumstances(request: Request) -> dict[str, Any]:
+    """What has to be the same for numbers to be comparable, but for the load of the machine."""
+    found = {name: value for name, value in provenance().items() if name not in ("host", "started", "process_count")}
+    if request.target:
+        del found["platform"], found["device"], found["device_count"]
+        found["target"] = request.target
+        if util.find_spec("libtpu"):
+            found["versions"] |= {"libtpu": metadata.version("libtpu")}
+    own = {"cpu_count": os.cpu_count(), "xla_flags": os.environ.get("XLA_FLAGS", "")}
+    return {**found, **own, "dtype": _dtype(request), "sizes": dataclasses.asdict(request.sizes)}
+
+
+def measure(case: Case, request: Request) -> Measurement:
+    """Builds a case as often as asked, and runs it unless it is compiled for a target."""
+    builder = _Builder(case, request)
+    builds: list[Built] = []
+
+    def once() -> float:
+        builds[:] = [*(one._replace(compiled=None) for one in builds), builder.build()]
+        return sum(builds[-1].stages)
+
+    repeated(once, request.repeats, request.build_limit_seconds)
+    compiled = builds[-1].compiled
+    memory = compiled.memory_analysis()
+    ran = Runs(None, [], []) if request.target else builder.run(compiled)
+    return Measurement(
+        builds=[one.stages for one in builds],
+        program_lines=builds[-1].program_lines,
+        code_bytes=memory.generated_code_size_in_bytes or None,
+        temporary_bytes=memory.temp_size_in_bytes,
+        argument_bytes=memory.argument_size_in_bytes,
+        total_bytes=_total_bytes(memory),
+        peak_bytes=memory.peak_memory_in_bytes or None,
+        dtype=builder.dtype,
+        first_seconds=ran.first_seconds,
+        run_seconds=ran.seconds,
+        outcome=ran.outcome,
+    )
+
+
+def start(case: Case, request: Request, cache: str) -> dict[str, Any]:
+    """Builds a case once, with a persistent compilation cache, and says whether that had it."""
+    for name, value in {
+        "enable_compilation_cache": True,
+        "compilation_cache_dir": cache,
+        "persistent_cache_min_compile_time_secs": 0.0,
+        "persistent_cache_min_entry_size_bytes": -1,
+    }.items():
+        jax.config.update(f"jax_{name}", value)
+    built = _Builder(case, request).build()
+    return {"stages": built.stages, "hit": built.from_cache}
+
+
+class _Builder:
+    """A case's program, with the devices and the batch that it is built for."""
+
+    def __init__(self, case: Case, request: Request) -> None:
+        self.request = request
+        self.mesh = _mesh(request)
+        self.dtype = _dtype(request)
+        self.program = make_program(case, request.sizes, self.dtype)
+        self.batch = make_batch(request.sizes, request.sizes.batch_size * self.mesh.size)
+        warm_up()
+
+    def build(self) -> Built:
+        return build(self.program, self.batch, self.mesh)
+
+    def run(self, compiled: Any) -> Runs:
+        limits = self.request.runs, self.request.run_limit_seconds
+        return run(self.program, compiled, self.batch, self.mesh, *limits)
+
+
+def _mesh(request: Request) -> Mesh:
+    if request.target is None:
+        return make_mesh(1, 1)
+    target = parse_target(request.target)
+    return target_mesh(target, (target.devices, 1))
+
+
+def _dtype(request: Request) -> str:
+    device = parse_target(request.target).chip if request.target else jax.devices()[0]
+    return Execution(dtype=request.dtype).resolve(1, device).dtype  # type: ignore[arg-type]
+
+
+def _total_bytes(memory: Any) -> int:
+    given_or_returned = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return given_or_returned + memory.temp_size_in_bytes
+
+
+def _measure(request: Request, asked: Mapping[str, Any]) -> dict[str, Any]:
+    return dataclasses.asdict(measure(Case(**asked["case"]), request))
+
+
+def _start(request: Request, asked: Mapping[str, Any]) -> dict[str, Any]:
+    return start(Case(**asked["case"]), request, asked["cache"])
+
+
+_ACTIONS: Mapping[str, Callable[[Request, Mapping[str, Any]], dict[str, Any]]] = {
+    "circumstances": lambda request, _: circumstances(request),
+    "measure": _measure,
+    "start": _start,
+}
+
+
+def main() -> int:
+    """Reads a request from standard input and prints what came of it."""
+    asked: dict[str, Any] = json.load(sys.stdin)
+    given = asked["request"]
+    request = Request(**{**given, "sizes": Sizes(**given["sizes"])})
+    print(_RESULT + json.dumps(_ACTIONS[asked["action"]](request, asked)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""The command as a user types it, and what it asks for when it is typed again. No timing is judged."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from matplotlib import image
+
+from benchmarks.compile_vs_run import __main__ as command
+from benchmarks.compile_vs_run import results
+from tests.benchmarks.compile_vs_run.examples import MEASURED, record
+
+CIRCUMSTANCES = {"device": "none", "versions": {"jax": "0"}, "sizes": {"vocab_size": 1}}
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory, repository):
+    folder = tmp_path_factory.mktemp("results")
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks.compile_vs_run", "--smoke", "--output", folder],
+        cwd=repository,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    return folder, run
+
+
+def test_the_command_measures_builds_runs_and_starts_from_the_cache(smoke):
+    (series,) = json.loads((smoke[0] / "compile_vs_run.json").read_text())["series"]
+    assert series["circumstances"]["versions"]["jax"]
+    assert series["circumstances"]["commit"]
+    assert "host" not in series["circumstances"]
+    rows = series["rows"]
+    assert [(row["case"]["num_layers"], row["case"]["unroll"]) for row in rows] == [(3, 1), (3, 0)]
+    for row in rows:
+        one = row["outcome"]
+        assert row["load_before"] >= 0
+        assert one["warm_hit"]
+        assert len(one["run_seconds"]) == 3
+        assert all(seconds > 0 for seconds in (*one["builds"][0], one["first_seconds"], *one["run_seconds"]))
+        assert one["total_bytes"] >= one["temporary_bytes"] + one["argument_bytes"]
+        np.testing.assert_allclose(one["outcome"], rows[0]["outcome"]["outcome"], rtol=1e-4, atol=1e-5)
+
+
+def test_the_command_prints_and_draws_what_it_writes(smoke):
+    folder, run = smoke
+    tables = run.stdout.strip().split("\n\n")
+    assert len(tables) == 2
+    page = (folder / "compile_vs_run.md").read_text()
+    assert all(table in page for table in tables)
+    pictures = sorted(path.name for path in folder.glob("*.png"))
+    assert pictures == ["compile_vs_run.png", "compile_vs_run_break_even.png", "compile_vs_run_memory.png"]
+    for name in pictures:
+        pixels = image.imread(folder / name)
+        assert pixels.ndim == 3
+        assert pixels.shape[0] > 200
+        assert np.var(pixels) > 1e-3
+
+
+@pytest.fixture
+def workers(monkeypatch):
+    """Answers in their place; the list of what they were asked for, and what they answer to "measure"."""
+    asked, answers = [], {"circumstances": CIRCUMSTANCES, "measure": record(MEASURED)}
+    answers["start"] = {"stages": [0.1, 0.1, 0.1], "hit": True}
+
+    def ask(request, action, limit_seconds, **more):
+        asked.append((action, more.get("case", {}).get("family")))
+        return answers[action]
+
+    monkeypatch.setattr(command, "ask", ask)
+    return asked, answers
+
+
+def families(asked):
+    return [family for action, family in asked if action == "measure"]
+
+
+def test_what_is_measured_under_the_same_circumstances_is_not_measured_again(workers, tmp_path, capsys):
+    asked, answers = workers
+    argv = ["--output", str(tmp_path), "--depths", "3", "--families"]
+    assert command.main([*argv, "bert"]) == 0
+    assert [action for action, _ in asked] == ["circumstances", "measure", "start", "start"]
+    assert command.main([*argv, "albert", "bert"]) == 0
+    assert families(asked) == ["bert", "albert"]
+    answers["circumstances"] = {**CIRCUMSTANCES, "commit": "another"}
+    assert command.main([*argv, "bert"]) == 0
+    assert families(asked) == ["bert", "albert", "bert"]
+    answers["circumstances"] = CIRCUMSTANCES
+    capsys.readouterr()
+    assert command.main([*argv, "albert", "bert"]) == 0
+    assert families(asked) == ["bert", "albert", "bert"]
+    assert [len(series.rows) for series in results.read(tmp_path)] == [1, 2]
+    assert (tmp_path / "compile_vs_run.md").read_text().count("\n## none\n") == 2
+    assert len(capsys.readouterr().out.splitlines()) == 2 + 2
+
+
+def test_a_case_that_failed_is_said_and_tried_again(workers, tmp_path):
+    asked, answers = workers
+    argv = ["--output", str(tmp_path), "--families", "bert"]
+    good, answers["measure"] = answers["measure"], "not done after 1 s"
+    assert command.main(argv) == 1
+    page = (tmp_path / "compile_vs_run.md").read_text()
+    assert "- bert, pretraining, 12 layers, scanned: not done after 1 s" in page
+    answers["measure"] = good
+    assert command.main(argv) == 0
+    assert families(asked) == ["bert", "bert"]
+    assert "Not measured" not in (tmp_path / "compile_vs_run.md").read_text()
+
+
+def test_a_program_that_was_not_in_the_cache_is_said(workers, tmp_path, capsys):
+    _, answers = workers
+    answers["start"]["hit"] = False
+    assert command.main(["--output", str(tmp_path), "--families", "bert"]) == 0
+    assert "0.30, not in the cache" in capsys.readouterr().out
+
+
+def test_slices_that_are_not_here_load_nothing(workers, tmp_path, capsys):
+    asked, _ = workers
+    assert command.main(["--output", str(tmp_path), "--families", "bert", "--target", "v5e:2x4"]) == 0
+    assert [action for action, _ in asked] == ["circumstances", "measure"]
+    assert "not tried" in capsys.readouterr().out
+
+
+def test_another_result_is_a_failure(workers, tmp_path, capsys):
+    _, answers = workers
+    argv = ["--output", str(tmp_path), "--families", "bert", "--unroll"]
+    assert command.main([*argv, "1"]) == 0
+    answers["measure"] = {**answers["measure"], "outcome": [9.0, 2.0]}
+    assert command.main([*argv, "1", "0"]) == 1
+    assert "not the same result: bert, pretraining, 12 layers, unrolled" in capsys.readouterr().err
+    assert "### Not the same result" in (tmp_path / "compile_vs_run.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "argv", [["--target", "v5e"], ["--target", "8xh100"], ["--depths", "0"], ["--unroll", "-1"], ["--runs", "0"]]
+)
+def test_requests_that_cannot_be_met_are_refused_before_anything_is_asked(argv, workers, tmp_path, capsys):
+    assert command.main([*argv, "--output", str(tmp_path)]) == 2
+    assert workers[0] == []
+    assert "expected" in (message := capsys.readouterr().err) or "there is no compiler" in message

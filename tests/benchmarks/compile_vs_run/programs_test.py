@@ -1,0 +1,92 @@
+"""The programs are the steps of the real jobs, and what is measured of them belongs to the case."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks.compile_vs_run import stages
+from benchmarks.compile_vs_run.analysis import disagreements
+from benchmarks.compile_vs_run.batches import make_batch
+from benchmarks.compile_vs_run.cases import FAMILIES, Case, Sizes
+from benchmarks.compile_vs_run.programs import make_program
+from benchmarks.compile_vs_run.worker import Request, circumstances, measure
+from train.mesh import make_mesh
+
+SIZES = Sizes(vocab_size=50, hidden_size=16, embedding_size=8, batch_size=4, sequence_length=16, max_predictions=3)
+LOSSES = {
+    ("albert", "pretraining"): {"mlm_loss", "sop_loss"},
+    ("bert", "pretraining"): {"mlm_loss", "nsp_loss"},
+    ("distilbert", "pretraining"): {"mlm_loss"},
+    **{(name, "distillation"): {"soft_cross_entropy_loss", "mlm_loss", "cosine_loss"} for name in FAMILIES},
+}
+
+
+@pytest.mark.parametrize(("family", "kind"), LOSSES)
+def test_steps_have_the_losses_of_their_jobs(family, kind):
+    program = make_program(Case(family=family, kind=kind, num_layers=4), SIZES, "float32")
+    state, constants = jax.eval_shape(program.make, jax.random.key(0))
+    _, metrics = jax.eval_shape(program.function, state, make_batch(SIZES, 4), *constants)
+    assert {name for name in metrics if name.endswith("_loss")} == LOSSES[family, kind]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_student_has_half_of_its_teachers_layers(family):
+    program = make_program(Case(family=family, kind="distillation", num_layers=6), SIZES, "bfloat16")
+    state, (teacher,) = jax.eval_shape(program.make, jax.random.key(0))
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(teacher)} == {"bfloat16"}
+    assert {leaf.shape[0] for leaf in jax.tree.leaves(teacher["encoder"]["layers"])} == {6}
+    own = state["params"]["encoder"]
+    assert ("layer" in own) == (family == "albert")
+    if family != "albert":
+        assert {leaf.shape[0] for leaf in jax.tree.leaves(own["layers"])} == {3}
+
+
+def test_executions_do_the_same_work_in_other_memory():
+    request = Request(sizes=SIZES, repeats=1, runs=2)
+    scan = Case(family="distilbert", kind="distillation", num_layers=8)
+    measured = {case: measure(case, request) for case in (scan, dataclasses.replace(scan, unroll=2, remat="full"))}
+    assert disagreements(measured) == []
+    plain, recomputed = measured.values()
+    assert recomputed.temporary_bytes < plain.temporary_bytes
+    assert recomputed.program_lines > plain.program_lines
+    assert [len(one.run_seconds) for one in measured.values()] == [2, 2]
+
+
+def test_what_is_compiled_for_a_target_is_not_run():
+    forward = Case(family="bert", kind="forward", num_layers=2)
+    measured = measure(forward, Request(sizes=SIZES, target="8xcpu", repeats=2))
+    assert len(measured.builds) == 2
+    assert measured.first_seconds is None
+    assert (measured.run_seconds, measured.outcome) == ([], [])
+    assert measured.temporary_bytes > 0
+
+
+def test_circumstances_tell_sizes_targets_and_dtypes_apart():
+    here = circumstances(Request(sizes=SIZES))
+    assert here["dtype"] == "float32"
+    assert here["sizes"]["hidden_size"] == 16
+    there = circumstances(Request(sizes=SIZES, target="v5e:2x4"))
+    assert (there["target"], there["dtype"]) == ("v5e:2x4", "bfloat16")
+    assert "device" not in there
+
+
+@pytest.mark.parametrize(("steps", "losses"), [(0, (1.0, 0.9, 0.8)), (1, (1.0, 1.0, 1.0)), (1, (1.0, 0.9, np.nan))])
+def test_steps_that_do_not_do_their_work_are_no_measurement(steps, losses):
+    program = make_program(Case(family="albert", num_layers=1), SIZES, "float32")
+    given = iter(losses)
+
+    def executable(state, batch):
+        metrics = {"loss": jnp.float32(next(given)), "grad_norm": jnp.float32(1)}
+        return {**state, "step": state["step"] + steps}, metrics
+
+    with pytest.raises(RuntimeError, match=r"3 steps left step|not finite"):
+        stages.run(program, executable, make_batch(SIZES, 4), make_mesh(1, 1), 2, 10.0)
+
+
+def test_repetition_ends_at_the_limit():
+    assert stages.repeated(lambda: 1.0, 10, 2.5) == [1.0] * 3
+    assert stages.repeated(lambda: 1.0, 2, 2.5) == [1.0] * 2
+    assert stages.repeated(lambda: 9.0, 2, 2.5) == [9.0]
