@@ -23,7 +23,7 @@ from benchmarks.peers.measuring import Group, Row, run_group
 from benchmarks.peers.plot import draw
 from benchmarks.peers.report import markdown
 from benchmarks.peers.results import Key, Measured
-from benchmarks.peers.rivals import CHOICES, KINDS, Rival, chosen, environments
+from benchmarks.peers.rivals import CHOICES, KINDS, OURS, Rival, chosen, environments
 from benchmarks.peers.turns import spread
 from train.errors import UserError
 from train.provenance import provenance
@@ -61,7 +61,7 @@ def _cores() -> list[int]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measures what the command line names; 2 for a user's mistake."""
+    """Measures what the command line names; 2 for a user's mistake, 1 if this project's own part failed."""
     given = arguments(argv)
     try:
         _check(given)
@@ -117,7 +117,8 @@ def _run(given: argparse.Namespace) -> int:
         for key in keys(given):
             taking_part = {name: rival for name, rival in rivals.items() if key.kind in rival.kinds}
             settings = _settings(given, key)
-            if any(group.key == key and group.answers(settings, list(taking_part)) for group in groups):
+            able = [name for name in taking_part if isinstance(found[name], Path)]
+            if any(group.key == key and group.answers(settings, able) for group in groups):
                 continue
             measured = _measure(given, key, settings, taking_part, found)
             groups = sorted(
@@ -126,7 +127,8 @@ def _run(given: argparse.Namespace) -> int:
             write(given.output, groups)
             _say(measured)
     print(markdown(groups))
-    return 0
+    wanted = set(keys(given))
+    return 0 if all(group.rows[OURS].seconds for group in groups if group.key in wanted) else 1
 
 
 def keys(given: argparse.Namespace) -> Iterator[Key]:

@@ -82,8 +82,7 @@ class Group:
         python, rival = self.pythons[name], self.rivals[name]
         if isinstance(python, str):
             raise WorkerError(python)
-        module = f"benchmarks.peers.workers.{rival.module}"
-        return Worker(rival.title, python, module, self.case["threads"], self.folder / f"{name}.log")
+        return Worker(rival.title, python, rival.module, self.case["threads"], self.folder / f"{name}.log")
 
     def case_of(self, name: str) -> dict[str, Any]:
         """What a rival is told."""

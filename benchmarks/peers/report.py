@@ -16,22 +16,20 @@ _HEADINGS = {
     "first_step": "Time to the first step, from the start of the process",
     "memory": "Training step with whole layers recomputed",
 }
+_PREAMBLE = """\
+Seconds are medians over rounds of turns, quartiles in brackets. The ratio is a rival's seconds over those of flax_lite
+in the same round: above 1, flax_lite is faster."""
 Cell = Callable[[Measured, Row], str]
 
 
 def markdown(groups: Sequence[Measured]) -> str:
     """Tables by kind of case, then what stands behind the numbers."""
-    parts = [
-        (
-            "Seconds are medians over rounds of turns, quartiles in brackets. The ratio is a rival's seconds over those of "
-            "flax_lite in the same round: above 1, flax_lite is faster."
-        ),
-    ]
+    parts = [_PREAMBLE]
     for kind in KINDS:
         own = [group for group in groups if group.key.kind == kind]
         if own:
             parts += [f"## {_HEADINGS[kind]}", _told(own[0]), table(own), _descriptions(own)]
-    parts += ["## Circumstances", "\n".join(_circumstances(group) for group in groups)]
+    parts += ["## Circumstances", _circumstances(groups)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -60,25 +58,6 @@ def ratio(group: Measured, row: Row) -> Spread | None:
     """Of a rival to ours; None for ours, and where one of the two has no times."""
     ours = group.rows[OURS]
     return None if row is ours else ratios(row.seconds, ours.seconds)
-
-
-_COMMON: Mapping[str, Cell] = {
-    "implementation": lambda _, row: row.title,
-    "seconds": lambda _, row: _number(spread(row.seconds), 3) or row.reason,
-    "ratio": lambda group, row: _number(ratio(group, row), 2),
-}
-_EXTRA: Mapping[str, Mapping[str, Cell]] = {
-    "sts": {"cold (s)": lambda _, row: "" if row.cold_seconds is None else f"{row.cold_seconds:.2f}"},
-    "compile": {
-        "a step then (s)": lambda _, row: _fact(row, "step_seconds", 3),
-        "steps until flax_lite is behind": lambda group, row: _break_even(group.rows[OURS], row),
-    },
-    "memory": {
-        "temporary (MiB)": lambda _, row: _fact(row, "temporary_mib", 0),
-        "of flax_lite's": _share,
-        "tokens/s": _rate,
-    },
-}
 
 
 def _fact(row: Row, name: str, digits: int) -> str:
@@ -128,8 +107,36 @@ def _descriptions(groups: Iterable[Measured]) -> str:
     return "\n".join(lines)
 
 
-def _circumstances(group: Measured) -> str:
-    told = ", ".join(f"{name} {value}" for name, value in group.environment.items())
-    worst = {row.title: max(row.differences.values()) for row in group.rows.values() if row.differences}
-    apart = ", ".join(f"{title} {value:.2g}" for title, value in worst.items()) or "nothing compared"
-    return f"- {group.key.kind}, {_model(group)}: {told}. Largest difference from ours, in tolerances: {apart}."
+def _circumstances(groups: Sequence[Measured]) -> str:
+    """What was the same for several groups is said once."""
+    lines: dict[str, list[str]] = {}
+    for group in groups:
+        own = {name: group.environment[name] for name in ("started", "load_before")}
+        shared = ", ".join(f"{name} {value}" for name, value in group.environment.items() if name not in own)
+        worst = {row.title: max(row.differences.values()) for row in group.rows.values() if row.differences}
+        apart = ", ".join(f"{title} {value:.2g}" for title, value in worst.items()) or "nothing compared"
+        told = ", ".join(f"{name} {value}" for name, value in own.items())
+        lines.setdefault(shared, []).append(f"  - {group.key.kind}, {_model(group)}: {told}; {apart}")
+    heading = (
+        "Of each group its start, the load before it, and the largest difference from flax_lite's, 1 being allowed."
+    )
+    return "\n".join([heading, "", *(f"- {shared}:\n" + "\n".join(own) for shared, own in lines.items())])
+
+
+_COMMON: Mapping[str, Cell] = {
+    "implementation": lambda _, row: row.title,
+    "seconds": lambda _, row: _number(spread(row.seconds), 3) or row.reason,
+    "ratio": lambda group, row: _number(ratio(group, row), 2),
+}
+_EXTRA: Mapping[str, Mapping[str, Cell]] = {
+    "sts": {"cold (s)": lambda _, row: "" if row.cold_seconds is None else f"{row.cold_seconds:.2f}"},
+    "compile": {
+        "a step then (s)": lambda _, row: _fact(row, "step_seconds", 3),
+        "steps until flax_lite is behind": lambda group, row: _break_even(group.rows[OURS], row),
+    },
+    "memory": {
+        "temporary (MiB)": lambda _, row: _fact(row, "temporary_mib", 0),
+        "of flax_lite's": _share,
+        "tokens/s": _rate,
+    },
+}

@@ -6,6 +6,7 @@ from importlib import metadata
 from typing import Any
 
 KINDS = ("forward", "mlm", "sts", "compile", "first_step", "memory")
+_WORKERS = "benchmarks.peers.workers"
 _TURNS = ("forward", "mlm", "sts", "first_step")
 
 
@@ -15,7 +16,7 @@ class Rival:
 
     Attributes:
         title: what tables call it.
-        module: its worker, in benchmarks.peers.workers.
+        module: its worker.
         kinds: cases that it takes part in.
         options: what its worker is told.
         environment: a key of `environments()`; None is the running one.
@@ -32,20 +33,22 @@ class Rival:
 
 OURS = "ours"
 RIVALS: Mapping[str, Rival] = {
-    OURS: Rival(title="flax_lite", module="ours", kinds=KINDS),
-    "hf_flax": Rival(title="Hugging Face Flax", module="hf_flax", kinds=KINDS, environment="hf_flax"),
+    OURS: Rival(title="flax_lite", module=f"{_WORKERS}.ours", kinds=KINDS),
+    "hf_flax": Rival(title="Hugging Face Flax", module=f"{_WORKERS}.hf_flax", kinds=KINDS, environment="hf_flax"),
     "hf_flax_checkpoint": Rival(
         title="Hugging Face Flax, jax.checkpoint",
-        module="hf_flax",
+        module=f"{_WORKERS}.hf_flax",
         kinds=("memory",),
         options={"checkpoint": True},
         environment="hf_flax",
         chosen_with="hf_flax",
     ),
-    "hf_torch": Rival(title="Hugging Face PyTorch, eager", module="hf_torch", kinds=_TURNS, environment="hf_torch"),
+    "hf_torch": Rival(
+        title="Hugging Face PyTorch, eager", module=f"{_WORKERS}.hf_torch", kinds=_TURNS, environment="hf_torch"
+    ),
     "hf_torch_unpadded": Rival(
         title="Hugging Face PyTorch, eager, no padding",
-        module="hf_torch",
+        module=f"{_WORKERS}.hf_torch",
         kinds=("sts",),
         options={"unpadded": True},
         environment="hf_torch",
@@ -53,13 +56,13 @@ RIVALS: Mapping[str, Rival] = {
     ),
     "hf_torch_compiled": Rival(
         title="Hugging Face PyTorch, compiled",
-        module="hf_torch",
+        module=f"{_WORKERS}.hf_torch",
         kinds=(*_TURNS, "compile"),
         options={"compile": True},
         environment="hf_torch",
     ),
     "keras_hub": Rival(
-        title="KerasHub on JAX", module="keras_jax", kinds=(*_TURNS, "compile"), environment="keras_hub"
+        title="KerasHub on JAX", module=f"{_WORKERS}.keras_jax", kinds=(*_TURNS, "compile"), environment="keras_hub"
     ),
 }
 CHOICES = tuple(name for name, rival in RIVALS.items() if name != OURS and rival.chosen_with is None)
