@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.peers import measuring
 from benchmarks.peers.measuring import Group, run_group
 from benchmarks.peers.rivals import Rival
 
@@ -13,8 +14,9 @@ MODULE = "tests.benchmarks.peers.fake_worker"
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, monkeypatch):
     """Runs a group of fake workers, each with options; gives its rows, and how many steps each ran."""
+    monkeypatch.setattr(measuring, "_PAUSE_SECONDS", 0)
     marks = tmp_path / "marks"
     marks.mkdir()
     np.savez(tmp_path / "batch.npz", attention_mask=np.array([[1, 1, 1], [1, 1, 0]]))
