@@ -124,7 +124,7 @@ class _TrainingStep(_TorchProgram):
         return tuple(said)
 
     def check(self) -> Arrays:
-        few = {name: tensor[::CHECK_STRIDE] for name, tensor in self.given.items()}
+        few = {name: tensor[::CHECK_STRIDE].contiguous() for name, tensor in self.given.items()}
         self.model.eval()
         before, gradients = self._update(few, keep_gradients=True)
         after, _ = self._update(few)

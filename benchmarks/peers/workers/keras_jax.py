@@ -28,6 +28,8 @@ _ACTIVATIONS: Mapping[str, Callable[[Any], Any]] = {
     "gelu_new": lambda x: keras.activations.gelu(x, approximate=True),
 }
 _NO_DECAY = ("bias", "gamma", "beta")
+# Keras adds it to the root of the second moment before that is corrected: at the first step this is the others' 1e-6.
+_EPSILON = 1e-6 * (1 - 0.999) ** 0.5
 
 
 class _Built:
@@ -129,7 +131,7 @@ def _encoder(case: Case) -> tuple[Any, Any]:
 def _training(case: Case) -> Training:
     built = _Built(case)
     model = built.predictor()
-    optimizer = keras.optimizers.AdamW(case["learning_rate"], weight_decay=0.01, epsilon=1e-6)
+    optimizer = keras.optimizers.AdamW(case["learning_rate"], weight_decay=0.01, epsilon=_EPSILON)
     optimizer.exclude_from_weight_decay(var_names=list(_NO_DECAY))
     optimizer.build(model.trainable_variables)
 
