@@ -23,12 +23,12 @@ from benchmarks.peers.measuring import Group, Row, run_group
 from benchmarks.peers.plot import draw
 from benchmarks.peers.report import markdown
 from benchmarks.peers.results import Key, Measured
-from benchmarks.peers.rivals import CHOICES, KINDS, OURS, Rival, chosen, environments
+from benchmarks.peers.rivals import CHOICES, KINDS, MEMORY_KINDS, OURS, Rival, chosen, environments
 from benchmarks.peers.turns import spread
 from train.errors import UserError
 from train.provenance import provenance
 
-_ROUNDS = {"forward": 7, "mlm": 3, "sts": 3, "compile": 2, "first_step": 3, "memory": 2}
+_ROUNDS = {"forward": 7, "mlm": 3, "sts": 3, "compile": 2, "first_step": 2, "memory": 2, "memory_small": 3}
 _SMOKE_ROUNDS = 2
 _LEARNING_RATE = 1e-4
 _MEMORY_MODEL = "albert-large"
@@ -45,7 +45,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", choices=work.MODELS, default=list(work.MODELS))
     parser.add_argument("--rounds", type=int, help=f"turns of each; default {_ROUNDS}")
     parser.add_argument("--threads", type=int, default=len(_cores()), help="cores that each worker may use")
-    parser.add_argument("--pairs", type=int, default=128, help="pairs of the STS-B pass, 0 for all of --data's")
+    parser.add_argument("--pairs", type=int, default=64, help="pairs of the STS-B pass, 0 for all of --data's")
     parser.add_argument(
         "--data", type=Path, help="holds glue/STS-B/dev.tsv and tokenizers/; without it rows of such lengths are drawn"
     )
@@ -134,12 +134,12 @@ def _run(given: argparse.Namespace) -> int:
 def keys(given: argparse.Namespace) -> Iterator[Key]:
     """The groups that the command line names, in the order in which they are measured."""
     for kind, model in itertools.product((kind for kind in KINDS if kind in given.cases), given.models):
-        if kind == "memory":
+        if kind in MEMORY_KINDS:
             continue
         for layers in _size(given).depths if kind == "compile" else (None,):
             yield Key(kind, model, layers)
-    if "memory" in given.cases:
-        yield Key("memory", _MEMORY_MODEL, None)
+    for kind in (kind for kind in MEMORY_KINDS if kind in given.cases):
+        yield Key(kind, _MEMORY_MODEL, None)
 
 
 def _order(key: Key) -> tuple[int, str, int]:
@@ -157,13 +157,20 @@ def _rounds(given: argparse.Namespace, kind: str) -> int:
 def _settings(given: argparse.Namespace, key: Key) -> dict[str, Any]:
     """What a reader, and a second start, have to know of a group."""
     size = _size(given)
-    length = size.memory_length if key.kind == "memory" else size.length
+    rows, length = _shape(size, key.kind)
     settings: dict[str, Any] = {"rounds": _rounds(given, key.kind), "threads": given.threads, "smoke": given.smoke}
     if key.kind == "sts":
         return settings | {"pairs": given.pairs, "real pairs": given.data is not None and not given.smoke}
     if key.kind == "compile":
         settings["width"] = size.compiled_config["hidden_size"]
-    return settings | {"rows": size.rows, "length": length, "tokens": size.rows * length}
+    return settings | {"rows": rows, "length": length, "tokens": rows * length}
+
+
+def _shape(size: work.Size, kind: str) -> tuple[int, int]:
+    """Rows and their length."""
+    if kind in MEMORY_KINDS:
+        return (size.small_rows if kind == "memory_small" else size.rows), size.memory_length
+    return size.rows, size.length
 
 
 def _measure(
@@ -202,7 +209,7 @@ def _batch(given: argparse.Namespace, key: Key, vocab_size: int) -> dict[str, np
         if given.data is not None and not given.smoke:
             return sentences.real_rows(given.data, key.model, given.pairs)
         return sentences.drawn_rows(vocab_size, given.pairs, size.length)
-    return work.make_batch(vocab_size, size.rows, size.memory_length if key.kind == "memory" else size.length)
+    return work.make_batch(vocab_size, *_shape(size, key.kind))
 
 
 def write(folder: Path, groups: Sequence[Measured]) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.peers.comparison import differences
 from benchmarks.peers.conversation import Worker, WorkerError
-from benchmarks.peers.rivals import OURS, Rival
+from benchmarks.peers.rivals import MEMORY_KINDS, OURS, Rival
 from benchmarks.peers.turns import order
 
 # A library's threads may spin for a moment after its work: the next in turn starts after that.
@@ -84,6 +84,14 @@ class Group:
             raise WorkerError(python)
         return Worker(rival.title, python, rival.module, self.case["threads"], self.folder / f"{name}.log")
 
+    def turns(self, rows: Mapping[str, Row], number: int) -> list[str]:
+        """Who is to run in a round, in order: those that have failed, or have had their rounds, are not."""
+        going = [name for name, row in rows.items() if not row.reason]
+        return order([name for name in going if number < self._rounds_of(name)], number)
+
+    def _rounds_of(self, name: str) -> int:
+        return min(self.rounds, self.rivals[name].most_rounds.get(self.kind, self.rounds))
+
     def case_of(self, name: str) -> dict[str, Any]:
         """What a rival is told."""
         return {**self.case, "options": dict(self.rivals[name].options)}
@@ -109,14 +117,14 @@ def _take_turns(group: Group, rows: dict[str, Row]) -> None:
                 row.description = workers[name].ask("prepare", case=group.case_of(name))["description"]
                 if group.kind == "sts":
                     row.cold_seconds = _run(workers[name])
-                if group.kind == "memory":
+                if group.kind in MEMORY_KINDS:
                     row.facts = workers[name].ask("measure")["facts"]
         _compare(group, rows, workers)
         for name in _going(rows):
             with _refusing(rows[name]):
                 _warm_up(group, rows[name], workers[name])
         for number in range(group.rounds):
-            for name in order(_going(rows), number):
+            for name in group.turns(rows, number):
                 with _refusing(rows[name]):
                     time.sleep(_PAUSE_SECONDS)
                     rows[name].seconds.append(_run(workers[name]))
@@ -131,9 +139,9 @@ def _going(rows: Mapping[str, Row]) -> list[str]:
 
 
 def _warm_up(group: Group, row: Row, worker: Worker) -> None:
-    if group.kind == "memory" and (needed := row.facts["temporary_mib"]) > (there := _available_mib()):
+    if group.kind in MEMORY_KINDS and (needed := row.facts["temporary_mib"]) > (there := _available_mib()):
         row.reason, row.final = f"not run: it needs {needed:.0f} MiB of temporaries, {there:.0f} MiB are free", True
-    elif group.kind not in ("compile", "sts"):
+    elif group.kind in ("forward", "mlm"):
         _run(worker)
 
 
@@ -202,7 +210,7 @@ def _time_to_first_step(group: Group, rows: dict[str, Row]) -> None:
     for number in range(group.rounds):
         with contextlib.ExitStack() as stack:
             workers: dict[str, Worker] = {}
-            for name in order(_going(rows), number):
+            for name in group.turns(rows, number):
                 with _refusing(rows[name]):
                     time.sleep(_PAUSE_SECONDS)
                     start = time.perf_counter()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from benchmarks.peers.measuring import Row
 from benchmarks.peers.results import Measured
-from benchmarks.peers.rivals import KINDS, OURS
+from benchmarks.peers.rivals import KINDS, MEMORY_KINDS, OURS
 from benchmarks.peers.turns import Spread, ratios, spread
 from benchmarks.peers.work import TITLES
 
@@ -15,6 +15,7 @@ _HEADINGS = {
     "compile": "Compiling the training step",
     "first_step": "Time to the first step, from the start of the process",
     "memory": "Training step with whole layers recomputed",
+    "memory_small": "The same on fewer rows, where more of them fit",
 }
 _PREAMBLE = """\
 Seconds are medians over rounds of turns, quartiles in brackets. The ratio is a rival's seconds over those of flax_lite
@@ -51,6 +52,8 @@ def _model(group: Measured) -> str:
 def _number(found: Spread | None, digits: int) -> str:
     if found is None:
         return ""
+    if found.low == found.high:  # one round has no spread
+        return f"{found.median:.{digits}f}"
     return f"{found.median:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
 
 
@@ -128,15 +131,16 @@ _COMMON: Mapping[str, Cell] = {
     "seconds": lambda _, row: _number(spread(row.seconds), 3) or row.reason,
     "ratio": lambda group, row: _number(ratio(group, row), 2),
 }
+_MEMORY: Mapping[str, Cell] = {
+    "temporary (MiB)": lambda _, row: _fact(row, "temporary_mib", 0),
+    "of flax_lite's": _share,
+    "tokens/s": _rate,
+}
 _EXTRA: Mapping[str, Mapping[str, Cell]] = {
     "sts": {"cold (s)": lambda _, row: "" if row.cold_seconds is None else f"{row.cold_seconds:.2f}"},
     "compile": {
         "a step then (s)": lambda _, row: _fact(row, "step_seconds", 3),
         "steps until flax_lite is behind": lambda group, row: _break_even(group.rows[OURS], row),
     },
-    "memory": {
-        "temporary (MiB)": lambda _, row: _fact(row, "temporary_mib", 0),
-        "of flax_lite's": _share,
-        "tokens/s": _rate,
-    },
+    **dict.fromkeys(MEMORY_KINDS, _MEMORY),
 }

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
-KINDS = ("forward", "mlm", "sts", "compile", "first_step", "memory")
+KINDS = ("forward", "mlm", "sts", "compile", "first_step", "memory", "memory_small")
+MEMORY_KINDS = ("memory", "memory_small")
 _WORKERS = "benchmarks.peers.workers"
 _TURNS = ("forward", "mlm", "sts", "first_step")
 
@@ -21,6 +22,7 @@ class Rival:
         options: what its worker is told.
         environment: a key of `environments()`; None is the running one.
         chosen_with: the rival that it is a setting of: it is chosen with that one.
+        most_rounds: by kind of case, where a turn takes minutes.
     """
 
     title: str
@@ -29,6 +31,7 @@ class Rival:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     environment: str | None = None
     chosen_with: str | None = None
+    most_rounds: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 OURS = "ours"
@@ -38,7 +41,7 @@ RIVALS: Mapping[str, Rival] = {
     "hf_flax_checkpoint": Rival(
         title="Hugging Face Flax, jax.checkpoint",
         module=f"{_WORKERS}.hf_flax",
-        kinds=("memory",),
+        kinds=MEMORY_KINDS,
         options={"checkpoint": True},
         environment="hf_flax",
         chosen_with="hf_flax",
@@ -60,6 +63,7 @@ RIVALS: Mapping[str, Rival] = {
         kinds=(*_TURNS, "compile"),
         options={"compile": True},
         environment="hf_torch",
+        most_rounds={"compile": 1, "first_step": 1},
     ),
     "keras_hub": Rival(
         title="KerasHub on JAX", module=f"{_WORKERS}.keras_jax", kinds=(*_TURNS, "compile"), environment="keras_hub"

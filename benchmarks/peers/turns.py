@@ -24,10 +24,8 @@ def spread(values: Sequence[float]) -> Spread | None:
 
 
 def ratios(theirs: Sequence[float], ours: Sequence[float]) -> Spread | None:
-    """Theirs over ours in each round: what disturbs a round disturbs both. Above 1, ours is faster."""
-    if len(theirs) != len(ours):
-        return None
-    return spread([one / other for one, other in zip(theirs, ours, strict=True)])
+    """Theirs over ours in each round that both took: what disturbs a round disturbs both. Above 1, ours is faster."""
+    return spread([one / other for one, other in zip(theirs, ours, strict=False)])
 
 
 def order(names: Sequence[str], round_number: int) -> list[str]:

@@ -34,7 +34,8 @@ class Size:
     Attributes:
         rows: B.
         length: T.
-        memory_length: T of the memory case.
+        memory_length: T of the memory cases.
+        small_rows: B of the memory case in which all rivals fit into a common machine's memory.
         depths: numbers of layers of the compile case.
         config: what is changed in a preset, for smoke.
         compiled_config: what is changed in the compile case: a program's size does not depend on its widths.
@@ -43,6 +44,7 @@ class Size:
     rows: int
     length: int
     memory_length: int
+    small_rows: int
     depths: tuple[int, ...]
     config: Mapping[str, Any]
     compiled_config: Mapping[str, Any]
@@ -57,8 +59,8 @@ _SMOKE = {
     "max_position_embeddings": 64,
 }
 _NARROW = {"vocab_size": 8000, "hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024}
-REAL = Size(8, 128, 512, (12, 48), {}, _NARROW)
-SMOKE = Size(4, 32, 48, (2, 4), _SMOKE, _SMOKE)
+REAL = Size(8, 128, 512, 2, (12, 48), {}, _NARROW)
+SMOKE = Size(4, 32, 48, 2, (2, 4), _SMOKE, _SMOKE)
 
 
 def model_config(model: str, size: Size, kind: str, layers: int | None) -> EncoderConfig:

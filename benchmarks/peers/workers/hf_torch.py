@@ -78,10 +78,14 @@ class _Sentences(_Forward):
         super().__init__(case)
         # A program for each bucket, as the others have; the limit on their number is made for other uses.
         torch._dynamo.config.recompile_limit = 64
+        self.vectors: Arrays = {}
 
     def settings(self) -> str:
         lengths = "each row at its own length" if self.case["options"].get("unpadded") else "each padded to its bucket"
         return f"{super().settings()}, {lengths}"
+
+    def check(self) -> Arrays:
+        return self.vectors
 
     @torch.inference_mode()
     def step(self) -> Arrays:
@@ -90,7 +94,8 @@ class _Sentences(_Forward):
         for number, width in enumerate(widths):
             inputs = {name: array[number : number + 1, :width] for name, array in self.inputs.items()}
             rows.append(self.function(**inputs).last_hidden_state[:, 0].numpy())
-        return {"vectors": np.concatenate(rows)}
+        self.vectors = {"vectors": np.concatenate(rows)}
+        return self.vectors
 
 
 class _TrainingStep(_TorchProgram):

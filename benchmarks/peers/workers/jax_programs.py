@@ -96,13 +96,18 @@ class _Sentences(_Forward):
         super().__init__(implementation, case)
         function, _ = implementation.encoder(case)
         self.function = jax.jit(lambda *inputs: function(*inputs)[:, 0])
+        self.vectors: Arrays = {}
+
+    def check(self) -> Arrays:
+        return self.vectors
 
     def step(self) -> Arrays:
         rows = []
         for number, bucket in enumerate(self.batch["buckets"]):
             inputs = (self.batch[name][number : number + 1, :bucket] for name in INPUTS)
             rows.append(np.asarray(self.function(self.params, *inputs)))
-        return {"vectors": np.concatenate(rows)}
+        self.vectors = {"vectors": np.concatenate(rows)}
+        return self.vectors
 
 
 class _TrainingStep(_JaxProgram):
@@ -193,4 +198,5 @@ _PROGRAMS: Mapping[str, Callable[[Implementation, Case], Program]] = {
     "first_step": _FirstStep,
     "compile": _Compile,
     "memory": _Memory,
+    "memory_small": _Memory,
 }

@@ -20,7 +20,7 @@ from flax_lite.training import averages, init_state, make_train_step, masked_lm_
 
 
 def _execution(case: Case) -> fl.Execution:
-    return fl.Execution(unroll="auto", remat="full" if case["kind"] == "memory" else "none")
+    return fl.Execution(unroll="auto", remat="full" if case["kind"].startswith("memory") else "none")
 
 
 def _encoder(case: Case) -> tuple[Any, Any]:

@@ -48,7 +48,7 @@ class Program(abc.ABC):
 
     @abc.abstractmethod
     def check(self) -> Arrays:
-        """What has to be equal in all implementations; not timed."""
+        """What has to be equal in all implementations; not timed. Of a pass that was run once, its results."""
 
     @abc.abstractmethod
     def step(self) -> Arrays:

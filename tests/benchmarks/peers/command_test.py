@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks.peers import command
 from benchmarks.peers.environments import SetupError
+from benchmarks.peers.rivals import MEMORY_KINDS
 from tests.flax_lite import reference
 
 
@@ -49,11 +50,11 @@ def test_every_case_of_every_model_agrees_with_hugging_face_flax(peers):
     reference.transformers()
     status, groups = peers("--rivals", "hf_flax", "--here", "hf_flax", "--pairs", "20")
     assert status == 0
-    assert len(groups) == 4 * 3 + 3 * 2 + 1
-    check([group for group in groups if group["key"][0] != "memory"], ["ours", "hf_flax"])
-    check([group for group in groups if group["key"][0] == "memory"], ["ours", "hf_flax", "hf_flax_checkpoint"])
+    assert len(groups) == 4 * 3 + 3 * 2 + 2
+    check([group for group in groups if group["key"][0] not in MEMORY_KINDS], ["ours", "hf_flax"])
+    check([group for group in groups if group["key"][0] in MEMORY_KINDS], ["ours", "hf_flax", "hf_flax_checkpoint"])
     for group in groups:
-        if group["key"][0] in ("compile", "memory"):
+        if group["key"][0] in ("compile", *MEMORY_KINDS):
             assert all(row["facts"] for row in group["rows"].values())
 
 

@@ -21,9 +21,15 @@ def run(tmp_path, monkeypatch):
     marks.mkdir()
     np.savez(tmp_path / "batch.npz", attention_mask=np.array([[1, 1, 1], [1, 1, 0]]))
 
-    def run_fakes(kind="forward", python=None, **options):
+    def run_fakes(kind="forward", python=None, most_rounds=None, **options):
         rivals = {
-            name: Rival(title=name, module=MODULE, kinds=(kind,), options={"name": name, **own})
+            name: Rival(
+                title=name,
+                module=MODULE,
+                kinds=(kind,),
+                options={"name": name, **own},
+                most_rounds=(most_rounds or {}).get(name, {}),
+            )
             for name, own in options.items()
         }
         case = {"kind": kind, "model": "none", "batch": str(tmp_path / "batch.npz"), "threads": 1, "marks": str(marks)}
@@ -92,7 +98,14 @@ def test_what_does_not_fit_into_memory_is_measured_and_not_run(run):
     rows, steps = run("memory", ours={}, large={"temporary_mib": 1e12})
     assert rows["large"].facts["temporary_mib"] == 1e12
     assert rows["large"].reason.startswith("not run: it needs 1000000000000 MiB of temporaries")
-    assert steps == {"ours": 4, "large": 0}
+    assert steps == {"ours": 3, "large": 0}
+
+
+def test_a_slow_rival_has_fewer_rounds(run):
+    rows, steps = run("compile", most_rounds={"slow": {"compile": 1}}, ours={}, slow={})
+    assert [len(row.seconds) for row in rows.values()] == [3, 1]
+    assert steps == {"ours": 3, "slow": 1}
+    assert rows["slow"].facts["step_seconds"] == 1.0
 
 
 def test_every_first_step_is_that_of_a_new_process(run):

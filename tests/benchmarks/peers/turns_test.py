@@ -12,6 +12,7 @@ def test_spread_is_median_and_quartiles():
 def test_ratios_are_taken_round_by_round():
     """A round that was slow for both says nothing about either."""
     assert ratios([2.0, 20.0, 2.0], [1.0, 10.0, 1.0]) == Spread(2.0, 2.0, 2.0)
+    assert ratios([6.0], [2.0, 1.0]) == Spread(3.0, 3.0, 3.0)
     assert ratios([1.0], []) is None
 
 
