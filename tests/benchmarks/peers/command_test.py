@@ -45,6 +45,7 @@ def test_forward_and_training_agree_with_hugging_face_flax_and_are_timed(peers, 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.reference
 def test_every_case_of_every_model_agrees_with_hugging_face_flax(peers):
     reference.transformers()
