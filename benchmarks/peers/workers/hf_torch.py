@@ -138,6 +138,7 @@ class _TrainingStep(_TorchProgram):
 
     def loss(self) -> Arrays:
         """Of the first state, without dropout."""
+        self.model.load_state_dict(self.start)
         self.model.eval()
         with torch.no_grad():
             loss = self.model(**self.given).loss
