@@ -32,7 +32,7 @@ class Row:
         facts: other numbers.
         differences: from ours, in tolerances.
         reason: why there are no seconds.
-        final: whether another try would end the same way.
+        final: whether it does not have to be tried again: it has not failed, it does not fit.
     """
 
     title: str
@@ -44,10 +44,10 @@ class Row:
     reason: str = ""
     final: bool = False
 
-    def refuse(self, reason: str, final: bool = False) -> None:
+    def refuse(self, reason: str) -> None:
         """No number of a rival that was refused is kept."""
         self.seconds, self.cold_seconds, self.facts = [], None, {}
-        self.reason, self.final = reason, final
+        self.reason = reason
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -194,7 +194,7 @@ def _judge(row: Row, found: dict[str, float]) -> None:
     row.differences = found
     worst = max(found, key=lambda name: found[name])
     if not found[worst] <= 1:
-        row.refuse(f"refused: its {worst} differs from ours by {found[worst]:.3g} times what is allowed", final=True)
+        row.refuse(f"refused: its {worst} differs from ours by {found[worst]:.3g} times what is allowed")
 
 
 @contextlib.contextmanager
