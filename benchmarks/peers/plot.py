@@ -27,10 +27,12 @@ def draw(groups: Sequence[Measured], target: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, whatever the user's settings say
     from matplotlib.figure import Figure
 
+    groups = [group for group in groups if any(ratio(group, row) for row in group.rows.values())]
     kinds = [kind for kind in KINDS if any(group.key.kind == kind for group in groups)]
-    figure = Figure(figsize=(11, 3.6 * -(-len(kinds) // 3)), dpi=150, layout="constrained")
+    rows = max(1, -(-len(kinds) // 3))
+    figure = Figure(figsize=(11, 3.6 * rows), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(-(-len(kinds) // 3), 3, squeeze=False).flat
+    panels = list(figure.subplots(rows, 3, squeeze=False).flat)
     colours = dict(zip((name for name in RIVALS if name != OURS), _COLOURS, strict=True))
     shown: dict[str, None] = {}
     for axes, kind in zip(panels, kinds, strict=False):
@@ -44,7 +46,7 @@ def draw(groups: Sequence[Measured], target: Path) -> None:
                 where = place + 0.12 * (offset - len(group.rows) / 2)
                 axes.errorbar(where, found.median, reach, fmt="o", color=colours[name], markersize=5, capsize=2)
         _finish(axes, _TITLES[kind], [_label(group) for group in own])
-    for axes in list(panels)[len(kinds) :]:
+    for axes in panels[len(kinds) :]:
         axes.set_visible(False)
     handles = [_handle(colours[name]) for name in shown]
     figure.legend(handles, [RIVALS[name].title for name in shown], loc="outside lower center", ncol=3, frameon=False)
@@ -67,6 +69,9 @@ def _finish(axes: Any, title: str, labels: list[str]) -> None:
     axes.set_title(title, loc="left", fontsize=11)
     axes.axhline(1, color="#666666", linewidth=1, linestyle=":")
     axes.set_yscale("log", base=2)
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, 0.45), max(high, 2.2))
+    axes.set_xlim(-0.6, len(labels) - 0.4)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_xticks(range(len(labels)), labels, fontsize=8.5)
     axes.grid(axis="y", color="#E5E5E5", linewidth=0.8)
