@@ -18,7 +18,7 @@ _TITLES = {
     "compile": "compiling a step",
     "first_step": "time to first step",
     "memory": "step, layers recomputed",
-    "memory_small": "the same, fewer rows",
+    "memory_small": "step, layers recomputed, fewer rows",
 }
 
 
