@@ -1,0 +1,202 @@
+"""The cases, for anything that is a pure function of JAX: one text for all, so that all are treated alike."""
+
+import dataclasses
+import functools
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks.peers.workers.protocol import CHECK_STRIDE, Arrays, Case, Description, Program
+
+_MIB = 2**20
+Batch = Mapping[str, Any]
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training:
+    """A training step of masked words.
+
+    Attributes:
+        initial: makes the state before the first step.
+        step: (state, batch) to the next state and the loss of this batch, dropout on.
+        checked_step: the same without dropout.
+        gradients: (state, batch) to loss and gradients of `checked_step`.
+        named: gradients under PyTorch's names, in its layout.
+    """
+
+    initial: Callable[[], Any]
+    step: Callable[[Any, Batch], tuple[Any, jax.Array]]
+    checked_step: Callable[[Any, Batch], tuple[Any, jax.Array]]
+    gradients: Callable[[Any, Batch], tuple[jax.Array, Any]]
+    named: Callable[[Any], dict[str, np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Implementation:
+    """What a worker brings.
+
+    Attributes:
+        encoder: case to (function of (parameters, input_ids, attention_mask, token_type_ids), parameters); the function
+            gives the last hidden states [B, T, D].
+        training: case to its training step.
+        settings: how it is run.
+        lacks: what it does not do that others do, or does in another way.
+    """
+
+    encoder: Callable[[Case], tuple[Callable[..., jax.Array], Any]]
+    training: Callable[[Case], Training]
+    settings: str
+    lacks: Sequence[str]
+
+
+def build(implementation: Implementation, case: Case) -> Program:
+    """The program of a case."""
+    jax.clear_caches()
+    return _PROGRAMS[case["kind"]](implementation, case)
+
+
+def load(path: str) -> dict[str, np.ndarray]:
+    """The arrays of a file."""
+    with np.load(path) as file:
+        return dict(file)
+
+
+class _JaxProgram(Program):
+    timed: str
+
+    def __init__(self, implementation: Implementation, case: Case) -> None:
+        self.implementation, self.case, self.batch = implementation, case, load(case["batch"])
+        self.description = Description(timed=self.timed, settings=implementation.settings, lacks=implementation.lacks)
+
+
+class _Forward(_JaxProgram):
+    timed = "arrays of the host to last hidden states on the host, all of it one jitted function"
+
+    def __init__(self, implementation: Implementation, case: Case) -> None:
+        super().__init__(implementation, case)
+        function, self.params = implementation.encoder(case)
+        self.function = jax.jit(function)
+
+    def check(self) -> Arrays:
+        return self.step()
+
+    def step(self) -> Arrays:
+        return {"hidden": np.asarray(self.function(self.params, *(self.batch[name] for name in INPUTS)))}
+
+
+class _Sentences(_Forward):
+    timed = "all pairs one by one, each padded to its bucket; first token's vector on the host"
+
+    def __init__(self, implementation: Implementation, case: Case) -> None:
+        super().__init__(implementation, case)
+        function, _ = implementation.encoder(case)
+        self.function = jax.jit(lambda *inputs: function(*inputs)[:, 0])
+        self.vectors: Arrays = {}
+
+    def check(self) -> Arrays:
+        return self.vectors
+
+    def step(self) -> Arrays:
+        rows = []
+        for number, bucket in enumerate(self.batch["buckets"]):
+            inputs = (self.batch[name][number : number + 1, :bucket] for name in INPUTS)
+            rows.append(np.asarray(self.function(self.params, *inputs)))
+        self.vectors = {"vectors": np.concatenate(rows)}
+        return self.vectors
+
+
+class _TrainingStep(_JaxProgram):
+    timed = "one update: forward, backward, AdamW, dropout on; one jitted function that donates its state"
+
+    def __init__(self, implementation: Implementation, case: Case) -> None:
+        super().__init__(implementation, case)
+        self.training = implementation.training(case)
+        self.function: Any = jax.jit(self.training.step, donate_argnums=0)
+        self.state: Any = None
+
+    def check(self) -> Arrays:
+        batch = {name: array[::CHECK_STRIDE] for name, array in self.batch.items()}
+        step, state = jax.jit(self.training.checked_step, donate_argnums=0), self.training.initial()
+        state, _ = step(state, batch)
+        _, after = step(state, batch)
+        return {"loss_after": np.asarray(after), **self.loss_and_gradients(batch)}
+
+    def loss(self) -> dict[str, np.ndarray]:
+        """Of the first state, without dropout; the compiler drops the gradients, which nobody reads."""
+        loss = jax.jit(lambda *given: self.training.gradients(*given)[0])
+        return {"loss": np.asarray(loss(self.training.initial(), self.batch))}
+
+    def loss_and_gradients(self, batch: Batch) -> dict[str, np.ndarray]:
+        """Of the first state, without dropout."""
+        loss, gradients = jax.jit(self.training.gradients)(self.training.initial(), batch)
+        named = self.training.named(gradients)
+        return {"loss": np.asarray(loss), **{f"gradient/{name}": array for name, array in named.items()}}
+
+    def step(self) -> Arrays:
+        if self.state is None:
+            # Where it will be after a step too: a state that the compiler thinks of as movable is compiled for twice.
+            self.state = jax.device_put(self.training.initial(), jax.devices()[0])
+        self.state, loss = self.function(self.state, self.batch)
+        jax.block_until_ready(self.state)  # the update is part of the step
+        return {"loss": np.asarray(loss)}
+
+
+class _FirstStep(_TrainingStep):
+    timed = "from the start of the process: imports, weights, compilation, one update"
+
+    def check(self) -> Arrays:
+        return self.loss()
+
+
+class _Compile(_TrainingStep):
+    timed = "the training step traced, lowered and compiled from nothing, every cache empty"
+
+    def check(self) -> Arrays:
+        return self.loss()
+
+    def step(self) -> Arrays:
+        jax.clear_caches()
+        traced = jax.jit(self.training.step, donate_argnums=0).trace(self.shapes, self.batch)
+        self.function = traced.lower().compile()
+        return {}
+
+    @functools.cached_property
+    def shapes(self) -> Any:
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self.training.initial())
+
+    def measure(self) -> dict[str, float]:
+        self.state = None
+        seconds = []
+        for _ in range(4):
+            start = time.perf_counter()
+            super().step()
+            seconds.append(time.perf_counter() - start)
+        return {"step_seconds": statistics.median(seconds[1:])}
+
+
+class _Memory(_TrainingStep):
+    timed = "one update as in training, whole layers recomputed in the backward pass"
+
+    def check(self) -> Arrays:
+        return self.loss_and_gradients({name: array[:1] for name, array in self.batch.items()})
+
+    def measure(self) -> dict[str, float]:
+        shapes = jax.eval_shape(self.training.initial)
+        self.function = self.function.trace(shapes, self.batch).lower().compile()
+        return {"temporary_mib": self.function.memory_analysis().temp_size_in_bytes / _MIB}
+
+
+_PROGRAMS: Mapping[str, Callable[[Implementation, Case], Program]] = {
+    "forward": _Forward,
+    "sts": _Sentences,
+    "mlm": _TrainingStep,
+    "first_step": _FirstStep,
+    "compile": _Compile,
+    "memory": _Memory,
+    "memory_small": _Memory,
+}

@@ -1,0 +1,91 @@
+"""This project's own models and training step."""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from safetensors.numpy import load_file
+
+import flax_lite as fl
+from benchmarks.peers.workers import names
+from benchmarks.peers.workers.jax_programs import Batch, Implementation, Training, build
+from benchmarks.peers.workers.protocol import Case, Program, serve
+from flax_lite.optim import make_optimizer
+from flax_lite.state import get_params, with_params
+from flax_lite.training import averages, init_state, make_train_step, masked_lm_objective
+
+
+def _execution(case: Case) -> fl.Execution:
+    return fl.Execution(unroll="auto", remat="full" if case["kind"].startswith("memory") else "none")
+
+
+def _encoder(case: Case) -> tuple[Any, Any]:
+    model = fl.Encoder.from_pretrained(case["model"], execution=_execution(case), allow_missing=("pooler/*",))
+    structure = nnx.graphdef(model)
+
+    def hidden(params: Any, *inputs: jax.Array) -> jax.Array:
+        return with_params(structure, params)(*inputs).last_hidden_state
+
+    return hidden, get_params(model)
+
+
+def _training(case: Case) -> Training:
+    model = fl.MaskedLM.from_pretrained(case["model"], execution=_execution(case))
+    objective, optimizer = masked_lm_objective(), _optimizer(case)
+    calm = _structure(model.config.replace(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0), case)
+    steps = [make_train_step(one, objective, optimizer, seed=0) for one in (nnx.graphdef(model), calm)]
+
+    def loss(params: Any, batch: Batch) -> jax.Array:
+        sums = objective.sums(with_params(calm, params), batch, None)
+        return averages(sums, objective.weights(batch), objective.losses)["loss"]
+
+    def with_loss(step: Any) -> Any:
+        def stepped(state: Any, batch: Batch) -> tuple[Any, jax.Array]:
+            state, metrics = step(state, batch)
+            return state, metrics["loss"]
+
+        return stepped
+
+    return Training(
+        # Copies: the step takes its state's memory, and the model is read again for the next first state.
+        initial=lambda: jax.tree.map(jax.numpy.copy, init_state(model, optimizer)),
+        step=with_loss(steps[0]),
+        checked_step=with_loss(steps[1]),
+        gradients=lambda state, batch: jax.value_and_grad(loss)(state["params"], batch),
+        named=lambda tree: _named(with_params(nnx.graphdef(model), tree)),
+    )
+
+
+def _optimizer(case: Case) -> Any:
+    return make_optimizer("adamw", case["learning_rate"], total_steps=10**6, schedule="constant", clip_norm=None)
+
+
+def _structure(config: Any, case: Case) -> Any:
+    return nnx.graphdef(nnx.eval_shape(lambda: fl.MaskedLM(config, rngs=nnx.Rngs(0), execution=_execution(case))))
+
+
+def _named(model: fl.MaskedLM) -> dict[str, np.ndarray]:
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(Path(folder) / "gradients")
+        return names.without_aliases(load_file(Path(folder) / "gradients" / "model.safetensors"))
+
+
+def _settings(case: Case) -> str:
+    config = fl.MaskedLM.from_pretrained(case["model"]).config
+    chosen = dataclasses.asdict(_execution(case).resolve(len(config.layer_sequence())))
+    told = ", ".join(f"{name} {chosen[name]}" for name in ("dtype", "unroll", "remat", "attention"))
+    return f"jax {jax.__version__}; the default policy of this device, execution.unroll=auto: {told}"
+
+
+def _build(case: Case) -> Program:
+    words = "head and loss at the masked positions alone"
+    lacks = () if case["kind"] in ("forward", "sts") else (words,)
+    return build(Implementation(_encoder, _training, _settings(case), lacks), case)
+
+
+if __name__ == "__main__":
+    serve(_build)

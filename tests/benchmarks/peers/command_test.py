@@ -1,0 +1,84 @@
+"""The command as a user types it, with this project's own worker and Hugging Face's."""
+
+import json
+
+import pytest
+
+from benchmarks.peers import command
+from benchmarks.peers.environments import SetupError
+from benchmarks.peers.rivals import MEMORY_KINDS
+from tests.flax_lite import reference
+
+
+@pytest.fixture
+def peers(tmp_path, monkeypatch, repository):
+    """Runs the command in a directory of its own, and gives its status and its results."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*argv):
+        status = command.main([*argv, "--smoke", "--output", str(tmp_path / "results")])
+        return status, json.loads((tmp_path / "results" / "peers.json").read_text())["groups"]
+
+    return run
+
+
+def check(groups, rivals):
+    for group in groups:
+        assert list(group["rows"]) == rivals
+        for row in group["rows"].values():
+            assert len(row["seconds"]) == 2, row["reason"]
+            assert row["description"]["timed"]
+    assert "unroll" in groups[0]["rows"]["ours"]["description"]["settings"]
+
+
+@pytest.mark.reference
+def test_forward_and_training_agree_with_hugging_face_flax_and_are_timed(peers, capsys):
+    reference.transformers()
+    argv = ["--rivals", "hf_flax", "--here", "hf_flax", "--models", "albert", "--cases", "forward", "mlm"]
+    status, groups = peers(*argv)
+    assert status == 0
+    check(groups, ["ours", "hf_flax"])
+    assert groups[0]["rows"]["hf_flax"]["differences"].keys() == {"hidden"}
+    assert groups[1]["rows"]["hf_flax"]["differences"].keys() == {"loss", "loss_after", "gradients"}
+    assert "| ALBERT-base | Hugging Face Flax |" in capsys.readouterr().out
+    assert peers(*argv)[1] == groups  # nothing is measured twice
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.reference
+def test_every_case_of_every_model_agrees_with_hugging_face_flax(peers):
+    reference.transformers()
+    status, groups = peers("--rivals", "hf_flax", "--here", "hf_flax", "--pairs", "20")
+    assert status == 0
+    assert len(groups) == 4 * 3 + 3 * 2 + 2
+    check([group for group in groups if group["key"][0] not in MEMORY_KINDS], ["ours", "hf_flax"])
+    check([group for group in groups if group["key"][0] in MEMORY_KINDS], ["ours", "hf_flax", "hf_flax_checkpoint"])
+    for group in groups:
+        if group["key"][0] in ("compile", *MEMORY_KINDS):
+            assert all(row["facts"] for row in group["rows"].values())
+
+
+def test_a_rival_without_an_environment_is_said_and_its_row_stays_empty(peers, monkeypatch, capsys):
+    def python_of(folder, wanted):
+        raise SetupError("pip install ended with 1: ERROR: no such version")
+
+    monkeypatch.setattr(command, "python_of", python_of)
+    status, groups = peers("--rivals", "keras_hub", "--models", "distilbert", "--cases", "forward")
+    assert status == 0
+    assert groups[0]["rows"]["keras_hub"]["seconds"] == []
+    said = "its environment cannot be made: pip install ended with 1: ERROR: no such version"
+    assert f"| DistilBERT | KerasHub on JAX | no time: {said} |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--rounds", "0"], "--rounds 0: expected at least 1"),
+        (["--threads", "4096"], "--threads 4096: this process may use 1 to"),
+        (["--pairs", "0"], "--pairs 0: expected a positive number, or 0 with --data"),
+    ],
+)
+def test_mistakes_are_said_in_a_line(argv, message, capsys):
+    assert command.main(argv) == 2
+    assert message in capsys.readouterr().err
