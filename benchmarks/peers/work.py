@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 
 import flax_lite as fl
-from benchmarks.cases import FAMILIES
+from benchmarks.compile_vs_run.cases import FAMILIES
 from flax_lite.config import EncoderConfig
 from flax_lite.state import get_params, with_params
 
