@@ -54,7 +54,7 @@ declare -A takes=(
 
 # Runs another script of this directory with the options that it takes, and more arguments.
 script() {
-  local name=$1 key given=()
+  local name=$1 key given=() status=0
   for key in name zone project directory ${takes[$name]:-}; do
     [[ -n ${option[$key]:-} ]] || continue
     if [[ " ${switches[*]} " == *" $key "* ]]; then
@@ -66,7 +66,10 @@ script() {
   [[ $name != create ]] || given+=("${gcloud_flags[@]/#/--gcloud_flag=}")
   [[ $name != launch ]] || given+=("${settings[@]/#/--env=}")
   [[ $name != setup || -z $(workdir_of "${job[@]}") ]] || given+=("--workdir=$(workdir_of "${job[@]}")")
-  "$here/$name.sh" "${given[@]}" "${@:2}" </dev/null
+  "$here/$name.sh" "${given[@]}" "${@:2}" </dev/null || status=$?
+  # Ctrl-C reaches both. Should bash have missed it while it started the other, it goes on as if gcloud had failed.
+  ((status != 130)) || kill -INT $$
+  return "$status"
 }
 
 # Prints the step of the newest checkpoint, nothing where it cannot be read.

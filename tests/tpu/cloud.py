@@ -111,6 +111,15 @@ class Cloud:
             finally:
                 end_group(process.pid)
 
+    def group(self, leader):
+        """The processes of a group, its leader first."""
+        found = []
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(ProcessLookupError):
+                if os.getpgid(int(name)) == leader:
+                    found.append(int(name))
+        return sorted(found, key=lambda process: process != leader)
+
     def end_jobs(self):
         for group in self.folder.glob("worker-*/.flax_lite_job/group"):
             end_group(int(group.read_text()))
