@@ -3,7 +3,8 @@
     python -m benchmarks.tpu_steps [--targets v5e:2x4 v6e:2x2] [--unroll 1 0] [--steps albert_base ...] [--output DIR]
 
 Each step is that of a config as it stands, but for its batch: 32 rows of 128 tokens a device. Needs the extra `tpu`,
-several GB of memory and minutes a case; a case that the output's tpu_steps.json has already is not compiled again.
+several GB of memory and minutes a case; a case that the output's tpu_steps.json has already is not compiled again, and
+results of another commit or other versions are refused.
 Writes tpu_steps.json and tpu_steps.md, and prints the table.
 """
 
@@ -17,11 +18,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from train.errors import UserError
 from train.plan.compiling import Compiled, compile_elsewhere
 from train.plan.target import parse_target
 from train.provenance import provenance
+from train.whole_writes import write_json
 
 ROWS_PER_DEVICE = 32
+FILE = "tpu_steps.json"
 _LENGTH = 128
 _PREDICTIONS = 20  # as published for rows of 128 tokens
 _MIB = 2**20
@@ -96,14 +100,14 @@ _COLUMNS: Mapping[str, Callable[[Compiled], str]] = {
 
 def table(rows: Sequence[Row]) -> str:
     """The rows as Markdown. Memory is that of one device; collectives are those of one step."""
-    heads = ["step", "target", "layers", *_COLUMNS]
+    heads = ["step", "target", "layers", *_COLUMNS, "load before"]
     lines = [heads, ["---"] * len(heads)]
     for row in sorted(rows, key=lambda row: (list(STEPS).index(row.step), row.target, row.unroll != 1)):
         if isinstance(row.outcome, Compiled):
             told = [cell(row.outcome) for cell in _COLUMNS.values()]
         else:
             told = [row.outcome, *[""] * (len(_COLUMNS) - 1)]
-        lines.append([STEPS[row.step].name, row.target, _layers(row.unroll), *told])
+        lines.append([STEPS[row.step].name, row.target, _layers(row.unroll), *told, f"{row.load_before:.2f}"])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -111,11 +115,19 @@ def _layers(unroll: int) -> str:
     return {0: "unrolled", 1: "scanned"}.get(unroll, f"scanned, {unroll} at a time")
 
 
-def read_rows(file: Path) -> list[Row]:
-    """The rows of a results file; none where there is no file."""
+def read_rows(file: Path, circumstances: Mapping[str, Any]) -> list[Row]:
+    """The rows of a results file; none where there is no file.
+
+    Raises:
+        UserError: they came about under other circumstances, so new ones cannot stand beside them.
+    """
     if not file.exists():
         return []
-    return [_row(record) for record in json.loads(file.read_text(encoding="utf-8"))["rows"]]
+    record = json.loads(file.read_text(encoding="utf-8"))
+    if record["environment"] != circumstances:
+        names = ", ".join(name for name in circumstances if record["environment"].get(name) != circumstances[name])
+        raise UserError(f"{file} is of other circumstances ({names}). Give another --output")
+    return [_row(row) for row in record["rows"]]
 
 
 def _row(record: dict[str, Any]) -> Row:
@@ -124,10 +136,10 @@ def _row(record: dict[str, Any]) -> Row:
 
 
 def write(folder: Path, circumstances: Mapping[str, Any], rows: Sequence[Row]) -> None:
-    """Writes the numbers and the table."""
+    """Writes the numbers and the table; the load is that of the machine before each case."""
     folder.mkdir(parents=True, exist_ok=True)
     record = {"environment": circumstances, "rows": [dataclasses.asdict(row) for row in rows]}
-    (folder / "tpu_steps.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / FILE, record)
     told = ", ".join(f"{name} {value}" for name, value in circumstances.items())
     heading = f"Whole steps, {ROWS_PER_DEVICE} rows of {_LENGTH} tokens a device, compiled on a machine without TPU.\n"
     (folder / "tpu_steps.md").write_text(f"{heading}\n{told}.\n\n{table(rows)}\n", encoding="utf-8")
@@ -145,9 +157,13 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Compiles every combination that the command line names, and writes what came out after each."""
     given = _arguments(argv)
-    rows = read_rows(given.output / "tpu_steps.json")
     known = provenance()
-    circumstances = {name: known[name] for name in ("commit", "started", "versions")} | {"cpu_count": os.cpu_count()}
+    circumstances = {name: known[name] for name in ("commit", "versions")} | {"cpu_count": os.cpu_count()}
+    try:
+        rows = read_rows(given.output / FILE, circumstances)
+    except UserError as error:
+        print(f"tpu_steps: {error}", file=sys.stderr)
+        return error.status
     for unroll, target, step in itertools.product(given.unroll, given.targets, given.steps):
         if any(row.case == (step, target, unroll) and isinstance(row.outcome, Compiled) for row in rows):
             continue

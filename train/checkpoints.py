@@ -77,8 +77,9 @@ class Checkpoints:
         """
         self.wait()
         with hosts.together(f"making way for step {step}"):
-            if hosts.is_first() and step not in self.steps() and self._is_ours():
-                remove_tree(self.root / str(step))  # in a bucket, what a process that was taken over wrote on
+            path = self.root / str(step)  # there already: in a bucket, what a process that was taken over wrote on
+            if hosts.is_first() and path.exists() and step not in self.steps() and self._is_ours():
+                self._set_aside(path, step, "no commit marker")
         if self.has(step):
             return
         items = ocp.args.Composite(

@@ -4,7 +4,7 @@
 
 Without further options: the pretraining step of ALBERT, BERT and DistilBERT at 6, 12 and 24 layers, scanned and
 unrolled, 2 and 4 layers at a time, with and without remat, and at 12 layers a forward pass and a distillation step:
-about 25 minutes on 2 idle cores. With any of --families, --kinds, --depths, --unroll and --remat: all combinations of
+48 cases. With any of --families, --kinds, --depths, --unroll and --remat: all combinations of
 what they name (of what is not named: all families, the pretraining step, 12 layers, scanned, no remat). --all: every
 combination, hours.
 
@@ -61,10 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         circumstances = ask(request, "circumstances", _START_SECONDS)
         if isinstance(circumstances, str):
             raise UserError(circumstances)
+        known = results.read(given.output)
     except UserError as error:
         print(error, file=sys.stderr)
         return error.status
-    known = results.read(given.output)
     series = results.series_of(known, circumstances)
     had = series.measured
     for number, case in enumerate(wanted, start=1):

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.compile_vs_run.cases import Case
 from benchmarks.compile_vs_run.stages import Stages, median_stages
+from train.errors import UserError
 from train.whole_writes import write_json
 
 FILE = "compile_vs_run.json"
@@ -104,11 +105,17 @@ class Series:
 
 
 def read(folder: Path) -> list[Series]:
-    """The series of a folder; none where there is no file."""
+    """The series of a folder; none where there is no file.
+
+    Raises:
+        UserError: the file is not of this command's present form.
+    """
     file = folder / FILE
     if not file.exists():
         return []
     record = json.loads(file.read_text(encoding="utf-8"))
+    if "series" not in record:
+        raise UserError(f"{file} was written by another version of this command: give another --output")
     return [Series(one["circumstances"], [_row(row) for row in one["rows"]]) for one in record["series"]]
 
 

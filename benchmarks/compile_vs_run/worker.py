@@ -6,9 +6,7 @@ JAX is started for one platform in a process, so the command itself never starts
 """
 
 import dataclasses
-import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from importlib import metadata, util
@@ -25,11 +23,12 @@ from benchmarks.compile_vs_run.results import Measurement
 from benchmarks.compile_vs_run.stages import Built, Runs, build, repeated, run, warm_up
 from flax_lite.execution import Execution
 from train.mesh import make_mesh
+from train.plan import elsewhere
 from train.plan.compiling import compiler_environment, target_mesh
 from train.plan.target import Target, parse_target
 from train.provenance import provenance
 
-_RESULT = "result: "
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,25 +59,8 @@ def ask(request: Request, action: str, limit_seconds: float, **more: Any) -> dic
     target = parse_target(request.target) if request.target else None
     if target and target.topology is not None and util.find_spec("libtpu") is None:
         return "no compiler for TPUs here: pip install 'flax-lite[tpu]' brings one that needs no TPU"
-    asked = {"action": action, "request": dataclasses.asdict(request), **more}
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.compile_vs_run.worker"],
-            input=json.dumps(asked),
-            env=_environment(target),
-            cwd=Path(__file__).resolve().parents[2],
-            capture_output=True,
-            text=True,
-            timeout=limit_seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"not done after {limit_seconds:.0f} s"
-    found = [line.removeprefix(_RESULT) for line in done.stdout.splitlines() if line.startswith(_RESULT)]
-    if done.returncode or not found:
-        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}, no message"]
-        return f"failed: {lines[-1]}"
-    return json.loads(found[-1])
+    question = {"action": action, "request": dataclasses.asdict(request), **more}
+    return elsewhere.ask("benchmarks.compile_vs_run.worker", question, _environment(target), limit_seconds, _ROOT)
 
 
 def _environment(target: Target | None) -> dict[str, str]:
@@ -193,10 +175,10 @@ _ACTIONS: Mapping[str, Callable[[Request, Mapping[str, Any]], dict[str, Any]]] =
 
 def main() -> int:
     """Reads a request from standard input and prints what came of it."""
-    asked: dict[str, Any] = json.load(sys.stdin)
-    given = asked["request"]
+    question = elsewhere.asked()
+    given = question["request"]
     request = Request(**{**given, "sizes": Sizes(**given["sizes"])})
-    print(_RESULT + json.dumps(_ACTIONS[asked["action"]](request, asked)))
+    elsewhere.answer(_ACTIONS[question["action"]](request, question))
     return 0
 
 

@@ -58,7 +58,7 @@ def test_what_is_in_the_results_is_not_compiled_again_but_a_failure_is(compiler,
     assert len(asked) == 5
     record = json.loads((tmp_path / "tpu_steps.json").read_text())
     assert record["environment"]["versions"]["jax"]
-    rows = read_rows(tmp_path / "tpu_steps.json")
+    rows = read_rows(tmp_path / "tpu_steps.json", record["environment"])
     assert {row.case for row in rows} == {
         ("albert_base", target, unroll) for target in ("v5e:2x4", "v6e:2x2") for unroll in (0, 1)
     }
@@ -67,9 +67,19 @@ def test_what_is_in_the_results_is_not_compiled_again_but_a_failure_is(compiler,
     assert capsys.readouterr().out.strip() == table(rows)
 
 
+def test_results_of_another_commit_are_left_alone(compiler, tmp_path, monkeypatch, capsys):
+    argv = ["--steps", "albert_base", "--targets", "v5e:2x4", "--unroll", "1", "--output", str(tmp_path)]
+    assert tpu_steps.main(argv) == 0
+    before = (tmp_path / "tpu_steps.json").read_bytes()
+    monkeypatch.setattr(tpu_steps, "provenance", lambda: {"commit": "another", "versions": {}})
+    assert tpu_steps.main([*argv, "--unroll", "0"]) == 2
+    assert "is of other circumstances (commit, versions). Give another --output" in capsys.readouterr().err
+    assert (tmp_path / "tpu_steps.json").read_bytes() == before
+
+
 def test_the_table_has_a_row_for_each_case():
     lines = table([Row("bert_base", "8xcpu", 0, 0.0, SMALL), Row("albert_base", "8xcpu", 1, 0.0, SMALL)]).splitlines()
-    assert lines[2] == "| ALBERT-base | 8xcpu | scanned | 2 | 0.5 | 2 | 1 | 3 all-reduce | 1 |"
+    assert lines[2] == "| ALBERT-base | 8xcpu | scanned | 2 | 0.5 | 2 | 1 | 3 all-reduce | 1 | 0.00 |"
     assert lines[3].startswith("| BERT-base | 8xcpu | unrolled | ")
     assert len({line.count("|") for line in lines}) == 1
 

@@ -8,29 +8,26 @@ this in a subprocess with a time limit.
 
 import dataclasses
 import importlib
-import json
 import os
 import re
-import subprocess
 import sys
 import time
 from importlib import util
-from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from flax_lite.sharding import tree_shardings
-from train import cli
+from train.command_line import parse
 from train.interrupt import Guard
 from train.mesh import AXES, AXIS_TYPES, BATCH, make_mesh
+from train.plan.elsewhere import answer, ask, asked
 from train.plan.program import bytes_by_kind, collectives, memory
 from train.plan.rehearsal import Planned, rehearse
 from train.plan.target import Target, parse_target
 from train.start import abstract_state, jitted_step, placed
 
-_RESULT = "compiled: "
 _DEVICES = re.compile(r"--xla_force_host_platform_device_count=\d+")
 # Smaller arrays are norms, sums and losses.
 _LARGE = 1024
@@ -57,23 +54,9 @@ def compile_elsewhere(job: str, argv: list[str], target: Target, timeout_seconds
     """Compiles a job's step for a target in a subprocess; returns what came of it, or why nothing did."""
     if target.topology is not None and util.find_spec("libtpu") is None:
         return "no compiler for TPUs here: pip install 'flax-lite[tpu]' brings one that needs no TPU"
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "train.plan.compiling"],
-            input=json.dumps({"job": job, "argv": argv, "target": target.name}),
-            env=compiler_environment(target),
-            capture_output=True,
-            text=True,
-            timeout=timeout_seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"not done after {timeout_seconds:.0f} s"
-    found = [line.removeprefix(_RESULT) for line in done.stdout.splitlines() if line.startswith(_RESULT)]
-    if done.returncode or not found:
-        lines = done.stderr.strip().splitlines() or ["no message"]
-        return f"failed: {lines[-1]}"
-    return Compiled(**json.loads(found[-1]))
+    question = {"job": job, "argv": argv, "target": target.name}
+    found = ask("train.plan.compiling", question, compiler_environment(target), timeout_seconds)
+    return found if isinstance(found, str) else Compiled(**found)
 
 
 def compiler_environment(target: Target) -> dict[str, str]:
@@ -120,13 +103,13 @@ def target_mesh(target: Target, sizes: tuple[int, int]) -> Mesh:
 
 def main() -> int:
     """Reads a request from standard input and prints what came of it."""
-    asked: dict[str, Any] = json.load(sys.stdin)
-    module = importlib.import_module(f"train.{asked['job']}")
-    request = cli.parse(asked["job"], module.LEAVES, asked["argv"], Guard())
+    question = asked()
+    module = importlib.import_module(f"train.{question['job']}")
+    request = parse(question["job"], module.LEAVES, question["argv"], Guard())
     if request is None:
         return 2
-    with rehearse(module.rehearsal(request), parse_target(asked["target"])) as planned:
-        print(_RESULT + json.dumps(dataclasses.asdict(compile_step(planned))))
+    with rehearse(module.rehearsal(request), parse_target(question["target"])) as planned:
+        answer(dataclasses.asdict(compile_step(planned)))
     return 0
 
 

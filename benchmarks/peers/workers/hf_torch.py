@@ -3,8 +3,6 @@
 # Its libraries are in an environment of their own.
 # pyright: reportMissingImports=false, reportMissingModuleSource=false
 
-import statistics
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -13,7 +11,7 @@ import torch
 import transformers
 
 from benchmarks.peers.workers import names
-from benchmarks.peers.workers.protocol import CHECK_STRIDE, Arrays, Case, Description, Program, serve
+from benchmarks.peers.workers.protocol import CHECK_STRIDE, Arrays, Case, Description, Program, median_seconds, serve
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _NO_DECAY = ("LayerNorm", "layer_norm", "bias")
@@ -178,12 +176,7 @@ class _Compile(_TrainingStep):
         return first - super().timed_step()[0], results
 
     def measure(self) -> dict[str, float]:
-        seconds = []
-        for _ in range(4):
-            start = time.perf_counter()
-            self.step()
-            seconds.append(time.perf_counter() - start)
-        return {"step_seconds": statistics.median(seconds[1:])}
+        return {"step_seconds": median_seconds(self.step)}
 
 
 def _gradients(model: torch.nn.Module) -> Iterator[tuple[str, np.ndarray]]:

@@ -2,15 +2,13 @@
 
 import dataclasses
 import functools
-import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from benchmarks.peers.workers.protocol import CHECK_STRIDE, Arrays, Case, Description, Program
+from benchmarks.peers.workers.protocol import CHECK_STRIDE, Arrays, Case, Description, Program, median_seconds
 
 _MIB = 2**20
 Batch = Mapping[str, Any]
@@ -171,12 +169,7 @@ class _Compile(_TrainingStep):
 
     def measure(self) -> dict[str, float]:
         self.state = None
-        seconds = []
-        for _ in range(4):
-            start = time.perf_counter()
-            super().step()
-            seconds.append(time.perf_counter() - start)
-        return {"step_seconds": statistics.median(seconds[1:])}
+        return {"step_seconds": median_seconds(super().step)}
 
 
 class _Memory(_TrainingStep):

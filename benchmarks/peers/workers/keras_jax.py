@@ -170,13 +170,18 @@ def _training(case: Case) -> Training:
 
 
 def _lacks(case: Case) -> tuple[str, ...]:
-    return () if case["kind"] in ("forward", "sts") else ("head and loss at the masked positions alone",)
+    if case["kind"] in ("forward", "sts"):
+        return ()
+    return (
+        "head and loss at the masked positions alone",
+        "the epsilon of its AdamW is scaled to mean the others' 1e-6",
+    )
 
 
 def _build(case: Case) -> Program:
     settings = (
         f"keras-hub {keras_hub.__version__}, keras {keras.__version__}, jax {jax.__version__}, stateless calls in one "
-        "jitted function, layers unrolled; exact GELU and no dropout sites but the paper's, set from outside"
+        "jitted function, layers unrolled, no pooler; exact GELU and no dropout sites but the paper's, set from outside"
     )
     return build(Implementation(_encoder, _training, settings, _lacks(case)), case)
 

@@ -12,6 +12,7 @@ import abc
 import dataclasses
 import json
 import os
+import statistics
 import sys
 import time
 import traceback
@@ -63,6 +64,16 @@ class Program(abc.ABC):
     def measure(self) -> dict[str, float]:
         """Numbers other than the step's seconds."""
         return {}
+
+
+def median_seconds(step: Callable[[], Any]) -> float:
+    """Of three calls, after one that is not counted."""
+    seconds = []
+    for _ in range(4):
+        start = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[1:])
 
 
 class _Worker:

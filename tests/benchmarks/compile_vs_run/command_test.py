@@ -144,3 +144,11 @@ def test_requests_that_cannot_be_met_are_refused_before_anything_is_asked(argv, 
     assert command.main([*argv, "--output", str(tmp_path)]) == 2
     assert workers[0] == []
     assert "expected" in (message := capsys.readouterr().err) or "there is no compiler" in message
+
+
+def test_a_file_of_another_version_is_left_alone(workers, tmp_path, capsys):
+    file = tmp_path / "compile_vs_run.json"
+    file.write_text('{"environment": {}, "measurements": []}')
+    assert command.main(["--families", "bert", "--output", str(tmp_path)]) == 2
+    assert "written by another version of this command" in capsys.readouterr().err
+    assert file.read_text() == '{"environment": {}, "measurements": []}'

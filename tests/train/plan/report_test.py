@@ -112,7 +112,7 @@ def test_a_compiler_that_hangs_or_fails_is_said(monkeypatch, tmp_path):
 
     assert outcome("import time; time.sleep(60)", limit=0.5) == "not done after 0 s"
     assert outcome("import sys; sys.exit('jax: no memory left')") == "failed: jax: no memory left"
-    assert outcome("print('nothing')") == "failed: no message"
+    assert outcome("print('nothing')") == "failed: exit status 0, no message"
 
 
 def test_a_tpu_without_a_compiler_for_it_names_the_extra(monkeypatch):
