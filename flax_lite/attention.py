@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from flax_lite.dropout import dropout
+from flax_lite.dropout import drop, keep_mask
+from flax_lite.recompute import recomputed
 
 
 def attention_visibility(
@@ -48,11 +49,20 @@ def attention_probabilities(
 
 
 def attend(
-    probabilities: Float[Array, "B N T S"], values: Float[Array, "B S N H"], rate: float, key: jax.Array | None
+    scores: Float[Array, "B N T S"],
+    values: Float[Array, "B S N H"],
+    mask: Bool[Array, "B 1 #T S"] | None,
+    rate: float,
+    key: jax.Array | None,
 ) -> Float[Array, "B T N H"]:
-    """dropout(P) V, in the dtype of the values."""
-    dropped = dropout(probabilities.astype(values.dtype), rate, key)
-    return jnp.einsum("BNTS,BSNH->BTNH", dropped, values)
+    """dropout(softmax(scores)) V, in the dtype of the values. The backward pass computes the probabilities again."""
+    keep = keep_mask(scores.shape, rate, key)
+
+    def attended(scores: Array, values: Array) -> Array:
+        probabilities = attention_probabilities(scores, mask).astype(values.dtype)
+        return jnp.einsum("BNTS,BSNH->BTNH", drop(probabilities, rate, keep), values)
+
+    return recomputed(attended)(scores, values)
 
 
 def fused_attention(

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 
 def dropout(x: Float[Array, "*shape"], rate: float, key: jax.Array | None) -> Float[Array, "*shape"]:
@@ -19,10 +19,19 @@ def dropout(x: Float[Array, "*shape"], rate: float, key: jax.Array | None) -> Fl
     Returns:
         An array of x's shape and dtype.
     """
-    if key is None or rate == 0.0:
+    return drop(x, rate, keep_mask(x.shape, rate, key))
+
+
+def keep_mask(shape: tuple[int, ...], rate: float, key: jax.Array | None) -> Bool[Array, "*shape"] | None:
+    """Which elements `dropout` keeps, for where the draw and its use lie apart; None where all are kept."""
+    return None if key is None or rate == 0.0 else jax.random.bernoulli(key, 1.0 - rate, shape)
+
+
+def drop(x: Float[Array, "*shape"], rate: float, keep: Bool[Array, "*shape"] | None) -> Float[Array, "*shape"]:
+    """Gives x / (1 - rate) where `keep`, elsewhere 0; x where there is no mask."""
+    if keep is None:
         return x
-    keep = jax.random.bernoulli(key, 1.0 - rate, x.shape)
-    return jnp.where(keep, x / jnp.asarray(1.0 - rate, x.dtype), jnp.zeros((), x.dtype))
+    return jax.lax.select(keep, x / jnp.asarray(1.0 - rate, x.dtype), jnp.zeros_like(x))
 
 
 def split_key(key: jax.Array | None, num: int) -> tuple[jax.Array | None, ...]:

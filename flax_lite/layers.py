@@ -11,8 +11,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from flax_lite.attention import attend, attention_probabilities, attention_scores, fused_attention
 from flax_lite.config import EncoderConfig
-from flax_lite.dropout import dropout, split_key
+from flax_lite.dropout import drop, dropout, keep_mask, split_key
 from flax_lite.execution import Execution
+from flax_lite.recompute import recomputed
 
 # "gelu" is the exact (erf) form and "gelu_new" the tanh approximation, as Hugging Face's config.json means them. They
 # differ by up to 4.7e-4, so the form is always passed.
@@ -116,6 +117,14 @@ class Embeddings(nnx.Module):
         return table[None, :length] if position_ids is None else jnp.take(table, position_ids, axis=0)
 
 
+def add_and_norm(
+    norm: nnx.LayerNorm, x: Float[Array, "B T D"], output: Float[Array, "B T D"], rate: float, key: jax.Array | None
+) -> Float[Array, "B T D"]:
+    """LayerNorm(x + dropout(output)). The backward pass computes the statistics again."""
+    keep = keep_mask(output.shape, rate, key)
+    return recomputed(lambda x, output: norm(x + drop(output, rate, keep)))(x, output)
+
+
 class SelfAttention(nnx.Module):
     """LayerNorm(x + dropout(Dense(attention(x))))."""
 
@@ -129,14 +138,22 @@ class SelfAttention(nnx.Module):
         self.output = linear(width, width, config, execution, rngs=rngs)
         self.layer_norm = layer_norm(width, config, execution, rngs=rngs)
 
-    def _project(self, x: Float[Array, "B T D"]) -> tuple[Array, Array, Array]:
-        """Q, K and V as [B, T, N, H], by one product with the three kernels side by side."""
+    def _project(self, x: Float[Array, "B T D"], *, fused: bool) -> tuple[Array, Array, Array]:
+        """Q, K and V as [B, T, N, H]; `fused`: by one product with the three kernels side by side.
+
+        Side by side they are copied at each call. In training that pays, for a gradient of one product is cheaper than
+        the sum of three (BERT-base, 8 x 128, two CPU cores: 1.94 s a step, apart 2.07); forward alone it does not (one
+        row of 32 tokens: 43 ms, apart 34).
+        """
+        heads = (*x.shape[:2], self.config.num_attention_heads, -1)
         parts = (self.query, self.key, self.value)
+        if not fused:
+            queries, keys, values = (part(x).reshape(heads) for part in parts)
+            return queries, keys, values
         kernel = jnp.concatenate([part.kernel[...] for part in parts], axis=-1).astype(x.dtype)
         bias = jnp.concatenate([part.bias[...] for part in parts]).astype(x.dtype)  # type: ignore[index]
-        fused = jnp.dot(x, kernel) + bias
-        heads = (*x.shape[:2], self.config.num_attention_heads, -1)
-        queries, keys, values = (part.reshape(heads) for part in jnp.split(fused, 3, axis=-1))
+        joined = jnp.dot(x, kernel) + bias
+        queries, keys, values = (part.reshape(heads) for part in jnp.split(joined, 3, axis=-1))
         return queries, keys, values
 
     def __call__(
@@ -153,18 +170,17 @@ class SelfAttention(nnx.Module):
         """
         probabilities_key, output_key = split_key(key, 2)
         rate = self.config.attention_probs_dropout_prob
-        queries, keys, values = self._project(x)
+        queries, keys, values = self._project(x, fused=key is not None)
         internals = {"queries": queries, "keys": keys, "values": values}
         if self.execution.attention == "cudnn" and not need_scores and (key is None or rate == 0.0):
             context = fused_attention(queries, keys, values, mask)
         else:
             scores = attention_scores(queries, keys)
-            probabilities = attention_probabilities(scores, mask)
-            context = attend(probabilities, values, rate, probabilities_key)
-            internals |= {"scores": scores, "probabilities": probabilities}
+            context = attend(scores, values, mask, rate, probabilities_key)
+            internals |= {"scores": scores, "probabilities": attention_probabilities(scores, mask)}
         output = self.output(context.reshape(x.shape))
-        output = dropout(output, self.config.attention_output_dropout_prob, output_key)
-        return self.layer_norm(x + output), internals
+        rate = self.config.attention_output_dropout_prob
+        return add_and_norm(self.layer_norm, x, output, rate, output_key), internals
 
 
 class FeedForward(nnx.Module):
@@ -178,8 +194,9 @@ class FeedForward(nnx.Module):
 
     def __call__(self, x: Float[Array, "B T D"], *, key: jax.Array | None = None) -> Float[Array, "B T D"]:
         """The block's output; `key=None` is deterministic."""
-        hidden = ACTIVATION_FUNCTIONS[self.config.hidden_act](self.intermediate(x))
-        return self.layer_norm(x + dropout(self.output(hidden), self.config.hidden_dropout_prob, key))
+        activation = ACTIVATION_FUNCTIONS[self.config.hidden_act]
+        output = recomputed(lambda hidden: self.output(activation(hidden)))(self.intermediate(x))
+        return add_and_norm(self.layer_norm, x, output, self.config.hidden_dropout_prob, key)
 
 
 class TransformerLayer(nnx.Module):

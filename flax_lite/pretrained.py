@@ -19,6 +19,7 @@ from flax_lite.config import EncoderConfig
 from flax_lite.execution import Execution
 from flax_lite.sharding import tree_shardings
 from flax_lite.state import get_params, with_params
+from flax_lite.unstacked import stacked
 
 logger = logging.getLogger("flax_lite")
 
@@ -133,7 +134,7 @@ class Pretrained:
         Raises:
             ValueError: for an unknown format, no size, or a directory that cannot be replaced.
         """
-        params = _flat_params(cast(nnx.Module, self))
+        params = _flat_params(stacked(cast(nnx.Module, self)))
         formats = (format,) if isinstance(format, str) else tuple(format)
         # An encoder that was made without its pooler is less than what the class name promises.
         whole = getattr(self, "has_pooler", True) or not self.config.has_pooler

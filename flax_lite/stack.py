@@ -14,6 +14,9 @@ from flax_lite.config import EncoderConfig
 from flax_lite.execution import Execution
 from flax_lite.layers import TransformerLayer
 
+Outputs = dict[str, Array]
+Carry = tuple[Array, Outputs]
+
 CAPTURES = ("scores", "queries", "keys", "values", "outputs")
 REMAT_POLICIES: dict[str, Callable[..., bool] | None] = {
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
@@ -79,7 +82,7 @@ def make_layers(config: EncoderConfig, execution: Execution, *, rngs: nnx.Rngs) 
 
 
 def run_layers(
-    layers: TransformerLayer,
+    layers: Any,
     config: EncoderConfig,
     execution: Execution,
     x: Float[Array, "B T D"],
@@ -92,6 +95,7 @@ def run_layers(
 
     One scan body serves every depth. A single shared layer is closed over; layers 0..n-1 in order are scanned over; any
     other sequence indexes the stack inside the body. Program size and compile time therefore do not grow with depth.
+    Layers that lie apart (`flax_lite.unstacked`) are applied one by one instead.
 
     Returns:
         The last output, and by name what `requests` asked for: "hidden_states" [layers, B, T, D], "attentions"
@@ -99,15 +103,11 @@ def run_layers(
     """
     requests.check(config.num_hidden_layers)
     sequence = config.layer_sequence()
-    structure, params = nnx.split(layers)
-    select, source = _layer_source(params, sequence)
     captured_rows = jnp.asarray(requests.rows(config.num_hidden_layers, config.inner_group_num))
     keys = None if key is None else jax.random.split(key, len(sequence))
 
-    def body(carry: tuple[Array, dict[str, Array]], step: tuple[Any, Array, Array | None]) -> Any:
+    def apply(layer: TransformerLayer, carry: Carry, row: Array, layer_key: Array | None) -> tuple[Carry, Outputs]:
         x, buffers = carry
-        source, row, layer_key = step
-        layer = nnx.merge(structure, select(source))
         x, internals = layer(x, mask, key=layer_key, need_scores=requests.need_scores)
         internals = {**internals, "outputs": x}
         buffers = {name: buffer.at[row].set(internals[name], mode="drop") for name, buffer in buffers.items()}
@@ -116,14 +116,48 @@ def run_layers(
             outputs["attentions"] = internals["probabilities"]
         return (x, buffers), outputs
 
-    buffers = _capture_buffers(config, requests, x)
-    scanned = (source, captured_rows, keys)
-    (x, buffers), outputs = jax.lax.scan(
-        _rematerialised(body, execution, len(sequence)), (x, buffers), scanned, unroll=int(execution.unroll)
-    )
+    carry = (x, _capture_buffers(config, requests, x))
+    run: Callable[..., Any] = _one_by_one if isinstance(layers, nnx.List) else _scanned
+    (x, buffers), outputs = run(layers, sequence, execution, apply, carry, (captured_rows, keys))
     if requests.hidden_states:
         outputs["hidden_states"] = outputs["hidden_states"][config.inner_group_num - 1 :: config.inner_group_num]
     return x, {**outputs, **buffers}
+
+
+def _scanned(
+    layers: TransformerLayer,
+    sequence: tuple[int, ...],
+    execution: Execution,
+    apply: Callable[..., tuple[Carry, Outputs]],
+    carry: Carry,
+    steps: tuple[Array, Array | None],
+) -> tuple[Carry, Outputs]:
+    structure, params = nnx.split(layers)
+    select, source = _layer_source(params, sequence)
+
+    def body(carry: Carry, step: tuple[Any, Array, Array | None]) -> tuple[Carry, Outputs]:
+        source, *rest = step
+        return apply(nnx.merge(structure, select(source)), carry, *rest)
+
+    wrapped = _rematerialised(body, execution, fully_unrolled=int(execution.unroll) >= len(sequence))
+    return jax.lax.scan(wrapped, carry, (source, *steps), unroll=int(execution.unroll))
+
+
+def _one_by_one(
+    layers: Any,
+    sequence: tuple[int, ...],
+    execution: Execution,
+    apply: Callable[..., tuple[Carry, Outputs]],
+    carry: Carry,
+    steps: tuple[Array, Array | None],
+) -> tuple[Carry, Outputs]:
+    apply = _rematerialised(apply, execution, fully_unrolled=True)
+    outputs = []
+    for number, index in enumerate(sequence):
+        row, key = jax.tree.map(lambda array, number=number: array[number], steps)
+        carry, found = apply(layers[index], carry, row, key)
+        outputs.append(found)
+    return carry, jax.tree.map(lambda *each: jnp.stack(each), *outputs)
 
 
 def _layer_source(params: Any, sequence: tuple[int, ...]) -> tuple[Callable[[Any], Any], Any]:
@@ -147,9 +181,8 @@ def _capture_buffers(config: EncoderConfig, requests: Requests, x: Array) -> dic
     return {name: jnp.zeros_like(x, shape=shapes[name][0], dtype=shapes[name][1]) for name in requests.captures}
 
 
-def _rematerialised(body: Callable, execution: Execution, num_steps: int) -> Callable:
+def _rematerialised(body: Callable, execution: Execution, *, fully_unrolled: bool) -> Callable:
     if execution.remat == "none":
         return body
     # Inside a loop XLA cannot merge the recomputation with the forward pass; unrolled it can, and undoes the saving.
-    fully_unrolled = int(execution.unroll) >= num_steps
     return jax.checkpoint(body, prevent_cse=fully_unrolled, policy=REMAT_POLICIES[execution.remat])

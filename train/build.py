@@ -97,8 +97,14 @@ def execution(values: Values) -> "Execution":
     return Execution(**leaves, unroll="auto" if unroll is None else unroll)
 
 
-def apply_xla_flags(values: Values) -> None:
-    """Passes to XLA what only its start can change; call it before the first computation."""
+def settle_runtime(values: Values) -> None:
+    """Sets what only JAX's start can change; call it before the first computation.
+
+    Programs of the CPU run in the thread that starts them, where memory can be kept (`train.host_memory`).
+    """
+    import jax
+
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     flags = execution(values).xla_flags()
     missing = [flag for flag in flags if flag not in os.environ.get("XLA_FLAGS", "")]
     if missing:

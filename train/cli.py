@@ -84,7 +84,7 @@ def _join(request: Request) -> bool:
     """Joins the other hosts, if there are any; returns whether there are."""
     from train import build, hosts
 
-    build.apply_xla_flags(request.values)  # XLA reads them once, and hosts that join are asked for their devices
+    build.settle_runtime(request.values)  # XLA reads them once, and hosts that join are asked for their devices
     settings = request.config.hosts.to_dict()
     hosts.join(request.coordinator, request.num_processes, request.process_id, **settings)
     return hosts.is_joined()

@@ -22,7 +22,7 @@ def run(request: Request) -> None:
     from train import build, loop
     from train.distilling import make_job
 
-    build.apply_xla_flags(request.values)
+    build.settle_runtime(request.values)
     loop.run(request, make_job)
 
 

@@ -51,7 +51,7 @@ def run_request(request: Request) -> None:
     from train.finetuning_report import check_push
     from train.tasks.opening import prepare
 
-    build.apply_xla_flags(request.values)
+    build.settle_runtime(request.values)
     with hosts.together("preparing the task"):
         check_push(request.values)
         prepared = prepare(request.values, lambda line: print(line, flush=True))

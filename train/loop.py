@@ -16,6 +16,7 @@ from train.checkpoints import Checkpoints, all_finite
 from train.delivery import deliver
 from train.endings import not_finite, stopped
 from train.errors import RunError, StopError, UserError
+from train.host_memory import keep_freed_memory
 from train.job import Batch, Job, Outputs, Params, Result, State
 from train.mesh import (
     check_batch_size,
@@ -56,6 +57,8 @@ def run(request: Request, build: Callable[[WorkDir], Job]) -> None:
         clock = Clock()
         with clock("init"):
             mesh = make_mesh(request.config.mesh.data, request.config.mesh.fsdp)
+            if jax.default_backend() == "cpu":
+                keep_freed_memory()
             check_batch_size(request.config.batch_size, request.config.accumulation_steps, mesh.size)
             print("\n".join(filter(None, (device_line(mesh), unused_accelerator()))), flush=True)
             with hosts.together("preparing the job"):

@@ -13,6 +13,7 @@ import numpy as np
 from flax_lite.buckets import bucket_lengths, rows_by_budget
 from flax_lite.pipelines.programs import Outputs, Programs, Row
 from flax_lite.tokenization import Tokenizer
+from flax_lite.unstacked import for_inference
 
 logger = logging.getLogger("flax_lite")
 
@@ -60,7 +61,7 @@ class Pipeline(abc.ABC, Generic[OptionsT]):
     result does not depend on what else is in the batch. Several threads may call one pipeline.
 
     Attributes:
-        model: what computes.
+        model: what computes, in the form that answers soonest here (`flax_lite.unstacked`).
         tokenizer: what tokenises.
         max_length: tokens of the longest row, specials included. Longer texts lose their end, which is said once.
     """
@@ -92,7 +93,7 @@ class Pipeline(abc.ABC, Generic[OptionsT]):
         Raises:
             ValueError: if these do not fit each other.
         """
-        self.model, self.tokenizer = model, tokenizer
+        self.model, self.tokenizer = for_inference(model), tokenizer
         self.max_length = _max_length(max_length, model.config.max_position_embeddings)
         if tokenizer.vocab_size > model.config.vocab_size:
             raise ValueError(

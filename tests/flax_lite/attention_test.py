@@ -37,7 +37,7 @@ def reference(queries, keys, values, mask=None):
 
 
 def attention(queries, keys, values, mask=None):
-    return attend(attention_probabilities(attention_scores(queries, keys), mask), values, 0.0, None)
+    return attend(attention_scores(queries, keys), values, mask, 0.0, None)
 
 
 def test_visibility_without_masks_is_none():
@@ -124,9 +124,9 @@ def test_attend_drops_every_probability_on_its_own():
     share a mask, and what is kept is scaled by 1 / (1 - rate).
     """
     size, rate = 32, 0.5
-    probabilities = jnp.full((2, 2, size, size), 1 / size)
+    scores = jnp.zeros((2, 2, size, size))
     identity = jnp.broadcast_to(jnp.eye(size)[:, None, :], (2, size, 2, size))
-    dropped = np.moveaxis(np.asarray(attend(probabilities, identity, rate, jax.random.key(0))), 2, 1) * size
+    dropped = np.moveaxis(np.asarray(attend(scores, identity, None, rate, jax.random.key(0))), 2, 1) * size
     np.testing.assert_allclose(np.unique(dropped), [0.0, 1 / (1 - rate)], rtol=1e-6)
     kept = (dropped > 0).reshape(4, size, size)
     for first, second in itertools.combinations(kept, 2):
@@ -137,8 +137,8 @@ def test_attend_drops_every_probability_on_its_own():
 
 def test_attend_keeps_the_dtype_of_the_values(qkv):
     _, _, values = qkv
-    probabilities = jnp.full((B, N, T, T), 1 / T)
-    assert attend(probabilities, values.astype(jnp.bfloat16), 0.0, None).dtype == jnp.bfloat16
+    scores = jnp.zeros((B, N, T, T))
+    assert attend(scores, values.astype(jnp.bfloat16), None, 0.0, None).dtype == jnp.bfloat16
 
 
 @pytest.mark.skipif(jax.default_backend() == "gpu", reason="a GPU may have the kernel")

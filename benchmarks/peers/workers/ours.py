@@ -17,6 +17,7 @@ from benchmarks.peers.workers.protocol import Case, Program, serve
 from flax_lite.optim import make_optimizer
 from flax_lite.state import get_params, with_params
 from flax_lite.training import averages, init_state, make_train_step, masked_lm_objective
+from flax_lite.unstacked import for_inference
 
 
 def _execution(case: Case) -> fl.Execution:
@@ -25,6 +26,7 @@ def _execution(case: Case) -> fl.Execution:
 
 def _encoder(case: Case) -> tuple[Any, Any]:
     model = fl.Encoder.from_pretrained(case["model"], execution=_execution(case), allow_missing=("pooler/*",))
+    model = for_inference(model)
     structure = nnx.graphdef(model)
 
     def hidden(params: Any, *inputs: jax.Array) -> jax.Array:

@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from train.host_memory import keep_freed_memory
+
 # Gradients are compared on every so many rows of a batch, some of them padded: enough to see what differs.
 CHECK_STRIDE = 4
 Arrays = Mapping[str, np.ndarray]
@@ -108,7 +110,8 @@ class _Worker:
 
 
 def serve(build: Callable[[Case], Program]) -> None:
-    """Answers requests until there are no more."""
+    """Answers requests until there are no more; all keep the memory that they free, as this project's jobs do."""
+    keep_freed_memory()
     # Libraries print: what they say goes where it does not break the conversation.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

@@ -1,0 +1,40 @@
+"""Memory between steps: kept where the C library can, left alone elsewhere."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from train import host_memory
+
+# 64 MiB, written to, freed and written to again: each page is a fault where the memory is new.
+_PROGRAM = """
+import resource, sys
+import numpy as np
+from train.host_memory import keep_freed_memory
+
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+np.ones(2**26, np.uint8)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+np.ones(2**26, np.uint8)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults(what):
+    done = subprocess.run([sys.executable, "-c", _PROGRAM, what], capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has the setting")
+def test_kept_memory_is_not_asked_for_again():
+    """64 MiB are 16384 pages of 4 KiB, or 32 of 2 MiB."""
+    assert faults("leave") >= 32
+    assert faults("keep") < 16
+
+
+def test_another_c_library_is_left_alone(monkeypatch):
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    assert host_memory.keep_freed_memory() is False
