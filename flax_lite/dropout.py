@@ -1,5 +1,7 @@
 """Dropout with an explicit key."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -22,8 +24,11 @@ def dropout(x: Float[Array, "*shape"], rate: float, key: jax.Array | None) -> Fl
     return drop(x, rate, keep_mask(x.shape, rate, key))
 
 
-def keep_mask(shape: tuple[int, ...], rate: float, key: jax.Array | None) -> Bool[Array, "*shape"] | None:
-    """Which elements `dropout` keeps, for where the draw and its use lie apart; None where all are kept."""
+def keep_mask(shape: tuple[Any, ...], rate: float, key: jax.Array | None) -> Bool[Array, "*shape"] | None:
+    """Which elements `dropout` keeps, for where the draw and its use lie apart; None where all are kept.
+
+    The shape may hold jax.export's symbolic dimensions.
+    """
     return None if key is None or rate == 0.0 else jax.random.bernoulli(key, 1.0 - rate, shape)
 
 

@@ -196,6 +196,8 @@ _PROGRAMS: Mapping[str, Callable[[Case], Program]] = {
 
 def _build(case: Case) -> Program:
     torch.set_num_threads(case["threads"])
+    # The backward pass too in the thread that keeps the memory it frees.
+    torch.autograd.set_multithreading_enabled(False)
     return _PROGRAMS[case["kind"]](case)
 
 

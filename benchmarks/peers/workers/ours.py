@@ -19,6 +19,8 @@ from flax_lite.state import get_params, with_params
 from flax_lite.training import averages, init_state, make_train_step, masked_lm_objective
 from flax_lite.unstacked import for_inference
 
+_INFERENCE = ("forward", "sts")
+
 
 def _execution(case: Case) -> fl.Execution:
     return fl.Execution(unroll="auto", remat="full" if case["kind"].startswith("memory") else "none")
@@ -80,12 +82,13 @@ def _settings(case: Case) -> str:
     config = fl.MaskedLM.from_pretrained(case["model"]).config
     chosen = dataclasses.asdict(_execution(case).resolve(len(config.layer_sequence())))
     told = ", ".join(f"{name} {chosen[name]}" for name in ("dtype", "unroll", "remat", "attention"))
-    return f"jax {jax.__version__}; the default policy of this device, execution.unroll=auto: {told}"
+    form = ", layers unstacked, as in pipelines" if case["kind"] in _INFERENCE else ""
+    return f"jax {jax.__version__}; the default policy of this device, execution.unroll=auto: {told}{form}"
 
 
 def _build(case: Case) -> Program:
     words = "head and loss at the masked positions alone"
-    lacks = () if case["kind"] in ("forward", "sts") else (words,)
+    lacks = () if case["kind"] in _INFERENCE else (words,)
     return build(Implementation(_encoder, _training, _settings(case), lacks), case)
 
 
