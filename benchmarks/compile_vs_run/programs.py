@@ -70,13 +70,16 @@ def _forward(case: Case, sizes: Sizes, execution: Execution) -> Program:
 
 
 def _pretraining(case: Case, sizes: Sizes, execution: Execution) -> Program:
-    """Masked words, with ALBERT's sentence order and BERT's next sentence."""
-    config = model_config(case.family, case.num_layers, sizes)
+    return pretraining_program(model_config(case.family, case.num_layers, sizes), execution)
+
+
+def pretraining_program(config: EncoderConfig, execution: Execution) -> Program:
+    """Masked words, with ALBERT's sentence order and BERT's next sentence, by the optimizer of the model's paper."""
     model_class = PreTraining if config.has_pooler else MaskedLM
-    task = _SENTENCE_TASKS.get(case.family)
+    task = _SENTENCE_TASKS.get(config.model_type)
     objective = masked_lm_objective() if task is None else pretraining_objective(task)
     create = functools.partial(model_class, config, execution=execution)
-    step, make_state = _training(create, objective, _OPTIMIZERS[case.family])
+    step, make_state = _training(create, objective, _OPTIMIZERS[config.model_type])
     return Program(step, lambda key: (make_state(key), ()), trains=True)
 
 

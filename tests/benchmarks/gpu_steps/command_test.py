@@ -1,0 +1,184 @@
+"""The command as a user types it: on the CPU, and on a device that is not there. No timing is judged."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks.gpu_steps import __main__ as command
+from benchmarks.gpu_steps import asking
+from benchmarks.gpu_steps.cases import REAL
+from benchmarks.gpu_steps.plan import groups, plan
+from benchmarks.peers.environments import SetupError
+
+DEVICE = {"circumstances": {"device": "a GPU", "commit": "abc"}, "peak": 1e15, "floor": 5e14}
+ONE = ("--models", "albert_base", "--lengths", "128")
+
+
+@pytest.fixture
+def device(monkeypatch, tmp_path):
+    """A worker that answers at once; what is set here is what it goes by, the first start of the command included."""
+
+    def use(**fake):
+        monkeypatch.setenv("GPU_STEPS_FAKE", json.dumps({"device": DEVICE} | fake))
+
+    for name in ("_WORKER", "_TORCH_WORKER"):
+        monkeypatch.setattr(asking, name, "tests.benchmarks.gpu_steps.fake_worker")
+    use()
+    return use
+
+
+def run(folder, *argv, torch=sys.executable):
+    return command.main(["--output", str(folder), "--torch", torch, *argv])
+
+
+def written(folder):
+    record = json.loads((folder / "gpu_steps.json").read_text())
+    return record["rows"], record["not_run"], (folder / "gpu_steps.md").read_text()
+
+
+def test_the_command_on_the_cpu(tmp_path, repository):
+    argv = ["--smoke", "--models", "albert_base", "--lengths", "16", "--torch", "none", "--output", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.gpu_steps", *argv],
+        cwd=repository,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    rows, not_run, page = written(tmp_path)
+    by_setting = {(row["case"]["rows"], *row["case"]["setting"].values()): row["outcome"] for row in rows}
+    plain = by_setting[4, 1, "xla", "none", False]
+    assert len(plain["step_seconds"]) == 3
+    assert plain["build_seconds"] > 0
+    assert "cuDNN" in by_setting[4, 1, "cudnn", "none", False]
+    # What is measured depends on which is faster; each has two numbers of rows, two variants of the faster.
+    assert len([one for one in rows if one["case"]["setting"]["attention"] == "xla"]) == 4
+    assert {(one["case"]["setting"], one["reason"]) for one in not_run} == {(None, "PyTorch was not asked for")}
+    assert page.count("| not run: PyTorch was not asked for |") == len(not_run) == 2
+    assert page.startswith("# The pretraining step on a GPU: tiny sizes")
+    assert done.stdout.strip() in page
+    assert "| ALBERT-base | 16 |" in done.stdout
+
+
+def test_without_a_gpu_the_command_says_so(tmp_path, capsys):
+    assert run(tmp_path / "none") == 2
+    assert capsys.readouterr().err == "gpu_steps: no GPU that computes in bfloat16 here, but cpu (cpu)\n"
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_case_that_dies_is_a_row_and_the_others_are_run(device, tmp_path, capsys):
+    """Any number of rows is as fast as any other, so that more are tried until memory ends."""
+    device(memory_rows=256)
+    assert run(tmp_path, *ONE) == 0
+    rows, not_run, page = written(tmp_path)
+    assert not not_run
+    failed = [row for row in rows if isinstance(row["outcome"], str)]
+    assert {row["case"]["rows"] for row in failed} == {512}
+    assert {row["case"]["setting"]["remat"] for row in failed} == {"none", "full"}
+    assert len(rows) > len(failed) + 5
+    assert page.count("| failed: 512 rows, flax_lite |  |") == 2
+    assert "failed" in capsys.readouterr().err
+
+
+def test_every_case_of_the_plan_has_a_row(device, tmp_path):
+    assert run(tmp_path) == 0
+    rows, not_run, page = written(tmp_path)
+    assert not not_run
+    record = command.read(tmp_path / "gpu_steps.json", DEVICE | {"circumstances": _circumstances(tmp_path)})
+    assert set(record.speeds) == set(plan(REAL, groups(REAL, list(REAL.models), [128, 512]), record.speeds))
+    assert page.count("| measured |") == len(rows)
+
+
+def _circumstances(folder):
+    return json.loads((folder / "gpu_steps.json").read_text())["circumstances"]
+
+
+def test_what_there_was_no_time_for_is_not_run_and_run_by_the_next(device, tmp_path, capsys):
+    assert run(tmp_path, *ONE, "--minutes", "0") == 0
+    rows, not_run, page = written(tmp_path)
+    assert not rows
+    assert {one["reason"] for one in not_run} == {"not reached"}
+    assert page.count("| not run: not reached |") == len(not_run) > 5
+    assert "| ALBERT-base | 128 |  | not run |  |  |  | 45% |  |  | not run |  | 1.2 |" in capsys.readouterr().out
+    assert run(tmp_path, *ONE) == 0
+    known, not_run, _ = written(tmp_path)
+    assert known
+    assert not not_run
+    assert run(tmp_path, *ONE) == 0
+    assert written(tmp_path)[0] == known
+
+
+def test_a_case_that_the_end_cuts_short_is_not_a_failure(device, tmp_path, monkeypatch):
+    times = iter([0.0, 0.0, 0.0, 60.0])
+    given = command._arguments(["--output", str(tmp_path), "--minutes", "1", "--torch", "none", *ONE])
+    session = command.Session(given, clock=lambda: next(times))
+    monkeypatch.setattr(asking, "measure", lambda *_: "not done after 60 s")
+    session.run()
+    assert not session.results.rows
+
+
+def test_targets_stand_beside_what_was_measured(device, tmp_path, capsys):
+    """A row takes a millisecond: 128,000 tokens a second; PyTorch's batch takes one whatever it holds."""
+    assert run(tmp_path, *ONE) == 0
+    flops = REAL.flops(command.plan(REAL, groups(REAL, ["albert_base"], [128]), {})[0]) / 256 / 1e-3
+    expected = ["ALBERT-base", "128", "256", "scanned, xla", "256.00", "128,000", f"{flops / 1e15:.1%}", "45%"]
+    expected += [f"{flops / 5e14:.1%}", "1024", "131,072,000", "0.00", "1.2"]
+    assert f"| {' | '.join(expected)} |" in capsys.readouterr().out
+
+
+def test_a_comparison_that_is_not_finished_says_so(device, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(command, "plan", lambda *given: [one for one in plan(*given) if one.rows == 256])
+    assert run(tmp_path, *ONE) == 0
+    monkeypatch.setattr(command, "plan", plan)
+    assert run(tmp_path, *ONE, "--minutes", "0") == 0
+    assert "| 1.00, PyTorch with more rows not run |" in capsys.readouterr().out.replace("0.00,", "1.00,")
+
+
+def test_settings_that_compute_something_else_end_with_1(device, tmp_path, capsys):
+    device(loss={"cudnn": 10.5})
+    assert run(tmp_path, *ONE) == 1
+    assert "not the same result: albert_base, 256 rows of 128, scanned, cudnn: loss" in capsys.readouterr().err
+    assert "## Not the same result" in written(tmp_path)[2]
+
+
+def test_pytorch_runs_in_the_environment_that_is_named(device, tmp_path):
+    other = tmp_path / "other-python"
+    other.symlink_to(sys.executable)
+    assert run(tmp_path, *ONE, torch=str(other)) == 0
+    by = {(row["case"]["setting"] is None): row["outcome"]["settings"] for row in written(tmp_path)[0]}
+    assert by[True] == f"PyTorch by {other}"
+    assert by[False] == f"flax_lite by {sys.executable}"
+
+
+def test_an_environment_that_cannot_be_made_is_tried_once(device, tmp_path, monkeypatch):
+    tried = []
+
+    def fail(folder, wanted):
+        tried.append((folder, wanted.requirements))
+        raise SetupError("pip install ended with 1")
+
+    monkeypatch.setattr(asking, "python_of", fail)
+    assert run(tmp_path, *ONE, torch="make") == 0
+    rows, _, page = written(tmp_path)
+    ((folder, requirements),) = tried
+    assert folder == tmp_path / "environments" / "hf_torch"
+    assert any(one.startswith("torch==") for one in requirements)
+    assert rows
+    assert "| not run: its environment cannot be made: pip install ended with 1 |" in page
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--lengths", "100"], "--lengths 100: expected some of 128, 512"),
+        (["--torch", "/nowhere/python"], "--torch /nowhere/python: no such program"),
+    ],
+)
+def test_a_mistake_is_one_line(device, tmp_path, capsys, argv, said):
+    assert command.main(["--output", str(tmp_path), *argv]) == 2
+    assert capsys.readouterr().err.startswith(f"gpu_steps: {said}")

@@ -1,0 +1,60 @@
+"""The order of the cases, and what depends on results."""
+
+import dataclasses
+
+from benchmarks.gpu_steps.cases import PLAIN, REAL, Case, Setting
+from benchmarks.gpu_steps.plan import groups, plan
+
+FUSED = Setting(attention="cudnn")
+WANTED = groups(REAL, list(REAL.models), [128, 512])
+(ALBERT,) = groups(REAL, ["albert_base"], [128])
+FIRST = Case(model="albert_base", length=128, rows=256)
+
+
+def case(rows=256, **setting):
+    return dataclasses.replace(FIRST, rows=rows, setting=Setting(**setting))
+
+
+def test_every_group_begins_before_any_goes_on():
+    found = plan(REAL, WANTED, {})
+    assert len(WANTED) == 6
+    assert [one.group for one in found[:6]] == WANTED
+    assert {one.setting for one in found[:6]} == {PLAIN}
+    assert {(one.model, one.setting) for one in found[6:10]} == {("albert_xxlarge", FUSED), ("albert_base", FUSED)}
+    assert [one.setting for one in found[10:16]] == [None] * 6
+    assert len(set(found)) == len(found)
+
+
+def test_fused_attention_is_for_models_without_dropout_of_probabilities():
+    found = plan(REAL, WANTED, {})
+    assert not any(one.setting and one.setting.attention == "cudnn" for one in found if one.model == "bert_base")
+
+
+def test_more_rows_are_tried_with_the_fastest_setting_while_they_help():
+    speeds = {case(): 1.0, case(attention="cudnn"): 2.0}
+    assert case(512, attention="cudnn") in plan(REAL, [ALBERT], speeds)
+    assert case(512) not in plan(REAL, [ALBERT], speeds)
+    assert case(1024, attention="cudnn") in plan(REAL, [ALBERT], {**speeds, case(512, attention="cudnn"): 2.5})
+    assert case(1024, attention="cudnn") not in plan(REAL, [ALBERT], {**speeds, case(512, attention="cudnn"): 1.5})
+    assert case(1024, attention="cudnn") not in plan(REAL, [ALBERT], {**speeds, case(512, attention="cudnn"): None})
+
+
+def test_rows_of_pytorch_go_on_by_its_own_speed():
+    torch = [dataclasses.replace(FIRST, rows=rows, setting=None) for rows in (256, 512, 1024)]
+    assert set(torch) <= set(plan(REAL, [ALBERT], {}))
+    assert torch[2] not in plan(REAL, [ALBERT], {torch[0]: 1.0, torch[1]: None})
+    assert torch[1] not in plan(REAL, [ALBERT], {torch[0]: None})
+
+
+def test_variants_are_those_of_the_fastest_and_of_what_did_not_fit():
+    speeds = {case(): 1.0, case(attention="cudnn"): 2.0, case(512, attention="cudnn"): None}
+    found = plan(REAL, [ALBERT], speeds)
+    for changes in ({"remat": "dots"}, {"remat": "full"}, {"deterministic": True}):
+        assert case(attention="cudnn", **changes) in found
+    assert case(512, attention="cudnn", remat="full") in found
+    assert case(remat="full") not in found
+
+
+def test_where_nothing_fits_layers_are_recomputed():
+    speeds = {case(): None, case(attention="cudnn"): None}
+    assert case(remat="full") in plan(REAL, [ALBERT], speeds)
