@@ -129,7 +129,8 @@ def test_dropout_needs_a_key_and_reaches_the_head():
     model = tiny.make(BeamQuestionAnswering, tiny.albert(**still))
     inputs = rows(model.config)
     calm, one, two = (tiny.call(model, **inputs, key=key) for key in (None, jax.random.key(0), jax.random.key(1)))
-    assert calm.start_log_probs.tolist() == one.start_log_probs.tolist()
+    # Q, K and V come from one product with a key, from three without: sums in another order.
+    np.testing.assert_allclose(calm.start_log_probs, one.start_log_probs, atol=1e-5)
     assert len({out.null_logits.tolist()[0] for out in (calm, one, two)}) == 3
 
 

@@ -57,7 +57,7 @@ def test_rematerialised_program_has_the_same_size_at_any_depth():
 def test_unrolled_program_grows():
     """The measure can see growth: unrolled, 9 more layers are hundreds of lines."""
     short, long = (lines(tiny.albert, depth, Execution(unroll=0)) for depth in (3, 12))
-    assert long > 1.3 * short
+    assert long > short + 200
 
 
 @pytest.mark.parametrize("stack", STACKS)
