@@ -1,6 +1,9 @@
 """Workers of rivals stand alone, and names and layouts are mapped without loss."""
 
 import ast
+import importlib
+import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -101,13 +104,28 @@ def test_keras_variables_take_every_tensor_and_give_it_back(written):
     assert seen == tensors.keys()
 
 
+SHARED = ("train", "train.host_memory")
+
+
 @pytest.mark.parametrize("file", sorted(WORKERS.glob("*.py")), ids=lambda path: path.stem)
 def test_workers_of_rivals_import_nothing_that_their_environments_lack(file):
     if file.stem == "ours":
         return
+    for module in imported(file):
+        assert module in SHARED or module.split(".")[0] not in ("flax_lite", "train", "tests", "configs")
+        assert module.startswith("benchmarks.peers.workers") or not module.startswith("benchmarks")
+
+
+@pytest.mark.parametrize("module", SHARED)
+def test_what_workers_share_with_the_jobs_needs_python_alone(module):
+    file = Path(importlib.import_module(module).__file__ or "")
+    assert all(name.split(".")[0] in sys.stdlib_module_names for name in imported(file))
+
+
+def imported(file):
+    """Names of the modules that a file imports anywhere."""
     for node in ast.walk(ast.parse(file.read_text())):
-        modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        for module in modules:
-            assert module.split(".")[0] not in ("flax_lite", "train", "tests", "configs")
-            assert module.startswith("benchmarks.peers.workers") or not module.startswith("benchmarks")
+        if isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
