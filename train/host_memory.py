@@ -18,7 +18,17 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether the C library took the setting; only glibc has it.
     """
-    if platform.libc_ver()[0] != "glibc":
+    if not _is_glibc():
         return False
     mallopt = ctypes.CDLL(None).mallopt
     return mallopt(_MMAP_MAX, 0) == 1 and mallopt(_TRIM_THRESHOLD, -1) == 1
+
+
+def give_back_freed_memory() -> None:
+    """Gives what is kept to the system, once: between works that have little in common."""
+    if _is_glibc():
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _is_glibc() -> bool:
+    return platform.libc_ver()[0] == "glibc"
