@@ -1,0 +1,303 @@
+"""The measurements of a row. Every result is brought to the host, looked at, and compared before a time is told.
+
+Inference takes `flax_lite.unstacked.for_inference` of a model with random weights; all take `Execution(dtype="auto",
+unroll="auto")`.
+"""
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+import flax_lite as fl
+from benchmarks.compile_vs_run.stages import repeated
+from benchmarks.peers.sentences import LONGEST, drawn_rows, real_rows
+from benchmarks.peers.work import make_batch
+from benchmarks.study.memory import peak_memory
+from flax_lite.flops import encoder_flops
+from flax_lite.optim import make_optimizer
+from flax_lite.state import abstract_params, num_parameters
+from flax_lite.training import init_state, make_train_step, masked_lm_objective
+from flax_lite.unstacked import for_inference
+
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+# Hidden states are about 1, behind a LayerNorm. Rounding moves those of 12 layers by 1e-5 in float32 and a few
+# hundredths in bfloat16, which keeps 8 bits.
+_TOLERANCES = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.02}
+_LIMIT_SECONDS = 20.0  # of the repeats of one shape
+_WARM_PASSES = 3
+_SMOKE_PAIRS_LONGEST = 16
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What is measured of every row.
+
+    Attributes:
+        lengths: T of single rows.
+        batch_lengths: T of batches.
+        batch: B of batches.
+        train_length: T of training.
+        repeats: runs after the first, at most.
+        pairs: rows of the STS-B pass; 0 for all.
+        data: folder with STS-B and tokenizers; random ids of such lengths without it.
+        smoke: tiny models.
+    """
+
+    lengths: Sequence[int] = (32, 128, 512)
+    batch_lengths: Sequence[int] = (128, 512)
+    batch: int = 8
+    train_length: int = 128
+    repeats: int = 10
+    pairs: int = 200
+    data: str | None = None
+    smoke: bool = False
+
+
+def size(config: fl.EncoderConfig, settings: Settings) -> dict[str, Any]:
+    """Parameters, all and by part, and FLOPs of a token in rows of each length; nothing is computed."""
+    encoder = abstract_params(lambda: fl.Encoder(config, rngs=nnx.Rngs(0)))
+    bare = abstract_params(lambda: fl.Encoder(config, rngs=nnx.Rngs(0), add_pooler=False))
+    whole = abstract_params(lambda: fl.MaskedLM(config, rngs=nnx.Rngs(0)))
+    return {
+        "parameters": num_parameters(encoder),
+        "parts": {name.replace("layers", "layer"): num_parameters(tree) for name, tree in encoder.items()}
+        | {"masked_lm_head": num_parameters(whole) - num_parameters(bare)},
+        "flops_per_token": {str(length): encoder_flops(config, length) for length in settings.lengths},
+    }
+
+
+def disk(config: fl.EncoderConfig, _: Settings) -> dict[str, Any]:
+    """Bytes of the safetensors file of the masked-LM model, which is the form that is published."""
+    model = fl.MaskedLM(config, rngs=nnx.Rngs(0))
+    with TemporaryDirectory(prefix="study-") as folder:
+        model.save_pretrained(folder)
+        return {"bytes": sum(file.stat().st_size for file in Path(folder).glob("*.safetensors"))}
+
+
+def latency(config: fl.EncoderConfig, settings: Settings) -> dict[str, Any]:
+    """Seconds of one row of each length, whole, until its hidden states lie on the host.
+
+    Raises:
+        RuntimeError: if what came out shows that the work was not done.
+    """
+    encoder = Forward(config)
+    shortest = max(1, settings.lengths[0] // 2)  # timed by nobody: what the shortest is compared with
+    rows = {length: _rows(config, 1, length) for length in (shortest, *settings.lengths)}
+    seconds = {str(length): encoder.seconds(rows[length], settings.repeats) for length in settings.lengths}
+    for short, long in itertools.pairwise(rows):
+        encoder.check_padding(rows[short][0], long)
+    return {"execution": encoder.execution, "seconds": seconds}
+
+
+def throughput(config: fl.EncoderConfig, settings: Settings) -> dict[str, Any]:
+    """Seconds of a batch of rows of T to T / 4 tokens, padded to T, and how many of its tokens are real.
+
+    Raises:
+        RuntimeError: as `latency`.
+    """
+    encoder = Forward(config)
+    seconds, tokens = {}, {}
+    for length in settings.batch_lengths:
+        batches = _rows(config, settings.batch, length)
+        seconds[str(length)] = encoder.seconds(batches, settings.repeats)
+        tokens[str(length)] = int(batches[0]["attention_mask"].sum())
+        encoder.check_padding({name: array[-1:, : length // 4] for name, array in batches[0].items()}, length)
+    return {"execution": encoder.execution, "batch": settings.batch, "seconds": seconds, "tokens": tokens}
+
+
+def training(config: fl.EncoderConfig, settings: Settings) -> dict[str, Any]:
+    """Seconds of a masked-word step with AdamW, dropout as the config has it, and the real tokens of its batch.
+
+    Raises:
+        RuntimeError: if the losses or the step's number show that a step was left out.
+    """
+    trainer = Trainer(config, settings)
+    trainer.step()
+    seconds = repeated(trainer.step, settings.repeats, _LIMIT_SECONDS)
+    trainer.check()
+    return {"execution": trainer.execution, "seconds": seconds, "tokens": trainer.tokens, "losses": trainer.losses}
+
+
+def inference_memory(config: fl.EncoderConfig, settings: Settings) -> dict[str, Any]:
+    """The most memory that forward passes over a batch held, weights included."""
+    encoder = Forward(config)
+    (batch, _) = _rows(config, settings.batch, settings.train_length)
+    return {"bytes": peak_memory(lambda: encoder(batch))}
+
+
+def training_memory(config: fl.EncoderConfig, settings: Settings) -> dict[str, Any]:
+    """The most memory that training steps held, parameters and moments included."""
+    trainer = Trainer(config, settings)
+    held = peak_memory(trainer.step)
+    trainer.check()
+    return {"bytes": held}
+
+
+def sts_pass(config: fl.EncoderConfig, settings: Settings, tokenizer: str) -> dict[str, Any]:
+    """Seconds in which a regression head scores pairs, one at a time, each padded to its bucket.
+
+    Cold: the first time in the process, every bucket's compilation included; warm: afterwards.
+
+    Raises:
+        RuntimeError: if scores are not finite, all alike, or not the same each time.
+    """
+    rows = (
+        real_rows(Path(settings.data), tokenizer, settings.pairs)
+        if settings.data
+        else drawn_rows(config.vocab_size, settings.pairs or 1500, _SMOKE_PAIRS_LONGEST if settings.smoke else LONGEST)
+    )
+    scorer = Scorer(_regression(config))
+    cold, scores = timed(lambda: scorer(rows))
+    seconds = []
+    for _ in range(min(settings.repeats, _WARM_PASSES)):
+        warm, again = timed(lambda: scorer(rows))
+        _same("a pass over the same pairs", scores, again, scorer.tolerance)
+        seconds.append(warm)
+    if not np.ptp(scores) > 0:
+        raise RuntimeError("every pair got the same score")
+    buckets, counts = np.unique(rows["buckets"], return_counts=True)
+    text = "STS-B dev" if settings.data else "random ids"
+    found = {"pairs": len(scores), "text": text, "buckets": dict(zip(map(str, buckets), counts.tolist(), strict=True))}
+    return {"cold": cold, "warm": seconds, **found}
+
+
+class Forward:
+    """A row's encoder, compiled for each shape once."""
+
+    def __init__(self, config: fl.EncoderConfig) -> None:
+        self.model = for_inference(fl.Encoder(config, rngs=nnx.Rngs(0), execution=_execution()))
+        self.tolerance = _TOLERANCES[self.model.execution.dtype]
+        self._run = jax.jit(lambda model, *inputs: model(*inputs).last_hidden_state)
+
+    def __call__(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Hidden states on the host."""
+        return np.asarray(self._run(self.model, *(batch[name] for name in _INPUTS)), np.float32)
+
+    @property
+    def execution(self) -> str:
+        """What "auto" came to."""
+        apart = isinstance(getattr(self.model, "layers", None), nnx.List)
+        return _told(self.model.execution, "layers apart" if apart else None)
+
+    def seconds(self, batches: Sequence[Mapping[str, np.ndarray]], repeats: int) -> list[float]:
+        """Seconds of each run after the first of each batch, in turns, so that no result can be of the run before."""
+        first = [self(batch) for batch in batches]
+        _differ(*(states[:, 0] for states in first))
+        turns = itertools.cycle(zip(batches, first, strict=True))
+
+        def once() -> float:
+            batch, expected = next(turns)
+            seconds, states = timed(lambda: self(batch))
+            _same("the same batch", expected, states, self.tolerance)
+            return seconds
+
+        return repeated(once, repeats, _LIMIT_SECONDS)
+
+    def check_padding(self, row: Mapping[str, np.ndarray], length: int) -> None:
+        """Raises RuntimeError unless a row that is padded to `length` has the states that it has without."""
+        own = row["input_ids"].shape[1]
+        padded = {name: np.pad(array, ((0, 0), (0, length - own))) for name, array in row.items()}
+        _same(f"{own} tokens padded to {length}", self(row), self(padded)[:, :own], self.tolerance)
+
+
+class Trainer:
+    """A masked-LM model in training; its state goes from step to step."""
+
+    def __init__(self, config: fl.EncoderConfig, settings: Settings) -> None:
+        def create() -> fl.MaskedLM:
+            return fl.MaskedLM(config, rngs=nnx.Rngs(0), execution=_execution())
+
+        optimizer = make_optimizer("adamw", learning_rate=1e-4, total_steps=1000)
+        abstract = nnx.eval_shape(create)
+        self.execution = _told(abstract.execution)
+        self._step = jax.jit(
+            make_train_step(nnx.graphdef(abstract), masked_lm_objective(), optimizer, seed=0), donate_argnums=0
+        )
+        self._state = init_state(create(), optimizer)
+        self._batch = make_batch(config.vocab_size, settings.batch, settings.train_length)
+        del self._batch["labels"]
+        self.tokens = int(self._batch["attention_mask"].sum())
+        self.losses: list[float] = []
+
+    def step(self) -> float:
+        """Seconds until a step's loss lies on the host and its state is computed."""
+
+        def run() -> float:
+            self._state, metrics = self._step(self._state, self._batch)
+            jax.block_until_ready(self._state)
+            return float(metrics["loss"])
+
+        seconds, loss = timed(run)
+        self.losses.append(loss)
+        return seconds
+
+    def check(self) -> None:
+        """Raises RuntimeError unless as many steps were taken as were asked for, each from another state."""
+        done, losses = int(self._state["step"]), self.losses
+        if done != len(losses) or not np.isfinite(losses).all() or len(set(losses)) != len(losses):
+            raise RuntimeError(f"{len(losses)} steps left step {done} and losses {losses}")
+
+
+class Scorer:
+    """A regression head's score of each row, at batch 1."""
+
+    def __init__(self, model: fl.SequenceClassification) -> None:
+        self.model = for_inference(model)
+        self.tolerance = _TOLERANCES[model.execution.dtype]
+        self._run = jax.jit(lambda model, *inputs: model(*inputs).logits[:, 0])
+
+    def __call__(self, rows: Mapping[str, np.ndarray]) -> np.ndarray:
+        """One score a row, each on the host before the next row begins."""
+        found = []
+        for number, bucket in enumerate(rows["buckets"]):
+            inputs = (rows[name][number : number + 1, :bucket] for name in _INPUTS)
+            found.append(np.asarray(self._run(self.model, *inputs), np.float32)[0])
+        return np.array(found)
+
+
+def timed(function: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds of a call, and what it returned."""
+    start = time.perf_counter()
+    result = function()
+    return time.perf_counter() - start, result
+
+
+def _regression(config: fl.EncoderConfig) -> fl.SequenceClassification:
+    config = config.replace(labels=("score",), problem_type="regression")
+    return fl.SequenceClassification(config, rngs=nnx.Rngs(0), execution=_execution())
+
+
+def _execution() -> fl.Execution:
+    return fl.Execution(dtype="auto", unroll="auto")
+
+
+def _told(execution: fl.Execution, layers: str | None = None) -> str:
+    return f"{execution.dtype}, {layers or f'{execution.unroll} layers a loop'}"
+
+
+def _rows(config: fl.EncoderConfig, rows: int, length: int) -> list[dict[str, np.ndarray]]:
+    """Two batches of other words, and the same lengths."""
+    one = {name: make_batch(config.vocab_size, rows, length)[name] for name in _INPUTS}
+    # Ids from 1 up, 0 is padding.
+    other = (one["input_ids"] % (config.vocab_size - 1) + 1) * one["attention_mask"]
+    return [one, {**one, "input_ids": other}]
+
+
+def _same(what: str, first: np.ndarray, again: np.ndarray, tolerance: float) -> None:
+    if not (np.isfinite(first).all() and np.isfinite(again).all()):
+        raise RuntimeError(f"{what}: not every number is finite")
+    if (difference := float(np.abs(first - again).max())) > tolerance:
+        raise RuntimeError(f"{what}: results differ by {difference:.2g}, more than {tolerance}")
+
+
+def _differ(first: np.ndarray, other: np.ndarray) -> None:
+    if np.array_equal(first, other):
+        raise RuntimeError("other words gave the same states")

@@ -1,0 +1,48 @@
+"""The most memory that a repeated computation holds: arrays and temporaries, without compiler and libraries."""
+
+import ctypes
+import gc
+import platform
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+
+from train.observe.memory import peak_bytes
+
+_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_RESET_PEAK = "5"  # proc_pid_clear_refs(5): the peak of the resident set becomes what it is now
+_RUNS = 2
+
+
+def peak_memory(run: Callable[[], object]) -> int | None:
+    """Bytes that a computation held at most; None where the system does not tell.
+
+    On accelerators their runtime counts since the process began. On CPU it is the bytes of all arrays of the process
+    that is compiled, and by how much the kernel's peak of the resident set (VmHWM) rises above that while it runs
+    twice more. What the compiler left, half a GB, is in neither; what it freed is given back before.
+    """
+    run()
+    if (counted := peak_bytes()) is not None:
+        run()
+        return counted
+    gc.collect()
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+    arrays = sum(array.nbytes for array in jax.live_arrays())
+    before = _read("VmRSS")
+    try:
+        _RESET.write_text(_RESET_PEAK)
+    except OSError:
+        return None
+    for _ in range(_RUNS):
+        run()
+    peak = _read("VmHWM")
+    return None if peak is None or before is None else arrays + max(0, peak - before)
+
+
+def _read(name: str) -> int | None:
+    if not _STATUS.exists():
+        return None
+    lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
+    return int(lines[name].split()[0]) * 1024 if name in lines else None

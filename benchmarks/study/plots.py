@@ -1,0 +1,134 @@
+"""The study's pictures, as PNG files in memory; there is one only of what was measured."""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from benchmarks.study.models import MODELS
+from benchmarks.study.published import retention
+from benchmarks.study.report import rows_of
+from benchmarks.study.results import Figures, Series
+
+# Okabe and Ito's palette: told apart with any colour vision, and in grey print. A row's colour is the same everywhere.
+_PALETTE = ("#000000", "#D55E00", "#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#999999", "#666666")
+_COLOURS = dict(zip(MODELS, _PALETTE, strict=True))
+_PARTS = {"embeddings": "#56B4E9", "layer": "#0072B2", "pooler": "#E69F00", "masked_lm_head": "#999999"}
+
+
+def draw_all(series: Series) -> dict[str, bytes]:
+    """Pictures by title."""
+    figures, rows = Figures(series.entries), [row for row in rows_of(series) if MODELS[row].is_compared]
+    pictures: Mapping[str, Callable[[Any, Figures, Sequence[str]], bool]] = {
+        "Where the parameters are (millions)": _parameters,
+        "One row at a time: milliseconds over tokens": _latency,
+        "STS-B pass at batch 1 (seconds)": _passes,
+        "Training, thousand tokens a second": _training,
+        "Most memory held (MB)": _memory,
+        "Published quality over measured latency": _quality,
+    }
+    found = {title: _drawn(draw, figures, rows) for title, draw in pictures.items()}
+    return {title: picture for title, picture in found.items() if picture is not None}
+
+
+def _drawn(draw: Callable[[Any, Figures, Sequence[str]], bool], figures: Figures, rows: Sequence[str]) -> bytes | None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, whatever the user's settings say
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 3.6), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.grid(color="#E5E5E5", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    if not draw(axes, figures, rows):
+        return None
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+def _bars(axes: Any, columns: Mapping[str, Mapping[str, float | None]], shades: Sequence[str]) -> bool:
+    """Groups of horizontal bars, a group for each row that has all columns."""
+    rows = [row for row in next(iter(columns.values())) if all(column[row] is not None for column in columns.values())]
+    if not rows:
+        return False
+    height = 0.8 / len(columns)
+    for number, ((name, column), shade) in enumerate(zip(columns.items(), shades, strict=True)):
+        places = [place + (number - (len(columns) - 1) / 2) * height for place in range(len(rows))]
+        bars = axes.barh(places, [column[row] for row in rows], height * 0.92, label=name, color=shade)
+        axes.bar_label(bars, fmt="%.3g", padding=3, fontsize=8)
+    axes.set_yticks(range(len(rows)), [MODELS[row].title for row in rows])
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    if len(columns) > 1:
+        axes.legend(frameon=False, fontsize=8)
+    return True
+
+
+def _scaled(value: float | None, unit: float) -> float | None:
+    return None if value is None else value / unit
+
+
+def _parameters(axes: Any, figures: Figures, rows: Sequence[str]) -> bool:
+    parts = {row: found["parts"] for row in rows if (found := figures.part(row, "size"))}
+    if not parts:
+        return False
+    lefts = dict.fromkeys(parts, 0.0)
+    for name, colour in _PARTS.items():
+        widths = [parts[row].get(name, 0) / 1e6 for row in parts]
+        axes.barh(
+            list(range(len(parts))), widths, left=list(lefts.values()), color=colour, label=name.replace("_", " ")
+        )
+        lefts = {row: lefts[row] + width for row, width in zip(parts, widths, strict=True)}
+    axes.set_yticks(range(len(parts)), [MODELS[row].title for row in parts])
+    axes.invert_yaxis()
+    axes.legend(frameon=False, fontsize=8)
+    return True
+
+
+def _latency(axes: Any, figures: Figures, rows: Sequence[str]) -> bool:
+    found = {row: part["seconds"] for row in rows if (part := figures.part(row, "latency"))}
+    if not found:
+        return False
+    for row, seconds in found.items():
+        points = [(int(length), 1000 * (figures.latency(row, length) or 0)) for length in seconds]
+        axes.loglog(*zip(*points, strict=True), "o-", color=_COLOURS[row], label=MODELS[row].title, markersize=4)
+    lengths = sorted({int(length) for seconds in found.values() for length in seconds})
+    axes.set_xticks(lengths, list(map(str, lengths)))
+    axes.minorticks_off()
+    axes.legend(frameon=False, fontsize=8)
+    return True
+
+
+def _passes(axes: Any, figures: Figures, rows: Sequence[str]) -> bool:
+    columns = {
+        "cold": {row: figures.cold_pass(row) for row in rows},
+        "warm": {row: figures.warm_pass(row) for row in rows},
+    }
+    return _bars(axes, columns, ("#56B4E9", "#D55E00"))
+
+
+def _training(axes: Any, figures: Figures, rows: Sequence[str]) -> bool:
+    return _bars(axes, {"": {row: _scaled(figures.training(row), 1000) for row in rows}}, ("#0072B2",))
+
+
+def _memory(axes: Any, figures: Figures, rows: Sequence[str]) -> bool:
+    kinds = ("inference", "training")
+    columns = {kind: {row: _scaled(figures.memory(row, kind), 1e6) for row in rows} for kind in kinds}
+    return _bars(axes, columns, ("#56B4E9", "#0072B2"))
+
+
+def _quality(axes: Any, figures: Figures, rows: Sequence[str]) -> bool:
+    """Hollow marks: quality is published, not measured."""
+    first = next((part for row in rows if (part := figures.part(row, "latency"))), None)
+    lengths = list(first["seconds"]) if first else []
+    length = lengths[len(lengths) // 2] if lengths else "0"
+    points = {row: (figures.latency(row, length), retention(row)) for row in rows}
+    known = {row: (1000 * x, 100 * y) for row, (x, y) in points.items() if x is not None and y is not None}
+    for row, point in known.items():
+        axes.plot(*point, "o", markerfacecolor="none", markeredgecolor=_COLOURS[row], markersize=9, markeredgewidth=2)
+        axes.annotate(MODELS[row].title, point, xytext=(8, -12), textcoords="offset points", fontsize=8)
+    axes.set_xlabel(f"measured, ms for a row of {length} tokens")
+    axes.set_ylabel("published, % of BERT-base's score\nin the same source")
+    axes.margins(0.2)
+    return bool(known)

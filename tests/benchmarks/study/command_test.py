@@ -1,0 +1,159 @@
+"""The command as a user types it: what it writes, that its page can be read alone, and what it refuses."""
+
+import base64
+import io
+import json
+import os
+import subprocess
+import sys
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib import image
+
+from benchmarks.study import __main__ as command
+from benchmarks.study.models import MODELS
+from benchmarks.study.results import read
+from benchmarks.study.worker import PARTS
+from tests.benchmarks.study.example import CIRCUMSTANCES
+
+_COMPARED = [row for row, model in MODELS.items() if model.is_compared]
+
+
+class Page(HTMLParser):
+    """What a page has: tags that load something, text, pictures, tables' rows."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.pictures: list[bytes] = []
+        self.tags: list[tuple[str, dict]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        self.tags.append((tag, given))
+        loaded = given.get("src") or (given.get("href") if tag == "link" else None)
+        if loaded and loaded.startswith("data:image/png;base64,"):
+            self.pictures.append(base64.b64decode(loaded.split(",")[1], validate=True))
+        elif loaded:
+            self.loads.append(loaded)
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory, repository):
+    folder = tmp_path_factory.mktemp("results")
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks.study", "--smoke", "--output", folder],
+        cwd=repository,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    return folder
+
+
+def test_the_command_measures_every_part_of_every_row(smoke):
+    (series,) = read(smoke)
+    assert series.circumstances["versions"]["jax"]
+    found: dict[tuple[str, str], Any] = {(one.asked["row"], one.asked["part"]): one.outcome for one in series.entries}
+    expected = {(row, part) for row in _COMPARED for part in PARTS if part != "quality"}
+    assert set(found) == expected | {(row, "size") for row in MODELS}
+    for row in _COMPARED:
+        assert all(seconds > 0 for runs in found[row, "latency"]["seconds"].values() for seconds in runs)
+        assert found[row, "throughput"]["tokens"]["16"] < 4 * 16  # padding is not counted
+        assert found[row, "training"]["losses"][0] != found[row, "training"]["losses"][-1]
+        assert found[row, "pass"]["pairs"] == sum(found[row, "pass"]["buckets"].values()) == 6
+        assert found[row, "disk"]["bytes"] >= 4 * found[row, "size"]["parts"]["masked_lm_head"]
+
+
+def test_the_page_loads_nothing_and_its_pictures_are_not_blank(smoke):
+    text = (smoke / "study.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.loads == []
+    assert not {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object"}
+    assert "url(" not in text
+    assert "@import" not in text
+    assert len(page.pictures) == 6
+    for picture in page.pictures:
+        pixels = image.imread(io.BytesIO(picture))
+        assert pixels.shape[0] > 300
+        colours, counts = np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0, return_counts=True)
+        assert len(colours) > 20
+        assert counts.max() < 0.98 * counts.sum()  # not an empty frame
+
+
+def test_page_and_markdown_show_every_row_and_mark_what_is_published(smoke):
+    text, markdown = ((smoke / f"study.{kind}").read_text(encoding="utf-8") for kind in ("html", "md"))
+    page = Page(text)
+    for model in MODELS.values():
+        assert model.title in page.text
+        assert model.title in markdown
+    assert '<td class="published"><i>77.0</i><sup>†<a href="#source-1">1</a></sup></td>' in text
+    assert "*77.0*&nbsp;†1" in markdown
+    cited = {given["href"] for tag, given in page.tags if tag == "a"}
+    assert cited <= {f"#{given['id']}" for _, given in page.tags if "id" in given}
+    assert "ModernBERT" in page.text
+    assert "not run" in markdown
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--rows", "gpt"], "there is no such row"),
+        (["--data", "nowhere"], "there is no glue/STS-B/dev.tsv"),
+        (["--checkpoints", "bert-base"], "expected ROW=SOURCE"),
+        (["--checkpoints", "distilbert=nowhere"], "give --data too"),
+        (["--data", "nowhere", "--checkpoints", "distilbert=./nowhere"], "nowhere"),
+        (["--lengths", "1024"], "end at 512"),
+        (["--repeats", "0"], "--repeats: expected"),
+    ],
+)
+def test_the_command_refuses_with_one_line(argv, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert command.main([*argv, "--smoke", "--output", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+
+
+@pytest.fixture
+def questions(monkeypatch):
+    """What workers were asked for; they answer sizes, and fail at the rest."""
+    asked = []
+
+    def ask(questions, limit_seconds, smoke=False):
+        if questions[0]["part"] == "circumstances":
+            return [CIRCUMSTANCES]
+        asked.extend((one["row"], one["part"]) for one in questions)
+        size = {"parameters": 1, "parts": {"layer": 1}, "flops_per_token": {"32": 1}}
+        return [size if one["part"] == "size" else "failed: no memory" for one in questions]
+
+    monkeypatch.setattr(command, "ask", ask)
+    return asked
+
+
+def test_the_command_goes_on_where_it_was(questions, tmp_path, capsys):
+    argv = ["--rows", "bert-base", "--parts", "size", "disk", "--output", str(tmp_path)]
+    assert command.main(argv) == 1
+    assert "no memory" in (tmp_path / "study.md").read_text()
+    questions.clear()
+    assert command.main(argv) == 1
+    assert questions == [("bert-base", "disk")]
+    questions.clear()
+    command.main([*argv, "--lengths", "64"])
+    assert ("bert-base", "size") in questions
+
+
+def test_the_command_refuses_results_of_another_form(questions, tmp_path, capsys):
+    (tmp_path / "study.json").write_text(json.dumps({"rows": []}))
+    assert command.main(["--output", str(tmp_path)]) == 2
+    assert "another --output" in capsys.readouterr().err
