@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return error.status
-    series = results.series_of(known, circumstances)
+    series = results.series_of(known, {**circumstances, "smoke": given.smoke})
     missing = [asked for asked in wanted if not series.has(asked)]
     # A smoke run measures nothing; one process is soonest done.
     for questions in [missing] if given.smoke and missing else [[asked] for asked in missing]:

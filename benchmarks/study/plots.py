@@ -61,7 +61,7 @@ def _bars(axes: Any, columns: Mapping[str, Mapping[str, float | None]], shades: 
     axes.invert_yaxis()
     axes.margins(x=0.12)
     if len(columns) > 1:
-        axes.legend(frameon=False, fontsize=8)
+        axes.figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return True
 
 
@@ -82,7 +82,7 @@ def _parameters(axes: Any, figures: Figures, rows: Sequence[str]) -> bool:
         lefts = {row: lefts[row] + width for row, width in zip(parts, widths, strict=True)}
     axes.set_yticks(range(len(parts)), [MODELS[row].title for row in parts])
     axes.invert_yaxis()
-    axes.legend(frameon=False, fontsize=8)
+    axes.figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return True
 
 
@@ -96,7 +96,7 @@ def _latency(axes: Any, figures: Figures, rows: Sequence[str]) -> bool:
     lengths = sorted({int(length) for seconds in found.values() for length in seconds})
     axes.set_xticks(lengths, list(map(str, lengths)))
     axes.minorticks_off()
-    axes.legend(frameon=False, fontsize=8)
+    axes.figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return True
 
 

@@ -46,8 +46,9 @@ def circumstances(series: Series) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     loads = [one.load_before for one in series.entries] or [0.0]
     where = f"{about['device_count']} x {about['device']} ({about['platform']}, {about['cpu_count']} CPU cores)"
+    sizes = "TINY MODELS: a smoke run, whose figures say nothing. " if about["smoke"] else ""
     return (
-        f"Measured on {where}, commit {about['commit']}, Python {about['python']}, {versions}; XLA_FLAGS "
+        f"{sizes}Measured on {where}, commit {about['commit']}, Python {about['python']}, {versions}; XLA_FLAGS "
         f"{about['xla_flags'] or 'none'}; load of the machine before measurements {min(loads):.2f} to {max(loads):.2f}."
     )
 
@@ -147,8 +148,8 @@ def _cost(figures: Figures, rows: Sequence[str]) -> Table:
     found = [
         [
             _title(row),
-            _measured(figures.cold_pass(row), "{:.2f} s".format),
-            _measured(figures.warm_pass(row), "{:.2f} s".format),
+            _measured(figures.cold_pass(row), "{:.3g} s".format),
+            _measured(figures.warm_pass(row), "{:.3g} s".format),
             _measured(base and (own := figures.warm_pass(row)) and base / own, "{:.2f} x".format),
             _measured(figures.training(row), "{:,.0f}".format),
             *(_measured(figures.memory(row, kind), _megabytes) for kind in ("inference", "training")),

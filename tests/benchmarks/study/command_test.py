@@ -103,6 +103,7 @@ def test_page_and_markdown_show_every_row_and_mark_what_is_published(smoke):
     assert cited <= {f"#{given['id']}" for _, given in page.tags if "id" in given}
     assert "ModernBERT" in page.text
     assert "not run" in markdown
+    assert "TINY MODELS" in page.text
 
 
 @pytest.mark.parametrize(

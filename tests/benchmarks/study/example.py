@@ -13,6 +13,7 @@ CIRCUMSTANCES = {
     "python": "3",
     "versions": {"jax": "0"},
     "xla_flags": "",
+    "smoke": False,
 }
 
 
