@@ -30,13 +30,13 @@ def decide(figures: Figures, rows: Iterable[str]) -> list[Decision]:
     return [
         Decision(
             "disk, download, many models side by side",
-            *_best(rows, figures.disk_bytes, min, lambda value: f"{value / 1e6:.0f} MB on disk, the least"),
+            *_best(rows, figures.disk_bytes, min, _megabytes),
             "Memory while it runs is scarce: activations count there, and shared layers have as many. distilALBERT has "
             "no published checkpoint: train it (configs/distilalbert.py), or take ALBERT-base.",
         ),
         Decision(
             "memory in training",
-            *_best(rows, lambda row: figures.memory(row, "training"), min, "{:,.0f} bytes, the least".format),
+            *_best(rows, lambda row: figures.memory(row, "training"), min, _megabytes),
             "Quality decides: recompute activations first (remat), before a smaller model.",
         ),
         Decision(
@@ -79,10 +79,14 @@ def _best(
     told: Callable[[float], str],
 ) -> tuple[str, str]:
     found = {row: value for row in rows if (value := figure(row)) is not None}
-    if not found:
-        return "not run", ""
+    if len(found) < 2:
+        return "not run", "fewer than two rows were measured"
     best = choose(found, key=lambda row: found[row])
     return MODELS[best].title, f"{told(found[best])}, of {len(found)} measured"
+
+
+def _megabytes(value: float) -> str:
+    return f"{value / 1e6:,.0f} MB, the least"
 
 
 def _milliseconds(length: str) -> Callable[[float], str]:
