@@ -82,7 +82,8 @@ def _settings(case: Case) -> str:
     config = fl.MaskedLM.from_pretrained(case["model"]).config
     chosen = dataclasses.asdict(_execution(case).resolve(len(config.layer_sequence())))
     told = ", ".join(f"{name} {chosen[name]}" for name in ("dtype", "unroll", "remat", "attention"))
-    form = ", layers unstacked, as in pipelines" if case["kind"] in _INFERENCE else ""
+    stacks = config.num_physical_layers > 1
+    form = ", in the form of `for_inference`, as pipelines" if stacks and case["kind"] in _INFERENCE else ""
     return f"jax {jax.__version__}; the default policy of this device, execution.unroll=auto: {told}{form}"
 
 
