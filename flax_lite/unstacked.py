@@ -15,8 +15,8 @@ def unstacked(model: ModelT) -> ModelT:
     """The same function by layers that lie apart, in `layers` as a list; the model itself where nothing is stacked.
 
     A loop over stacked parameters, and an unrolled one too, copies each layer's weights out of the stack at every call.
-    Of a single row that is a third of the time: BERT-base, 32 tokens, two CPU cores: 34 ms scanned, 23 ms unstacked. For a
-    large batch it matters little (8 x 128: 484 and 461 ms), and the program grows with the depth.
+    Of a single row that is a third of the time (BERT-base, 32 tokens, two CPU cores: 34 ms scanned, 23 unstacked). For
+    a large batch it matters little (8 x 128: 484 and 461 ms), and the program grows with the depth.
 
     Layers are copied once; everything else is shared with the model. It is computed layer by layer, whatever
     `execution.unroll` says. Training and checkpoints keep the stack: `save_pretrained` writes either form alike.
