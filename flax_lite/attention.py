@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from flax_lite.dropout import drop, keep_mask
-from flax_lite.recompute import recomputed
+from flax_lite.dropout import drop
 
 
 def attention_visibility(
@@ -53,16 +52,11 @@ def attend(
     values: Float[Array, "B S N H"],
     mask: Bool[Array, "B 1 #T S"] | None,
     rate: float,
-    key: jax.Array | None,
+    keep: Bool[Array, "B N T S"] | None,
 ) -> Float[Array, "B T N H"]:
-    """dropout(softmax(scores)) V, in the dtype of the values. The backward pass computes the probabilities again."""
-    keep = keep_mask(scores.shape, rate, key)
-
-    def attended(scores: Array, values: Array) -> Array:
-        probabilities = attention_probabilities(scores, mask).astype(values.dtype)
-        return jnp.einsum("BNTS,BSNH->BTNH", drop(probabilities, rate, keep), values)
-
-    return recomputed(attended)(scores, values)
+    """dropout(softmax(scores)) V, in the dtype of the values; `keep` is dropout's mask."""
+    probabilities = attention_probabilities(scores, mask).astype(values.dtype)
+    return jnp.einsum("BNTS,BSNH->BTNH", drop(probabilities, rate, keep), values)
 
 
 def fused_attention(

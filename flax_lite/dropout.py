@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from flax_lite.bernoulli import bernoulli
+
 
 def dropout(x: Float[Array, "*shape"], rate: float, key: jax.Array | None) -> Float[Array, "*shape"]:
     """Zeroes each element independently with probability `rate` and scales the others by 1 / (1 - rate).
@@ -29,7 +31,7 @@ def keep_mask(shape: tuple[Any, ...], rate: float, key: jax.Array | None) -> Boo
 
     The shape may hold jax.export's symbolic dimensions.
     """
-    return None if key is None or rate == 0.0 else jax.random.bernoulli(key, 1.0 - rate, shape)
+    return None if key is None or rate == 0.0 else bernoulli(key, 1.0 - rate, shape)
 
 
 def drop(x: Float[Array, "*shape"], rate: float, keep: Bool[Array, "*shape"] | None) -> Float[Array, "*shape"]:

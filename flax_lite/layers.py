@@ -118,11 +118,16 @@ class Embeddings(nnx.Module):
 
 
 def add_and_norm(
-    norm: nnx.LayerNorm, x: Float[Array, "B T D"], output: Float[Array, "B T D"], rate: float, key: jax.Array | None
+    norm: nnx.LayerNorm,
+    x: Float[Array, "B T D"],
+    output: Float[Array, "B T D"],
+    rate: float,
+    key: jax.Array | None,
+    execution: Execution,
 ) -> Float[Array, "B T D"]:
     """LayerNorm(x + dropout(output)). The backward pass computes the statistics again."""
     keep = keep_mask(output.shape, rate, key)
-    return recomputed(lambda x, output: norm(x + drop(output, rate, keep)))(x, output)
+    return recomputed(lambda x, output: norm(x + drop(output, rate, keep)), execution)(x, output)
 
 
 class SelfAttention(nnx.Module):
@@ -147,13 +152,14 @@ class SelfAttention(nnx.Module):
         """
         heads = (*x.shape[:2], self.config.num_attention_heads, -1)
         parts = (self.query, self.key, self.value)
-        if not fused:
-            queries, keys, values = (part(x).reshape(heads) for part in parts)
-            return queries, keys, values
-        kernel = jnp.concatenate([part.kernel[...] for part in parts], axis=-1).astype(x.dtype)
-        bias = jnp.concatenate([part.bias[...] for part in parts]).astype(x.dtype)  # type: ignore[index]
-        joined = jnp.dot(x, kernel) + bias
-        queries, keys, values = (part.reshape(heads) for part in jnp.split(joined, 3, axis=-1))
+        if fused:
+            kernel = jnp.concatenate([part.kernel[...] for part in parts], axis=-1).astype(x.dtype)
+            products = jnp.split(jnp.dot(x, kernel), len(parts), axis=-1)
+            biases = (part.bias[...].astype(x.dtype) for part in parts)  # type: ignore[index]
+            projected = [product + bias for product, bias in zip(products, biases, strict=True)]
+        else:
+            projected = [part(x) for part in parts]
+        queries, keys, values = (part.reshape(heads) for part in projected)
         return queries, keys, values
 
     def __call__(
@@ -176,11 +182,13 @@ class SelfAttention(nnx.Module):
             context = fused_attention(queries, keys, values, mask)
         else:
             scores = attention_scores(queries, keys)
-            context = attend(scores, values, mask, rate, probabilities_key)
+            keep = keep_mask(scores.shape, rate, probabilities_key)
+            attended = functools.partial(attend, mask=mask, rate=rate, keep=keep)
+            context = recomputed(attended, self.execution)(scores, values)
             internals |= {"scores": scores, "probabilities": attention_probabilities(scores, mask)}
         output = self.output(context.reshape(x.shape))
         rate = self.config.attention_output_dropout_prob
-        return add_and_norm(self.layer_norm, x, output, rate, output_key), internals
+        return add_and_norm(self.layer_norm, x, output, rate, output_key, self.execution), internals
 
 
 class FeedForward(nnx.Module):
@@ -188,6 +196,7 @@ class FeedForward(nnx.Module):
 
     def __init__(self, config: EncoderConfig, execution: Execution, *, rngs: nnx.Rngs) -> None:
         self.config = config
+        self.execution = execution
         self.intermediate = linear(config.hidden_size, config.intermediate_size, config, execution, rngs=rngs)
         self.output = linear(config.intermediate_size, config.hidden_size, config, execution, rngs=rngs)
         self.layer_norm = layer_norm(config.hidden_size, config, execution, rngs=rngs)
@@ -195,8 +204,8 @@ class FeedForward(nnx.Module):
     def __call__(self, x: Float[Array, "B T D"], *, key: jax.Array | None = None) -> Float[Array, "B T D"]:
         """The block's output; `key=None` is deterministic."""
         activation = ACTIVATION_FUNCTIONS[self.config.hidden_act]
-        output = recomputed(lambda hidden: self.output(activation(hidden)))(self.intermediate(x))
-        return add_and_norm(self.layer_norm, x, output, self.config.hidden_dropout_prob, key)
+        output = recomputed(lambda hidden: self.output(activation(hidden)), self.execution)(self.intermediate(x))
+        return add_and_norm(self.layer_norm, x, output, self.config.hidden_dropout_prob, key, self.execution)
 
 
 class TransformerLayer(nnx.Module):

@@ -1,9 +1,21 @@
 """What is cheaper to compute twice than to keep."""
 
-import functools
+from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 
-# Keeps a function's inputs for the backward pass and computes what is between again. Without barriers: in the body of a
-# loop, where forward and backward pass are programs of their own, XLA cannot merge the two computations.
-recomputed = functools.partial(jax.checkpoint, prevent_cse=False)
+from flax_lite.execution import Execution
+
+FunctionT = TypeVar("FunctionT", bound=Callable)
+
+
+def recomputed(function: FunctionT, execution: Execution) -> FunctionT:
+    """The same function, of which the backward pass keeps the inputs and computes again what is between.
+
+    Where `execution.remat` has the whole layer computed again it is the function itself: it would be computed a third
+    time.
+    """
+    # Without barriers: in the body of a loop, where forward and backward pass are programs of their own, XLA cannot
+    # merge the two computations.
+    return jax.checkpoint(function, prevent_cse=False) if execution.remat == "none" else function

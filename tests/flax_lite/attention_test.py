@@ -14,6 +14,7 @@ from flax_lite.attention import (
     attention_visibility,
     fused_attention,
 )
+from flax_lite.dropout import keep_mask
 
 B, T, N, H = 2, 6, 3, 4
 
@@ -126,7 +127,8 @@ def test_attend_drops_every_probability_on_its_own():
     size, rate = 32, 0.5
     scores = jnp.zeros((2, 2, size, size))
     identity = jnp.broadcast_to(jnp.eye(size)[:, None, :], (2, size, 2, size))
-    dropped = np.moveaxis(np.asarray(attend(scores, identity, None, rate, jax.random.key(0))), 2, 1) * size
+    keep = keep_mask(scores.shape, rate, jax.random.key(0))
+    dropped = np.moveaxis(np.asarray(attend(scores, identity, None, rate, keep)), 2, 1) * size
     np.testing.assert_allclose(np.unique(dropped), [0.0, 1 / (1 - rate)], rtol=1e-6)
     kept = (dropped > 0).reshape(4, size, size)
     for first, second in itertools.combinations(kept, 2):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from flax_lite import dropout as dropout_module
 from flax_lite.dropout import dropout, split_key
 from flax_lite.execution import Execution
 from flax_lite.layers import Embeddings, TransformerLayer
@@ -312,13 +313,13 @@ def test_every_draw_has_a_key_of_its_own(stack, monkeypatch):
     config = tiny.STACKS[stack]()
     model, ids = tiny.make("SequenceClassification", config), tiny.token_ids(config)
     used = []
-    bernoulli = jax.random.bernoulli
+    bernoulli = dropout_module.bernoulli
 
     def recording(key, *args, **kwargs):
         jax.debug.callback(lambda data: used.append(np.asarray(data).tobytes()), jax.random.key_data(key))
         return bernoulli(key, *args, **kwargs)
 
-    monkeypatch.setattr(jax.random, "bernoulli", recording)
+    monkeypatch.setattr(dropout_module, "bernoulli", recording)
     jax.block_until_ready(tiny.jit(lambda model, key: model(ids, key=key).logits)(model, KEY))
     jax.effects_barrier()
     assert len(used) == len(set(used)) == 1 + 3 * 3 + 1

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
+from flax_lite.bernoulli import draw_bernoulli
+
 
 class Intermediate(NamedTuple):
     """An array that a program computes."""
@@ -47,8 +49,12 @@ def primitives(program: ClosedJaxpr) -> Counter[str]:
 
 
 def random_bit_shapes(program: ClosedJaxpr) -> list[tuple[int, ...]]:
-    """The shape of every draw of random bits, sorted."""
-    draws = (equation for equation in equations(program) if equation.primitive.name == "random_bits")
+    """The shape of every draw of random bits, sorted: jax.random's, and dropout's own (flax_lite.bernoulli)."""
+    draws = (
+        equation
+        for equation in equations(program)
+        if equation.primitive.name == "random_bits" or equation.params.get("name") == draw_bernoulli.__name__
+    )
     return sorted(equation.outvars[0].aval.shape for equation in draws)
 
 

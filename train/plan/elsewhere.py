@@ -16,7 +16,7 @@ def ask(
     environment: Mapping[str, str],
     limit_seconds: float,
     directory: Path | None = None,
-    python: str = sys.executable,
+    python: str | None = None,
 ) -> dict[str, Any] | str:
     """Runs a module with a question on its standard input.
 
@@ -26,14 +26,15 @@ def ask(
         environment: the process's.
         limit_seconds: after which it is ended.
         directory: where it runs; this process's own if None.
-        python: the interpreter; one of another environment has to find the module from `directory`.
+        python: the interpreter, this process's own if None; one of another environment has to find the module from
+            `directory`.
 
     Returns:
         What it answered, or why it did not.
     """
     try:
         done = subprocess.run(
-            [python, "-m", module],
+            [python or sys.executable, "-m", module],
             input=json.dumps(question),
             env=dict(environment),
             cwd=directory,
