@@ -1,16 +1,14 @@
 """What is cheaper to compute twice than to keep."""
 
 from collections.abc import Callable
-from typing import TypeVar
 
 import jax
+from jaxtyping import Array
 
 from flax_lite.execution import Execution
 
-FunctionT = TypeVar("FunctionT", bound=Callable)
 
-
-def recomputed(function: FunctionT, execution: Execution) -> FunctionT:
+def recomputed(function: Callable[..., Array], execution: Execution) -> Callable[..., Array]:
     """The same function, of which the backward pass keeps the inputs and computes again what is between.
 
     Where `execution.remat` has the whole layer computed again it is the function itself: it would be computed a third

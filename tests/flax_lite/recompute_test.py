@@ -9,7 +9,7 @@ from flax import nnx
 
 from flax_lite.execution import Execution
 from flax_lite.layers import TransformerLayer
-from tests.flax_lite import tiny
+from tests.flax_lite import jaxprs, tiny
 
 B, T = 3, 5
 
@@ -39,3 +39,12 @@ def test_a_layer_keeps_products_and_masks(family):
     assert found[(B, T, heads, width // heads), "float32"] == 3
     assert found[hidden, "float32"] <= 5
     assert found[hidden, "bool"] == (1 if family == "distilbert" else 2)
+
+
+@pytest.mark.parametrize(("remat", "regions"), [("none", 4), ("dots", 0), ("full", 0)])
+def test_nothing_is_recomputed_inside_a_layer_that_is_recomputed(remat, regions):
+    config = tiny.bert()
+    layer = TransformerLayer(config, Execution(remat=remat).resolve(1), rngs=nnx.Rngs(0))
+    program = jaxprs.trace(lambda x: layer(x, None)[0], jnp.ones((B, T, config.hidden_size)))
+    names = [equation.primitive.name for equation in jaxprs.equations(program)]
+    assert sum(name in ("checkpoint", "remat2", "remat") for name in names) == regions
