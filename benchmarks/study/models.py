@@ -45,7 +45,8 @@ MODELS: Mapping[str, Model] = {
     "bert-base": Model("BERT-base", "bert-base-uncased"),
     "albert-base": Model("ALBERT-base", "albert-base-v2", "albert"),
     "distilbert": Model("DistilBERT", "distilbert-base-uncased"),
-    # The student of configs/distilalbert.py: one layer shared over six, and BERT's vocabulary.
+    # The shape of configs/distilalbert.py's student: one layer shared over six, and BERT's vocabulary. Without its
+    # dropout of 0.1: the preset has none.
     "distilalbert": Model("distilALBERT", "albert-base-v2", "bert", {"num_hidden_layers": 6, "vocab_size": 30522}),
     "bert-small": Model("BERT-small", "bert-small"),
     # microsoft/unilm, minilm: L6-H384, as in configs/minilm_6.py.

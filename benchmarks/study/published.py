@@ -48,22 +48,22 @@ SOURCES: Mapping[str, Source] = {
         79.5,
     ),
     "albert": Source(
-        "Lan et al., 2019, ALBERT, Table 2 (BERT-base and version 1), and the repository's README (version 2)",
+        "Lan et al., 2019, ALBERT, Table 2 (their own BERT-base, and version 1: both 125,000 steps), and the README of "
+        "google-research/albert (version 2: 10 million steps, more text, no dropout)",
         "https://arxiv.org/abs/1909.11942",
-        "SQuAD 1.1, SQuAD 2.0, MNLI, SST-2, RACE, dev",
+        "SQuAD 1.1 and 2.0 (each the mean of F1 and EM), MNLI, SST-2, RACE, dev",
         82.3,
     ),
     "miniatures": Source(
         "Turc et al., 2019, in the README of google-research/bert, which has no BERT-base beside it",
         "https://github.com/google-research/bert",
-        "GLUE test",
+        "GLUE test, nine tasks with WNLI",
         None,
     ),
-    # (76.8 + 84.5 + 93.2 + 91.7 + 58.9 + 68.6 + 87.3 + 91.3) / 8 = 81.54; L6-H384: (75.6 + 83.3 + 91.5 + 90.5 + 47.5 +
-    # 68.8 + 88.9 + 90.6) / 8 = 79.59.
     "minilm": Source(
-        "Wang et al., 2020, MiniLM, in the README of microsoft/unilm/minilm; the mean of its table's eight figures",
-        "https://github.com/microsoft/unilm/tree/master/minilm",
+        "Wang et al., 2020, MiniLM, Table 8. The teacher is not BERT-base, but one of its size that saw more text; a "
+        "teacher assistant stands between",
+        "https://arxiv.org/abs/2002.10957",
         "SQuAD 2.0 and seven tasks of GLUE, dev",
         81.5,
     ),
