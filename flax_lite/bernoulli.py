@@ -15,8 +15,6 @@ from jaxtyping import Array, Bool, UInt32
 
 Words = tuple[UInt32[Array, "..."], UInt32[Array, "..."]]
 
-# Threefry-2x32 with 20 rounds: Salmon et al., Parallel random numbers: as easy as 1, 2, 3 (SC11), table 2 and section
-# 3.3.
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)
 
@@ -24,10 +22,13 @@ _PARITY = np.uint32(0x1BD11BDA)
 def bernoulli(key: jax.Array, probability: float, shape: tuple[Any, ...]) -> Bool[Array, "..."]:
     """True with a probability, each element on its own: bit for bit jax.random.bernoulli(key, probability, shape).
 
+    What the kernel here does not know jax.random draws: other generators, untyped keys, shapes with jax.export's
+    symbolic dimensions or 2^32 elements, and JAX's older numbering of elements (jax_threefry_partitionable off).
+
     Args:
-        key: a key of any generator; those of Threefry are drawn from here, others by jax.random.
+        key: of any generator.
         probability: in [0, 1], rounded to float32.
-        shape: may hold jax.export's symbolic dimensions, then jax.random draws.
+        shape: of the draw.
     """
     if not _is_threefry(key) or not all(isinstance(size, int) for size in shape) or math.prod(shape) >= 2**32:
         return jax.random.bernoulli(key, np.float32(probability), shape)
@@ -36,31 +37,22 @@ def bernoulli(key: jax.Array, probability: float, shape: tuple[Any, ...]) -> Boo
 
 def _is_threefry(key: jax.Array) -> bool:
     typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    return typed and str(jax.random.key_impl(key)) == "threefry2x32"
+    return typed and str(jax.random.key_impl(key)) == "threefry2x32" and bool(jax.threefry_partitionable.value)
 
 
 @jax.jit(static_argnums=(1, 2))
 def draw_bernoulli(key: UInt32[Array, "2"], probability: float, shape: tuple[int, ...]) -> Bool[Array, "..."]:
     """`bernoulli` from a Threefry key's two words; a function of its own name in the traced program."""
-    zeros = jnp.zeros(shape, jnp.uint32)
-    first, second = threefry_2x32((key[0], key[1]), (zeros, _places(shape)))
+    places = jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(shape)
+    first, second = threefry_2x32((key[0], key[1]), (jnp.zeros_like(places), places))
     # jax.random compares the upper 23 bits as a fraction of 2^23.
     return ((first ^ second) >> 9) < math.ceil(probability * 2**23)
-
-
-def _places(shape: tuple[int, ...]) -> UInt32[Array, "..."]:
-    """Each element's number in row-major order, from one iota an axis, so that a sharded array is numbered in place."""
-    places = jnp.zeros(shape, jnp.uint32)
-    for axis in range(len(shape)):
-        stride = math.prod(shape[axis + 1 :])
-        places += jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * np.uint32(stride)
-    return places
 
 
 def threefry_2x32(key: Words, counter: Words) -> Words:
     """The 20-round Threefry-2x32 hash of a counter of two words under a key of two words.
 
-    Source: Salmon et al. 2011, section 3.3 and table 2.
+    Source: Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC11; Random123, threefry.h.
     """
     schedule = (*key, key[0] ^ key[1] ^ _PARITY)
     first, second = counter[0] + schedule[0], counter[1] + schedule[1]

@@ -10,8 +10,8 @@ DType = Literal["float32", "bfloat16", "float16", "auto"]
 Remat = Literal["none", "dots", "full"]
 Attention = Literal["auto", "xla", "cudnn"]
 
-# On XLA:CPU, which is slow at loops (jax issue 36799), a training step of 12 layers takes 1.08 (ALBERT-base) to 1.11
-# times (BERT-base) as long scanned as unrolled; unrolled it compiles 2 to 4 s longer, won back after 15 to 25 steps
+# On XLA:CPU, which is slow at loops (jax issue 36799), a training step of 12 layers takes 1.10 (ALBERT-base) to 1.12
+# times (BERT-base) as long scanned as unrolled; unrolled it compiles 3 to 4 s longer, won back after about 15 steps
 # (8 x 128, float32, two cores, jax 0.10.2). Beyond 12 layers the program's size and compile time outweigh it.
 CPU_FULL_UNROLL_LAYERS = 12
 

@@ -160,10 +160,9 @@ def _cost(figures: Figures, rows: Sequence[str]) -> Table:
     what = f"{about['pairs']} rows of {about['text']}" if about else "not run"
     note = (
         f"The pass of the DistilBERT paper: a regression head scores pairs one at a time ({what}), padded to buckets; "
-        "cold with all compilations, warm the median of the passes after it. Training: masked words, AdamW, dropout as "
-        "in the preset (none in ALBERT's version 2 and distilALBERT, 0.1 in the others), real tokens a second. Memory "
-        "at most while batches of the same shape run: arrays and temporaries; on CPU from the resident set, on "
-        "accelerators as their runtime counts since the process began."
+        "cold with all compilations, warm the median of the passes after it. Training: masked words, AdamW, dropout of "
+        "0.1, real tokens a second. Memory at most while batches of the same shape run: arrays and temporaries; on CPU "
+        "from the resident set, on accelerators as their runtime counts since the process began."
     )
     heads = ("", "pass, cold", "pass, warm", "BERT-base's time over it", "training, tokens/s", "memory, inference")
     return Table("STS-B pass, training, memory", note, (*heads, "memory, training"), found)

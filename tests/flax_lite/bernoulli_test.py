@@ -9,7 +9,7 @@ from jax import export
 from flax_lite.bernoulli import bernoulli, threefry_2x32
 from tests.flax_lite import jaxprs
 
-# (counter, key, hash): known answers of Random123 1.14, file kat_vectors, threefry2x32 with 20 rounds.
+# (counter, key, hash): known answers of Random123, tests/kat_vectors, threefry2x32 with 20 rounds.
 KNOWN = [
     ((0x00000000, 0x00000000), (0x00000000, 0x00000000), (0x6B200159, 0x99BA4EFE)),
     ((0xFFFFFFFF, 0xFFFFFFFF), (0xFFFFFFFF, 0xFFFFFFFF), (0x1CB996FC, 0xBB002BE7)),
@@ -32,6 +32,17 @@ def test_draws_are_those_of_jax(shape, probability):
         np.testing.assert_array_equal(bernoulli(key, probability, shape), expected)
 
 
+def test_the_boundary_is_that_of_jax():
+    """An element is kept below the probability, not at it: probabilities at an element's own fraction of 2^23, and just
+    above.
+    """
+    key, shape = jax.random.key(0), (1000,)
+    for fraction in np.sort(jax.random.uniform(key, shape))[:5]:
+        at, above = (bernoulli(key, float(p), shape) for p in (fraction, np.nextafter(fraction, np.float32(1))))
+        assert above.sum() == at.sum() + 1
+        np.testing.assert_array_equal(at, jax.random.bernoulli(key, fraction, shape))
+
+
 def test_keys_may_be_mapped_over():
     keys = jax.random.split(jax.random.key(0), 4)
     drawn = jax.vmap(lambda key: bernoulli(key, 0.5, (5, 6)))(keys)
@@ -42,6 +53,14 @@ def test_keys_may_be_mapped_over():
 @pytest.mark.parametrize("key", [jax.random.key(3, impl="rbg"), jax.random.PRNGKey(3)], ids=["rbg", "raw"])
 def test_other_keys_are_drawn_from_by_jax(key):
     np.testing.assert_array_equal(bernoulli(key, 0.5, (9,)), jax.random.bernoulli(key, 0.5, (9,)))
+
+
+def test_the_older_numbering_is_drawn_by_jax():
+    key = jax.random.key(0)
+    with jax.threefry_partitionable(False):
+        older = np.asarray(bernoulli(key, 0.5, (64,)))
+        np.testing.assert_array_equal(older, jax.random.bernoulli(key, 0.5, (64,)))
+    assert (older != np.asarray(bernoulli(key, 0.5, (64,)))).any()
 
 
 def test_more_elements_than_a_word_counts_are_drawn_by_jax():
@@ -58,7 +77,7 @@ def test_symbolic_shapes_are_drawn_by_jax():
 
 
 def test_a_sharded_draw_is_computed_where_it_lies_and_is_the_same():
-    """Each device numbers its own part: eight times as many devices draw the same, and send nothing."""
+    """Each device draws its own part: eight devices draw what one does, and send nothing."""
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
     draw = jax.jit(lambda key: bernoulli(key, 0.9, (16, 5, 7)), out_shardings=rows)

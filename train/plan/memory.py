@@ -18,8 +18,8 @@ from train.costs import Costs, rows_and_length
 _FLOAT32 = 4
 # Of the logits of the masked positions: themselves, their softmax, and its gradient.
 _LOGIT_ARRAYS = 3
-# Share of what one layer computes that is there at once, chosen: between 0.59 and 0.73 the temporaries of six compiled
-# steps (ALBERT and BERT, three meshes, every remat, micro-batches) lie within a fifth of the plan's.
+# Share of what one layer computes that is there at once, chosen: between 0.59 and 0.73 the temporaries of seven
+# compiled steps (three jobs, three meshes, every remat, micro-batches) lie within a fifth of the plan's.
 _ALIVE = 0.7
 
 
