@@ -73,7 +73,7 @@ def _finish(axes: Any, title: str, labels: list[str]) -> None:
     axes.set_ylim(min(low, 0.45), max(high, 2.2))
     axes.set_xlim(-0.6, len(labels) - 0.4)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.set_xticks(range(len(labels)), labels, fontsize=8.5)
+    axes.set_xticks(range(len(labels)), labels, fontsize=8.5 if len(labels) <= 3 else 7)
     axes.grid(axis="y", color="#E5E5E5", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
