@@ -42,6 +42,15 @@ def end_group(number):
         os.killpg(number, signal.SIGKILL)
 
 
+# A shell starts its background jobs with Ctrl-C ignored, and a bash started so cannot change that: what the tests
+# start has to be as from a terminal, wherever they run.
+_INTERRUPTIBLE = (
+    sys.executable,
+    "-c",
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execvp(sys.argv[1], sys.argv[1:])",
+)
+
+
 class Cloud:
     """A project with room for one queued resource, and a job whose starts are planned."""
 
@@ -98,7 +107,7 @@ class Cloud:
     def supervisor(self, *arguments):
         """Starts one, in a process group of its own, as a terminal does; it does not outlive the block."""
         with subprocess.Popen(
-            ["bash", str(REPOSITORY / "tpu" / "watch_and_resume.sh"), *self._supervision(arguments)],
+            [*_INTERRUPTIBLE, "bash", str(REPOSITORY / "tpu" / "watch_and_resume.sh"), *self._supervision(arguments)],
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
