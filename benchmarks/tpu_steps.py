@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.circumstances import beginning, told
+from benchmarks.markdown import table as markdown_table
 from train.errors import UserError
 from train.plan.compiling import Compiled, compile_elsewhere
 from train.plan.target import parse_target
@@ -83,7 +85,7 @@ class Row:
 def compile_case(step: str, target_name: str, unroll: int) -> Row:
     """Compiles a step of `STEPS` for a target; `unroll` layers in one iteration of the scan, all of them if 0."""
     target = parse_target(target_name)
-    real, load = STEPS[step], round(os.getloadavg()[0], 2)
+    real, load = STEPS[step], beginning()["load_before"]
     outcome = compile_elsewhere(real.job, real.argv(target.devices, unroll), target, _LIMIT_SECONDS)
     return Row(step, target_name, unroll, load, outcome)
 
@@ -101,14 +103,14 @@ _COLUMNS: Mapping[str, Callable[[Compiled], str]] = {
 def table(rows: Sequence[Row]) -> str:
     """The rows as Markdown. Memory is that of one device; collectives are those of one step."""
     heads = ["step", "target", "layers", *_COLUMNS, "load before"]
-    lines = [heads, ["---"] * len(heads)]
+    lines: list[list[str]] = []
     for row in sorted(rows, key=lambda row: (list(STEPS).index(row.step), row.target, row.unroll != 1)):
         if isinstance(row.outcome, Compiled):
-            told = [cell(row.outcome) for cell in _COLUMNS.values()]
+            columns = [cell(row.outcome) for cell in _COLUMNS.values()]
         else:
-            told = [row.outcome, *[""] * (len(_COLUMNS) - 1)]
-        lines.append([STEPS[row.step].name, row.target, _layers(row.unroll), *told, f"{row.load_before:.2f}"])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+            columns = [row.outcome, *[""] * (len(_COLUMNS) - 1)]
+        lines.append([STEPS[row.step].name, row.target, _layers(row.unroll), *columns, f"{row.load_before:.2f}"])
+    return markdown_table(heads, lines)
 
 
 def _layers(unroll: int) -> str:
@@ -140,9 +142,8 @@ def write(folder: Path, circumstances: Mapping[str, Any], rows: Sequence[Row]) -
     folder.mkdir(parents=True, exist_ok=True)
     record = {"environment": circumstances, "rows": [dataclasses.asdict(row) for row in rows]}
     write_json(folder / FILE, record)
-    told = ", ".join(f"{name} {value}" for name, value in circumstances.items())
     heading = f"Whole steps, {ROWS_PER_DEVICE} rows of {_LENGTH} tokens a device, compiled on a machine without TPU.\n"
-    (folder / "tpu_steps.md").write_text(f"{heading}\n{told}.\n\n{table(rows)}\n", encoding="utf-8")
+    (folder / "tpu_steps.md").write_text(f"{heading}\n{told(circumstances)}.\n\n{table(rows)}\n", encoding="utf-8")
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:

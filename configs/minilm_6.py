@@ -2,7 +2,7 @@
 
 Paper: Wang et al., 2020, arXiv:2002.10957 (`:v1`: attention and relations of values, twelve heads); Wang et al., 2020,
     arXiv:2012.15828 (`:v2`: relations of queries, keys and values, 48 heads). Rate 5e-4, batch 1024, 400,000 steps,
-    4,000 of warm-up, weight decay 0.01, rows of 512 are those of the first.
+    4,000 of warm-up, weight decay 0.01, rows of 512 are what the first gives for its student of 768.
 Command: python -m train.distill --config configs/minilm_6.py:v2 --config.data.source='text:corpus/*.txt'
 Hardware: not run at this size.
 Expected: after fine-tuning MNLI-m 83.3, SST-2 91.5, SQuAD 2 F1 75.6 (microsoft/unilm, minilm, L6-H384 of version 1,

@@ -104,7 +104,11 @@ def test_readme_job_is_accepted(line, monkeypatch, capsys):
     assert '"total_steps"' in capsys.readouterr().out
 
 
-def test_readme_files_exist():
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
-    assert links
-    assert all((REPOSITORY / link).exists() for link in links), links
+DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: str(file.relative_to(REPOSITORY)))
+def test_files_that_a_document_links_exist(document):
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", document.read_text()) if "://" not in link]
+    assert links or document.name != "README.md"
+    assert all((document.parent / link).exists() for link in links), links

@@ -18,14 +18,13 @@ compile_vs_run.json, compile_vs_run.md and pictures of what was asked for last, 
 
 import argparse
 import dataclasses
-import datetime
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.compile_vs_run import results
+from benchmarks import series as kept
+from benchmarks.circumstances import beginning
 from benchmarks.compile_vs_run.analysis import break_evens, disagreements
 from benchmarks.compile_vs_run.cases import (
     DEFAULT,
@@ -40,10 +39,11 @@ from benchmarks.compile_vs_run.cases import (
     cases,
 )
 from benchmarks.compile_vs_run.plots import draw_all
-from benchmarks.compile_vs_run.results import Measurement, Row, Series
+from benchmarks.compile_vs_run.results import FILE, Measurement, Row, measured, measurement, row_of
 from benchmarks.compile_vs_run.stages import Stages
 from benchmarks.compile_vs_run.tables import break_even_table, page, table
 from benchmarks.compile_vs_run.worker import Request, ask
+from benchmarks.series import Series
 from train.errors import UserError
 from train.plan.target import parse_target
 
@@ -61,25 +61,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         circumstances = ask(request, "circumstances", _START_SECONDS)
         if isinstance(circumstances, str):
             raise UserError(circumstances)
-        known = results.read(given.output)
+        known = kept.read(given.output / FILE, row_of)
     except UserError as error:
         print(error, file=sys.stderr)
         return error.status
-    series = results.series_of(known, circumstances)
-    had = series.measured
+    series = kept.series_of(known, circumstances)
+    had = measured(series)
     for number, case in enumerate(wanted, start=1):
         if case not in had:
             row = _row(case, request, given.limit_seconds)
-            series.put(row)
-            results.write(given.output, known)
+            series.put(row, lambda one: one.case)
+            kept.write(given.output / FILE, known)
             print(f"{number} of {len(wanted)}: {case}: {_said(row)}", file=sys.stderr, flush=True)
     return _report(given.output, known, series, wanted)
 
 
 def _row(case: Case, request: Request, limit_seconds: float) -> Row:
-    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    load = round(os.getloadavg()[0], 2)
-    return Row(case=case, started=started, load_before=load, outcome=_measured(case, request, limit_seconds))
+    return Row(case=case, **beginning(), outcome=_measured(case, request, limit_seconds))
 
 
 def _measured(case: Case, request: Request, limit_seconds: float) -> Measurement | str:
@@ -87,39 +85,39 @@ def _measured(case: Case, request: Request, limit_seconds: float) -> Measurement
     found = ask(request, "measure", limit_seconds, **asked)
     if isinstance(found, str):
         return found
-    measured = results.measurement(found)
+    cost = measurement(found)
     # An executable for TPUs that are not here is written to the cache and cannot be loaded from it.
     if request.target and parse_target(request.target).topology is not None:
-        return measured
+        return cost
     with tempfile.TemporaryDirectory(prefix="compile_vs_run-") as cache:
         for _ in ("fills the cache", "finds it"):
             started = ask(request, "start", limit_seconds, cache=cache, **asked)
             if isinstance(started, str):
                 return f"warm start: {started}"
-    return dataclasses.replace(measured, warm=Stages(*started["stages"]), warm_hit=started["hit"])
+    return dataclasses.replace(cost, warm=Stages(*started["stages"]), warm_hit=started["hit"])
 
 
 def _said(row: Row) -> str:
     one = row.outcome
     if isinstance(one, str):
         return one
-    step = "" if one.step_seconds is None else f", {one.step_seconds:.4f} s a step"
+    step = "" if one.step is None else f", {one.step.median:.4f} s a step"
     return f"built in {one.build_seconds:.2f} s{step}"
 
 
-def _report(folder: Path, known: list[Series], series: Series, wanted: Sequence[Case]) -> int:
+def _report(folder: Path, known: list[Series[Row]], series: Series[Row], wanted: Sequence[Case]) -> int:
     """Writes everything, prints the tables, and returns 1 unless all went well."""
-    measured = series.measured
-    results.write(folder, known)
+    found = measured(series)
+    kept.write(folder / FILE, known)
     (folder / "compile_vs_run.md").write_text(page(known), encoding="utf-8")
     where = series.circumstances.get("target") or series.circumstances["device"]
-    draw_all(measured, folder, f"{where}, jax {series.circumstances['versions']['jax']}")
-    print(table(measured))
-    if evens := break_evens(measured):
+    draw_all(found, folder, f"{where}, jax {series.circumstances['versions']['jax']}")
+    print(table(found))
+    if evens := break_evens(found):
         print(f"\n{break_even_table(evens)}")
-    for line in (differing := disagreements(measured)):
+    for line in (differing := disagreements(found)):
         print(f"not the same result: {line}", file=sys.stderr)
-    return int(bool(differing) or any(case not in measured for case in wanted))
+    return int(bool(differing) or any(case not in found for case in wanted))
 
 
 def _wanted(given: argparse.Namespace) -> list[Case]:

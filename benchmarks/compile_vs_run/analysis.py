@@ -54,12 +54,12 @@ def break_evens(measured: Mapping[Case, Measurement]) -> list[BreakEven]:
     found = []
     for case, one in measured.items():
         scan = measured.get(dataclasses.replace(case, unroll=1))
-        if case.unroll == 1 or scan is None or one.step_seconds is None or scan.step_seconds is None:
+        if case.unroll == 1 or scan is None or one.step is None or scan.step is None:
             continue
-        steps = break_even_steps((scan.build_seconds, scan.step_seconds), (one.build_seconds, one.step_seconds))
-        more, less = one.build_seconds - scan.build_seconds, scan.step_seconds - one.step_seconds
-        (low, high), (other_low, other_high) = one.step_quartiles, scan.step_quartiles
-        found.append(BreakEven(case, more, less, steps, high < other_low or other_high < low))
+        steps = break_even_steps((scan.build_seconds, scan.step.median), (one.build_seconds, one.step.median))
+        more, less = one.build_seconds - scan.build_seconds, scan.step.median - one.step.median
+        lie_apart = one.step.high < scan.step.low or scan.step.high < one.step.low
+        found.append(BreakEven(case, more, less, steps, lie_apart))
     return found
 
 

@@ -1,16 +1,14 @@
-"""What was measured, under which circumstances, and the file that keeps it."""
+"""What a case cost, and its record."""
 
 import dataclasses
-import json
 import statistics
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from benchmarks.compile_vs_run.cases import Case
 from benchmarks.compile_vs_run.stages import Stages, median_stages
-from train.errors import UserError
-from train.whole_writes import write_json
+from benchmarks.series import Series
+from benchmarks.spread import Spread, spread
 
 FILE = "compile_vs_run.json"
 
@@ -63,17 +61,9 @@ class Measurement:
         return statistics.median(map(sum, self.builds))
 
     @property
-    def step_seconds(self) -> float | None:
-        """The median run."""
-        return statistics.median(self.run_seconds) if self.run_seconds else None
-
-    @property
-    def step_quartiles(self) -> tuple[float, float]:
-        """The quartiles of the runs; the least and the most where there are fewer than four."""
-        if len(self.run_seconds) < 4:
-            return min(self.run_seconds), max(self.run_seconds)
-        first, _, third = statistics.quantiles(self.run_seconds, n=4, method="inclusive")
-        return first, third
+    def step(self) -> Spread | None:
+        """Of the runs after the first."""
+        return spread(self.run_seconds)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,50 +76,10 @@ class Row:
     outcome: Measurement | str
 
 
-@dataclasses.dataclass(frozen=True)
-class Series:
-    """Rows that may be compared: the same sizes, device, versions and commit."""
-
-    circumstances: Mapping[str, Any]
-    rows: list[Row]
-
-    @property
-    def measured(self) -> dict[Case, Measurement]:
-        """The numbers by case, in order."""
-        found = {row.case: row.outcome for row in self.rows if isinstance(row.outcome, Measurement)}
-        return {case: found[case] for case in sorted(found, key=lambda case: case.order)}
-
-    def put(self, row: Row) -> None:
-        """Adds a row in place of what the case had."""
-        self.rows[:] = [*(other for other in self.rows if other.case != row.case), row]
-
-
-def read(folder: Path) -> list[Series]:
-    """The series of a folder; none where there is no file.
-
-    Raises:
-        UserError: the file is not of this command's present form.
-    """
-    file = folder / FILE
-    if not file.exists():
-        return []
-    record = json.loads(file.read_text(encoding="utf-8"))
-    if "series" not in record:
-        raise UserError(f"{file} was written by another version of this command: give another --output")
-    return [Series(one["circumstances"], [_row(row) for row in one["rows"]]) for one in record["series"]]
-
-
-def series_of(known: list[Series], circumstances: Mapping[str, Any]) -> Series:
-    """The series with these circumstances, last in the list; a new one where there is none."""
-    own = next((one for one in known if one.circumstances == circumstances), Series(circumstances, []))
-    known[:] = [*(one for one in known if one is not own), own]
-    return own
-
-
-def write(folder: Path, known: list[Series]) -> None:
-    """Writes all series."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / FILE, {"series": [dataclasses.asdict(one) for one in known]})
+def measured(series: Series[Row]) -> dict[Case, Measurement]:
+    """The numbers by case, in order."""
+    found = {row.case: row.outcome for row in series.rows if isinstance(row.outcome, Measurement)}
+    return {case: found[case] for case in sorted(found, key=lambda case: case.order)}
 
 
 def measurement(record: Mapping[str, Any]) -> Measurement:
@@ -138,7 +88,8 @@ def measurement(record: Mapping[str, Any]) -> Measurement:
     return Measurement(**{**record, **stages, "warm": record["warm"] and Stages(*record["warm"])})
 
 
-def _row(record: Mapping[str, Any]) -> Row:
+def row_of(record: Mapping[str, Any]) -> Row:
+    """A case and what came of it from their record."""
     outcome = record["outcome"]
     done = outcome if isinstance(outcome, str) else measurement(outcome)
     return Row(**{**record, "case": Case(**record["case"]), "outcome": done})

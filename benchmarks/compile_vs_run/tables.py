@@ -2,23 +2,26 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
+from benchmarks.circumstances import told
 from benchmarks.compile_vs_run.analysis import BreakEven, break_evens, disagreements
 from benchmarks.compile_vs_run.cases import Case
-from benchmarks.compile_vs_run.results import Measurement, Series
+from benchmarks.compile_vs_run.results import Measurement, Row, measured
+from benchmarks.markdown import table as markdown_table
+from benchmarks.series import Series
 
 _MIB = 2**20
 _TERMS = """\
 Seconds of wall-clock time. trace: Python to jaxpr; lower: jaxpr to StableHLO; compile: StableHLO to an executable,
 caches off; medians of the builds. Warm start: the same three in another process that finds the program in a
 persistent compilation cache, so that compiling is loading; an executable for TPUs that are not here cannot be loaded,
-and is not tried. First: the first run; step: the median of the runs after it, and their quartiles. Memory is one
-device's, in MiB, as the compiler has it: without what a TPU keeps on the chip. Given: parameters, optimizer state, a
-teacher's parameters and the batch; temporary: what is allocated on top while the program runs, activations kept for
-the backward pass above all; total: given, returned and temporary, donated arrays once; peak: the compiler's own
-estimate of the most alive at once, which leaves temporaries out on XLA:CPU and is above the total on TPUs. In a
-distillation the layers are the teacher's, a BERT; the student has half of them, and its own family.
+and is not tried. First: the first run; step: the median of the runs after it, and their quartiles (of fewer than four
+the least and the most). Memory is one device's, in MiB, as the compiler has it: without what a TPU keeps on the chip.
+Given: parameters, optimizer state, a teacher's parameters and the batch; temporary: what is allocated on top while the
+program runs, activations kept for the backward pass above all; total: given, returned and temporary, donated arrays
+once; peak: the compiler's own estimate of the most alive at once, which leaves temporaries out on XLA:CPU and is above
+the total on TPUs. In a distillation the layers are the teacher's, a BERT; the student has half of them, and its own
+family.
 """
 
 _COLUMNS: Mapping[str, Callable[[Case, Measurement], str]] = {
@@ -34,7 +37,7 @@ _COLUMNS: Mapping[str, Callable[[Case, Measurement], str]] = {
     "from, to (builds)": lambda _, one: _from_to(one),
     "warm start": lambda _, one: _warm(one),
     "first": lambda _, one: "not run" if one.first_seconds is None else f"{one.first_seconds:.3f}",
-    "step": lambda _, one: "not run" if one.step_seconds is None else f"{one.step_seconds:.4f}",
+    "step": lambda _, one: "not run" if one.step is None else f"{one.step.median:.4f}",
     "quartiles (runs)": lambda _, one: _quartiles(one),
     "StableHLO lines": lambda _, one: str(one.program_lines),
     "code": lambda _, one: _mib(one.code_bytes),
@@ -56,44 +59,38 @@ _BREAK_EVEN_COLUMNS: Mapping[str, Callable[[BreakEven], str]] = {
 }
 
 
-def table(measured: Mapping[Case, Measurement]) -> str:
+def table(known: Mapping[Case, Measurement]) -> str:
     """A row for each case."""
-    return _markdown(list(_COLUMNS), [[cell(*item) for cell in _COLUMNS.values()] for item in measured.items()])
+    return markdown_table(list(_COLUMNS), [[cell(*item) for cell in _COLUMNS.values()] for item in known.items()])
 
 
 def break_even_table(found: Sequence[BreakEven]) -> str:
     """A row for each unrolled case that was run beside its scan."""
     rows = [[cell(one) for cell in _BREAK_EVEN_COLUMNS.values()] for one in found]
-    return _markdown(list(_BREAK_EVEN_COLUMNS), rows)
+    return markdown_table(list(_BREAK_EVEN_COLUMNS), rows)
 
 
-def page(known: Sequence[Series]) -> str:
+def page(known: Sequence[Series[Row]]) -> str:
     """All series, the last one first."""
     return "\n".join(["# Compile time against run time", "", _TERMS, *map(_section, reversed(known))])
 
 
-def _section(series: Series) -> str:
-    told = ", ".join(map(_told, *zip(*series.circumstances.items(), strict=True)))
+def _section(series: Series[Row]) -> str:
     loads = [row.load_before for row in series.rows]
-    lines = [f"## {series.circumstances.get('target') or series.circumstances['device']}", "", f"{told}."]
+    about = series.circumstances
+    lines = [f"## {about.get('target') or about['device']}", "", f"{told(about)}."]
     if series.rows:
         when = f"{min(row.started for row in series.rows)} to {max(row.started for row in series.rows)}"
         lines.append(f"\nMeasured {when}, load of the machine before a case {min(loads):.2f} to {max(loads):.2f}.")
-    measured = series.measured
-    lines += ["", table(measured), "", "### Scan or unroll", ""]
-    evens = break_evens(measured)
+    found = measured(series)
+    lines += ["", table(found), "", "### Scan or unroll", ""]
+    evens = break_evens(found)
     lines.append(break_even_table(evens) if evens else "No unrolled case was run beside its scan.")
     failed = [f"- {row.case}: {row.outcome}" for row in series.rows if isinstance(row.outcome, str)]
     lines += ["", "### Not measured", "", *failed] if failed else []
-    differing = [f"- {line}" for line in disagreements(measured)]
+    differing = [f"- {line}" for line in disagreements(found)]
     lines += ["", "### Not the same result", "", *differing] if differing else []
     return "\n".join([*lines, ""])
-
-
-def _told(name: str, value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {inner}" for key, inner in value.items())
-    return f"{name} {'none' if value in ('', None) else value}"
 
 
 def _from_to(one: Measurement) -> str:
@@ -108,15 +105,8 @@ def _warm(one: Measurement) -> str:
 
 
 def _quartiles(one: Measurement) -> str:
-    if not one.run_seconds:
-        return ""
-    low, high = one.step_quartiles
-    return f"{low:.4f}, {high:.4f} ({len(one.run_seconds)})"
+    return f"{one.step.low:.4f}, {one.step.high:.4f} ({len(one.run_seconds)})" if one.step else ""
 
 
 def _mib(count: int | None) -> str:
     return "not told" if count is None else f"{count / _MIB:.1f}"
-
-
-def _markdown(heads: list[str], rows: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in [heads, ["---"] * len(heads), *rows])

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from benchmarks.circumstances import circumstances as common
 from benchmarks.compile_vs_run.batches import make_batch
 from benchmarks.compile_vs_run.cases import Case, Sizes
 from benchmarks.compile_vs_run.programs import make_program
@@ -27,7 +28,6 @@ from train.mesh import make_mesh
 from train.plan import elsewhere
 from train.plan.compiling import compiler_environment, target_mesh
 from train.plan.target import Target, parse_target
-from train.provenance import provenance
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -72,14 +72,13 @@ def _environment(target: Target | None) -> dict[str, str]:
 
 def circumstances(request: Request) -> dict[str, Any]:
     """What has to be the same for numbers to be comparable, but for the load of the machine."""
-    found = {name: value for name, value in provenance().items() if name not in ("host", "started", "process_count")}
+    found = common()
     if request.target:
         del found["platform"], found["device"], found["device_count"]
         found["target"] = request.target
         if util.find_spec("libtpu"):
             found["versions"] |= {"libtpu": metadata.version("libtpu")}
-    own = {"cpu_count": os.cpu_count(), "xla_flags": os.environ.get("XLA_FLAGS", "")}
-    return {**found, **own, "dtype": _dtype(request), "sizes": dataclasses.asdict(request.sizes)}
+    return {**found, "dtype": _dtype(request), "sizes": dataclasses.asdict(request.sizes)}
 
 
 def measure(case: Case, request: Request) -> Measurement:

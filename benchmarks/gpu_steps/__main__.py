@@ -11,12 +11,12 @@ case; started again, under the same circumstances, the command goes on. Writes g
 """
 
 import argparse
-import datetime
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from benchmarks.circumstances import beginning
 from benchmarks.gpu_steps import asking
 from benchmarks.gpu_steps.cases import REAL, WORKS, Case, Group, Work
 from benchmarks.gpu_steps.plan import groups, plan
@@ -100,7 +100,7 @@ class Session:
 
     def _measured(self, case: Case) -> Row | None:
         """None where the time was over before the case was."""
-        started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        started = beginning()["started"]
         left = self._deadline - self._clock()
         outcome = asking.measure(self._name, case, self._python, max(1.0, min(_CASE_SECONDS, left)))
         if isinstance(outcome, str) and left < _CASE_SECONDS and self._clock() >= self._deadline:

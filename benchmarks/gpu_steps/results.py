@@ -43,12 +43,6 @@ class Measurement:
         """The median step."""
         return statistics.median(self.step_seconds)
 
-    @property
-    def quartiles(self) -> tuple[float, float]:
-        """The quartiles of the steps."""
-        first, _, third = statistics.quantiles(self.step_seconds, n=4, method="inclusive")
-        return first, third
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:

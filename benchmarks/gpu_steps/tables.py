@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from benchmarks.circumstances import told
 from benchmarks.gpu_steps.cases import SMOKE, TORCH_TARGET, Case, Group, Work
 from benchmarks.gpu_steps.plan import fastest
 from benchmarks.gpu_steps.results import Measurement, Results, disagreements, tokens_per_second, utilisation
+from benchmarks.markdown import table
+from benchmarks.spread import spread
 
 _TERMS = """\
 The pretraining step of one device: forward, backward, clipping and update (LAMB for ALBERT, AdamW for BERT), its state
@@ -22,11 +25,10 @@ _WAITS = ", PyTorch with more rows not run"
 
 def page(work: Work, results: Results, groups: Sequence[Group], not_run: Mapping[Case, str]) -> str:
     """All there is to say."""
-    told = ", ".join(f"{name} {_told(value)}" for name, value in results.circumstances.items())
     peak = "not known" if results.peak is None else f"{results.peak / 1e12:.0f}"
     rates = f"TFLOPs a second: data sheet {peak}, measured product {results.floor / 1e12:.1f}."
     title = f"# The pretraining step on a GPU{_SMOKE if work is SMOKE else ''}"
-    sections = [title, _TERMS, f"{told}.", rates, summary(work, results, groups, not_run)]
+    sections = [title, _TERMS, f"{told(results.circumstances)}.", rates, summary(work, results, groups, not_run)]
     sections += ["## Every row", rows_table(work, results, not_run)]
     if settings := sorted({one.settings for one in results.measured.values()}):
         sections.append("\n".join(f"- {one}" for one in settings))
@@ -39,7 +41,7 @@ def summary(work: Work, results: Results, groups: Sequence[Group], not_run: Mapp
     """A row for each group: the fastest of flax_lite and of PyTorch, and the targets."""
     heads = ["model", "T", "rows", "setting", "step (ms)", "tokens/s", "MFU", "target", "of product"]
     heads += ["PyTorch rows", "PyTorch tokens/s", "times PyTorch", "target"]
-    return _markdown(heads, [_summary_row(work, results, group, not_run) for group in groups])
+    return table(heads, [_summary_row(work, results, group, not_run) for group in groups])
 
 
 def _summary_row(work: Work, results: Results, group: Group, not_run: Mapping[Case, str]) -> list[str]:
@@ -70,7 +72,7 @@ def rows_table(work: Work, results: Results, not_run: Mapping[Case, str]) -> str
         _row(work, results, case, outcomes[case])
         for case in sorted(outcomes, key=lambda case: (case.length, order.index(case.model)))
     ]
-    return _markdown(heads, lines)
+    return table(heads, lines)
 
 
 def _row(work: Work, results: Results, case: Case, outcome: Measurement | str) -> list[str]:
@@ -106,15 +108,5 @@ def _percent(work: Work, case: Case, one: Measurement, rate: float | None) -> st
 
 
 def _quartiles(one: Measurement) -> str:
-    low, high = one.quartiles
-    return f"{1e3 * low:.2f}, {1e3 * high:.2f} ({len(one.step_seconds)})"
-
-
-def _told(value: object) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {inner}" for key, inner in value.items())
-    return "none" if value in ("", None) else str(value)
-
-
-def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in [heads, ["---"] * len(heads), *rows])
+    found = spread(one.step_seconds)
+    return f"{1e3 * found.low:.2f}, {1e3 * found.high:.2f} ({len(one.step_seconds)})" if found else ""

@@ -5,7 +5,6 @@ python -m benchmarks.gpu_steps.worker < {"action": "measure", "work": "real", "c
 
 import dataclasses
 import math
-import os
 import statistics
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from benchmarks.circumstances import circumstances
 from benchmarks.compile_vs_run.programs import pretraining_program
 from benchmarks.compile_vs_run.stages import build, run, warm_up
 from benchmarks.gpu_steps.cases import WORKS, Work, case_of
@@ -24,7 +24,6 @@ from flax_lite.execution import Execution
 from train.mesh import make_mesh
 from train.plan import elsewhere
 from train.plan.target import CHIPS, kind_of
-from train.provenance import provenance
 
 # The first of a new program's runs are slower: clocks rise, libraries load their kernels.
 _WARM_UP = 2
@@ -57,12 +56,9 @@ def describe(work: Work, question: Mapping[str, Any]) -> dict[str, Any]:
     native = Execution(dtype="auto").resolve(1, device).dtype == "bfloat16"
     if work.dtype == "bfloat16" and (device.platform != "gpu" or not native):
         return {FAILED: f"no GPU that computes in bfloat16 here, but {device.device_kind} ({device.platform})"}
-    known = provenance()
-    circumstances = {name: known[name] for name in ("commit", "python", "versions", "platform", "device")}
-    circumstances |= {"cpu_count": os.cpu_count(), "xla_flags": os.environ.get("XLA_FLAGS", "")}
     chip = CHIPS.get(kind_of(device.device_kind))
     return {
-        "circumstances": circumstances,
+        "circumstances": circumstances(),
         "peak": chip and chip.peak_flops_per_second(work.dtype),
         "floor": product_rate(work),
     }

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.circumstances import beginning
 from benchmarks.peers import results, sentences, work
 from benchmarks.peers.environments import SetupError, python_of
 from benchmarks.peers.measuring import Group, Row, run_group
@@ -24,7 +25,7 @@ from benchmarks.peers.plot import draw
 from benchmarks.peers.report import markdown
 from benchmarks.peers.results import Key, Measured
 from benchmarks.peers.rivals import CHOICES, KINDS, MEMORY_KINDS, OURS, Rival, chosen, environments
-from benchmarks.peers.turns import spread
+from benchmarks.spread import spread
 from train.errors import UserError
 from train.provenance import provenance
 
@@ -180,8 +181,7 @@ def _measure(
     rivals: Mapping[str, Rival],
     found: Mapping[str, Path | str],
 ) -> Measured:
-    known = provenance()
-    load = round(os.getloadavg()[0], 2)
+    known, began = provenance(), beginning()
     config = work.model_config(key.model, _size(given), key.kind, key.layers)
     folder = given.output.resolve() / "work"
     model = folder / "-".join(("smoke" * given.smoke or "real", key.model, str(key.layers or "own")))
@@ -198,8 +198,8 @@ def _measure(
         "learning_rate": _LEARNING_RATE,
     }
     group = Group(case=case, rivals=rivals, pythons=found, rounds=settings["rounds"], folder=group_folder)
-    environment = {name: known[name] for name in ("commit", "started", "device", "versions")}
-    environment |= {"cpu_count": os.cpu_count(), "load_before": load}
+    environment = {name: known[name] for name in ("commit", "device", "versions")}
+    environment |= {"cpu_count": os.cpu_count(), **began}
     return Measured(key=key, settings=settings, environment=environment, rows=run_group(group))
 
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from benchmarks.markdown import table as markdown_table
 from benchmarks.peers.measuring import Row
 from benchmarks.peers.results import Measured
 from benchmarks.peers.rivals import KINDS, MEMORY_KINDS, OURS
-from benchmarks.peers.turns import Spread, ratios, spread
+from benchmarks.peers.turns import ratios
 from benchmarks.peers.work import TITLES
+from benchmarks.spread import Spread, spread
 
 _HEADINGS = {
     "forward": "Forward pass",
@@ -18,9 +20,10 @@ _HEADINGS = {
     "memory_small": "The same on fewer rows, where more of them fit",
 }
 _PREAMBLE = """\
-Seconds are medians over rounds of turns, quartiles in brackets. The ratio is a rival's seconds over those of flax_lite
-in the same round: above 1, flax_lite is faster. The process of each implementation keeps the memory that it frees, as
-this project's jobs do (`train/host_memory.py`), and computes in the thread that does."""
+Seconds are medians over rounds of turns, in brackets quartiles (of fewer than four rounds the least and the most). The
+ratio is a rival's seconds over those of flax_lite in the same round: above 1, flax_lite is faster. The process of each
+implementation keeps the memory that it frees, as this project's jobs do (`train/host_memory.py`), and computes in the
+thread that does."""
 Cell = Callable[[Measured, Row], str]
 
 
@@ -38,11 +41,11 @@ def markdown(groups: Sequence[Measured]) -> str:
 def table(groups: Sequence[Measured]) -> str:
     """Groups of one kind."""
     columns = {**_COMMON, **_EXTRA.get(groups[0].key.kind, {})}
-    lines = [["model", *columns], ["---"] * (len(columns) + 1)]
+    lines: list[list[str]] = []
     for group in groups:
         name = _model(group)
         lines += [[name, *(cell(group, row) for cell in columns.values())] for row in group.rows.values()]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_table(["model", *columns], lines)
 
 
 def _model(group: Measured) -> str:

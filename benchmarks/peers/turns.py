@@ -1,26 +1,8 @@
-"""What rounds of turns say: medians, quartiles, and ratios round by round."""
+"""Rounds of turns: who begins, and ratios round by round."""
 
-import statistics
 from collections.abc import Sequence
-from typing import NamedTuple
 
-
-class Spread(NamedTuple):
-    """A median and the quartiles about it."""
-
-    median: float
-    low: float
-    high: float
-
-
-def spread(values: Sequence[float]) -> Spread | None:
-    """Of some values; None of none. One or two values are their own spread."""
-    if not values:
-        return None
-    if len(values) < 3:
-        return Spread(statistics.median(values), min(values), max(values))
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
-    return Spread(middle, low, high)
+from benchmarks.spread import Spread, spread
 
 
 def ratios(theirs: Sequence[float], ours: Sequence[float]) -> Spread | None:

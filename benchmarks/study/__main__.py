@@ -9,24 +9,25 @@ takes random ids of such lengths.
 
 Without --rows, of BERT-large, ALBERT-large and ALBERT-xxlarge only sizes are taken, for what the papers claim of them.
 Each measurement of a row has a process of its own. What the output folder's study.json has already, of the same
-device, versions, commit and settings, is not measured again. Writes study.json, study.md and study.html.
+device, versions, commit and settings, is not measured again. Writes study.json, study.md with its pictures, and
+study.html, which holds all of it.
 """
 
 import argparse
-import datetime
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import series as kept
+from benchmarks.circumstances import beginning
 from benchmarks.peers.sentences import real_rows
-from benchmarks.study import quality, results
+from benchmarks.study import quality
 from benchmarks.study.measure import Settings
 from benchmarks.study.models import MODELS
 from benchmarks.study.page import markdown, page
 from benchmarks.study.plots import draw_all
-from benchmarks.study.results import Entry
+from benchmarks.study.results import FILE, Entry, entry_of, has
 from benchmarks.study.worker import PARTS, ask, question
 from train.errors import UserError
 
@@ -45,31 +46,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         (circumstances,) = ask([{"part": "circumstances"}], _START_SECONDS)
         if isinstance(circumstances, str):
             raise UserError(circumstances)
-        known = results.read(given.output)
+        known = kept.read(given.output / FILE, entry_of)
     except UserError as error:
         print(error, file=sys.stderr)
         return error.status
-    series = results.series_of(known, {**circumstances, "smoke": given.smoke})
-    missing = [asked for asked in wanted if not series.has(asked)]
+    series = kept.series_of(known, {**circumstances, "smoke": given.smoke})
+    missing = [asked for asked in wanted if not has(series, asked)]
     # A smoke run measures nothing; one process is soonest done.
     for questions in [missing] if given.smoke and missing else [[asked] for asked in missing]:
         for entry in _entries(questions):
-            series.put(entry)
+            series.put(entry, lambda one: one.place)
             told = entry.outcome if isinstance(entry.outcome, str) else "done"
             print(f"{entry.asked['row']}, {entry.asked['part']}: {told}", file=sys.stderr, flush=True)
-        results.write(given.output, known)
-    results.write(given.output, known)
-    (given.output / "study.md").write_text(markdown(series), encoding="utf-8")
-    (given.output / "study.html").write_text(page(series, draw_all(series)), encoding="utf-8")
+        kept.write(given.output / FILE, known)
+    kept.write(given.output / FILE, known)
+    pictures = draw_all(series)
+    for one in pictures:
+        (given.output / one.name).write_bytes(one.png)
+    (given.output / "study.md").write_text(markdown(series, pictures), encoding="utf-8")
+    (given.output / "study.html").write_text(page(series, pictures), encoding="utf-8")
     print(given.output / "study.html")
-    return int(not all(series.has(asked) for asked in wanted))
+    return int(not all(has(series, asked) for asked in wanted))
 
 
 def _entries(questions: Sequence[Mapping[str, Any]]) -> list[Entry]:
-    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    load = round(os.getloadavg()[0], 2)
+    began = beginning()
     answers = ask(questions, _LIMIT_SECONDS, smoke=questions[0]["settings"]["smoke"])
-    return [Entry(asked, started, load, answer) for asked, answer in zip(questions, answers, strict=True)]
+    return [Entry(asked, **began, outcome=answer) for asked, answer in zip(questions, answers, strict=True)]
 
 
 def _settings(given: argparse.Namespace) -> Settings:

@@ -2,10 +2,13 @@
 
 import base64
 import html
-from collections.abc import Mapping
+from collections.abc import Sequence
 
+from benchmarks.markdown import table as markdown_table
+from benchmarks.series import Series
+from benchmarks.study.plots import Picture
 from benchmarks.study.report import DECISIONS, Cell, Table, circumstances, sources, tables
-from benchmarks.study.results import Series
+from benchmarks.study.results import Entry
 
 TITLE = "Compact encoders compared"
 LEGEND = (
@@ -39,14 +42,14 @@ a { color: inherit; }
 """
 
 
-def page(series: Series, pictures: Mapping[str, bytes]) -> str:
-    """The page; pictures by title, as PNG."""
+def page(series: Series[Entry], pictures: Sequence[Picture]) -> str:
+    """The page, its pictures in it."""
     found = tables(series)
     first = next(one for one in found if one.title == DECISIONS)  # what most readers come for
     figures = "".join(
-        f'<figure><figcaption>{html.escape(title)}</figcaption><img alt="{html.escape(title)}" '
-        f'src="data:image/png;base64,{base64.b64encode(picture).decode()}"></figure>'
-        for title, picture in pictures.items()
+        f'<figure><figcaption>{html.escape(one.title)}</figcaption><img alt="{html.escape(one.title)}" '
+        f'src="data:image/png;base64,{base64.b64encode(one.png).decode()}"></figure>'
+        for one in pictures
     )
     cited = "".join(
         f'<li id="source-{number}">{html.escape(one)}</li>' for number, one in enumerate(sources(), start=1)
@@ -61,13 +64,16 @@ def page(series: Series, pictures: Mapping[str, bytes]) -> str:
     )
 
 
-def markdown(series: Series) -> str:
-    """The same tables, without pictures."""
+def markdown(series: Series[Entry], pictures: Sequence[Picture]) -> str:
+    """The same, its pictures in files beside it."""
+    shown = [f"![{one.title}]({one.name})" for one in pictures]
     lines = [f"# {TITLE}", "", circumstances(series), "", LEGEND, ""]
     for table in tables(series):
-        rows = [list(table.heads), ["---"] * len(table.heads), *([_marked(one) for one in row] for row in table.rows)]
-        lines += [f"## {table.title}", "", table.note, "", *(f"| {' | '.join(row)} |" for row in rows), ""]
-    return "\n".join([*lines, "## Sources", "", *(f"{number}. {one}" for number, one in enumerate(sources(), 1)), ""])
+        cells = markdown_table(table.heads, [[_marked(one) for one in row] for row in table.rows])
+        lines += [f"## {table.title}", "", table.note, "", cells, ""]
+    return "\n".join(
+        [*lines, *shown, "", "## Sources", "", *(f"{number}. {one}" for number, one in enumerate(sources(), 1)), ""]
+    )
 
 
 def _html(table: Table) -> str:

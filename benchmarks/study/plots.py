@@ -1,13 +1,14 @@
-"""The study's pictures, as PNG files in memory; there is one only of what was measured."""
+"""The study's pictures; there is one only of what was measured."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+from benchmarks.series import Series
 from benchmarks.study.models import MODELS
 from benchmarks.study.published import retention
 from benchmarks.study.report import rows_of
-from benchmarks.study.results import Figures, Series
+from benchmarks.study.results import Entry, Figures
 
 # Okabe and Ito's palette: told apart with any colour vision, and in grey print. A row's colour is the same everywhere.
 _PALETTE = ("#000000", "#D55E00", "#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#999999", "#666666")
@@ -15,19 +16,27 @@ _COLOURS = dict(zip(MODELS, _PALETTE, strict=True))
 _PARTS = {"embeddings": "#56B4E9", "layer": "#0072B2", "pooler": "#E69F00", "masked_lm_head": "#999999"}
 
 
-def draw_all(series: Series) -> dict[str, bytes]:
-    """Pictures by title."""
-    figures, rows = Figures(series.entries), [row for row in rows_of(series) if MODELS[row].is_compared]
-    pictures: Mapping[str, Callable[[Any, Figures, Sequence[str]], bool]] = {
-        "Where the parameters are (millions)": _parameters,
-        "One row at a time: milliseconds over tokens": _latency,
-        "STS-B pass at batch 1 (seconds)": _passes,
-        "Training, thousand tokens a second": _training,
-        "Most memory held (MB)": _memory,
-        "Published quality over measured latency": _quality,
+class Picture(NamedTuple):
+    """The name of its file, what it shows, and the PNG itself."""
+
+    name: str
+    title: str
+    png: bytes
+
+
+def draw_all(series: Series[Entry]) -> list[Picture]:
+    """All pictures that there are numbers for."""
+    figures, rows = Figures(series.rows), [row for row in rows_of(series) if MODELS[row].is_compared]
+    wanted: Mapping[str, tuple[str, Callable[[Any, Figures, Sequence[str]], bool]]] = {
+        "parameters": ("Where the parameters are (millions)", _parameters),
+        "latency": ("One row at a time: milliseconds over tokens", _latency),
+        "pass": ("STS-B pass at batch 1 (seconds)", _passes),
+        "training": ("Training, thousand tokens a second", _training),
+        "memory": ("Most memory held (MB)", _memory),
+        "quality": ("Published quality over measured latency", _quality),
     }
-    found = {title: _drawn(draw, figures, rows) for title, draw in pictures.items()}
-    return {title: picture for title, picture in found.items() if picture is not None}
+    drawn = ((name, title, _drawn(draw, figures, rows)) for name, (title, draw) in wanted.items())
+    return [Picture(f"study_{name}.png", title, png) for name, title, png in drawn if png is not None]
 
 
 def _drawn(draw: Callable[[Any, Figures, Sequence[str]], bool], figures: Figures, rows: Sequence[str]) -> bytes | None:

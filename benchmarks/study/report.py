@@ -4,11 +4,13 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+from benchmarks.series import Series
+from benchmarks.spread import spread
 from benchmarks.study import published
 from benchmarks.study.claims import CLAIMS, judge
 from benchmarks.study.decisions import decide
 from benchmarks.study.models import MODELS
-from benchmarks.study.results import Entry, Figures, Series, quartiles
+from benchmarks.study.results import Entry, Figures
 
 Kind = Literal["text", "measured", "published", "missing", "good", "bad"]
 _VERDICTS: dict[str, Kind] = {"reproduced": "good", "not reproduced": "bad", "not run": "missing"}
@@ -40,11 +42,11 @@ def sources() -> list[str]:
     return [f"{one.citation}. {one.url}. Mean of: {one.tasks}." for one in published.SOURCES.values()]
 
 
-def circumstances(series: Series) -> str:
+def circumstances(series: Series[Entry]) -> str:
     """A sentence on machine, versions and load."""
     about = series.circumstances
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    loads = [one.load_before for one in series.entries] or [0.0]
+    loads = [one.load_before for one in series.rows] or [0.0]
     where = f"{about['device_count']} x {about['device']} ({about['platform']}, {about['cpu_count']} CPU cores)"
     sizes = "TINY MODELS: a smoke run, whose figures say nothing. " if about["smoke"] else ""
     return (
@@ -53,18 +55,18 @@ def circumstances(series: Series) -> str:
     )
 
 
-def rows_of(series: Series) -> list[str]:
+def rows_of(series: Series[Entry]) -> list[str]:
     """Rows that have an entry, in the order of MODELS."""
-    return [row for row in MODELS if any(one.asked["row"] == row for one in series.entries)]
+    return [row for row in MODELS if any(one.asked["row"] == row for one in series.rows)]
 
 
-def tables(series: Series) -> list[Table]:
+def tables(series: Series[Entry]) -> list[Table]:
     """The whole study."""
-    figures, rows = Figures(series.entries), rows_of(series)
+    figures, rows = Figures(series.rows), rows_of(series)
     compared = [row for row in rows if any(figures.part(row, part) for part in ("latency", "training", "pass", "disk"))]
     compared = compared or rows
     found = [_sizes(figures, rows), _speed(figures, compared), _cost(figures, compared), _quality(figures, rows)]
-    failed = [one for one in series.entries if isinstance(one.outcome, str)]
+    failed = [one for one in series.rows if isinstance(one.outcome, str)]
     return [*found, _claims(figures), _decisions(figures, rows), *([_failures(failed)] if failed else [])]
 
 
@@ -84,12 +86,11 @@ def _megabytes(value: float) -> str:
     return f"{value / 1e6:,.0f} MB" if value >= 1e7 else f"{value / 1e6:.1f} MB"
 
 
-def _spread(seconds: Sequence[float] | None, told: float | None) -> Cell:
+def _spread(seconds: Sequence[float] | None) -> Cell:
     """Median, quartiles and number of runs."""
-    if not seconds or told is None:
+    if not seconds or not (found := spread([1000 * one for one in seconds])):
         return Cell(_NOT_RUN, "missing")
-    low, high = (1000 * one for one in quartiles(seconds))
-    return Cell(f"{1000 * told:.1f} ms ({low:.1f} to {high:.1f}, {len(seconds)})", "measured")
+    return Cell(f"{found.median:.1f} ms ({found.low:.1f} to {found.high:.1f}, {len(seconds)})", "measured")
 
 
 def _sizes(figures: Figures, rows: Sequence[str]) -> Table:
@@ -128,7 +129,7 @@ def _speed(figures: Figures, rows: Sequence[str]) -> Table:
     found = []
     for row in rows:
         part: Any = figures.part(row, "latency") or {"seconds": {}}
-        times = (_spread(part["seconds"].get(length), figures.latency(row, length)) for length in single)
+        times = (_spread(part["seconds"].get(length)) for length in single)
         rates = (_measured(figures.throughput(row, length), "{:,.0f}".format) for length in batched)
         execution = part.get("execution")
         told = Cell(execution, "measured") if execution else Cell(_NOT_RUN, "missing")

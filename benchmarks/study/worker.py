@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 
+from benchmarks.circumstances import circumstances
 from benchmarks.study import measure
 from benchmarks.study.measure import Settings
 from benchmarks.study.models import MODELS
@@ -21,11 +22,9 @@ from benchmarks.study.quality import quality
 from flax_lite.config import EncoderConfig
 from train.host_memory import keep_freed_memory
 from train.plan import elsewhere
-from train.provenance import provenance
 
 _ROOT = Path(__file__).resolve().parents[2]
 _FROM_SECONDS = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
-_NOT_ALIKE = ("host", "started", "process_count")
 # The settings that each measurement depends on.
 PARTS: Mapping[str, tuple[str, ...]] = {
     "size": ("lengths",),
@@ -70,12 +69,6 @@ def ask(
             environment = {"JAX_COMPILATION_CACHE_DIR": cache, _FROM_SECONDS: "0", **os.environ}
         found = elsewhere.ask("benchmarks.study.worker", {"questions": questions}, environment, limit_seconds, _ROOT)
     return [found] * len(questions) if isinstance(found, str) else found["answers"]
-
-
-def circumstances() -> dict[str, Any]:
-    """What has to be the same for numbers to be comparable, but for the load of the machine."""
-    found = {name: value for name, value in provenance().items() if name not in _NOT_ALIKE}
-    return {**found, "cpu_count": os.cpu_count(), "xla_flags": os.environ.get("XLA_FLAGS", "")}
 
 
 def _answer(asked: Mapping[str, Any]) -> dict[str, Any]:

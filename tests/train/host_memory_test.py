@@ -1,5 +1,6 @@
 """Memory between steps: kept where the C library can, left alone elsewhere."""
 
+import os
 import platform
 import subprocess
 import sys
@@ -20,6 +21,22 @@ np.ones(2**26, np.uint8)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 np.ones(2**26, np.uint8)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+# A job as its command runs it, and afterwards what it left: pages asked for again, and whether programs of the CPU run
+# in the thread that starts them.
+_JOB = """
+import resource, sys
+import jax, numpy as np
+from train import cli, pretrain
+
+argv = ["--config", "configs/albert_tiny.py:smoke", "--workdir", sys.argv[1], "--config.total_steps=2"]
+assert cli.main("pretrain", pretrain.LEAVES, pretrain.run, argv) == 0
+np.ones(2**26, np.uint8)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+np.ones(2**26, np.uint8)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, jax.config.read("jax_cpu_enable_async_dispatch"))
 """
 
 
@@ -56,6 +73,17 @@ def test_kept_memory_is_not_asked_for_again():
     """64 MiB are 16384 pages of 4 KiB, or 32 of 2 MiB."""
     assert faults("leave") >= 32
     assert faults("keep") < 16
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has the setting")
+def test_a_job_on_cpu_keeps_its_memory(tmp_path, repository):
+    command = [sys.executable, "-c", _JOB, tmp_path]
+    done = subprocess.run(
+        command, cwd=repository, env={**os.environ, "JAX_PLATFORMS": "cpu"}, capture_output=True, text=True, check=True
+    )
+    again, dispatches = done.stdout.splitlines()[-1].split()
+    assert int(again) < 16
+    assert dispatches == "False"
 
 
 def test_another_c_library_is_left_alone(monkeypatch):

@@ -10,7 +10,8 @@ import pytest
 from matplotlib import image
 
 from benchmarks.compile_vs_run import __main__ as command
-from benchmarks.compile_vs_run import results
+from benchmarks.compile_vs_run.results import FILE, row_of
+from benchmarks.series import read
 from tests.benchmarks.compile_vs_run.examples import MEASURED, record
 
 CIRCUMSTANCES = {"device": "none", "versions": {"jax": "0"}, "sizes": {"vocab_size": 1}}
@@ -95,7 +96,7 @@ def test_what_is_measured_under_the_same_circumstances_is_not_measured_again(wor
     capsys.readouterr()
     assert command.main([*argv, "albert", "bert"]) == 0
     assert families(asked) == ["bert", "albert", "bert"]
-    assert [len(series.rows) for series in results.read(tmp_path)] == [1, 2]
+    assert [len(series.rows) for series in read(tmp_path / FILE, row_of)] == [1, 2]
     assert (tmp_path / "compile_vs_run.md").read_text().count("\n## none\n") == 2
     assert len(capsys.readouterr().out.splitlines()) == 2 + 2
 
@@ -150,5 +151,5 @@ def test_a_file_of_another_version_is_left_alone(workers, tmp_path, capsys):
     file = tmp_path / "compile_vs_run.json"
     file.write_text('{"environment": {}, "measurements": []}')
     assert command.main(["--families", "bert", "--output", str(tmp_path)]) == 2
-    assert "written by another version of this command" in capsys.readouterr().err
+    assert "was not written by this command as it is now" in capsys.readouterr().err
     assert file.read_text() == '{"environment": {}, "measurements": []}'

@@ -31,7 +31,7 @@ GROUP = measured(
 def test_a_ratio_is_theirs_over_ours_with_its_spread():
     lines = table([GROUP]).splitlines()
     assert lines[2] == "| BERT-base | flax_lite | 1.000 |  |"
-    assert lines[3] == "| BERT-base | Other | 2.000 [1.750, 2.500] | 2.00 [1.75, 2.50] |"
+    assert lines[3] == "| BERT-base | Other | 2.000 [1.500, 3.000] | 2.00 [1.50, 3.00] |"
     assert lines[4] == "| BERT-base | Absent | no time: nowhere |  |"
 
 

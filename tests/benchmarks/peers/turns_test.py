@@ -1,12 +1,7 @@
 """Statistics of rounds."""
 
-from benchmarks.peers.turns import Spread, order, ratios, spread
-
-
-def test_spread_is_median_and_quartiles():
-    assert spread([5.0, 1.0, 2.0, 3.0, 4.0]) == Spread(3.0, 2.0, 4.0)
-    assert spread([1.0, 3.0]) == Spread(2.0, 1.0, 3.0)
-    assert spread([]) is None
+from benchmarks.peers.turns import order, ratios
+from benchmarks.spread import Spread
 
 
 def test_ratios_are_taken_round_by_round():

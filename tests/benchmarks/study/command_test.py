@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from matplotlib import image
 
+from benchmarks.series import read
 from benchmarks.study import __main__ as command
 from benchmarks.study.models import MODELS
-from benchmarks.study.results import read
+from benchmarks.study.results import FILE, entry_of
 from benchmarks.study.worker import PARTS
 from tests.benchmarks.study.example import CIRCUMSTANCES
 
@@ -62,9 +63,9 @@ def smoke(tmp_path_factory, repository):
 
 
 def test_the_command_measures_every_part_of_every_row(smoke):
-    (series,) = read(smoke)
+    (series,) = read(smoke / FILE, entry_of)
     assert series.circumstances["versions"]["jax"]
-    found: dict[tuple[str, str], Any] = {(one.asked["row"], one.asked["part"]): one.outcome for one in series.entries}
+    found: dict[tuple[str, str], Any] = {(one.asked["row"], one.asked["part"]): one.outcome for one in series.rows}
     expected = {(row, part) for row in _COMPARED for part in PARTS if part != "quality"}
     assert set(found) == expected | {(row, "size") for row in MODELS}
     for row in _COMPARED:
@@ -83,6 +84,10 @@ def test_the_page_loads_nothing_and_its_pictures_are_not_blank(smoke):
     assert "url(" not in text
     assert "@import" not in text
     assert len(page.pictures) == 6
+    beside = {file.read_bytes() for file in smoke.glob("study_*.png")}
+    assert beside == set(page.pictures)
+    markdown = (smoke / "study.md").read_text(encoding="utf-8")
+    assert all(f"]({file.name})" in markdown for file in smoke.glob("study_*.png"))
     for picture in page.pictures:
         pixels = image.imread(io.BytesIO(picture))
         assert pixels.shape[0] > 300

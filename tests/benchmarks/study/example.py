@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from benchmarks.study.results import Entry, Series
+from benchmarks.series import Series
+from benchmarks.study.results import Entry
 
 CIRCUMSTANCES = {
     "device_count": 1,
@@ -22,6 +23,6 @@ def entry(row: str, part: str, outcome: dict[str, Any] | str, **settings: Any) -
     return Entry({"row": row, "part": part, "settings": settings}, "2026-01-01T00:00:00+00:00", 0.5, outcome)
 
 
-def series(*entries: Entry) -> Series:
+def series(*entries: Entry) -> Series[Entry]:
     """A series of a machine that there is not."""
     return Series(CIRCUMSTANCES, list(entries))
