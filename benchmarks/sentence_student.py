@@ -30,6 +30,7 @@ from flax_lite.checkpoints.work_directory import complete_steps
 from flax_lite.sentence_vectors import sentence_vectors
 from flax_lite.student import init_from_teacher
 from train import cli, distill
+from train.errors import UserError
 from train.leaves import DISTILL_LEAVES
 
 _CONFIG = "configs/sentence_student.py"
@@ -46,9 +47,16 @@ class Pairs(NamedTuple):
 
 
 def read_pairs(path: Path) -> Pairs:
-    """Reads GLUE's STS-B: tab-separated, with columns sentence1, sentence2 and score."""
+    """Reads GLUE's STS-B: tab-separated, with columns sentence1, sentence2 and score.
+
+    Raises:
+        UserError: a column is not there.
+    """
     with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+        reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        if missing := {"sentence1", "sentence2", "score"}.difference(reader.fieldnames or ()):
+            raise UserError(f"{path} has no column {', '.join(sorted(missing))}; expected GLUE's STS-B")
+        rows = list(reader)
     first, second = ([row[name] for row in rows] for name in ("sentence1", "sentence2"))
     return Pairs(first, second, [float(row["score"]) for row in rows])
 
@@ -160,7 +168,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("runs/sentence_student"))
     given, overrides = parser.parse_known_args(argv)
-    pairs = read_pairs(given.pairs)
+    try:
+        pairs = read_pairs(given.pairs)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return error.status
     teacher, tokenizer = fl.Encoder.from_pretrained(given.teacher), fl.load_tokenizer(given.teacher)
     curves = {}
     for seed in range(1, given.seeds + 1):

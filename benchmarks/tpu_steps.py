@@ -3,28 +3,26 @@
     python -m benchmarks.tpu_steps [--targets v5e:2x4 v6e:2x2] [--unroll 1 0] [--steps albert_base ...] [--output DIR]
 
 Each step is that of a config as it stands, but for its batch: 32 rows of 128 tokens a device. Needs the extra `tpu`,
-several GB of memory and minutes a case; a case that the output's tpu_steps.json has already is not compiled again, and
-results of another commit or other versions are refused.
+several GB of memory and minutes a case; a case that the output's tpu_steps.json has already, of the same commit and
+versions, is not compiled again.
 Writes tpu_steps.json and tpu_steps.md, and prints the table.
 """
 
 import argparse
 import dataclasses
 import itertools
-import json
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.circumstances import beginning, told
+from benchmarks import series as kept
+from benchmarks.circumstances import beginning, circumstances, told
 from benchmarks.markdown import table as markdown_table
+from benchmarks.series import Series
 from train.errors import UserError
 from train.plan.compiling import Compiled, compile_elsewhere
 from train.plan.target import parse_target
-from train.provenance import provenance
-from train.whole_writes import write_json
 
 ROWS_PER_DEVICE = 32
 FILE = "tpu_steps.json"
@@ -32,6 +30,7 @@ _LENGTH = 128
 _PREDICTIONS = 20  # as published for rows of 128 tokens
 _MIB = 2**20
 _LIMIT_SECONDS = 3600.0
+_HERE = ("platform", "device", "device_count")
 # What the teacher computes does not depend on where its numbers are from.
 _OWN_TEACHER = ("teacher=random", "student.init=random", "losses.cosine=0")
 
@@ -73,6 +72,7 @@ class Row:
     step: str
     target: str
     unroll: int
+    started: str
     load_before: float
     outcome: Compiled | str
 
@@ -85,9 +85,14 @@ class Row:
 def compile_case(step: str, target_name: str, unroll: int) -> Row:
     """Compiles a step of `STEPS` for a target; `unroll` layers in one iteration of the scan, all of them if 0."""
     target = parse_target(target_name)
-    real, load = STEPS[step], beginning()["load_before"]
+    real, began = STEPS[step], beginning()
     outcome = compile_elsewhere(real.job, real.argv(target.devices, unroll), target, _LIMIT_SECONDS)
-    return Row(step, target_name, unroll, load, outcome)
+    return Row(step, target_name, unroll, **began, outcome=outcome)
+
+
+def _circumstances() -> dict[str, Any]:
+    """What compiling depends on: the devices that are here do not matter."""
+    return {name: value for name, value in circumstances().items() if name not in _HERE}
 
 
 _COLUMNS: Mapping[str, Callable[[Compiled], str]] = {
@@ -117,33 +122,18 @@ def _layers(unroll: int) -> str:
     return {0: "unrolled", 1: "scanned"}.get(unroll, f"scanned, {unroll} at a time")
 
 
-def read_rows(file: Path, circumstances: Mapping[str, Any]) -> list[Row]:
-    """The rows of a results file; none where there is no file.
-
-    Raises:
-        UserError: they came about under other circumstances, so new ones cannot stand beside them.
-    """
-    if not file.exists():
-        return []
-    record = json.loads(file.read_text(encoding="utf-8"))
-    if record["environment"] != circumstances:
-        names = ", ".join(name for name in circumstances if record["environment"].get(name) != circumstances[name])
-        raise UserError(f"{file} is of other circumstances ({names}). Give another --output")
-    return [_row(row) for row in record["rows"]]
+def row_of(record: Mapping[str, Any]) -> Row:
+    """A case and what came of it from their record."""
+    outcome = record["outcome"]
+    return Row(**{**record, "outcome": outcome if isinstance(outcome, str) else Compiled(**outcome)})
 
 
-def _row(record: dict[str, Any]) -> Row:
-    outcome = record.pop("outcome")
-    return Row(**record, outcome=outcome if isinstance(outcome, str) else Compiled(**outcome))
-
-
-def write(folder: Path, circumstances: Mapping[str, Any], rows: Sequence[Row]) -> None:
-    """Writes the numbers and the table; the load is that of the machine before each case."""
-    folder.mkdir(parents=True, exist_ok=True)
-    record = {"environment": circumstances, "rows": [dataclasses.asdict(row) for row in rows]}
-    write_json(folder / FILE, record)
+def write(folder: Path, known: Sequence[Series[Row]]) -> None:
+    """Writes all series, and the table of the last one."""
+    kept.write(folder / FILE, known)
     heading = f"Whole steps, {ROWS_PER_DEVICE} rows of {_LENGTH} tokens a device, compiled on a machine without TPU.\n"
-    (folder / "tpu_steps.md").write_text(f"{heading}\n{told(circumstances)}.\n\n{table(rows)}\n", encoding="utf-8")
+    text = f"{heading}\n{told(known[-1].circumstances)}.\n\n{table(known[-1].rows)}\n"
+    (folder / "tpu_steps.md").write_text(text, encoding="utf-8")
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -158,22 +148,21 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Compiles every combination that the command line names, and writes what came out after each."""
     given = _arguments(argv)
-    known = provenance()
-    circumstances = {name: known[name] for name in ("commit", "versions")} | {"cpu_count": os.cpu_count()}
     try:
-        rows = read_rows(given.output / FILE, circumstances)
+        known = kept.read(given.output / FILE, row_of)
     except UserError as error:
         print(f"tpu_steps: {error}", file=sys.stderr)
         return error.status
+    series = kept.series_of(known, _circumstances())
     for unroll, target, step in itertools.product(given.unroll, given.targets, given.steps):
-        if any(row.case == (step, target, unroll) and isinstance(row.outcome, Compiled) for row in rows):
+        if any(row.case == (step, target, unroll) and isinstance(row.outcome, Compiled) for row in series.rows):
             continue
         row = compile_case(step, target, unroll)
-        rows = [*(other for other in rows if other.case != row.case), row]
-        write(given.output, circumstances, rows)
+        series.put(row, lambda one: one.case)
+        write(given.output, known)
         said = row.outcome if isinstance(row.outcome, str) else f"{row.outcome.seconds:.0f} s"
         print(f"{step}, {target}, {_layers(unroll)}: {said}", file=sys.stderr, flush=True)
-    print(table(rows))
+    print(table(series.rows))
     return 0
 
 

@@ -101,17 +101,21 @@ def read(file: Path, device: Mapping[str, Any]) -> Results:
         device: circumstances, peak and floor as they are now; a floor that was measured before stays.
 
     Raises:
-        UserError: the file is of other circumstances, so new rows cannot stand beside its own.
+        UserError: the file is of other circumstances, so new rows cannot stand beside its own, or of another form.
     """
     if not file.exists():
         return Results(**device, rows=[])
-    record = json.loads(file.read_text(encoding="utf-8"))
-    known, present = record["circumstances"], device["circumstances"]
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        rows = [_row(one) for one in record["rows"]]
+        found = Results(circumstances=record["circumstances"], peak=record["peak"], floor=record["floor"], rows=rows)
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{file} was not written by this command as it is now: give another --output") from None
+    known, present = found.circumstances, device["circumstances"]
     if known != present:
-        names = ", ".join(name for name in present if known.get(name) != present[name])
+        names = ", ".join(sorted(name for name in {*known, *present} if known.get(name) != present.get(name)))
         raise UserError(f"{file} is of other circumstances ({names}): give another --output")
-    rows = [_row(one) for one in record["rows"]]
-    return Results(circumstances=known, peak=record["peak"], floor=record["floor"], rows=rows)
+    return found
 
 
 def write(file: Path, results: Results, not_run: Mapping[Case, str]) -> None:

@@ -3,7 +3,8 @@
     python -m benchmarks.peers [setup] [--cases ...] [--rivals ...] [--models ...] [--rounds N] [--data DIR] [--smoke]
 
 Each rival runs in an environment of its own, made on demand (`setup` makes all of them and ends). Outputs are compared
-before anything is timed. Writes peers.json, peers.md and peers.png; started again, it goes on where it was.
+before anything is timed. Writes peers.json, peers.md and peers.png; started again, it goes on where it was, unless
+commit, versions or device are others.
 """
 
 import argparse
@@ -13,26 +14,32 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.circumstances import beginning
+from benchmarks.circumstances import beginning, circumstances, cores
 from benchmarks.peers import results, sentences, work
 from benchmarks.peers.environments import SetupError, python_of
 from benchmarks.peers.measuring import Group, Row, run_group
 from benchmarks.peers.plot import draw
 from benchmarks.peers.report import markdown
 from benchmarks.peers.results import Key, Measured
-from benchmarks.peers.rivals import CHOICES, KINDS, MEMORY_KINDS, OURS, Rival, chosen, environments
+from benchmarks.peers.rivals import CHOICES, KINDS, MEMORY_KINDS, OURS, RIVALS, Rival, chosen, environments
 from benchmarks.spread import spread
 from train.errors import UserError
-from train.provenance import provenance
 
-_ROUNDS = {"forward": 7, "mlm": 3, "sts": 3, "compile": 2, "first_step": 2, "memory": 2, "memory_small": 3}
+_ROUNDS = {"forward": 7, "mlm": 3, "sts": 3, "compile": 2, "first_step": 3, "memory": 2, "memory_small": 3}
 _SMOKE_ROUNDS = 2
 _LEARNING_RATE = 1e-4
 _MEMORY_MODEL = "albert-large"
+
+
+class Settled(NamedTuple):
+    """What has to be the same for a group's numbers to stand beside others."""
+
+    settings: Mapping[str, Any]
+    circumstances: Mapping[str, Any]
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -45,7 +52,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rivals", nargs="*", choices=CHOICES, default=list(CHOICES))
     parser.add_argument("--models", nargs="+", choices=work.MODELS, default=list(work.MODELS))
     parser.add_argument("--rounds", type=int, help=f"turns of each; default {_ROUNDS}")
-    parser.add_argument("--threads", type=int, default=len(_cores()), help="cores that each worker may use")
+    parser.add_argument("--threads", type=int, default=len(cores()), help="cores that each worker may use")
     parser.add_argument("--pairs", type=int, default=64, help="pairs of the STS-B pass, 0 for all of --data's")
     parser.add_argument(
         "--data", type=Path, help="holds glue/STS-B/dev.tsv and tokenizers/; without it rows of such lengths are drawn"
@@ -55,10 +62,6 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--here", nargs="*", choices=CHOICES, default=[], help="rivals to run in this environment")
     parser.add_argument("--output", type=Path, default=Path("runs/peers"), help="folder of the results")
     return parser.parse_args(argv)
-
-
-def _cores() -> list[int]:
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,9 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _check(given: argparse.Namespace) -> None:
     if given.rounds is not None and given.rounds < 1:
         raise UserError(f"--rounds {given.rounds}: expected at least 1")
-    if not 1 <= given.threads <= len(_cores()):
-        raise UserError(f"--threads {given.threads}: this process may use 1 to {len(_cores())} cores")
-    if given.pairs < 0 or (given.pairs == 0 and given.data is None):
+    if not 1 <= given.threads <= len(cores()):
+        raise UserError(f"--threads {given.threads}: this process may use 1 to {len(cores())} cores")
+    if given.pairs < 0 or (given.pairs == 0 and (given.data is None or given.smoke)):
         raise UserError(f"--pairs {given.pairs}: expected a positive number, or 0 with --data")
 
 
@@ -110,18 +113,20 @@ def _environment(folder: Path, wanted: Any) -> Path | str:
 
 
 def _run(given: argparse.Namespace) -> int:
-    rivals = chosen(given.rivals)
-    found = pythons(given, rivals)
-    file = given.output / "peers.json"
-    groups = results.read(file)
+    asked, found = chosen(given.rivals), pythons(given, chosen(given.rivals))
+    groups, about = results.read(given.output / "peers.json"), circumstances()
     with _cores_of(given.threads):
         for key in keys(given):
-            taking_part = {name: rival for name, rival in rivals.items() if key.kind in rival.kinds}
             settings = _settings(given, key)
+            known = next((one for one in groups if one.key == key and one.is_of(settings, about)), None)
+            # Who was compared before is not lost: all take turns again.
+            names = {*asked, *(known.rows if known else ())}
+            taking_part = {name: rival for name, rival in RIVALS.items() if name in names and key.kind in rival.kinds}
+            found |= pythons(given, {name: rival for name, rival in taking_part.items() if name not in found})
             able = [name for name in taking_part if isinstance(found[name], Path)]
-            if any(group.key == key and group.answers(settings, able) for group in groups):
+            if known and known.answers(able):
                 continue
-            measured = _measure(given, key, settings, taking_part, found)
+            measured = _measure(given, key, taking_part, found, Settled(settings, about))
             groups = sorted(
                 [*(group for group in groups if group.key != key), measured], key=lambda one: _order(one.key)
             )
@@ -177,11 +182,11 @@ def _shape(size: work.Size, kind: str) -> tuple[int, int]:
 def _measure(
     given: argparse.Namespace,
     key: Key,
-    settings: Mapping[str, Any],
     rivals: Mapping[str, Rival],
     found: Mapping[str, Path | str],
+    settled: Settled,
 ) -> Measured:
-    known, began = provenance(), beginning()
+    began = beginning()
     config = work.model_config(key.model, _size(given), key.kind, key.layers)
     folder = given.output.resolve() / "work"
     model = folder / "-".join(("smoke" * given.smoke or "real", key.model, str(key.layers or "own")))
@@ -197,10 +202,9 @@ def _measure(
         "threads": given.threads,
         "learning_rate": _LEARNING_RATE,
     }
-    group = Group(case=case, rivals=rivals, pythons=found, rounds=settings["rounds"], folder=group_folder)
-    environment = {name: known[name] for name in ("commit", "device", "versions")}
-    environment |= {"cpu_count": os.cpu_count(), **began}
-    return Measured(key=key, settings=settings, environment=environment, rows=run_group(group))
+    group = Group(case=case, rivals=rivals, pythons=found, rounds=settled.settings["rounds"], folder=group_folder)
+    environment = {**settled.circumstances, **began}
+    return Measured(key=key, settings=settled.settings, environment=environment, rows=run_group(group))
 
 
 def _batch(given: argparse.Namespace, key: Key, vocab_size: int) -> dict[str, np.ndarray]:
@@ -234,12 +238,12 @@ def _say(measured: Measured) -> None:
 @contextlib.contextmanager
 def _cores_of(threads: int) -> Iterator[None]:
     """Workers inherit the cores that this process may use, and JAX makes as many threads as there are."""
-    cores = _cores()
+    whole = cores()
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
-    os.sched_setaffinity(0, cores[:threads])
+    os.sched_setaffinity(0, whole[:threads])
     try:
         yield
     finally:
-        os.sched_setaffinity(0, cores)
+        os.sched_setaffinity(0, whole)

@@ -5,7 +5,7 @@ import dataclasses
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,7 @@ def _take_turns(group: Group, rows: dict[str, Row]) -> None:
                     row.cold_seconds = _run(workers[name])
                 if group.kind in MEMORY_KINDS:
                     row.facts = workers[name].ask("measure")["facts"]
-        _compare(group, rows, workers)
+        _compare(group, rows, lambda name: _results(group, name, workers[name]))
         for name in _going(rows):
             with _refusing(rows[name]):
                 _warm_up(group, rows[name], workers[name])
@@ -141,7 +141,7 @@ def _going(rows: Mapping[str, Row]) -> list[str]:
 def _warm_up(group: Group, row: Row, worker: Worker) -> None:
     if group.kind in MEMORY_KINDS and (needed := row.facts["temporary_mib"]) > (there := _available_mib()):
         row.reason, row.final = f"not run: it needs {needed:.0f} MiB of temporaries, {there:.0f} MiB are free", True
-    elif group.kind in ("forward", "mlm"):
+    elif group.kind in ("forward", "mlm", *MEMORY_KINDS):
         _run(worker)
 
 
@@ -161,23 +161,19 @@ def _run(worker: Worker) -> float:
     return answer["seconds"][0]
 
 
-def _compare(group: Group, rows: dict[str, Row], workers: Mapping[str, Worker]) -> None:
-    """Every rival with ours; one whose results differ is refused."""
-    if rows[OURS].reason:
-        for name, row in rows.items():
-            if name != OURS and not row.reason:
-                row.refuse("not run: there is nothing to compare it with")
-        return
+def _compare(group: Group, rows: dict[str, Row], results: Callable[[str], dict[str, np.ndarray]]) -> None:
+    """Every rival with ours, which come first; one whose results differ is refused."""
     with np.load(group.case["batch"]) as batch:
         mask = batch["attention_mask"]
-    ours: dict[str, np.ndarray] = {}
+    ours: dict[str, np.ndarray] | None = None
     for name in _going(rows):
         with _refusing(rows[name]):
-            results = _results(group, name, workers[name])
             if name == OURS:
-                ours = results
+                ours = results(name)
+            elif ours is None:
+                rows[name].refuse("not run: there is nothing to compare it with")
             else:
-                _judge(rows[name], differences(ours, results, mask))
+                _judge(rows[name], differences(ours, results(name), mask))
 
 
 def _results(group: Group, name: str, worker: Worker) -> dict[str, np.ndarray]:
@@ -206,21 +202,24 @@ def _refusing(row: Row) -> Any:
 
 
 def _time_to_first_step(group: Group, rows: dict[str, Row]) -> None:
-    """From the start of a process to its first step's end, once a round; the results are compared in the first."""
+    """From the start of a process to its first step's end, once a round, nothing else alive.
+
+    A first start is not counted: its results are compared, and the system has read the libraries' files afterwards.
+    """
+
+    def first(name: str) -> dict[str, np.ndarray]:
+        with group.worker(name) as worker:
+            rows[name].description = worker.ask("prepare", case=group.case_of(name))["description"]
+            _run(worker)
+            return _results(group, name, worker)
+
+    _compare(group, rows, first)
     for number in range(group.rounds):
-        with contextlib.ExitStack() as stack:
-            workers: dict[str, Worker] = {}
-            for name in group.turns(rows, number):
-                with _refusing(rows[name]):
-                    time.sleep(_PAUSE_SECONDS)
-                    start = time.perf_counter()
-                    worker = stack.enter_context(group.worker(name))
-                    rows[name].description = worker.ask("prepare", case=group.case_of(name))["description"]
+        for name in group.turns(rows, number):
+            with _refusing(rows[name]):
+                time.sleep(_PAUSE_SECONDS)
+                start = time.perf_counter()
+                with group.worker(name) as worker:
+                    worker.ask("prepare", case=group.case_of(name))
                     _run(worker)
                     rows[name].seconds.append(time.perf_counter() - start)
-                    if number:
-                        worker.close()
-                    else:
-                        workers[name] = worker
-            if not number:
-                _compare(group, rows, workers)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from benchmarks.circumstances import MOMENT, told
 from benchmarks.markdown import table as markdown_table
 from benchmarks.peers.measuring import Row
 from benchmarks.peers.results import Measured
@@ -16,7 +17,7 @@ _HEADINGS = {
     "sts": "STS-B pass, one pair at a time",
     "compile": "Compiling the training step",
     "first_step": "Time to the first step, from the start of the process",
-    "memory": "Training step with whole layers recomputed",
+    "memory": "Training step, layers recomputed where an implementation can",
     "memory_small": "The same on fewer rows, where more of them fit",
 }
 _PREAMBLE = """\
@@ -33,7 +34,7 @@ def markdown(groups: Sequence[Measured]) -> str:
     for kind in KINDS:
         own = [group for group in groups if group.key.kind == kind]
         if own:
-            parts += [f"## {_HEADINGS[kind]}", _told(own[0]), table(own), _descriptions(own)]
+            parts += [f"## {_HEADINGS[kind]}", _told(own), table(own), _descriptions(own)]
     parts += ["## Circumstances", _circumstances(groups)]
     return "\n\n".join(parts) + "\n"
 
@@ -77,9 +78,14 @@ def _break_even(ours: Row, theirs: Row) -> str:
         return ""
     head_start = _median(theirs) - _median(ours)
     lost = ours.facts["step_seconds"] - theirs.facts["step_seconds"]
+    alike = " (steps within their spread)" if _overlap(ours.facts, theirs.facts) else ""
     if lost <= 0:
-        return "never" if head_start >= 0 else f"{-head_start / -lost:.0f} until ahead" if lost else "always"
-    return f"{max(head_start, 0) / lost:.0f}"
+        return ("never" if head_start >= 0 else f"{-head_start / -lost:.0f} until ahead" if lost else "always") + alike
+    return f"{max(head_start, 0) / lost:.0f}{alike}"
+
+
+def _overlap(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
+    return one["step_least"] <= other["step_most"] and other["step_least"] <= one["step_most"]
 
 
 def _median(row: Row) -> float:
@@ -97,9 +103,12 @@ def _rate(group: Measured, row: Row) -> str:
     return f"{group.settings['tokens'] / _median(row):.0f}" if row.seconds else ""
 
 
-def _told(group: Measured) -> str:
-    settings = ", ".join(f"{name} {value}" for name, value in group.settings.items())
-    return f"{settings}."
+def _told(groups: Sequence[Measured]) -> str:
+    """Settings; of each group where they differ."""
+    settings = {_model(group): told(group.settings) for group in groups}
+    if len(set(settings.values())) == 1:
+        return f"{settings.popitem()[1]}."
+    return "\n".join(f"- {model}: {own}" for model, own in settings.items())
 
 
 def _descriptions(groups: Iterable[Measured]) -> str:
@@ -118,12 +127,11 @@ def _circumstances(groups: Sequence[Measured]) -> str:
     """What was the same for several groups is said once."""
     lines: dict[str, list[str]] = {}
     for group in groups:
-        own = {name: group.environment[name] for name in ("started", "load_before")}
-        shared = ", ".join(f"{name} {value}" for name, value in group.environment.items() if name not in own)
+        own = {name: group.environment[name] for name in MOMENT}
+        shared = told({name: value for name, value in group.environment.items() if name not in own})
         worst = {row.title: max(row.differences.values()) for row in group.rows.values() if row.differences}
         apart = ", ".join(f"{title} {value:.2g}" for title, value in worst.items()) or "nothing compared"
-        told = ", ".join(f"{name} {value}" for name, value in own.items())
-        lines.setdefault(shared, []).append(f"  - {group.key.kind}, {_model(group)}: {told}; {apart}")
+        lines.setdefault(shared, []).append(f"  - {group.key.kind}, {_model(group)}: {told(own)}; {apart}")
     heading = (
         "Of each group its start, the load before it, and the largest difference from flax_lite's, 1 being allowed."
     )
@@ -138,7 +146,7 @@ _COMMON: Mapping[str, Cell] = {
 _MEMORY: Mapping[str, Cell] = {
     "temporary (MiB)": lambda _, row: _fact(row, "temporary_mib", 0),
     "of flax_lite's": _share,
-    "tokens/s": _rate,
+    "tokens/s, padding too": _rate,
 }
 _EXTRA: Mapping[str, Mapping[str, Cell]] = {
     "sts": {"cold (s)": lambda _, row: "" if row.cold_seconds is None else f"{row.cold_seconds:.2f}"},

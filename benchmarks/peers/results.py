@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.circumstances import MOMENT
 from benchmarks.peers.measuring import Row
+from train.errors import UserError
 from train.whole_writes import write_json
 
 
@@ -25,7 +27,7 @@ class Measured:
     Attributes:
         key: which.
         settings: what the command line said of it; another is another measurement.
-        environment: versions, commit, load of the machine before it.
+        environment: versions, commit, device, and when it was, with the load of the machine before.
         rows: by rival.
     """
 
@@ -34,17 +36,29 @@ class Measured:
     environment: Mapping[str, Any]
     rows: Mapping[str, Row]
 
-    def answers(self, settings: Mapping[str, Any], rivals: Sequence[str]) -> bool:
+    def is_of(self, settings: Mapping[str, Any], circumstances: Mapping[str, Any]) -> bool:
+        """Whether its numbers may stand beside others of these."""
+        own = {name: value for name, value in self.environment.items() if name not in MOMENT}
+        return self.settings == settings and own == circumstances
+
+    def answers(self, rivals: Sequence[str]) -> bool:
         """Whether nothing is left to measure for these rivals."""
         rows = [self.rows.get(name) for name in rivals]
-        return self.settings == settings and all(row is not None and (row.seconds or row.final) for row in rows)
+        return all(row is not None and (row.seconds or row.final) for row in rows)
 
 
 def read(file: Path) -> list[Measured]:
-    """The groups of a file; none where there is no file."""
+    """The groups of a file; none where there is no file.
+
+    Raises:
+        UserError: the file is not of this command's present form.
+    """
     if not file.exists():
         return []
-    return [_measured(record) for record in json.loads(file.read_text(encoding="utf-8"))["groups"]]
+    try:
+        return [_measured(record) for record in json.loads(file.read_text(encoding="utf-8"))["groups"]]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{file} was not written by this command as it is now: give another --output") from None
 
 
 def _measured(record: dict[str, Any]) -> Measured:

@@ -9,8 +9,8 @@ takes random ids of such lengths.
 
 Without --rows, of BERT-large, ALBERT-large and ALBERT-xxlarge only sizes are taken, for what the papers claim of them.
 Each measurement of a row has a process of its own. What the output folder's study.json has already, of the same
-device, versions, commit and settings, is not measured again. Writes study.json, study.md with its pictures, and
-study.html, which holds all of it.
+device, versions, commit and settings, is not measured again, quality apart. Writes study.json, study.md with its
+pictures, and study.html, which holds all of it.
 """
 
 import argparse
@@ -50,8 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return error.status
-    series = kept.series_of(known, {**circumstances, "smoke": given.smoke})
-    missing = [asked for asked in wanted if not has(series, asked)]
+    series = kept.series_of(known, {**circumstances, "smoke": given.smoke, "settings": settings.told()})
+    # A checkpoint may have changed under its name.
+    missing = [asked for asked in wanted if asked["part"] == "quality" or not has(series, asked)]
     # A smoke run measures nothing; one process is soonest done.
     for questions in [missing] if given.smoke and missing else [[asked] for asked in missing]:
         for entry in _entries(questions):
@@ -90,7 +91,7 @@ def _settings(given: argparse.Namespace) -> Settings:
     if own["lengths"] and own["lengths"][-1] > longest:
         raise UserError(f"--lengths: these models end at {longest} tokens")
     changed = {name: value for name, value in own.items() if value is not None}
-    return Settings(**{**vars(base), **changed, "data": given.data and str(given.data.resolve())})
+    return Settings(**{**vars(base), **changed, "data": given.data and str(given.data)})
 
 
 def _checkpoints(given: argparse.Namespace, settings: Settings) -> dict[str, str]:
@@ -102,8 +103,12 @@ def _checkpoints(given: argparse.Namespace, settings: Settings) -> dict[str, str
             raise UserError(f"--checkpoints {text}: expected ROW=SOURCE, ROW one of {', '.join(MODELS)}")
         if settings.data is None:
             raise UserError("--checkpoints: give --data too, the folder with glue/STS-B")
+        if given.rows and row not in given.rows:
+            raise UserError(f"--checkpoints {text}: {row} is not among --rows {' '.join(given.rows)}")
+        if not given.rows and not MODELS[row].is_compared:
+            raise UserError(f"--checkpoints {text}: of {row} only sizes are taken; name it in --rows")
         quality.check(row, source, MODELS[row].config(smoke=settings.smoke))
-        found[row] = str(Path(source).resolve()) if Path(source).exists() else source
+        found[row] = source
     return found
 
 
@@ -111,6 +116,8 @@ def _wanted(given: argparse.Namespace, settings: Settings, checkpoints: dict[str
     rows = given.rows or list(MODELS)
     if unknown := [row for row in rows if row not in MODELS]:
         raise UserError(f"--rows {' '.join(unknown)}: there is no such row; there are {', '.join(MODELS)}")
+    if given.parts and set(given.parts) == {"quality"} and not checkpoints:
+        raise UserError("--parts quality: give --checkpoints ROW=SOURCE too")
     if settings.data:
         for tokenizer in {MODELS[row].tokenizer for row in rows}:
             real_rows(Path(settings.data), tokenizer, 1)
@@ -132,7 +139,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--checkpoints", nargs="+", default=[], metavar="ROW=SOURCE", help="directory or hub id")
     parser.add_argument("--lengths", nargs="+", type=int, help="tokens of single rows; 32 128 512 if not given")
     parser.add_argument("--repeats", type=int, help="runs after the first, fewer after 20 s of them; 10 if not given")
-    parser.add_argument("--pairs", type=int, help="of STS-B's development set, 0 for all; 200 if not given")
+    parser.add_argument("--pairs", type=int, help="of STS-B's development set in the pass, 0 for all; 200 if not given")
     parser.add_argument("--smoke", action="store_true", help="tiny models, in seconds")
     parser.add_argument("--output", type=Path, default=Path("runs/study"), help="folder of the results")
     return parser.parse_args(argv)

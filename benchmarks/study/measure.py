@@ -60,6 +60,11 @@ class Settings:
     data: str | None = None
     smoke: bool = False
 
+    def told(self) -> dict[str, Any]:
+        """As results have them: figures under other settings are no comparison."""
+        found = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        return found | {"data": "STS-B" if self.data else "random ids"}
+
 
 def size(config: fl.EncoderConfig, settings: Settings) -> dict[str, Any]:
     """Parameters, all and by part, and FLOPs of a token in rows of each length; nothing is computed."""
@@ -185,7 +190,7 @@ class Forward:
     def execution(self) -> str:
         """What "auto" came to."""
         apart = isinstance(getattr(self.model, "layers", None), nnx.List)
-        return _told(self.model.execution, "layers apart" if apart else None)
+        return _told(self.model.config, self.model.execution, apart=apart)
 
     def seconds(self, batches: Sequence[Mapping[str, np.ndarray]], repeats: int) -> list[float]:
         """Seconds of each run after the first of each batch, in turns, so that no result can be of the run before."""
@@ -217,7 +222,7 @@ class Trainer:
 
         optimizer = make_optimizer("adamw", learning_rate=1e-4, total_steps=1000)
         abstract = nnx.eval_shape(create)
-        self.execution = _told(abstract.execution)
+        self.execution = _told(config, abstract.execution)
         self._step = jax.jit(
             make_train_step(nnx.graphdef(abstract), masked_lm_objective(), optimizer, seed=0), donate_argnums=0
         )
@@ -279,8 +284,10 @@ def _execution() -> fl.Execution:
     return fl.Execution(dtype="auto", unroll="auto")
 
 
-def _told(execution: fl.Execution, layers: str | None = None) -> str:
-    return f"{execution.dtype}, {layers or f'{execution.unroll} layers a loop'}"
+def _told(config: fl.EncoderConfig, execution: fl.Execution, *, apart: bool = False) -> str:
+    every = len(config.layer_sequence())
+    scanned = "unrolled" if int(execution.unroll) >= every else f"scanned, {execution.unroll} at a time"
+    return f"{execution.dtype}, layers {'apart' if apart else scanned}"
 
 
 def _rows(config: fl.EncoderConfig, rows: int, length: int) -> list[dict[str, np.ndarray]]:

@@ -1,13 +1,12 @@
 """The most memory that a repeated computation holds: arrays and temporaries, without compiler and libraries."""
 
-import ctypes
 import gc
-import platform
 from collections.abc import Callable
 from pathlib import Path
 
 import jax
 
+from train.host_memory import give_back_freed_memory
 from train.observe.memory import peak_bytes
 
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -27,8 +26,7 @@ def peak_memory(run: Callable[[], object]) -> int | None:
         run()
         return counted
     gc.collect()
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
+    give_back_freed_memory()
     arrays = sum(array.nbytes for array in jax.live_arrays())
     before = _read("VmRSS")
     try:

@@ -37,7 +37,6 @@ td:first-child { font-weight: 600; }
 .pictures { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)); }
 figure { margin: 0; padding: 0.6rem; border: 1px solid var(--line); border-radius: 0.5rem; background: #fff; }
 figure img { width: 100%; display: block; }
-figcaption { color: #1b1f24; font-weight: 600; font-size: 0.9rem; }
 a { color: inherit; }
 """
 
@@ -47,7 +46,7 @@ def page(series: Series[Entry], pictures: Sequence[Picture]) -> str:
     found = tables(series)
     first = next(one for one in found if one.title == DECISIONS)  # what most readers come for
     figures = "".join(
-        f'<figure><figcaption>{html.escape(one.title)}</figcaption><img alt="{html.escape(one.title)}" '
+        f'<figure><img alt="{html.escape(one.title)}" '
         f'src="data:image/png;base64,{base64.b64encode(one.png).decode()}"></figure>'
         for one in pictures
     )

@@ -29,23 +29,26 @@ def draw_all(series: Series[Entry]) -> list[Picture]:
     figures, rows = Figures(series.rows), [row for row in rows_of(series) if MODELS[row].is_compared]
     wanted: Mapping[str, tuple[str, Callable[[Any, Figures, Sequence[str]], bool]]] = {
         "parameters": ("Where the parameters are (millions)", _parameters),
-        "latency": ("One row at a time: milliseconds over tokens", _latency),
+        "latency": ("One row at a time", _latency),
         "pass": ("STS-B pass at batch 1 (seconds)", _passes),
         "training": ("Training, thousand tokens a second", _training),
         "memory": ("Most memory held (MB)", _memory),
         "quality": ("Published quality over measured latency", _quality),
     }
-    drawn = ((name, title, _drawn(draw, figures, rows)) for name, (title, draw) in wanted.items())
+    drawn = ((name, title, _drawn(title, draw, figures, rows)) for name, (title, draw) in wanted.items())
     return [Picture(f"study_{name}.png", title, png) for name, title, png in drawn if png is not None]
 
 
-def _drawn(draw: Callable[[Any, Figures, Sequence[str]], bool], figures: Figures, rows: Sequence[str]) -> bytes | None:
+def _drawn(
+    title: str, draw: Callable[[Any, Figures, Sequence[str]], bool], figures: Figures, rows: Sequence[str]
+) -> bytes | None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, whatever the user's settings say
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 3.6), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
+    figure.suptitle(title, fontsize=11, x=0.01, ha="left")
     axes.grid(color="#E5E5E5", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -65,13 +68,18 @@ def _bars(axes: Any, columns: Mapping[str, Mapping[str, float | None]], shades: 
     for number, ((name, column), shade) in enumerate(zip(columns.items(), shades, strict=True)):
         places = [place + (number - (len(columns) - 1) / 2) * height for place in range(len(rows))]
         bars = axes.barh(places, [column[row] for row in rows], height * 0.92, label=name, color=shade)
-        axes.bar_label(bars, fmt="%.3g", padding=3, fontsize=8)
+        axes.bar_label(bars, fmt=_figure, padding=3, fontsize=8)
     axes.set_yticks(range(len(rows)), [MODELS[row].title for row in rows])
     axes.invert_yaxis()
     axes.margins(x=0.12)
     if len(columns) > 1:
         axes.figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return True
+
+
+def _figure(value: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _scaled(value: float | None, unit: float) -> float | None:
@@ -96,6 +104,8 @@ def _parameters(axes: Any, figures: Figures, rows: Sequence[str]) -> bool:
 
 
 def _latency(axes: Any, figures: Figures, rows: Sequence[str]) -> bool:
+    from matplotlib.ticker import LogLocator
+
     found = {row: part["seconds"] for row in rows if (part := figures.part(row, "latency"))}
     if not found:
         return False
@@ -104,7 +114,11 @@ def _latency(axes: Any, figures: Figures, rows: Sequence[str]) -> bool:
         axes.loglog(*zip(*points, strict=True), "o-", color=_COLOURS[row], label=MODELS[row].title, markersize=4)
     lengths = sorted({int(length) for seconds in found.values() for length in seconds})
     axes.set_xticks(lengths, list(map(str, lengths)))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
+    axes.set_xlabel("tokens of the row")
+    axes.set_ylabel("ms")
     axes.figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return True
 
@@ -134,9 +148,11 @@ def _quality(axes: Any, figures: Figures, rows: Sequence[str]) -> bool:
     length = lengths[len(lengths) // 2] if lengths else "0"
     points = {row: (figures.latency(row, length), retention(row)) for row in rows}
     known = {row: (1000 * x, 100 * y) for row, (x, y) in points.items() if x is not None and y is not None}
-    for row, point in known.items():
+    for number, (row, point) in enumerate(sorted(known.items(), key=lambda item: item[1])):
+        above = 1 if number % 2 else -1  # neighbours may be near each other
         axes.plot(*point, "o", markerfacecolor="none", markeredgecolor=_COLOURS[row], markersize=9, markeredgewidth=2)
-        axes.annotate(MODELS[row].title, point, xytext=(8, -12), textcoords="offset points", fontsize=8)
+        where = {"xytext": (0, 10 * above), "textcoords": "offset points", "ha": "center"}
+        axes.annotate(MODELS[row].title, point, va="bottom" if above > 0 else "top", fontsize=8, **where)
     axes.set_xlabel(f"measured, ms for a row of {length} tokens")
     axes.set_ylabel("published, % of BERT-base's score\nin the same source")
     axes.margins(0.2)

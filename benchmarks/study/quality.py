@@ -9,7 +9,7 @@ from scipy import stats
 
 import flax_lite as fl
 from benchmarks.peers.sentences import LONGEST, with_buckets
-from benchmarks.sentence_student import Pairs, read_pairs, score
+from benchmarks.sentence_student import read_pairs, score
 from benchmarks.study.measure import Scorer
 from flax_lite.checkpoints.sources import open_source, sentence_transformers_layout
 from flax_lite.config import EncoderConfig
@@ -37,17 +37,14 @@ def check(row: str, source: str, config: EncoderConfig) -> None:
         raise UserError(f"--checkpoints {row}={source}: pools by {layout.pooling}; expected a mean")
 
 
-def quality(source: str, data: str, pairs: int) -> dict[str, Any]:
+def quality(source: str, data: str) -> dict[str, Any]:
     """Correlations with people's judgements, in percent: of a regression head, or of a sentence encoder's cosines.
 
     Args:
         source: a checkpoint that `check` let pass.
         data: folder with STS-B.
-        pairs: the first so many; 0 for all.
     """
     found = read_pairs(Path(data) / STS)
-    end = pairs or len(found.first)
-    found = Pairs(found.first[:end], found.second[:end], found.judgements[:end])
     execution, tokenizer = fl.Execution(dtype="auto", unroll="auto"), fl.load_tokenizer(source)
     told = {"source": source, "pairs": len(found.first)}
     if sentence_transformers_layout(source) is not None:

@@ -1,6 +1,6 @@
 """Measurements in a process of their own: what they hold in memory is theirs, and so is their failure.
 
-    python -m benchmarks.study.worker < {"questions": [{"part": "latency", "row": "bert-base", "settings": {...}}]}
+    python -m benchmarks.study.worker < {"questions": [{"part": "latency", "row": "bert-base", ...}], "folder": "."}
 
 The command itself never starts JAX.
 """
@@ -35,7 +35,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "training": ("batch", "train_length", "repeats"),
     "inference_memory": ("batch", "train_length"),
     "training_memory": ("batch", "train_length"),
-    "quality": ("data", "pairs"),
+    "quality": ("data",),
 }
 _MEASURES: Mapping[str, Callable[[EncoderConfig, Settings], dict[str, Any]]] = {
     "size": measure.size,
@@ -61,13 +61,15 @@ def ask(
 ) -> list[dict[str, Any] | str]:
     """Has one worker answer each; the reason where it did not.
 
-    A program that a cache held would not be compiled, so there is none, unless nothing is measured (`smoke`).
+    A program that a cache held would not be compiled, so there is none, unless nothing is measured (`smoke`). Paths are
+    from this process's folder.
     """
+    asked = {"questions": questions, "folder": os.getcwd()}
     with TemporaryDirectory(prefix="study-cache-") as cache:
         environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"}
         if smoke:
             environment = {"JAX_COMPILATION_CACHE_DIR": cache, _FROM_SECONDS: "0", **os.environ}
-        found = elsewhere.ask("benchmarks.study.worker", {"questions": questions}, environment, limit_seconds, _ROOT)
+        found = elsewhere.ask("benchmarks.study.worker", asked, environment, limit_seconds, _ROOT)
     return [found] * len(questions) if isinstance(found, str) else found["answers"]
 
 
@@ -78,7 +80,7 @@ def _answer(asked: Mapping[str, Any]) -> dict[str, Any]:
     model, settings = MODELS[asked["row"]], Settings(**asked["settings"])
     config = model.config(smoke=settings.smoke)
     if part == "quality":
-        return quality(asked["checkpoint"], settings.data or "", settings.pairs)
+        return quality(asked["checkpoint"], settings.data or "")
     if part == "pass":
         return measure.sts_pass(config, settings, model.tokenizer)
     return _MEASURES[part](config, settings)
@@ -94,7 +96,9 @@ def _attempt(asked: Mapping[str, Any]) -> dict[str, Any] | str:
 def main() -> int:
     """Answers what standard input asks. Freed memory is kept as in the jobs, unless memory is what is measured."""
     jax.config.update("jax_cpu_enable_async_dispatch", False)
-    questions = elsewhere.asked()["questions"]
+    asked = elsewhere.asked()
+    questions = asked["questions"]
+    os.chdir(asked["folder"])
     measures_memory = any(one["part"].endswith("memory") for one in questions)
     if not measures_memory and jax.default_backend() == "cpu":
         keep_freed_memory()

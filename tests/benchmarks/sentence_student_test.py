@@ -36,6 +36,13 @@ def test_pairs_are_read_as_they_stand(tmp_path):
     assert sentence_student.read_pairs(path) == (['"A b.'], ['C d."'], [2.5])
 
 
+def test_a_file_without_judgements_is_refused(tmp_path, capsys):
+    path = tmp_path / "dev.tsv"
+    path.write_text("sentence1\tsentence2\nA.\tB.\n", encoding="utf-8")
+    assert sentence_student.main(["--teacher", "none", "--pairs", str(path)]) == 2
+    assert "has no column score; expected GLUE's STS-B" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3 * 3600)
 def test_student_of_a_real_teacher_comes_near_it(shared_data, tmp_path, monkeypatch):

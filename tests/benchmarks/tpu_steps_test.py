@@ -1,12 +1,12 @@
 """The steps of real jobs, compiled for TPU where its compiler is."""
 
 import importlib
-import json
 
 import pytest
 
 from benchmarks import tpu_steps
-from benchmarks.tpu_steps import ROWS_PER_DEVICE, STEPS, Row, compile_case, read_rows, table
+from benchmarks.series import read
+from benchmarks.tpu_steps import ROWS_PER_DEVICE, STEPS, Row, compile_case, row_of, table
 from train import command_line
 from train.interrupt import Guard
 from train.plan.compiling import Compiled
@@ -56,9 +56,10 @@ def test_what_is_in_the_results_is_not_compiled_again_but_a_failure_is(compiler,
         ("v6e:2x2", "1"),
     ]
     assert len(asked) == 5
-    record = json.loads((tmp_path / "tpu_steps.json").read_text())
-    assert record["environment"]["versions"]["jax"]
-    rows = read_rows(tmp_path / "tpu_steps.json", record["environment"])
+    (series,) = read(tmp_path / tpu_steps.FILE, row_of)
+    rows = series.rows
+    assert series.circumstances["versions"]["jax"]
+    assert "device" not in series.circumstances
     assert {row.case for row in rows} == {
         ("albert_base", target, unroll) for target in ("v5e:2x4", "v6e:2x2") for unroll in (0, 1)
     }
@@ -67,18 +68,28 @@ def test_what_is_in_the_results_is_not_compiled_again_but_a_failure_is(compiler,
     assert capsys.readouterr().out.strip() == table(rows)
 
 
-def test_results_of_another_commit_are_left_alone(compiler, tmp_path, monkeypatch, capsys):
+def test_results_of_another_commit_are_another_series(compiler, tmp_path, monkeypatch):
+    asked, _ = compiler
     argv = ["--steps", "albert_base", "--targets", "v5e:2x4", "--unroll", "1", "--output", str(tmp_path)]
     assert tpu_steps.main(argv) == 0
-    before = (tmp_path / "tpu_steps.json").read_bytes()
-    monkeypatch.setattr(tpu_steps, "provenance", lambda: {"commit": "another", "versions": {}})
-    assert tpu_steps.main([*argv, "--unroll", "0"]) == 2
-    assert "is of other circumstances (commit, versions). Give another --output" in capsys.readouterr().err
-    assert (tmp_path / "tpu_steps.json").read_bytes() == before
+    monkeypatch.setattr(tpu_steps, "circumstances", lambda: {"commit": "another"})
+    assert tpu_steps.main(argv) == 0
+    assert len(asked) == 2
+    assert [len(series.rows) for series in read(tmp_path / tpu_steps.FILE, row_of)] == [1, 1]
+    assert "commit another" in (tmp_path / "tpu_steps.md").read_text()
+
+
+def test_a_file_of_another_form_is_refused(compiler, tmp_path, capsys):
+    (tmp_path / tpu_steps.FILE).write_text('{"environment": {}, "rows": []}')
+    assert tpu_steps.main(["--output", str(tmp_path)]) == 2
+    assert "was not written by this command as it is now" in capsys.readouterr().err
+    assert not compiler[0]
 
 
 def test_the_table_has_a_row_for_each_case():
-    lines = table([Row("bert_base", "8xcpu", 0, 0.0, SMALL), Row("albert_base", "8xcpu", 1, 0.0, SMALL)]).splitlines()
+    lines = table(
+        [Row("bert_base", "8xcpu", 0, "now", 0.0, SMALL), Row("albert_base", "8xcpu", 1, "now", 0.0, SMALL)]
+    ).splitlines()
     assert lines[2] == "| ALBERT-base | 8xcpu | scanned | 2 | 0.5 | 2 | 1 | 3 all-reduce | 1 | 0.00 |"
     assert lines[3].startswith("| BERT-base | 8xcpu | unrolled | ")
     assert len({line.count("|") for line in lines}) == 1

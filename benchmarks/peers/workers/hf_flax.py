@@ -27,8 +27,8 @@ _PREFIXES = {"albert": "FlaxAlbert", "bert": "FlaxBert", "distilbert": "FlaxDist
 class _CheckpointedLayer(modeling_flax_albert.FlaxAlbertLayerCollections):
     """ALBERT's layer in jax.checkpoint: the class has no such option of its own.
 
-    XLA for CPUs undoes it where layers are unrolled, as they are here: the traced program computes each layer again,
-    and the compiled one of 12 layers needs 714.86 MiB of temporaries with it and without it (jax 0.10.2).
+    Where layers are unrolled, as they are here, XLA for CPUs keeps the temporaries: the program computes each layer
+    again, which takes time, and needs 714.86 MiB for 12 layers with it and without it (jax 0.10.2).
     """
 
     def __call__(self, hidden_states: Any, attention_mask: Any, *args: Any, **options: Any) -> Any:

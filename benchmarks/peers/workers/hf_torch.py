@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from benchmarks.peers.workers import names
-from benchmarks.peers.workers.protocol import CHECK_STRIDE, Arrays, Case, Description, Program, median_seconds, serve
+from benchmarks.peers.workers.protocol import CHECK_STRIDE, Arrays, Case, Description, Program, serve, step_seconds
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _NO_DECAY = ("LayerNorm", "layer_norm", "bias")
@@ -176,7 +176,7 @@ class _Compile(_TrainingStep):
         return first - super().timed_step()[0], results
 
     def measure(self) -> dict[str, float]:
-        return {"step_seconds": median_seconds(self.step)}
+        return step_seconds(self.step)
 
 
 def _gradients(model: torch.nn.Module) -> Iterator[tuple[str, np.ndarray]]:

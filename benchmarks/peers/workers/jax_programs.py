@@ -1,14 +1,13 @@
 """The cases, for anything that is a pure function of JAX: one text for all, so that all are treated alike."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from benchmarks.peers.workers.protocol import CHECK_STRIDE, Arrays, Case, Description, Program, median_seconds
+from benchmarks.peers.workers.protocol import CHECK_STRIDE, Arrays, Case, Description, Program, step_seconds
 
 # Programs run in the thread that keeps the memory it frees. Read when JAX first looks for devices.
 jax.config.update("jax_cpu_enable_async_dispatch", False)
@@ -157,6 +156,11 @@ class _FirstStep(_TrainingStep):
 class _Compile(_TrainingStep):
     timed = "the training step traced, lowered and compiled from nothing, every cache empty"
 
+    def __init__(self, implementation: Implementation, case: Case) -> None:
+        super().__init__(implementation, case)
+        as_shape = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)  # noqa: E731
+        self.shapes = jax.tree.map(as_shape, self.training.initial())
+
     def check(self) -> Arrays:
         return self.loss()
 
@@ -166,17 +170,13 @@ class _Compile(_TrainingStep):
         self.function = traced.lower().compile()
         return {}
 
-    @functools.cached_property
-    def shapes(self) -> Any:
-        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self.training.initial())
-
     def measure(self) -> dict[str, float]:
         self.state = None
-        return {"step_seconds": median_seconds(super().step)}
+        return step_seconds(super().step)
 
 
 class _Memory(_TrainingStep):
-    timed = "one update as in training, whole layers recomputed in the backward pass"
+    timed = "one update as in training; settings say whether layers are recomputed in the backward pass"
 
     def check(self) -> Arrays:
         return self.loss_and_gradients({name: array[:1] for name, array in self.batch.items()})

@@ -1,6 +1,7 @@
 """This project's own models and training step."""
 
 import dataclasses
+import functools
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import flax_lite as fl
 from benchmarks.peers.workers import names
 from benchmarks.peers.workers.jax_programs import Batch, Implementation, Training, build
 from benchmarks.peers.workers.protocol import Case, Program, serve
+from flax_lite.checkpoints.sources import open_source
 from flax_lite.optim import make_optimizer
 from flax_lite.state import get_params, with_params
 from flax_lite.training import averages, init_state, make_train_step, masked_lm_objective
@@ -40,25 +42,24 @@ def _encoder(case: Case) -> tuple[Any, Any]:
 def _training(case: Case) -> Training:
     model = fl.MaskedLM.from_pretrained(case["model"], execution=_execution(case))
     objective, optimizer = masked_lm_objective(), _optimizer(case)
-    calm = _structure(model.config.replace(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0), case)
-    steps = [make_train_step(one, objective, optimizer, seed=0) for one in (nnx.graphdef(model), calm)]
+
+    @functools.cache
+    def calm() -> Any:
+        return _structure(model.config.replace(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0), case)
 
     def loss(params: Any, batch: Batch) -> jax.Array:
-        sums = objective.sums(with_params(calm, params), batch, None)
+        sums = objective.sums(with_params(calm(), params), batch, None)
         return averages(sums, objective.weights(batch), objective.losses)["loss"]
 
-    def with_loss(step: Any) -> Any:
-        def stepped(state: Any, batch: Batch) -> tuple[Any, jax.Array]:
-            state, metrics = step(state, batch)
-            return state, metrics["loss"]
-
-        return stepped
+    def step(structure: Any, state: Any, batch: Batch) -> tuple[Any, jax.Array]:
+        state, metrics = make_train_step(structure, objective, optimizer, seed=0)(state, batch)
+        return state, metrics["loss"]
 
     return Training(
         # Copies: the step takes its state's memory, and the model is read again for the next first state.
         initial=lambda: jax.tree.map(jax.numpy.copy, init_state(model, optimizer)),
-        step=with_loss(steps[0]),
-        checked_step=with_loss(steps[1]),
+        step=functools.partial(step, nnx.graphdef(model)),
+        checked_step=lambda state, batch: step(calm(), state, batch),
         gradients=lambda state, batch: jax.value_and_grad(loss)(state["params"], batch),
         named=lambda tree: _named(with_params(nnx.graphdef(model), tree)),
     )
@@ -79,7 +80,7 @@ def _named(model: fl.MaskedLM) -> dict[str, np.ndarray]:
 
 
 def _settings(case: Case) -> str:
-    config = fl.MaskedLM.from_pretrained(case["model"]).config
+    config = open_source(case["model"]).config
     chosen = dataclasses.asdict(_execution(case).resolve(len(config.layer_sequence())))
     told = ", ".join(f"{name} {chosen[name]}" for name in ("dtype", "unroll", "remat", "attention"))
     stacks = config.num_physical_layers > 1

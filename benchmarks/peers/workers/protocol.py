@@ -68,14 +68,15 @@ class Program(abc.ABC):
         return {}
 
 
-def median_seconds(step: Callable[[], Any]) -> float:
-    """Of three calls, after one that is not counted."""
+def step_seconds(step: Callable[[], Any]) -> dict[str, float]:
+    """The median, the least and the most of three calls, after one that is not counted."""
     seconds = []
     for _ in range(4):
         start = time.perf_counter()
         step()
         seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds[1:])
+    counted = seconds[1:]
+    return {"step_seconds": statistics.median(counted), "step_least": min(counted), "step_most": max(counted)}
 
 
 class _Worker:

@@ -33,6 +33,12 @@ def test_rows_of_other_circumstances_are_refused(tmp_path):
         read(tmp_path / "one.json", other)
 
 
+def test_a_file_of_another_form_is_refused(tmp_path):
+    (tmp_path / "one.json").write_text('{"circumstances": {}, "rows": [{"other": 1}], "peak": 1, "floor": 1}')
+    with pytest.raises(UserError, match="was not written by this command as it is now"):
+        read(tmp_path / "one.json", DEVICE)
+
+
 def test_settings_are_held_against_the_first_and_pytorch_is_not():
     close = measurement(loss=10.03, grad_norm=1.04)
     assert disagreements(results(plain=measurement(), fused=close, torch=measurement(loss=3.0))) == []

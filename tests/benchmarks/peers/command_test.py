@@ -77,6 +77,7 @@ def test_a_rival_without_an_environment_is_said_and_its_row_stays_empty(peers, m
         (["--rounds", "0"], "--rounds 0: expected at least 1"),
         (["--threads", "4096"], "--threads 4096: this process may use 1 to"),
         (["--pairs", "0"], "--pairs 0: expected a positive number, or 0 with --data"),
+        (["--pairs", "0", "--data", ".", "--smoke"], "--pairs 0: expected a positive number, or 0 with --data"),
     ],
 )
 def test_mistakes_are_said_in_a_line(argv, message, capsys):

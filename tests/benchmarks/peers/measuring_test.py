@@ -98,7 +98,7 @@ def test_what_does_not_fit_into_memory_is_measured_and_not_run(run):
     rows, steps = run("memory", ours={}, large={"temporary_mib": 1e12})
     assert rows["large"].facts["temporary_mib"] == 1e12
     assert rows["large"].reason.startswith("not run: it needs 1000000000000 MiB of temporaries")
-    assert steps == {"ours": 3, "large": 0}
+    assert steps == {"ours": 4, "large": 0}
 
 
 def test_a_slow_rival_has_fewer_rounds(run):
@@ -111,5 +111,11 @@ def test_a_slow_rival_has_fewer_rounds(run):
 def test_every_first_step_is_that_of_a_new_process(run):
     rows, steps = run("first_step", ours={}, wrong={"off_at_token": 1.0})
     assert len(rows["ours"].seconds) == 3
-    assert steps == {"ours": 3, "wrong": 1}
+    assert steps == {"ours": 4, "wrong": 1}  # the first start is not counted
     assert rows["wrong"].seconds == []
+
+
+def test_a_first_step_of_ours_that_fails_leaves_nothing_to_compare_with(run):
+    rows, steps = run("first_step", ours={"dies": True}, other={})
+    assert rows["other"].reason == "not run: there is nothing to compare it with"
+    assert steps == {"ours": 0, "other": 0}

@@ -1,5 +1,7 @@
 """Tables say what was measured, and stay empty where nothing was."""
 
+import dataclasses
+
 import pytest
 
 from benchmarks.peers import results
@@ -7,6 +9,7 @@ from benchmarks.peers.measuring import Row
 from benchmarks.peers.plot import draw
 from benchmarks.peers.report import markdown, table
 from benchmarks.peers.results import Key, Measured
+from train.errors import UserError
 
 TOLD = {"timed": "all of it", "settings": "as it comes", "lacks": ["a term"]}
 ENVIRONMENT = {"commit": "abc", "started": "now", "load_before": 0.1}
@@ -40,13 +43,17 @@ def test_a_ratio_is_theirs_over_ours_with_its_spread():
     [(5.0, 0.9, "30"), (5.0, 1.1, "never"), (1.0, 0.9, "0"), (1.0, 1.1, "10 until ahead")],
 )
 def test_break_even_is_the_step_at_which_a_head_start_is_used_up(build, step, said):
-    rows = {
-        "ours": row("flax_lite", [2.0, 2.0, 2.0], facts={"step_seconds": 1.0}),
-        "hf_flax": row("Other", [build] * 3, facts={"step_seconds": step}),
-    }
-    lines = table([measured("compile", layers=48, **rows)]).splitlines()
-    assert lines[3].startswith("| BERT, 48 layers |")
-    assert lines[3].endswith(f"| {step:.3f} | {said} |")
+    def lines(spread):
+        facts = [{"step_seconds": one, "step_least": one - spread, "step_most": one + spread} for one in (1.0, step)]
+        rows = {
+            "ours": row("flax_lite", [2.0, 2.0, 2.0], facts=facts[0]),
+            "hf_flax": row("Other", [build] * 3, facts=facts[1]),
+        }
+        return table([measured("compile", layers=48, **rows)]).splitlines()
+
+    assert lines(0.01)[3].startswith("| BERT, 48 layers |")
+    assert lines(0.01)[3].endswith(f"| {step:.3f} | {said} |")
+    assert lines(0.06)[3].endswith(f"| {step:.3f} | {said} (steps within their spread) |")
 
 
 def test_memory_is_compared_and_a_step_that_was_not_run_has_no_rate():
@@ -72,13 +79,31 @@ def test_results_are_read_back_as_they_were(tmp_path):
     assert results.read(tmp_path / "none.json") == []
 
 
-def test_a_group_answers_only_what_was_measured_under_these_settings():
-    assert GROUP.answers(GROUP.settings, ["ours", "hf_flax"])
-    assert not GROUP.answers({**GROUP.settings, "rounds": 5}, ["ours"])
-    assert not GROUP.answers(GROUP.settings, ["ours", "keras_hub"])
-    assert not GROUP.answers(GROUP.settings, ["hf_torch"])
+def test_results_of_another_form_are_refused(tmp_path):
+    (tmp_path / "peers.json").write_text('{"groups": [{"key": ["mlm", "bert", null]}]}')
+    with pytest.raises(UserError, match="was not written by this command as it is now"):
+        results.read(tmp_path / "peers.json")
+
+
+def test_a_group_stands_for_its_own_settings_and_circumstances_alone():
+    assert GROUP.is_of(GROUP.settings, {"commit": "abc"})
+    assert not GROUP.is_of({**GROUP.settings, "rounds": 5}, {"commit": "abc"})
+    assert not GROUP.is_of(GROUP.settings, {"commit": "another"})
+    assert not GROUP.is_of(GROUP.settings, {"commit": "abc", "device": "another"})
+
+
+def test_a_group_answers_only_for_whom_it_has_times():
+    assert GROUP.answers(["ours", "hf_flax"])
+    assert not GROUP.answers(["ours", "keras_hub"])
+    assert not GROUP.answers(["hf_torch"])
     GROUP.rows["keras_hub"].final = True
-    assert GROUP.answers(GROUP.settings, ["keras_hub"])
+    assert GROUP.answers(["keras_hub"])
+
+
+def test_settings_are_said_of_each_group_where_they_differ():
+    other = dataclasses.replace(GROUP, key=Key("forward", "albert", None), settings={"rounds": 5, "tokens": 4096})
+    assert "\nrounds 3, tokens 4096.\n" in markdown([GROUP])
+    assert "\n- BERT-base: rounds 3, tokens 4096\n- ALBERT-base: rounds 5, tokens 4096\n" in markdown([GROUP, other])
 
 
 def test_the_plot_is_drawn(tmp_path):

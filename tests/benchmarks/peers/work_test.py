@@ -5,6 +5,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from benchmarks.peers import sentences, work
+from flax_lite.checkpoints.sources import open_source
 from train.errors import UserError
 
 
@@ -38,6 +39,13 @@ def test_no_parameter_is_left_at_its_initial_value(tmp_path):
     before = (tmp_path / "model" / "model.safetensors").stat().st_mtime_ns
     work.write_model(work.model_config("bert", work.SMOKE, "mlm", None), tmp_path / "model")
     assert (tmp_path / "model" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_model_of_another_config_is_written_anew(tmp_path):
+    config = work.model_config("bert", work.SMOKE, "mlm", None)
+    work.write_model(config, tmp_path)
+    work.write_model(config.replace(num_hidden_layers=1), tmp_path)
+    assert open_source(tmp_path).config.num_hidden_layers == 1
 
 
 def test_drawn_rows_fit_their_buckets():

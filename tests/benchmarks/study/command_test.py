@@ -119,6 +119,9 @@ def test_page_and_markdown_show_every_row_and_mark_what_is_published(smoke):
         (["--checkpoints", "bert-base"], "expected ROW=SOURCE"),
         (["--checkpoints", "distilbert=nowhere"], "give --data too"),
         (["--data", "nowhere", "--checkpoints", "distilbert=./nowhere"], "nowhere"),
+        (["--data", "x", "--rows", "distilbert", "--checkpoints", "bert-base=y"], "bert-base is not among --rows"),
+        (["--data", "x", "--checkpoints", "bert-large=y"], "of bert-large only sizes are taken; name it in --rows"),
+        (["--parts", "quality"], "give --checkpoints"),
         (["--lengths", "1024"], "end at 512"),
         (["--repeats", "0"], "--repeats: expected"),
     ],
@@ -157,6 +160,15 @@ def test_the_command_goes_on_where_it_was(questions, tmp_path, capsys):
     questions.clear()
     command.main([*argv, "--lengths", "64"])
     assert ("bert-base", "size") in questions
+
+
+def test_figures_of_other_settings_are_no_comparison(questions, tmp_path):
+    argv = ["--parts", "size", "--output", str(tmp_path), "--rows"]
+    command.main([*argv, "bert-base", "albert-base"])
+    assert "9 x fewer" in (tmp_path / "study.md").read_text()
+    command.main([*argv, "albert-base", "--pairs", "20"])
+    assert "| BERT-base |" not in (tmp_path / "study.md").read_text()
+    assert [len(series.rows) for series in read(tmp_path / FILE, entry_of)] == [2, 1]
 
 
 def test_the_command_refuses_results_of_another_form(questions, tmp_path, capsys):

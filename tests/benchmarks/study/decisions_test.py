@@ -21,6 +21,11 @@ def test_decide_takes_the_fastest_and_the_fastest_of_the_good_ones():
     assert found["latency, and 95% of BERT-base's published score is enough"] == "DistilBERT"
 
 
+def test_decide_names_all_that_are_as_good_as_the_best():
+    found = taken([timed("bert-base", 1.08), timed("distilbert", 1.12), timed("bert-small", 1.0)])
+    assert found["latency above all"] == "BERT-small or BERT-base"
+
+
 def test_decide_chooses_nothing_where_fewer_than_two_were_measured():
     found = taken([timed("bert-base", 3.0)])
     assert found["latency above all"] == found["memory in training"] == "not run"

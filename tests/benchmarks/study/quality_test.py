@@ -1,0 +1,106 @@
+"""What a checkpoint's judgement is worth, against correlations that are computed here from whole, unpadded rows."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+import flax_lite as fl
+from benchmarks.study.measure import Settings
+from benchmarks.study.quality import STS, check, quality
+from benchmarks.study.worker import ask, question
+from flax_lite.checkpoints.sentence_transformers import write_sentence_transformers
+from tests.flax_lite import tiny
+from tests.flax_lite.tokenization import tiny_files
+from train.errors import UserError
+
+_PAIRS = (
+    ("the cat sat", "cats sat"),
+    ("a cat", "unwanted"),
+    ("the cat", "the cats"),
+    ("want , a", "b"),
+    ("sat", "a b"),
+)
+_JUDGEMENTS = (4.5, 0.5, 5.0, 1.0, 2.0)
+_CONFIG = tiny.bert(vocab_size=len(tiny_files.VOCAB), max_position_embeddings=128)
+
+
+def save(model, folder):
+    model.save_pretrained(folder)
+    tiny_files.write_vocab(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def data(tmp_path):
+    file = tmp_path / "data" / STS
+    file.parent.mkdir(parents=True)
+    rows = [f"{first}\t{second}\t{score}" for (first, second), score in zip(_PAIRS, _JUDGEMENTS, strict=True)]
+    file.write_text("\n".join(["sentence1\tsentence2\tscore", *rows, ""]), encoding="utf-8")
+    return str(tmp_path / "data")
+
+
+@pytest.fixture
+def regression(tmp_path):
+    config = _CONFIG.replace(labels=("score",), problem_type="regression")
+    return save(tiny.make("SequenceClassification", config), tmp_path / "regression")
+
+
+@pytest.fixture
+def sentences(tmp_path):
+    source = save(tiny.make("Encoder", _CONFIG), tmp_path / "sentences")
+    write_sentence_transformers(tmp_path / "sentences", "mean", normalize=True)
+    return source
+
+
+def test_a_regression_head_is_correlated_with_the_judgements(regression, data):
+    model, tokenizer = fl.SequenceClassification.from_pretrained(regression), fl.load_tokenizer(regression)
+    rows = [jax.tree.map(jnp.asarray, tokenizer([one], [other], max_length=32)) for one, other in _PAIRS]
+    scores = [float(model(**row).logits[0, 0]) for row in rows]
+    found = quality(regression, data)
+    assert found["pearson"] == pytest.approx(100 * np.corrcoef(scores, _JUDGEMENTS)[0, 1], abs=1e-3)
+    assert found["spearman"] == pytest.approx(100 * stats.spearmanr(scores, _JUDGEMENTS)[0])
+    assert (found["method"], found["pairs"], found["source"]) == ("regression head", 5, regression)
+
+
+def test_a_sentence_encoder_is_judged_by_its_cosines(sentences, data):
+    vectors = [
+        np.array(fl.pipeline("sentence-embedding", sentences)(list(texts))) for texts in zip(*_PAIRS, strict=True)
+    ]
+    found = quality(sentences, data)
+    assert found["spearman"] == pytest.approx(100 * stats.spearmanr((vectors[0] * vectors[1]).sum(-1), _JUDGEMENTS)[0])
+    assert (found["method"], found["pearson"]) == ("cosine of mean-pooled vectors", None)
+
+
+def test_a_worker_finds_what_is_named_from_the_folder_of_the_command(regression, data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = question("bert-base", "quality", Settings(data="data", smoke=True), "regression")
+    (found,) = ask([asked], 120, smoke=True)
+    assert isinstance(found, dict), found
+    assert (found["source"], found["pairs"]) == ("regression", 5)
+    assert str(tmp_path) not in str(asked)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden_size": 24}, "its hidden_size is 12; bert-base has hidden_size 24"),
+        ({"num_hidden_layers": 1}, "bert-base has num_hidden_layers 1"),
+    ],
+)
+def test_a_checkpoint_of_another_shape_is_refused(regression, changes, message):
+    with pytest.raises(UserError, match=message):
+        check("bert-base", regression, _CONFIG.replace(**changes))
+
+
+def test_a_checkpoint_that_cannot_judge_pairs_is_refused(regression, sentences, tmp_path):
+    check("bert-base", regression, _CONFIG)
+    check("bert-base", sentences, _CONFIG)
+    with pytest.raises(UserError, match="expected a regression head"):
+        check("bert-base", save(tiny.make("SequenceClassification", _CONFIG), tmp_path / "two"), _CONFIG)
+    write_sentence_transformers(tmp_path / "sentences", "cls", normalize=True)
+    with pytest.raises(UserError, match="pools by cls; expected a mean"):
+        check("bert-base", sentences, _CONFIG)
+    with pytest.raises(UserError, match="nowhere"):
+        check("bert-base", "./nowhere", _CONFIG)
