@@ -32,6 +32,15 @@ def told(about: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {one}" for name, value in about.items() for name, one in _said(name, value).items())
 
 
+def place(about: Mapping[str, Any]) -> str:
+    """Where that was: a target, a device, or cores of a processor."""
+    if "target" in about:
+        return about["target"]
+    if about["device"] == "cpu":
+        return f"{about['cpu_count']} cores of {about.get('cpu', 'a processor without a name')}"
+    return about["device"]
+
+
 def beginning() -> dict[str, Any]:
     """When a measurement begins, and the load average of the minute before, with what was measured then."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import series as kept
-from benchmarks.circumstances import beginning
+from benchmarks.circumstances import beginning, place
 from benchmarks.compile_vs_run.analysis import break_evens, disagreements
 from benchmarks.compile_vs_run.cases import (
     DEFAULT,
@@ -110,8 +110,8 @@ def _report(folder: Path, known: list[Series[Row]], series: Series[Row], wanted:
     found = measured(series)
     kept.write(folder / FILE, known)
     (folder / "compile_vs_run.md").write_text(page(known), encoding="utf-8")
-    where = series.circumstances.get("target") or series.circumstances["device"]
-    draw_all(found, folder, f"{where}, jax {series.circumstances['versions']['jax']}")
+    about = series.circumstances
+    draw_all(found, folder, f"{place(about)}, jax {about['versions']['jax']}")
     print(table(found))
     if evens := break_evens(found):
         print(f"\n{break_even_table(evens)}")

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from benchmarks.compile_vs_run.cases import FAMILIES, KINDS, Case, describe_exec
 from benchmarks.compile_vs_run.results import Measurement
 
 # Okabe and Ito's palette: told apart with any colour vision, and in grey print.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_COLOURS = {1: "#0072B2", 2: "#D55E00", 4: "#009E73", 0: "#CC79A7", 3: "#E69F00", 6: "#56B4E9", 8: "#000000"}
 _DASHES = {"none": "-", "dots": "--", "full": ":"}
 _MIB = 2**20
 
@@ -50,45 +50,61 @@ def draw_all(measured: Mapping[Case, Measurement], folder: Path, subtitle: str) 
 
 
 def _draw(picture: Picture, target: Path, subtitle: str) -> Path:
+    draw(picture, subtitle).savefig(target)
+    return target
+
+
+def draw(picture: Picture, subtitle: str) -> Any:
+    """A panel for each family and each kind of work that was measured at several depths, or for all if none was."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, whatever the user's settings say
     from matplotlib.figure import Figure
 
-    kinds = [kind for kind in KINDS if any(case.kind == kind for case in picture.values)]
+    depths = {kind: {case.num_layers for case in picture.values if case.kind == kind} for kind in KINDS}
+    kinds = [kind for kind in KINDS if len(depths[kind]) > 1] or [kind for kind in KINDS if depths[kind]]
     families = [name for name in FAMILIES if any(case.family == name for case in picture.values)]
     figure = Figure(figsize=(3.2 + 2.9 * len(families), 1.3 + 2.6 * len(kinds)), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(len(kinds), len(families), squeeze=False, sharex=True, sharey="row")
     styles = _styles(picture.values)
     for kind, row in zip(kinds, grid, strict=True):
+        of_kind = {case: y for case, y in picture.values.items() if case.kind == kind}
         for family, axes in zip(families, row, strict=True):
-            own = {case: y for case, y in picture.values.items() if (case.kind, case.family) == (kind, family)}
-            _lines(axes, own, styles, picture.is_logarithmic)
+            _lines(axes, {case: y for case, y in of_kind.items() if case.family == family}, styles)
             axes.set_title(f"{family}, {kind}", loc="left", fontsize=9)
+        _scale(row[0], of_kind.values(), picture.is_logarithmic)
     for axes in grid[-1]:
         axes.set_xlabel("layers")
-        axes.set_xticks(sorted({case.num_layers for case in picture.values}))
+        axes.set_xticks(sorted(set().union(*(depths[kind] for kind in kinds))))
     handles = {line.get_label(): line for axes in grid.flat for line in axes.get_lines()}
     shown = [name for name in styles if name in handles]
     figure.legend([handles[name] for name in shown], shown, loc="outside right center", frameon=False, fontsize=8)
     figure.suptitle(f"{picture.title}\n{subtitle}", fontsize=10, x=0.01, ha="left")
-    figure.savefig(target)
-    return target
+    return figure
+
+
+def _scale(axes: Any, values: Collection[float], is_logarithmic: bool) -> None:
+    """The vertical axis of a row of panels, which they share: it holds the values of all of them."""
+    largest = max(filter(math.isfinite, values), default=1.0)
+    if is_logarithmic:
+        axes.set_yscale("symlog", linthresh=1)
+        axes.set_ylim(0, 10 * max(10, largest))  # room for those that are never
+    else:
+        axes.set_ylim(0, 1.08 * largest)
 
 
 def _styles(cases: Mapping[Case, float]) -> dict[str, dict[str, Any]]:
-    """Colour by layers of an iteration, dashes by remat: the same in every panel."""
+    """Colour by layers of an iteration, dashes by remat: the same in every panel and every picture."""
     pairs = sorted({(case.remat != "none", case.remat, case.unroll == 0, case.unroll) for case in cases})
-    colours = dict(zip(sorted({(last, unroll) for _, _, last, unroll in pairs}), _COLOURS, strict=False))
     return {
         describe_execution(unroll, remat): {
-            "color": colours.get((last, unroll), "#666666"),
+            "color": _COLOURS.get(unroll, "#666666"),
             "linestyle": _DASHES[remat],
         }
-        for _, remat, last, unroll in pairs
+        for _, remat, _, unroll in pairs
     }
 
 
-def _lines(axes: Any, values: Mapping[Case, float], styles: Mapping[str, Any], is_logarithmic: bool) -> None:
+def _lines(axes: Any, values: Mapping[Case, float], styles: Mapping[str, Any]) -> None:
     by_execution: dict[str, list[tuple[int, float]]] = {}
     for case, value in values.items():
         by_execution.setdefault(describe_execution(case.unroll, case.remat), []).append((case.num_layers, value))
@@ -100,11 +116,7 @@ def _lines(axes: Any, values: Mapping[Case, float], styles: Mapping[str, Any], i
         for x in (x for x, y in points if math.isinf(y)):
             where = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "top"}
             axes.annotate("never", (x, 0.99 - 0.07 * line), color=style["color"], fontsize=7, **where)
-    if is_logarithmic:
-        axes.set_yscale("symlog", linthresh=1)
-        axes.set_ylim(top=10 * max([10, *filter(math.isfinite, values.values())]))  # room for those that are never
     axes.margins(x=0.1)
-    axes.set_ylim(bottom=0)
     axes.grid(axis="y", color="#E5E5E5", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

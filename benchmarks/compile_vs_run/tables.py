@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from benchmarks.circumstances import told
+from benchmarks.circumstances import place, told
 from benchmarks.compile_vs_run.analysis import BreakEven, break_evens, disagreements
 from benchmarks.compile_vs_run.cases import Case
 from benchmarks.compile_vs_run.results import Measurement, Row, measured
@@ -78,7 +78,7 @@ def page(known: Sequence[Series[Row]]) -> str:
 def _section(series: Series[Row]) -> str:
     loads = [row.load_before for row in series.rows]
     about = series.circumstances
-    lines = [f"## {about.get('target') or about['device']}", "", f"{told(about)}."]
+    lines = [f"## {place(about)}", "", f"{told(about)}."]
     if series.rows:
         when = f"{min(row.started for row in series.rows)} to {max(row.started for row in series.rows)}"
         lines.append(f"\nMeasured {when}, load of the machine before a case {min(loads):.2f} to {max(loads):.2f}.")

@@ -8,8 +8,15 @@ from typing import Any, NamedTuple
 
 from benchmarks.circumstances import MOMENT
 from benchmarks.peers.measuring import Row
+from benchmarks.peers.rivals import MEMORY_KINDS
 from train.errors import UserError
 from train.whole_writes import write_json
+
+# What tables read of a row beside its seconds.
+_FACTS: Mapping[str, set[str]] = {
+    "compile": {"step_seconds", "step_least", "step_most"},
+    **{kind: {"temporary_mib"} for kind in MEMORY_KINDS},
+}
 
 
 class Key(NamedTuple):
@@ -62,8 +69,11 @@ def read(file: Path) -> list[Measured]:
 
 
 def _measured(record: dict[str, Any]) -> Measured:
-    rows = {name: Row(**row) for name, row in record["rows"].items()}
-    return Measured(**{**record, "key": Key(*record["key"]), "rows": rows})
+    rows, key = {name: Row(**row) for name, row in record["rows"].items()}, Key(*record["key"])
+    for row in rows.values():
+        if row.facts and (missing := _FACTS.get(key.kind, set()) - row.facts.keys()):
+            raise KeyError(*missing)
+    return Measured(**{**record, "key": key, "rows": rows})
 
 
 def write(file: Path, groups: Sequence[Measured]) -> None:

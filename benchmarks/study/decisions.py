@@ -88,7 +88,13 @@ def _best(
     best = choose(found, key=lambda row: found[row])
     alike = [row for row in found if row != best and abs(found[row] / found[best] - 1) <= _ALIKE]
     take = " or ".join(MODELS[row].title for row in (best, *alike))
-    near = f"; within {_ALIKE:.0%} of each other" if alike else ""
+    near = (
+        f"; the other within {_ALIKE:.0%} of it"
+        if len(alike) == 1
+        else f"; the others within {_ALIKE:.0%}"
+        if alike
+        else ""
+    )
     return take, f"{told(found[best])}, of {len(found)} measured{near}"
 
 

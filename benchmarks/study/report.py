@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+from benchmarks.circumstances import place
 from benchmarks.series import Series
 from benchmarks.spread import spread
 from benchmarks.study import published
@@ -47,7 +48,7 @@ def circumstances(series: Series[Entry]) -> str:
     about = series.circumstances
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     loads = [one.load_before for one in series.rows] or [0.0]
-    where = f"{about['device_count']} x {about['device']} ({about['platform']}, {about['cpu_count']} CPU cores)"
+    where = place(about) if about["platform"] == "cpu" else f"{about['device_count']} x {place(about)}"
     sizes = "TINY MODELS: a smoke run, whose figures say nothing. " if about["smoke"] else ""
     return (
         f"{sizes}Measured on {where}, commit {about['commit']}, Python {about['python']}, {versions}; XLA_FLAGS "

@@ -80,9 +80,13 @@ def test_results_are_read_back_as_they_were(tmp_path):
 
 
 def test_results_of_another_form_are_refused(tmp_path):
-    (tmp_path / "peers.json").write_text('{"groups": [{"key": ["mlm", "bert", null]}]}')
+    file = tmp_path / "peers.json"
+    file.write_text('{"groups": [{"key": ["mlm", "bert", null]}]}')
     with pytest.raises(UserError, match="was not written by this command as it is now"):
-        results.read(tmp_path / "peers.json")
+        results.read(file)
+    results.write(file, [measured("compile", ours=row("flax_lite", [1.0], facts={"step_seconds": 1.0}))])
+    with pytest.raises(UserError, match="was not written by this command as it is now"):
+        results.read(file)
 
 
 def test_a_group_stands_for_its_own_settings_and_circumstances_alone():
