@@ -31,7 +31,7 @@ def draw_all(series: Series[Entry]) -> list[Picture]:
         "parameters": ("Where the parameters are (millions)", _parameters),
         "latency": ("One row at a time", _latency),
         "pass": ("STS-B pass at batch 1 (seconds)", _passes),
-        "training": ("Training, thousand tokens a second", _training),
+        "training": ("Training, tokens a second", _training),
         "memory": ("Most memory held (MB)", _memory),
         "quality": ("Published quality over measured latency", _quality),
     }
@@ -132,7 +132,7 @@ def _passes(axes: Any, figures: Figures, rows: Sequence[str]) -> bool:
 
 
 def _training(axes: Any, figures: Figures, rows: Sequence[str]) -> bool:
-    return _bars(axes, {"": {row: _scaled(figures.training(row), 1000) for row in rows}}, ("#0072B2",))
+    return _bars(axes, {"": {row: figures.training(row) for row in rows}}, ("#0072B2",))
 
 
 def _memory(axes: Any, figures: Figures, rows: Sequence[str]) -> bool:

@@ -23,6 +23,8 @@ _ENDS_OF_THE_KILLED = {0, 75, -signal.SIGTERM, -signal.SIGINT, -signal.SIGKILL, 
 # Gloo writes "[Gloo] Rank 0 is connected to 1 peer ranks. Expected number of connected peer ranks is : 1" piece by
 # piece and from two threads, so that a line may hold pieces of two.
 _GLOO = re.compile(r"\[Gloo\] Rank|is connected to|(Expected number of connected )?peer ranks( is :|\.)|\b\d+\b")
+# What becomes of Ctrl-C within the import of jaxlib. The toy imports JAX before it listens for signals; jobs do not.
+_INTERRUPTED_IMPORT = "ImportError: Encountered an error while initializing the extension"
 _HEARTBEAT = "hosts.heartbeat_seconds=5"
 
 
@@ -163,7 +165,9 @@ def test_killed_at_random_the_run_ends_as_if_it_had_not_been(tmp_path, config, w
         time.sleep(draw.uniform(0, 8))
         fleet.processes[draw.randrange(2)].send_signal(draw.choice([signal.SIGTERM, signal.SIGKILL, signal.SIGINT]))
         statuses = fleet.end()
-        assert set(statuses) <= _ENDS_OF_THE_KILLED, fleet.errors
+        for index, status in enumerate(statuses):
+            in_import = status == 1 and _INTERRUPTED_IMPORT in fleet.errors[index]
+            assert status in _ENDS_OF_THE_KILLED or in_import, fleet.errors
         if statuses == [0, 0]:  # it was too late
             assert outcome(work) == whole
             work = tmp_path / f"work-{killed}"
