@@ -1,11 +1,14 @@
 """The command as a user types it, with this project's own worker and Hugging Face's."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from benchmarks.peers import command
 from benchmarks.peers.environments import SetupError
+from benchmarks.peers.measuring import Row
+from benchmarks.peers.results import Measured
 from benchmarks.peers.rivals import MEMORY_KINDS
 from tests.flax_lite import reference
 
@@ -69,6 +72,23 @@ def test_a_rival_without_an_environment_is_said_and_its_row_stays_empty(peers, m
     assert groups[0]["rows"]["keras_hub"]["seconds"] == []
     said = "its environment cannot be made: pip install ended with 1: ERROR: no such version"
     assert f"| DistilBERT | KerasHub on JAX | no time: {said} |" in capsys.readouterr().out
+
+
+def test_who_was_compared_before_takes_turns_again_until_the_commit_is_another(peers, monkeypatch):
+    monkeypatch.setattr(command, "pythons", lambda given, rivals: dict.fromkeys(rivals, Path("python")))
+    monkeypatch.setattr(command, "circumstances", lambda: {"commit": "a"})
+
+    def measured(given, key, rivals, found, settled):
+        rows = {name: Row(rival.title, seconds=[1.0]) for name, rival in rivals.items()}
+        environment = {**settled.circumstances, "started": "now", "load_before": 0.0}
+        return Measured(key=key, settings=settled.settings, environment=environment, rows=rows)
+
+    monkeypatch.setattr(command, "_measure", measured)
+    argv = ["--models", "bert", "--cases", "forward", "--rivals"]
+    assert set(peers(*argv, "hf_flax")[1][0]["rows"]) == {"ours", "hf_flax"}
+    assert set(peers(*argv, "keras_hub")[1][0]["rows"]) == {"ours", "hf_flax", "keras_hub"}
+    monkeypatch.setattr(command, "circumstances", lambda: {"commit": "b"})
+    assert set(peers(*argv, "keras_hub")[1][0]["rows"]) == {"ours", "keras_hub"}
 
 
 @pytest.mark.parametrize(
