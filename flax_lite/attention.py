@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from flax_lite.dropout import drop
+from flax_lite.products import float32_product
 
 
 def attention_visibility(
@@ -31,7 +32,7 @@ def attention_visibility(
 def attention_scores(queries: Float[Array, "B T N H"], keys: Float[Array, "B S N H"]) -> Float[Array, "B N T S"]:
     """Scaled, unmasked scores Q K^T / sqrt(H), in float32."""
     scaled = queries / math.sqrt(queries.shape[-1])
-    return jnp.einsum("BTNH,BSNH->BNTS", scaled, keys, preferred_element_type=jnp.float32)
+    return float32_product("BTNH,BSNH->BNTS", scaled, keys)
 
 
 def attention_probabilities(
@@ -57,6 +58,15 @@ def attend(
     """dropout(softmax(scores)) V, in the dtype of the values; `keep` is dropout's mask."""
     probabilities = attention_probabilities(scores, mask).astype(values.dtype)
     return jnp.einsum("BNTS,BSNH->BTNH", drop(probabilities, rate, keep), values)
+
+
+def fused_attention_fits(queries: Float[Array, "B T N H"], keys: Float[Array, "B S N H"]) -> bool:
+    """Whether cuDNN has a kernel for these shapes, forwards and backwards, on every GPU that has fused attention.
+
+    Source: jax/_src/cudnn/fused_attention_stablehlo.py, check_is_flash_attention.
+    """
+    width = queries.shape[-1]
+    return queries.shape[1] % 2 == 0 and keys.shape[1] % 2 == 0 and width % 8 == 0 and width <= 128
 
 
 def fused_attention(

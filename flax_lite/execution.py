@@ -1,6 +1,7 @@
 """Execution configuration: how a model is computed, not which function (up to rounding and the dropout draw)."""
 
 import dataclasses
+import re
 from typing import Any, Literal, Self, get_args
 
 import jax
@@ -10,10 +11,13 @@ DType = Literal["float32", "bfloat16", "float16", "auto"]
 Remat = Literal["none", "dots", "full"]
 Attention = Literal["auto", "xla", "cudnn"]
 
-# On XLA:CPU, which is slow at loops (jax issue 36799), a training step of 12 layers takes 1.10 (ALBERT-base) to 1.12
-# times (BERT-base) as long scanned as unrolled; unrolled it compiles 3 to 4 s longer, won back after about 15 steps
-# (8 x 128, float32, two cores, jax 0.10.2). Beyond 12 layers the program's size and compile time outweigh it.
-CPU_FULL_UNROLL_LAYERS = 12
+# Where "auto" unrolls the whole stack, up to this many layers: beyond, the program's size and compile time outweigh it.
+# XLA:CPU is slow at loops (jax issue 36799): a training step of 12 layers takes 1.10 (ALBERT-base) to 1.12 times
+# (BERT-base) as long scanned as unrolled; unrolled it compiles 3 to 4 s longer, won back after about 15 steps (8 x 128,
+# float32, two cores, jax 0.10.2). On a GPU a loop copies what the backward pass needs into arrays of all layers and
+# back: 1.23 times as long for ALBERT-base (65,536 tokens in rows of 512, bfloat16, H200, jax 0.11.2).
+FULL_UNROLL_LAYERS = 12
+_UNROLLING = ("cpu", "gpu")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,11 +29,12 @@ class Execution:
             where the device computes it natively (TPU, NVIDIA from Ampere on), else float32. "float16" is for
             inference, on a T4 for instance: there is no loss scaling, so small gradients vanish.
         unroll: layers per iteration of the scan over the depth; 0 unrolls all of it. "auto" unrolls up to 12 layers on
-            CPU, where a loop is slow, and nothing elsewhere.
+            CPU and GPU, where a loop is slow, and nothing elsewhere.
         remat: what the backward pass recomputes: "none", everything but matrix products ("dots"), or whole layers
             ("full").
-        attention: "xla" (matrix products and a float32 softmax), "cudnn" (fused kernel: NVIDIA, bfloat16, no dropout on
-            probabilities, no captured scores), or "auto" (xla, until another choice is measured faster).
+        attention: "xla" (matrix products and a float32 softmax), "cudnn" (fused kernel: NVIDIA, 16-bit activations), or
+            "auto": cudnn where the device has it, else xla. What cudnn cannot do is left to xla: dropout on
+            probabilities, captured scores, rows of an odd length, heads wider than 128 or not of a multiple of 8.
         deterministic: bit-equal results from run to run on GPU, at a cost. XLA reads it when it starts, so a job must
             apply `xla_flags` before its first computation; the train commands do.
     """
@@ -66,12 +71,13 @@ class Execution:
         device = device or jax.devices()[0]
         unroll = self.unroll
         if unroll == "auto":
-            unroll = 0 if device.platform == "cpu" and num_steps <= CPU_FULL_UNROLL_LAYERS else 1
+            unroll = 0 if device.platform in _UNROLLING and num_steps <= FULL_UNROLL_LAYERS else 1
+        dtype = _native_dtype(device) if self.dtype == "auto" else self.dtype
         return dataclasses.replace(
             self,
-            dtype=_native_dtype(device) if self.dtype == "auto" else self.dtype,
+            dtype=dtype,
             unroll=min(unroll, num_steps) or num_steps,
-            attention="xla" if self.attention == "auto" else self.attention,
+            attention=_attention(device, dtype) if self.attention == "auto" else self.attention,
         )
 
     @property
@@ -91,10 +97,18 @@ class Execution:
 
 
 def _native_dtype(device: Any) -> DType:
-    if device.platform == "tpu":
-        return "bfloat16"
-    # A T4 (compute capability 7.5) emulates bfloat16; Ampere (8.0) and later have it.
-    capability = getattr(device, "compute_capability", None)
-    if device.platform == "gpu" and capability is not None and float(capability) >= 8.0:
-        return "bfloat16"
-    return "float32"
+    return "bfloat16" if device.platform == "tpu" or _is_ampere(device) else "float32"
+
+
+def _attention(device: Any, dtype: DType) -> Attention:
+    return "cudnn" if _is_ampere(device) and dtype in ("bfloat16", "float16") else "xla"
+
+
+def _is_ampere(device: Any) -> bool:
+    """Whether it is an NVIDIA GPU of Ampere (compute capability 8.0) or later.
+
+    A T4 (7.5) emulates bfloat16 and has no fused attention in cuDNN.
+    """
+    # That of another maker's GPU is a name ("gfx942").
+    capability = str(getattr(device, "compute_capability", ""))
+    return device.platform == "gpu" and re.fullmatch(r"\d+\.\d+", capability) is not None and float(capability) >= 8.0

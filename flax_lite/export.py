@@ -71,7 +71,7 @@ def export(
     sizes = Sizes(batch, length)
     sizes.check(checkpoint.config)
     chosen = choose_task(checkpoint.config, task)
-    model = load_for_export(checkpoint, chosen, Execution(dtype=dtype))
+    model = load_for_export(checkpoint, chosen, Execution(dtype=dtype, attention="xla"))
     config = model.config.replace(architectures=(architecture(chosen.model, model.config),))
     with staged_directory(target) as stage:
         _FORMATS[to].write(model, stage, sizes)

@@ -23,6 +23,7 @@ from flax_lite.outputs import (
     QuestionAnsweringOutput,
 )
 from flax_lite.pretrained import Pretrained
+from flax_lite.products import float32_product
 
 OutputT = TypeVar("OutputT", bound=ModelOutput)
 
@@ -52,7 +53,7 @@ class MaskedLMHead(nnx.Module):
         """Logits over the vocabulary, in float32."""
         x = self.layer_norm(ACTIVATION_FUNCTIONS[self.config.hidden_act](self.dense(hidden)))
         table = word_embedding if self.config.tie_word_embeddings else self.decoder.kernel[...].T
-        logits = jnp.einsum("BPE,VE->BPV", x, table.astype(x.dtype), preferred_element_type=jnp.float32)
+        logits = float32_product("BPE,VE->BPV", x, table.astype(x.dtype))
         return logits + self.bias[...]
 
 

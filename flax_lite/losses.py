@@ -12,7 +12,8 @@ from jaxtyping import Array, Float, Int
 def cross_entropy(logits: Float[Array, "*axes V"], labels: Int[Array, "*axes"]) -> Float[Array, "*axes"]:
     """-log softmax(logits)[label], in nats and float32."""
     logits = logits.astype(jnp.float32)
-    chosen = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
+    # Not by index, whose gradient is a scatter into an array of zeros: one more pass over all logits, or two.
+    chosen = jnp.sum(jnp.where(jnp.arange(logits.shape[-1]) == labels[..., None], logits, 0.0), axis=-1)
     return jax.nn.logsumexp(logits, axis=-1) - chosen
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from flax_lite.config import EncoderConfig
 from flax_lite.execution import Execution
+from flax_lite.layer_masks import draw_layer_masks
 from flax_lite.layers import TransformerLayer
 
 Outputs = dict[str, Array]
@@ -104,11 +105,17 @@ def run_layers(
     requests.check(config.num_hidden_layers)
     sequence = config.layer_sequence()
     captured_rows = jnp.asarray(requests.rows(config.num_hidden_layers, config.inner_group_num))
-    keys = None if key is None else jax.random.split(key, len(sequence))
+    draw = functools.partial(draw_layer_masks, config, *x.shape[:2])
+    drawn = None if key is None else jax.random.split(key, len(sequence))
+    if drawn is not None and execution.remat == "none":
+        # The backward pass keeps the masks of all layers anyhow. One program draws them in less time than one for each
+        # layer takes to be compiled, and a scan need not put them together.
+        drawn = jax.vmap(draw)(drawn)
 
-    def apply(layer: TransformerLayer, carry: Carry, row: Array, layer_key: Array | None) -> tuple[Carry, Outputs]:
+    def apply(layer: TransformerLayer, carry: Carry, row: Array, masks: Any) -> tuple[Carry, Outputs]:
         x, buffers = carry
-        x, internals = layer(x, mask, key=layer_key, need_scores=requests.need_scores)
+        masks = draw(masks) if isinstance(masks, jax.Array) else masks
+        x, internals = layer(x, mask, masks=masks, need_scores=requests.need_scores)
         internals = {**internals, "outputs": x}
         buffers = {name: buffer.at[row].set(internals[name], mode="drop") for name, buffer in buffers.items()}
         outputs = {"hidden_states": x} if requests.hidden_states else {}
@@ -118,7 +125,7 @@ def run_layers(
 
     carry = (x, _capture_buffers(config, requests, x))
     run: Callable[..., Any] = _one_by_one if isinstance(layers, nnx.List) else _scanned
-    (x, buffers), outputs = run(layers, sequence, execution, apply, carry, (captured_rows, keys))
+    (x, buffers), outputs = run(layers, sequence, execution, apply, carry, (captured_rows, drawn))
     if requests.hidden_states:
         outputs["hidden_states"] = outputs["hidden_states"][config.inner_group_num - 1 :: config.inner_group_num]
     return x, {**outputs, **buffers}
@@ -130,12 +137,12 @@ def _scanned(
     execution: Execution,
     apply: Callable[..., tuple[Carry, Outputs]],
     carry: Carry,
-    steps: tuple[Array, Array | None],
+    steps: tuple[Array, Any],
 ) -> tuple[Carry, Outputs]:
     structure, params = nnx.split(layers)
     select, source = _layer_source(params, sequence)
 
-    def body(carry: Carry, step: tuple[Any, Array, Array | None]) -> tuple[Carry, Outputs]:
+    def body(carry: Carry, step: tuple[Any, Array, Any]) -> tuple[Carry, Outputs]:
         source, *rest = step
         return apply(nnx.merge(structure, select(source)), carry, *rest)
 
@@ -149,7 +156,7 @@ def _one_by_one(
     execution: Execution,
     apply: Callable[..., tuple[Carry, Outputs]],
     carry: Carry,
-    steps: tuple[Array, Array | None],
+    steps: tuple[Array, Any],
 ) -> tuple[Carry, Outputs]:
     apply = _rematerialised(apply, execution, fully_unrolled=True)
     outputs = []

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from flax_lite.execution import CPU_FULL_UNROLL_LAYERS
+from flax_lite.execution import FULL_UNROLL_LAYERS
 
 ModelT = TypeVar("ModelT", bound=nnx.Module)
 
@@ -47,7 +47,7 @@ def for_inference(model: ModelT) -> ModelT:
     """
     depth = len(_encoder(model).config.layer_sequence())
     on_cpu = jax.default_backend() == "cpu"
-    return unstacked(model) if on_cpu and depth <= CPU_FULL_UNROLL_LAYERS else model
+    return unstacked(model) if on_cpu and depth <= FULL_UNROLL_LAYERS else model
 
 
 def _encoder(model: Any) -> Any:

@@ -1,16 +1,19 @@
 """How much of a GPU the pretraining step uses, beside its targets and beside PyTorch, in one call.
 
-    python -m benchmarks.gpu_steps [--minutes N] [--torch make|none|PYTHON] [--models ...] [--lengths ...] [--smoke]
+    python -m benchmarks.gpu_steps [--minutes N] [--together N] [--torch make|none|PYTHON] [--models ...]
+        [--lengths ...] [--smoke]
 
 ALBERT-xxlarge, ALBERT-base and BERT-base in bfloat16 on rows of 128 and 512 tokens: more rows while they help, layers
 scanned and unrolled, cuDNN's attention, remat, determinism. Each case has a process of its own, so that running out of
 memory ends a case. PyTorch (compiled, SDPA) runs in an environment that is made on demand, or in that of --torch.
+Where a GPU is at hand for minutes only, --together has several cases compile at a time; each still runs by itself.
 
 The most important cases come first; what --minutes leaves no time for is "not run". Results are written after each
 case; started again, under the same circumstances, the command goes on. Writes gpu_steps.json and gpu_steps.md.
 """
 
 import argparse
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -26,7 +29,8 @@ from benchmarks.peers.environments import SetupError
 from train.errors import UserError
 
 _START_SECONDS = 300.0  # JAX's start on a cold machine, and the products
-_CASE_SECONDS = 300.0
+_BUILD_SECONDS = 300.0
+_RUN_SECONDS = 60.0  # the state's making, a few large steps
 
 
 class Session:
@@ -46,6 +50,7 @@ class Session:
         self._python = ""
         self._no_torch = "PyTorch was not asked for" if given.torch == asking.NONE else ""
         device = asking.describe(self._name, _START_SECONDS)
+        device["circumstances"]["built together"] = given.together
         self.results: Results = read(given.output / FILE, device)
 
     @property
@@ -55,15 +60,10 @@ class Session:
     def run(self) -> None:
         """Measures case after case until all are done or time is over; writes after each."""
         self._write()
-        while (case := self._next()) is not None and self._clock() < self._deadline:
-            if case.setting is None and not self._make_torch():
+        while (cases := self._next()) and self._clock() < self._deadline:
+            if any(case.setting is None for case in cases) and not self._make_torch():
                 continue
-            row = self._measured(case)
-            if row is None:
-                break
-            self.results.rows.append(row)
-            self._write()
-            print(f"{case}: {_said(row)}", file=sys.stderr, flush=True)
+            self._measure(cases)
         self._write()
 
     def report(self) -> int:
@@ -82,10 +82,10 @@ class Session:
     def _plan(self) -> list[Case]:
         return plan(self._work, self._groups, self.results.speeds)
 
-    def _next(self) -> Case | None:
+    def _next(self) -> list[Case]:
         known = self.results.speeds
         able = (case for case in self._plan() if case.setting is not None or not self._no_torch)
-        return next((case for case in able if case not in known), None)
+        return [case for case in able if case not in known][: self._given.together]
 
     def _make_torch(self) -> bool:
         """Whether there is an interpreter for PyTorch; one that cannot be made is not tried again."""
@@ -98,14 +98,20 @@ class Session:
                 print(f"PyTorch: {self._no_torch}", file=sys.stderr)
         return bool(self._python)
 
-    def _measured(self, case: Case) -> Row | None:
-        """None where the time was over before the case was."""
+    def _measure(self, cases: Sequence[Case]) -> None:
+        """Measures some cases; those that the end of time cuts short leave no row."""
         started = beginning()["started"]
         left = self._deadline - self._clock()
-        outcome = asking.measure(self._name, case, self._python, max(1.0, min(_CASE_SECONDS, left)))
-        if isinstance(outcome, str) and left < _CASE_SECONDS and self._clock() >= self._deadline:
-            return None
-        return Row(case=case, started=started, outcome=outcome)
+        limit = max(1.0, min(_BUILD_SECONDS, left))
+        outcomes = asking.measure(self._name, cases, self._python, limit, _RUN_SECONDS)
+        with contextlib.closing(outcomes):
+            for case, outcome in outcomes:
+                if isinstance(outcome, str) and left < _BUILD_SECONDS and self._clock() >= self._deadline:
+                    continue
+                row = Row(case=case, started=started, outcome=outcome)
+                self.results.rows.append(row)
+                self._write()
+                print(f"{case}: {_said(row)}", file=sys.stderr, flush=True)
 
     def _write(self) -> None:
         missing = self.not_run()
@@ -115,6 +121,8 @@ class Session:
 
 
 def _groups(work: Work, given: argparse.Namespace) -> list[Group]:
+    if given.together < 1:
+        raise UserError(f"--together {given.together}: expected 1 or more")
     lengths = given.lengths or list(work.predictions)
     if unknown := [length for length in lengths if length not in work.predictions]:
         raise UserError(f"--lengths {unknown[0]}: expected some of {', '.join(map(str, work.predictions))}")
@@ -132,6 +140,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m benchmarks.gpu_steps", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--minutes", type=float, default=12.0, help="no case begins after so many (default 12)")
+    parser.add_argument("--together", type=int, default=1, help="cases that are built at a time (default 1)")
     parser.add_argument(
         "--torch",
         default=asking.MAKE,

@@ -11,6 +11,7 @@ from benchmarks.compile_vs_run.cases import Sizes, describe_execution
 from flax_lite.config import EncoderConfig, preset
 from flax_lite.execution import Execution
 from train.costs import Costs
+from train.plan.target import CHIPS
 
 TORCH_TARGET = 1.2  # times PyTorch's tokens a second
 
@@ -103,7 +104,6 @@ class Work:
         dtype: of activations.
         steps: that are timed.
         products: width of the matrices whose product is the floor.
-        unrolls: whether an unrolled stack is compared.
         remats: what is compared with keeping all activations.
     """
 
@@ -113,12 +113,17 @@ class Work:
     dtype: str
     steps: int
     products: int
-    unrolls: bool
     remats: tuple[str, ...]
 
     def config(self, model: str) -> EncoderConfig:
         """The architecture of a model."""
         return preset(self.models[model].preset, **self.changes)
+
+    def default(self, model: str) -> Setting:
+        """What `flax_lite.Execution` chooses for a model on a GPU by itself: all models here have 12 layers at most."""
+        chosen = Execution(dtype=self.dtype, unroll="auto").resolve(len(self.config(model).layer_sequence()), _GPU)  # type: ignore[arg-type]
+        drops = self.config(model).attention_probs_dropout_prob > 0
+        return Setting(unroll=0, attention="xla" if drops else chosen.attention)
 
     def rows(self, group: Group) -> list[int]:
         """Rows of a step, in the order in which they are tried."""
@@ -139,6 +144,7 @@ class Work:
         return costs.flops({"input_ids": np.broadcast_to(np.int32(0), (case.rows, case.length))})
 
 
+_GPU = CHIPS["h100"]
 # ALBERT's second version has no dropout, so that cuDNN's fused attention is open to it. Without remat a token of
 # xxlarge holds about five times what one of a base model holds: fewer are tried.
 _BASE_TOKENS = (2**15, 2**16, 2**17)
@@ -155,7 +161,6 @@ REAL = Work(
     dtype="bfloat16",
     steps=12,
     products=8192,
-    unrolls=True,
     remats=("dots", "full"),
 )
 SMOKE = Work(
@@ -172,7 +177,6 @@ SMOKE = Work(
     dtype="float32",
     steps=3,
     products=64,
-    unrolls=False,
     remats=("full",),
 )
 WORKS: Mapping[str, Work] = {"real": REAL, "smoke": SMOKE}

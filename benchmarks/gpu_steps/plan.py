@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from benchmarks.gpu_steps.cases import PLAIN, Case, Group, Setting, Work
+from benchmarks.gpu_steps.cases import Case, Group, Setting, Work
 
 # Tokens a second of what has been measured; None where it failed.
 Speeds = Mapping[Case, float | None]
@@ -18,11 +18,10 @@ def groups(work: Work, models: Sequence[str], lengths: Sequence[int]) -> list[Gr
 def plan(work: Work, wanted: Sequence[Group], speeds: Speeds) -> list[Case]:
     """The cases, those that have been measured too, in order; where results are missing, as if there were no surprise.
 
-    Every group has the first of each kind before any has the next: with the fewest rows the plain setting, cuDNN's
-    attention, PyTorch, the rest; then more rows while they help; then what the fastest setting costs with remat, or
-    deterministic.
+    Every group has the first of each kind before any has the next: with the fewest rows what "auto" chooses, PyTorch,
+    other settings; then more rows while they help; then what the fastest setting costs with remat, or deterministic.
     """
-    stages = (_plain, _fused, _torch, _unrolled, _more_rows, _more_rows_of_torch, _variants)
+    stages = (_default, _torch, _others, _more_rows, _more_rows_of_torch, _variants)
     found = (case for stage in stages for group in wanted for case in stage(work, group, speeds))
     return list(dict.fromkeys(found))
 
@@ -37,29 +36,23 @@ def _case(work: Work, group: Group, setting: Setting | None) -> Case:
     return Case(model=group.model, length=group.length, rows=work.rows(group)[0], setting=setting)
 
 
-def _plain(work: Work, group: Group, speeds: Speeds) -> Iterator[Case]:
-    yield _case(work, group, PLAIN)
-
-
-def _fused(work: Work, group: Group, speeds: Speeds) -> Iterator[Case]:
-    if work.config(group.model).attention_probs_dropout_prob == 0:
-        yield _case(work, group, Setting(attention="cudnn"))
+def _default(work: Work, group: Group, speeds: Speeds) -> Iterator[Case]:
+    yield _case(work, group, work.default(group.model))
 
 
 def _torch(work: Work, group: Group, speeds: Speeds) -> Iterator[Case]:
     yield _case(work, group, None)
 
 
-def _unrolled(work: Work, group: Group, speeds: Speeds) -> Iterator[Case]:
-    scanned = [*_plain(work, group, speeds), *_fused(work, group, speeds)] if work.unrolls else []
-    for case in scanned:
-        assert case.setting is not None
-        yield dataclasses.replace(case, setting=dataclasses.replace(case.setting, unroll=0))
+def _others(work: Work, group: Group, speeds: Speeds) -> Iterator[Case]:
+    default = work.default(group.model)
+    yield _case(work, group, dataclasses.replace(default, unroll=1))
+    yield _case(work, group, dataclasses.replace(default, attention="xla"))
 
 
 def _more_rows(work: Work, group: Group, speeds: Speeds) -> Iterator[Case]:
     best = fastest(speeds, lambda case: case.group == group and _keeps_all(case) and case.rows == work.rows(group)[0])
-    yield from _climb(best or _case(work, group, PLAIN), work.rows(group), speeds)
+    yield from _climb(best or _case(work, group, work.default(group.model)), work.rows(group), speeds)
 
 
 def _more_rows_of_torch(work: Work, group: Group, speeds: Speeds) -> Iterator[Case]:
@@ -78,7 +71,8 @@ def _climb(start: Case, rows: Sequence[int], speeds: Speeds) -> Iterator[Case]:
 
 
 def _variants(work: Work, group: Group, speeds: Speeds) -> Iterator[Case]:
-    best = fastest(speeds, lambda case: case.group == group and _keeps_all(case)) or _case(work, group, PLAIN)
+    best = fastest(speeds, lambda case: case.group == group and _keeps_all(case))
+    best = best or _case(work, group, work.default(group.model))
     assert best.setting is not None
     for remat in work.remats:
         yield dataclasses.replace(best, setting=dataclasses.replace(best.setting, remat=remat))

@@ -16,7 +16,9 @@ the warm-up. MFU: model FLOPs (three forward passes of the encoder, and of the w
 that is recomputed) over what the device could have done in that time by the maker's data sheet; "of product": by the
 measured rate of a large product of matrices. Tokens count padding: a quarter of the rows are cut short. PyTorch:
 Hugging Face's model, heads at masked positions, with fused AdamW for both families, as it has no LAMB of its own; its
-first step stands for compiling. ALBERT is the second version, which has no dropout in its layers; BERT's is 0.1.
+first step stands for compiling. Where several cases were built together ("built together" below), they shared the
+processor, and seconds of compiling are no one's own. ALBERT is the second version, which has no dropout in its layers;
+BERT's is 0.1.
 """
 _NOT_RUN = "not run"
 _SMOKE = ": tiny sizes, to see that it works, and no measurement"

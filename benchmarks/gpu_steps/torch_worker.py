@@ -11,13 +11,14 @@ import dataclasses
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
 
+from benchmarks.gpu_steps import turns
 from benchmarks.gpu_steps.failures import guarded
 from train.plan import elsewhere
 
@@ -104,7 +105,10 @@ class Step:
 
 
 def measure(question: Mapping[str, Any]) -> dict[str, Any]:
-    """Runs a step as often as asked; the keys of the answer are the fields of `results.Measurement`."""
+    """Compiles a step and, when its turn has come, runs it as often as asked.
+
+    The keys of the answer are the fields of `results.Measurement`.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu" and not question["smoke"]:
         raise RuntimeError(f"torch {torch.__version__} finds no GPU")
@@ -112,10 +116,16 @@ def measure(question: Mapping[str, Any]) -> dict[str, Any]:
         batch = {name: torch.from_numpy(_widened(array)).to(device) for name, array in file.items()}
     step = Step(question["config"], device, compiles=question["compile"])
     seconds, outcomes = [], []
-    for _ in range(1 + _WARM_UP + question["steps"]):
+
+    def take() -> None:
         start = time.perf_counter()
         outcomes.append(step(batch))
         seconds.append(time.perf_counter() - start)
+
+    _build(take, step)
+    turns.wait(question["turn"])
+    for _ in range(1 + _WARM_UP + question["steps"] - len(outcomes)):
+        take()
     if not all(math.isfinite(number) for outcome in outcomes for number in outcome) or outcomes[0] == outcomes[-1]:
         raise RuntimeError(f"losses and gradient norms are {outcomes[0]} at first, {outcomes[-1]} at last")
     how = "torch.compile" if question["compile"] else "eager"
@@ -128,6 +138,16 @@ def measure(question: Mapping[str, Any]) -> dict[str, Any]:
         "settings": f"torch {torch.__version__}, transformers {transformers.__version__}, {how}, SDPA, bfloat16 "
         "autocast, fused AdamW",
     }
+
+
+def _build(take: Callable[[], None], step: Step) -> None:
+    """Takes the step that compiles, and gives memory back; what others hold may be too much for it until its turn."""
+    try:
+        take()
+    except torch.OutOfMemoryError:
+        step.optimizer.zero_grad(set_to_none=True)
+    if step.device == "cuda":
+        torch.cuda.empty_cache()
 
 
 def _widened(array: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from benchmarks.circumstances import circumstances
 from benchmarks.compile_vs_run.programs import pretraining_program
 from benchmarks.compile_vs_run.stages import build, run, warm_up
+from benchmarks.gpu_steps import turns
 from benchmarks.gpu_steps.cases import WORKS, Work, case_of
 from benchmarks.gpu_steps.failures import FAILED, guarded
 from benchmarks.gpu_steps.results import Measurement
@@ -31,13 +32,14 @@ _PRODUCTS = 16  # in one program, so that launching it does not count
 
 
 def measure(work: Work, question: Mapping[str, Any]) -> dict[str, Any]:
-    """Builds a case's step and runs it."""
+    """Builds a case's step and, when its turn has come, runs it."""
     case = case_of(question["case"])
     assert case.setting is not None
     program = pretraining_program(work.config(case.model), case.setting.execution(work.dtype))
     batch, mesh = work.batch(case), make_mesh(1, 1)
     warm_up()
     built = build(program, batch, mesh)
+    turns.wait(question["turn"])
     ran = run(program, built.compiled, batch, mesh, _WARM_UP - 1 + work.steps, math.inf)
     found = Measurement(
         build_seconds=sum(built.stages),

@@ -12,6 +12,7 @@ from flax import nnx
 from flax_lite import dropout as dropout_module
 from flax_lite.dropout import dropout, split_key
 from flax_lite.execution import Execution
+from flax_lite.layer_masks import draw_layer_masks
 from flax_lite.layers import Embeddings, TransformerLayer
 from flax_lite.state import get_params, with_params
 from tests.flax_lite import jaxprs, tiny
@@ -72,7 +73,11 @@ def draws_of_model(model, config, key=KEY):
 
 def draws_of_layer(config, key=KEY):
     layer = nnx.eval_shape(lambda: TransformerLayer(config, Execution(), rngs=nnx.Rngs(0)))
-    return jaxprs.random_bit_shapes(jaxprs.trace(lambda layer, x: layer(x, None, key=key), layer, jnp.ones((B, T, D))))
+
+    def run(layer, x):
+        return layer(x, None, masks=None if key is None else draw_layer_masks(config, *x.shape[:2], key))
+
+    return jaxprs.random_bit_shapes(jaxprs.trace(run, layer, jnp.ones((B, T, D))))
 
 
 def close_to(fraction, expected, count):

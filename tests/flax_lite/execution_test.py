@@ -124,26 +124,38 @@ def device(platform, **attributes):
 
 
 @pytest.mark.parametrize(
-    ("found", "dtype", "unroll"),
+    ("found", "dtype", "unroll", "attention"),
     [
-        (device("cpu"), "float32", 6),
-        (device("tpu"), "bfloat16", 1),
-        (device("gpu", compute_capability="7.5"), "float32", 1),
-        (device("gpu", compute_capability="8.0"), "bfloat16", 1),
-        (device("gpu", compute_capability="9.0"), "bfloat16", 1),
-        (device("gpu"), "float32", 1),
+        (device("cpu"), "float32", 6, "xla"),
+        (device("tpu"), "bfloat16", 1, "xla"),
+        (device("gpu", compute_capability="7.5"), "float32", 6, "xla"),
+        (device("gpu", compute_capability="8.0"), "bfloat16", 6, "cudnn"),
+        (device("gpu", compute_capability="12.0"), "bfloat16", 6, "cudnn"),
+        (device("gpu", compute_capability="gfx942"), "float32", 6, "xla"),
+        (device("gpu"), "float32", 6, "xla"),
     ],
 )
-def test_auto_follows_the_device(found, dtype, unroll, monkeypatch):
-    """bfloat16 where the hardware has it: not on a T4 (compute capability 7.5); unrolled where loops are slow."""
+def test_auto_follows_the_device(found, dtype, unroll, attention, monkeypatch):
+    """bfloat16 where the hardware has it: not on a T4 (compute capability 7.5); unrolled where loops are slow; fused
+    attention where bfloat16 is computed on a GPU.
+    """
     monkeypatch.setattr("flax_lite.execution.jax.devices", lambda: [found])
     resolved = Execution(dtype="auto", unroll="auto").resolve(6)
-    assert (resolved.dtype, resolved.unroll, resolved.attention) == (dtype, unroll, "xla")
+    assert (resolved.dtype, resolved.unroll, resolved.attention) == (dtype, unroll, attention)
     assert resolved.compute_dtype == jnp.dtype(dtype)
 
 
-def test_auto_unrolls_up_to_12_layers_on_cpu():
-    assert [Execution(unroll="auto").resolve(steps).unroll for steps in (12, 13, 96)] == [12, 1, 1]
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_auto_unrolls_up_to_12_layers(platform):
+    found = [Execution(unroll="auto").resolve(steps, device(platform)).unroll for steps in (12, 13, 96)]
+    assert found == [12, 1, 1]
+
+
+def test_auto_leaves_float32_to_xla_on_a_gpu():
+    """cuDNN's fused attention knows 16-bit activations only."""
+    hopper = device("gpu", compute_capability="9.0")
+    found = [Execution(dtype=dtype).resolve(1, hopper).attention for dtype in ("float32", "bfloat16", "float16")]
+    assert found == ["xla", "cudnn", "cudnn"]
 
 
 def test_library_default_is_float32_scanned():

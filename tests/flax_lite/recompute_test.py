@@ -8,6 +8,7 @@ import pytest
 from flax import nnx
 
 from flax_lite.execution import Execution
+from flax_lite.layer_masks import draw_layer_masks
 from flax_lite.layers import TransformerLayer
 from tests.flax_lite import jaxprs, tiny
 
@@ -18,7 +19,8 @@ def kept(config):
     """How many arrays of each shape and kind the backward pass of a layer is given, parameters left out."""
     layer = TransformerLayer(config, Execution().resolve(1), rngs=nnx.Rngs(0))
     mask = jnp.ones((B, 1, 1, T), bool)
-    _, backward = jax.vjp(lambda x: layer(x, mask, key=jax.random.key(0))[0], jnp.ones((B, T, config.hidden_size)))
+    masks = draw_layer_masks(config, B, T, jax.random.key(0))
+    _, backward = jax.vjp(lambda x: layer(x, mask, masks=masks)[0], jnp.ones((B, T, config.hidden_size)))
     found = {id(leaf): (leaf.shape, leaf.dtype.name) for leaf in jax.tree.leaves(backward) if leaf.ndim > 2}
     return collections.Counter(found.values())
 

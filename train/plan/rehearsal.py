@@ -84,9 +84,11 @@ def _longest(batches: Iterator[Batch], count: int) -> Batch:
 def _for_target(request: Request, target: Target) -> Request:
     """The request with what `auto` means on the target's devices: the job would ask those that are here."""
     values, chip = request.values, target.chip
-    chosen = build.execution(values).resolve(1, chip)
-    values |= {"execution.dtype": chosen.dtype, "execution.attention": chosen.attention}
-    if values["execution.unroll"] is None and chip.platform != "cpu":
+    values["execution.dtype"] = build.execution(values).resolve(1, chip).dtype
+    # A GPU's step is compiled for CPU devices, which have no fused attention, and unroll as a GPU does.
+    if values["execution.attention"] == "auto":
+        values["execution.attention"] = "xla"
+    if values["execution.unroll"] is None and chip.platform == "tpu":
         values["execution.unroll"] = 1
     if "data.workers" in values:
         values["data.workers"] = 0
