@@ -89,11 +89,13 @@ def rows_of(table: nnx.Embed, ids: Int[Array, "B T"]) -> Float[Array, "B T E"]:
 
 
 def _row_major(x: Float[Array, "B T E"]) -> Float[Array, "B T E"]:
-    """The same array, and as laid out in memory its gradient too.
+    """The same array, and as laid out in memory its gradient too; on one device only, for it would not stay sharded.
 
     The positions' gradient is a sum over B. XLA on a GPU wants what it adds up side by side, and hands that layout on
     through every sum of the residual path: unrolled, each layer was then transposed before and after its LayerNorms.
     """
+    if jax.sharding.get_abstract_mesh().size > 1:
+        return x
     return with_layout_constraint(x, Layout(major_to_minor=(0, 1, 2)))
 
 

@@ -10,11 +10,12 @@ from jaxtyping import Array, Float, Int
 
 
 def cross_entropy(logits: Float[Array, "*axes V"], labels: Int[Array, "*axes"]) -> Float[Array, "*axes"]:
-    """-log softmax(logits)[label], in nats and float32."""
+    """-log softmax(logits)[label], in nats and float32; NaN where the label is no class."""
     logits = logits.astype(jnp.float32)
     # Not by index, whose gradient is a scatter into an array of zeros: one more pass over all logits, or two.
     chosen = jnp.sum(jnp.where(jnp.arange(logits.shape[-1]) == labels[..., None], logits, 0.0), axis=-1)
-    return jax.nn.logsumexp(logits, axis=-1) - chosen
+    known = (labels >= 0) & (labels < logits.shape[-1])
+    return jnp.where(known, jax.nn.logsumexp(logits, axis=-1) - chosen, jnp.nan)
 
 
 def weighted_cross_entropy(

@@ -168,10 +168,28 @@ def test_albert_drops_embeddings_before_the_projection():
     np.testing.assert_array_equal(out, np.broadcast_to(np.arange(12.0, dtype=np.float32), out.shape))
 
 
+@pytest.mark.parametrize("remat", ["none", "dots", "full"])
 @pytest.mark.parametrize("family", tiny.FAMILIES)
-def test_encoder_draws_once_per_site_and_loop_body(family):
+def test_encoder_draws_once_per_site_for_all_layers_or_in_the_body_of_their_loop(family, remat):
+    """Where all masks are kept they are drawn at once; where layers are computed again, so are their masks."""
+    config = tiny.FAMILIES[family]()
     layer = [shape for shapes in LAYER_SITES[family].values() for shape in shapes]
-    assert draws_of_model("Encoder", tiny.FAMILIES[family]()) == sorted([EMBEDDING_SITES[family], *layer])
+    if remat == "none":
+        layer = [(config.num_hidden_layers, *shape) for shape in layer]
+    encoder = tiny.make("Encoder", config, execution=Execution(remat=remat))
+    found = jaxprs.random_bit_shapes(jaxprs.trace(encoder, tiny.token_ids(config), key=KEY))
+    assert found == sorted([EMBEDDING_SITES[family], *layer])
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_a_layer_drops_the_same_whether_its_masks_are_drawn_before_or_within(family):
+    config = tiny.FAMILIES[family]()
+    ids = tiny.token_ids(config)
+    outputs = [
+        tiny.call(tiny.make("Encoder", config, execution=Execution(remat=remat)), ids, key=KEY).last_hidden_state
+        for remat in ("none", "full")
+    ]
+    np.testing.assert_allclose(*outputs, atol=1e-6)
 
 
 @pytest.mark.parametrize(("family", "model", "field", "shape"), HEAD_SITES)
@@ -187,8 +205,9 @@ def test_head_governed_by_the_hidden_rate(family, model, shape):
     if family == "bert":
         config = config.replace(classifier_dropout_prob=None)
     batch = shape[0] if model == "MultipleChoice" else B
-    encoder_draws = [EMBEDDING_SITES[family], *LAYER_SITES[family]["hidden_dropout_prob"]]
-    expected = sorted([*((batch, *rest) for _, *rest in encoder_draws), shape])
+    in_layers = [(batch, *rest) for _, *rest in LAYER_SITES[family]["hidden_dropout_prob"]]
+    embedded = (batch, *EMBEDDING_SITES[family][1:])
+    expected = sorted([embedded, *((config.num_hidden_layers, *one) for one in in_layers), shape])
     assert draws_of_model(model, config) == expected
 
 

@@ -119,6 +119,9 @@ def test_gradients_of_bfloat16_are_float32():
     assert {leaf.dtype for leaf in jax.tree.leaves(gradient)} == {jnp.dtype(jnp.float32)}
 
 
+FUSED_WIDTHS = {"hidden_size": 32, "num_attention_heads": 4}  # heads of 8, which cuDNN has
+
+
 def device(platform, **attributes):
     return SimpleNamespace(platform=platform, **attributes)
 
@@ -186,18 +189,21 @@ def test_unknown_choices_are_refused(given, message):
 
 @pytest.mark.skipif(jax.default_backend() == "gpu", reason="a GPU may have the kernel")
 def test_cudnn_without_a_gpu_says_so():
-    config = tiny.bert()
+    config = tiny.bert(**FUSED_WIDTHS)
     encoder = tiny.make("Encoder", config, execution=Execution(attention="cudnn"))
     with pytest.raises(ValueError, match=r"cudnn.*NVIDIA GPU.*'xla' or 'auto'"):
-        encoder(tiny.token_ids(config))
+        encoder(jnp.ones((2, 8), jnp.int32))
 
 
 def test_cudnn_leaves_to_xla_what_it_cannot_do():
-    """Dropout on probabilities, and scores or probabilities to look at, are computed openly, so that they work
-    anywhere.
+    """Dropout on probabilities, scores or probabilities to look at, odd lengths and heads of other widths are computed
+    openly, so that they work anywhere.
     """
-    config = tiny.bert()
-    ids = tiny.token_ids(config)
+    for config, length in ((tiny.bert(**FUSED_WIDTHS), 7), (tiny.bert(), 8)):
+        encoder = tiny.make("Encoder", config, execution=Execution(attention="cudnn"))
+        assert np.isfinite(encoder(jnp.ones((2, length), jnp.int32)).last_hidden_state).all()
+    config = tiny.bert(**FUSED_WIDTHS)
+    ids = jnp.ones((2, 8), jnp.int32)
     fused, plain = (tiny.make("Encoder", config, execution=Execution(attention=name)) for name in ("cudnn", "xla"))
     for options in ({"output_attentions": True}, {"capture": ("scores",), "capture_layers": (0,)}, {"key": KEY}):
         found, expected = (str(jaxprs.trace(encoder, ids, **options)) for encoder in (fused, plain))

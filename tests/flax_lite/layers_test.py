@@ -10,7 +10,14 @@ import pytest
 from flax import nnx
 
 from flax_lite.execution import Execution
-from flax_lite.layers import ACTIVATION_FUNCTIONS, TransformerLayer, layer_norm, sinusoidal_positions
+from flax_lite.layers import (
+    ACTIVATION_FUNCTIONS,
+    TransformerLayer,
+    layer_norm,
+    rows_of,
+    rows_of_few,
+    sinusoidal_positions,
+)
 from flax_lite.state import get_params
 from tests.flax_lite import tiny
 from tests.flax_lite.formulas import GELU, as_float64, dense, norm, reference_layer
@@ -22,6 +29,14 @@ def test_activation_is_the_form_its_name_means(name):
     points = np.linspace(-4, 4, 41)
     expected = [GELU[name](point) for point in points]
     np.testing.assert_allclose(ACTIVATION_FUNCTIONS[name](jnp.asarray(points, jnp.float32)), expected, atol=1e-6)
+
+
+def test_gelu_of_bfloat16_is_rounded_once():
+    """Everything inside is float32: the result is within half a step of bfloat16, 2^-8 of it, of the exact one."""
+    points = jnp.linspace(-4, 4, 401).astype(jnp.bfloat16)
+    found = np.asarray(ACTIVATION_FUNCTIONS["gelu"](points), np.float64)
+    expected = np.asarray([GELU["gelu"](float(point)) for point in points])
+    np.testing.assert_allclose(found, expected, rtol=1.01 * 2.0**-8, atol=1e-6)
 
 
 @pytest.mark.parametrize("activation", GELU)
@@ -82,6 +97,37 @@ def test_embeddings_equal_the_formula(family):
         ((types, positions), (types, positions)),
     ):
         np.testing.assert_allclose(run(module, ids, *given), expected(*meant), atol=5e-6, rtol=0)
+
+
+def _table(rows, dtype):
+    return nnx.Embed(rows, 5, dtype=dtype, rngs=nnx.Rngs(0))
+
+
+def test_rows_of_a_few_are_those_of_a_lookup_and_so_is_their_gradient():
+    table, ids = _table(3, jnp.float32), jnp.asarray([[0, 2, 2, 1], [2, 0, 0, 2]])
+    weights = jax.random.normal(jax.random.key(1), (2, 4, 5))
+
+    def taken(rows):
+        return jax.value_and_grad(lambda table: jnp.sum(rows(table, ids) * weights))(table)
+
+    np.testing.assert_array_equal(rows_of_few(table, ids), rows_of(table, ids))
+    (_, found), (_, expected) = taken(rows_of_few), taken(rows_of)
+    np.testing.assert_allclose(found.embedding[...], expected.embedding[...], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [rows_of, rows_of_few])
+def test_a_row_that_is_not_there_is_nan(rows):
+    found = rows(_table(3, jnp.float32), jnp.asarray([[1, 3]]))
+    assert np.isfinite(found[0, 0]).all()
+    assert np.isnan(found[0, 1]).all()
+
+
+@pytest.mark.parametrize("rows", [rows_of, rows_of_few])
+def test_gradients_of_many_equal_tokens_add_up(rows):
+    """In bfloat16 a sum of ones ends at 256, where the next number is 258."""
+    table, ids = _table(2, jnp.bfloat16), jnp.ones((4, 1000), jnp.int32)
+    gradient = jax.grad(lambda table: jnp.sum(rows(table, ids).astype(jnp.bfloat16).astype(jnp.float32)))(table)
+    np.testing.assert_array_equal(gradient.embedding[...], np.asarray([[0.0] * 5, [4000.0] * 5]))
 
 
 def test_sinusoidal_positions_equal_the_formula():

@@ -54,6 +54,17 @@ def test_weighted_cross_entropy_ignores_padding_whatever_its_logits(example):
     np.testing.assert_array_equal(got, expected)
 
 
+def test_a_label_that_is_no_class_is_nan_unless_it_has_no_weight():
+    logits, labels = jnp.zeros((1, 3, 4)), jnp.asarray([[0, 4, -1]])
+    np.testing.assert_array_equal(np.isnan(cross_entropy(logits, labels)), [[False, True, True]])
+    total, _ = weighted_cross_entropy(logits, labels, jnp.asarray([[1.0, 0.0, 0.0]]))
+    np.testing.assert_allclose(total, np.log(4), rtol=1e-6)
+    gradient = jax.grad(lambda logits: weighted_cross_entropy(logits, labels, jnp.asarray([[1.0, 0.0, 0.0]]))[0])(
+        logits
+    )
+    assert np.isfinite(gradient).all()
+
+
 def test_weighted_cross_entropy_gradient_is_softmax_minus_one_hot(example):
     logits, labels, weights = example
     loss = lambda x: weighted_cross_entropy(x, jnp.asarray(labels), jnp.asarray(weights))[0]  # noqa: E731

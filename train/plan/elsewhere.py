@@ -52,23 +52,21 @@ class Asked:
         return self._process.poll() is not None
 
     def end(self) -> None:
-        """Ends the process, if it has not ended."""
+        """Ends the process, if it has not ended; what it said is then gone."""
         self._process.kill()
         self._process.wait()
+        self._said.close()
+        self._complained.close()
 
     def answer(self, limit_seconds: float) -> dict[str, Any] | str:
         """What it answers, or why it does not; a process that takes longer than the limit is ended."""
         try:
             status = self._process.wait(limit_seconds)
+            return _read(status, _text(self._said), _text(self._complained))
         except subprocess.TimeoutExpired:
             return f"not done after {limit_seconds:.0f} s"
         finally:
             self.end()
-        found = [line.removeprefix(_ANSWER) for line in _text(self._said).splitlines() if line.startswith(_ANSWER)]
-        if status or not found:
-            lines = _text(self._complained).strip().splitlines() or [f"exit status {status}, no message"]
-            return f"failed: {lines[-1]}"
-        return json.loads(found[-1])
 
 
 def ask(
@@ -81,6 +79,14 @@ def ask(
 ) -> dict[str, Any] | str:
     """`Asked`, waited for: what it answered, or why it does not."""
     return Asked(module, question, environment, directory, python).answer(limit_seconds)
+
+
+def _read(status: int, said: str, complained: str) -> dict[str, Any] | str:
+    found = [line.removeprefix(_ANSWER) for line in said.splitlines() if line.startswith(_ANSWER)]
+    if status or not found:
+        lines = complained.strip().splitlines() or [f"exit status {status}, no message"]
+        return f"failed: {lines[-1]}"
+    return json.loads(found[-1])
 
 
 def _text(file: TextIO) -> str:

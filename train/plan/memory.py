@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from flax_lite.encoder import Encoder
+from flax_lite.layer_masks import draw_layer_masks
 from flax_lite.layers import TransformerLayer
 from flax_lite.state import abstract_params, with_params
 from train.costs import Costs, rows_and_length
@@ -53,7 +54,8 @@ def _layer_bytes(costs: Costs, length: int) -> float:
 
     def output(layer: Any, x: jax.Array) -> jax.Array:
         mask = jnp.ones((x.shape[0], 1, 1, length), bool)
-        return layer(x, mask, key=jax.random.key(0))[0]
+        masks = draw_layer_masks(costs.config, x.shape[0], length, jax.random.key(0))
+        return layer(x, mask, masks=masks)[0]
 
     return _residual_bytes(create, output, lambda rows: jax.ShapeDtypeStruct((rows, length, width), dtype))
 

@@ -1,5 +1,6 @@
 """The command as a user types it: on the CPU, and on a device that is not there. No timing is judged."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -52,12 +53,11 @@ def test_the_command_on_the_cpu(tmp_path, repository):
     assert done.returncode == 0, done.stderr
     rows, not_run, page = written(tmp_path)
     by_setting = {(row["case"]["rows"], *row["case"]["setting"].values()): row["outcome"] for row in rows}
-    plain = by_setting[4, 1, "xla", "none", False]
-    assert len(plain["step_seconds"]) == 3
-    assert plain["build_seconds"] > 0
-    assert "cuDNN" in by_setting[4, 1, "cudnn", "none", False]
-    # What is measured depends on which is faster; each has two numbers of rows, two variants of the faster.
-    assert len([one for one in rows if one["case"]["setting"]["attention"] == "xla"]) == 4
+    for unroll in (0, 1):
+        assert len(by_setting[4, unroll, "xla", "none", False]["step_seconds"]) == 3
+        assert by_setting[4, unroll, "xla", "none", False]["build_seconds"] > 0
+    # What else is measured depends on which is faster: more rows, and two variants of the fastest.
+    assert len(rows) == 5
     assert {(one["case"]["setting"], one["reason"]) for one in not_run} == {(None, "PyTorch was not asked for")}
     assert page.count("| not run: PyTorch was not asked for |") == len(not_run) == 2
     assert page.startswith("# The pretraining step on a GPU: tiny sizes")
@@ -114,10 +114,10 @@ def test_what_there_was_no_time_for_is_not_run_and_run_by_the_next(device, tmp_p
 
 
 def test_a_case_that_the_end_cuts_short_is_not_a_failure(device, tmp_path, monkeypatch):
-    times = iter([0.0, 0.0, 0.0, 60.0])
+    times = itertools.chain([0.0, 0.0, 0.0], itertools.repeat(60.0))
     given = command._arguments(["--output", str(tmp_path), "--minutes", "1", "--torch", "none", *ONE])
     session = command.Session(given, clock=lambda: next(times))
-    monkeypatch.setattr(asking, "measure", lambda *_: "not done after 60 s")
+    monkeypatch.setattr(asking, "measure", lambda _, cases, *__: ((case, "not built after 60 s") for case in cases))
     session.run()
     assert not session.results.rows
 
@@ -126,7 +126,7 @@ def test_targets_stand_beside_what_was_measured(device, tmp_path, capsys):
     """A row takes a millisecond: 128,000 tokens a second; PyTorch's batch takes one whatever it holds."""
     assert run(tmp_path, *ONE) == 0
     flops = REAL.flops(command.plan(REAL, groups(REAL, ["albert_base"], [128]), {})[0]) / 256 / 1e-3
-    expected = ["ALBERT-base", "128", "256", "scanned, xla", "256.00", "128,000", f"{flops / 1e15:.1%}", "45%"]
+    expected = ["ALBERT-base", "128", "256", "unrolled, cudnn", "256.00", "128,000", f"{flops / 1e15:.1%}", "45%"]
     expected += [f"{flops / 5e14:.1%}", "1024", "131,072,000", "0.00", "1.2"]
     assert f"| {' | '.join(expected)} |" in capsys.readouterr().out
 
@@ -140,10 +140,33 @@ def test_a_comparison_that_is_not_finished_says_so(device, tmp_path, capsys, mon
 
 
 def test_settings_that_compute_something_else_end_with_1(device, tmp_path, capsys):
-    device(loss={"cudnn": 10.5})
+    device(loss={"xla": 10.5})
     assert run(tmp_path, *ONE) == 1
-    assert "not the same result: albert_base, 256 rows of 128, scanned, cudnn: loss" in capsys.readouterr().err
+    assert "not the same result: albert_base, 256 rows of 128, unrolled, xla: loss" in capsys.readouterr().err
     assert "## Not the same result" in written(tmp_path)[2]
+
+
+def test_cases_built_together_run_one_after_another(device, tmp_path):
+    """Five at a time, each with the same outcome as alone; an early end of one is a row of its own."""
+    device(memory_rows=256, journal=str(tmp_path / "journal"))
+    assert run(tmp_path / "together", *ONE, "--together", "5") == 0
+    rows, not_run, _ = written(tmp_path / "together")
+    assert not not_run
+    assert {row["case"]["rows"] for row in rows if isinstance(row["outcome"], str)} == {512}
+    events = (tmp_path / "journal").read_text().split()
+    assert events[:5] == ["built"] * 5
+    running = [event for event in events if event != "built"]
+    assert running == ["runs", "ran"] * (len(running) // 2)
+    assert len(running) // 2 == len([row for row in rows if not isinstance(row["outcome"], str)])
+
+
+def test_a_case_that_is_not_built_in_time_does_not_hold_up_the_others(device, tmp_path):
+    device(never_builds="cudnn")
+    cases = plan(REAL, groups(REAL, ["albert_base"], [128]), {})[:4]
+    outcomes = dict(asking.measure("real", cases, sys.executable, 5.0, 5.0))
+    late = [case for case, outcome in outcomes.items() if outcome == "not built after 5 s"]
+    assert late == [case for case in cases if case.setting and case.setting.attention == "cudnn"]
+    assert all(not isinstance(outcomes[case], str) for case in cases if case not in late)
 
 
 def test_pytorch_runs_in_the_environment_that_is_named(device, tmp_path):
@@ -175,6 +198,7 @@ def test_an_environment_that_cannot_be_made_is_tried_once(device, tmp_path, monk
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
+        (["--together", "0"], "--together 0: expected 1 or more"),
         (["--lengths", "100"], "--lengths 100: expected some of 128, 512"),
         (["--torch", "/nowhere/python"], "--torch /nowhere/python: no such program"),
     ],

@@ -2,27 +2,41 @@
 
 import dataclasses
 
-from benchmarks.gpu_steps.cases import PLAIN, REAL, Case, Setting
+from benchmarks.gpu_steps.cases import REAL, SMOKE, Case, Setting
 from benchmarks.gpu_steps.plan import groups, plan
 
-FUSED = Setting(attention="cudnn")
+FUSED = Setting(unroll=0, attention="cudnn")
+OPEN = Setting(unroll=0)
 WANTED = groups(REAL, list(REAL.models), [128, 512])
 (ALBERT,) = groups(REAL, ["albert_base"], [128])
 FIRST = Case(model="albert_base", length=128, rows=256)
 
 
 def case(rows=256, **setting):
-    return dataclasses.replace(FIRST, rows=rows, setting=Setting(**setting))
+    return dataclasses.replace(FIRST, rows=rows, setting=Setting(unroll=0, **setting))
 
 
 def test_every_group_begins_before_any_goes_on():
     found = plan(REAL, WANTED, {})
     assert len(WANTED) == 6
     assert [one.group for one in found[:6]] == WANTED
-    assert {one.setting for one in found[:6]} == {PLAIN}
-    assert {(one.model, one.setting) for one in found[6:10]} == {("albert_xxlarge", FUSED), ("albert_base", FUSED)}
-    assert [one.setting for one in found[10:16]] == [None] * 6
+    albert = {("albert_xxlarge", FUSED), ("albert_base", FUSED)}
+    assert {(one.model, one.setting) for one in found[:6]} == {*albert, ("bert_base", OPEN)}
+    assert [one.setting for one in found[6:12]] == [None] * 6
     assert len(set(found)) == len(found)
+
+
+def test_what_is_compared_with_the_default_is_one_choice_away():
+    """Scanned layers for all, attention in the open where cuDNN is the default."""
+    others = plan(REAL, [ALBERT], {})[2:4]
+    assert [one.setting for one in others] == [Setting(attention="cudnn"), OPEN]
+    found = plan(REAL, groups(REAL, ["bert_base"], [128]), {})
+    assert found[2].setting == Setting()
+    assert found[3].rows == 512
+
+
+def test_float32_has_no_fused_attention():
+    assert {SMOKE.default(model) for model in SMOKE.models} == {OPEN}
 
 
 def test_fused_attention_is_for_models_without_dropout_of_probabilities():
@@ -57,4 +71,4 @@ def test_variants_are_those_of_the_fastest_and_of_what_did_not_fit():
 
 def test_where_nothing_fits_layers_are_recomputed():
     speeds = {case(): None, case(attention="cudnn"): None}
-    assert case(remat="full") in plan(REAL, [ALBERT], speeds)
+    assert case(attention="cudnn", remat="full") in plan(REAL, [ALBERT], speeds)

@@ -10,7 +10,7 @@ from benchmarks.gpu_steps.cases import SMOKE, Case
 
 FOLDER = "benchmarks/gpu_steps"
 LIBRARIES = {"numpy", "torch", "transformers"}
-OURS = {"benchmarks.gpu_steps.failures", "train.plan"}
+OURS = {"benchmarks.gpu_steps", "benchmarks.gpu_steps.failures", "train.plan"}
 
 
 def _imports(path):
@@ -22,7 +22,14 @@ def _imports(path):
 
 
 @pytest.mark.parametrize(
-    "name", [f"{FOLDER}/torch_worker.py", f"{FOLDER}/failures.py", "train/plan/elsewhere.py", "train/plan/__init__.py"]
+    "name",
+    [
+        f"{FOLDER}/torch_worker.py",
+        f"{FOLDER}/failures.py",
+        f"{FOLDER}/turns.py",
+        "train/plan/elsewhere.py",
+        "train/plan/__init__.py",
+    ],
 )
 def test_its_imports_are_there_in_an_environment_of_torch(repository, name):
     found = set(_imports(repository / name))

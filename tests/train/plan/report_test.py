@@ -65,7 +65,7 @@ def test_a_plan_for_devices_that_are_not_here_is_in_their_numbers(capsys):
     assert "more than there is: accumulation_steps=" in small
     assert plan("pretrain", "--target", "8xh100") == 0
     large = capsys.readouterr().out
-    assert "execution: bfloat16, 1 layer(s) unrolled" in large
+    assert "execution: bfloat16, 4 layer(s) unrolled" in large
     assert "989 TFLOP/s" in large
 
 
