@@ -97,14 +97,14 @@ class Execution:
 
 
 def _native_dtype(device: Any) -> DType:
-    return "bfloat16" if device.platform == "tpu" or _is_ampere(device) else "float32"
+    return "bfloat16" if device.platform == "tpu" or _is_ampere_or_later(device) else "float32"
 
 
 def _attention(device: Any, dtype: DType) -> Attention:
-    return "cudnn" if _is_ampere(device) and dtype in ("bfloat16", "float16") else "xla"
+    return "cudnn" if _is_ampere_or_later(device) and dtype in ("bfloat16", "float16") else "xla"
 
 
-def _is_ampere(device: Any) -> bool:
+def _is_ampere_or_later(device: Any) -> bool:
     """Whether it is an NVIDIA GPU of Ampere (compute capability 8.0) or later.
 
     A T4 (7.5) emulates bfloat16 and has no fused attention in cuDNN.

@@ -15,9 +15,9 @@ def float32_product(subscripts: str, left: Float[Array, "..."], right: Float[Arr
     too: on a GPU in TF32, at half the rate and from arrays of twice the size. Here the cotangent is rounded to the
     factors' dtype first, as in every fused attention.
 
-    Float32 factors have JAX's rule. Others cannot be differentiated in forward mode.
+    Factors that are float32 together have JAX's rule. Others cannot be differentiated in forward mode.
     """
-    if left.dtype == right.dtype and jnp.finfo(left.dtype).bits >= 32:
+    if jnp.finfo(jnp.promote_types(left.dtype, right.dtype)).bits >= 32:
         return jnp.einsum(subscripts, left, right)
     return _product(subscripts, left, right)
 

@@ -30,7 +30,7 @@ from train.errors import UserError
 
 _START_SECONDS = 300.0  # JAX's start on a cold machine, and the products
 _BUILD_SECONDS = 300.0
-_RUN_SECONDS = 60.0  # the state's making, a few large steps
+_RUN_SECONDS = 300.0
 
 
 class Session:
