@@ -60,13 +60,14 @@ def attend(
     return jnp.einsum("BNTS,BSNH->BTNH", drop(probabilities, rate, keep), values)
 
 
-def fused_attention_fits(queries: Float[Array, "B T N H"], keys: Float[Array, "B S N H"]) -> bool:
-    """Whether cuDNN has a kernel for these shapes, forwards and backwards, on every GPU that has fused attention.
+def fused_attention_fits(length: int, head_width: int) -> bool:
+    """Whether cuDNN has a kernel for rows of T tokens and heads of width H, on every GPU that has fused attention.
+
+    Forwards and backwards.
 
     Source: jax/_src/cudnn/fused_attention_stablehlo.py, check_is_flash_attention.
     """
-    width = queries.shape[-1]
-    return queries.shape[1] % 2 == 0 and keys.shape[1] % 2 == 0 and width % 8 == 0 and width <= 128
+    return length % 2 == 0 and head_width % 8 == 0 and head_width <= 128
 
 
 def fused_attention(

@@ -9,11 +9,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, Shaped
 
+from flax_lite.activations import ACTIVATION_FUNCTIONS
 from flax_lite.config import EncoderConfig
 from flax_lite.dropout import dropout, split_key
 from flax_lite.encoder import Encoder
 from flax_lite.execution import Execution
-from flax_lite.layers import ACTIVATION_FUNCTIONS, layer_norm, linear
+from flax_lite.layers import linear
+from flax_lite.normalisation import layer_norm
 from flax_lite.outputs import (
     ClassifierOutput,
     EncoderOutput,

@@ -1,8 +1,6 @@
 """The parts of the encoder: embeddings, and the post-LayerNorm transformer layer."""
 
 import functools
-import math
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -11,34 +9,16 @@ from flax import nnx
 from jax.experimental.layout import Layout, with_layout_constraint
 from jaxtyping import Array, Bool, Float, Int
 
+from flax_lite.activations import ACTIVATION_FUNCTIONS
 from flax_lite.attention import attend, attention_probabilities, attention_scores, fused_attention, fused_attention_fits
 from flax_lite.config import EncoderConfig
 from flax_lite.dropout import drop, dropout
 from flax_lite.execution import Execution
 from flax_lite.layer_masks import LayerMasks
+from flax_lite.normalisation import layer_norm, normalise
 from flax_lite.recompute import recomputed
 
 _FEW = 8  # token types whose rows are chosen one by one: the program grows with each
-
-
-def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """X Phi(x) = x / 2 (1 + erf(x / sqrt(2))), Phi the standard normal distribution function, in float32 at least.
-
-    jax.nn.gelu takes 1 - erf as erfc, right to the last digits where it is all but 0, for 2.6 times the time (CPU);
-    on a GPU the function is then bound by its arithmetic, not by memory. Here the error is below 2e-6 absolute, as in
-    PyTorch, which writes it so too.
-    """
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    return (0.5 * wide * (1.0 + jax.lax.erf(wide * math.sqrt(0.5)))).astype(x.dtype)
-
-
-# "gelu" is the exact (erf) form and "gelu_new" the tanh approximation, as Hugging Face's config.json means them. They
-# differ by up to 4.7e-4, so the form is always passed.
-ACTIVATION_FUNCTIONS: dict[str, Callable[[Array], Array]] = {
-    "gelu": gelu,
-    "gelu_new": functools.partial(jax.nn.gelu, approximate=True),
-    "relu": jax.nn.relu,
-}
 
 
 def linear(
@@ -51,21 +31,6 @@ def linear(
     """
     kernel_init = jax.nn.initializers.truncated_normal(stddev=config.initializer_range)
     return nnx.Linear(in_features, out_features, kernel_init=kernel_init, dtype=execution.compute_dtype, rngs=rngs)
-
-
-def layer_norm(num_features: int, config: EncoderConfig, execution: Execution, *, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    """LayerNorm with statistics in float32 and the variance in two passes.
-
-    Flax's default E[x^2] - E[x]^2 is off by up to 1.5e-4 on a row of mean 8 and deviation 0.5, against 3e-6
-    (reference/distilbert.md).
-    """
-    return nnx.LayerNorm(
-        num_features,
-        epsilon=config.layer_norm_eps,
-        dtype=execution.compute_dtype,
-        use_fast_variance=False,
-        rngs=rngs,
-    )
 
 
 def embedding_table(num_rows: int, config: EncoderConfig, execution: Execution, *, rngs: nnx.Rngs) -> nnx.Embed:
@@ -185,7 +150,7 @@ def add_and_norm(
     execution: Execution,
 ) -> Float[Array, "B T D"]:
     """LayerNorm(x + dropout(output)). The backward pass computes the statistics again."""
-    return recomputed(lambda x, output: norm(x + drop(output, rate, keep)), execution)(x, output)
+    return recomputed(lambda x, output: normalise(norm, x + drop(output, rate, keep)), execution)(x, output)
 
 
 class SelfAttention(nnx.Module):
@@ -206,7 +171,9 @@ class SelfAttention(nnx.Module):
 
         Side by side they are copied at each call. In training that pays, for a gradient of one product is cheaper than
         the sum of three (BERT-base, 8 x 128, two CPU cores: 1.94 s a step, apart 2.07); forward alone it does not (one
-        row of 32 tokens: 43 ms, apart 34).
+        row of 32 tokens: 43 ms, apart 34), nor for cuDNN, which takes three arrays and gives three gradients:
+        to take one apart and put it together again is 10 of the 72 GiB that a step moves outside of products
+        (ALBERT-base, 65,536 tokens, by the compiler for an H200; 45.0 ms of 32,768 tokens, side by side 45.8).
         """
         heads = (*x.shape[:2], self.config.num_attention_heads, -1)
         parts = (self.query, self.key, self.value)
@@ -219,6 +186,9 @@ class SelfAttention(nnx.Module):
             projected = [part(x) for part in parts]
         queries, keys, values = (part.reshape(heads) for part in projected)
         return queries, keys, values
+
+    def _fits_cudnn(self, x: Float[Array, "B T D"]) -> bool:
+        return fused_attention_fits(x.shape[1], self.config.hidden_size // self.config.num_attention_heads)
 
     def __call__(
         self,
@@ -233,10 +203,10 @@ class SelfAttention(nnx.Module):
         Internals are "queries", "keys", "values", and with `need_scores` surely also "scores" and "probabilities".
         """
         keep, keep_output = (None, None) if masks is None else masks[:2]
-        queries, keys, values = self._project(x, fused=masks is not None)
+        by_cudnn = self.execution.attention == "cudnn" and not need_scores and keep is None and self._fits_cudnn(x)
+        queries, keys, values = self._project(x, fused=masks is not None and not by_cudnn)
         internals = {"queries": queries, "keys": keys, "values": values}
-        openly = need_scores or keep is not None or not fused_attention_fits(queries, keys)
-        if self.execution.attention == "cudnn" and not openly:
+        if by_cudnn:
             context = fused_attention(queries, keys, values, mask)
         else:
             scores = attention_scores(queries, keys)

@@ -27,7 +27,7 @@ def _gelu_tanh(graph: Graph, x: str) -> str:
     return graph.add("Mul", graph.add("Mul", x, graph.number(0.5)), cdf)
 
 
-# The keys are those of flax_lite.layers.ACTIVATION_FUNCTIONS.
+# The keys are those of flax_lite.activations.ACTIVATION_FUNCTIONS.
 ACTIVATION_NODES: Mapping[str, Callable[[Graph, str], str]] = {
     "gelu": _gelu,
     "gelu_new": _gelu_tanh,

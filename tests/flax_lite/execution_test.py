@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from flax_lite import layers
 from flax_lite.config import EncoderConfig
 from flax_lite.execution import Execution
 from tests.flax_lite import jaxprs, tiny
@@ -208,6 +209,17 @@ def test_cudnn_leaves_to_xla_what_it_cannot_do():
     for options in ({"output_attentions": True}, {"capture": ("scores",), "capture_layers": (0,)}, {"key": KEY}):
         found, expected = (str(jaxprs.trace(encoder, ids, **options)) for encoder in (fused, plain))
         assert found == expected
+
+
+def test_cudnn_is_given_three_products(monkeypatch):
+    """In training Q, K and V are one product where attention is not by cuDNN, and three where it is."""
+    monkeypatch.setattr(layers, "fused_attention", lambda queries, *rest: queries)
+    config = tiny.bert(**FUSED_WIDTHS, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    found = {}
+    for name in ("cudnn", "xla"):
+        encoder = tiny.make("Encoder", config, execution=Execution(attention=name))
+        found[name] = jaxprs.primitives(jaxprs.trace(encoder, jnp.ones((2, 8), jnp.int32), key=KEY))["concatenate"]
+    assert found["cudnn"] < found["xla"]
 
 
 def test_deterministic_asks_xla_for_deterministic_operations():

@@ -15,31 +15,33 @@ from tests.flax_lite import jaxprs, tiny
 B, T = 3, 5
 
 
-def kept(config):
+def kept(config, dtype):
     """How many arrays of each shape and kind the backward pass of a layer is given, parameters left out."""
-    layer = TransformerLayer(config, Execution().resolve(1), rngs=nnx.Rngs(0))
+    layer = TransformerLayer(config, Execution(dtype=dtype).resolve(1), rngs=nnx.Rngs(0))
     mask = jnp.ones((B, 1, 1, T), bool)
     masks = draw_layer_masks(config, B, T, jax.random.key(0))
-    _, backward = jax.vjp(lambda x: layer(x, mask, masks=masks)[0], jnp.ones((B, T, config.hidden_size)))
+    _, backward = jax.vjp(lambda x: layer(x, mask, masks=masks)[0], jnp.ones((B, T, config.hidden_size), dtype))
     found = {id(leaf): (leaf.shape, leaf.dtype.name) for leaf in jax.tree.leaves(backward) if leaf.ndim > 2}
     return collections.Counter(found.values())
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("family", tiny.FAMILIES)
-def test_a_layer_keeps_products_and_masks(family):
+def test_a_layer_keeps_products_and_masks(family, dtype):
     """Of the width D: the layer's input, what the two blocks add to it, and the first block's output, the context; of
     the width of a head: Q, K and V. Of the feed-forward width only what goes into the activation, of T x T only the
-    scores: LayerNorm, softmax, activation and dropout are computed again. A mask takes one byte an element.
+    scores: LayerNorm, softmax, activation and dropout are computed again. A mask takes one byte an element. The scores
+    are float32 in any case.
     """
     config = tiny.FAMILIES[family](hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
     width, heads = config.hidden_size, config.num_attention_heads
     hidden, square = (B, T, width), (B, heads, T, T)
-    found = kept(config)
-    assert found[(B, T, config.intermediate_size), "float32"] == 1
+    found = kept(config, dtype)
+    assert found[(B, T, config.intermediate_size), dtype] == 1
     assert found[square, "float32"] == 1
     assert found[square, "bool"] == 1
-    assert found[(B, T, heads, width // heads), "float32"] == 3
-    assert found[hidden, "float32"] <= 5
+    assert found[(B, T, heads, width // heads), dtype] == 3
+    assert found[hidden, dtype] <= 5
     assert found[hidden, "bool"] == (1 if family == "distilbert" else 2)
 
 
