@@ -18,10 +18,10 @@ def groups(work: Work, models: Sequence[str], lengths: Sequence[int]) -> list[Gr
 def plan(work: Work, wanted: Sequence[Group], speeds: Speeds) -> list[Case]:
     """The cases, those that have been measured too, in order; where results are missing, as if there were no surprise.
 
-    Every group has the first of each kind before any has the next: with the fewest rows what "auto" chooses, PyTorch,
-    other settings; then more rows while they help; then what the fastest setting costs with remat, or deterministic.
+    Every group has the first of each kind before any has the next: with the fewest rows what "auto" chooses, and
+    PyTorch; more rows while they help; then other settings, and what the fastest costs with remat, or deterministic.
     """
-    stages = (_default, _torch, _others, _more_rows, _more_rows_of_torch, _variants)
+    stages = (_default, _torch, _more_rows, _more_rows_of_torch, _others, _variants)
     found = (case for stage in stages for group in wanted for case in stage(work, group, speeds))
     return list(dict.fromkeys(found))
 

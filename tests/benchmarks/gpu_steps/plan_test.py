@@ -26,13 +26,18 @@ def test_every_group_begins_before_any_goes_on():
     assert len(set(found)) == len(found)
 
 
+def test_more_rows_come_before_other_settings():
+    found = plan(REAL, [ALBERT], {})[2:6]
+    assert [(one.rows, one.setting) for one in found] == [(512, FUSED), (1024, FUSED), (512, None), (1024, None)]
+
+
 def test_what_is_compared_with_the_default_is_one_choice_away():
     """Scanned layers for all, attention in the open where cuDNN is the default."""
-    others = plan(REAL, [ALBERT], {})[2:4]
+    others = plan(REAL, [ALBERT], {})[6:8]
     assert [one.setting for one in others] == [Setting(attention="cudnn"), OPEN]
     found = plan(REAL, groups(REAL, ["bert_base"], [128]), {})
-    assert found[2].setting == Setting()
-    assert found[3].rows == 512
+    assert found[6].setting == Setting()
+    assert found[7].setting == dataclasses.replace(OPEN, remat="dots")
 
 
 def test_float32_has_no_fused_attention():
