@@ -32,7 +32,9 @@ def attention_visibility(
 def attention_scores(queries: Float[Array, "B T N H"], keys: Float[Array, "B S N H"]) -> Float[Array, "B N T S"]:
     """Scaled, unmasked scores Q K^T / sqrt(H), in float32."""
     scaled = queries / math.sqrt(queries.shape[-1])
-    return float32_product("BTNH,BSNH->BNTS", scaled, keys)
+    # Heads are brought to the front by hand, here and in `attend`. An einsum of [B, T, N, H] leaves it to its gradients,
+    # and makes V^T P^T of "BNTS,BSNH->BTNH": 5% of a forward pass (BERT-base, 8 x 128, two CPU cores).
+    return float32_product("BNTH,BNSH->BNTS", scaled.swapaxes(1, 2), keys.swapaxes(1, 2))
 
 
 def attention_probabilities(
@@ -56,8 +58,8 @@ def attend(
     keep: Bool[Array, "B N T S"] | None,
 ) -> Float[Array, "B T N H"]:
     """dropout(softmax(scores)) V, in the dtype of the values; `keep` is dropout's mask."""
-    probabilities = attention_probabilities(scores, mask).astype(values.dtype)
-    return jnp.einsum("BNTS,BSNH->BTNH", drop(probabilities, rate, keep), values)
+    probabilities = drop(attention_probabilities(scores, mask).astype(values.dtype), rate, keep)
+    return jnp.matmul(probabilities, values.swapaxes(1, 2)).swapaxes(1, 2)
 
 
 def fused_attention_fits(length: int, head_width: int) -> bool:
