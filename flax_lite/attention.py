@@ -32,8 +32,8 @@ def attention_visibility(
 def attention_scores(queries: Float[Array, "B T N H"], keys: Float[Array, "B S N H"]) -> Float[Array, "B N T S"]:
     """Scaled, unmasked scores Q K^T / sqrt(H), in float32."""
     scaled = queries / math.sqrt(queries.shape[-1])
-    # Heads are brought to the front by hand, here and in `attend`. An einsum of [B, T, N, H] leaves it to its gradients,
-    # and makes V^T P^T of "BNTS,BSNH->BTNH": 5% of a forward pass (BERT-base, 8 x 128, two CPU cores).
+    # Heads are brought to the front by hand, here and in `attend`. An einsum of [B, T, N, H] leaves it to its
+    # gradients, and makes V^T P^T of "BNTS,BSNH->BTNH": 5% of a forward pass (BERT-base, 8 x 128, two CPU cores).
     return float32_product("BNTH,BNSH->BNTS", scaled.swapaxes(1, 2), keys.swapaxes(1, 2))
 
 
