@@ -29,9 +29,9 @@ def kept(config, dtype):
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_a_layer_keeps_products_and_masks(family, dtype):
     """Of the width D: the layer's input, what the two blocks add to it, and the first block's output, the context; of
-    the width of a head: Q, K and V. Of the feed-forward width only what goes into the activation, of T x T only the
-    scores: LayerNorm, softmax, activation and dropout are computed again. A mask takes one byte an element. The scores
-    are float32 in any case.
+    the width of a head: Q and K, heads in front, and V. Of the feed-forward width only what goes into the activation,
+    of T x T only the scores: LayerNorm, softmax, activation and dropout are computed again. A mask takes one byte an
+    element. The scores are float32 in any case.
     """
     config = tiny.FAMILIES[family](hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
     width, heads = config.hidden_size, config.num_attention_heads
@@ -40,7 +40,8 @@ def test_a_layer_keeps_products_and_masks(family, dtype):
     assert found[(B, T, config.intermediate_size), dtype] == 1
     assert found[square, "float32"] == 1
     assert found[square, "bool"] == 1
-    assert found[(B, T, heads, width // heads), dtype] == 3
+    assert found[(B, heads, T, width // heads), dtype] == 2
+    assert found[(B, T, heads, width // heads), dtype] == 1
     assert found[hidden, dtype] <= 5
     assert found[hidden, "bool"] == (1 if family == "distilbert" else 2)
 

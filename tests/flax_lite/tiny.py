@@ -147,14 +147,15 @@ def value_and_grad(model: Any, *args: Any, **kwargs: Any) -> tuple[jax.Array, An
 def assert_gradients_close(found: Any, expected: Any, tolerance: float) -> None:
     """Every leaf within `tolerance` of its largest expected element.
 
-    The key bias has an exactly zero gradient (it shifts all scores of a query alike, and softmax does not see it), so
-    what it holds is rounding: there both must be small beside the whole tree's largest element.
+    Some biases have an exactly zero gradient: they shift all that a softmax compares alike (the key's all scores of a
+    query; a beam head's, its LayerNorm's included, the logits of all positions). What they hold is rounding: there both
+    must be small beside the whole tree's largest element.
     """
     leaves = jax.tree_util.tree_leaves_with_path(expected)
     top = max(float(jnp.abs(leaf).max()) for _, leaf in leaves)
     for (path, leaf), other in zip(leaves, jax.tree.leaves(found), strict=True):
         name = jax.tree_util.keystr(path)
-        if re.search(r"\bkey\W+bias\b", name):
+        if re.search(r"\b(key|head\W+(start|end|end_norm))\W+bias\b", name):
             assert max(float(jnp.abs(leaf).max()), float(jnp.abs(other).max())) < 1e-6 * top, name
             continue
         error = float(jnp.abs(leaf - other).max()) / float(jnp.abs(leaf).max())
