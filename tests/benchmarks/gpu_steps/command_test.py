@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import statistics
 import subprocess
 import sys
 
@@ -56,8 +57,11 @@ def test_the_command_on_the_cpu(tmp_path, repository):
     for unroll in (0, 1):
         assert len(by_setting[4, unroll, "xla", "none", False]["step_seconds"]) == 3
         assert by_setting[4, unroll, "xla", "none", False]["build_seconds"] > 0
-    # What else is measured depends on which is faster: more rows, and two variants of the fastest.
-    assert len(rows) == 5
+    # Beside these two: more rows of the first, and of the other where that is faster; two variants of the fastest.
+    first, scanned = (
+        statistics.median(by_setting[4, unroll, "xla", "none", False]["step_seconds"]) for unroll in (0, 1)
+    )
+    assert len(rows) == 5 + (scanned < first)
     assert {(one["case"]["setting"], one["reason"]) for one in not_run} == {(None, "PyTorch was not asked for")}
     assert page.count("| not run: PyTorch was not asked for |") == len(not_run) == 2
     assert page.startswith("# The pretraining step on a GPU: tiny sizes")
@@ -147,12 +151,15 @@ def test_settings_that_compute_something_else_end_with_1(device, tmp_path, capsy
 
 
 def test_cases_built_together_run_one_after_another(device, tmp_path):
-    """Five at a time, each with the same outcome as alone; an early end of one is a row of its own."""
+    """Five at a time, each with the same outcome as alone; an early end of one is a row of its own.
+
+    So is 1024 rows, built before 512 are seen not to fit.
+    """
     device(memory_rows=256, journal=str(tmp_path / "journal"))
     assert run(tmp_path / "together", *ONE, "--together", "5") == 0
     rows, not_run, _ = written(tmp_path / "together")
     assert not not_run
-    assert {row["case"]["rows"] for row in rows if isinstance(row["outcome"], str)} == {512}
+    assert {row["case"]["rows"] for row in rows if isinstance(row["outcome"], str)} == {512, 1024}
     events = (tmp_path / "journal").read_text().split()
     assert events[:5] == ["built"] * 5
     running = [event for event in events if event != "built"]
