@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from flax_lite.execution import Execution
 from flax_lite.state import get_params, with_params
 from tests.flax_lite import jaxprs, tiny
 from tests.flax_lite.formulas import as_float64, reference_layer
@@ -157,6 +158,19 @@ def test_captures_of_few_layers_do_not_grow_with_depth():
         return max(item.elements for item in jaxprs.intermediates(program) if item.shape[-2:] == (7, 7))
 
     assert largest(20) == largest(2) == 2 * 3 * 7 * 7
+
+
+def test_masks_are_drawn_once_by_a_program_that_does_not_grow_with_depth():
+    """Unrolled on CPU: XLA would put the hash into each kernel that reads a mask, and compile it as many times."""
+
+    def hashing(depth):
+        config = tiny.bert(num_hidden_layers=depth, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
+        encoder, ids = tiny.make("Encoder", config, execution=Execution(unroll=0)), tiny.token_ids(config)
+        loss = lambda encoder, key: tiny.scalar(encoder(ids, key=key).last_hidden_state)  # noqa: E731
+        program = jax.jit(jax.grad(loss)).lower(encoder, jax.random.key(0)).compile().as_text()
+        return program.count("shift-left(")
+
+    assert hashing(2) == hashing(5) > 0
 
 
 def test_gradient_flows_through_captures_and_hidden_states():
