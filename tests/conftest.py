@@ -31,6 +31,11 @@ import pytest
 from jaxtyping import install_import_hook
 
 import tests.type_checker  # noqa: F401 (the hook below finds it by its name)
+from tests.time_limit import (  # noqa: F401 (pytest finds hooks by their names)
+    pytest_addoption,
+    pytest_collection_modifyitems,
+    pytest_runtest_setup,
+)
 
 # From here on every annotated call of flax_lite is checked: types, and shapes by the letters of the annotations.
 install_import_hook("flax_lite", "tests.type_checker.check")
