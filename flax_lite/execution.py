@@ -13,7 +13,7 @@ Attention = Literal["auto", "xla", "cudnn"]
 
 # Where "auto" unrolls the whole stack, up to this many layers: beyond, the program's size and compile time outweigh it.
 # XLA:CPU is slow at loops (jax issue 36799): a training step of 12 layers takes 1.10 (ALBERT-base) to 1.12 times
-# (BERT-base) as long scanned as unrolled; unrolled it compiles 2 to 3 s longer, won back after 15 steps at most
+# (BERT-base) as long scanned as unrolled; unrolled it compiles 1.5 to 3.5 s longer, won back after 15 steps at most
 # (8 x 128, float32, two cores, jax 0.10.2). On a GPU a loop copies what the backward pass needs into arrays of all
 # layers and back: 1.23 times as long for ALBERT-base (65,536 tokens in rows of 512, bfloat16, H200, jax 0.11.2).
 FULL_UNROLL_LAYERS = 12

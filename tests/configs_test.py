@@ -32,14 +32,6 @@ ALIKE = [
     "multiple_choice.py:race_v2,smoke",
     *(f"albert_{size}.py:smoke" for size in ("large", "xlarge")),
 ]
-# The same job and the same parts as another one: with -m slow.
-REPEATED = [
-    *(f"distilalbert{size}.py:smoke" for size in ("", "_tiny")),
-    *(f"distilbert_tiny.py:{variant}smoke" for variant in ("", "logits,")),
-    *(f"distilbert_base_multilingual.py:{variant}smoke" for variant in ("", "trimmed,")),
-    *(f"{name}.py:smoke" for name in ("albert_tiny", "bert_tiny", "sentence_student", "classify")),
-    *("glue.py:mnli,smoke", "minilm_6.py:v2,smoke", "multiple_choice.py:swag,smoke"),
-]
 TABLES = leaves.JOB_LEAVES | task_leaves.FINETUNE_LEAVES
 
 
@@ -69,15 +61,7 @@ def test_config_says_what_it_is(name):
         assert part in docstring
 
 
-def test_what_is_left_out_of_the_smoke_runs_exists():
-    assert {*ALIKE, *REPEATED} < set(SMOKES)
-    assert not {*ALIKE} & {*REPEATED}
-
-
-@pytest.mark.parametrize(
-    "spec",
-    [pytest.param(spec, marks=[pytest.mark.slow] if spec in REPEATED else []) for spec in SMOKES if spec not in ALIKE],
-)
+@pytest.mark.parametrize("spec", [spec for spec in SMOKES if spec not in ALIKE])
 def test_config_smoke_runs(spec, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(REPOSITORY)
     argv = ["--config", f"configs/{spec}", "--workdir", str(tmp_path / "work"), "--config.plot=false"]

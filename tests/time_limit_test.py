@@ -7,12 +7,12 @@ import pytest
 
 CONFTEST = "from tests.time_limit import pytest_addoption, pytest_collection_modifyitems, pytest_runtest_setup\n"
 TESTS = """
-import time
 import pytest
+from tests import time_limit
 
 @pytest.fixture(scope="module")
 def slow():
-    time.sleep(1.5)
+    time_limit._STARTED -= 5000
 
 @pytest.mark.parametrize("case", [1, 2])
 def test_early(slow, case): pass
@@ -26,8 +26,8 @@ def test_late(case): pass
     ("options", "expected"),
     [
         ((), ["early[1] PASSED", "early[2] PASSED", "late[1] PASSED", "late[2] PASSED"]),
-        (("--time-limit=60",), ["early[1] PASSED", "late[1] PASSED", "early[2] PASSED", "late[2] PASSED"]),
-        (("--time-limit=1",), ["early[1] PASSED", "late[1] SKIPPED", "early[2] SKIPPED", "late[2] SKIPPED"]),
+        (("--time-limit=9000",), ["early[1] PASSED", "late[1] PASSED", "early[2] PASSED", "late[2] PASSED"]),
+        (("--time-limit=4000",), ["early[1] PASSED", "late[1] SKIPPED", "early[2] SKIPPED", "late[2] SKIPPED"]),
     ],
 )
 def test_one_case_of_each_comes_first_and_what_is_late_is_skipped(options, expected, tmp_path, repository):
