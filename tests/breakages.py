@@ -1,0 +1,323 @@
+"""Forty ways to break the code that the tests have to notice.
+
+`python -m tests.breakages [NAME ...]` breaks a copy of this checkout, one breakage at a time, runs the tests of its
+area until the first failure, and prints which test caught it.
+
+A breakage names its place by symbol, so that it outlives edits around it and moves with the code.
+"""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+class Breakage(NamedTuple):
+    """`old`, once in the source of `symbol` ("module:name"), becomes `new`; `tests` are those of its area."""
+
+    symbol: str
+    old: str
+    new: str
+    tests: str
+
+    @property
+    def path(self) -> str:
+        return self.symbol.partition(":")[0].replace(".", "/") + ".py"
+
+    def broken(self, source: str) -> str:
+        """The module's source with the breakage in it.
+
+        Raises:
+          LookupError: the symbol is not there, or `old` does not stand in it exactly once.
+        """
+        begin, end = _lines_of(ast.parse(source), self.symbol.partition(":")[2].split("."))
+        lines = source.splitlines(keepends=True)
+        segment = "".join(lines[begin:end])
+        if segment.count(self.old) != 1:
+            raise LookupError(f"{self.symbol} holds {segment.count(self.old)} times: {self.old}")
+        return "".join([*lines[:begin], segment.replace(self.old, self.new), *lines[end:]])
+
+
+def _lines_of(node: ast.AST, names: list[str]) -> tuple[int, int]:
+    """First line (from 0) and end of the definition of a name, or of the assignment to it."""
+    for child in ast.iter_child_nodes(node):
+        defined = [getattr(child, "name", None)]
+        if isinstance(child, ast.Assign):
+            defined = [getattr(target, "id", None) for target in child.targets]
+        if names[0] in defined:
+            return _lines_of(child, names[1:]) if names[1:] else (child.lineno - 1, child.end_lineno)
+    raise LookupError(f"no {names[0]}")
+
+
+_LIB, _JOBS = "tests/flax_lite", "tests/train"
+BREAKAGES = {
+    # Masking.
+    "masked n-grams may overlap": Breakage(
+        "flax_lite.masking:_choose_ngrams",
+        " or covered.find(1, start, end) >= 0",
+        "",
+        f"{_LIB}/masking_test.py",
+    ),
+    "no masked token becomes a random one": Breakage(
+        "flax_lite.masking:_hide", "action < 0.9", "action < 1.0", f"{_LIB}/masking_test.py"
+    ),
+    "masks over the batch count padding": Breakage(
+        "flax_lite.token_masks:mask_tokens",
+        "jnp.sum(is_real, dtype=jnp.int32)",
+        "jnp.int32(is_real.size)",
+        f"{_LIB}/token_masks_test.py",
+    ),
+    # Losses.
+    "a token without weight makes the loss NaN": Breakage(
+        "flax_lite.losses:weighted_cross_entropy",
+        "jnp.where(weights > 0, weights * cross_entropy(logits, labels), 0.0)",
+        "weights * cross_entropy(logits, labels)",
+        f"{_LIB}/losses_test.py {_LIB}/training_test.py {_LIB}/task_objectives_test.py",
+    ),
+    "rows that fill up a batch are counted": Breakage(
+        "flax_lite.training:_masked_weights",
+        ' * batch["row_weights"][:, None]',
+        "",
+        f"{_LIB}/training_test.py {_LIB}/distillation_objective_test.py",
+    ),
+    "soft cross-entropy is scaled by T": Breakage(
+        "flax_lite.distillation:soft_cross_entropy", "temperature**2 *", "temperature *", f"{_LIB}/distillation_test.py"
+    ),
+    "the teacher gets a gradient": Breakage(
+        "flax_lite.distillation:soft_cross_entropy",
+        "jax.lax.stop_gradient(teacher_logits)",
+        "teacher_logits",
+        f"{_LIB}/distillation_test.py {_LIB}/distillation_objective_test.py",
+    ),
+    "relations are scaled by the model's head width": Breakage(
+        "flax_lite.relations:_relation_scores", "math.sqrt(width)", "math.sqrt(head_width)", f"{_LIB}/relations_test.py"
+    ),
+    "student layers are rounded down": Breakage(
+        "flax_lite.student:spread_layers", "last + gaps) //", "last) //", f"{_LIB}/student_test.py"
+    ),
+    # LAMB and the schedule.
+    "stacked layers share one trust ratio": Breakage(
+        "flax_lite.optim:_layer_trust_ratio",
+        "tuple(range(1, param.ndim)) if stacked else None",
+        "None",
+        f"{_LIB}/optim_test.py",
+    ),
+    "LAMB's eps is under the root": Breakage(
+        "flax_lite.optim:_scale_by_uncorrected_adam",
+        "m / (jnp.sqrt(v) + eps)",
+        "m / jnp.sqrt(v + eps)",
+        f"{_LIB}/optim_test.py",
+    ),
+    "LayerNorms decay": Breakage(
+        "flax_lite.optim:decay_mask",
+        "_EXCLUDED.search(_path(keys)) is None",
+        'not _path(keys).endswith("bias")',
+        f"{_LIB}/optim_test.py",
+    ),
+    "the decay counts from the end of the warm-up": Breakage(
+        "flax_lite.optim:warmup_polynomial",
+        "transition_steps=total_steps",
+        "transition_steps=max(total_steps - warmup_steps, 1), transition_begin=warmup_steps",
+        f"{_LIB}/optim_test.py",
+    ),
+    "the update is clipped, not the gradient": Breakage(
+        "flax_lite.optim:make_optimizer",
+        "optax.clip_by_global_norm(clip_norm), optimizer",
+        "optimizer, optax.clip_by_global_norm(clip_norm)",
+        f"{_LIB}/optim_test.py",
+    ),
+    # Dropout sites.
+    "DistilBERT drops its attention's output": Breakage(
+        "flax_lite.layer_masks:draw_layer_masks",
+        "keep_mask(hidden, config.attention_output_dropout_prob, output_key)",
+        "keep_mask(hidden, config.hidden_dropout_prob, output_key)",
+        f"{_LIB}/dropout_test.py",
+    ),
+    "embeddings are not dropped": Breakage(
+        "flax_lite.layers:Embeddings.__call__",
+        "dropout(self.layer_norm(x), self.config.hidden_dropout_prob, key)",
+        "self.layer_norm(x)",
+        f"{_LIB}/dropout_test.py",
+    ),
+    "DistilBERT's span head has the hidden rate": Breakage(
+        "flax_lite.distilbert:DistilBertConfig.span_dropout_prob",
+        "return self.qa_dropout_prob",
+        "return self.hidden_dropout_prob",
+        f"{_LIB}/dropout_test.py {_LIB}/config_test.py {_LIB}/heads_test.py",
+    ),
+    # Weight tables and checkpoints.
+    "ALBERT's second LayerNorm has the first one's name in Google's files": Breakage(
+        "flax_lite.albert:WEIGHTS", '"LayerNorm_1"', '"LayerNorm"', f"{_LIB}/checkpoints/google_test.py"
+    ),
+    "DistilBERT's queries and keys are swapped": Breakage(
+        "flax_lite.distilbert:WEIGHTS",
+        '"attention.q_lin"),\n                *table.dense("attention/key", "attention.k_lin")',
+        '"attention.k_lin"),\n                *table.dense("attention/key", "attention.q_lin")',
+        f"{_LIB}/parity_test.py {_LIB}/checkpoints/pretrained_test.py {_LIB}/published_test.py",
+    ),
+    "a tied decoder is taken for its transpose": Breakage(
+        "flax_lite.checkpoints.slots:_slots",
+        'not transposed, "tied"',
+        'transposed, "tied"',
+        f"{_LIB}/checkpoints/pretrained_test.py {_LIB}/checkpoints/strictness_test.py",
+    ),
+    "groups of layers are found in exact arithmetic": Breakage(
+        "flax_lite.config:EncoderConfig.layer_sequence",
+        "int(layer / layers_per_group)",
+        "layer * self.num_hidden_groups // self.num_hidden_layers",
+        f"{_LIB}/config_test.py {_LIB}/stack_test.py",
+    ),
+    "copies of a tensor may differ": Breakage(
+        "flax_lite.checkpoints.accounting:Account.close",
+        'if not self._problems["different"]',
+        "if False",
+        f"{_LIB}/checkpoints/strictness_test.py {_LIB}/checkpoints/pretrained_test.py",
+    ),
+    # Tokenizers.
+    "pieces that end in a digit and a comma are reached": Breakage(
+        "flax_lite.tokenization.number_comma:penalise", "PENALTY if", "score if", f"{_LIB}/tokenization"
+    ),
+    "the second text's first token is of the first": Breakage(
+        "flax_lite.tokenization.tokenizer:Tokenizer._as_arrays",
+        "len(first) : end",
+        "len(first) + 1 : end",
+        f"{_LIB}/tokenization",
+    ),
+    "equally frequent pieces are in the trainer's order": Breakage(
+        "flax_lite.tokenization.training:_canonical_scores",
+        "(-item[1], item[0])",
+        "-item[1]",
+        f"{_LIB}/tokenization/training_test.py",
+    ),
+    # Resuming.
+    "every step has the same dropout": Breakage(
+        "flax_lite.training:make_train_step",
+        'jax.random.fold_in(jax.random.key(seed), state["step"])',
+        "jax.random.key(seed)",
+        f"{_LIB}/training_test.py",
+    ),
+    "rows past the restored step stay": Breakage(
+        "train.metrics:MetricsWriter.__init__", "_rewind(path, last_step)", "0, 0", f"{_JOBS}/metrics_test.py"
+    ),
+    "the oldest checkpoint is restored": Breakage(
+        "train.checkpoints:Checkpoints.restore", "reverse=True", "reverse=False", f"{_JOBS}/checkpoints_test.py"
+    ),
+    "the best checkpoint is pruned": Breakage(
+        "train.checkpoints:Checkpoints._prune",
+        "if step != self.best_step",
+        "if step",
+        f"{_JOBS}/checkpoints_test.py {_JOBS}/loop",
+    ),
+    "a signal within a step is forgotten": Breakage(
+        "train.interrupt:Guard._handle", "self.signal_name = name", "pass", f"{_JOBS}/loop"
+    ),
+    # Sharding and hosts.
+    "stacked layers are split along the depth": Breakage(
+        "flax_lite.sharding:_spec",
+        '{"largest": 0, "largest_behind_first": 1}[policy]',
+        "0",
+        f"{_LIB}/sharding_test.py {_JOBS}/mesh_test.py",
+    ),
+    "every host reads the first rows": Breakage(
+        "train.data.loader:_host_slice",
+        "slice(process_index * share, (process_index + 1) * share)",
+        "slice(0, share)",
+        f"{_JOBS}/data/loader_test.py {_JOBS}/data/hosts_test.py",
+    ),
+    # Readers.
+    "lines between documents are words": Breakage(
+        "train.tasks.ner:_column_sentences",
+        ' and not line.startswith("-DOCSTART-")',
+        "",
+        f"{_JOBS}/tasks/ner_test.py",
+    ),
+    "IOB1 is taken for BIO": Breakage(
+        "train.tasks.bio:to_bio", "before[2:] == kind", "True", f"{_JOBS}/tasks/ner_test.py"
+    ),
+    "a random second segment may be of the same document": Breakage(
+        "train.data.pairs:_draw_partners", "other += other >= document", "other += 0", f"{_JOBS}/data/pairs_test.py"
+    ),
+    "positions of packed texts go on": Breakage(
+        "train.data.rows:PackedRows._compose",
+        "np.concatenate([np.arange(size) for size in sizes])",
+        "np.arange(sum(sizes))",
+        f"{_JOBS}/data/packed_rows_test.py {_JOBS}/data/rows_test.py",
+    ),
+    # Metrics.
+    "no answer where none is wanted scores 0": Breakage(
+        "train.tasks.squad_metric:f1", "float(given == wanted)", "0.0", f"{_JOBS}/tasks/squad_metric_test.py"
+    ),
+    "the best step has the lowest accuracy": Breakage(
+        "train.best:Best.update", '1 if end == "min" else -1', "1", f"{_JOBS}/loop {_JOBS}/records_test.py"
+    ),
+    # Messages.
+    "an unknown option names no other": Breakage(
+        "train.schema:nearest",
+        'f", nearest is {found[0]}" if found else ""',
+        '""',
+        f"{_JOBS}/schema_test.py {_JOBS}/cli_test.py",
+    ),
+    "a longer run is not offered --extend": Breakage(
+        "train.workdir:_check_identity", "if grown:", "if False:", f"{_JOBS}/workdir_test.py"
+    ),
+}
+
+
+def copy_checkout(target: Path) -> None:
+    """Copies what git tracks or would track."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True).stdout.decode().split("\0"):
+        if name and (REPOSITORY / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            (target / name).write_bytes((REPOSITORY / name).read_bytes())
+            (target / name).chmod((REPOSITORY / name).stat().st_mode)
+
+
+def caught_by(breakage: Breakage, checkout: Path) -> str | None:
+    """The test that fails first in a copy of the checkout with the breakage in it; None where all pass.
+
+    Raises:
+      RuntimeError: the tests could not be run.
+    """
+    path = checkout / breakage.path
+    whole = path.read_text()
+    path.write_text(breakage.broken(whole))
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-x", "-q", "-p", "no:cacheprovider", *breakage.tests.split()]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=checkout,
+            env={**os.environ, "PYTHONPATH": str(checkout)},  # before an editable install of the checkout itself
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        path.write_text(whole)
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    if done.returncode not in (0, 1, 2) or (done.returncode and failed is None):
+        raise RuntimeError(f"pytest ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return failed[1] if failed else None
+
+
+def main(names: list[str]) -> int:
+    """Prints a line for each breakage; the exit status is the number of those that nothing caught."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy_checkout(Path(folder))
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{folder}/compiled")
+        missed = 0
+        for name in names or BREAKAGES:
+            test = caught_by(BREAKAGES[name], Path(folder))
+            missed += test is None
+            print(f"{name}: {test or 'NOT CAUGHT'}", flush=True)
+    return missed
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
