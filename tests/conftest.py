@@ -5,15 +5,22 @@ import gc
 import os
 import shutil
 import tempfile
+from importlib import metadata
 
 # Nothing is downloaded by default: `HF_HUB_OFFLINE=0 pytest -m network` is. The library reads it when it is imported.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # What is asserted is asserted of the CPU; and several test processes cannot share an accelerator.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Sharding tests need several devices; XLA reads this before the first import of jax anywhere in the process.
-_DEVICES_FLAG = "--xla_force_host_platform_device_count=8"
-if _DEVICES_FLAG not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES_FLAG}".strip()
+# XLA reads these before the first import of jax anywhere in the process. Sharding tests need several devices.
+_FLAGS = ["--xla_force_host_platform_device_count=8"]
+# Most of the suite's time is compiling small programs that run once. JAX's own switch leaves LLVM's optimizations out;
+# the older emitters of fused loops, which jaxlib 0.11 no longer has, do without MLIR. A gradient of two layers with
+# dropout compiles in 2.0 CPU seconds instead of 10.9. What XLA does before (fusion, partitioning) is the same.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+if metadata.version("jaxlib").startswith("0.10."):
+    _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
+_given = os.environ.get("XLA_FLAGS", "")
+os.environ["XLA_FLAGS"] = " ".join([_given, *(flag for flag in _FLAGS if flag.split("=")[0] not in _given)]).strip()
 
 # What one process has compiled, others read: workers, and the jobs that tests start. The first process makes the
 # directory and removes it. A limit is what makes JAX lock it (jax._src.lru_cache).
@@ -23,22 +30,20 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
-from collections.abc import Iterator
+import fcntl
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
+import jaxtyping
 import pytest
-from jaxtyping import install_import_hook
+from jax._src.interpreters.partial_eval import DynamicJaxprTracer
 
-import tests.type_checker  # noqa: F401 (the hook below finds it by its name)
-from tests.time_limit import (  # noqa: F401 (pytest finds hooks by their names)
-    pytest_addoption,
-    pytest_collection_modifyitems,
-    pytest_runtest_setup,
-)
+import tests.type_checker  # noqa: F401 (--jaxtyping-packages in pyproject.toml finds it by its name)
 
-# From here on every annotated call of flax_lite is checked: types, and shapes by the letters of the annotations.
-install_import_hook("flax_lite", "tests.type_checker.check")
+# While a model is built within a trace, Flax asks each tracer for `.sharding`. JAX refuses, and its message spells out
+# the program so far: two thirds of the time of building a model, for a text that nobody reads.
+DynamicJaxprTracer._origin_msg = lambda self: ""
 
 _MAPPINGS = Path("/proc/self/maps")
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -57,6 +62,15 @@ def _few_compiled_programs() -> Iterator[None]:
         gc.collect()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _types_and_shapes(request: pytest.FixtureRequest) -> None:
+    """Annotated calls are checked in tests of models, losses and masking alone.
+
+    A job makes the same calls again, and what jaxtyping takes for each is a tenth of the suite's time.
+    """
+    jaxtyping.config.update("jaxtyping_disable", request.path.parent.name != "flax_lite")
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the checkout."""
@@ -72,7 +86,36 @@ def shared_data() -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def shared_temp(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of this session that its test processes share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # a worker's own lies in the session's
+
+
+@pytest.fixture(scope="session")
+def once(shared_temp: Path) -> Callable[[str, Callable[[Path], object]], Path]:
+    """`once(name, make)` is a directory that `make(directory)` fills in one of the test processes and all of them read.
+
+    A `make` that fails, fails again in each test that asks: what it left is removed.
+    """
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        directory, finished = shared_temp / "once" / name, shared_temp / "once" / f"{name}.finished"
+        directory.parent.mkdir(exist_ok=True)
+        with (directory.parent / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not finished.exists():
+                shutil.rmtree(directory, ignore_errors=True)
+                directory.mkdir()
+                make(directory)
+                finished.touch()
+        return directory
+
+    return made
+
+
 @pytest.fixture(autouse=True)
-def _private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests never read or fill the user's own cache of tokenised corpora; one cache serves the session."""
-    monkeypatch.setenv("FLAX_LITE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+def _private_cache(shared_temp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests never read or fill the user's own cache of tokenized corpora; one cache serves the session."""
+    monkeypatch.setenv("FLAX_LITE_CACHE", str(shared_temp / "cache"))

@@ -43,7 +43,7 @@ def test_a_file_without_judgements_is_refused(tmp_path, capsys):
     assert "has no column score; expected GLUE's STS-B" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # distils a real model for as long as its users do; needs its package
 @pytest.mark.timeout(3 * 3600)
 def test_student_of_a_real_teacher_comes_near_it(shared_data, tmp_path, monkeypatch):
     """Every seed: 99% of the teacher's score, or 60% of the way to it from the best untrained pick of its layers."""

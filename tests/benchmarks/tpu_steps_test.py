@@ -95,7 +95,7 @@ def test_the_table_has_a_row_for_each_case():
     assert len({line.count("|") for line in lines}) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # real sizes, minutes each; needs the compiler for TPUs
 @pytest.mark.parametrize("target", ["v5e:2x4", "v6e:2x2"])
 @pytest.mark.parametrize("step", STEPS)
 def test_steps_compile_for_tpus(step, target, repository, monkeypatch):

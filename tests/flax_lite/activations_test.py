@@ -17,13 +17,15 @@ def test_activation_is_the_form_its_name_means(name):
     """The exact and the tanh GELU differ by up to 4.7e-4, so a swap cannot hide in 1e-6."""
     points = np.linspace(-4, 4, 41)
     expected = [GELU[name](point) for point in points]
-    np.testing.assert_allclose(ACTIVATION_FUNCTIONS[name](jnp.asarray(points, jnp.float32)), expected, atol=1e-6)
+    np.testing.assert_allclose(
+        jax.jit(ACTIVATION_FUNCTIONS[name])(jnp.asarray(points, jnp.float32)), expected, atol=1e-6
+    )
 
 
 def test_gelu_of_bfloat16_is_rounded_once():
     """Everything inside is float32: the result is within half a step of bfloat16, 2^-8 of it, of the exact one."""
-    points = jnp.linspace(-4, 4, 401).astype(jnp.bfloat16)
-    found = np.asarray(ACTIVATION_FUNCTIONS["gelu"](points), np.float64)
+    points = jnp.asarray(np.linspace(-4, 4, 401), jnp.bfloat16)
+    found = np.asarray(jax.jit(ACTIVATION_FUNCTIONS["gelu"])(points), np.float64)
     expected = np.asarray([GELU["gelu"](float(point)) for point in points])
     np.testing.assert_allclose(found, expected, rtol=1.01 * 2.0**-8, atol=1e-6)
 
@@ -40,8 +42,8 @@ def test_slopes_are_the_functions_own(name, dtype):
     """In 16 bits they are written by hand, computed in float32 and rounded once: half a step of the dtype, whose step
     is epsilon at most between 1 and 2, where the largest slopes are.
     """
-    points = jnp.linspace(-6, 6, 601).astype(dtype)
-    found = jax.vmap(jax.grad(ACTIVATION_FUNCTIONS[name]))(points)
+    points = jnp.asarray(np.linspace(-6, 6, 601), dtype)
+    found = jax.jit(jax.vmap(jax.grad(ACTIVATION_FUNCTIONS[name])))(points)
     assert found.dtype == dtype
     expected = np.asarray([slope(name, float(point)) for point in points])
     error = np.abs(np.asarray(found, np.float64) - expected)
@@ -50,9 +52,10 @@ def test_slopes_are_the_functions_own(name, dtype):
 
 @pytest.mark.parametrize("name", ["gelu", "gelu_new"])
 def test_forward_mode_in_16_bits(name):
-    points, tangents = (jnp.linspace(*ends, 9).astype(jnp.bfloat16) for ends in ((-3, 3), (1, 2)))
-    value, found = jax.jvp(ACTIVATION_FUNCTIONS[name], (points,), (tangents,))
-    np.testing.assert_array_equal(value, ACTIVATION_FUNCTIONS[name](points))
+    points, tangents = (jnp.asarray(np.linspace(*ends, 9), jnp.bfloat16) for ends in ((-3, 3), (1, 2)))
+    function = ACTIVATION_FUNCTIONS[name]
+    value, found = jax.jit(lambda *given: jax.jvp(function, given[:1], given[1:]))(points, tangents)
+    np.testing.assert_array_equal(value, jax.jit(function)(points))
     wide = [slope(name, float(point)) * float(tangent) for point, tangent in zip(points, tangents, strict=True)]
     np.testing.assert_allclose(np.asarray(found, np.float64), wide, rtol=2.0**-8, atol=1e-6)
 

@@ -1,6 +1,7 @@
 """Answers to tokens and back: every answer of SQuAD's development sets, all pairs of tokens, thresholds."""
 
 import collections
+import functools
 
 import numpy as np
 import pytest
@@ -52,14 +53,20 @@ def covering(spans, start, end):
     return min(runs, key=lambda run: run[1] - run[0])
 
 
+@functools.cache
+def answered(shared_data, version):
+    """The questions of a development set that have an answer."""
+    file, articles = {"v1": ("dev-v1.1.rebuilt.json", 48), "v2": ("dev-v2.0.rebuilt.json", 35)}[version]
+    everything = read_squad(str(shared_data / "qa" / file), version, eval_articles=articles).evaluation["dev"]
+    return [example for example in everything if example.answers]
+
+
 def check_round_trip(shared_data, tokens, version, every=1):
     """Decodes each answer from logits that point at it; how many do not lie between tokens, and of how many questions.
 
     Every other answer has to come back as the very characters, and those as the smallest run of tokens around them.
     """
-    file, articles = {"v1": ("dev-v1.1.rebuilt.json", 48), "v2": ("dev-v2.0.rebuilt.json", 35)}[version]
-    everything = read_squad(str(shared_data / "qa" / file), version, eval_articles=articles).evaluation["dev"]
-    examples = [example for example in everything if example.answers][::every]
+    examples = answered(shared_data, version)[::every]
     tokenizer = load_tokenizer(shared_data / "tokenizers" / tokens)
     questions, contexts = ([getattr(each, name) for each in examples] for name in ("question", "context"))
     windows = collections.defaultdict(list)
@@ -86,12 +93,12 @@ def check_round_trip(shared_data, tokens, version, every=1):
 
 @pytest.mark.parametrize("tokens", ["albert", "bert-base-uncased"])
 def test_answers_of_squad_come_back(shared_data, tokens):
-    questions, inside = check_round_trip(shared_data, tokens, "v1", every=15)
-    assert questions == 705
+    questions, inside = check_round_trip(shared_data, tokens, "v1", every=120)
+    assert questions == 89
     assert inside > 0
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # minutes of decoding; the test above takes every 120th question
 @pytest.mark.parametrize(
     ("tokens", "version", "expected"),
     [

@@ -1,5 +1,7 @@
 """The beam head against its formulas in NumPy: training and inference, losses, what may answer at all."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +15,8 @@ from tests.flax_lite import tiny
 from tests.flax_lite.formulas import as_float64, dense, norm
 
 LENGTH = 12
+# The encoder drops nothing, so that with a key only the head does.
+STILL = dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), 0.0)
 # [CLS] q [SEP] c c c c c [SEP] and padding; a full row; one whose context is a single token.
 REAL = (9, LENGTH, 8)
 SECOND = (3, 5, 6)
@@ -21,7 +25,17 @@ CONTEXTS = (range(3, 8), range(5, LENGTH - 1), range(6, 7))
 
 @pytest.fixture(scope="module")
 def model():
-    return tiny.make(BeamQuestionAnswering, tiny.albert())
+    return tiny.make(BeamQuestionAnswering, tiny.albert(num_hidden_layers=1, **STILL))
+
+
+def called(model, **inputs):
+    return jax.tree.map(np.asarray, tiny.call(model, **inputs))
+
+
+@pytest.fixture(scope="module")
+def output(model):
+    """The model's output for `rows` with the usual beam."""
+    return called(model, **rows(model.config), output_hidden_states=True)
 
 
 def rows(config):
@@ -29,8 +43,8 @@ def rows(config):
     positions = np.arange(LENGTH)
     mask = positions < np.array(REAL)[:, None]
     types = mask & (positions >= np.array(SECOND)[:, None])
-    ids = tiny.token_ids(config, batch=3, length=LENGTH)
-    return {"input_ids": ids, "attention_mask": jnp.asarray(mask, jnp.int32), "token_type_ids": jnp.asarray(types, int)}
+    ids = np.asarray(tiny.token_ids(config, batch=3, length=LENGTH))
+    return {"input_ids": ids, "attention_mask": mask.astype(np.int32), "token_type_ids": types.astype(np.int32)}
 
 
 def log_softmax(x):
@@ -53,19 +67,15 @@ def reference(model, hidden, row):
     return start, np.stack(ends), null
 
 
-def references(model):
-    hidden = tiny.call(model, **rows(model.config), output_hidden_states=True).hidden_states[-1]
-    return [reference(model, np.asarray(hidden[row], np.float64), row) for row in range(3)]
+def references(model, output):
+    hidden = np.asarray(output.hidden_states[-1], np.float64)
+    return [reference(model, hidden[row], row) for row in range(3)]
 
 
-@pytest.mark.parametrize(("family", "beam"), [("albert", 5), ("albert", 2), ("bert", 5), ("distilbert", 99)])
-def test_beams_are_the_best_starts_and_the_best_ends_behind_each(family, beam):
-    model = tiny.make(BeamQuestionAnswering, tiny.FAMILIES[family]())
-    found = tiny.jit(lambda model, inputs: model(**inputs, beam=beam))(model, rows(model.config))
-    width = min(beam, LENGTH)
+def check_beams(model, found, width):
     assert found.end_logits is None
     assert found.end_tokens.shape == (3, width, width)
-    for row, (start, ends, null) in enumerate(references(model)):
+    for row, (start, ends, null) in enumerate(references(model, found)):
         np.testing.assert_allclose(found.null_logits[row], null, atol=1e-5)
         best = np.argsort(-start, kind="stable")[: min(width, len(CONTEXTS[row]) + 1)]
         assert found.start_tokens[row, : len(best)].tolist() == best.tolist()
@@ -76,13 +86,38 @@ def test_beams_are_the_best_starts_and_the_best_ends_behind_each(family, beam):
             np.testing.assert_allclose(found.end_log_probs[row, rank, : len(best)], ends[token][best_ends], atol=1e-5)
 
 
-def test_the_loss_is_that_of_the_formula(model):
+def test_beams_are_the_five_best_starts_and_ends_behind_each(model, output):
+    check_beams(model, output, 5)
+
+
+def test_beams_are_at_most_as_many_as_a_row_has_tokens():
+    """On an encoder without token types, for which they still say what may answer."""
+    model = tiny.make(BeamQuestionAnswering, tiny.distilbert(num_hidden_layers=1))
+    program = jax.jit(lambda model, inputs: model(**inputs, beam=99, output_hidden_states=True))
+    check_beams(model, jax.tree.map(np.asarray, program(model, rows(model.config))), LENGTH)
+
+
+@pytest.fixture(scope="module")
+def measured(model):
+    """A function of a batch to its metrics and the gradient of the loss, compiled once; and a batch."""
     objective = beam_objective()
-    labels = {"starts": jnp.array([4, 0, 6]), "ends": jnp.array([6, 0, 6]), "row_weights": jnp.array([1.0, 1.0, 0.0])}
-    batch = {**rows(model.config), **labels}
-    sums = tiny.jit(objective.sums)(model, batch, None)
-    found = averages(sums, objective.weights(batch), objective.losses)
-    one, two, _ = references(model)
+
+    def loss(model, batch):
+        found = averages(objective.sums(model, batch, None), objective.weights(batch), objective.losses)
+        return found["loss"], found
+
+    program = jax.jit(jax.grad(loss, has_aux=True))
+    # The labels of the row that only fills the batch are the question's: a loss of 1e30 and of no weight.
+    labels = {"starts": [4, 0, 1], "ends": [6, 0, 1]}
+    labels = {name: np.array(values, np.int32) for name, values in labels.items()}
+    batch = {**rows(model.config), **labels, "row_weights": np.array([1, 1, 0], np.float32)}
+    return functools.partial(program, model), batch
+
+
+def test_the_loss_is_that_of_the_formula(model, output, measured):
+    program, batch = measured
+    _, found = program(batch)
+    one, two, _ = references(model, output)
     start, end = -(one[0][4] + two[0][0]) / 2, -(one[1][4, 6] + two[1][0, 0]) / 2
     null = (np.log1p(np.exp(one[2])) + np.log1p(np.exp(-two[2]))) / 2
     expected = {"start_loss": start, "end_loss": end, "null_loss": null, "loss": (start + end) / 2 + null / 2}
@@ -91,60 +126,49 @@ def test_the_loss_is_that_of_the_formula(model):
     np.testing.assert_allclose(found["null_accuracy"], ((one[2] <= 0) + (two[2] > 0)) / 2)
 
 
-def test_a_row_that_fills_the_batch_changes_no_gradient():
-    model = tiny.make(BeamQuestionAnswering, tiny.albert())
-    objective = beam_objective()
-    labels = {"starts": jnp.array([4, 0, 1]), "ends": jnp.array([6, 0, 1]), "row_weights": jnp.array([1.0, 1.0, 0.0])}
-    batch = {**rows(model.config), **labels}
-
-    def loss(model, batch):
-        return averages(objective.sums(model, batch, None), objective.weights(batch), objective.losses)["loss"]
-
-    gradient = tiny.jit(jax.grad(loss))
-    # Its labels are the question's: a loss of 1e30 and of no weight.
-    other = {name: values.at[2].set(values[0]) for name, values in batch.items() if name != "row_weights"}
-    other["row_weights"] = batch["row_weights"]
-    tiny.assert_gradients_close(gradient(model, batch), gradient(model, other), 1e-5)
+def test_a_row_that_fills_the_batch_changes_no_gradient(measured):
+    program, batch = measured
+    other = {name: values.copy() for name, values in batch.items()}
+    for name in batch.keys() - {"row_weights"}:
+        other[name][2] = batch[name][0]
+    jax.tree.map(np.testing.assert_array_equal, program(batch)[0], program(other)[0])
 
 
 def test_the_context_and_cls_may_answer():
     inputs = rows(tiny.albert())
-    allowed = np.asarray(answer_tokens(inputs["attention_mask"], inputs["token_type_ids"]))
+    allowed = np.asarray(jax.jit(answer_tokens)(inputs["attention_mask"], inputs["token_type_ids"]))
     assert [np.flatnonzero(row).tolist() for row in allowed] == [[0, *context] for context in CONTEXTS]
 
 
-def test_padding_changes_nothing():
-    model = tiny.make(BeamQuestionAnswering, tiny.bert())
-    inputs = {name: values[:1] for name, values in rows(model.config).items()}
-    padded = tiny.call(model, **inputs)
-    bare = tiny.call(model, **{name: values[:, : REAL[0]] for name, values in inputs.items()})
-    np.testing.assert_allclose(padded.null_logits, bare.null_logits, atol=1e-6)
-    np.testing.assert_allclose(padded.start_log_probs, bare.start_log_probs, atol=1e-6)
-    np.testing.assert_allclose(padded.end_log_probs, bare.end_log_probs, atol=1e-6)
-    assert padded.end_tokens.tolist() == bare.end_tokens.tolist()
-
-
-def test_dropout_needs_a_key_and_reaches_the_head():
-    still = dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), 0.0)
-    model = tiny.make(BeamQuestionAnswering, tiny.albert(**still))
+def test_padding_changes_nothing(model, output):
+    """Neither with other words in it, nor with the type of the context."""
     inputs = rows(model.config)
-    calm, one, two = (tiny.call(model, **inputs, key=key) for key in (None, jax.random.key(0), jax.random.key(1)))
+    padding = inputs["attention_mask"] == 0
+    other = inputs | {"input_ids": np.where(padding, 1 + inputs["input_ids"] % 40, inputs["input_ids"])}
+    other["token_type_ids"] = np.where(padding, 1, inputs["token_type_ids"])
+    found = called(model, **other, output_hidden_states=True)
+    for name in ("null_logits", "start_log_probs", "end_log_probs"):
+        np.testing.assert_allclose(getattr(found, name), getattr(output, name), atol=1e-6)
+    assert found.end_tokens.tolist() == output.end_tokens.tolist()
+
+
+def test_dropout_needs_a_key_and_reaches_the_head(model, output):
+    one, two = (called(model, **rows(model.config), key=jax.random.key(seed)) for seed in (0, 1))
     # Q, K and V come from one product with a key, from three without: sums in another order.
-    np.testing.assert_allclose(calm.start_log_probs, one.start_log_probs, atol=1e-5)
-    assert len({out.null_logits.tolist()[0] for out in (calm, one, two)}) == 3
+    np.testing.assert_allclose(output.start_log_probs, one.start_log_probs, atol=1e-5)
+    assert len({out.null_logits.tolist()[0] for out in (output, one, two)}) == 3
 
 
 def test_logits_are_float32_where_the_encoder_computes_in_bfloat16():
-    config = tiny.albert()
+    config = tiny.albert(num_hidden_layers=1)
     model = tiny.make(BeamQuestionAnswering, config, execution=Execution(dtype="bfloat16"))
     out = jax.eval_shape(lambda model, inputs: model(**inputs), model, rows(config))
     floats = (out.null_logits, out.start_logits, out.start_log_probs, out.end_log_probs)
     assert {each.dtype for each in floats} == {jnp.dtype(jnp.float32)}
 
 
-def test_wrong_calls_say_what_is_wrong():
-    model = tiny.make(BeamQuestionAnswering, tiny.albert())
-    inputs = rows(model.config)
+def test_wrong_calls_say_what_is_wrong(model):
+    inputs = jax.device_put(rows(model.config))
     with pytest.raises(ValueError, match="beam=0; expected at least 1"):
         model(**inputs, beam=0)
     with pytest.raises(ValueError, match="needs token_type_ids"):

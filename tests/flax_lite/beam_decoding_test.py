@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import numpy as np
 import optax
 import pytest
@@ -19,7 +20,7 @@ from tests.flax_lite.tokenization import tiny_files
 
 CONTEXT = "The cats sat, unwanted. A cat-b sat … the ½ cát's cat; " * 3
 PADDED = 7
-STEPS = 150
+STEPS = 40
 
 
 @pytest.fixture(scope="module", params=["unigram", "wordpiece"])
@@ -100,6 +101,7 @@ def test_beams_that_point_at_an_answer_give_its_characters(tokenizer):
     assert logit == -1.0
 
 
+@pytest.mark.slow  # compiles a training step; its parts are held against formulas here and in beam_answers_test.py
 def test_a_trained_head_answers_and_knows_when_not_to(tmp_path):
     """All parts together: windows, labels, a few steps of training, beams and characters."""
     tokenizer = load_tokenizer(tiny_files.write_vocab(tmp_path))
@@ -118,10 +120,11 @@ def test_a_trained_head_answers_and_knows_when_not_to(tmp_path):
         batch["token_type_ids"][row, window.second : len(window.tokens)] = 1
     labels = {"starts": np.array(spans)[:, 0], "ends": np.array(spans)[:, 1], "row_weights": np.ones(4, np.float32)}
 
-    config = tiny.albert(vocab_size=tokenizer.vocab_size)
+    still = dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), 0.0)
+    config = tiny.albert(vocab_size=tokenizer.vocab_size, num_hidden_layers=1, **still)
     model = tiny.make(BeamQuestionAnswering, config)
-    optimizer = optax.adam(5e-3)
-    step = tiny.jit(make_train_step(nnx.graphdef(model), beam_objective(), optimizer, seed=0))
+    optimizer = optax.adam(2e-2)
+    step = jax.jit(make_train_step(nnx.graphdef(model), beam_objective(), optimizer, seed=0))
     state = init_state(model, optimizer)
     for _ in range(STEPS):
         state, metrics = step(state, {**batch, **labels})

@@ -20,11 +20,22 @@ KNOWN = [
 @pytest.mark.parametrize(("counter", "key", "expected"), KNOWN)
 def test_the_hash_gives_the_known_answers(counter, key, expected):
     words = [tuple(jnp.asarray(word, jnp.uint32) for word in pair) for pair in (key, counter)]
-    assert tuple(int(word) for word in threefry_2x32(*words)) == expected
+    assert tuple(int(word) for word in jax.jit(threefry_2x32)(*words)) == expected
 
 
-@pytest.mark.parametrize("shape", [(), (7,), (3, 5, 2), (2, 0, 3), (2, 3, 64, 65)])
-@pytest.mark.parametrize("probability", [0.0, 1e-7, 0.1, 1 / 3, 0.5, 1 - 0.1, 1.0])
+@pytest.mark.parametrize(
+    ("shape", "probability"),
+    [
+        ((), 0.5),
+        ((7,), 0.0),
+        ((7,), 1.0),
+        ((2, 0, 3), 0.5),
+        ((3, 5, 2), 1e-7),
+        ((3, 5, 2), 1 / 3),
+        ((2, 3, 64, 65), 0.1),
+        ((2, 3, 64, 65), 1 - 0.1),
+    ],
+)
 def test_draws_are_those_of_jax(shape, probability):
     for seed in range(3):
         key = jax.random.key(seed)
@@ -37,7 +48,7 @@ def test_the_boundary_is_that_of_jax():
     above.
     """
     key, shape = jax.random.key(0), (1000,)
-    for fraction in np.sort(jax.random.uniform(key, shape))[:5]:
+    for fraction in np.sort(jax.random.uniform(key, shape))[:2]:
         at, above = (bernoulli(key, float(p), shape) for p in (fraction, np.nextafter(fraction, np.float32(1))))
         assert above.sum() == at.sum() + 1
         np.testing.assert_array_equal(at, jax.random.bernoulli(key, fraction, shape))

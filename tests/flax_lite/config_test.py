@@ -346,6 +346,7 @@ def test_head_dropout_rates(name, changes, rates):
     assert (config.pooled_dropout_prob, config.token_dropout_prob, config.span_dropout_prob) == rates
 
 
+@pytest.mark.compat
 @pytest.mark.parametrize("family", ["AlbertConfig", "BertConfig", "DistilBertConfig"])
 def test_defaults_equal_hugging_face(family):
     """Hugging Face leaves defaults out of config.json, so a missing key must mean the same here: its default
@@ -358,6 +359,7 @@ def test_defaults_equal_hugging_face(family):
     assert cls.from_json_dict(values) == cls()
 
 
+@pytest.mark.compat
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_hugging_face_reads_what_we_write(family):
     """Ours written, read and written by Hugging Face's class, and read again is ours."""

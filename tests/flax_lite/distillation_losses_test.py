@@ -3,26 +3,25 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from flax_lite.distillation_losses import LOSSES
-from flax_lite.distillation_recipe import DistillationRecipe
 from flax_lite.state import get_params
 from tests.flax_lite import lessons
-from tests.flax_lite.lessons import METRICS
-from tests.flax_lite.training_test import assert_same_gradient
+from tests.flax_lite.lessons import METRICS, assert_same_gradient
 
 every_loss = pytest.mark.parametrize("name", LOSSES)
 RECIPE = lessons.recipe_of(lessons.MIXTURE)
-# On rows that are one text each, so without segment_ids and position_ids.
-RESTRICTED = lessons.recipe_of(lessons.MIXTURE, restrict_to_mask=True)
+# On rows that are one text each, so without segment_ids and position_ids: the losses that this concerns.
+RESTRICTED = lessons.recipe_of(
+    dict.fromkeys(("soft_cross_entropy", "value_relation", "sentence_mse"), 1.0), restrict_to_mask=True
+)
 ALL = dict.fromkeys(METRICS.values(), 1.0)
 
 
 def largest(tree):
-    return max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(tree))
+    return max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(jax.device_get(tree)))
 
 
 @pytest.fixture(scope="module")
@@ -51,17 +50,6 @@ def measure_restricted():
     student, teacher = lessons.models()
     program, factors = lessons.measuring(student, teacher, RESTRICTED), lessons.factors_of(RESTRICTED, **ALL)
     return lambda batch: program(get_params(student), get_params(teacher), batch, factors)
-
-
-@pytest.fixture(scope="module")
-def of_itself():
-    """What a teacher makes of a student that it is itself."""
-    _, teacher = lessons.models()
-    pairs = tuple((layer, layer) for layer in range(3))
-    recipe = DistillationRecipe(losses=RECIPE.losses, layer_map=pairs, relation_layers=(2, 2), num_chunks=3)
-    factors = lessons.factors_of(recipe, **{name: 1.0 for name in ALL if name != "mlm_loss"})
-    params, batch = get_params(teacher), lessons.make_batch()
-    return lessons.measuring(teacher, teacher, recipe)(params, params, batch, factors)
 
 
 @every_loss
@@ -94,12 +82,14 @@ def test_losses_are_divided_by_what_they_are_summed_over(measure):
 def test_losses_of_masked_positions_equal_their_formulas(measure_restricted):
     """P positions are no multiple of the chunks either. A row without segment_ids is one text."""
     (student, teacher), batch = lessons.models(), lessons.make_batch(packed=False)
-    measured, factors = measure_restricted(batch), lessons.factors_of(RESTRICTED, **ALL)
-    sums, gradient = lessons.formula_measuring(student, teacher, RESTRICTED, batch)(get_params(student), factors)
+    measured = measure_restricted(batch)
+    formula = lessons.formula_measuring(student, teacher, RESTRICTED, batch)
+    sums, gradient = formula(get_params(student), lessons.factors_of(RESTRICTED, **ALL))
     for name, expected in sums.items():
         np.testing.assert_allclose(measured.sums[name], expected, rtol=1e-5, err_msg=name)
     assert_same_gradient(measured.student, gradient)
-    assert {name: float(weight) for name, weight in measured.weights.items()} == lessons.divisors(batch, RESTRICTED)
+    expected = lessons.divisors(batch, RESTRICTED)
+    assert {name: float(weight) for name, weight in measured.weights.items()} == {name: expected[name] for name in sums}
 
 
 def test_losses_reach_no_parameter_of_the_teacher(measure):
@@ -108,25 +98,6 @@ def test_losses_reach_no_parameter_of_the_teacher(measure):
     assert largest(measured.student) > 0
     assert jax.tree.structure(measured.teacher) == jax.tree.structure(get_params(lessons.models()[1]))
     assert largest(measured.teacher) == 0
-
-
-@every_loss
-def test_losses_are_0_where_the_student_is_the_teacher(name, of_itself, measure):
-    """Distances of a model from itself; only the words of the text are not its own. Per token, 1e-6 is rounding of
-    numbers near 1.
-    """
-    metric = METRICS[name]
-    mean = float(of_itself.sums[metric] / of_itself.weights[metric])
-    if name == "mlm":
-        assert mean > 1
-    else:
-        assert abs(mean) <= 1e-6
-
-
-def test_losses_are_least_where_the_student_is_the_teacher(of_itself, measure):
-    """Their gradient there is rounding, beside the one elsewhere."""
-    others = {name: 1.0 for name in ALL if name != "mlm_loss"}
-    assert largest(of_itself.student) <= 1e-5 * largest(measure(**others).student)
 
 
 def same(got, expected):
@@ -139,28 +110,28 @@ def test_losses_ignore_padding_whatever_it_holds(packed, measure, measure_restri
 
     In packed rows texts are apart from padding by their numbers too; in others by the mask alone.
     """
-    batch = lessons.make_batch(packed)
+    batch = jax.device_get(lessons.make_batch(packed))
     measured = functools.partial(measure, **ALL) if packed else measure_restricted
     padding, unused = batch["attention_mask"] == 0, batch["masked_weights"] == 0
     assert padding.any()
     assert unused.any()
-    tokens = {name: jnp.where(padding, value, batch[name]) for name, value in (("input_ids", 7), ("token_type_ids", 1))}
-    slots = {name: jnp.where(unused, 9, batch[name]) for name in ("masked_ids", "masked_positions")}
+    tokens = {name: np.where(padding, value, batch[name]) for name, value in (("input_ids", 7), ("token_type_ids", 1))}
+    slots = {name: np.where(unused, 9, batch[name]) for name in ("masked_ids", "masked_positions")}
     same(measured({**batch, **tokens, **slots}), measured(batch))
 
 
 def test_losses_ignore_rows_without_weight(measure):
     """The last row only fills the batch up: whatever it holds, nothing changes. With weight, it would."""
-    batch = lessons.make_batch()
-    other = {name: array.at[-1].set(array[0]) for name, array in batch.items() if name != "row_weights"}
+    batch = jax.device_get(lessons.make_batch())
+    other = {name: np.concatenate([array[:-1], array[:1]]) for name, array in batch.items() if name != "row_weights"}
     expected = measure(**ALL)
     same(measure({**batch, **other}, **ALL), expected)
-    counted = measure({**batch, **other, "row_weights": jnp.ones(lessons.ROWS)}, **ALL)
+    counted = measure({**batch, **other, "row_weights": np.ones(lessons.ROWS, np.float32)}, **ALL)
     for name in ALL:
         assert counted.sums[name] > expected.sums[name]
         assert counted.weights[name] > expected.weights[name]
 
 
 def test_losses_of_a_batch_without_any_weight_are_0(measure):
-    batch = lessons.make_batch() | {"row_weights": jnp.zeros(lessons.ROWS)}
+    batch = lessons.make_batch() | {"row_weights": np.zeros(lessons.ROWS, np.float32)}
     assert largest(measure(batch, **ALL)) == 0

@@ -17,31 +17,23 @@ KEY = jax.random.key(1)
 # Rounding of another order of the same float32 operations; measured: up to 9e-7 of a leaf's largest element.
 SAME = 2e-6
 VARIANTS = [
-    ("shared", Execution(unroll=2)),
-    ("shared", Execution(remat="dots")),
-    ("shared", Execution(remat="full")),
+    ("shared", Execution(unroll=2, remat="dots")),
     ("scanned", Execution(unroll=0)),
     ("indexed", Execution(unroll=0, remat="full")),
 ]
 
 
 def value_and_grad(stack, execution):
-    """With dropout on: the draw must not change either."""
-    config = tiny.STACKS[stack]()
-    encoder = tiny.make("Encoder", config, execution=execution)
+    """With dropout on: the draw must not change either. Of probabilities alone, as each mask is much to compile."""
+    config = tiny.STACKS[stack](hidden_dropout_prob=0.0)
+    encoder = tiny.make("Encoder", config, add_pooler=False, execution=execution)
     return tiny.value_and_grad(encoder, tiny.token_ids(config), key=KEY)
 
 
-@pytest.fixture(scope="module")
-def plain():
-    """Value and gradients of each stack under the library's defaults."""
-    return {stack: value_and_grad(stack, Execution()) for stack in tiny.STACKS}
-
-
 @pytest.mark.parametrize(("stack", "execution"), VARIANTS)
-def test_unroll_and_remat_change_no_value_and_no_gradient(stack, execution, plain):
+def test_unroll_and_remat_change_no_value_and_no_gradient(stack, execution):
     value, gradient = value_and_grad(stack, execution)
-    expected_value, expected_gradient = plain[stack]
+    expected_value, expected_gradient = value_and_grad(stack, Execution())
     np.testing.assert_allclose(value, expected_value, rtol=SAME, atol=SAME)
     tiny.assert_gradients_close(gradient, expected_gradient, SAME)
 
@@ -77,7 +69,7 @@ def test_remat_saves_memory():
     assert memory["full"] < memory["dots"] < 0.9 * memory["none"], memory
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("family", ["albert", "distilbert"])
 def test_bfloat16_is_near_float32(family):
     """bfloat16 keeps 8 bits, so a rounding is off by up to 2^-9 = 0.2%; a dozen of them in a row through 3 layers of
     LayerNorm outputs of order 1 leave a deviation of about 1%, and dropping float32 statistics or softmax would show
@@ -95,8 +87,10 @@ def test_bfloat16_is_near_float32(family):
     assert np.sqrt((logits**2).mean()) < 0.02 * np.std(full.logits)
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
-@pytest.mark.parametrize("head", ["MaskedLM", "SequenceClassification"])
+@pytest.mark.parametrize(
+    ("family", "head"),
+    [("albert", "MaskedLM"), ("bert", "SequenceClassification"), ("distilbert", "SequenceClassification")],
+)
 def test_float16_with_padding_is_near_float32(family, head):
     """Rows without padding, with some, and of padding alone. The mask is float32's lowest number on float32 scores:
     1e30 or -inf in half precision would give NaN (Hugging Face Flax's DistilBERT does, in every row). 11 bits, so an
@@ -193,7 +187,7 @@ def test_cudnn_without_a_gpu_says_so():
     config = tiny.bert(**FUSED_WIDTHS)
     encoder = tiny.make("Encoder", config, execution=Execution(attention="cudnn"))
     with pytest.raises(ValueError, match=r"cudnn.*NVIDIA GPU.*'xla' or 'auto'"):
-        encoder(jnp.ones((2, 8), jnp.int32))
+        jax.eval_shape(encoder, jnp.ones((2, 8), jnp.int32))
 
 
 def test_cudnn_leaves_to_xla_what_it_cannot_do():
@@ -202,7 +196,7 @@ def test_cudnn_leaves_to_xla_what_it_cannot_do():
     """
     for config, length in ((tiny.bert(**FUSED_WIDTHS), 7), (tiny.bert(), 8)):
         encoder = tiny.make("Encoder", config, execution=Execution(attention="cudnn"))
-        assert np.isfinite(encoder(jnp.ones((2, length), jnp.int32)).last_hidden_state).all()
+        assert np.isfinite(tiny.call(encoder, jnp.ones((2, length), jnp.int32)).last_hidden_state).all()
     config = tiny.bert(**FUSED_WIDTHS)
     ids = jnp.ones((2, 8), jnp.int32)
     fused, plain = (tiny.make("Encoder", config, execution=Execution(attention=name)) for name in ("cudnn", "xla"))

@@ -1,19 +1,18 @@
 """The command that exports a model, as a user types it, and the code that its README.md and docs/export.md show."""
 
+import contextlib
+import io
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 
 import pytest
 
 from flax_lite import export
 from flax_lite.config import load_config
 from tests.conftest import REPOSITORY
-from tests.flax_lite import tiny
+from tests.flax_lite import quick, tiny
 from tests.flax_lite.checkpoints import files
 from tests.flax_lite.tokenization import tiny_files
 
@@ -30,31 +29,37 @@ COMMANDS = [
     if line.startswith("python -m flax_lite.")
 ]
 SNIPPETS = [code for language, code in BLOCKS if language == "python"]
-ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(REPOSITORY)}
 
 
-def python(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, check=False
-    )
+@pytest.fixture(scope="module", autouse=True)
+def _quick():
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        quick.survey_once(monkeypatch)
+        yield
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A directory with a checkpoint in it, `my_model`: a classifier of three labels, with a tokenizer."""
     folder = tmp_path_factory.mktemp("export")
-    files.saved(folder / "my_model", "SequenceClassification", tiny.bert(labels=("a", "b", "c")))
+    files.saved(folder / "my_model", "SequenceClassification", tiny.bert(num_hidden_layers=1, labels=("a", "b", "c")))
     shutil.copyfile(tiny_files.write_vocab(folder), folder / "my_model" / "vocab.txt")
     return folder
 
 
 @pytest.fixture(scope="module")
 def documented(folder):
-    """What the commands of docs/export.md print, run one after the other as they stand."""
+    """The lines that the commands of docs/export.md print, run one after the other as they stand."""
     assert len(COMMANDS) == 3
-    done = [python(*shlex.split(command)[1:], cwd=folder) for command in COMMANDS]
-    assert [(each.returncode, each.stderr) for each in done] == [(0, "")] * len(done)
-    return [each.stdout for each in done]
+    printed = []
+    for command in COMMANDS:
+        python, option, module, *arguments = shlex.split(command)
+        assert (python, option, module) == ("python", "-m", "flax_lite.export")
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            assert (export.main(arguments), err.getvalue()) == (0, "")
+        printed.append(out.getvalue())
+    return printed
 
 
 def test_commands_say_in_one_line_what_was_written(documented, folder):
@@ -77,20 +82,20 @@ def test_export_keeps_config_and_tokenizer(documented, folder):
 
 
 @pytest.mark.parametrize("number", range(2))
-def test_documented_code_runs(number, documented, folder):
+def test_documented_code_runs(number, documented, folder, monkeypatch, capsys):
     assert len(SNIPPETS) == 2
-    done = python("-c", SNIPPETS[number], cwd=folder)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "logits (2, 3)\n"
+    monkeypatch.chdir(folder)
+    exec(SNIPPETS[number], {})
+    assert capsys.readouterr() == ("logits (2, 3)\n", "")
 
 
 @pytest.mark.parametrize("target", ["exported", "exported_onnx", "exported_fixed"])
-def test_code_of_the_readme_beside_an_export_runs(target, documented, folder):
+def test_code_of_the_readme_beside_an_export_runs(target, documented, folder, monkeypatch, capsys):
     """Where the export is; of fixed sizes, with these."""
+    monkeypatch.chdir(folder / target)
     (code,) = re.findall(r"```python\n(.*?)```", (folder / target / "README.md").read_text(), re.DOTALL)
-    done = python("-c", code, cwd=folder / target)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == ("logits (8, 3)\n" if target == "exported_fixed" else "logits (2, 3)\n")
+    exec(code, {})
+    assert capsys.readouterr() == ("logits (8, 3)\n" if target == "exported_fixed" else "logits (2, 3)\n", "")
 
 
 @pytest.mark.parametrize(

@@ -202,7 +202,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _blob(content: bytes) -> str:
-    """What git calls it."""
+    """Its name in git."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 

@@ -40,7 +40,15 @@ def fields(output):
     return {name: value for name, value in vars(output).items() if value is not None and name != "captured"}
 
 
-@pytest.mark.parametrize(("family", "model"), tiny.FAMILY_AND_HEAD)
+# Every model of one family, and those that another family has in its own way.
+MODELS = [
+    *(("bert", model) for model in tiny.MODELS),
+    *(("albert", model) for model in ("Encoder", "PreTraining", "MaskedLM")),
+    *(("distilbert", model) for model in ("Encoder", "MaskedLM", "SequenceClassification", "MultipleChoice")),
+]
+
+
+@pytest.mark.parametrize(("family", "model"), MODELS)
 def test_output_fields(family, model):
     """Nothing but a family's own fields; logits are float32 also where the encoder computes in bfloat16."""
     config = tiny.FAMILIES[family](labels=("a", "b", "c"))
@@ -51,9 +59,9 @@ def test_output_fields(family, model):
     assert {value.dtype for name, value in found.items() if "logits" in name} <= {jnp.dtype(jnp.float32)}
 
 
-@pytest.mark.parametrize(("family", "model"), tiny.FAMILY_AND_HEAD)
-def test_every_model_shows_its_encoder(family, model):
-    config = tiny.FAMILIES[family]()
+@pytest.mark.parametrize("model", tiny.MODELS)
+def test_every_model_shows_its_encoder(model):
+    config = tiny.bert()
     created, ids = tiny.make(model, config), tiny.inputs_of(model, config)
     rows = ids.size // T
     out = jax.eval_shape(
@@ -79,14 +87,19 @@ def test_pooler_exists_where_it_is_used_only(family, model):
     )
 
 
-@pytest.mark.parametrize(("family", "model"), [pair for pair in tiny.FAMILY_AND_HEAD if pair[1] != "Encoder"])
+def run(family, model):
+    """A model of one layer, its input, and what it gives with its encoder's hidden states."""
+    config = tiny.FAMILIES[family](labels=("a", "b", "c"), num_hidden_layers=1)
+    created, ids = tiny.make(model, config), tiny.inputs_of(model, config)
+    return created, ids, tiny.call(created, ids, output_hidden_states=True)
+
+
+@pytest.mark.parametrize(("family", "model"), [pair for pair in MODELS if pair[1] != "Encoder"])
 def test_head_equals_the_formula(family, model):
     """Each head on the encoder's own output, in float64; rounding of a few sums of 12 terms is below 1e-5."""
-    config = tiny.FAMILIES[family](labels=("a", "b", "c"))
-    created, ids = tiny.make(model, config), tiny.inputs_of(model, config)
-    out, encoded = tiny.jit(lambda model, ids: (model(ids), model.encoder(ids.reshape(-1, T))))(created, ids)
+    created, _, out = run(family, model)
     params = as_float64(get_params(created))
-    hidden = np.asarray(encoded.last_hidden_state, np.float64)
+    hidden = np.asarray(out.hidden_states[-1], np.float64)
     if "pooler" in params["encoder"]:
         pooled = np.tanh(dense(params["encoder"]["pooler"], hidden[:, 0]))
     elif "pre_classifier" in params:
@@ -96,7 +109,7 @@ def test_head_equals_the_formula(family, model):
     expected = {}
     if "masked_lm_head" in params:
         head = params["masked_lm_head"]
-        x = norm(head["layer_norm"], np.vectorize(GELU[config.hidden_act])(dense(head["dense"], hidden)))
+        x = norm(head["layer_norm"], np.vectorize(GELU[created.config.hidden_act])(dense(head["dense"], hidden)))
         expected[MASKED_LM_FIELD[model]] = x @ params["encoder"]["embeddings"]["word"]["embedding"].T + head["bias"]
     if "sentence_head" in params:
         sentence = "sop_logits" if family == "albert" else "seq_relationship_logits"
@@ -108,14 +121,14 @@ def test_head_equals_the_formula(family, model):
         logits = dense(params["qa_outputs"], hidden)
         expected |= {"start_logits": logits[..., 0], "end_logits": logits[..., 1]}
     found = fields(out)
-    assert set(found) == set(expected)
+    assert set(found) == {*expected, "hidden_states"}
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, atol=1e-5, rtol=0)
 
 
 def test_multiple_choice_is_one_row_for_each_choice():
     """Every input is flattened alike: one question's choices scored together equal each choice scored alone."""
-    config = tiny.bert()
+    config = tiny.bert(num_hidden_layers=1)
     model, ids = tiny.make("MultipleChoice", config), tiny.token_ids(config, choices=4)
     mask = jnp.ones_like(ids).at[:, 1, 5:].set(0)
     types = jnp.zeros_like(ids).at[:, :, 3:].set(1)
@@ -129,43 +142,43 @@ def test_multiple_choice_is_one_row_for_each_choice():
 @pytest.mark.parametrize(("family", "model"), MASKED_LM)
 def test_masked_positions_pick_from_the_full_logits(family, model):
     """The head acts on each token alone, so gathering before it equals gathering after it; positions may repeat."""
-    config = tiny.FAMILIES[family]()
-    created, ids = tiny.make(model, config), tiny.token_ids(config)
+    created, ids, out = run(family, model)
     field = MASKED_LM_FIELD[model]
-    full = getattr(tiny.call(created, ids), field)
     some = getattr(tiny.call(created, ids, masked_positions=POSITIONS), field)
     assert some.shape == (B, 5, V)
-    np.testing.assert_allclose(some, jnp.take_along_axis(full, POSITIONS[:, :, None], 1), atol=5e-6, rtol=0)
+    full = np.asarray(getattr(out, field))
+    np.testing.assert_allclose(some, np.take_along_axis(full, np.asarray(POSITIONS)[:, :, None], 1), atol=5e-6, rtol=0)
 
 
-@pytest.mark.parametrize(("family", "model"), MASKED_LM)
+def largest_of_gradient(family, model, **kwargs):
+    """The largest array of a masked LM's gradient; V = 1000 is so large that nothing else comes near B*T*V."""
+    config = tiny.FAMILIES[family](vocab_size=1000, num_hidden_layers=1)
+    created, ids, key = tiny.make(model, config), tiny.token_ids(config), jax.random.key(0)
+    gradient = jax.grad(lambda created: tiny.scalar(created(ids, key=key, **kwargs)))
+    return jaxprs.largest_intermediates(jaxprs.trace(gradient, created))[0]
+
+
+@pytest.mark.parametrize(
+    ("family", "model"), [("albert", "PreTraining"), ("bert", "MaskedLM"), ("distilbert", "MaskedLM")]
+)
 def test_no_intermediate_over_the_whole_vocabulary(family, model):
-    """With masked positions neither the forward nor the backward pass holds B*T*V elements in any shape; without them
-    it does, so the search can find one. V is so large that nothing else comes near.
-    """
-    config = tiny.FAMILIES[family](vocab_size=1000, num_hidden_layers=2)
-    created, ids = tiny.make(model, config), tiny.token_ids(config)
-    key = jax.random.key(0)
-
-    def largest(**kwargs):
-        def loss(created):
-            return tiny.scalar(created(ids, key=key, **kwargs))
-
-        return jaxprs.largest_intermediates(jaxprs.trace(jax.grad(loss), created))[0]
-
-    assert largest().elements >= B * T * 1000
-    found = largest(masked_positions=POSITIONS)
+    """With masked positions neither the forward nor the backward pass holds B*T*V elements in any shape."""
+    found = largest_of_gradient(family, model, masked_positions=POSITIONS)
     assert found.elements < B * T * 1000, found
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
-def test_tied_table_gets_both_gradients(family):
+def test_intermediate_over_the_whole_vocabulary_would_be_seen():
+    """Without masked positions there is one, so the search can find one."""
+    assert largest_of_gradient("bert", "MaskedLM").elements >= B * T * 1000
+
+
+def test_tied_table_gets_both_gradients():
     """d/dW f(W, W) is the sum of the derivatives for the two uses, each taken with the other use frozen."""
-    config = tiny.FAMILIES[family]()
+    config = tiny.albert(num_hidden_layers=1)
     model, ids = tiny.make("MaskedLM", config), tiny.token_ids(config)
     table = get_params(model)["encoder"]["embeddings"]["word"]["embedding"]
 
-    @tiny.jit
+    @jax.jit
     def gradients(model, table):
         def loss(lookup, decoder):
             changed = nnx.clone(model)
@@ -181,12 +194,11 @@ def test_tied_table_gets_both_gradients(family):
     np.testing.assert_allclose(both, lookup + decoder, atol=1e-6 * np.abs(both).max(), rtol=0)
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
-def test_untied_decoder_is_used(family):
+def test_untied_decoder_is_used():
     """Untied, the table serves the lookup alone: the decoder has its own kernel [E, V], and the head's output follows
     it.
     """
-    config = tiny.FAMILIES[family](tie_word_embeddings=False)
+    config = tiny.albert(tie_word_embeddings=False, num_hidden_layers=1)
     model, ids = tiny.make("MaskedLM", config), tiny.token_ids(config)
     decoder = get_params(model)["masked_lm_head"]["decoder"]
     assert {name: leaf.shape for name, leaf in decoder.items()} == {"kernel": (config.embedding_size, V)}

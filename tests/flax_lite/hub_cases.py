@@ -1,4 +1,4 @@
-"""What the tests of the hub share: two small repositories, and what a refusal looks like."""
+"""Shared by the tests of the hub: two small repositories, and what a refusal looks like."""
 
 import json
 

@@ -54,7 +54,7 @@ def test_what_looks_like_a_path_or_a_file_is_no_id(source):
 
 
 def test_model_is_config_and_weights_and_nothing_else(hub):
-    """What runs, what is a pickle and what is another format stays where it is."""
+    """Code, pickles and other formats stay where they are."""
     others = ("README.md", "pytorch_model.bin", "flax_model.msgpack", "tf_model.h5", "modeling_tiny.py", "vocab.txt")
     commit = hub.add(TINY.name, MODEL | dict.fromkeys(others, b"other"))
     directory = fetch_model(TINY)

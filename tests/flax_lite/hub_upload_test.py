@@ -1,4 +1,4 @@
-"""What is uploaded, to where, and what is refused before anything is: with the library's interface stubbed."""
+"""Which files are uploaded, to where, and what is refused before anything is: with the library's interface stubbed."""
 
 from types import SimpleNamespace
 

@@ -8,6 +8,8 @@ import pytest
 
 import flax_lite
 
+pytestmark = pytest.mark.compat
+
 OPTIONAL = ("grain", "huggingface_hub", "orbax", "tensorflow", "tensorflow_datasets", "torch", "train", "transformers")
 
 

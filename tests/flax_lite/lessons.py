@@ -41,6 +41,8 @@ OPTIONS: dict[str, Any] = {
 LAYER_MAP, RELATION_LAYERS = ((2, 0), (0, 1)), (1, 0)
 # Every loss with a weight of its own; one is measured only.
 MIXTURE = {name: 0.25 + 0.125 * place for place, name in enumerate(LOSSES)} | {"logit_mse": 0.0}
+# Some of them, of each number that sums are divided by, and on each kind of what a model shows.
+FEW = {name: MIXTURE[name] for name in ("soft_cross_entropy", "logit_mse", "mlm", "value_relation", "sentence_mse")}
 METRICS = {name: loss.metrics[0] for name, loss in LOSSES.items()}
 PARTS = {"query": "queries", "key": "keys", "value": "values"}
 
@@ -79,6 +81,7 @@ def make_batch(packed: bool = True, seed: int = 11) -> dict[str, jax.Array]:
 def counts(batch: dict[str, jax.Array]) -> dict[str, float]:
     """Tokens, masked slots and texts of the rows that count, one by one."""
     found = {"token": 0, "mask": 0, "sentence": 0}
+    batch = jax.device_get(batch)
     for row in range(ROWS):
         if batch["row_weights"][row]:
             found["token"] += int(batch["attention_mask"][row].sum())
@@ -167,7 +170,7 @@ def measuring(student: Any, teacher: Any, recipe: DistillationRecipe) -> Any:
     """A program (student's parameters, teacher's, batch, factor of each sum's gradient) to Measured."""
     evaluate = training.make_eval_step(nnx.graphdef(student), distillation_objective(recipe, nnx.graphdef(teacher)))
 
-    @tiny.jit
+    @jax.jit
     def program(params: Any, teacher_params: Any, batch: training.Batch, factors: training.Sums) -> Measured:
         def sums(params: Any, teacher_params: Any) -> tuple[training.Sums, training.Sums]:
             found = evaluate(params, batch, teacher_params)
@@ -183,7 +186,7 @@ def formula_measuring(student: Any, teacher: Any, recipe: DistillationRecipe, ba
     """A program (student's parameters, factor of each sum's gradient) to the formulas' sums and their gradient."""
     structure = nnx.graphdef(student)
 
-    @tiny.jit
+    @jax.jit
     def program(params: Any, factors: training.Sums) -> tuple[training.Sums, Any]:
         def sums(params: Any) -> training.Sums:
             found = formulas(recipe, batch, with_params(structure, params), teacher)
@@ -209,8 +212,23 @@ def models() -> tuple[Any, Any]:
 
 def keep_gradient() -> optax.GradientTransformation:
     """An optimizer that leaves the parameters alone and keeps the gradient it was given as its state."""
-    zeros = functools.partial(jax.tree.map, jnp.zeros_like)
-    return optax.GradientTransformation(zeros, lambda gradient, state, params=None: (zeros(gradient), gradient))
+    zeros = functools.partial(jax.tree.map, np.zeros_like)
+    no_update = functools.partial(jax.tree.map, jnp.zeros_like)
+    return optax.GradientTransformation(zeros, lambda gradient, state, params=None: (no_update(gradient), gradient))
+
+
+def assert_same_gradient(got: Any, expected: Any) -> None:
+    """1e-5 of the leaf's largest, the bar between layouts.
+
+    A leaf that should be zero, as the key bias (softmax does not see a shift common to all keys), holds rounding noise:
+    it is measured against the largest gradient.
+    """
+    got, expected = jax.device_get((got, expected))
+    assert jax.tree.structure(got) == jax.tree.structure(expected)
+    largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected))
+    for (path, leaf), other in zip(jax.tree_util.tree_leaves_with_path(expected), jax.tree.leaves(got), strict=True):
+        scale = max(np.abs(leaf).max(), 1e-2 * largest)
+        assert np.abs(leaf - other).max() <= 1e-5 * scale, jax.tree_util.keystr(path)
 
 
 def training_step(student: Any, teacher: Any, recipe: DistillationRecipe, accumulation_steps: int = 1) -> Any:
@@ -228,20 +246,21 @@ def mixture_formulas() -> Any:
     return formula_measuring(*models(), recipe_of(MIXTURE), make_batch())
 
 
-@functools.cache
-def mixture_step(accumulation_steps: int = 1) -> Any:
-    """The step of all losses, compiled once."""
-    return tiny.jit(training_step(*models(), recipe_of(MIXTURE), accumulation_steps))
-
-
 def first_state(student: Any) -> training.TrainState:
     """The state before its first step."""
     return training.init_state(student, keep_gradient())
 
 
-@functools.cache
-def mixture_result(accumulation_steps: int = 1) -> tuple[Any, dict[str, jax.Array]]:
-    """Gradient and metrics of the batch, on one device."""
-    student, teacher = models()
-    state, metrics = mixture_step(accumulation_steps)(first_state(student), make_batch(), get_params(teacher))
-    return state["opt_state"], metrics
+def assert_mixture(state: training.TrainState, metrics: dict[str, jax.Array], losses: dict[str, float]) -> None:
+    """That a step's metrics and gradient are those of the formulas: of `losses`, which are some of the mixture's."""
+    divided_by = divisors(make_batch(), recipe_of(MIXTURE))
+    factors = {METRICS[name]: losses[name] / divided_by[METRICS[name]] for name in losses}
+    sums, gradient = mixture_formulas()(get_params(models()[0]), factors_of(recipe_of(MIXTURE), **factors))
+    names = factors_of(recipe_of(losses)).keys()
+    assert metrics.keys() == names | {"loss", "grad_norm"}
+    means = {name: float(sums[name]) / divided_by[name] for name in names}
+    for name, mean in means.items():
+        np.testing.assert_allclose(metrics[name], mean, rtol=1e-5, err_msg=name)
+    total = sum(weight * means[METRICS[name]] for name, weight in losses.items())
+    np.testing.assert_allclose(metrics["loss"], total, rtol=1e-5)
+    assert_same_gradient(state["opt_state"], gradient)

@@ -13,8 +13,7 @@ from flax_lite import optim
 from flax_lite.state import abstract_params, get_params
 from tests.flax_lite import lamb_numpy
 
-NUM_LAYERS = 3
-V, E, D, F = 11, 4, 6, 8
+V, D, F = 11, 6, 8
 
 
 def flat(tree):
@@ -26,50 +25,19 @@ def unflat(leaves):
     return flax.traverse_util.unflatten_dict(leaves, sep="/")
 
 
-def layer_norm(path, width):
-    return {f"{path}/scale": (width,), f"{path}/bias": (width,)}
-
-
-def dense(path, inputs, outputs):
-    return {f"{path}/kernel": (inputs, outputs), f"{path}/bias": (outputs,)}
-
-
-def layer_shapes():
-    shapes = {}
-    for name in ("query", "key", "value", "output"):
-        shapes |= dense(f"attention/{name}", D, D)
-    shapes |= layer_norm("attention/layer_norm", D)
-    shapes |= dense("feed_forward/intermediate", D, F) | dense("feed_forward/output", F, D)
-    return shapes | layer_norm("feed_forward/layer_norm", D)
-
-
-def model_shapes(width, token_types, pooler, num_stacked):
-    """Shapes by path of a pretraining model; `num_stacked` None holds one shared layer, a number stacks so many."""
-    shapes = {"encoder/embeddings/word/embedding": (V, width), "encoder/embeddings/position/embedding": (9, width)}
-    if token_types:
-        shapes["encoder/embeddings/token_type/embedding"] = (2, width)
-    shapes |= layer_norm("encoder/embeddings/layer_norm", width)
-    if width != D:
-        shapes |= dense("encoder/embeddings/projection", width, D)
-    if num_stacked is None:
-        shapes |= {f"encoder/layer/{path}": shape for path, shape in layer_shapes().items()}
-    else:
-        shapes |= {f"encoder/layers/{path}": (num_stacked, *shape) for path, shape in layer_shapes().items()}
-    if pooler:
-        shapes |= dense("encoder/pooler", D, D) | dense("sentence_head", D, 2)
-    shapes |= dense("masked_lm_head/dense", D, width) | layer_norm("masked_lm_head/layer_norm", width)
-    return shapes | {"masked_lm_head/bias": (V,)}
-
-
-FAMILIES = {
-    "albert": model_shapes(E, token_types=True, pooler=True, num_stacked=None),
-    "albert-groups": model_shapes(E, token_types=True, pooler=True, num_stacked=2),
-    "bert": model_shapes(D, token_types=True, pooler=True, num_stacked=NUM_LAYERS),
-    "distilbert": model_shapes(D, token_types=False, pooler=False, num_stacked=NUM_LAYERS),
+_LAYER = {"attention/query/kernel": (D, F), "attention/query/bias": (F,), "attention/layer_norm/scale": (D,)}
+# A layer used all the way down, layers in a stack, and what is in no layer.
+STACKED = {f"encoder/layers/{path}": (3, *shape) for path, shape in _LAYER.items()}
+SHAPES = {
+    "encoder/embeddings/word/embedding": (V, D),
+    "encoder/embeddings/layer_norm/bias": (D,),
+    **{f"encoder/layer/{path}": shape for path, shape in _LAYER.items()},
+    **STACKED,
+    "masked_lm_head/bias": (V,),
 }
 
 
-def random_tree(shapes, seed, scale=1.0):
+def random_tree(seed, scale=1.0, shapes=SHAPES):
     """Float32 normal leaves, each layer slice of its own size, so that a wrong trust ratio shows."""
     rng = np.random.default_rng(seed)
     leaves = {}
@@ -98,12 +66,14 @@ def largest_error(actual, expected):
 
 def run(optimizer, params, gradients):
     """Parameters after an update with each gradient."""
-    update = jax.jit(optimizer.update)
-    state = optimizer.init(params)
-    for gradient in gradients:
-        updates, state = update(gradient, state, params)
-        params = optax.apply_updates(params, updates)
-    return params
+
+    def update(carry, gradient):
+        params, state = carry
+        updates, state = optimizer.update(gradient, state, params)
+        return (optax.apply_updates(params, updates), state), None
+
+    program = jax.jit(lambda params, all_: jax.lax.scan(update, (params, optimizer.init(params)), all_)[0][0])
+    return program(params, jax.tree.map(lambda *leaves: np.stack(leaves), *gradients))
 
 
 def first_update(optimizer, params, gradients):
@@ -113,13 +83,12 @@ def first_update(optimizer, params, gradients):
     )
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_lamb_equals_numpy_port_over_25_steps(family):
+def test_lamb_equals_numpy_port_over_25_steps():
     """Warm-up, hand-over, decay and clipping included: the gradients' norms lie on both sides of the limit."""
-    peak, warmup, total, clip = 0.05, 8, 30, 30.0
-    params = random_tree(FAMILIES[family], seed=0)
-    gradients = [random_tree(FAMILIES[family], seed, scale=np.exp(2 * np.sin(seed))) for seed in range(1, 26)]
-    norms = [float(optax.tree.norm(gradient)) for gradient in gradients]
+    peak, warmup, total, clip = 0.05, 8, 30, 10.0
+    params = random_tree(seed=0)
+    gradients = [random_tree(seed, scale=np.exp(2 * np.sin(seed))) for seed in range(1, 26)]
+    norms = [np.sqrt(sum(np.sum(leaf**2) for leaf in flat(gradient).values())) for gradient in gradients]
     assert min(norms) < clip < max(norms)
 
     expected, reference = one_variable_per_layer(params), lamb_numpy.Lamb()
@@ -136,8 +105,8 @@ def test_lamb_equals_numpy_port_over_25_steps(family):
 def test_lamb_takes_its_numbers_from_the_arguments():
     """Every argument reaches its place: none of them has the value of its default here."""
     numbers = {"b1": 0.8, "b2": 0.95, "eps": 1e-2, "weight_decay": 0.3}
-    params = random_tree(FAMILIES["bert"], seed=0)
-    gradients = [random_tree(FAMILIES["bert"], seed, scale=0.1) for seed in range(1, 6)]
+    params = random_tree(seed=0, shapes=STACKED)
+    gradients = [random_tree(seed, scale=0.1, shapes=STACKED) for seed in range(1, 6)]
     expected, reference = one_variable_per_layer(params), lamb_numpy.Lamb(**numbers)
     for gradient in gradients:
         expected = reference.apply(expected, one_variable_per_layer(gradient), 0.03)
@@ -147,53 +116,32 @@ def test_lamb_takes_its_numbers_from_the_arguments():
     assert largest_error(flat(run(made, params, gradients)), flat(actual)) == 0
 
 
-def test_lamb_stacking_layers_changes_no_update():
-    """A stacked leaf is the layers side by side, nothing more: held one by one they get the same updates."""
-    stacked = {
-        "layers": random_tree({f"/layers/{k}": (NUM_LAYERS, *s) for k, s in layer_shapes().items()}, 0)[""]["layers"]
-    }
-    gradients = jax.tree.map(lambda leaf: np.sin(7 * leaf), stacked)
-
-    def separate(tree):
-        return {f"layer_{i}": jax.tree.map(lambda leaf, i=i: leaf[i], tree["layers"]) for i in range(NUM_LAYERS)}
-
-    optimizer = optim.lamb(0.1)
-    together = first_update(optimizer, stacked, gradients)
-    apart = first_update(optimizer, separate(stacked), separate(gradients))
-    assert largest_error(flat(separate(together)), flat(apart)) < 1e-6  # sums in another order
-
-
 def test_lamb_numbered_layers_are_not_slices():
     """Below `layers/0` each leaf is one layer: its rows share one trust ratio."""
-    leaf = np.float32([[1.0, 2.0], [30.0, 40.0]])
-    listed, plain = {"layers": {0: {"kernel": leaf}}}, {"dense": {"kernel": leaf}}
-    gradients = np.float32([[1.0, -1.0], [0.1, 0.2]])
-    optimizer = optim.lamb(0.1)
-    first = first_update(optimizer, listed, {"layers": {0: {"kernel": gradients}}})
-    second = first_update(optimizer, plain, {"dense": {"kernel": gradients}})
-    np.testing.assert_array_equal(first["layers"][0]["kernel"], second["dense"]["kernel"])
+    leaf, gradient = np.float32([[1.0, 2.0], [30.0, 40.0]]), np.float32([[1.0, -1.0], [0.1, 0.2]])
+    both = lambda leaf: {"layers": {0: {"kernel": leaf}}, "dense": {"kernel": leaf}}  # noqa: E731
+    updates = first_update(optim.lamb(0.1), both(leaf), both(gradient))
+    np.testing.assert_array_equal(updates["layers"][0]["kernel"], updates["dense"]["kernel"])
 
 
-@pytest.mark.parametrize(
-    "path", ["layer_norm/scale", "dense/bias", "layers/attention/layer_norm/scale", "layers/x/bias"]
-)
-def test_lamb_excluded_leaf_is_plain_adam(path):
+def test_lamb_excluded_leaf_is_plain_adam():
     """Its update does not depend on the parameter; at the first step it is (1 - b1) / sqrt(1 - b2) times the sign."""
-    gradient = unflat({path: np.float32([[0.5, -2.0, 3.0]])})
-    optimizer = optim.lamb(0.01)
-    for scale in (0.0, 1.0, 1000.0):
-        params = unflat({path: np.full((1, 3), scale, np.float32)})
-        updates = first_update(optimizer, params, gradient)
-        expected = -0.01 * 0.1 / np.sqrt(0.001) * np.sign([[0.5, -2.0, 3.0]])
-        np.testing.assert_allclose(flat(updates)[path], expected, rtol=1e-4)  # eps is 1e-6 of sqrt(v) >= 0.016
+    paths = ("layer_norm/scale", "dense/bias", "layers/attention/layer_norm/scale", "layers/x/bias")
+    scales = {"none": 0.0, "one": 1.0, "large": 1000.0}
+    gradient = np.float32([[0.5, -2.0, 3.0]])
+    params = {f"{name}/{path}": np.full((1, 3), scale, np.float32) for name, scale in scales.items() for path in paths}
+    updates = flat(first_update(optim.lamb(0.01), unflat(params), unflat(dict.fromkeys(params, gradient))))
+    expected = -0.01 * 0.1 / np.sqrt(0.001) * np.sign(gradient)
+    assert len(updates) == 12
+    for path, update in updates.items():
+        np.testing.assert_allclose(update, expected, rtol=1e-4, err_msg=path)  # eps is 1e-6 of sqrt(v) >= 0.016
 
 
 def test_lamb_zero_norms_have_ratio_one():
     """A parameter of zeros moves by the bare update, an update of zeros stays zero, and slices do not mix."""
-    params = {"layers": {"kernel": jnp.stack([jnp.zeros((2, 2)), jnp.ones((2, 2)), jnp.ones((2, 2))])}}
-    gradients = {"layers": {"kernel": jnp.stack([jnp.ones((2, 2)), jnp.zeros((2, 2)), jnp.ones((2, 2))])}}
-    optimizer = optim.lamb(1.0, weight_decay=0.0)
-    updates = first_update(optimizer, params, gradients)
+    zeros, ones = np.zeros((2, 2), np.float32), np.ones((2, 2), np.float32)
+    params, gradients = ({"layers": {"kernel": np.stack(s)}} for s in ((zeros, ones, ones), (ones, zeros, ones)))
+    updates = first_update(optim.lamb(1.0, weight_decay=0.0), params, gradients)
     of_zeros, of_no_gradient, ordinary = np.asarray(updates["layers"]["kernel"])
     np.testing.assert_allclose(of_zeros, -0.1 / (np.sqrt(0.001) + 1e-6), rtol=1e-5)  # 1 - b2 in float32
     np.testing.assert_array_equal(of_no_gradient, 0.0)
@@ -203,30 +151,32 @@ def test_lamb_zero_norms_have_ratio_one():
 @pytest.mark.parametrize("name", optim.OPTIMIZERS)
 def test_optimizer_state_and_updates_are_float32_under_bfloat16(name):
     """Bfloat16 parameters get the updates of their values in float32."""
-    wide = random_tree(FAMILIES["distilbert"], seed=0)
-    narrow = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.bfloat16), wide)
-    wide = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), narrow)
+    narrow = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), random_tree(seed=0, shapes=STACKED))
+    wide = jax.tree.map(lambda leaf: leaf.astype(np.float32), narrow)
     optimizer = optim.make_optimizer(name, 0.1, 10)
-    update = jax.jit(lambda tree: optimizer.update(tree, optimizer.init(tree), tree))
-    updates, state = update(narrow)
-    expected, _ = update(wide)
+
+    @jax.jit
+    def update(tree):
+        updates, state = optimizer.update(tree, optimizer.init(tree), tree)
+        return updates, state, optax.apply_updates(tree, updates)
+
+    updates, state, after = update(narrow)
     assert {leaf.dtype for leaf in jax.tree.leaves((updates, state))} == {jnp.dtype("float32"), jnp.dtype("int32")}
-    jax.tree.map(np.testing.assert_array_equal, updates, expected)
-    assert {leaf.dtype for leaf in jax.tree.leaves(optax.apply_updates(narrow, updates))} == {jnp.dtype("bfloat16")}
+    jax.tree.map(np.testing.assert_array_equal, updates, update(wide)[0])
+    assert {leaf.dtype for leaf in jax.tree.leaves(after)} == {jnp.dtype("bfloat16")}
 
 
 @pytest.mark.parametrize("name", optim.OPTIMIZERS)
 def test_optimizer_decays_kernels_and_embeddings_only(name):
     """With zero gradients only the decay is left; LAMB's ratio rescales it, but not to zero."""
-    params = random_tree(FAMILIES["albert"], seed=0)
-    gradients = jax.tree.map(np.zeros_like, params)
+    params = random_tree(seed=0)
+    decayed = {path for path in SHAPES if path.endswith(("kernel", "embedding"))}
     optimizer = optim.OPTIMIZERS[name](0.1, weight_decay=0.5)
-    updates = first_update(optimizer, params, gradients)
-    moved = {path for path, update in flat(updates).items() if np.any(update)}
-    assert moved == {path for path in flat(params) if path.rsplit("/")[-1] in ("kernel", "embedding")}
+    updates = flat(first_update(optimizer, params, jax.tree.map(np.zeros_like, params)))
+    assert {path for path, update in updates.items() if np.any(update)} == decayed
     if name == "adamw":
-        path = "encoder/pooler/kernel"
-        np.testing.assert_allclose(flat(updates)[path], -0.1 * 0.5 * flat(params)[path], rtol=1e-6)
+        for path in decayed:
+            np.testing.assert_allclose(updates[path], -0.1 * 0.5 * flat(params)[path], rtol=1e-6)
 
 
 def test_adamw_first_update_is_bias_corrected():
@@ -251,35 +201,26 @@ def test_decay_mask_on_models_is_kernels_and_embeddings(config):
 
 
 class _Model(nnx.Module):
-    def __init__(self, rngs):
-        self.layer_norm = nnx.LayerNorm(4, rngs=rngs)
-        self.layers = nnx.vmap(lambda key: nnx.Linear(4, 4, rngs=nnx.Rngs(key)))(jax.random.split(rngs(), 3))
-
-    def __call__(self, x):
-        for i in range(3):
-            x = x + jnp.tanh(x @ self.layers.kernel[i] + self.layers.bias[i])
-        return self.layer_norm(x)
+    def __init__(self):
+        leaf = np.random.default_rng(0).normal(size=(3, 4, 4)).astype(np.float32)
+        self.layers = nnx.Dict(kernel=nnx.Param(jnp.asarray(leaf)), bias=nnx.Param(jnp.asarray(leaf[0])))
+        self.layer_norm = nnx.Dict(scale=nnx.Param(jnp.asarray(leaf[1, 0])))
 
 
 def test_lamb_inside_nnx_optimizer_equals_plain_dictionaries():
     """nnx.Optimizer hands over its own kind of tree; paths must be read there as in a dictionary."""
-
-    def loss(model):
-        return jnp.sum(model(jnp.linspace(-1.0, 1.0, 8).reshape(2, 4)) ** 3)
-
-    model = _Model(nnx.Rngs(0))
-    params, gradients = get_params(model), nnx.to_pure_dict(nnx.grad(loss)(model))
-    transformation = optim.lamb(0.1)
-    updates = first_update(transformation, params, gradients)
-    expected = optax.apply_updates(params, updates)
+    model, transformation = _Model(), optim.lamb(0.1)
+    params = jax.tree.map(np.asarray, get_params(model))
+    gradients = jax.tree.map(lambda leaf: np.sin(7 * leaf), params)
+    expected = jax.tree.map(np.add, params, first_update(transformation, params, gradients))
     optimizer = nnx.Optimizer(model, transformation, wrt=nnx.Param)
-    optimizer.update(model, nnx.grad(loss)(model))
-    assert largest_error(flat(get_params(model)), flat(expected)) < 1e-6  # one of the two is compiled as a whole
+    of_model = jax.tree.map(lambda leaf: jnp.asarray(np.sin(7 * np.asarray(leaf))), nnx.state(model, nnx.Param))
+    nnx.jit(lambda model, optimizer, gradients: optimizer.update(model, gradients))(model, optimizer, of_model)
+    assert largest_error(flat(get_params(model)), flat(expected)) < 1e-6
 
 
 def test_schedule_has_the_original_jump_after_warmup():
     """ALBERT's recipe: 0.00176 at 3125 of 125000 steps; the decay has been running since step 0."""
-    rate = optim.warmup_polynomial(0.00176, 3125, 125_000)
     expected = {
         0: 0.0,
         1: 0.00176 / 3125,
@@ -287,13 +228,15 @@ def test_schedule_has_the_original_jump_after_warmup():
         3125: 0.001716,
         62_500: 0.00088,
         124_999: 0.00176 / 125_000,
+        125_000: 0.0,
+        200_000: 0.0,
     }
-    for step, value in expected.items():
+    expected |= {step: lamb_numpy.learning_rate(step, 0.00176, 3125, 125_000) for step in range(997, 124_000, 997)}
+    rates = optim.warmup_polynomial(0.00176, 3125, 125_000)(jnp.array(list(expected)))
+    for rate, (step, value) in zip(np.asarray(rates), expected.items(), strict=True):
         # float32: 1 - step / total is exact to 6e-8 of 1, which is 0.8% of what is left of it at the last step
-        np.testing.assert_allclose(rate(step), value, rtol=1e-2 if step == 124_999 else 1e-6, err_msg=str(step))
-    assert float(rate(125_000)) == float(rate(200_000)) == 0.0
-    for step in range(0, 125_000, 997):
-        np.testing.assert_allclose(rate(step), lamb_numpy.learning_rate(step, 0.00176, 3125, 125_000), rtol=1e-5)
+        rtol = {124_999: 1e-2}.get(step, 1e-5 if step % 997 == 0 else 1e-6)
+        np.testing.assert_allclose(rate, value, rtol=rtol, err_msg=str(step))
 
 
 def test_schedule_without_warmup_and_with_another_end():
@@ -311,11 +254,16 @@ def test_optimizer_steps_follow_the_schedule():
     """The rate of update n is the schedule's at n; the first of a warm-up moves nothing."""
     optimizer = optim.make_optimizer("lamb", 0.5, 10, warmup_steps=2, weight_decay=0.0)
     params = {"kernel": jnp.ones((2, 2))}
-    state, rate = optimizer.init(params), optim.make_schedule("linear", 0.5, 2, 10)
-    for step in range(4):
+
+    def update(state, _):
         updates, state = optimizer.update(params, state, params)
+        return state, updates["kernel"]
+
+    updates = jax.jit(lambda: jax.lax.scan(update, optimizer.init(params), length=4)[1])()
+    rate = optim.make_schedule("linear", 0.5, 2, 10)
+    for step in range(4):
         # LAMB moves by the rate times the norm of the parameter, here 2.
-        np.testing.assert_allclose(np.linalg.norm(updates["kernel"]), 2 * rate(step), rtol=1e-6)
+        np.testing.assert_allclose(np.linalg.norm(updates[step]), 2 * rate(step), rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -74,36 +74,20 @@ def check_both_directions(
     assert_same_outputs(expected, theirs(reference.load(directory / "ours", monkeypatch), inputs)[0])
 
 
-@pytest.mark.parametrize(("family", "head"), tiny.FAMILY_AND_HEAD)
-def test_heads_equal_reference(family: str, head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Gradients of one head of each kind; those of the others are left to the slow product."""
-    config = tiny.FAMILIES[family](num_hidden_layers=2)
-    gradients = head in ("MaskedLM", "SequenceClassification")
-    check_both_directions(head, config, tmp_path, monkeypatch, gradients=gradients)
-
-
-@pytest.mark.parametrize(("family", "head", "changes"), switches.EACH_ONCE)
-def test_switches_equal_reference(
+@pytest.mark.parametrize(("family", "head", "changes"), switches.PAIRS)
+def test_heads_and_switches_equal_reference(
     family: str, head: str, changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Gradients are compared where a switch changes how they flow; the others are left to the slow product."""
-    config = tiny.FAMILIES[family](**{"num_hidden_layers": 2, **changes})
-    gradients = head == "MaskedLM" and "hidden_act" not in changes
-    check_both_directions(head, config, tmp_path, monkeypatch, gradients=gradients)
+    """Gradients of each family once, a tied table, an untied one and a pooled head among them; the others are left to
+    the slow product. One head is given no mask and no token types, to compare what their absence means.
+    """
+    config = tiny.FAMILIES[family](**changes)
+    gradients = head == ("SequenceClassification" if family == "distilbert" else "MaskedLM")
+    without = ("attention_mask", "token_type_ids") if head == "QuestionAnswering" else ()
+    check_both_directions(head, config, tmp_path, monkeypatch, gradients=gradients, without=without)
 
 
-@pytest.mark.parametrize("head", ["MaskedLM", "SequenceClassification"])
-@pytest.mark.parametrize("family", tiny.FAMILIES)
-def test_absent_mask_and_token_types_equal_reference(
-    family: str, head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = tiny.FAMILIES[family](num_hidden_layers=1)
-    check_both_directions(
-        head, config, tmp_path, monkeypatch, gradients=False, without=("attention_mask", "token_type_ids")
-    )
-
-
-@pytest.mark.slow
+@pytest.mark.slow  # hundreds of programs to compile, for combinations of what is compared above
 @pytest.mark.parametrize(
     ("family", "head", "changes"), [case for family in tiny.FAMILIES for case in switches.product(family)]
 )
@@ -113,7 +97,7 @@ def test_product_of_heads_and_switches_equals_reference(
     check_both_directions(head, tiny.FAMILIES[family](**changes), tmp_path, monkeypatch)
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # models of a hundred million parameters, in float64 too
 @pytest.mark.parametrize("name", ["albert-base-v2", "bert-base-uncased", "distilbert-base-uncased"])
 def test_base_size_is_as_close_to_float64_as_reference(name: str, tmp_path: Path) -> None:
     """At this size float32 rounding alone exceeds 1e-5, so both are measured against float64.
@@ -155,9 +139,8 @@ def test_swapped_rows_are_seen(pair: tuple[str, str], tmp_path: Path, monkeypatc
     assert len(modules) == 4
     swapped = (dataclasses.replace(row, module=modules.get(path, row.module)) for path, row in rows.items())
     monkeypatch.setattr(bert, "WEIGHTS", dataclasses.replace(bert.WEIGHTS, encoder=tuple(swapped)))
-    config = tiny.bert(num_hidden_layers=2)
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
-        check_both_directions("MaskedLM", config, tmp_path, monkeypatch, gradients=False)
+        check_both_directions("Encoder", tiny.bert(num_hidden_layers=1), tmp_path, monkeypatch, gradients=False)
 
 
 def test_reference_reports_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """The command that predicts, as a user types it: lines in, JSON lines out."""
 
+import functools
 import io
 import json
 
@@ -7,35 +8,53 @@ import pytest
 
 import flax_lite as fl
 from flax_lite import predict
+from tests.flax_lite import quick
 from tests.flax_lite.pipelines import cases
 
 
 @pytest.fixture(scope="module")
 def directories(tmp_path_factory):
     root = tmp_path_factory.mktemp("models")
-    return {task: cases.saved(root / task, task) for task in cases.HEADS}
+    return {task: cases.saved(root / task, task, **cases.USUAL[task]) for task in cases.HEADS}
+
+
+@pytest.fixture(scope="module")
+def made():
+    """Pipelines, made once for each set of arguments."""
+    return functools.cache(fl.pipeline)
 
 
 @pytest.fixture
-def run(directories, monkeypatch, capsys):
+def pipe(directories, made):
+    """The pipeline that the command makes for a task."""
+    execution = fl.Execution(dtype="float32", unroll="auto")
+    options = {"tokenizer": None, "execution": execution, "batch_size": cases.ROWS, "max_length": None}
+    return lambda task: made(task, str(directories[task]), **options)
+
+
+@pytest.fixture
+def run(directories, made, monkeypatch, capsys):
+    quick.survey_once(monkeypatch)
+    monkeypatch.setattr(predict, "pipeline", made)
+
     def run(task, *arguments, given=""):
         monkeypatch.setattr("sys.stdin", io.StringIO(given))
-        status = predict.main(["--task", task, "--model", str(directories[task]), *map(str, arguments)])
+        command = ["--task", task, "--model", str(directories[task]), "--batch_size", str(cases.ROWS)]
+        status = predict.main([*command, *map(str, arguments)])
         out, err = capsys.readouterr()
         return status, [json.loads(line) for line in out.splitlines()], err
 
     return run
 
 
-def test_lines_are_answered_in_order(run, directories, tmp_path):
+def test_lines_are_answered_in_order(run, pipe, tmp_path):
     lines = ["the cat", "", "cat " * 30, "sat\u2028a\tb"]
     files = [tmp_path / "one.txt", tmp_path / "empty.txt", tmp_path / "two.txt"]
     for file, part in zip(files, (lines[:2], [], [*lines[2:], lines[0]]), strict=True):
         file.write_text("".join(f"{line}\n" for line in part), newline="\n")
-    pipe = fl.pipeline("token-classification", directories["token-classification"])
     status, found, err = run("token-classification", *files, "--chunk_size", 2)
     assert (status, err) == (0, "")
-    assert found == [pipe(line) for line in (*lines, lines[0])]
+    assert found == [pipe("token-classification")(line) for line in (*lines, lines[0])]
 
 
 def test_standard_input_is_read_where_no_file_is_named(run):
@@ -55,10 +74,10 @@ def test_standard_input_is_read_where_no_file_is_named(run):
         ("question-answering", "cat?\tthe cat sat", ("question", "context")),
     ],
 )
-def test_columns_are_keys(run, directories, task, columns, names):
+def test_columns_are_keys(run, pipe, task, columns, names):
     record = dict(zip(names, columns.split("\t", 1), strict=True))
     (one, two) = run(task, given=f"{columns}\n{json.dumps(record)}\n")[1]
-    assert one == two == fl.pipeline(task, directories[task])(record)
+    assert one == two == pipe(task)(record)
 
 
 @pytest.mark.parametrize(

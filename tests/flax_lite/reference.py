@@ -132,12 +132,8 @@ class Measured:
             heads = {name: value for name, value in outputs.items() if name not in ("hidden_states", "attentions")}
             return tiny.scalar(heads), outputs
 
-        # The quick compiler: what it leaves out makes programs faster, and these run twice.
-        options = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
         self._gradients = gradients
-        self._compiled = jax.jit(
-            jax.value_and_grad(loss, has_aux=True) if gradients else loss, compiler_options=options
-        )
+        self._compiled = jax.jit(jax.value_and_grad(loss, has_aux=True) if gradients else loss)
 
     def __call__(self, params: Params, inputs: Mapping[str, jax.Array]) -> tuple[Outputs, Params]:
         """Outputs and gradients; no gradients unless they were asked for."""

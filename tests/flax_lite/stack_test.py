@@ -69,11 +69,15 @@ def test_scan_equals_a_loop_over_the_sequence(run):
             np.testing.assert_allclose(out.hidden_states[step // inner], x, atol=2e-5, rtol=0)
 
 
+embed = jax.jit(lambda embeddings, ids: embeddings(ids))
+
+
 def test_hidden_states_begin_with_the_input_and_end_with_the_output(run):
     config, encoder, ids, _, out = run
     assert out.hidden_states.shape == (config.num_hidden_layers + 1, 2, 7, 12)
-    embedded = tiny.jit(lambda embeddings, ids: embeddings(ids))(encoder.embeddings, ids)
+    embedded = embed(encoder.embeddings, ids)
     np.testing.assert_allclose(out.hidden_states[0], embedded, atol=1e-6, rtol=0)
+    np.testing.assert_array_equal(out.hidden_states[0], out.embedding_output)
     np.testing.assert_array_equal(out.hidden_states[-1], out.last_hidden_state)
 
 
@@ -113,21 +117,19 @@ def test_captures_agree_with_what_they_are_parts_of(run):
             np.testing.assert_allclose(captured[plural][row], expected, atol=5e-6, rtol=0)
 
 
-@pytest.mark.parametrize("stack", ["shared", "scanned", "inner"])
-def test_chosen_layers_come_in_the_order_asked(stack):
-    config = STACKS[stack]()
-    encoder = tiny.make("Encoder", config)
-    ids = tiny.token_ids(config)
-    full = tiny.call(encoder, ids, capture=ALL, capture_layers=(0, 1, 2)).captured
-    some = tiny.call(encoder, ids, capture=("values", "scores"), capture_layers=(-1, 0)).captured
+def test_chosen_layers_come_in_the_order_asked(run):
+    config, encoder, ids, mask, out = run
+    chosen = (-1, 0) if config.num_hidden_layers > 1 else (-1,)
+    some = tiny.call(encoder, ids, mask, capture=("values", "scores"), capture_layers=chosen).captured
     assert set(some) == {"values", "scores"}
     for name, rows in some.items():
-        np.testing.assert_array_equal(rows, full[name][jnp.asarray([2, 0])])
+        # Another program, so other roundings; layers differ by far more.
+        np.testing.assert_allclose(rows, np.asarray(out.captured[name])[list(chosen)], atol=1e-6, rtol=1e-5)
 
 
 def test_nothing_is_shown_unasked():
     config = tiny.bert()
-    out = tiny.call(tiny.make("Encoder", config), tiny.token_ids(config))
+    out = jax.eval_shape(tiny.make("Encoder", config), tiny.token_ids(config))
     assert (out.hidden_states, out.attentions, out.captured) == (None, None, {})
 
 
@@ -166,11 +168,11 @@ def test_masks_are_drawn_once_by_a_program_that_does_not_grow_with_depth():
     def hashing(depth):
         config = tiny.bert(num_hidden_layers=depth, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
         encoder, ids = tiny.make("Encoder", config, execution=Execution(unroll=0)), tiny.token_ids(config)
-        loss = lambda encoder, key: tiny.scalar(encoder(ids, key=key).last_hidden_state)  # noqa: E731
-        program = jax.jit(jax.grad(loss)).lower(encoder, jax.random.key(0)).compile().as_text()
+        run = lambda encoder, key: encoder(ids, key=key).last_hidden_state  # noqa: E731
+        program = jax.jit(run).lower(encoder, jax.random.key(0)).compile().as_text()
         return program.count("shift-left(")
 
-    assert hashing(2) == hashing(5) > 0
+    assert hashing(2) == hashing(3) > 0
 
 
 def test_gradient_flows_through_captures_and_hidden_states():
@@ -178,7 +180,7 @@ def test_gradient_flows_through_captures_and_hidden_states():
     config = tiny.bert()
     encoder, ids = tiny.make("Encoder", config), tiny.token_ids(config)
 
-    @tiny.jit
+    @jax.jit
     def gradient(encoder):
         def loss(encoder):
             out = encoder(ids, output_hidden_states=True, capture=("values", "scores"), capture_layers=(-1,))
@@ -212,15 +214,15 @@ def test_shared_layer_equals_a_stack_of_copies():
     the scanned way of feeding parameters compute one function, and the shared gradient is the sum of the copies'.
     """
     shared_config, config = tiny.albert(), tiny.albert(num_hidden_groups=3)
-    shared = tiny.make("Encoder", shared_config)
+    shared = tiny.make("Encoder", shared_config, add_pooler=False)
     params = get_params(shared)
     layer = params.pop("layer")
-    copies = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (3, *leaf.shape)), layer)
-    stacked = tiny.make("Encoder", config)
+    copies = jax.tree.map(lambda leaf: jnp.asarray(np.broadcast_to(leaf, (3, *leaf.shape))), layer)
+    stacked = tiny.make("Encoder", config, add_pooler=False)
     stacked = with_params(nnx.graphdef(stacked), {**params, "layers": copies})
     ids, key = tiny.token_ids(config), jax.random.key(1)
     value, gradient = tiny.value_and_grad(shared, ids, key=key)
     stacked_value, stacked_gradient = tiny.value_and_grad(stacked, ids, key=key)
     np.testing.assert_allclose(stacked_value, value, rtol=1e-6)
-    summed = jax.tree.map(lambda leaf: leaf.sum(0), get_params(stacked_gradient)["layers"])
+    summed = jax.tree.map(lambda leaf: np.asarray(leaf).sum(0), get_params(stacked_gradient)["layers"])
     tiny.assert_gradients_close(summed, get_params(gradient)["layer"], 1e-5)

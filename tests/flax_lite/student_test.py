@@ -145,7 +145,7 @@ def test_student_in_groups_takes_a_layer_for_each_group_and_factorises_its_embed
 
 
 def test_factorised_student_survives_its_file(tmp_path):
-    """Through Hugging Face's names and back: bit for bit, and with the same logits."""
+    """Through Hugging Face's names and back: bit for bit."""
     student = model(tiny.albert())
     nnx.update(student, init_from_teacher(get_params(student), _nested(1)))
     student.save_pretrained(tmp_path, format="safetensors")
@@ -156,8 +156,7 @@ def test_factorised_student_survives_its_file(tmp_path):
     assert before.keys() == after.keys()
     for name, leaf in before.items():
         np.testing.assert_array_equal(after[name], leaf)
-    ids = tiny.token_ids(read.config)
-    np.testing.assert_array_equal(tiny.call(read, ids).logits, tiny.call(student, ids).logits)
+    assert read.config.replace(architectures=()) == student.config
 
 
 def test_student_keeps_what_its_teacher_has_not():

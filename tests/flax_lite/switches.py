@@ -8,7 +8,7 @@ import pytest
 
 from tests.flax_lite import tiny
 
-# Their stack is unrolled and its compile time grows with every layer: the quick stacks are as small as can be.
+# Their stack is unrolled and its compile time grows with every layer: stacks are as small as can be.
 _STACKS: Mapping[str, Mapping[str, Any]] = {
     "groups": {"num_hidden_layers": 2, "num_hidden_groups": 2},
     "inner_groups": {"num_hidden_layers": 2, "inner_group_num": 2},
@@ -23,18 +23,41 @@ _ACTIVATIONS = {name: {"hidden_act": name} for name in ("gelu", "gelu_new", "rel
 _UNTIED = {"untied": {"tie_word_embeddings": False}}
 _LABELS = {"one_label": {"labels": ("score",)}, "five_labels": {"labels": tuple("abcde")}}
 _SINUSOIDAL = {"sinusoidal": {"sinusoidal_positions": True}}
-_SWITCHES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
-    "albert": {**_STACKS, **_ACTIVATIONS, **_UNTIED, **_LABELS},
-    "bert": {**_ACTIVATIONS, **_UNTIED, **_LABELS},
-    "distilbert": {**_ACTIVATIONS, **_UNTIED, **_LABELS, **_SINUSOIDAL},
+# Each head of each family once, each switch of each family once, several switches in one comparison.
+_ONE, _TWO = {"num_hidden_layers": 1}, {"num_hidden_layers": 2}
+_PAIRS: Mapping[str, list[tuple[str, Mapping[str, Any]]]] = {
+    "albert": [
+        ("Encoder", {**_STACKS["3_layers_in_2_groups"], "hidden_act": "gelu"}),
+        ("PreTraining", {**_STACKS["inner_groups"], **_ONE}),
+        ("MaskedLM", {**_STACKS["groups"], **_UNTIED["untied"], "hidden_act": "relu"}),
+        ("SequenceClassification", {**_STACKS["groups_of_inner_groups"], **_LABELS["one_label"]}),
+        ("TokenClassification", {**_ONE, **_LABELS["five_labels"], "hidden_act": "relu"}),
+        ("QuestionAnswering", {**_ONE, "hidden_act": "gelu"}),
+        ("MultipleChoice", _TWO),
+    ],
+    "bert": [
+        ("Encoder", {**_ONE, "hidden_act": "gelu_new"}),
+        ("PreTraining", {**_ONE, **_UNTIED["untied"], "hidden_act": "relu"}),
+        ("MaskedLM", _TWO),
+        ("SequenceClassification", {**_ONE, **_LABELS["one_label"]}),
+        ("TokenClassification", {**_ONE, **_LABELS["five_labels"], "hidden_act": "relu"}),
+        ("QuestionAnswering", {**_ONE, "hidden_act": "gelu_new"}),
+        ("MultipleChoice", _ONE),
+    ],
+    "distilbert": [
+        ("Encoder", {**_ONE, **_SINUSOIDAL["sinusoidal"], "hidden_act": "gelu_new"}),
+        ("MaskedLM", _TWO),
+        ("MaskedLM", {**_ONE, **_SINUSOIDAL["sinusoidal"], **_UNTIED["untied"], "hidden_act": "relu"}),
+        ("SequenceClassification", {**_TWO, **_LABELS["one_label"]}),
+        ("TokenClassification", {**_ONE, **_LABELS["five_labels"], "hidden_act": "gelu_new"}),
+        ("QuestionAnswering", {**_ONE, "hidden_act": "relu"}),
+        ("MultipleChoice", _ONE),
+    ],
 }
-EACH_ONCE = [
-    pytest.param(family, head, changes, id=f"{family}-{head}-{name}")
-    for family, switches in _SWITCHES.items()
-    for name, changes in switches.items()
-    for head in ("MaskedLM", "SequenceClassification")
-    # A switch of the other kind of head changes nothing.
-    if not (name in _UNTIED and head == "SequenceClassification") and not (name in _LABELS and head == "MaskedLM")
+PAIRS = [
+    pytest.param(family, head, changes, id=f"{family}-{head}-{number}")
+    for family, cases in _PAIRS.items()
+    for number, (head, changes) in enumerate(cases)
 ]
 
 

@@ -1,5 +1,6 @@
 """What fine-tuning optimises, against formulas in NumPy; padding, and a teacher of the same task."""
 
+import functools
 import types
 
 import jax
@@ -10,7 +11,7 @@ from flax import nnx
 from scipy import special
 
 from flax_lite.heads import MultipleChoice, QuestionAnswering, SequenceClassification, TokenClassification
-from flax_lite.state import get_params
+from flax_lite.state import get_params, with_params
 from flax_lite.task_objectives import Teaching, make_task_eval_step, task_objective
 from flax_lite.training import averages
 from tests.flax_lite import tiny
@@ -62,15 +63,15 @@ def stub(kind, logits):
     return lambda **inputs: output
 
 
-def arrays(batch):
-    return jax.tree.map(jnp.asarray, batch)
-
-
-def measured(objective, model, batch, *constants):
-    batch = arrays(batch)
+def averages_of(objective, model, batch, *constants):
     sums, weights = objective.sums(model, batch, None, *constants), objective.weights(batch)
     assert sums.keys() == weights.keys() == set(objective.names)
-    return {name: float(value) for name, value in averages(sums, weights, objective.losses).items()}
+    return averages(sums, weights, objective.losses)
+
+
+def measured(objective, model, batch):
+    found = jax.jit(lambda batch: averages_of(objective, model, batch))(batch)
+    return {name: float(value) for name, value in found.items()}
 
 
 def test_classification_is_the_mean_cross_entropy_of_real_rows():
@@ -128,60 +129,89 @@ def test_the_right_choice_takes_the_cross_entropy():
     assert measured(task_objective("choices"), stub("choices", logits), batch)["loss"] == pytest.approx(expected)
 
 
+def params_of(kind, seed):
+    return get_params(tiny.make(MODELS[kind], tiny.bert(labels=("a", "b", "c")), seed))
+
+
+@functools.cache
+def lesson(kind):
+    """A program (student's parameters, teacher's, batch) to averages beside the teacher and by its kept logits.
+
+    And to what is kept of the student.
+    """
+    structure = nnx.graphdef(tiny.make(MODELS[kind], tiny.bert(labels=("a", "b", "c"))))
+    losses = {"soft_cross_entropy": 1.0, "logit_mse": 0.1}
+    beside = Teaching(structure=structure, losses=losses | {"hidden_mse": 0.5}, layer_map=((0, 0), (2, 2)))
+    by_logits = Teaching(structure=None, losses=losses)
+    evaluate = make_task_eval_step(structure, kind)
+
+    def program(params, teacher, batch):
+        student, kept = with_params(structure, params), evaluate(teacher, batch)
+        logits = {f"teacher_{name.removeprefix('logits_')}": kept[name] for name in kept if name.startswith("logits_")}
+        return {
+            "beside": averages_of(task_objective(kind, task_weight=0.5, teaching=beside), student, batch, teacher),
+            "by_logits": averages_of(task_objective(kind, teaching=by_logits), student, batch | logits),
+            "kept": evaluate(params, batch),
+        }
+
+    compiled = jax.jit(program)
+    return lambda *arguments: jax.tree.map(lambda leaf: leaf.tolist(), jax.device_get(compiled(*arguments)))
+
+
 @pytest.mark.parametrize("kind", MODELS)
 def test_padding_and_filling_rows_count_for_nothing(kind):
-    model = MODELS[kind](tiny.bert(labels=("a", "b", "c")), rngs=nnx.Rngs(0))
-    batch = batch_of(kind)
+    batch, students = batch_of(kind), (params_of(kind, 0), params_of(kind, 1))
     disturbed = {name: array.copy() for name, array in batch.items()}
     disturbed["input_ids"] = np.where(batch["attention_mask"] > 0, batch["input_ids"], 7)
     disturbed["input_ids"][3] = 9
-    for objective in (task_objective(kind), task_objective(kind, task_weight=0.5)):
-        assert measured(objective, model, disturbed) == pytest.approx(measured(objective, model, batch), abs=1e-6)
-    kept = make_task_eval_step(nnx.graphdef(model), kind)(get_params(model), arrays(batch))
-    loss = float(kept["task_loss"] / kept["weight"])
-    assert loss == pytest.approx(measured(task_objective(kind), model, batch)["loss"], rel=1e-6)
+    found, expected = lesson(kind)(*students, disturbed), lesson(kind)(*students, batch)
+    for name in ("beside", "by_logits"):
+        assert found[name] == pytest.approx(expected[name], abs=1e-6)
+    kept = expected["kept"]
+    assert kept["task_loss"] / kept["weight"] == pytest.approx(expected["by_logits"]["task_loss"], rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_a_student_that_equals_its_teacher_has_nothing_to_learn_from_it(kind):
-    model = MODELS[kind](tiny.bert(labels=("a", "b", "c")), rngs=nnx.Rngs(0))
-    names = ("soft_cross_entropy", "logit_mse", "hidden_mse")
-    structure, params = nnx.graphdef(model), get_params(model)
-    teaching = Teaching(structure=structure, losses=dict.fromkeys(names, 0.5), layer_map=((0, 0), (2, 2)))
-    objective = task_objective(kind, task_weight=0.5, teaching=teaching)
-    found = measured(objective, model, batch_of(kind), params)
-    assert [found[f"{name}_loss"] for name in names] == pytest.approx([0, 0, 0], abs=1e-9)
+    student, teacher = params_of(kind, 0), params_of(kind, 1)
+    names = ("soft_cross_entropy_loss", "logit_mse_loss", "hidden_mse_loss")
+    found = lesson(kind)(teacher, teacher, batch_of(kind))["beside"]
+    assert [found[name] for name in names] == pytest.approx([0, 0, 0], abs=1e-9)
     assert found["loss"] == pytest.approx(0.5 * found["task_loss"], abs=1e-6)
-    other = MODELS[kind](tiny.bert(labels=("a", "b", "c")), rngs=nnx.Rngs(1))
-    found = measured(objective, other, batch_of(kind), params)
-    assert all(found[f"{name}_loss"] > 1e-6 for name in names)
-
-    def loss(taught):
-        return objective.sums(other, arrays(batch_of(kind)), None, taught)["hidden_mse_loss"]
-
-    assert all(not np.any(leaf) for leaf in jax.tree.leaves(jax.grad(loss)(get_params(other))))
+    found = lesson(kind)(student, teacher, batch_of(kind))["beside"]
+    assert all(found[name] > 1e-6 for name in names)
+    expected = 0.5 * found["task_loss"] + np.dot([1.0, 0.1, 0.5], [found[name] for name in names])
+    assert found["loss"] == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_kept_logits_teach_as_the_teacher_does(kind):
-    student, teacher = (MODELS[kind](tiny.bert(labels=("a", "b", "c")), rngs=nnx.Rngs(seed)) for seed in (0, 1))
-    losses = {"soft_cross_entropy": 1.0, "logit_mse": 0.1}
-    batch, structure, params = batch_of(kind), nnx.graphdef(teacher), get_params(teacher)
-    kept = make_task_eval_step(structure, kind)(params, arrays(batch))
-    logits = {f"teacher_{name.removeprefix('logits_')}": kept[name] for name in kept if name.startswith("logits_")}
-    beside = measured(
-        task_objective(kind, teaching=Teaching(structure=structure, losses=losses)), student, batch, params
-    )
-    alone = measured(task_objective(kind, teaching=Teaching(structure=None, losses=losses)), student, batch | logits)
-    assert alone == pytest.approx(beside, rel=1e-6)
-    spans = logits_of(kind) if kind == "spans" else None
-    if spans is None:
-        return
-    student_spans, batch = stub(kind, spans), batch | logits
-    taught = measured(task_objective(kind, teaching=Teaching(structure=None, losses=losses)), student_spans, batch)
+    found = lesson(kind)(params_of(kind, 0), params_of(kind, 1), batch_of(kind))
+    for name, value in found["by_logits"].items():
+        if name != "loss":
+            assert value == pytest.approx(found["beside"][name], rel=1e-6)
+
+
+def test_a_teacher_learns_nothing():
+    structure = nnx.graphdef(tiny.make(MODELS["tags"], tiny.bert(labels=("a", "b", "c"))))
+    losses = dict.fromkeys(("soft_cross_entropy", "logit_mse", "hidden_mse"), 1.0)
+    objective = task_objective("tags", teaching=Teaching(structure=structure, losses=losses, layer_map=((0, 0),)))
+
+    def loss(teacher, params):
+        student = with_params(structure, params)
+        return averages_of(objective, student, jax.tree.map(jnp.asarray, batch_of("tags")), teacher)["loss"]
+
+    by_teacher = jax.jit(jax.grad(loss))(params_of("tags", 1), params_of("tags", 0))
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(by_teacher))
+
+
+def test_soft_cross_entropy_of_spans_is_over_real_tokens():
+    spans, (starts, ends) = logits_of("spans"), logits_of("spans", seed=2)
+    objective = task_objective("spans", teaching=Teaching(structure=None, losses={"soft_cross_entropy": 1.0}))
+    taught = measured(objective, stub("spans", spans), batch_of("spans") | {"teacher_0": starts, "teacher_1": ends})
     shares = [
-        [special.log_softmax(np.asarray(x)[row, : LENGTHS[row]] / 2) for x in (spans[at], batch[f"teacher_{at}"])]
-        for at in range(2)
+        [special.log_softmax(x[row, : LENGTHS[row]] / 2) for x in (own, theirs)]
+        for own, theirs in zip(spans, (starts, ends), strict=True)
         for row in range(3)
     ]
     expected = np.mean([4 * np.sum(np.exp(t) * (t - s)) for s, t in shares])

@@ -86,17 +86,12 @@ def check_both_directions(head: str, config: EncoderConfig, directory: Path) -> 
             np.testing.assert_allclose(actual[name], value, rtol=0, atol=TOLERANCE, err_msg=f"{source}: {name}")
 
 
-@pytest.mark.parametrize(("family", "head"), tiny.FAMILY_AND_HEAD)
-def test_heads_equal_torch(family: str, head: str, tmp_path: Path) -> None:
-    check_both_directions(head, tiny.FAMILIES[family](num_hidden_layers=2), tmp_path)
+@pytest.mark.parametrize(("family", "head", "changes"), switches.PAIRS)
+def test_heads_and_switches_equal_torch(family: str, head: str, changes: dict[str, Any], tmp_path: Path) -> None:
+    check_both_directions(head, tiny.FAMILIES[family](**changes), tmp_path)
 
 
-@pytest.mark.parametrize(("family", "head", "changes"), switches.EACH_ONCE)
-def test_switches_equal_torch(family: str, head: str, changes: dict[str, Any], tmp_path: Path) -> None:
-    check_both_directions(head, tiny.FAMILIES[family](**{"num_hidden_layers": 2, **changes}), tmp_path)
-
-
-@pytest.mark.slow
+@pytest.mark.slow  # hundreds of programs to compile, for combinations of what is compared above
 @pytest.mark.parametrize(
     ("family", "head", "changes"), [case for family in tiny.FAMILIES for case in switches.product(family)]
 )

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import runpy
 import shlex
 import subprocess
 import sys
@@ -159,6 +160,34 @@ def test_main_says_where_a_disk_is_full(folder, capsys):
 
     assert cli.main("toy", toy.LEAVES, fail, ["--config", "configs/toy.py"]) == 1
     assert "No space left on device: 'metrics.jsonl'" in capsys.readouterr().err
+
+
+@pytest.mark.compat
+@pytest.mark.parametrize(
+    ("job", "config"),
+    [
+        ("pretrain", "albert_tiny.py"),
+        ("prepare", "albert_tiny.py"),
+        ("show", "distilbert_tiny.py"),
+        ("distill", "distilbert_tiny.py"),
+        ("ablate", "distilbert_tiny.py"),
+        ("finetune", "glue.py:sst2"),
+        ("evaluate", "glue.py:sst2"),
+    ],
+)
+def test_command_ends_with_the_status_of_its_job(job, config, repository, monkeypatch, capsys):
+    """`python -m train.JOB`, without another process."""
+
+    def status(*words):
+        monkeypatch.setattr(sys, "argv", ["JOB", "--config", f"{repository}/configs/{config}", *words])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(f"{repository}/train/{job}.py", run_name="__main__")
+        return end.value.code
+
+    assert status("--print_config") == 0
+    assert '"total_steps"' in capsys.readouterr().out
+    assert status("--config.sed=1") == 2
+    assert capsys.readouterr().err.startswith(f"{job}: unknown option --config.sed, nearest is config.seed")
 
 
 def test_help_ends_quietly_where_nobody_reads_on(repository):

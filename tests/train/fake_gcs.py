@@ -78,7 +78,7 @@ def running():
     finally:
         for process in server.clients:
             process.kill()
-            process.communicate()
+            process.wait()
         server.shutdown()
         server.server_close()
 

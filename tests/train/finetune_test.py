@@ -1,9 +1,8 @@
-"""The fine-tuning job: from a table to a scored model, killed and resumed, on several devices, and what it refuses."""
+"""The fine-tuning job: from a table to a scored model, continued, under several seeds, and what it refuses."""
 
 import dataclasses
 import fcntl
 import json
-import signal
 import types
 
 import jax
@@ -16,66 +15,29 @@ import flax_lite as fl
 from flax_lite.beam_answers import BeamQuestionAnswering
 from tests.conftest import REPOSITORY
 from tests.train.commands import Command, series
-from train import cli, finetune, finetuning, finetuning_report, schema
+from tests.train.conftest import write_table
+from train import cli, finetune, finetuning, finetuning_report, loop, schema
 from train.config_files import load_config
-from train.metrics import read_metrics
+from train.mesh import make_mesh
 from train.task_leaves import FINETUNE_LEAVES
 
-GOOD = ["bright", "warm", "gentle", "kind", "sunny", "calm"]
-BAD = ["dark", "cold", "harsh", "cruel", "stormy", "loud"]
-FILLERS = ["day", "house", "road", "river", "garden", "window", "morning", "evening"]
+CONFIG = str(REPOSITORY / "configs/classify.py")
 # What a model to start from brings with it.
 SIZES = ("preset", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout_prob")
 
 
-def write_table(folder, count, seed=0, header="text\tlabel"):
-    """Texts of fillers around one word that decides."""
-    draw = np.random.default_rng(seed)
-    lines = [header]
-    for number in range(count):
-        words = [*draw.choice(FILLERS, draw.integers(2, 20)), draw.choice((GOOD, BAD)[number % 2])]
-        lines.append(f"{' '.join(draw.permutation(words))}\t{('good', 'bad')[number % 2]}")
-    folder.mkdir(exist_ok=True)
-    (folder / "train.tsv").write_text("\n".join(lines[: count + 1]) + "\n")
-    (folder / "dev.tsv").write_text("\n".join([header, *lines[-40:]]) + "\n")
-    return f"files:{folder}"
+def begun_with(model, *more):
+    return (f"init_from={model}", f"tokenizer={model}", *(f"model.{name}=none" for name in SIZES), *more)
 
 
-@pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    return write_table(tmp_path_factory.mktemp("table") / "data", 200)
+def with_source(command, folder):
+    return command._replace(overrides=(*command.overrides, f"data.source=files:{folder}"))
 
 
-@pytest.fixture(scope="module")
-def command(table):
-    return Command("finetune", "configs/classify.py:smoke", overrides(table))
-
-
-def overrides(table, *more):
-    fixed = ("data.max_train_examples=none", "data.max_eval_examples=none", "total_steps=60", "evaluations=3")
-    fixed = (*fixed, "model.num_hidden_layers=1", "model.initializer_range=0.1", "optimizer.learning_rate=0.01")
-    return (f"data.source={table}", *fixed, "plot=false", *more)
-
-
-def run(workdir, table, *more, config="configs/classify.py:smoke", monkeypatch=None):
-    options = [f"--config.{each}" for each in overrides(table, "mesh.data=1", *more)]
-    argv = ["--config", str(REPOSITORY / config), "--workdir", str(workdir), *options]
-    loaded = load_config(str(REPOSITORY / config))
-    return cli.main("finetune", FINETUNE_LEAVES[loaded.table], finetune.run_request, argv)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory, command):
-    """A run that nothing disturbs."""
-    work = tmp_path_factory.mktemp("whole") / "work"
-    result = command.run(work, "log_every_steps=1", "checkpoint_every_steps=1")
-    assert result.returncode == 0, result.stderr
-    return work, result.stdout
-
-
-def test_a_table_becomes_a_model_that_knows_its_labels(whole):
-    work, printed = whole
+@pytest.mark.compat
+def test_finetune_makes_a_model_that_knows_its_labels(finished_finetune):
+    _, work, printed = finished_finetune
     summary = json.loads((work / "summary.json").read_text())
     assert summary["evaluation"]["accuracy"] > 0.9
     assert summary["baseline"] == {"accuracy": 0.5}
@@ -89,7 +51,8 @@ def test_a_table_becomes_a_model_that_knows_its_labels(whole):
     assert model.config.labels == ("bad", "good")
     assert model.config.problem_type == "single_label_classification"
     tokenizer = fl.load_tokenizer(work / "model")
-    logits = model(**jax.tree.map(jnp.asarray, tokenizer(["the house was warm"], max_length=16))).logits
+    inputs = jax.tree.map(jnp.asarray, tokenizer(["the house was warm"], max_length=16))
+    logits = jax.jit(lambda inputs: model(**inputs).logits)(inputs)
     assert model.config.labels[int(logits[0].argmax())] == "good"
     predictions = [json.loads(line) for line in (work / "predictions" / "dev.jsonl").read_text().split("\n")[:-1]]
     assert len(predictions) == 40
@@ -97,190 +60,233 @@ def test_a_table_becomes_a_model_that_knows_its_labels(whole):
     assert np.mean(right) == pytest.approx(summary["evaluation"]["accuracy"])
 
 
-def test_compilations_are_bounded_by_the_lengths(whole):
-    assert 1 < whole[1].count("compiling the training step: ") <= 3  # 16, 32 and 64 tokens
-    assert whole[1].count("compiling the evaluation step: ") <= 3
+def test_finetune_compilations_are_bounded_by_the_lengths(finished_finetune):
+    printed = finished_finetune.printed
+    assert 1 < printed.count("compiling the training step: ") <= 3  # 16, 32 and 64 tokens
+    assert printed.count("compiling the evaluation step: ") <= 3
 
 
-@pytest.mark.parametrize(("delay", "number"), [(0.3, signal.SIGKILL), (0.8, signal.SIGTERM)])
-def test_a_killed_run_resumes_bit_for_bit(tmp_path, command, whole, delay, number):
-    command.kill_and_resume(tmp_path / "work", series(whole[0]), delay, number)
-
-
-def test_eight_devices_agree_with_one(tmp_path, command, whole):
-    result = command.run(tmp_path / "work", "log_every_steps=1", "mesh.data=-1", devices=8)
-    assert result.returncode == 0, result.stderr
-    one, eight = (
-        [row["loss"] for row in read_metrics(work / "metrics.jsonl") if row["split"] == "train"][:20]
-        for work in (whole[0], tmp_path / "work")
-    )
-    assert eight == pytest.approx(one, rel=1e-4)
-
-
-def test_seeds_are_runs_with_a_mean(tmp_path, table, capsys):
-    more = ("seeds=2", "total_steps=2", "evaluations=1", "optimizer.learning_rate=1e-6")
-    assert run(tmp_path / "work", table, *more) == 0
-    results = json.loads((tmp_path / "work" / "results.json").read_text())
-    assert list(results["seeds"]) == ["1", "2"]
-    each = [results["seeds"][seed]["accuracy"] for seed in ("1", "2")]
-    assert results["metrics"]["accuracy"] == {"mean": np.mean(each), "min": min(each), "max": max(each)}
-    # Two steps of nothing teach nothing, and the table says so.
-    assert results["collapsed"] == [1, 2]
-    assert "no better than guessing" in capsys.readouterr().out
-    assert (tmp_path / "work" / "results.md").read_text().count("no better than guessing") == 2
-    # The same command finds both runs complete; another process at the same work would mix two tables.
-    assert run(tmp_path / "work", table, *more) == 0
-    with (tmp_path / "work" / "lock").open("a+") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        assert run(tmp_path / "work", table, *more) == 2
-    assert "is in use by" in capsys.readouterr().err
-    assert run(tmp_path / "work" / "seed-1", table, *more) == 2
-    assert "holds something else (checkpoints" in capsys.readouterr().err
-
-
-def test_a_finished_model_is_evaluated_and_taught_from(tmp_path, whole, table, capsys):
-    model = whole[0] / "model"
-    from train import evaluate
-
-    config = str(REPOSITORY / "configs/classify.py:smoke")
-    options = [f"--config.{each}" for each in overrides(table, f"tokenizer={model}")]
-    for given in (f"checkpoint={model}", f"predictions={whole[0] / 'predictions' / 'dev.jsonl'}"):
-        argv = ["--config", config, f"--config.{given}", *options]
-        assert cli.main("evaluate", evaluate.EVALUATE_LEAVES, evaluate.run, argv) == 0
-        scores = json.loads(capsys.readouterr().out)
-        expected = json.loads((whole[0] / "summary.json").read_text())["evaluation"]
-        assert scores["accuracy"] == pytest.approx(expected["accuracy"])
-    # The same parameters once more, as a teacher: what it says of itself is nothing new.
-    losses = ("losses.task=0.5", "losses.soft_cross_entropy=0.5")
-    more = (f"init_from={model}", f"tokenizer={model}", f"teacher={model}", *losses)
-    more += tuple(f"model.{name}=none" for name in SIZES)
-    more += (
-        "total_steps=1",
-        "evaluations=1",
-        "log_every_steps=1",
-        "optimizer.warmup_steps=0",
-        *(f"model.{name}=0" for name in DROPOUTS),
-    )
-    for cached in ("false", "true"):
-        work = tmp_path / cached
-        assert run(work, table, *more, f"distill.cache_teacher={cached}") == 0
-        (row,) = (row for row in read_metrics(work / "metrics.jsonl") if row["split"] == "train")
-        assert row["soft_cross_entropy_loss"] == pytest.approx(0.0, abs=1e-6)
-        assert row["loss"] == pytest.approx(0.5 * row["task_loss"], rel=1e-5)
-    assert "teacher's logits kept: 8 bytes an example" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        (("data.columns.text=txt",), "has no column 'txt', nearest is text"),
-        (("data.source=nowhere",), "is none of builtin, files:PATH and tfds:NAME"),
-        (("data.source=tfds:mine",), "classify is read from files:PATH alone"),
-        (("tokenizer=none",), "tokenizer is missing"),
-        (("data.problem=regression",), "'good' is not a finite number"),
-        (("data.sequence_length=600",), "longer than the model's 512 positions"),
-        (("class_weights=balanced", "data.max_train_examples=1"), "No training example has the label"),
-        (("teacher=nowhere",), "teaches nothing"),
-        (("epochs=2",), "epochs and total_steps say the same in two ways"),
-        (("teacher=nowhere", "losses.soft_cross_entropy=1"), "nowhere"),
-        (("losses.hidden_mse=1",), "losses.hidden_mse is what a teacher teaches"),
-        (("init_from=nowhere",), "nowhere"),
-        (("early_stopping_evaluations=1", "keep_best=false"), "it needs keep_best=true"),
-        (("early_stopping_evaluations=0",), "is 0, expected at least 1"),
-        (("distill.temperature=0",), "is 0.0, expected more than 0"),
-    ],
-)
-def test_what_does_not_fit_is_one_message(tmp_path, table, capsys, more, message):
-    assert run(tmp_path / "work", table, *more) == 2
-    assert message in capsys.readouterr().err
-
-
-def test_labels_of_another_task_are_refused_unless_the_head_is_new(tmp_path, whole, table, capsys):
-    folder = tmp_path / "data"
-    write_table(folder, 60)
-    for file in folder.iterdir():
-        file.write_text(file.read_text().replace("\tgood", "\tfine"))
-    model = whole[0] / "model"
-    more = (f"init_from={model}", f"tokenizer={model}", *(f"model.{name}=none" for name in SIZES))
-    more += ("total_steps=1", "optimizer.warmup_steps=0")
-    assert run(tmp_path / "work", f"files:{folder}", *more) == 2
-    error = capsys.readouterr().err
-    assert "knows the labels bad, good, the task has bad, fine" in error
-    assert "new_head=true" in error
-    assert run(tmp_path / "work", f"files:{folder}", *more, "new_head=true", "evaluations=1") == 0
-
-
-def test_what_has_not_learnt_the_task_is_not_scored_and_teaches_nothing(tmp_path, whole, table, capsys):
-    """Its head would be drawn at random, and its score a guess."""
-    from train import evaluate
-
-    fl.Encoder.from_pretrained(whole[0] / "model").save_pretrained(tmp_path / "encoder")
-    fl.load_tokenizer(whole[0] / "model").save(tmp_path / "encoder")
-    options = overrides(table, f"tokenizer={tmp_path / 'encoder'}", f"checkpoint={tmp_path / 'encoder'}")
-    argv = ["--config", str(REPOSITORY / "configs/classify.py:smoke"), *(f"--config.{each}" for each in options)]
-    assert cli.main("evaluate", evaluate.EVALUATE_LEAVES, evaluate.run, argv) == 2
-    said = "cannot be used for classification: it is a model"
-    assert said in capsys.readouterr().err
-    more = (f"tokenizer={tmp_path / 'encoder'}", f"teacher={tmp_path / 'encoder'}", "losses.soft_cross_entropy=1")
-    assert run(tmp_path / "work", table, *more) == 2
-    assert said in capsys.readouterr().err
-    spans = str(REPOSITORY / "configs/squad.py:v2,smoke")
-    given = ("answers.head=beam", f"tokenizer={tmp_path / 'encoder'}", f"checkpoint={tmp_path / 'encoder'}")
-    argv = ["--config", spans, *(f"--config.{each}" for each in given)]
-    assert cli.main("evaluate", evaluate.EVALUATE_LEAVES, evaluate.run, argv) == 2
-    assert "has no beam head beside it" in capsys.readouterr().err
-
-
-def smoke(tmp_path, spec, *more):
-    """Runs a config's smoke variant on its built-in task; returns the work directory."""
-    options = [f"--config.{each}" for each in ("mesh.data=1", "plot=false", *more)]
-    path = str(REPOSITORY / "configs" / spec)
-    argv = ["--config", path, "--workdir", str(tmp_path / "work"), *options]
-    assert cli.main("finetune", FINETUNE_LEAVES[load_config(path).table], finetune.run_request, argv) == 0
-    return tmp_path / "work"
-
-
-def test_a_finished_model_is_uploaded(tmp_path, table, monkeypatch, capsys):
-    more = ("total_steps=2", "evaluations=1", "push_to_hub=me/mine")
+@pytest.mark.compat
+def test_finetune_continued_is_bit_equal_and_uploaded(tmp_path, finished_finetune, monkeypatch, capsys):
+    work = finished_finetune.copy(tmp_path / "work", last=40)
     uploads = []
     monkeypatch.setattr(finetuning_report, "check_upload", lambda name: None)
     monkeypatch.setattr(
         finetuning_report, "push_to_hub", lambda folder, name: uploads.append((folder, name)) or "there"
     )
-    assert run(tmp_path / "work", table, *more) == 0
-    assert uploads == [(tmp_path / "work" / "model", "me/mine")]
-    assert "uploaded: there" in capsys.readouterr().out
+    again = ("keep_checkpoints=3", "push_to_hub=me/mine")
+    assert finished_finetune.command.main(work, *again) == 0
+    printed = capsys.readouterr().out
+    assert "continuing from the checkpoint of step 40" in printed
+    assert series(work) == series(finished_finetune.workdir)
+    assert uploads == [(work / "model", "me/mine")]
+    assert "uploaded: there" in printed
+
+
+def test_finetune_says_where_the_model_is_that_the_hub_refused(tmp_path, finished_finetune, monkeypatch, capsys):
+    """Nothing is left to train."""
+    work = finished_finetune.copy(tmp_path / "work", last=60)
 
     def refused(folder, name):
         raise ValueError("the hub says no")
 
+    monkeypatch.setattr(finetuning_report, "check_upload", lambda name: None)
     monkeypatch.setattr(finetuning_report, "push_to_hub", refused)
-    assert run(tmp_path / "other", table, *more) == 1
+    assert finished_finetune.command.main(work, "push_to_hub=me/mine") == 1
+    assert f"the model is in {work / 'model'}, but push_to_hub=me/mine: the hub says no" in capsys.readouterr().err
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """Requests that came as far as the loop, which says at once what it would have reached."""
+    requests = []
+
+    def run(request, build):
+        requests.append(request)
+        request.workdir.mkdir(parents=True)
+        summary = {"evaluation": {"loss": 1.0, "accuracy": request.config.seed / 4}, "collapsed": True}
+        (request.workdir / "summary.json").write_text(json.dumps(summary))
+
+    monkeypatch.setattr(loop, "run", run)
+    return requests
+
+
+def test_finetune_seeds_are_runs_with_a_mean(tmp_path, classify, untrained, capsys):
+    work = tmp_path / "work"
+    assert classify.main(work, "seeds=2") == 0
+    assert [(each.config.seed, each.config.seeds, each.workdir.name) for each in untrained] == [
+        (1, 1, "seed-1"),
+        (2, 1, "seed-2"),
+    ]
+    results = json.loads((work / "results.json").read_text())
+    assert [results["seeds"][seed]["accuracy"] for seed in ("1", "2")] == [0.25, 0.5]
+    assert results["metrics"]["accuracy"] == {"mean": 0.375, "min": 0.25, "max": 0.5}
+    assert next(iter(results["metrics"])) == "accuracy"
+    # A run that taught nothing is said to be one.
+    assert results["collapsed"] == [1, 2]
+    assert "no better than guessing" in capsys.readouterr().out
+    assert (work / "results.md").read_text().count("no better than guessing") == 2
+    # Another process at the same work would mix two tables.
+    with (work / "lock").open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert classify.main(work, "seeds=2") == 2
+    assert "is in use by" in capsys.readouterr().err
+    (work / "seed-1" / "checkpoints").mkdir()
+    assert classify.main(work / "seed-1", "seeds=2") == 2
+    assert "holds something else (checkpoints" in capsys.readouterr().err
+
+
+def test_finetune_can_be_called(tmp_path, table, untrained):
+    config = load_config(f"{CONFIG}:smoke").values
+    config["data"] |= {"source": table, "max_train_examples": 32}
+    config |= {"plot": False, "mesh": {"data": 1, "fsdp": 1}, "epochs": 0.5, "evaluations": 1, "warmup_fraction": 0.0}
+    summary = finetune.run(config, tmp_path / "work", table="columns")
+    assert untrained[0].config.total_steps == 1  # 32 examples, half a pass, in batches of 16
+    assert set(summary["evaluation"]) == {"loss", "accuracy"}
+    results = finetune.run({**config, "seeds": 2}, tmp_path / "several", table="columns")
+    assert list(results["seeds"]) == ["1", "2"]
+
+
+@pytest.mark.slow  # two runs in earnest of what its parts are tested with above
+def test_finetune_seeds_that_were_trained_are_not_trained_again(tmp_path, classify, capsys):
+    more = ("seeds=2", "total_steps=2", "evaluations=1", "optimizer.learning_rate=1e-6")
+    assert classify.main(tmp_path / "work", *more) == 0
+    assert "no better than guessing" in capsys.readouterr().out
+    results = (tmp_path / "work" / "results.json").read_text()
+    assert json.loads(results)["collapsed"] == [1, 2]
+    assert classify.main(tmp_path / "work", *more) == 0
+    assert capsys.readouterr().out.count("is complete") == 2
+    assert (tmp_path / "work" / "results.json").read_text() == results
+
+
+def evaluated(command, *overrides):
+    """The exit status of train.evaluate on a fine-tuning's data."""
+    return Command("evaluate", command.config, command.overrides).main("runs/none", *overrides)
+
+
+@pytest.mark.compat
+def test_finetune_model_is_scored_by_evaluate_as_by_the_job(finished_finetune, classify, capsys):
+    work = finished_finetune.workdir
+    expected = json.loads((work / "summary.json").read_text())["evaluation"]
+    for given in (f"checkpoint={work / 'model'}", f"predictions={work / 'predictions' / 'dev.jsonl'}"):
+        assert evaluated(classify, f"tokenizer={work / 'model'}", given) == 0
+        assert json.loads(capsys.readouterr().out)["accuracy"] == pytest.approx(expected["accuracy"])
+
+
+@pytest.mark.parametrize("cached", ["false", "true"])
+def test_finetune_is_taught_nothing_new_by_the_model_it_begins_with(
+    tmp_path, finished_finetune, classify, built, cached, capsys
+):
+    """The same parameters once more, as a teacher: its logits are the student's, kept beforehand or computed along."""
+    model = finished_finetune.workdir / "model"
+    more = begun_with(model, f"teacher={model}", "losses.task=0.5", "losses.soft_cross_entropy=0.5")
+    more += (f"distill.cache_teacher={cached}", *(f"model.{name}=0" for name in DROPOUTS))
+    job = built(classify, tmp_path / "work", *more)
+    shapes = jax.eval_shape(job.init_state, jax.random.key(0))
+    state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes) | {"params": job.initial_params()}
+    batch = next(iter(job.train_batches(0)))
+    numbers = jax.device_get(jax.jit(job.train_step)(state, batch, *job.constants(make_mesh(1, 1)))[1])
+    assert numbers["soft_cross_entropy_loss"] == pytest.approx(0.0, abs=1e-6)
+    assert numbers["loss"] == pytest.approx(0.5 * numbers["task_loss"], rel=1e-5)
+    assert ("teacher's logits kept: 8 bytes an example" in capsys.readouterr().out) == (cached == "true")
+
+
+MISTAKES = {
+    "data.columns.text=txt": "has no column 'txt', nearest is text",
+    "data.source=nowhere": "is none of builtin, files:PATH and tfds:NAME",
+    "data.source=tfds:mine": "classify is read from files:PATH alone",
+    "tokenizer=none": "tokenizer is missing",
+    "data.problem=regression": "'good' is not a finite number",
+    "data.sequence_length=600": "longer than the model's 512 positions",
+    "class_weights=balanced data.max_train_examples=1": "No training example has the label",
+    "teacher=nowhere": "teaches nothing",
+    "epochs=2": "epochs and total_steps say the same in two ways",
+    "teacher=nowhere losses.soft_cross_entropy=1": "nowhere",
+    "losses.hidden_mse=1": "losses.hidden_mse is what a teacher teaches",
+    "init_from=nowhere": "nowhere",
+    "early_stopping_evaluations=1 keep_best=false": "it needs keep_best=true",
+    "early_stopping_evaluations=0": "is 0, expected at least 1",
+    "distill.temperature=0": "is 0.0, expected more than 0",
+}
+
+
+@pytest.mark.parametrize(("overrides", "message"), MISTAKES.items())
+def test_finetune_explains_a_mistake(tmp_path, classify, capsys, overrides, message):
+    assert classify.main(tmp_path / "work", *overrides.split()) == 2
     error = capsys.readouterr().err
-    assert f"the model is in {tmp_path / 'other' / 'model'}, but push_to_hub=me/mine: the hub says no" in error
+    assert message in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "work" / "model").exists()
 
 
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        (("push_to_hub=a/b/c",), "cannot be a repository's; expected NAME or OWNER/NAME"),
-        (("push_to_hub=me/mine",), "push_to_hub=me/mine: uploading needs a token"),
-        (("push_to_hub=me/mine", "seeds=2"), "2 seeds make as many models"),
-    ],
-)
-def test_an_upload_that_cannot_be_is_refused_before_the_run(tmp_path, table, monkeypatch, capsys, more, message):
+UPLOADS = {
+    "push_to_hub=a/b/c": "cannot be a repository's; expected NAME or OWNER/NAME",
+    "push_to_hub=me/mine": "push_to_hub=me/mine: uploading needs a token",
+    "push_to_hub=me/mine seeds=2": "2 seeds make as many models",
+}
+
+
+@pytest.mark.parametrize(("overrides", "message"), UPLOADS.items())
+def test_finetune_refuses_an_upload_that_cannot_be_before_the_run(
+    tmp_path, classify, monkeypatch, capsys, overrides, message
+):
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    assert run(tmp_path / "work", table, *more) == 2
+    assert classify.main(tmp_path / "work", *overrides.split()) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "work").exists()
 
 
-def test_alberts_head_for_squad_is_saved_beside_an_encoder(tmp_path):
+def test_finetune_refuses_labels_of_another_task_unless_the_head_is_new(
+    tmp_path, finished_finetune, classify, built, capsys
+):
+    folder = tmp_path / "data"
+    write_table(folder, 60)
+    for file in folder.iterdir():
+        file.write_text(file.read_text().replace("\tgood", "\tfine").replace("\tbad", "\tawful", 1))
+    model, command = finished_finetune.workdir / "model", with_source(classify, folder)
+    assert command.main(tmp_path / "work", *begun_with(model)) == 2
+    error = capsys.readouterr().err
+    assert "knows the labels bad, good, the task has awful, bad, fine" in error
+    assert "new_head=true" in error
+    job = built(command, tmp_path / "work", *begun_with(model, "new_head=true"))
+    begun, former = job.initial_params(), fl.get_params(fl.SequenceClassification.from_pretrained(model))
+    jax.tree.map(np.testing.assert_array_equal, begun["encoder"], former["encoder"])
+    assert begun["classifier"]["kernel"].shape[-1] == 3
+    assert np.abs(begun["classifier"]["kernel"]).max() > 0
+    assert job.model["id2label"] == {"0": "awful", "1": "bad", "2": "fine"}
+
+
+def test_finetune_neither_scores_nor_learns_from_what_has_not_learnt_the_task(
+    tmp_path, finished_finetune, classify, capsys
+):
+    """Its head would be drawn at random, and its score a guess."""
+    model, encoder = finished_finetune.workdir / "model", tmp_path / "encoder"
+    fl.Encoder.from_pretrained(model).save_pretrained(encoder)
+    fl.load_tokenizer(model).save(encoder)
+    said = "cannot be used for classification: it is a model"
+    assert evaluated(classify, f"tokenizer={encoder}", f"checkpoint={encoder}") == 2
+    assert said in capsys.readouterr().err
+    more = (f"tokenizer={encoder}", f"teacher={encoder}", "losses.soft_cross_entropy=1")
+    assert classify.main(tmp_path / "work", *more) == 2
+    assert said in capsys.readouterr().err
+    spans = Command("finetune", "configs/squad.py:v2,smoke", ("answers.head=beam",))
+    assert evaluated(spans, f"tokenizer={encoder}", f"checkpoint={encoder}") == 2
+    assert "has no beam head beside it" in capsys.readouterr().err
+
+
+def smoke(tmp_path, spec, *overrides):
+    """Runs a config's smoke variant on its built-in task; returns the work directory."""
+    few = ("plot=false", "execution.unroll=1", "total_steps=4", "evaluations=2")
+    assert Command("finetune", f"configs/{spec}", few).main(tmp_path / "work", *overrides) == 0
+    return tmp_path / "work"
+
+
+def test_finetune_saves_alberts_head_for_squad_beside_an_encoder(tmp_path):
     work = smoke(tmp_path, "squad.py:v2,smoke", "answers.head=beam")
     fl.Encoder.from_pretrained(work / "model")
     models = [BeamQuestionAnswering.from_pretrained(source) for source in (work / "model", f"{work}@best")]
-    assert jax.tree.all(jax.tree.map(lambda one, two: (one == two).all(), *map(fl.get_params, models)))
+    jax.tree.map(np.testing.assert_array_equal, *map(fl.get_params, models))
     answer = fl.pipeline("question-answering", work)(question="who?", context="otto cleans lobsters.", top_k=2)
     assert len(answer) == 2
     answers, odds = (
@@ -292,7 +298,7 @@ def test_alberts_head_for_squad_is_saved_beside_an_encoder(tmp_path):
     assert {"f1", "exact_match", "best_f1"} <= json.loads((work / "summary.json").read_text())["evaluation"].keys()
 
 
-def test_a_sentence_encoder_is_saved_with_its_pooling(tmp_path):
+def test_finetune_saves_a_sentence_encoder_with_its_pooling(tmp_path):
     work = smoke(tmp_path, "sentence.py:smoke", "sentences.objective=contrastive", "sentences.pooling=cls")
     modules = json.loads((work / "model" / "modules.json").read_text())
     assert [module["type"].rpartition(".")[2] for module in modules] == ["Transformer", "Pooling", "Normalize"]
@@ -304,11 +310,11 @@ def test_a_sentence_encoder_is_saved_with_its_pooling(tmp_path):
     assert np.linalg.norm(np.asarray(vectors), axis=-1) == pytest.approx([1.0, 1.0], abs=1e-5)
 
 
-def test_steps_on_the_command_line_come_before_passes_over_the_data(tmp_path):
+def test_finetune_steps_on_the_command_line_come_before_passes_over_the_data(tmp_path):
     request = cli.Request(
         job="finetune",
         leaves=FINETUNE_LEAVES["columns"],
-        config=config_dict.FrozenConfigDict(load_config(str(REPOSITORY / "configs/classify.py")).values),
+        config=config_dict.FrozenConfigDict(load_config(CONFIG).values),
         spec="configs/classify.py",
         workdir=tmp_path,
     )
@@ -321,12 +327,3 @@ def test_steps_on_the_command_line_come_before_passes_over_the_data(tmp_path):
     overrides = {"total_steps": "60", "eval_every_steps": "7"}
     given = dataclasses.replace(request, config=config_dict.FrozenConfigDict(values), overrides=overrides)
     assert [finetuning.resolved(given, prepared).values[name] for name in steps] == [60, 6, 7, 1]
-
-
-def test_the_job_can_be_called(tmp_path, table):
-    config = load_config(str(REPOSITORY / "configs/classify.py:smoke")).values
-    config["data"] |= {"source": table, "max_train_examples": 32}
-    config |= {"plot": False, "mesh": {"data": 1, "fsdp": 1}, "epochs": 0.5, "evaluations": 1, "warmup_fraction": 0.0}
-    summary = finetune.run(config, tmp_path / "work", table="columns")
-    assert summary["step"] == 1  # 32 examples, half a pass, in batches of 16
-    assert set(summary["evaluation"]) == {"loss", "accuracy"}

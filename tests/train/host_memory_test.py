@@ -1,13 +1,18 @@
 """Memory between steps: kept where the C library can, left alone elsewhere."""
 
-import os
 import platform
+import resource
 import subprocess
 import sys
+import types
 
+import jax
+import numpy as np
 import pytest
 
-from train import host_memory
+from tests.train import toy
+from tests.train.forked import Process
+from train import build, distill, finetune, host_memory, pretrain
 
 # 64 MiB, written to, freed and written to again: each page is a fault where the memory is new.
 _PROGRAM = """
@@ -21,22 +26,6 @@ np.ones(2**26, np.uint8)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 np.ones(2**26, np.uint8)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-# A job as its command runs it, and afterwards what it left: pages asked for again, and whether programs of the CPU run
-# in the thread that starts them.
-_JOB = """
-import resource, sys
-import jax, numpy as np
-from train import cli, pretrain
-
-argv = ["--config", "configs/albert_tiny.py:smoke", "--workdir", sys.argv[1], "--config.total_steps=2"]
-assert cli.main("pretrain", pretrain.LEAVES, pretrain.run, argv) == 0
-np.ones(2**26, np.uint8)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-np.ones(2**26, np.uint8)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, jax.config.read("jax_cpu_enable_async_dispatch"))
 """
 
 
@@ -76,14 +65,38 @@ def test_kept_memory_is_not_asked_for_again():
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has the setting")
-def test_a_job_on_cpu_keeps_its_memory(tmp_path, repository):
-    command = [sys.executable, "-c", _JOB, tmp_path]
-    done = subprocess.run(
-        command, cwd=repository, env={**os.environ, "JAX_PLATFORMS": "cpu"}, capture_output=True, text=True, check=True
-    )
-    again, dispatches = done.stdout.splitlines()[-1].split()
+def test_a_job_on_cpu_keeps_its_memory(tmp_path):
+    """And runs programs of the CPU in the thread that starts them."""
+    words = ("--config", toy.write_config(tmp_path), "--workdir", tmp_path / "work", "--config.total_steps=2")
+    status, output, errors = Process(*words, call=f"{__name__}:job_then_faults").end()
+    assert status == 0, errors
+    again, dispatches = output.splitlines()[-1].split()
     assert int(again) < 16
     assert dispatches == "False"
+
+
+def job_then_faults():
+    """A job as its command runs it, and what it left: pages asked for again, and where programs run."""
+    assert toy.main() == 0
+    np.ones(2**26, np.uint8)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(2**26, np.uint8)
+    again = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    print(again, jax.config.read("jax_cpu_enable_async_dispatch"))
+
+
+class SettledError(Exception):
+    """The first thing was done."""
+
+
+@pytest.mark.parametrize("run", [pretrain.run, distill.run, finetune.run_request])
+def test_every_job_settles_the_runtime_before_anything_else(monkeypatch, run):
+    def settle(values):
+        raise SettledError
+
+    monkeypatch.setattr(build, "settle_runtime", settle)
+    with pytest.raises(SettledError):
+        run(types.SimpleNamespace(values={}))
 
 
 def test_another_c_library_is_left_alone(monkeypatch):

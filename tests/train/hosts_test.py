@@ -1,12 +1,10 @@
 """Several hosts as several processes on this machine, with the toy job: each has two devices of its own."""
 
-import os
+import json
 import random
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import jax
@@ -14,7 +12,10 @@ import numpy as np
 import pytest
 
 from tests.train import toy
-from tests.train.loop.runs import DAMAGES, outcome, summary, wait_for_row
+from tests.train.commands import xla_flags
+from tests.train.forked import Process
+from tests.train.loop.runs import DAMAGES, outcome, run, summary, wait_for_row
+from train.checkpoints import COMMIT_MARKER
 from train.errors import RunError, UserError
 from train.hosts import join, lost_another
 from train.process_count import processes_of_environment
@@ -23,9 +24,10 @@ _ENDS_OF_THE_KILLED = {0, 75, -signal.SIGTERM, -signal.SIGINT, -signal.SIGKILL, 
 # Gloo writes "[Gloo] Rank 0 is connected to 1 peer ranks. Expected number of connected peer ranks is : 1" piece by
 # piece and from two threads, so that a line may hold pieces of two.
 _GLOO = re.compile(r"\[Gloo\] Rank|is connected to|(Expected number of connected )?peer ranks( is :|\.)|\b\d+\b")
-# What becomes of Ctrl-C within the import of jaxlib. The toy imports JAX before it listens for signals; jobs do not.
-_INTERRUPTED_IMPORT = "ImportError: Encountered an error while initializing the extension"
 _HEARTBEAT = "hosts.heartbeat_seconds=5"
+_STEPS = "total_steps=28"  # room for all that happens to one run
+_SLOWLY = "data.delay_seconds=0.2"
+_ONE_SAVE = "checkpoint_every_steps=28"
 
 
 def free_port():
@@ -43,31 +45,31 @@ class Fleet:
       count: number of processes.
       overrides: of the config.
       lacking: processes that are not started.
+      environment: changes to this process's.
     """
 
-    def __init__(self, config, workdir, count, *overrides, lacking=()):
+    def __init__(self, config, workdir, count, *overrides, lacking=(), environment=None):
         workdirs = workdir if isinstance(workdir, list) else [workdir] * count
-        coordinator = f"127.0.0.1:{free_port()}"
-        environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-        environment.pop("JAX_COMPILATION_CACHE_DIR", None)
-        self.processes = {}
-        for index in set(range(count)) - set(lacking):
-            command = [sys.executable, "-m", "tests.train.toy", "--config", str(config), "--workdir", workdirs[index]]
-            command += ["--coordinator", coordinator, f"--num_processes={count}", f"--process_id={index}"]
-            command += [f"--config.{item}" for item in ("mesh.data=-1", _HEARTBEAT, *overrides)]
-            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-            self.processes[index] = subprocess.Popen(command, env=environment, **pipes)
+        words = ["--config", config, "--coordinator", f"127.0.0.1:{free_port()}", f"--num_processes={count}"]
+        words += [f"--config.{item}" for item in ("mesh.data=-1", _HEARTBEAT, *overrides)]
+        changes = {"XLA_FLAGS": xla_flags(2), "JAX_COMPILATION_CACHE_DIR": None}
+        self.processes = {
+            index: Process(
+                *words, f"--process_id={index}", "--workdir", workdirs[index], environment=changes | (environment or {})
+            )
+            for index in set(range(count)) - set(lacking)
+        }
 
     def end(self):
         """Waits for all; returns their statuses. `output` and `errors` hold what they have printed."""
         try:
-            texts = {index: process.communicate(timeout=120) for index, process in self.processes.items()}
+            statuses = [process.wait() for process in self.processes.values()]
         finally:
             for process in self.processes.values():
                 process.kill()
-        self.output = {index: text[0] for index, text in texts.items()}
-        self.errors = {index: text[1] for index, text in texts.items()}
-        return [process.returncode for process in self.processes.values()]
+        self.output = {index: process.output for index, process in self.processes.items()}
+        self.errors = {index: process.errors for index, process in self.processes.items()}
+        return statuses
 
 
 @pytest.fixture
@@ -76,17 +78,60 @@ def config(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def programs(once):
+    """What the processes have compiled: a directory of their own, which a process that is killed may damage."""
+    return {"JAX_COMPILATION_CACHE_DIR": str(once("hosts-programs", lambda folder: None))}
+
+
+@pytest.fixture(scope="module")
+def whole(once, programs):
     """The outcome of a run of two hosts that nothing disturbed."""
-    folder = tmp_path_factory.mktemp("whole")
-    fleet = Fleet(toy.write_config(folder), folder / "work", 2)
-    assert fleet.end() == [0, 0], fleet.errors
-    assert "step 20/20  held-out: loss" in fleet.output[0]
-    own = [line for line in fleet.output[1].splitlines() if _GLOO.sub("", line).strip()]
-    assert len(own) == 1, "host 0 speaks for all once they have joined"
-    assert summary(folder / "work")["runs"][0]["process_count"] == 2
-    assert summary(folder / "work")["runs"][0]["mesh"] == {"data": 4, "fsdp": 1}
-    return outcome(folder / "work")
+
+    def make(folder):
+        fleet = Fleet(toy.write_config(folder), folder / "work", 2, _STEPS, _ONE_SAVE, environment=programs)
+        assert fleet.end() == [0, 0], fleet.errors
+        assert "step 28/28  held-out: loss" in fleet.output[0]
+        own = [line for line in fleet.output[1].splitlines() if _GLOO.sub("", line).strip()]
+        assert len(own) == 1, "host 0 speaks for all once they have joined"
+        assert summary(folder / "work")["runs"][0]["process_count"] == 2
+        assert summary(folder / "work")["runs"][0]["mesh"] == {"data": 4, "fsdp": 1}
+
+    return outcome(once("hosts-whole", make) / "work")
+
+
+@pytest.fixture(scope="module")
+def disturbed(once, programs):
+    """One run of two hosts that ended in five pieces, and what was to be seen at the end of each.
+
+    A signal to host 1; one to host 0, and the newest checkpoint is unreadable; host 1 is killed; host 0 is killed, and
+    the newest checkpoint has no commit marker; the end.
+    """
+
+    def make(folder):
+        config, work, pieces = toy.write_config(folder), folder / "work", []
+
+        def piece(*overrides, until=0, disturb=lambda processes: None):
+            fleet = Fleet(config, work, 2, _STEPS, *overrides, environment=programs)
+            if until:
+                wait_for_row(work, until, fleet.processes[0])
+                disturb(fleet.processes)
+            seen = {"statuses": fleet.end(), "output": [*fleet.output.values()], "errors": [*fleet.errors.values()]}
+            complete = [int(path.parent.name) for path in (work / "checkpoints").glob(f"*/{COMMIT_MARKER}")]
+            pieces.append({**seen, "summary": summary(work), "checkpoints": sorted(complete)})
+            return max(complete)
+
+        step = piece(_SLOWLY, until=1, disturb=lambda processes: processes[1].send_signal(signal.SIGTERM))
+        step = piece(_SLOWLY, until=step + 2, disturb=lambda processes: processes[0].send_signal(signal.SIGTERM))
+        DAMAGES["unreadable"](work / "checkpoints" / str(step))
+        # Two steps behind a save that it waits for.
+        step = piece(_SLOWLY, until=step // 4 * 4 + 6, disturb=lambda processes: processes[1].kill())
+        step = piece(_SLOWLY, until=step // 4 * 4 + 6, disturb=lambda processes: processes[0].kill())
+        DAMAGES["no commit marker"](work / "checkpoints" / str(step))
+        piece()
+        (folder / "pieces.json").write_text(json.dumps(pieces))
+
+    folder = once("hosts-disturbed", make)
+    return json.loads((folder / "pieces.json").read_text()), folder / "work"
 
 
 def losses(result):
@@ -99,61 +144,67 @@ def assert_alike(result, other):
     np.testing.assert_allclose([row[2] for row in losses(result)], [row[2] for row in losses(other)], rtol=1e-4)
 
 
+@pytest.mark.compat
 def test_two_hosts_do_what_one_does(tmp_path, config, whole):
-    environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-m", "tests.train.toy", "--config", str(config), "--workdir", str(tmp_path / "one")]
-    assert subprocess.run(command, env=environment, check=False).returncode == 0
+    assert run(config, tmp_path / "one", _STEPS, _ONE_SAVE) == 0
     assert_alike(outcome(tmp_path / "one"), whole)
 
 
-@pytest.mark.parametrize("told", [0, 1])
-def test_a_signal_to_one_host_saves_on_all(tmp_path, config, whole, told):
-    """They leave the steps at the same one; the restart is bit-equal."""
-    work = tmp_path / "work"
-    fleet = Fleet(config, work, 2, "data.delay_seconds=0.2")
-    wait_for_row(work, 1)
-    fleet.processes[told].send_signal(signal.SIGTERM)
-    assert fleet.end() == [75, 75], fleet.errors
-    assert "stopped by SIGTERM: step" in fleet.errors[told]
-    assert f"toy, host {1 - told} of 2: stopped by a signal to another host: step" in fleet.errors[1 - told]
-    assert summary(work)["status"] == "interrupted"
-    assert Fleet(config, work, 2).end() == [0, 0]
+def test_disturbed_hosts_end_as_if_they_had_not_been(disturbed, whole):
+    pieces, work = disturbed
+    assert pieces[-1]["statuses"] == [0, 0], pieces[-1]["errors"]
+    assert len(summary(work)["runs"]) == 5
     assert outcome(work) == whole
-    assert summary(work)["totals"]["lost_steps"] == 0
 
 
-def test_four_hosts_go_on_as_two_and_as_one(tmp_path, config, whole):
-    work = tmp_path / "work"
+@pytest.mark.parametrize(("piece", "told"), [(0, 1), (1, 0)])
+def test_a_signal_to_one_host_saves_on_all(disturbed, piece, told):
+    """They leave the steps at the same one, and nothing is lost."""
+    seen = disturbed[0][piece]
+    assert seen["statuses"] == [75, 75], seen["errors"]
+    assert "stopped by SIGTERM: step" in seen["errors"][told]
+    assert f"toy, host {1 - told} of 2: stopped by a signal to another host: step" in seen["errors"][1 - told]
+    assert seen["summary"]["status"] == "interrupted"
+    assert seen["summary"]["step"] == seen["checkpoints"][-1]
+    after = disturbed[0][1]["summary"]
+    assert after["totals"]["lost_steps"] == 0
+    assert after["runs"][1]["from_step"] == disturbed[0][0]["checkpoints"][-1]
+
+
+@pytest.mark.parametrize(("piece", "lost"), [(2, 1), (3, 0)])
+def test_a_host_that_is_lost_ends_the_others(disturbed, piece, lost):
+    """Within the heartbeat's time, by a signal of their own; and no more is lost than the steps since the last save."""
+    before, seen = disturbed[0][piece - 1 : piece + 1]
+    assert seen["statuses"][lost] == -signal.SIGKILL
+    # Whatever notices first: JAX's heartbeat, or a collective whose connection is closed.
+    assert seen["statuses"][1 - lost] in (-signal.SIGABRT, 75), seen["errors"]
+    assert seen["checkpoints"][-1] >= before["checkpoints"][-1] // 4 * 4 + 4
+
+
+@pytest.mark.parametrize(("piece", "damage"), [(1, "unreadable"), (3, "no commit marker")])
+def test_hosts_agree_on_the_checkpoint_they_take(disturbed, piece, damage):
+    before, seen = disturbed[0][piece : piece + 2]
+    *_, good, bad = before["checkpoints"]
+    assert f"checkpoint {bad} is bad: {damage}" in seen["output"][0]
+    assert f"continuing from the checkpoint of step {good}\n" in seen["output"][0]
+    assert seen["summary"]["runs"][-1]["from_step"] == good
+
+
+def test_four_hosts_go_on_as_two_and_as_one(tmp_path, config, programs, whole):
+    work, done = tmp_path / "work", 0
     for count in (4, 2):
-        done = summary(work)["step"] if (work / "summary.json").exists() else 0
-        fleet = Fleet(config, work, count, "data.delay_seconds=0.2")
-        wait_for_row(work, done + 3)
+        fleet = Fleet(config, work, count, _STEPS, _SLOWLY, _ONE_SAVE, environment=programs)
+        wait_for_row(work, done + 3, fleet.processes[0])
         fleet.processes[count - 1].send_signal(signal.SIGTERM)
         assert fleet.end() == [75] * count, fleet.errors
-    environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-m", "tests.train.toy", "--config", str(config), "--workdir", str(work)]
-    assert subprocess.run(command, env=environment, check=False).returncode == 0
+        done = summary(work)["step"]
+    assert run(config, work, _STEPS, _ONE_SAVE) == 0
     assert_alike(outcome(work), whole)
-    assert [run["process_count"] for run in summary(work)["runs"]] == [4, 2, 1]
+    assert [entry["process_count"] for entry in summary(work)["runs"]] == [4, 2, 1]
 
 
-@pytest.mark.parametrize("lost", [0, 1])
-def test_a_host_that_is_lost_ends_the_others(tmp_path, config, whole, lost):
-    """Within the heartbeat's time, by a signal of their own; and no more is lost than the steps since the last save."""
-    work = tmp_path / "work"
-    fleet = Fleet(config, work, 2, "data.delay_seconds=0.2")
-    wait_for_row(work, 6)
-    fleet.processes[lost].kill()
-    statuses = fleet.end()
-    assert statuses[lost] == -signal.SIGKILL
-    # Whatever notices first: JAX's heartbeat, or a collective whose connection is closed.
-    assert statuses[1 - lost] in (-signal.SIGABRT, 75), fleet.errors
-    assert Fleet(config, work, 2).end() == [0, 0]
-    assert outcome(work) == whole
-    assert summary(work)["runs"][1]["from_step"] >= 4
-
-
-@pytest.mark.parametrize("kills", [5, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
+# Many moments are dear: each kill costs a start of two processes. The pieces of `disturbed` are the others by default.
+@pytest.mark.parametrize("kills", [2, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
 def test_killed_at_random_the_run_ends_as_if_it_had_not_been(tmp_path, config, whole, kills):
     """Signal, process and moment at random, in the start, in saves and evaluations; nothing needs a hand."""
     work, seed = tmp_path / "work", random.randrange(2**32)
@@ -161,36 +212,18 @@ def test_killed_at_random_the_run_ends_as_if_it_had_not_been(tmp_path, config, w
     draw, killed = random.Random(seed), 0
     while killed < kills:
         # Slow steps, or the first run would outlive all of its kills.
-        fleet = Fleet(config, work, 2, "data.delay_seconds=1", "checkpoint_every_steps=2")
+        fleet = Fleet(config, work, 2, _STEPS, "data.delay_seconds=1", "checkpoint_every_steps=2")
         time.sleep(draw.uniform(0, 8))
         fleet.processes[draw.randrange(2)].send_signal(draw.choice([signal.SIGTERM, signal.SIGKILL, signal.SIGINT]))
         statuses = fleet.end()
-        for index, status in enumerate(statuses):
-            in_import = status == 1 and _INTERRUPTED_IMPORT in fleet.errors[index]
-            assert status in _ENDS_OF_THE_KILLED or in_import, fleet.errors
+        assert set(statuses) <= _ENDS_OF_THE_KILLED, fleet.errors
         if statuses == [0, 0]:  # it was too late
             assert outcome(work) == whole
             work = tmp_path / f"work-{killed}"
         else:
             killed += 1
-    fleet = Fleet(config, work, 2)
+    fleet = Fleet(config, work, 2, _STEPS, _ONE_SAVE)
     assert fleet.end() == [0, 0], fleet.errors
-    assert outcome(work) == whole
-
-
-@pytest.mark.parametrize("damage", ["unreadable", "no commit marker"])
-def test_hosts_agree_on_the_checkpoint_they_take(tmp_path, config, whole, damage):
-    work = tmp_path / "work"
-    fleet = Fleet(config, work, 2, "data.delay_seconds=0.2")
-    wait_for_row(work, 9)
-    fleet.processes[1].send_signal(signal.SIGTERM)
-    assert fleet.end() == [75, 75], fleet.errors
-    newest = max((work / "checkpoints").iterdir(), key=lambda path: int(path.name))
-    DAMAGES[damage](newest)
-    fleet = Fleet(config, work, 2)
-    assert fleet.end() == [0, 0], fleet.errors
-    assert f"checkpoint {newest.name} is bad: {damage}" in fleet.output[0]
-    assert "continuing from the checkpoint of step 8" in fleet.output[0]
     assert outcome(work) == whole
 
 
@@ -210,10 +243,10 @@ def test_a_mistake_that_host_0_finds_ends_all(tmp_path, config):
     assert "toy, host 1 of 2: host 0: --workdir" in fleet.errors[1]
 
 
-def test_a_loss_that_is_not_finite_ends_all(tmp_path, config):
-    fleet = Fleet(config, tmp_path / "work", 2, "data.bad_step=6")
+def test_a_loss_that_is_not_finite_ends_all(tmp_path, config, programs):
+    fleet = Fleet(config, tmp_path / "work", 2, "data.bad_step=2", environment=programs)
     assert fleet.end() == [1, 1]
-    assert all("step 6: loss is inf" in error for error in fleet.errors.values())
+    assert all("step 2: loss is inf" in error for error in fleet.errors.values())
     assert summary(tmp_path / "work")["status"] == "failed"
 
 

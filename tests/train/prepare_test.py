@@ -12,30 +12,29 @@ from pathlib import Path
 
 import pytest
 
-CONFIG = "configs/albert_tiny.py:smoke"
+from tests.conftest import REPOSITORY
+from tests.train.commands import Command, environment, series
+
+CONFIG = "configs/albert_base.py:smoke"  # what the finished run of train.pretrain was on
 
 
-def command(module, cache, *overrides, workdir=None):
-    options = [f"--config.{override}" for override in (f"data.cache_dir={cache}", *overrides)]
-    options += ["--workdir", str(workdir)] if workdir else []
-    return [sys.executable, "-m", f"train.{module}", "--config", CONFIG, *options]
+def command(cache, *overrides):
+    return Command("prepare", CONFIG, (f"data.cache_dir={cache}", *overrides))
 
 
-def run(repository, *arguments, **options):
-    environment = {**os.environ, "XLA_FLAGS": ""}  # one device compiles faster than the tests' eight
-    return subprocess.run(
-        command(*arguments, **options), cwd=repository, env=environment, capture_output=True, text=True, check=False
-    )
+@pytest.fixture(scope="session")
+def prepared(finish, shared_temp):
+    """A cache that the command has filled, and what it printed."""
+    cache = shared_temp / "once" / "prepared" / "cache"
+    return cache, finish("prepared", command(cache)).printed
 
 
-@pytest.fixture(scope="module")
-def prepared(repository, tmp_path_factory):
-    cache = tmp_path_factory.mktemp("prepared")
-    done = run(repository, "prepare", cache)
-    assert done.returncode == 0, done.stderr
-    return cache, done.stdout
+def copied(cache, target):
+    """The cache at another place, where a test may change it."""
+    return Path(shutil.copytree(cache, target))
 
 
+@pytest.mark.compat
 def test_prepare_says_what_it_made_and_where(prepared):
     cache, printed = prepared
     lines = re.findall(r"^(training|held-out) data: .* tokens; \d+ shards?, [\d.]+ MB in (.+)$", printed, re.MULTILINE)
@@ -46,60 +45,69 @@ def test_prepare_says_what_it_made_and_where(prepared):
     assert re.search(r"^tokenizer: unigram, \d+ pieces", printed, re.MULTILINE)
 
 
-def test_prepare_again_finds_everything(repository, prepared):
+def test_prepare_again_finds_everything_and_writes_no_work_directory(prepared, tmp_path, capsys):
     cache, first = prepared
-    before = {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()}
-    again = run(repository, "prepare", cache)
-    assert again.stdout == "".join(
-        line
-        for line in first.splitlines(keepends=True)
-        if "okenising" not in line and "okenised" not in line and "Training" not in line
-    )
-    assert before == {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()}
 
+    def times():
+        return {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()}
 
-def test_prepare_writes_no_work_directory(repository, prepared, tmp_path):
-    assert run(repository, "prepare", prepared[0], workdir=tmp_path / "work").returncode == 0
+    before = times()
+    assert command(cache).main(tmp_path / "work") == 0
+    # The tokenizer and both splits, without a word of making them.
+    assert capsys.readouterr().out.splitlines() == first.splitlines()[-3:]
+    assert times() == before
     assert not (tmp_path / "work").exists()
 
 
-def test_job_takes_what_was_prepared_and_keeps_its_tokenizer(repository, prepared, tmp_path):
-    done = run(repository, "pretrain", prepared[0], "total_steps=2", "optimizer.warmup_steps=1", workdir=tmp_path / "w")
-    assert done.returncode == 0, done.stderr
-    assert "okenising" not in done.stdout
-    assert "Training a" not in done.stdout
-    (kept,) = [path for path in (prepared[0] / "tokenizers").iterdir() if path.is_dir()]
+def test_prepare_takes_a_config_of_distillation(teacher, tmp_path, capsys):
+    overrides = (f"teacher={teacher}", "tokenizer=none")
+    assert Command("prepare", "configs/distilbert_tiny.py:smoke", overrides).main(tmp_path / "work") == 0
+    assert "tokenizer: wordpiece" in capsys.readouterr().out
+
+
+def test_job_takes_what_was_prepared_and_keeps_its_tokenizer(prepared, finished_pretrain, tmp_path, capsys):
+    """Its numbers are those of the run that prepared for itself."""
+    cache, _ = prepared
+    assert finished_pretrain.command.main(tmp_path / "w", f"data.cache_dir={cache}", "plot=false") == 0
+    printed = capsys.readouterr().out
+    assert "okenising" not in printed
+    assert "Training a" not in printed
+    (kept,) = [path for path in (cache / "tokenizers").iterdir() if path.is_dir()]
     for name in ("tokenizer.json", "tokenizer_config.json"):
         assert (tmp_path / "w" / "tokenizer" / name).read_bytes() == (kept / name).read_bytes()
+    assert series(tmp_path / "w") == series(finished_pretrain.workdir)
 
 
-def test_job_names_a_damaged_record(repository, tmp_path):
+def test_job_names_a_damaged_record(prepared, finished_pretrain, tmp_path, capsys):
     """Found where the record is read, in the job or in one of its workers: one message with file and record, and no
-    step on wrong tokens. With the directory removed, as the message says, the same command runs."""
-    cache, workdir = tmp_path / "cache", tmp_path / "work"
-    printed = run(repository, "prepare", cache).stdout
-    directory = Path(re.search(r"^training data: .* in (.+)$", printed, re.MULTILINE)[1])
+    step on wrong tokens. With the directory removed, as the message says, the same text is prepared anew."""
+    cache, workdir = copied(prepared[0], tmp_path / "cache"), tmp_path / "work"
+    name = Path(re.search(r"^training data: .* in (.+)$", prepared[1], re.MULTILINE)[1]).name
+    directory = cache / "tokens" / name
     shard = directory / "shard-00000.array_record"
-    data = bytearray(shard.read_bytes())
+    intact = shard.read_bytes()
+    data = bytearray(intact)
     data[110] ^= 1  # behind the headers of file and record, 64 and 40 bytes
     shard.write_bytes(data)
-    arguments = ("pretrain", cache, "total_steps=2", "optimizer.warmup_steps=1")
     for workers in (0, 2):
-        damaged = run(repository, *arguments, f"data.workers={workers}", workdir=workdir)
-        assert damaged.returncode == 1, damaged.stderr
-        assert "Traceback" not in damaged.stderr
-        assert f"{shard}, record 0: " in damaged.stderr
-        assert f"remove {directory}" in damaged.stderr
+        changes = (f"data.cache_dir={cache}", f"data.workers={workers}", "plot=false")
+        assert finished_pretrain.command.main(workdir, *changes) == 1
+        error = capsys.readouterr().err
+        assert "Traceback" not in error
+        assert f"{shard}, record 0: " in error
+        assert f"remove {directory}" in error
     shutil.rmtree(directory)
-    again = run(repository, *arguments, workdir=workdir)
-    assert again.returncode == 0, again.stderr
+    assert command(cache).main(workdir) == 0
+    assert shard.read_bytes() == intact
 
 
-def test_prepare_interrupted_exits_75_and_leaves_no_process(repository, tmp_path):
+def test_prepare_interrupted_exits_75_and_leaves_no_process(tmp_path):
     """As a preempted machine or Ctrl-C does it: the signal goes to the whole group, the workers too."""
+    words = command(tmp_path / "cache", "data.builtin_documents=60000", "data.prepare_workers=2").words(tmp_path / "w")
     process = subprocess.Popen(
-        command("prepare", tmp_path, "data.builtin_documents=60000", "data.prepare_workers=2"),
-        cwd=repository,
+        [sys.executable, "-m", "train.prepare", *words],
+        cwd=REPOSITORY,
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -130,10 +138,10 @@ def test_prepare_interrupted_exits_75_and_leaves_no_process(repository, tmp_path
         ("data.prepare_workers=0", ["at least 1"]),
     ],
 )
-def test_prepare_explains_a_mistake(repository, tmp_path, override, parts):
-    done = run(repository, "prepare", tmp_path, override)
-    assert done.returncode == 2
-    assert done.stderr.startswith("prepare: ")
-    assert "Traceback" not in done.stderr
+def test_prepare_explains_a_mistake(tmp_path, capsys, override, parts):
+    assert command(tmp_path, override).main(tmp_path / "work") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("prepare: ")
+    assert "Traceback" not in error
     for part in parts:
-        assert part in done.stderr
+        assert part in error

@@ -1,7 +1,9 @@
 """What a run leaves of what it was watched with: event files, rates, profiles, memory; and where its programs are."""
 
+import contextlib
 import dataclasses
 import functools
+import io
 import json
 import shutil
 import sys
@@ -11,9 +13,10 @@ import pytest
 
 from flax_lite.execution import Execution
 from tests.train import toy
+from tests.train.loop.runs import run
 from tests.train.observe.events import scalars_of
 from tests.train.observe.traces import traced_steps
-from train import cli, hosts, loop, records
+from train import hosts, records
 from train.metrics import read_metrics
 
 
@@ -26,23 +29,25 @@ def work(tmp_path):
 @pytest.fixture
 def start(tmp_path, work):
     """Runs the toy, with overrides and a change to the job."""
-    config = toy.write_config(tmp_path)
-
-    def start(*overrides, change=lambda job: job, more=()):
-        def build(work):
-            return change(toy.build(work))
-
-        argv = ["--config", str(config), "--workdir", str(work), *more, *(f"--config.{item}" for item in overrides)]
-        return cli.main("toy", toy.LEAVES, functools.partial(loop.run, build=build), argv)
-
-    return start
+    return functools.partial(run, toy.write_config(tmp_path), work)
 
 
-def go_on_from_8(start, work, *overrides):
-    """A run to step 10, whose last checkpoint gets lost, and one from step 8 to 20."""
-    assert start(*overrides, "total_steps=10") == 0
-    shutil.rmtree(work / "checkpoints" / "10")
-    assert start(*overrides, "total_steps=20", more=["--extend"]) == 0
+@pytest.fixture(scope="module")
+def gone_on(once):
+    """A directory with the work directory of two runs, and what they printed.
+
+    A run to step 10, whose last checkpoint gets lost, and one from step 8 to 20; with event files.
+    """
+
+    def make(folder):
+        config, work = toy.write_config(folder), folder / "work"
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            assert run(config, work, "tensorboard=true", "total_steps=10") == 0
+            shutil.rmtree(work / "checkpoints" / "10")
+            assert run(config, work, "tensorboard=true", "total_steps=20", more=["--extend"]) == 0
+        (folder / "output").write_text(output.getvalue())
+
+    return once("toy-gone-on", make)
 
 
 def rows_of(work, split="train"):
@@ -56,10 +61,10 @@ def runs_of(work):
 # Event files
 
 
-def test_event_files_say_what_metrics_jsonl_says(work, start, capsys):
+def test_event_files_say_what_metrics_jsonl_says(gone_on):
     """Also of a run that goes on before the point where the one before it ended."""
-    go_on_from_8(start, work, "tensorboard=true")
-    assert f"tensorboard --logdir {work / 'tensorboard'}" in capsys.readouterr().out
+    work = gone_on / "work"
+    assert f"tensorboard --logdir {work / 'tensorboard'}" in (gone_on / "output").read_text()
     scalars = scalars_of(work / "tensorboard")
     expected = {}
     for row in read_metrics(work / "metrics.jsonl"):
@@ -69,11 +74,6 @@ def test_event_files_say_what_metrics_jsonl_says(work, start, capsys):
     assert scalars == expected
     assert {"train/loss", "train/tokens_per_second", "eval/loss"} <= set(scalars)
     assert list(scalars["train/loss"]) == list(range(1, 21))
-
-
-def test_event_files_are_not_written_unasked(work, start):
-    assert start("total_steps=2") == 0
-    assert not (work / "tensorboard").exists()
 
 
 def test_a_missing_package_is_said_before_anything_is_built(start, monkeypatch, capsys):
@@ -101,15 +101,10 @@ def with_costs(job):
 
 
 def test_operations_are_counted_in_the_time_in_which_tokens_are(work, start):
-    """So a token takes 2 x 16^2 of them, however long a step took; on a CPU they are a share of nothing."""
-    assert start("log_every_steps=3", change=with_costs) == 0
-    for row in rows_of(work):
-        assert row["model_flops_per_second"] / row["tokens_per_second"] == pytest.approx(2 * toy.WIDTH**2)
-        assert "mfu" not in row
+    """So a token takes 2 x 16^2 of them, however long a step took; on a CPU they are a share of nothing.
 
-
-def test_each_batch_counts_by_its_own_shape(work, start):
-    """Every second one has half of the rows: the first three 8 + 4 + 8 of 24, the next 4 + 8 + 4."""
+    Every second batch has half of the rows: the first three 8 + 4 + 8 of 24, the next 4 + 8 + 4.
+    """
 
     def change(job):
         def train_batches(first):
@@ -119,6 +114,7 @@ def test_each_batch_counts_by_its_own_shape(work, start):
         return with_costs(dataclasses.replace(job, train_batches=train_batches))
 
     assert start("log_every_steps=3", "total_steps=6", change=change) == 0
+    assert not [row for row in rows_of(work) if "mfu" in row]
     ratios = [row["model_flops_per_second"] / row["tokens_per_second"] for row in rows_of(work)]
     assert ratios == [pytest.approx(512 * 20 / 24), pytest.approx(512 * 16 / 24)]
 
@@ -130,10 +126,10 @@ def test_of_a_known_peak_the_share_is_written_and_shown(work, start, monkeypatch
     assert "% MFU" in capsys.readouterr().out
 
 
-def test_each_run_has_its_times_in_the_summary(work, start):
-    go_on_from_8(start, work)
-    for run in runs_of(work):
-        times = run["step_seconds"]
+def test_each_run_has_its_times_in_the_summary(gone_on):
+    work = gone_on / "work"
+    for entry in runs_of(work):
+        times = entry["step_seconds"]
         assert 0 < times["p50"] <= times["p90"] <= times["p99"] <= times["max"]
     assert "device_memory_peak_bytes" not in runs_of(work)[0]
     assert all(0 <= row["data_wait_fraction"] <= 1 for row in rows_of(work))
@@ -143,17 +139,19 @@ def test_each_run_has_its_times_in_the_summary(work, start):
 
 
 def test_the_peak_of_memory_is_in_the_summary_and_at_the_end(work, start, monkeypatch, capsys):
+    """And no event files, which nobody asked for."""
     monkeypatch.setattr(records, "peak_bytes", lambda: 3 * 2**30)
     assert start("total_steps=2") == 0
     assert runs_of(work)[0]["device_memory_peak_bytes"] == 3 * 2**30
     assert "device memory: 3.00 GiB at most" in capsys.readouterr().out
+    assert not (work / "tensorboard").exists()
 
 
 # Profiles
 
 
 def test_a_profile_is_made_of_the_steps_that_are_named(work, start, capsys):
-    assert start("profile.first_step=4", "profile.num_steps=3") == 0
+    assert start("profile.first_step=4", "profile.num_steps=3", "total_steps=8") == 0
     assert traced_steps(work / "profile") == [[4, 5, 6]]
     assert f"profile of steps 4 to 6: {work / 'profile'}" in capsys.readouterr().out
     assert runs_of(work)[0]["seconds"]["profile"] > 0
@@ -161,7 +159,7 @@ def test_a_profile_is_made_of_the_steps_that_are_named(work, start, capsys):
 
 def test_a_run_that_goes_on_behind_the_window_says_so(work, start, capsys):
     start("profile.first_step=2", "total_steps=8")
-    assert start("profile.first_step=2", "total_steps=20", more=["--extend"]) == 0
+    assert start("profile.first_step=2", "total_steps=9", more=["--extend"]) == 0
     assert len(traced_steps(work / "profile")) == 1
     assert "no profile: steps 2 to 3 were done by an earlier run, which got to step 8" in capsys.readouterr().out
 
@@ -179,10 +177,9 @@ def test_a_window_behind_the_end_is_refused(start, capsys):
 # Compiled programs
 
 
-def test_the_line_says_which_programs_are_kept(start, capsys):
-    shared = jax.config.jax_compilation_cache_dir
-    assert start("total_steps=1") == 0
-    assert f"compilation cache: {shared} (JAX_COMPILATION_CACHE_DIR)" in capsys.readouterr().out
+def test_the_line_says_which_programs_are_kept(gone_on):
+    line = f"compilation cache: {jax.config.jax_compilation_cache_dir} (JAX_COMPILATION_CACHE_DIR)\n"
+    assert (gone_on / "output").read_text().count(line) == 2
 
 
 @pytest.fixture
@@ -196,7 +193,8 @@ def _everything_is_kept():
 @pytest.mark.usefixtures("_everything_is_kept")
 def test_a_jobs_programs_are_kept_where_it_says(tmp_path, start, capsys):
     shared = jax.config.jax_compilation_cache_dir
-    assert start("total_steps=1", f"compilation_cache={tmp_path / 'programs'}") == 0
+    # With a seed of its own: what another run of this process has compiled, is not compiled again.
+    assert start("total_steps=1", "seed=7", f"compilation_cache={tmp_path / 'programs'}") == 0
     assert f"compilation cache: {tmp_path / 'programs'}\n" in capsys.readouterr().out
     assert list((tmp_path / "programs").glob("jit_*train_step*-cache"))
     assert jax.config.jax_compilation_cache_dir == shared

@@ -1,30 +1,28 @@
 """The command that shows a job's rows, as people run it."""
 
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from tests.flax_lite.tokenization import tiny_files
+from tests.train.commands import Command
 from train import show
 
-CONFIG = "configs/albert_tiny.py:smoke"
+SMOKE = Command("show", "configs/albert_base.py:smoke")
 
 
-def command(repository, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "train.show", *arguments], cwd=repository, capture_output=True, text=True, check=False
-    )
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr(show, "_TIMED_SECONDS", 0.2)
 
 
-@pytest.fixture(scope="module")
-def shown(repository, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("show") / "work"
-    done = command(repository, "--config", CONFIG, "--workdir", str(workdir))
-    assert done.returncode == 0, done.stderr
-    return done.stdout, workdir
+@pytest.fixture(scope="session")
+def shown(finish):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(show, "_TIMED_SECONDS", 0.2)
+        _, workdir, printed = finish("shown", SMOKE)
+    return printed, workdir
 
 
 def test_show_prints_rows_with_their_masks(shown):
@@ -53,23 +51,27 @@ def test_show_leaves_no_work_directory(shown):
     assert not shown[1].exists()
 
 
-def test_show_draws_the_masks_of_the_step(repository, tmp_path):
-    """Of all tokens of a batch, 15% by number, specials included in the count; words in packed texts."""
-    arguments = ["--config", "configs/distilbert_mlm.py:smoke", "--workdir", str(tmp_path / "work")]
-    done = command(repository, *arguments, "--config.data.max_predictions=40")
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"^row 0: \d+ texts?$", done.stdout, re.MULTILINE)
-    assert re.search(r"\[\S+\]", done.stdout)
-    share = float(re.search(r"^masked: ([\d.]+)% of the tokens that may be", done.stdout, re.MULTILINE)[1])
+def test_show_draws_the_masks_of_the_step(teacher, tmp_path, capsys):
+    """Of all tokens of a batch, 15% by number, specials included in the count; words in packed texts.
+
+    Of a distillation too, which has no other rows.
+    """
+    masks = ("data.masking=batch", "data.mask_smoothing=0.7", "data.max_predictions=40")
+    overrides = (f"teacher={teacher}", "tokenizer=none", *masks)
+    assert Command("show", "configs/distilbert_tiny.py:smoke", overrides).main(tmp_path / "work") == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"^row 0: \d+ texts?$", printed, re.MULTILINE)
+    assert re.search(r"\[\S+\]", printed)
+    share = float(re.search(r"^masked: ([\d.]+)% of the tokens that may be", printed, re.MULTILINE)[1])
     assert 15 < share < 18
-    assert done.stdout.rstrip().endswith("the step draws their masks")
+    assert printed.rstrip().endswith("the step draws their masks")
 
 
-def test_show_explains_a_mistake(repository, tmp_path):
-    done = command(repository, "--config", CONFIG, "--config.data.source=text:nowhere/*.txt")
-    assert done.returncode == 2
-    assert done.stderr.startswith("show: ")
-    assert "Traceback" not in done.stderr
+def test_show_explains_a_mistake(tmp_path, capsys):
+    assert SMOKE.main(tmp_path / "work", "data.source=text:nowhere/*.txt") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("show: ")
+    assert "Traceback" not in error
 
 
 def test_rows_as_text_marks_what_was_done_to_a_word(tmp_path):

@@ -7,6 +7,7 @@ import functools
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -107,9 +108,18 @@ def part(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: np.split(array, jax.process_count())[jax.process_index()] for name, array in batch.items()}
 
 
+@functools.cache
+def functions(seed: int, learning_rate: float) -> dict[str, Callable]:
+    """Two of a job's functions; the same ones for all jobs of a process, which so compile them once."""
+    optimizer = optax.sgd(learning_rate, momentum=0.9)  # a state to keep; Adam takes twice as long to compile
+    return {
+        "init_state": functools.partial(init_state, optimizer=optimizer),
+        "train_step": functools.partial(train_step, seed=seed, optimizer=optimizer),
+    }
+
+
 def build(work) -> Job:
     config = work.request.config
-    optimizer = optax.adam(config.optimizer.learning_rate)
 
     def train_batches(start):
         for step in range(start + 1, config.total_steps + 1):
@@ -118,8 +128,7 @@ def build(work) -> Job:
             yield batch if step != config.data.bad_step else {**batch, "y": batch["y"] * np.float32(np.inf)}
 
     return Job(
-        init_state=functools.partial(init_state, optimizer=optimizer),
-        train_step=functools.partial(train_step, seed=config.seed, optimizer=optimizer),
+        **functions(config.seed, config.optimizer.learning_rate),
         train_batches=train_batches,
         tokens_per_batch=config.batch_size,
         export=lambda params, folder, evaluation: np.savez(folder / "weights.npz", **params["dense"]),

@@ -1,14 +1,15 @@
 """The work directory: who may use it, what must stay the same, and that nothing is lost when it is refused."""
 
 import json
-import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from ml_collections import config_dict
 
 from tests.train import toy
+from tests.train.forked import Process
 from train import workdir
 from train.errors import UserError
 from train.request import Request
@@ -141,27 +142,19 @@ def test_a_first_start_that_was_killed_is_no_obstacle(tmp_path):
     opened(tmp_path)
 
 
-HOLDER = """
-import sys, time
-from pathlib import Path
-from tests.train.workdir_test import request
-from train.workdir import open_workdir
-with open_workdir(request(Path(sys.argv[1]))):
-    print("held", flush=True)
-    time.sleep(60)
-"""
+def hold():
+    with workdir.open_workdir(request(Path(sys.argv[1]))):
+        print("held", file=sys.stderr)
+        time.sleep(120)
 
 
-def test_lock_keeps_a_second_process_out_and_dies_with_its_holder(tmp_path, repository):
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(tmp_path / "w")], cwd=repository, stdout=subprocess.PIPE, text=True
-    )
-    with holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(UserError, match=f"in use by process {holder.pid} on "):
-            opened(tmp_path / "w")
-        holder.kill()
+def test_lock_keeps_a_second_process_out_and_dies_with_its_holder(tmp_path):
+    holder = Process(tmp_path / "w", call=f"{__name__}:hold")
+    holder.wait_for_error("held")
+    with pytest.raises(UserError, match=f"in use by process {holder.pid} on "):
+        opened(tmp_path / "w")
+    holder.kill()
+    holder.wait()
     opened(tmp_path / "w")
 
 

@@ -1,15 +1,17 @@
 """The command as a user types it, and what it asks for when it is typed again. No timing is judged."""
 
+import contextlib
+import io
 import json
-import os
-import subprocess
-import sys
 
+import jax
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 from matplotlib import image
 
 from benchmarks.compile_vs_run import __main__ as command
+from benchmarks.compile_vs_run import worker
 from benchmarks.compile_vs_run.results import FILE, row_of
 from benchmarks.series import read
 from tests.benchmarks.compile_vs_run.examples import MEASURED, record
@@ -17,23 +19,54 @@ from tests.benchmarks.compile_vs_run.examples import MEASURED, record
 CIRCUMSTANCES = {"device": "none", "versions": {"jax": "0"}, "sizes": {"vocab_size": 1}}
 
 
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory, repository):
-    folder = tmp_path_factory.mktemp("results")
-    run = subprocess.run(
-        [sys.executable, "-m", "benchmarks.compile_vs_run", "--smoke", "--output", folder],
-        cwd=repository,
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    return folder, run
+@contextlib.contextmanager
+def cache_settings_kept():
+    """What a worker that starts a case sets of JAX is this process's own afterwards."""
+    names = [name for name in jax.config.values if "compilation_cache" in name or "persistent_cache" in name]
+    before = {name: jax.config.values[name] for name in names}
+    compilation_cache.reset_cache()
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+
+
+def run_smoke(folder):
+    """Leaves beside the results what was printed, and whether each start of a case found it in the cache.
+
+    The first question has a process of its own, as each has outside of the tests; the others are answered here, the
+    starts of the second case as those of the first.
+    """
+    starts = []
+
+    def ask(request, action, limit_seconds, **asked):
+        if action == "circumstances":
+            return worker.ask(request, action, limit_seconds)
+        if action == "start" and len(starts) == 2:
+            return starts[-1]
+        if action == "start":
+            # JAX opens one cache in a process, at its first use.
+            compilation_cache.reset_cache()
+        found = json.loads(json.dumps(worker._ACTIONS[action](request, asked)))
+        starts.extend([found] if action == "start" else [])
+        return found
+
+    with pytest.MonkeyPatch.context() as patch, cache_settings_kept(), contextlib.redirect_stdout(io.StringIO()) as out:
+        patch.setattr(command, "ask", ask)
+        assert command.main(["--smoke", "--output", str(folder)]) == 0
+    (folder / "printed").write_text(out.getvalue())
+    (folder / "hits").write_text(json.dumps([one["hit"] for one in starts]))
+
+
+@pytest.fixture
+def smoke(once):
+    return once("compile_vs_run", run_smoke)
 
 
 def test_the_command_measures_builds_runs_and_starts_from_the_cache(smoke):
-    (series,) = json.loads((smoke[0] / "compile_vs_run.json").read_text())["series"]
+    (series,) = json.loads((smoke / "compile_vs_run.json").read_text())["series"]
     assert series["circumstances"]["versions"]["jax"]
     assert series["circumstances"]["commit"]
     assert "host" not in series["circumstances"]
@@ -47,18 +80,20 @@ def test_the_command_measures_builds_runs_and_starts_from_the_cache(smoke):
         assert all(seconds > 0 for seconds in (*one["builds"][0], one["first_seconds"], *one["run_seconds"]))
         assert one["total_bytes"] >= one["temporary_bytes"] + one["argument_bytes"]
         np.testing.assert_allclose(one["outcome"], rows[0]["outcome"]["outcome"], rtol=1e-4, atol=1e-5)
+    scanned, unrolled = (row["outcome"]["program_lines"] for row in rows)
+    assert unrolled != scanned
+    assert json.loads((smoke / "hits").read_text()) == [False, True]
 
 
 def test_the_command_prints_and_draws_what_it_writes(smoke):
-    folder, run = smoke
-    tables = run.stdout.strip().split("\n\n")
+    tables = (smoke / "printed").read_text().strip().split("\n\n")
     assert len(tables) == 2
-    page = (folder / "compile_vs_run.md").read_text()
+    page = (smoke / "compile_vs_run.md").read_text()
     assert all(table in page for table in tables)
-    pictures = sorted(path.name for path in folder.glob("*.png"))
+    pictures = sorted(path.name for path in smoke.glob("*.png"))
     assert pictures == ["compile_vs_run.png", "compile_vs_run_break_even.png", "compile_vs_run_memory.png"]
     for name in pictures:
-        pixels = image.imread(folder / name)
+        pixels = image.imread(smoke / name)
         assert pixels.ndim == 3
         assert pixels.shape[0] > 200
         assert np.var(pixels) > 1e-3
@@ -78,11 +113,17 @@ def workers(monkeypatch):
     return asked, answers
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pictures take most of a command's time; the smoke run and a command that fails draw theirs."""
+    monkeypatch.setattr(command, "draw_all", lambda *_: None)
+
+
 def families(asked):
     return [family for action, family in asked if action == "measure"]
 
 
-def test_what_is_measured_under_the_same_circumstances_is_not_measured_again(workers, tmp_path, capsys):
+def test_what_is_measured_under_the_same_circumstances_is_not_measured_again(workers, undrawn, tmp_path, capsys):
     asked, answers = workers
     argv = ["--output", str(tmp_path), "--depths", "3", "--families"]
     assert command.main([*argv, "bert"]) == 0
@@ -114,21 +155,21 @@ def test_a_case_that_failed_is_said_and_tried_again(workers, tmp_path):
     assert "Not measured" not in (tmp_path / "compile_vs_run.md").read_text()
 
 
-def test_a_program_that_was_not_in_the_cache_is_said(workers, tmp_path, capsys):
+def test_a_program_that_was_not_in_the_cache_is_said(workers, undrawn, tmp_path, capsys):
     _, answers = workers
     answers["start"]["hit"] = False
     assert command.main(["--output", str(tmp_path), "--families", "bert"]) == 0
     assert "0.30, not in the cache" in capsys.readouterr().out
 
 
-def test_slices_that_are_not_here_load_nothing(workers, tmp_path, capsys):
+def test_slices_that_are_not_here_load_nothing(workers, undrawn, tmp_path, capsys):
     asked, _ = workers
     assert command.main(["--output", str(tmp_path), "--families", "bert", "--target", "v5e:2x4"]) == 0
     assert [action for action, _ in asked] == ["circumstances", "measure"]
     assert "not tried" in capsys.readouterr().out
 
 
-def test_another_result_is_a_failure(workers, tmp_path, capsys):
+def test_another_result_is_a_failure(workers, undrawn, tmp_path, capsys):
     _, answers = workers
     argv = ["--output", str(tmp_path), "--families", "bert", "--unroll"]
     assert command.main([*argv, "1"]) == 0

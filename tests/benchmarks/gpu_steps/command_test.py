@@ -2,16 +2,14 @@
 
 import itertools
 import json
-import os
-import statistics
-import subprocess
 import sys
 
 import pytest
 
 from benchmarks.gpu_steps import __main__ as command
-from benchmarks.gpu_steps import asking
-from benchmarks.gpu_steps.cases import REAL
+from benchmarks.gpu_steps import asking, worker
+from benchmarks.gpu_steps.cases import REAL, WORKS
+from benchmarks.gpu_steps.failures import guarded
 from benchmarks.gpu_steps.plan import groups, plan
 from benchmarks.peers.environments import SetupError
 
@@ -41,32 +39,45 @@ def written(folder):
     return record["rows"], record["not_run"], (folder / "gpu_steps.md").read_text()
 
 
-def test_the_command_on_the_cpu(tmp_path, repository):
-    argv = ["--smoke", "--models", "albert_base", "--lengths", "16", "--torch", "none", "--output", str(tmp_path)]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.gpu_steps", *argv],
-        cwd=repository,
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+class Here:
+    """In the place of a worker's process: the real worker, in this one, when it is asked for its answer.
+
+    Compiling a step takes long: the first is measured, and the others are said to be as fast.
+    """
+
+    ended, known = True, {}
+
+    def __init__(self, module, question, *_):
+        assert module == "benchmarks.gpu_steps.worker"
+        self.question = json.loads(json.dumps(question))
+
+    def answer(self, limit_seconds):
+        name, work = self.question["action"], WORKS[self.question["work"]]
+        if name not in self.known:
+            self.known[name] = json.dumps(guarded(lambda: worker._ACTIONS[name](work, self.question)))
+        return json.loads(self.known[name])
+
+    def end(self):
+        pass
+
+
+def test_the_command_on_the_cpu(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(asking.elsewhere, "Asked", Here)
+    monkeypatch.setattr(Here, "known", {})
+    assert run(tmp_path, "--smoke", "--models", "albert_base", "--lengths", "16", torch="none") == 0
+    printed = capsys.readouterr().out.strip()
     rows, not_run, page = written(tmp_path)
     by_setting = {(row["case"]["rows"], *row["case"]["setting"].values()): row["outcome"] for row in rows}
     for unroll in (0, 1):
         assert len(by_setting[4, unroll, "xla", "none", False]["step_seconds"]) == 3
         assert by_setting[4, unroll, "xla", "none", False]["build_seconds"] > 0
-    # Beside these two: more rows of the first, and of the other where that is faster; two variants of the fastest.
-    first, scanned = (
-        statistics.median(by_setting[4, unroll, "xla", "none", False]["step_seconds"]) for unroll in (0, 1)
-    )
-    assert len(rows) == 5 + (scanned < first)
+    # Beside these two: more rows of the first, and two variants of it.
+    assert len(rows) == 5
     assert {(one["case"]["setting"], one["reason"]) for one in not_run} == {(None, "PyTorch was not asked for")}
     assert page.count("| not run: PyTorch was not asked for |") == len(not_run) == 2
     assert page.startswith("# The pretraining step on a GPU: tiny sizes")
-    assert done.stdout.strip() in page
-    assert "| ALBERT-base | 16 |" in done.stdout
+    assert printed in page
+    assert "| ALBERT-base | 16 |" in printed
 
 
 def test_without_a_gpu_the_command_says_so(tmp_path, capsys):
@@ -90,11 +101,11 @@ def test_a_case_that_dies_is_a_row_and_the_others_are_run(device, tmp_path, caps
 
 
 def test_every_case_of_the_plan_has_a_row(device, tmp_path):
-    assert run(tmp_path) == 0
+    assert run(tmp_path, "--lengths", "128") == 0
     rows, not_run, page = written(tmp_path)
     assert not not_run
     record = command.read(tmp_path / "gpu_steps.json", DEVICE | {"circumstances": _circumstances(tmp_path)})
-    assert set(record.speeds) == set(plan(REAL, groups(REAL, list(REAL.models), [128, 512]), record.speeds))
+    assert set(record.speeds) == set(plan(REAL, groups(REAL, list(REAL.models), [128]), record.speeds))
     assert page.count("| measured |") == len(rows)
 
 

@@ -10,7 +10,7 @@ from benchmarks.gpu_steps.results import Measurement
 from benchmarks.gpu_steps.worker import describe, measure, product_rate
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # two training steps; command_test.py runs two of ALBERT's, and compares them
 def test_settings_of_a_case_begin_alike(tmp_path):
     """Dropout, which BERT has, draws the same for the same seed, however a step is computed."""
 

@@ -1,15 +1,19 @@
 """The command as a user types it, with this project's own worker and Hugging Face's."""
 
+import dataclasses
+import importlib
 import json
+import warnings
 from pathlib import Path
 
 import pytest
 
-from benchmarks.peers import command
+from benchmarks.peers import command, measuring, work
 from benchmarks.peers.environments import SetupError
 from benchmarks.peers.measuring import Row
 from benchmarks.peers.results import Measured
 from benchmarks.peers.rivals import MEMORY_KINDS
+from benchmarks.peers.workers import protocol
 from tests.flax_lite import reference
 
 
@@ -25,6 +29,24 @@ def peers(tmp_path, monkeypatch, repository):
     return run
 
 
+class Here:
+    """In the place of a worker's process: the same worker in this one, asked in the same words."""
+
+    def __init__(self, title, python, module, threads, log):
+        with warnings.catch_warnings(action="ignore"):  # a rival's are its own
+            self._worker = protocol._Worker(importlib.import_module(module)._build)
+
+    def ask(self, do, **arguments):
+        with warnings.catch_warnings(action="ignore"):
+            return json.loads(json.dumps(getattr(self._worker, do)(**arguments)))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
 def check(groups, rivals):
     for group in groups:
         assert list(group["rows"]) == rivals
@@ -35,8 +57,11 @@ def check(groups, rivals):
 
 
 @pytest.mark.reference
-def test_forward_and_training_agree_with_hugging_face_flax_and_are_timed(peers, capsys):
+def test_forward_and_training_agree_with_hugging_face_flax_and_are_timed(peers, capsys, monkeypatch):
     reference.transformers()
+    monkeypatch.setattr(measuring, "Worker", Here)
+    one_layer = dataclasses.replace(work.SMOKE, config={**work.SMOKE.config, "num_hidden_layers": 1})
+    monkeypatch.setattr(work, "SMOKE", one_layer)  # six training programs are compiled
     argv = ["--rivals", "hf_flax", "--here", "hf_flax", "--models", "albert", "--cases", "forward", "mlm"]
     status, groups = peers(*argv)
     assert status == 0
@@ -47,7 +72,7 @@ def test_forward_and_training_agree_with_hugging_face_flax_and_are_timed(peers, 
     assert peers(*argv)[1] == groups  # nothing is measured twice
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # each of 60 workers starts, compiles and runs; two groups are the default's
 @pytest.mark.timeout(1800)
 @pytest.mark.reference
 def test_every_case_of_every_model_agrees_with_hugging_face_flax(peers):
@@ -63,6 +88,8 @@ def test_every_case_of_every_model_agrees_with_hugging_face_flax(peers):
 
 
 def test_a_rival_without_an_environment_is_said_and_its_row_stays_empty(peers, monkeypatch, capsys):
+    """Our own worker has its process here."""
+
     def python_of(folder, wanted):
         raise SetupError("pip install ended with 1: ERROR: no such version")
 
@@ -70,6 +97,7 @@ def test_a_rival_without_an_environment_is_said_and_its_row_stays_empty(peers, m
     status, groups = peers("--rivals", "keras_hub", "--models", "distilbert", "--cases", "forward")
     assert status == 0
     assert groups[0]["rows"]["keras_hub"]["seconds"] == []
+    assert len(groups[0]["rows"]["ours"]["seconds"]) == 2
     said = "its environment cannot be made: pip install ended with 1: ERROR: no such version"
     assert f"| DistilBERT | KerasHub on JAX | no time: {said} |" in capsys.readouterr().out
 

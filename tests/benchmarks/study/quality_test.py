@@ -1,7 +1,8 @@
 """What a checkpoint's judgement is worth, against correlations that are computed here from whole, unpadded rows."""
 
+import shutil
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
@@ -32,32 +33,38 @@ def save(model, folder):
     return str(folder)
 
 
-@pytest.fixture
-def data(tmp_path):
-    file = tmp_path / "data" / STS
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Holds the data, a regression head and a sentence encoder."""
+    return tmp_path_factory.mktemp("quality")
+
+
+@pytest.fixture(scope="module")
+def data(folder):
+    file = folder / "data" / STS
     file.parent.mkdir(parents=True)
     rows = [f"{first}\t{second}\t{score}" for (first, second), score in zip(_PAIRS, _JUDGEMENTS, strict=True)]
     file.write_text("\n".join(["sentence1\tsentence2\tscore", *rows, ""]), encoding="utf-8")
-    return str(tmp_path / "data")
+    return str(folder / "data")
 
 
-@pytest.fixture
-def regression(tmp_path):
+@pytest.fixture(scope="module")
+def regression(folder):
     config = _CONFIG.replace(labels=("score",), problem_type="regression")
-    return save(tiny.make("SequenceClassification", config), tmp_path / "regression")
+    return save(tiny.make("SequenceClassification", config), folder / "regression")
 
 
-@pytest.fixture
-def sentences(tmp_path):
-    source = save(tiny.make("Encoder", _CONFIG), tmp_path / "sentences")
-    write_sentence_transformers(tmp_path / "sentences", "mean", normalize=True)
+@pytest.fixture(scope="module")
+def sentences(folder):
+    source = save(tiny.make("Encoder", _CONFIG), folder / "sentences")
+    write_sentence_transformers(folder / "sentences", "mean", normalize=True)
     return source
 
 
 def test_a_regression_head_is_correlated_with_the_judgements(regression, data):
     model, tokenizer = fl.SequenceClassification.from_pretrained(regression), fl.load_tokenizer(regression)
-    rows = [jax.tree.map(jnp.asarray, tokenizer([one], [other], max_length=32)) for one, other in _PAIRS]
-    scores = [float(model(**row).logits[0, 0]) for row in rows]
+    run = jax.jit(lambda row: model(**row).logits[0, 0])
+    scores = [float(run(dict(tokenizer([one], [other], max_length=32)))) for one, other in _PAIRS]
     found = quality(regression, data)
     assert found["pearson"] == pytest.approx(100 * np.corrcoef(scores, _JUDGEMENTS)[0, 1], abs=1e-3)
     assert found["spearman"] == pytest.approx(100 * stats.spearmanr(scores, _JUDGEMENTS)[0])
@@ -73,13 +80,13 @@ def test_a_sentence_encoder_is_judged_by_its_cosines(sentences, data):
     assert (found["method"], found["pearson"]) == ("cosine of mean-pooled vectors", None)
 
 
-def test_a_worker_finds_what_is_named_from_the_folder_of_the_command(regression, data, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_worker_finds_what_is_named_from_the_folder_of_the_command(regression, data, folder, monkeypatch):
+    monkeypatch.chdir(folder)
     asked = question("bert-base", "quality", Settings(data="data", smoke=True), "regression")
     (found,) = ask([asked], 120, smoke=True)
     assert isinstance(found, dict), found
     assert (found["source"], found["pairs"]) == ("regression", 5)
-    assert str(tmp_path) not in str(asked)
+    assert str(folder) not in str(asked)
 
 
 @pytest.mark.parametrize(
@@ -99,8 +106,9 @@ def test_a_checkpoint_that_cannot_judge_pairs_is_refused(regression, sentences, 
     check("bert-base", sentences, _CONFIG)
     with pytest.raises(UserError, match="expected a regression head"):
         check("bert-base", save(tiny.make("SequenceClassification", _CONFIG), tmp_path / "two"), _CONFIG)
-    write_sentence_transformers(tmp_path / "sentences", "cls", normalize=True)
+    shutil.copytree(sentences, tmp_path / "cls")
+    write_sentence_transformers(tmp_path / "cls", "cls", normalize=True)
     with pytest.raises(UserError, match="pools by cls; expected a mean"):
-        check("bert-base", sentences, _CONFIG)
+        check("bert-base", str(tmp_path / "cls"), _CONFIG)
     with pytest.raises(UserError, match="nowhere"):
         check("bert-base", "./nowhere", _CONFIG)

@@ -7,7 +7,7 @@ import pytest
 
 from flax_lite.checkpoints.directory import open_directory
 from tests.flax_lite import tiny
-from tests.flax_lite.checkpoints.files import saved
+from tests.flax_lite.checkpoints.files import saved, tiny_model
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_writing_one_format_leaves_no_older_weights(model_directory: Path) -> No
 )
 def test_unknown_format_is_refused(wrong: str | tuple[str, ...], message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"{message}.*choose from safetensors, flax"):
-        saved(tmp_path / "model", "MaskedLM", tiny.bert(), format=wrong)
+        tiny_model("MaskedLM", tiny.bert()).save_pretrained(tmp_path / "model", format=wrong)
     assert not (tmp_path / "model").exists()
 
 

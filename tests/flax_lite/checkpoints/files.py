@@ -1,6 +1,8 @@
 """Helpers for the tests of checkpoints: saved tiny models, and changes to what they hold."""
 
+import functools
 import json
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,11 +20,28 @@ Arrays = dict[str, np.ndarray]
 INDEX = {"safetensors": "model.safetensors.index.json", "flax": "flax_model.msgpack.index.json"}
 
 
+@functools.cache
+def tiny_model(head: str, config: EncoderConfig) -> Any:
+    """A tiny model, the same for all who ask."""
+    return tiny.make(head, config)
+
+
 def saved(directory: Path, head: str, config: EncoderConfig, **options: Any) -> Any:
-    """A tiny model, saved to the directory."""
-    model = tiny.make(head, config)
-    model.save_pretrained(directory, **options)
-    return model
+    """A tiny model, saved to the directory. What an empty one gets is made once, and copied from then on."""
+    if directory.is_dir() and any(directory.iterdir()):
+        tiny_model(head, config).save_pretrained(directory, **options)
+    else:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, content in _written(head, config, **options).items():
+            (directory / name).write_bytes(content)
+    return tiny_model(head, config)
+
+
+@functools.cache
+def _written(head: str, config: EncoderConfig, **options: Any) -> Mapping[str, bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        tiny_model(head, config).save_pretrained(Path(folder) / "model", **options)
+        return {file.name: file.read_bytes() for file in (Path(folder) / "model").iterdir()}
 
 
 def arrays(directory: Path) -> Arrays:

@@ -1,8 +1,7 @@
-"""Model directories that are broken, or meant to do harm: one ValueError, soon, without memory, and nothing written."""
+"""Model directories that are broken, or meant to do harm: one ValueError, without memory, and nothing written."""
 
 import json
 import struct
-import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from flax_lite.checkpoints.tensors import FLOATS, StoredTensor
 from flax_lite.encoder import Encoder
 from flax_lite.heads import MaskedLM, SequenceClassification
 from tests.flax_lite import tiny
-from tests.flax_lite.checkpoints.files import edit, edit_config, saved
+from tests.flax_lite.checkpoints.files import edit, edit_config, flat, saved
 
 KERNEL = "bert.encoder.layer.1.attention.self.query.weight"
 MEGABYTE = 2**20
@@ -33,22 +32,23 @@ def model_directory(tmp_path: Path) -> Path:
 
 
 def refusal(directory: Path, model: Any = MaskedLM, **options: Any) -> str:
-    """What is said, within 10 s and 64 MB; the directory is as it was."""
-    before = {file: file.lstat() for file in directory.parent.rglob("*")}
-    start = time.monotonic()
+    """What is said; the directory is as it was."""
+    before = {file: file.lstat().st_mtime_ns for file in directory.parent.rglob("*")}
+    with pytest.raises(ValueError, match=directory.name) as caught:
+        model.from_pretrained(directory, **options)
+    assert {file: file.lstat().st_mtime_ns for file in directory.parent.rglob("*")} == before
+    return str(caught.value)
+
+
+def frugal_refusal(directory: Path, model: Any = MaskedLM) -> str:
+    """`refusal`, with 64 MB at most."""
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match=directory.name) as caught:
-            model.from_pretrained(directory, **options)
+        message = refusal(directory, model)
         assert tracemalloc.get_traced_memory()[1] < 64 * MEGABYTE
     finally:
         tracemalloc.stop()
-    assert time.monotonic() - start < 10
-    after = {file: file.lstat() for file in directory.parent.rglob("*")}
-    assert {file: stat.st_mtime_ns for file, stat in before.items()} == {
-        file: stat.st_mtime_ns for file, stat in after.items()
-    }
-    return str(caught.value)
+    return message
 
 
 def with_value(value: float, dtype: str = "float32") -> Any:
@@ -77,7 +77,7 @@ def test_tensor_that_is_no_use_can_be_left_out(model_directory: Path) -> None:
     model = MaskedLM.from_pretrained(
         model_directory, ignore=(KERNEL,), allow_missing=("encoder/layers/1/attention/query/kernel",)
     )
-    assert np.isfinite(np.asarray(model.encoder.layers.attention.query.kernel[...])).all()
+    assert np.isfinite(np.asarray(flat(model)["encoder/layers/attention/query/kernel"])).all()
 
 
 def test_every_tensor_of_a_diverged_run_is_listed(tmp_path: Path) -> None:
@@ -125,14 +125,16 @@ CLAIMS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("file_format", ["safetensors", "flax"])
-@pytest.mark.parametrize("claim", CLAIMS)
+@pytest.mark.parametrize(
+    ("claim", "file_format"),
+    [*((claim, "safetensors") for claim in CLAIMS), ("all sizes at their largest", "flax")],
+)
 def test_config_that_claims_more_than_the_file_holds_is_refused_before_allocating(
     claim: str, file_format: str, tmp_path: Path
 ) -> None:
     saved(tmp_path / "model", "MaskedLM", tiny.bert(), format=file_format)
     edit_config(tmp_path / "model", **CLAIMS[claim])
-    assert len(refusal(tmp_path / "model")) < 10_000
+    assert len(frugal_refusal(tmp_path / "model")) < 10_000
 
 
 def test_new_head_is_bounded_by_what_config_may_say(tmp_path: Path) -> None:
@@ -141,7 +143,7 @@ def test_new_head_is_bounded_by_what_config_may_say(tmp_path: Path) -> None:
     edit_config(tmp_path / "model", num_labels=2**16)
     assert SequenceClassification.from_pretrained(tmp_path / "model").classifier.kernel.shape == (12, 2**16)
     edit_config(tmp_path / "model", num_labels=2**16 + 1)
-    assert "num_labels=65537 must lie between" in refusal(tmp_path / "model", SequenceClassification)
+    assert "num_labels=65537 must lie between" in frugal_refusal(tmp_path / "model", SequenceClassification)
 
 
 def header_of(*entries: tuple[str, Any], metadata: Any = None) -> bytes:
@@ -183,7 +185,7 @@ def test_broken_safetensors_are_refused(name: str, model_directory: Path) -> Non
     header = HEADERS[name]
     content = struct.pack("<Q", len(header)) + header + bytes(16)
     (model_directory / "model.safetensors").write_bytes(content)
-    assert "model.safetensors is not a whole safetensors file" in refusal(model_directory)
+    assert "model.safetensors is not a whole safetensors file" in frugal_refusal(model_directory)
 
 
 @pytest.mark.parametrize("length", [2**24 + 1, 10**8, 2**63, 2**64 - 1])
@@ -191,7 +193,7 @@ def test_absurd_header_is_not_read(length: int, model_directory: Path) -> None:
     with (model_directory / "model.safetensors").open("wb") as file:
         file.write(struct.pack("<Q", length))
         file.truncate(10**9)
-    assert f"its header has {length} bytes, expected at most" in refusal(model_directory)
+    assert f"its header has {length} bytes, expected at most" in frugal_refusal(model_directory)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "flax_model.msgpack"])
@@ -200,12 +202,12 @@ def test_pickle_under_another_name_is_refused(name: str, model_directory: Path) 
     (model_directory / name).write_bytes(
         b"\x80\x04\x95\x1b\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x8c\x06system\x93."
     )
-    assert f"{name} is not a whole" in refusal(model_directory)
+    assert f"{name} is not a whole" in frugal_refusal(model_directory)
 
 
 def test_empty_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
-    assert "holds no config.json" in refusal(tmp_path / "model")
+    assert "holds no config.json" in frugal_refusal(tmp_path / "model")
 
 
 @pytest.mark.parametrize(
@@ -213,7 +215,7 @@ def test_empty_directory_is_refused(tmp_path: Path) -> None:
 )
 def test_nesting_without_end_is_refused(text: str, model_directory: Path) -> None:
     (model_directory / "config.json").write_text(text)
-    assert "nested more than 64 deep" in refusal(model_directory)
+    assert "nested more than 64 deep" in frugal_refusal(model_directory)
 
 
 def test_tensor_names_that_are_no_names_are_only_unknown(model_directory: Path) -> None:
@@ -225,10 +227,10 @@ def test_tensor_names_that_are_no_names_are_only_unknown(model_directory: Path) 
 def test_other_kinds_of_numbers_are_refused_where_they_are_used_and_skipped_where_not(tmp_path: Path) -> None:
     saved(tmp_path / "model", "Encoder", tiny.bert())
     arrays = library.load_file(tmp_path / "model" / "model.safetensors")
-    quantised = {name: array.astype(np.int8) for name, array in arrays.items()}
+    quantized = {name: array.astype(np.int8) for name, array in arrays.items()}
     library.save_file(
         {**arrays, "classifier.weight": np.zeros((2, 12), np.int8)}, tmp_path / "model" / "model.safetensors"
     )
     Encoder.from_pretrained(tmp_path / "model")
-    library.save_file(quantised, tmp_path / "model" / "model.safetensors")
-    assert f"{len(quantised)} not as expected" in refusal(tmp_path / "model", Encoder)
+    library.save_file(quantized, tmp_path / "model" / "model.safetensors")
+    assert f"{len(quantized)} not as expected" in refusal(tmp_path / "model", Encoder)

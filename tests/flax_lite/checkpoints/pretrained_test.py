@@ -24,6 +24,7 @@ from tests.flax_lite.checkpoints.files import (
     edit_config,
     flat,
     saved,
+    tiny_model,
 )
 
 
@@ -33,8 +34,25 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records]
 
 
-@pytest.mark.parametrize("file_format", ["safetensors", "flax"])
-@pytest.mark.parametrize(("family", "head"), tiny.FAMILY_AND_HEAD)
+@pytest.mark.parametrize(
+    ("family", "head", "file_format"),
+    # Every row of every table, which the formats share; convert_test.py has a slow test of all pairs.
+    [
+        ("albert", "Encoder", "safetensors"),
+        ("albert", "PreTraining", "flax"),
+        ("albert", "SequenceClassification", "flax"),
+        ("albert", "QuestionAnswering", "safetensors"),
+        ("albert", "MultipleChoice", "flax"),
+        ("bert", "Encoder", "flax"),
+        ("bert", "PreTraining", "safetensors"),
+        ("bert", "QuestionAnswering", "flax"),
+        ("bert", "TokenClassification", "safetensors"),
+        ("distilbert", "Encoder", "safetensors"),
+        ("distilbert", "MaskedLM", "flax"),
+        ("distilbert", "SequenceClassification", "safetensors"),
+        ("distilbert", "QuestionAnswering", "flax"),
+    ],
+)
 def test_round_trip_keeps_every_bit(
     family: str, head: str, file_format: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -46,23 +64,7 @@ def test_round_trip_keeps_every_bit(
     assert lines(caplog) == []
 
 
-@pytest.mark.parametrize("file_format", ["safetensors", "flax"])
-@pytest.mark.parametrize(
-    "config",
-    [
-        tiny.albert(tie_word_embeddings=False),
-        tiny.bert(tie_word_embeddings=False),
-        tiny.distilbert(tie_word_embeddings=False, sinusoidal_positions=True),
-    ],
-    ids=lambda config: config.model_type,
-)
-def test_round_trip_untied_and_sinusoidal(config: Any, file_format: str, tmp_path: Path) -> None:
-    model = saved(tmp_path / "model", "MaskedLM", config, format=file_format)
-    loaded = MaskedLM.from_pretrained(tmp_path / "model")
-    assert_same_parameters(model, loaded)
-    assert loaded.config.replace(architectures=()) == config
-
-
+@pytest.mark.compat
 def test_loaded_model_computes_the_same_and_takes_its_execution(tmp_path: Path) -> None:
     config = tiny.bert()
     model = saved(tmp_path / "model", "MaskedLM", config)
@@ -72,7 +74,7 @@ def test_loaded_model_computes_the_same_and_takes_its_execution(tmp_path: Path) 
     np.testing.assert_allclose(tiny.call(loaded, ids).logits, tiny.call(model, ids).logits, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
 def test_param_dtype_is_float32_unless_given(name: str, tmp_path: Path) -> None:
     saved(tmp_path / "model", "MaskedLM", tiny.bert())
     half = MaskedLM.from_pretrained(tmp_path / "model", param_dtype=name)
@@ -82,7 +84,7 @@ def test_param_dtype_is_float32_unless_given(name: str, tmp_path: Path) -> None:
     whole = MaskedLM.from_pretrained(tmp_path / "half")
     assert {leaf.dtype for leaf in flat(whole).values()} == {jnp.dtype("float32")}
     for path, leaf in flat(half).items():
-        np.testing.assert_array_equal(leaf.astype(jnp.float32), flat(whole)[path])
+        np.testing.assert_array_equal(np.asarray(leaf).astype(np.float32), flat(whole)[path])
 
 
 def test_unknown_config_keys_are_kept_but_not_the_dtype_of_other_weights(tmp_path: Path) -> None:
@@ -94,7 +96,7 @@ def test_unknown_config_keys_are_kept_but_not_the_dtype_of_other_weights(tmp_pat
     assert not {"dtype", "torch_dtype"} & values.keys()
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("family", ["bert", "distilbert"])
 def test_base_checkpoint_into_task_model_and_back(
     family: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -112,7 +114,7 @@ def test_base_checkpoint_into_task_model_and_back(
     assert "skipped classifier" in line
 
 
-def test_other_head_is_skipped_and_new_one_initialised_in_one_line(
+def test_other_head_is_skipped_and_new_one_initialized_in_one_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     saved(tmp_path / "model", "PreTraining", tiny.albert())
@@ -121,14 +123,15 @@ def test_other_head_is_skipped_and_new_one_initialised_in_one_line(
     assert line.startswith("SequenceClassification from ")
     assert ": skipped predictions, sop_classifier.classifier; " in line
     assert line.endswith("initialised classifier: train it before use")
-    assert float(jnp.abs(loaded.classifier.kernel[...]).max()) <= 2 * 0.02
-    assert float(jnp.abs(loaded.classifier.bias[...]).max()) == 0.0
+    kernel, bias = (np.asarray(flat(loaded)[f"classifier/{leaf}"]) for leaf in ("kernel", "bias"))
+    assert np.abs(kernel).max() <= 2 * 0.02
+    assert not bias.any()
 
 
 def test_initial_values_come_from_the_given_source(tmp_path: Path) -> None:
     saved(tmp_path / "model", "Encoder", tiny.bert())
     kernels = [
-        SequenceClassification.from_pretrained(tmp_path / "model", rngs=rngs).classifier.kernel[...]
+        flat(SequenceClassification.from_pretrained(tmp_path / "model", rngs=rngs))["classifier/kernel"]
         for rngs in (None, nnx.Rngs(0), nnx.Rngs(1))
     ]
     np.testing.assert_array_equal(kernels[0], kernels[1])
@@ -142,7 +145,7 @@ def test_missing_pooler_warns(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
 
 
 def test_encoder_without_pooler_does_not_claim_to_be_whole(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    task = tiny.make("MaskedLM", tiny.bert())
+    task = tiny_model("MaskedLM", tiny.bert())
     task.encoder.save_pretrained(tmp_path / "model")
     loaded = Encoder.from_pretrained(tmp_path / "model")
     assert loaded.has_pooler
@@ -156,7 +159,7 @@ def test_head_of_another_task_is_not_taken_for_its_name(
     """A tagger's and a chooser's `classifier` are not a sentence classifier's, whatever their shapes."""
     saved(tmp_path / "model", "SequenceClassification", tiny.bert(labels=("only",)))
     loaded = model.from_pretrained(tmp_path / "model")
-    assert float(jnp.abs(loaded.classifier.kernel[...]).max()) <= 2 * 0.02
+    assert np.abs(np.asarray(flat(loaded)["classifier/kernel"])).max() <= 2 * 0.02
     assert any("skipped" in line and "initialised classifier" in line for line in lines(caplog))
 
 
@@ -166,14 +169,15 @@ def test_head_of_an_unknown_class_is_taken_by_its_name(tmp_path: Path) -> None:
     assert_same_parameters(model, SequenceClassification.from_pretrained(tmp_path / "model"))
 
 
-def test_allowed_missing_is_initialised_and_the_rest_of_the_stack_is_read(tmp_path: Path) -> None:
+def test_allowed_missing_is_initialized_and_the_rest_of_the_stack_is_read(tmp_path: Path) -> None:
     model = saved(tmp_path / "model", "MaskedLM", tiny.bert())
-    edit(tmp_path / "model", lambda all_: {name: array for name, array in all_.items() if ".layer.1." not in name})
+    gone = ".layer.1.attention.self.query."
+    edit(tmp_path / "model", lambda all_: {name: array for name, array in all_.items() if gone not in name})
     loaded = MaskedLM.from_pretrained(tmp_path / "model", allow_missing=("encoder/layers/1/*",))
-    before, after = (flat(each)["encoder/layers/attention/query/kernel"] for each in (model, loaded))
-    np.testing.assert_array_equal(before[jnp.array([0, 2])], after[jnp.array([0, 2])])
-    assert 0 < float(jnp.abs(after[1]).max()) <= 2 * 0.02
-    assert_same_parameters(model, loaded, but=("encoder/layers/",))
+    before, after = (np.asarray(flat(each)["encoder/layers/attention/query/kernel"]) for each in (model, loaded))
+    np.testing.assert_array_equal(before[[0, 2]], after[[0, 2]])
+    assert 0 < np.abs(after[1]).max() <= 2 * 0.02
+    assert_same_parameters(model, loaded, but=("encoder/layers/attention/query/",))
 
 
 def test_allowed_missing_covers_a_head_of_another_size(tmp_path: Path) -> None:
@@ -268,14 +272,14 @@ def test_decoder_bias_is_written_and_wins_where_it_differs(
     np.testing.assert_array_equal(written[f"{module}.bias"], written[f"{module}.decoder.bias"])
     other = np.arange(41, dtype=np.float32)
     edit(tmp_path / "model", lambda all_: {**all_, f"{module}.decoder.bias": other})
-    np.testing.assert_array_equal(MaskedLM.from_pretrained(tmp_path / "model").masked_lm_head.bias[...], other)
+    np.testing.assert_array_equal(flat(MaskedLM.from_pretrained(tmp_path / "model"))["masked_lm_head/bias"], other)
     (line,) = lines(caplog)
     assert f"{module}.bias and {module}.decoder.bias differ" in line
     caplog.clear()
     for absent, value in ((f"{module}.bias", other), (f"{module}.decoder.bias", written[f"{module}.bias"])):
         both = {**written, f"{module}.decoder.bias": other}
         edit(tmp_path / "model", lambda _, both=both, absent=absent: {n: a for n, a in both.items() if n != absent})
-        np.testing.assert_array_equal(MaskedLM.from_pretrained(tmp_path / "model").masked_lm_head.bias[...], value)
+        np.testing.assert_array_equal(flat(MaskedLM.from_pretrained(tmp_path / "model"))["masked_lm_head/bias"], value)
     assert lines(caplog) == []
 
 
@@ -299,7 +303,7 @@ def test_sinusoidal_table_that_departs_is_loaded_as_learned(tmp_path: Path, capl
     assert lines(caplog) == []
     loaded = MaskedLM.from_pretrained(tmp_path / "model")
     assert not loaded.config.sinusoidal_positions
-    np.testing.assert_array_equal(loaded.encoder.embeddings.position.embedding[...], other)
+    np.testing.assert_array_equal(flat(loaded)["encoder/embeddings/position/embedding"], other)
     (line,) = lines(caplog)
     assert "learned positions" in line
 
@@ -315,18 +319,19 @@ def test_subclass_loads_and_saves_as_its_task(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "again" / "config.json").read_text())["architectures"] == ["BertForMaskedLM"]
 
 
-def test_loading_initialises_nothing_that_the_file_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loading_initializes_nothing_that_the_file_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The model is made of shapes and filled: with every draw of random bits forbidden, a whole checkpoint loads."""
     saved(tmp_path / "model", "MaskedLM", tiny.bert())
 
     def forbidden(*_: Any, **__: Any) -> None:
-        raise AssertionError("something was initialised")
+        raise AssertionError("something was initialized")
 
     monkeypatch.setattr(jax, "jit", forbidden)
     MaskedLM.from_pretrained(tmp_path / "model")
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.compat
+@pytest.mark.parametrize("family", ["albert", "bert"])
 def test_parameters_go_straight_onto_a_mesh(family: str, tmp_path: Path) -> None:
     """Large ones split by the rules of flax_lite.sharding, the others on every device, all with the same values."""
     config = tiny.FAMILIES[family](vocab_size=8192, hidden_size=16, num_attention_heads=2)
@@ -341,7 +346,7 @@ def test_parameters_go_straight_onto_a_mesh(family: str, tmp_path: Path) -> None
         np.testing.assert_array_equal(loaded[path], leaf, err_msg=path)
 
 
-def test_initialised_heads_go_onto_the_mesh_too(tmp_path: Path) -> None:
+def test_initialized_heads_go_onto_the_mesh_too(tmp_path: Path) -> None:
     saved(tmp_path, "Encoder", tiny.albert())
     mesh = tiny.mesh(8)
     model = SequenceClassification.from_pretrained(tmp_path, mesh=mesh)

@@ -12,6 +12,7 @@ from flax_lite.checkpoints.sentence_transformers import (
 )
 from flax_lite.checkpoints.sources import sentence_transformers_layout
 from tests.flax_lite import tiny
+from tests.flax_lite.checkpoints.files import saved
 from tests.flax_lite.pipelines import cases
 
 OLD = "sentence_transformers.models."
@@ -108,10 +109,9 @@ def test_a_prompt_before_every_text_is_refused(tmp_path, hub, settings, refused)
             assert sentence_transformers_layout(source) == SentenceLayout(max_length=cases.LENGTH)
 
 
-@pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
-@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize(("pooling", "normalize"), [("mean", True), ("cls", False), ("max", True)])
 def test_what_is_written_is_read(tmp_path, pooling, normalize):
-    tiny.make("Encoder", tiny.bert()).save_pretrained(tmp_path)
+    saved(tmp_path, "Encoder", tiny.bert())
     write_sentence_transformers(tmp_path, pooling, normalize=normalize, max_length=9)
     assert read_sentence_transformers(tmp_path) == SentenceLayout(pooling, normalize, 9)
     config = json.loads((tmp_path / "1_Pooling" / "config.json").read_text())
@@ -122,7 +122,7 @@ def test_what_is_written_is_read(tmp_path, pooling, normalize):
 def test_writing_needs_a_model(tmp_path):
     with pytest.raises(ValueError, match=r"holds no config.json; save the model there first"):
         write_sentence_transformers(tmp_path)
-    tiny.make("Encoder", tiny.bert()).save_pretrained(tmp_path)
+    saved(tmp_path, "Encoder", tiny.bert())
     with pytest.raises(ValueError, match="max_length=17; expected 3 to 16"):
         write_sentence_transformers(tmp_path, max_length=17)
     with pytest.raises(ValueError, match="pooling='sum' is not known"):

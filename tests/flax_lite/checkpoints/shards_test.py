@@ -16,10 +16,10 @@ from flax_lite.checkpoints.msgpack_file import read_msgpack, write_msgpack
 from flax_lite.checkpoints.shards import parse_size
 from flax_lite.heads import MaskedLM
 from tests.flax_lite import tiny
-from tests.flax_lite.checkpoints.files import INDEX, assert_same_parameters, flat, read_index, saved
+from tests.flax_lite.checkpoints.files import INDEX, assert_same_parameters, flat, read_index, saved, tiny_model
 
 SHARD = {"safetensors": "model-{:05d}-of-{:05d}.safetensors", "flax": "flax_model-{:05d}-of-{:05d}.msgpack"}
-FORMATS = list(INDEX)
+FORMATS = tuple(INDEX)
 WORD = {"safetensors": "bert.embeddings.word_embeddings.weight", "flax": "bert/embeddings/word_embeddings/embedding"}
 
 
@@ -68,7 +68,7 @@ def test_shards_hold_the_model_within_the_size_and_the_index_says_where(sharded:
 def test_shards_are_read_as_what_was_saved(sharded: tuple[Path, str]) -> None:
     directory, file_format = sharded
     assert open_directory(directory).path.name == INDEX[file_format]
-    assert_same_parameters(tiny.make("MaskedLM", tiny.bert()), MaskedLM.from_pretrained(directory))
+    assert_same_parameters(tiny_model("MaskedLM", tiny.bert()), MaskedLM.from_pretrained(directory))
 
 
 def test_links_into_the_hubs_cache_are_followed(sharded: tuple[Path, str]) -> None:
@@ -81,7 +81,7 @@ def test_links_into_the_hubs_cache_are_followed(sharded: tuple[Path, str]) -> No
     for number, file in enumerate(sorted(directory.iterdir())):
         file.rename(blobs / str(number))
         (snapshot / file.name).symlink_to(Path("..", "..", "blobs", str(number)))
-    assert_same_parameters(tiny.make("MaskedLM", tiny.bert()), MaskedLM.from_pretrained(snapshot))
+    assert_same_parameters(tiny_model("MaskedLM", tiny.bert()), MaskedLM.from_pretrained(snapshot))
 
 
 def test_what_fits_is_one_file_and_a_large_tensor_has_its_own_shard(tmp_path: Path) -> None:
@@ -262,5 +262,5 @@ def test_sizes(size: int | str | None, num_bytes: float | None, tmp_path: Path) 
         assert parse_size(size) == num_bytes
         return
     with pytest.raises(ValueError, match="is no size; give a number of bytes, or text such as '500MB'"):
-        saved(tmp_path / "model", "Encoder", tiny.bert(), max_shard_size=size)
+        tiny_model("Encoder", tiny.bert()).save_pretrained(tmp_path / "model", max_shard_size=size)
     assert not (tmp_path / "model").exists()

@@ -1,5 +1,6 @@
 """Work directories as sources: WORKDIR, WORKDIR@STEP, WORKDIR@best, whatever state their job left them in."""
 
+import functools
 import json
 import shutil
 
@@ -13,6 +14,8 @@ from flax_lite.training import init_state
 from tests.flax_lite import tiny
 from tests.flax_lite.checkpoints import files
 from train.checkpoints import COMMIT_MARKER, Checkpoints
+
+pytestmark = pytest.mark.compat
 
 CONFIGS = {"albert": tiny.albert(num_hidden_layers=2), "bert": tiny.bert(num_hidden_layers=2)}
 
@@ -33,23 +36,36 @@ def write(path, config, steps, best=None, **changes):
     return models
 
 
-@pytest.fixture(scope="module", params=CONFIGS)
-def work(request, tmp_path_factory):
-    path = tmp_path_factory.mktemp("work")
-    best = {"step": 3, "metric": "loss", "value": 1.0}
-    return path, write(path, CONFIGS[request.param], (3, 5), best)
+@pytest.fixture(scope="module")
+def works(tmp_path_factory):
+    """A family's work directory, and the models of its steps 3 and 5."""
+
+    @functools.cache
+    def make(family):
+        path = tmp_path_factory.mktemp(family)
+        best = {"step": 3, "metric": "loss", "value": 1.0}
+        return path, write(path, CONFIGS[family], (3, 5), best)
+
+    return make
 
 
-@pytest.mark.parametrize(("suffix", "step"), [("", 5), ("@5", 5), ("@3", 3), ("@best", 3)])
-def test_work_directory_gives_the_step_that_is_named(work, suffix, step):
-    path, models = work
+@pytest.fixture
+def work(works):
+    return works("albert")
+
+
+@pytest.mark.parametrize(
+    ("family", "suffix", "step"), [("albert", "", 5), ("albert", "@3", 3), ("bert", "@5", 5), ("bert", "@best", 3)]
+)
+def test_work_directory_gives_the_step_that_is_named(works, family, suffix, step):
+    path, models = works(family)
     loaded = tiny.MODELS["PreTraining"].from_pretrained(f"{path}{suffix}")
     files.assert_same_parameters(models[step], loaded)
     assert loaded.config == models[step].config.replace(architectures=loaded.config.architectures)
 
 
 def test_work_directory_starts_other_tasks(work, caplog):
-    """As any checkpoint: heads of the file are skipped, the new one is initialised, both in one line."""
+    """As any checkpoint: heads of the file are skipped, the new one is initialized, both in one line."""
     path, models = work
     loaded = tiny.MODELS["SequenceClassification"].from_pretrained(path, num_labels=3)
     files.assert_same_parameters(models[5].encoder, loaded.encoder)

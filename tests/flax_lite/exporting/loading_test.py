@@ -1,4 +1,4 @@
-"""What is exported was trained: a checkpoint without the task's head, or with another task's, is refused."""
+"""Only trained parameters are exported: a checkpoint without the task's head, or with another task's, is refused."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,10 +16,25 @@ def load(directory, task, dtype="float32"):
     return load_for_export(open_source(directory), TASKS[task], Execution(dtype=dtype))
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+# The family that has each head here; families differ in the tables of tests/flax_lite/checkpoints.
+FAMILY_OF = {
+    "Encoder": "albert",
+    "MaskedLM": "bert",
+    "SequenceClassification": "distilbert",
+    "TokenClassification": "albert",
+    "QuestionAnswering": "bert",
+    "MultipleChoice": "bert",
+    "PreTraining": "bert",
+}
+
+
+def saved(directory, head):
+    return files.saved(directory, head, tiny.FAMILIES[FAMILY_OF[head]]())
+
+
 @pytest.mark.parametrize("task", TASKS)
-def test_task_is_that_of_the_checkpoint_and_all_of_it_is_read(family, task, tmp_path):
-    model = files.saved(tmp_path, TASKS[task].model.__name__, tiny.FAMILIES[family]())
+def test_task_is_that_of_the_checkpoint_and_all_of_it_is_read(task, tmp_path):
+    model = saved(tmp_path, TASKS[task].model.__name__)
     assert choose_task(open_source(tmp_path).config, None).name == task
     files.assert_same_parameters(model, load(tmp_path, task))
 
@@ -36,29 +51,27 @@ def test_task_is_that_of_the_checkpoint_and_all_of_it_is_read(family, task, tmp_
         ("MultipleChoice", "text-classification"),
     ],
 )
-@pytest.mark.parametrize("family", tiny.FAMILIES)
-def test_head_that_was_not_trained_is_refused(family, head, task, tmp_path):
-    files.saved(tmp_path, head, tiny.FAMILIES[family]())
+def test_head_that_was_not_trained_is_refused(head, task, tmp_path):
+    saved(tmp_path, head)
     with pytest.raises(ValueError, match=rf"(?s)cannot be exported for {task}.*missing|no head for {task}"):
         load(tmp_path, task)
 
 
 def test_word_head_of_pretraining_is_exported_when_asked_for(tmp_path):
-    model = files.saved(tmp_path, "PreTraining", tiny.albert())
+    model = saved(tmp_path, "PreTraining")
     config = open_source(tmp_path).config
-    with pytest.raises(ValueError, match="architectures: AlbertForPreTraining, which is none of the tasks"):
+    with pytest.raises(ValueError, match="architectures: BertForPreTraining, which is none of the tasks"):
         choose_task(config, None)
     assert choose_task(config, "fill-mask").name == "fill-mask"
-    ids = tiny.token_ids(config)
-    np.testing.assert_array_equal(
-        tiny.call(load(tmp_path, "fill-mask"), ids).logits, tiny.call(model, ids).prediction_logits
-    )
+    trained, found = files.flat(model), files.flat(load(tmp_path, "fill-mask"))
+    assert any(path.startswith("masked_lm_head") for path in found)
+    assert all(np.array_equal(trained[path], values) for path, values in found.items())
 
 
 def test_encoder_of_a_masked_lm_has_no_pooler(tmp_path):
     """Its checkpoint holds none; of pretraining's, the pooler is trained and comes along."""
-    files.saved(tmp_path / "words", "MaskedLM", tiny.bert())
-    files.saved(tmp_path / "both", "PreTraining", tiny.bert())
+    saved(tmp_path / "words", "MaskedLM")
+    saved(tmp_path / "both", "PreTraining")
     assert tuple(outputs_of(load(tmp_path / "words", "feature-extraction"))) == ("last_hidden_state",)
     assert tuple(outputs_of(load(tmp_path / "both", "feature-extraction"))) == ("last_hidden_state", "pooler_output")
 
@@ -71,7 +84,7 @@ def test_google_s_release_names_no_task(repository):
 
 
 def test_parameters_have_the_compute_dtype(tmp_path):
-    files.saved(tmp_path, "MaskedLM", tiny.bert())
+    saved(tmp_path, "MaskedLM")
     model = load(tmp_path, "fill-mask", "bfloat16")
     assert {leaf.dtype for leaf in files.flat(model).values()} == {jnp.dtype("bfloat16")}
     assert model.execution.compute_dtype == jnp.bfloat16

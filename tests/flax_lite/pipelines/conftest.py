@@ -1,14 +1,10 @@
-"""Programs compile with the quick compiler: what it leaves out makes programs faster, and these run a few times."""
+"""Pipelines are opened quickly."""
 
-from types import SimpleNamespace
-
-import jax
 import pytest
 
-from flax_lite.pipelines import programs
-from tests.flax_lite import tiny
+from tests.flax_lite import quick
 
 
 @pytest.fixture(autouse=True)
-def _quick_compiler(monkeypatch):
-    monkeypatch.setattr(programs, "jax", SimpleNamespace(jit=tiny.jit, Array=jax.Array))
+def _quick(monkeypatch):
+    quick.survey_once(monkeypatch)

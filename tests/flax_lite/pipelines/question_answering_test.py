@@ -21,6 +21,11 @@ OPTIONS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def pipe():
+    return cases.pipe("question-answering")
+
+
 def expected(theirs, context, options):
     """transformers' QuestionAnsweringPipeline on the windows that it cuts; the mask of its preprocessing."""
     encoded = theirs.tokenizer(
@@ -54,9 +59,8 @@ def window(theirs, encoded, number):
 
 
 @pytest.mark.reference
-@pytest.mark.parametrize("family", ["bert", "albert"])
-def test_answers_are_those_of_transformers(family, tmp_path, monkeypatch):
-    pipe = cases.opened(tmp_path, "question-answering", family)
+def test_answers_are_those_of_transformers(pipe, tmp_path, monkeypatch):
+    cases.saved(tmp_path, "question-answering")
     theirs = cases.Theirs(tmp_path, "question-answering", monkeypatch)
     for options in OPTIONS:
         found = pipe(question=[QUESTION] * len(CONTEXTS), context=CONTEXTS, **options)
@@ -68,11 +72,7 @@ def test_answers_are_those_of_transformers(family, tmp_path, monkeypatch):
             cases.assert_same(found_list, [each for each in expected_list if each["score"] > 0])
 
 
-@pytest.fixture(scope="module")
-def pipe(tmp_path_factory):
-    return cases.opened(tmp_path_factory.mktemp("bert"), "question-answering")
-
-
+@pytest.mark.compat
 def test_long_contexts_are_read_in_windows(pipe):
     context = "the cat sat " * 40
     request = pipe._request({"question": QUESTION, "context": context}, 0, pipe._defaults)

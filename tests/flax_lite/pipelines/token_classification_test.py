@@ -12,9 +12,7 @@ from tests.flax_lite.pipelines import cases
 
 
 @pytest.mark.reference
-@pytest.mark.parametrize(
-    ("family", "kind"), [("bert", "wordpiece"), ("albert", "unigram"), ("distilbert", "wordpiece")]
-)
+@pytest.mark.parametrize(("family", "kind"), [("albert", "unigram"), ("distilbert", "wordpiece")])
 def test_entities_are_those_of_transformers(family, kind, tmp_path, monkeypatch):
     pipe = cases.opened(tmp_path, "token-classification", family, kind, labels=cases.TAGS)
     theirs = cases.Theirs(tmp_path, "token-classification", monkeypatch)
@@ -58,10 +56,11 @@ def test_entities_are_those_of_transformers(family, kind, tmp_path, monkeypatch)
 
 
 @pytest.fixture(scope="module")
-def pipe(tmp_path_factory):
-    return cases.opened(tmp_path_factory.mktemp("bert"), "token-classification", labels=cases.TAGS)
+def pipe():
+    return cases.pipe("token-classification")
 
 
+@pytest.mark.compat
 def test_words_stand_where_they_are_said_to(pipe):
     text = "  The   cat,\tWANTED the cats!"
     found = pipe(text, aggregation_strategy="first", ignore_labels=())

@@ -1,5 +1,6 @@
 """Equality with published encodings and with the slow reference tokenizers on real text."""
 
+import functools
 import json
 
 import pytest
@@ -21,7 +22,12 @@ HARD = [
     "supercalifragilisticexpialidocious " + "x" * 300,
 ]
 
+loaded = functools.cache(load_tokenizer)
+# The slow tokenizers take milliseconds a line: the longer walk through the text is half a minute for each of them.
+NUM_LINES = [1000, pytest.param(10_000, marks=pytest.mark.slow)]
 
+
+@functools.cache
 def real_lines(shared_data, count):
     """Every line of the Wikipedia articles, then lines of the novels at equal distances."""
 
@@ -35,11 +41,11 @@ def real_lines(shared_data, count):
     return wiki + novels[:: len(novels) // rest][:rest]
 
 
-def slow_tokenizer(name, path):
+def slow_tokenizer(name, path, **options):
     transformers = pytest.importorskip("transformers")
     if not transformers.__version__.startswith("4.57."):
         pytest.skip(f"the slow tokenizers are those of transformers 4.57; this is {transformers.__version__}")
-    return getattr(transformers, name)(str(path))
+    return getattr(transformers, name)(str(path), **options)
 
 
 def differences(tokenizer, slow, texts):
@@ -54,19 +60,21 @@ def differences(tokenizer, slow, texts):
     return found
 
 
+@pytest.mark.compat
 def test_albert_encodings_equal_the_published_ones(shared_data):
     directory = shared_data / "tokenizers" / "albert"
     golden = json.loads((directory / "hf_expected_encoding.json").read_text())
-    rows = load_tokenizer(directory)(golden["sequences"], max_length=512, pad=False)
+    rows = loaded(directory)(golden["sequences"], max_length=512, pad=False)
     assert {name: array.tolist() for name, array in rows.items()} == golden["encoding"]
 
 
 def test_albert_vocabulary_is_the_published_one(shared_data):
     directory = shared_data / "tokenizers" / "albert"
     lines = (directory / "30k-clean.vocab").read_text(encoding="utf-8").splitlines()
-    assert load_tokenizer(directory).pieces == [line.split("\t")[0] for line in lines]
+    assert loaded(directory).pieces == [line.split("\t")[0] for line in lines]
 
 
+@pytest.mark.compat
 def test_bert_ids_equal_the_published_ones(shared_data):
     """All questions of SQuAD's dev set; our copy has its articles in another order, so both sides are sorted."""
     directory = shared_data / "tokenizers" / "bert-base-uncased"
@@ -74,54 +82,56 @@ def test_bert_ids_equal_the_published_ones(shared_data):
     articles = json.loads((shared_data / "qa" / "dev-v1.1.rebuilt.json").read_text(encoding="utf-8"))["data"]
     questions = [qa["question"] for article in articles for par in article["paragraphs"] for qa in par["qas"]]
     assert len(golden) == len(questions) == 10570
-    assert sorted(load_tokenizer(directory).encode(questions)) == sorted(golden)
+    assert sorted(loaded(directory).encode(questions)) == sorted(golden)
 
 
 @pytest.mark.reference
-def test_albert_ids_equal_the_slow_tokenizer(shared_data):
-    """Of these lines 1,492 need the comma rule, one its patterns, and two the character map.
+@pytest.mark.parametrize("count", NUM_LINES)
+def test_albert_ids_equal_the_slow_tokenizer(shared_data, count):
+    """Of 10,000 lines 1,492 need the comma rule, one its patterns, and two the character map.
 
     Of all 251,147 lines of the shared text one differs, in the word "trounsem" after 333 pieces: SentencePiece's 32-bit
     sum over the line has lost the fourth decimal by then. By itself the word has the same ids there too.
     """
     path = shared_data / "tokenizers" / "albert" / "spiece.model"
     slow = slow_tokenizer("AlbertTokenizer", path)
-    lines = real_lines(shared_data, 10_000)
-    assert len(lines) == 10_000
-    assert differences(load_tokenizer(path), slow, HARD + lines) == []
+    lines = real_lines(shared_data, count)
+    assert len(lines) == count
+    assert differences(loaded(path), slow, HARD + lines) == []
 
 
 @pytest.mark.reference
-def test_albert_numbers_with_commas_equal_the_slow_tokenizer(shared_data):
+@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.slow)])  # as NUM_LINES
+def test_albert_numbers_with_commas_equal_the_slow_tokenizer(shared_data, every):
     """All "N,ddd" for N up to 40, where the comma rule meets the vocabulary's own pieces with inner commas.
 
     "666" and "888" are left out: their segmentations tie exactly, and SentencePiece's 32-bit sums decide.
     """
     path = shared_data / "tokenizers" / "albert" / "spiece.model"
-    numbers = [f"{n:,}" for n in range(1000, 41000) if "666" not in str(n) and "888" not in str(n)]
-    assert differences(load_tokenizer(path), slow_tokenizer("AlbertTokenizer", path), numbers) == []
+    numbers = [f"{n:,}" for n in range(1000, 41000, every) if "666" not in str(n) and "888" not in str(n)]
+    assert differences(loaded(path), slow_tokenizer("AlbertTokenizer", path), numbers) == []
 
 
 @pytest.mark.reference
 @pytest.mark.parametrize("options", [{"do_lower_case": False}, {"keep_accents": True}])
 def test_albert_options_equal_the_slow_tokenizer(shared_data, options):
     path = shared_data / "tokenizers" / "albert" / "spiece.model"
-    slow = slow_tokenizer("AlbertTokenizer", path)
-    slow = type(slow)(str(path), **options)
+    slow = slow_tokenizer("AlbertTokenizer", path, **options)
     tokenizer = load_tokenizer(
         path,
         lowercase=options.get("do_lower_case"),
         strip_accents=not options["keep_accents"] if "keep_accents" in options else None,
     )
-    assert differences(tokenizer, slow, real_lines(shared_data, 300)) == []
+    assert differences(tokenizer, slow, real_lines(shared_data, 100)) == []
 
 
 @pytest.mark.reference
-def test_bert_ids_equal_the_slow_tokenizer(shared_data):
+@pytest.mark.parametrize("count", NUM_LINES)
+def test_bert_ids_equal_the_slow_tokenizer(shared_data, count):
     path = shared_data / "tokenizers" / "bert-base-uncased" / "vocab.txt"
-    lines = real_lines(shared_data, 10_000)
-    assert len(lines) == 10_000
-    assert differences(load_tokenizer(path), slow_tokenizer("BertTokenizer", path), HARD + lines) == []
+    lines = real_lines(shared_data, count)
+    assert len(lines) == count
+    assert differences(loaded(path.parent), slow_tokenizer("BertTokenizer", path), HARD + lines) == []
 
 
 @pytest.mark.reference
@@ -132,10 +142,10 @@ def test_bert_ids_equal_the_slow_tokenizer(shared_data):
 )
 def test_bert_options_equal_the_slow_tokenizer(shared_data, tmp_path, options):
     path = shared_data / "tokenizers" / "bert-base-uncased" / "vocab.txt"
-    slow = type(slow_tokenizer("BertTokenizer", path))(str(path), **options)
+    slow = slow_tokenizer("BertTokenizer", path, **options)
     (tmp_path / "vocab.txt").write_bytes(path.read_bytes())
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(options))
-    assert differences(load_tokenizer(tmp_path), slow, HARD + real_lines(shared_data, 300)) == []
+    assert differences(load_tokenizer(tmp_path), slow, HARD + real_lines(shared_data, 100)) == []
 
 
 @pytest.mark.reference
@@ -143,6 +153,6 @@ def test_pairs_are_cut_as_by_the_slow_tokenizer(shared_data):
     directory = shared_data / "tokenizers" / "bert-base-uncased"
     slow = slow_tokenizer("BertTokenizer", directory / "vocab.txt")
     firsts, seconds = (lines := real_lines(shared_data, 200))[:100], lines[100:]
-    rows = load_tokenizer(directory)(firsts, seconds, max_length=64)
+    rows = loaded(directory)(firsts, seconds, max_length=64)
     expected = slow(firsts, seconds, max_length=64, truncation=True, padding="max_length")
     assert {name: array.tolist() for name, array in rows.items()} == dict(expected)

@@ -30,6 +30,7 @@ def test_file_and_its_directory_are_the_same_tokenizer(source):
     assert load_tokenizer(source).fingerprint == load_tokenizer(str(source.parent)).fingerprint
 
 
+@pytest.mark.compat
 def test_saved_tokenizer_comes_back_with_its_fingerprint(source, tmp_path):
     tokenizer = load_tokenizer(source)
     tokenizer.save(tmp_path / "saved")

@@ -40,7 +40,7 @@ def test_reader_agrees_with_sentencepiece_on_the_genuine_model(shared_data):
 
 
 def test_every_truncation_is_refused():
-    """Cut at any byte, a length points past the end, or the normaliser's settings, which come last, are missing."""
+    """Cut at any byte, a length points past the end, or the normalizer's settings, which come last, are missing."""
     data = tiny_files.sentencepiece_file()
     for size in range(len(data)):
         with pytest.raises(ValueError):  # noqa: PT011 - which of the messages depends on the place

@@ -43,7 +43,7 @@ def pieces_of(tokenizer, text):
         (" \x1f\u3000 ", []),
     ],
 )
-def test_unigram_normalises_as_albert(unigram, text, pieces):
+def test_unigram_normalizes_as_albert(unigram, text, pieces):
     assert pieces_of(unigram, text) == pieces
 
 
@@ -81,7 +81,7 @@ def test_unigram_agrees_with_sentencepiece(unigram):
         ("a" * 101, ["[UNK]"]),  # longer words are unknown
     ],
 )
-def test_wordpiece_normalises_as_bert(wordpiece, text, pieces):
+def test_wordpiece_normalizes_as_bert(wordpiece, text, pieces):
     assert pieces_of(wordpiece, text) == pieces
 
 
@@ -132,7 +132,7 @@ def test_call_cuts_the_end(wordpiece):
     assert rows["input_ids"].tolist() == [[2, a, a, a, 3, b, b, 3]]
 
 
-def testkept_lengths_equal_cutting_one_token_at_a_time():
+def test_kept_lengths_equal_cutting_one_token_at_a_time():
     """The loop of google-research/bert run_classifier.py, _truncate_seq_pair, for all small sizes."""
     for first in range(9):
         for second in range(9):
@@ -154,7 +154,7 @@ def test_wrong_calls_say_what_is_wrong(unigram):
         unigram.decode([99])
 
 
-def test_decode_returns_normalised_text(unigram, wordpiece):
+def test_decode_returns_normalized_text(unigram, wordpiece):
     assert unigram.decode(unigram.encode(["The cats (sat) 1,050"])[0]) == "the cats (sat) 1,050"
     row = wordpiece(["The cat unwanted, sat."], max_length=16)["input_ids"][0]
     assert wordpiece.decode(row) == "the cat unwanted, sat."

@@ -7,6 +7,8 @@ import pytest
 from flax_lite.tokenization import load_tokenizer, train_tokenizer
 from tests.flax_lite.tokenization import tiny_files
 
+pytestmark = pytest.mark.compat
+
 TEXTS = [
     "The cat's (1,050) café ``sat''.",
     "the [MASK] sat <unk>-cat <PAD> [SEP]",

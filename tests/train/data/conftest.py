@@ -86,9 +86,9 @@ def tokenizer_info(tokenizer):
 
 
 @pytest.fixture(scope="session")
-def novel_pieces(shared_data, tmp_path_factory):
-    """Three novels as a million pieces of ALBERT's published vocabulary: the store, and the ids of its rows."""
+def novel_pieces(shared_data, shared_temp):
+    """A novel as 250 thousand pieces of ALBERT's published vocabulary: the store, and the ids of its rows."""
     pieces = load_tokenizer(shared_data / "tokenizers" / "albert" / "spiece.model")
-    corpus = open_corpus(CorpusOptions(source=f"text:{shared_data}/pretrain/novels/[E]*.txt"), "train")
-    cache = tmp_path_factory.mktemp("novel_pieces")
+    corpus = open_corpus(CorpusOptions(source=f"text:{shared_data}/pretrain/novels/Eliot_Felix_1866.txt"), "train")
+    cache = shared_temp / "novel_pieces"  # made by one of the test processes
     return build_store(corpus, pieces, cache_dir=cache, say=lambda line: None), TokenizerInfo.of(pieces)

@@ -54,7 +54,7 @@ def test_a_tenth_of_the_passes_over_novels_is_short(novel_pieces):
     store, _ = novel_pieces
     room = 509
     passes = short = 0
-    for epoch in range(10):
+    for epoch in range(40):
         offsets = store.sentence_offsets, store.document_offsets
         plan = plan_pairs(*offsets, PairRecipe(room, short_seq_prob=0.1), seed=0, epoch=epoch)
         document, other = (
@@ -106,7 +106,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # four epochs of seventy megabytes of text, minutes each
 @pytest.mark.parametrize("kind", ["pairs", "packed"])
 def test_memory_is_flat_over_epochs_of_novels(kind, shared_data, repository, tmp_path):
     """Two plans are there from the middle of the second epoch on, when the third is made; after that nothing is kept of

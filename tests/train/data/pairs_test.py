@@ -266,7 +266,7 @@ def test_plan_keeps_sop_labels_even_on_novels(shared_data, monkeypatch):
     """Real text cut into sentences, lengths in words: labels of chunks with a sentence on either side are even."""
     from train.data.sources import CorpusOptions, open_corpus
 
-    files = shared_data / "pretrain" / "novels" / "C*_18*.txt"
+    files = shared_data / "pretrain" / "novels" / "Cbronte_[JV]*.txt"
     corpus = open_corpus(CorpusOptions(source=f"text:{files}"), "train")
     documents = [[len(sentence.split()) for sentence in document] for document in corpus.documents()]
     plan = _untruncated(documents, 61, monkeypatch)

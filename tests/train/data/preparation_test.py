@@ -6,11 +6,13 @@ import filecmp
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -53,11 +55,10 @@ def small_steps(monkeypatch):
     monkeypatch.setattr("train.data.preparation._SHARD_TOKENS", 3000)
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3])
-def test_store_is_the_same_from_any_number_of_processes(workers, tmp_path, documents, corpus_file, small_steps):
+def test_store_is_the_same_from_any_number_of_processes(tmp_path, documents, corpus_file, small_steps):
     """Byte for byte: blocks and shards end where the text says, and results are taken in the order of the blocks."""
     trained = train_tokenizer((line for document in documents for line in document), "wordpiece", 500)
-    store = build(corpus_file, trained, tmp_path / "cache", workers=workers)
+    store = build(corpus_file, trained, tmp_path / "cache", workers=3)
     assert len(store.manifest["shards"]) > 10
     assert contents(store) == [trained.encode(document) for document in documents]
     assert_same_files(store.directory, build(corpus_file, trained, tmp_path / "other", workers=1).directory)
@@ -173,7 +174,20 @@ def test_damaged_store_is_built_again_aloud(name, tmp_path, short_text, tokenize
     assert contents(again) == expected
 
 
-# A tokenizer that takes its time over a sentence, in a process of its own, a sentence a block and two a shard.
+class Bytes:
+    """A tokenizer of bytes, which counts the blocks that it is given."""
+
+    vocab_size, fingerprint = 300, "bytes"
+
+    def __init__(self):
+        self.blocks = 0
+
+    def encode(self, texts):
+        self.blocks += 1
+        return [list(text.encode()) for text in texts]
+
+
+# A build with that tokenizer in a process of its own, which can be killed: a sentence a block, two sentences a shard.
 _SLOW_BUILD = """
 import sys, time
 import train.data.preparation, train.data.tokenising
@@ -183,7 +197,7 @@ train.data.preparation._SHARD_TOKENS = 20
 train.data.tokenising._BLOCK_CHARACTERS = 1
 
 class Tokenizer:
-    vocab_size, fingerprint = 300, "slow"
+    vocab_size, fingerprint = 300, "bytes"
     def encode(self, texts):
         print("encoding", flush=True)
         time.sleep({pause})
@@ -211,29 +225,36 @@ def leftovers(cache):
     return list(Path(cache, "tokens").glob("*.partial"))
 
 
-def whole(repository, source, cache):
-    """Runs a build to its end; returns its output and the directory of its store."""
-    with slow_build(repository, source, cache, pause=0) as process:
-        output, _ = process.communicate(timeout=60)
-    assert process.returncode == 0, output
+class Whole(NamedTuple):
+    said: str
+    blocks: int
+    directory: Path
+
+
+def whole(source, cache):
+    """What the same build comes to in this process: what it says, the blocks that it encodes, and its store."""
+    said, tokenizer = [], Bytes()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("train.data.preparation._SHARD_TOKENS", 20)
+        patch.setattr("train.data.tokenising._BLOCK_CHARACTERS", 1)
+        store = build(source, tokenizer, cache, said.append, workers=1)
     assert not leftovers(cache)
-    return output, output.split()[-1]
+    return Whole("\n".join(said), tokenizer.blocks, store.directory)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(repository, tmp_path_factory):
+def undisturbed(tmp_path_factory):
     directory = tmp_path_factory.mktemp("undisturbed")
     source = directory / "a.txt"
     source.write_text("\n\n".join(f"Sentence {number}." for number in range(20)))
-    return source, whole(repository, source, directory / "cache")[1]
+    return source, whole(source, directory / "cache").directory
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_killed_build_goes_on_from_its_last_whole_shard(repository, undisturbed, tmp_path, seed):
+def test_killed_build_goes_on_from_its_last_whole_shard(repository, undisturbed, tmp_path):
     """Killed three times amid its work, at random: no partial result has the name of a whole one, the next build takes
     up what is finished, and the end is byte for byte what an undisturbed build leaves."""
     source, expected = undisturbed
-    cache, rng = tmp_path / "cache", random.Random(seed)
+    cache, rng = tmp_path / "cache", random.Random(0)
     for _ in range(3):
         with slow_build(repository, source, cache, pause=0.05) as process:
             assert any(line == "encoding\n" for line in process.stdout)
@@ -243,21 +264,28 @@ def test_killed_build_goes_on_from_its_last_whole_shard(repository, undisturbed,
         assert len(leftovers(cache)) == 1
         assert not [path for path in Path(cache, "tokens").iterdir() if path.is_dir() and path not in leftovers(cache)]
     finished = len((leftovers(cache)[0] / "progress.jsonl").read_text().splitlines())
-    output, directory = whole(repository, source, cache)
-    assert output.count("encoding") <= 20 - 2 * finished
-    assert_same_files(directory, expected)
+    found = whole(source, cache)
+    assert found.blocks <= 20 - 2 * finished
+    assert_same_files(found.directory, expected)
+
+
+@pytest.fixture(scope="module")
+def interrupted(repository, undisturbed, tmp_path_factory):
+    """The cache of a build that was killed after its third shard."""
+    cache = tmp_path_factory.mktemp("interrupted") / "cache"
+    with slow_build(repository, undisturbed[0], cache, pause=0.02) as process:
+        assert sum(1 for _, line in zip(range(11), iter(process.stdout.readline, ""), strict=False) if line) == 11
+        process.kill()
+        process.wait()
+    return cache
 
 
 @pytest.mark.parametrize(
     "accident", ["damaged shard", "missing shard", "torn progress", "foreign progress", "no progress"]
 )
-def test_damaged_leftovers_are_made_again(repository, undisturbed, tmp_path, accident):
+def test_damaged_leftovers_are_made_again(undisturbed, interrupted, tmp_path, accident):
     source, expected = undisturbed
-    cache = tmp_path / "cache"
-    with slow_build(repository, source, cache, pause=0.02) as process:
-        assert sum(1 for _, line in zip(range(11), iter(process.stdout.readline, ""), strict=False) if line) == 11
-        process.kill()
-        process.wait()
+    cache = shutil.copytree(interrupted, tmp_path / "cache")
     (partial,) = leftovers(cache)
     lines = (partial / "progress.jsonl").read_text()
     assert lines.count("\n") >= 3
@@ -271,10 +299,10 @@ def test_damaged_leftovers_are_made_again(repository, undisturbed, tmp_path, acc
     else:
         changed = {"torn progress": lines[:-20], "foreign progress": "[1]\n" + lines, "no progress": ""}[accident]
         (partial / "progress.jsonl").write_text(changed)
-    output, directory = whole(repository, source, cache)
-    assert_same_files(directory, expected)
+    found = whole(source, cache)
+    assert_same_files(found.directory, expected)
     if accident.endswith("shard"):
-        assert "shard-00001" in output
+        assert "shard-00001" in found.said
 
 
 def test_concurrent_builds_share_one_store(repository, undisturbed, tmp_path):
@@ -283,13 +311,12 @@ def test_concurrent_builds_share_one_store(repository, undisturbed, tmp_path):
     cache = tmp_path / "cache"
     with slow_build(repository, source, cache, pause=0.1) as first:
         assert any(line == "encoding\n" for line in first.stdout)
-        with slow_build(repository, source, cache, pause=0.1) as second:
-            (ours, _), (theirs, _) = first.communicate(timeout=60), second.communicate(timeout=60)
-    assert "Waiting for another process" in theirs
-    assert "encoding" not in theirs
-    assert ours.splitlines()[-1] == theirs.splitlines()[-1]
+        second = whole(source, cache)
+        ours, _ = first.communicate(timeout=60)
+    assert "Waiting for another process" in second.said
+    assert second.blocks == 0
     assert ours.splitlines()[-1].startswith("counts ")
-    assert not leftovers(cache)
+    assert ours.splitlines()[-1].endswith(f" {second.directory}")
 
 
 _LIMIT_FILES = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({}, resource.RLIM_INFINITY))\n"
@@ -313,10 +340,10 @@ def test_full_disk_keeps_what_is_finished(repository, tmp_path, limit, finished)
     assert "goes on from there" in done.stderr
     (partial,) = leftovers(cache)
     assert (partial / "progress.jsonl").read_text().count("\n") == finished
-    output, directory = whole(repository, source, cache)
-    assert ("Going on" in output) == bool(finished)
-    assert output.count("encoding") == 10 - 2 * finished
-    assert_same_files(directory, whole(repository, source, tmp_path / "other")[1])
+    found = whole(source, cache)
+    assert ("Going on" in found.said) == bool(finished)
+    assert found.blocks == 10 - 2 * finished
+    assert_same_files(found.directory, whole(source, tmp_path / "other").directory)
 
 
 def test_text_that_changes_meanwhile_is_refused(tmp_path, short_text, tokenizer):

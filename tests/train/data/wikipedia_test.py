@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.flax_lite import fake_hub
-from train import cli, pretrain
+from train import cli, prepare, pretrain
 from train.leaves import PRETRAIN_LEAVES
 
 pyarrow = pytest.importorskip("pyarrow")
@@ -45,7 +45,7 @@ def _file(numbers):
     return buffer.getvalue()
 
 
-def test_documented_commands_lead_to_a_tokenised_slice(tmp_path):
+def test_documented_commands_lead_to_a_tokenised_slice(tmp_path, monkeypatch, capsys):
     """The first four files and no other are fetched, and become tokens of a vocabulary that was trained on them."""
     with fake_hub.serve() as hub:
         names = [f"20231101.en/train-{number:05}-of-00041.parquet" for number in range(6)]
@@ -59,12 +59,11 @@ def test_documented_commands_lead_to_a_tokenised_slice(tmp_path):
     assert done.returncode == 0, done.stderr
     fetched = sorted(path.name for path in (tmp_path / "corpus").rglob("*.parquet"))
     assert fetched == [Path(name).name for name in names[:4]]
-    prepare = [sys.executable, *_command("python -m train.prepare")[1:], f"--config.data.cache_dir={tmp_path}/cache"]
-    prepare[prepare.index("configs/albert_base.py")] = str(REPOSITORY / "configs" / "albert_base.py")
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(prepare, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    counts = re.findall(r"data: (\d[\d,]*) documents, (\d[\d,]*) sentences", done.stdout)
+    monkeypatch.chdir(tmp_path)
+    arguments = [*_command("python -m train.prepare")[3:], f"--config.data.cache_dir={tmp_path}/cache"]
+    arguments[arguments.index("configs/albert_base.py")] = str(REPOSITORY / "configs" / "albert_base.py")
+    assert cli.main("prepare", PRETRAIN_LEAVES, prepare.run, arguments) == 0
+    counts = re.findall(r"data: (\d[\d,]*) documents, (\d[\d,]*) sentences", capsys.readouterr().out)
     documents, sentences = (sum(int(pair[place].replace(",", "")) for pair in counts) for place in (0, 1))
     assert (documents, sentences) == (2000, 4 * 2000)
 

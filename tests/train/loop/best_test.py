@@ -16,23 +16,16 @@ def scripted(losses):
 
 
 @pytest.mark.parametrize(("losses", "best"), [([3, 1, 2, 4], 10), ([4, 3, 2, 1], 20), ([1, 1, 1, 1], 5)])
-def test_the_best_checkpoint_is_kept_and_delivered(tmp_path, start, losses, best):
-    assert start("keep_best=true", "keep_checkpoints=1", change=scripted(losses)) == 0
-    work = tmp_path / "work"
+def test_the_best_checkpoint_is_kept_and_delivered(tmp_path, start, ten_steps, whole, losses, best):
+    assert start("keep_best=true", "keep_checkpoints=1", name="best", change=scripted(losses)) == 0
+    work = tmp_path / "best"
     assert {int(path.name) for path in (work / "checkpoints").iterdir()} == {best, 20}
     assert summary(work)["model_step"] == best
     assert summary(work)["evaluation"] == {"loss": min(losses)}
-    start(f"total_steps={best}", f"eval_every_steps={best}", name="short", change=scripted([0, 0]))
-    assert outcome(work)[1] == outcome(tmp_path / "short")[1]
-
-
-def test_the_best_survives_an_interruption(tmp_path, start):
-    def change(job):
-        return scripted([3, 1])(signal_at(12)(job))
-
-    assert start("keep_best=true", "keep_checkpoints=1", change=change) == 75
-    assert start("keep_best=true", "keep_checkpoints=1", change=scripted([2, 4])) == 0
-    assert summary(tmp_path / "work")["model_step"] == 10
+    models = {10: outcome(ten_steps)[1], 20: whole[1]}
+    assert [step for step, model in models.items() if outcome(work)[1] == model] == [
+        step for step in models if step == best
+    ]
 
 
 def test_a_job_ends_early_where_nothing_gets_better(tmp_path, start, capsys):
@@ -48,13 +41,18 @@ def test_a_job_ends_early_where_nothing_gets_better(tmp_path, start, capsys):
     assert "is complete: 15 steps" in capsys.readouterr().out
 
 
-def test_patience_outlives_an_interruption(tmp_path, start):
+def test_the_best_and_patience_outlive_an_interruption(tmp_path, start):
     def change(job):
         return scripted([3, 1])(signal_at(12)(dataclasses.replace(job, patience=1)))
 
-    assert start("keep_best=true", change=change) == 75
-    assert start("keep_best=true", change=lambda job: scripted([2])(dataclasses.replace(job, patience=1))) == 0
-    assert (summary(tmp_path / "work")["step"], summary(tmp_path / "work")["model_step"]) == (15, 10)
+    def go_on(job):
+        return scripted([2])(dataclasses.replace(job, patience=1))
+
+    assert start("keep_best=true", "keep_checkpoints=1", change=change) == 75
+    assert start("keep_best=true", "keep_checkpoints=1", change=go_on) == 0
+    work = tmp_path / "work"
+    assert (summary(work)["step"], summary(work)["model_step"]) == (15, 10)
+    assert {int(path.name) for path in (work / "checkpoints").iterdir()} == {10, 15}
 
 
 def test_an_unreadable_best_falls_back_on_the_last(tmp_path, start, capsys):

@@ -6,14 +6,13 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
-import pytest
 
 from tests.train import toy
+from tests.train.commands import xla_flags
+from tests.train.forked import Process
 from train import cli, loop
 from train.checkpoints import COMMIT_MARKER
 from train.metrics import read_metrics
@@ -29,10 +28,10 @@ def run(config, workdir, *overrides, change=lambda job: job, more=()):
     return cli.main("toy", toy.LEAVES, functools.partial(loop.run, build=build), argv)
 
 
-def launch(config, workdir, *overrides, **kwargs):
-    command = [sys.executable, "-m", "tests.train.toy", "--config", str(config), "--workdir", str(workdir)]
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    return subprocess.Popen([*command, *(f"--config.{item}" for item in overrides)], env=environment, **kwargs)
+def launch(config, workdir, *overrides, environment=None):
+    """Starts the toy in a process of its own, with the devices of one host."""
+    words = ("--config", config, "--workdir", workdir, *(f"--config.{item}" for item in overrides))
+    return Process(*words, environment={"XLA_FLAGS": xla_flags(), **(environment or {})})
 
 
 def outcome(workdir):
@@ -47,14 +46,16 @@ def summary(workdir):
     return json.loads((workdir / "summary.json").read_text())
 
 
-def wait_for_row(workdir, step, after=0.0):
-    """Waits until a row of that step or a later one was written later than the time `after`."""
-    path, deadline = workdir / "metrics.jsonl", time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if path.exists() and path.stat().st_mtime > after and any(row["step"] >= step for row in read_metrics(path)):
-            return
-        time.sleep(0.005)
-    pytest.fail("the job does not get on")
+def wait_for_row(workdir, step, process):
+    """Waits until the metrics that a process writes have a row of that step or a later one."""
+    path, deadline = workdir / "metrics.jsonl", time.monotonic() + 240
+    while not path.exists() or path.stat().st_mtime < process.started or last_row(path) < step:
+        assert time.monotonic() < deadline, "the job does not get on"
+        assert process.poll(0.02) is None, process.errors
+
+
+def last_row(path):
+    return max((row["step"] for row in read_metrics(path)), default=0)
 
 
 def signal_at(step, number=signal.SIGTERM):

@@ -1,14 +1,16 @@
 """A plan's numbers against the programs that they are of: traced, and compiled for 8 CPU devices."""
 
 import contextlib
+import dataclasses
 import math
 
 import jax
+import numpy as np
 import pytest
 
 from flax_lite.flops import word_head_flops
 from tests.flax_lite import jaxprs
-from tests.train.finetune_test import write_table
+from tests.train.conftest import write_table
 from train import cli, distill, finetune, pretrain
 from train.interrupt import Guard
 from train.mesh import make_mesh
@@ -60,11 +62,34 @@ def _in_checkout(monkeypatch, repository):
     monkeypatch.chdir(repository)
 
 
+def assert_holds(plan, memory, collectives):
+    """Memory passed in and bytes of collectives are the compiler's own, byte for byte but for sums and norms; so a
+    data-parallel step gathers no parameter. Temporaries agree within a fifth: what a compiler fuses and what room it
+    needs is its own matter.
+    """
+    expected = numbers(plan)
+    batch_bytes = sum(array.nbytes for array in plan.batch.values()) // 8
+    kept = expected.parameter_bytes + expected.optimizer_bytes + expected.constant_bytes
+    assert memory["arguments"] == pytest.approx(kept + batch_bytes, abs=64)
+
+    assert collectives.keys() == expected.collectives.keys()
+    assert ("all-gather" in collectives) == (plan.sizes[1] > 1)
+    assert collectives.get("all-gather") == expected.collectives.get("all-gather")
+    small = expected.collectives["all-reduce"] - collectives["all-reduce"]
+    assert 0 <= small < 0.05 * expected.collectives["all-reduce"]
+
+    if plan.job.costs.teacher is None:  # else a chunk of the logits of every token is more than the plan counts here
+        working = expected.activation_bytes + expected.gradient_bytes + expected.gathered_bytes
+        assert memory["temporaries"] == pytest.approx(working, rel=0.2)
+
+
+# Slow: each compiles a large step for eight devices. By default the plan of the first two is held to what the compiler
+# said of them (below), and one step with both axes is compiled.
 @pytest.mark.parametrize(
     ("job", "mesh", "more"),
     [
-        ("albert", (8, 1), ()),
-        ("albert", (1, 8), ("execution.remat=full",)),
+        pytest.param("albert", (8, 1), (), marks=pytest.mark.slow),
+        pytest.param("albert", (1, 8), ("execution.remat=full",), marks=pytest.mark.slow),
         ("bert", (2, 4), ("execution.remat=dots",)),
         pytest.param("albert", (2, 4), ("accumulation_steps=2",), marks=pytest.mark.slow),
         pytest.param("bert", (8, 1), (), marks=pytest.mark.slow),
@@ -73,25 +98,27 @@ def _in_checkout(monkeypatch, repository):
     ],
 )
 def test_a_plan_is_what_the_compiled_step_holds(job, mesh, more):
-    """Memory passed in and bytes of collectives are the compiler's own, byte for byte but for sums and norms; so a
-    data-parallel step gathers no parameter. Temporaries agree within a fifth: what a compiler fuses and what room it
-    needs is its own matter.
-    """
     with planned(job, *more, f"mesh.data={mesh[0]}", f"mesh.fsdp={mesh[1]}") as plan:
-        plan_numbers, compiled = numbers(plan), compile_step(plan)
-    batch_bytes = sum(array.nbytes for array in plan.batch.values()) // 8
-    kept = plan_numbers.parameter_bytes + plan_numbers.optimizer_bytes + plan_numbers.constant_bytes
-    assert compiled.memory["arguments"] == pytest.approx(kept + batch_bytes, abs=64)
+        compiled = compile_step(plan)
+        assert_holds(plan, compiled.memory, compiled.collectives)
 
-    assert compiled.collectives.keys() == plan_numbers.collectives.keys()
-    assert ("all-gather" in compiled.collectives) == (mesh[1] > 1)
-    assert compiled.collectives.get("all-gather") == plan_numbers.collectives.get("all-gather")
-    small = plan_numbers.collectives["all-reduce"] - compiled.collectives["all-reduce"]
-    assert 0 <= small < 0.05 * plan_numbers.collectives["all-reduce"]
 
-    if job != "distill":  # a chunk of the logits of every token is more than the plan counts at this size
-        working = plan_numbers.activation_bytes + plan_numbers.gradient_bytes + plan_numbers.gathered_bytes
-        assert compiled.memory["temporaries"] == pytest.approx(working, rel=0.2)
+@pytest.mark.parametrize(
+    ("mesh", "remat", "memory", "collectives"),
+    [
+        ((8, 1), "none", {"arguments": 23660800, "temporaries": 60163504}, {"all-reduce": 21413120}),
+        (
+            (1, 8),
+            "full",
+            {"arguments": 3963136, "temporaries": 36188016},
+            {"all-reduce": 21413120, "all-gather": 7503872},
+        ),
+    ],
+)
+def test_a_plan_is_what_the_compiler_has_said(mesh, remat, memory, collectives):
+    """Of jaxlib 0.10, recorded from the slow cases above."""
+    with planned("albert", f"execution.remat={remat}", f"mesh.data={mesh[0]}", f"mesh.fsdp={mesh[1]}") as plan:
+        assert_holds(plan, memory, collectives)
 
 
 @pytest.mark.parametrize("job", JOBS)
@@ -114,9 +141,9 @@ def test_operations_are_the_products_of_the_traced_step(job):
 def test_memory_of_a_device_falls_with_fsdp():
     """Large parameters and their moments are split by the size of the axis; what the rules leave whole is not."""
     sizes = {}
-    for fsdp in (1, 2, 8):
-        with planned("bert", "mesh.data=-1", f"mesh.fsdp={fsdp}") as plan:
-            sizes[fsdp] = numbers(plan)
+    with planned("bert") as plan:
+        for fsdp in (1, 2, 8):
+            sizes[fsdp] = numbers(dataclasses.replace(plan, sizes=(8 // fsdp, fsdp)))
     whole = sizes[1].parameter_bytes
     split = whole - sizes[8].parameter_bytes  # seven eighths of what is split
     assert 0.8 * whole < split * 8 / 7 <= whole
@@ -125,13 +152,12 @@ def test_memory_of_a_device_falls_with_fsdp():
 
 
 def test_what_lies_on_a_device_is_what_the_plan_says():
-    """The state itself, placed on 8 devices as a run places it."""
+    """A state placed on 8 devices as a run places it."""
     with planned("albert", "mesh.data=2", "mesh.fsdp=4") as plan:
         expected = numbers(plan)
         mesh = make_mesh(2, 4)
-        _, shardings = abstract_state(plan.job, mesh)
-        with jax.set_mesh(mesh):
-            state = jax.jit(plan.job.init_state, out_shardings=shardings)(jax.random.key(0))
+        abstract, shardings = abstract_state(plan.job, mesh)
+        state = jax.device_put(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract), shardings)
 
     def held(tree):
         return sum(
@@ -144,8 +170,8 @@ def test_what_lies_on_a_device_is_what_the_plan_says():
 
 def test_a_plan_is_of_the_longest_rows(tmp_path):
     """The batches of a fine-tuning have several lengths; what has to fit is the longest."""
-    source = write_table(tmp_path / "data", 200)
-    argv = ["--config", "configs/classify.py:smoke", f"--config.data.source={source}", "--config.mesh.data=1"]
+    write_table(tmp_path, 200)
+    argv = ["--config", "configs/classify.py:smoke", f"--config.data.source=files:{tmp_path}", "--config.mesh.data=1"]
     request = cli.parse("finetune", finetune.LEAVES, argv, Guard(), plans=True)
     with rehearse(finetune.rehearsal(request), parse_target("1xcpu")) as plan:
         lengths = [next(plan.job.train_batches(step))["input_ids"].shape[1] for step in range(16)]

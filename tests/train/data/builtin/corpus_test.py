@@ -149,7 +149,7 @@ def test_baselines_stay_well_short_of_the_bars(training, heldout):
     model = BigramModel.fit([word_stream(document) for document in training])
     assert model.cross_entropy(streams) > 0.59 * unigram
     assert model.both_neighbours_cross_entropy(streams) > 0.59 * unigram
-    accuracy = order_classifier_accuracy(order_pairs(training, 0, 3), order_pairs(heldout, 1, 3))
+    accuracy = order_classifier_accuracy(order_pairs(training[:1500], 0, 3), order_pairs(heldout, 1, 3))
     assert abs(accuracy - 0.5) < 0.05
 
 

@@ -1,6 +1,5 @@
 """Sets of TensorFlow Datasets: read without TensorFlow, parts, columns, and what is said where one cannot be."""
 
-import json
 import re
 import subprocess
 import sys
@@ -9,8 +8,10 @@ import numpy as np
 import pytest
 
 from tests.train.data.sources.tfds_files import write_set
+from train import cli, prepare
 from train.data.sources import CorpusOptions, open_corpus
 from train.errors import UserError
+from train.leaves import PRETRAIN_LEAVES
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
@@ -64,6 +65,7 @@ def test_tfds_size_is_that_of_the_part(data_dir):
     assert half == pytest.approx(whole / 2, rel=0.1)
 
 
+# Finders that come first refuse TensorFlow, as if it were not installed.
 _WITHOUT_TENSORFLOW = """
 import importlib.util, sys
 class Refuse:
@@ -74,58 +76,46 @@ class Refuse:
 original = importlib.util.find_spec
 importlib.util.find_spec = lambda name, package=None: None if name == "tensorflow" else original(name, package)
 sys.meta_path.insert(0, Refuse())
-"""
-_WAS_NOT_IMPORTED = 'assert "refused" not in sys.modules and "tensorflow" not in sys.modules'
-
-
-def test_tfds_is_read_where_tensorflow_cannot_be_imported(data_dir, repository):
-    """Finders that come first refuse TensorFlow, as if it were not installed."""
-    script = f"""
-{_WITHOUT_TENSORFLOW}
-import json
-from train.data.sources import CorpusOptions, open_corpus
-print(json.dumps(list(open_corpus(CorpusOptions(source="tfds:toy/en", tfds_dir=sys.argv[1]), "train").documents())))
-{_WAS_NOT_IMPORTED}
-"""
-    command = [sys.executable, "-c", script, str(data_dir)]
-    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == EXPECTED
-
-
-def test_articles_laid_out_once_are_prepared_without_tensorflow(shared_data, repository, tmp_path):
-    """Wikipedia's articles as a set named as tfds names it, to the tokens that the text file gives."""
-    file = shared_data / "pretrain" / "wiki" / "squad_dev_articles.txt"
-    texts = [text for text in file.read_text().split("\n\n") if text.strip()]
-    examples = [{"title": f"Article {number}", "text": text} for number, text in enumerate(texts)]
-    write_set(tmp_path / "sets", examples, name="wikipedia", config="20230601.en", shards=3)
-    script = f"""
-{_WITHOUT_TENSORFLOW}
 from train import cli, prepare
 from train.leaves import PRETRAIN_LEAVES
 status = cli.main("prepare", PRETRAIN_LEAVES, prepare.run, sys.argv[1:])
-{_WAS_NOT_IMPORTED}
+assert "refused" not in sys.modules and "tensorflow" not in sys.modules
 sys.exit(status)
 """
-    vocabulary = shared_data / "tokenizers" / "albert" / "spiece.model"
-    counts = []
-    for source in ("tfds:wikipedia/20230601.en", f"text:{file}"):
+
+
+def test_articles_laid_out_once_are_prepared_without_tensorflow(shared_data, repository, tmp_path, monkeypatch, capsys):
+    """Wikipedia's articles as a set named as tfds names it, to the tokens that the text file gives."""
+    monkeypatch.chdir(repository)
+    text = (shared_data / "pretrain" / "wiki" / "squad_dev_articles.txt").read_text()
+    texts = [article for article in text.split("\n\n") if article.strip()][:16]
+    (tmp_path / "articles.txt").write_text("\n\n".join(texts))
+    examples = [{"title": f"Article {number}", "text": text} for number, text in enumerate(texts)]
+    write_set(tmp_path / "sets", examples, name="wikipedia", config="20230601.en", shards=3)
+
+    def arguments(source):
         values = {
             "source": source,
             "tfds_dir": tmp_path / "sets",
             "cache_dir": tmp_path / "cache",
-            "eval_fraction": 0.1,
+            "eval_fraction": 0.3,
         }
         options = [f"--config.data.{name}={value}" for name, value in values.items()]
-        arguments = ["--config", "configs/albert_base.py", f"--config.tokenizer={vocabulary}", *options]
-        command = [sys.executable, "-c", script, *arguments]
-        done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        counts.append(re.findall(r"^(?:training|held-out) data: (.*tokens);", done.stdout, re.MULTILINE))
-    assert len(counts[0]) == 2
-    assert counts[0] == counts[1]
+        vocabulary = shared_data / "tokenizers" / "albert" / "spiece.model"
+        return ["--config", "configs/albert_base.py", f"--config.tokenizer={vocabulary}", *options]
+
+    def counts(printed):
+        return re.findall(r"^(?:training|held-out) data: (.*tokens);", printed, re.MULTILINE)
+
+    command = [sys.executable, "-c", _WITHOUT_TENSORFLOW, *arguments("tfds:wikipedia/20230601.en")]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert cli.main("prepare", PRETRAIN_LEAVES, prepare.run, arguments(f"text:{tmp_path}/articles.txt")) == 0
+    assert len(counts(done.stdout)) == 2
+    assert counts(done.stdout) == counts(capsys.readouterr().out)
 
 
+@pytest.mark.compat
 def test_tfds_reads_what_its_own_builder_prepared(tmp_path):
     """Not only what the helper of these tests lays out: the same files as download_and_prepare writes."""
     script = """

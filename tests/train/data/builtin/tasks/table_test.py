@@ -26,7 +26,7 @@ _DIGESTS = {
 
 @functools.cache
 def task(name):
-    return builtin_task(name, num_train=2400, num_evaluation=600)
+    return builtin_task(name, num_train=1200, num_evaluation=600)
 
 
 def texts_of(example):
