@@ -280,7 +280,8 @@ def _entries(root: WorkPath) -> Sequence[WorkPath]:
 
 
 def _first_line(error: Exception) -> str:
-    text = str(error).strip().split("\n")[0]
+    # TensorStore adds the array's whole description behind the reason.
+    text = str(error).strip().split("\n")[0].partition(" [tensorstore_spec=")[0]
     if len(text) > 240:  # Orbax nests: what was done comes first, why it failed last
         text = f"{text[:80]} ... {text[-150:]}"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
