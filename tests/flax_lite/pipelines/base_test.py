@@ -41,11 +41,11 @@ def pipeline(source, **options):
 @pytest.fixture
 def compilations(monkeypatch):
     """How often anything was lowered."""
-    count = []
+    count, jit = [], jax.jit
 
     class Jit:
         def __call__(self, function):
-            jitted = jax.jit(function)
+            jitted = jit(function)
 
             class Counted:
                 def lower(self, *arguments):
