@@ -21,7 +21,7 @@ def checkout(tmp_path_factory):
     return target
 
 
-@pytest.mark.slow  # a test process for each, half an hour in all
+@pytest.mark.slow  # a test process for each
 @pytest.mark.parametrize("breakage", BREAKAGES.values(), ids=BREAKAGES)
 def test_breakage_is_caught(breakage, checkout):
     assert caught_by(breakage, checkout)

@@ -13,7 +13,7 @@ import sys
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.flax_lite import fake_hub, quick, tiny
+from tests.flax_lite import fake_hub, tiny
 from tests.flax_lite.tokenization import tiny_files
 from train import cli
 from train.evaluate import EVALUATE_LEAVES
@@ -115,7 +115,6 @@ def test_readme_command_runs(ran, line, tmp_path, monkeypatch, capsys):
     """On what the Python blocks left behind, of which it gets a copy without the large and the foreign."""
     shutil.copytree(ran, tmp_path / "copy", ignore=shutil.ignore_patterns("my-albert", "home", "hub"))
     monkeypatch.chdir(tmp_path / "copy")
-    quick.survey_once(monkeypatch)
     _, _, module, *arguments = shlex.split(line)
     monkeypatch.setattr(sys, "argv", [module, *arguments])
     with pytest.raises(SystemExit) as end:

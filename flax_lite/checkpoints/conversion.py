@@ -87,7 +87,8 @@ def read_whole(checkpoint: Checkpoint, contents: Contents) -> Loaded:
     )
 
 
-def all_parameters(config: EncoderConfig) -> dict[str, jax.ShapeDtypeStruct]:
+@functools.cache  # each task model is traced
+def all_parameters(config: EncoderConfig) -> Mapping[str, jax.ShapeDtypeStruct]:
     """Every parameter that some task model of this config has, by path.
 
     Several tasks call their head a classifier: it has the shape of the task that `architectures` names, if it is one.

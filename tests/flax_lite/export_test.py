@@ -12,7 +12,7 @@ import pytest
 from flax_lite import export
 from flax_lite.config import load_config
 from tests.conftest import REPOSITORY
-from tests.flax_lite import quick, tiny
+from tests.flax_lite import tiny
 from tests.flax_lite.checkpoints import files
 from tests.flax_lite.tokenization import tiny_files
 
@@ -29,13 +29,6 @@ COMMANDS = [
     if line.startswith("python -m flax_lite.")
 ]
 SNIPPETS = [code for language, code in BLOCKS if language == "python"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick():
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        quick.survey_once(monkeypatch)
-        yield
 
 
 @pytest.fixture(scope="module")

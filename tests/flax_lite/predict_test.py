@@ -8,7 +8,6 @@ import pytest
 
 import flax_lite as fl
 from flax_lite import predict
-from tests.flax_lite import quick
 from tests.flax_lite.pipelines import cases
 
 
@@ -34,7 +33,6 @@ def pipe(directories, made):
 
 @pytest.fixture
 def run(directories, made, monkeypatch, capsys):
-    quick.survey_once(monkeypatch)
     monkeypatch.setattr(predict, "pipeline", made)
 
     def run(task, *arguments, given=""):
