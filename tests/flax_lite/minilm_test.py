@@ -8,12 +8,10 @@ import importlib.util
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import traverse_util
 from safetensors import numpy as library
-from scipy import stats
 
 import flax_lite as fl
 from tests.flax_lite.reference import Reference
@@ -31,10 +29,10 @@ def directory():
 
 
 @pytest.fixture(scope="module")
-def pairs(shared_data):
+def sentences(shared_data):
     with (shared_data / "glue" / "STS-B" / "dev.tsv").open(newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    return [row["sentence1"] for row in rows], [row["sentence2"] for row in rows], [float(row["score"]) for row in rows]
+    return [row["sentence1"] for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +59,9 @@ def hf_flax_parameters(directory):
 
 
 @pytest.mark.reference
-def test_real_weights_are_as_close_to_float64_as_reference(directory, encoder, pairs):
+def test_real_weights_are_as_close_to_float64_as_reference(directory, encoder, sentences):
     """The largest error on 8 real sentences is at most 1.5 times Hugging Face Flax's own."""
-    batch = fl.load_tokenizer(directory)(pairs[0][:ROWS], max_length=LENGTH)
+    batch = fl.load_tokenizer(directory)(sentences[:ROWS], max_length=LENGTH)
     params = hf_flax_parameters(directory)
     prefixed = {f"bert/{path}": value for path, value in params.items()}
     inputs = [np.asarray(batch[name]) for name in ("input_ids", "attention_mask", "token_type_ids")]
@@ -75,24 +73,3 @@ def test_real_weights_are_as_close_to_float64_as_reference(directory, encoder, p
     real = inputs[1].astype(bool)
     their_error, our_error = (np.abs(np.asarray(value, np.float64) - exact)[real].max() for value in (theirs, ours))
     assert 0 < our_error <= 1.5 * their_error
-
-
-@pytest.mark.slow
-def test_real_model_scores_as_published(directory, encoder, pairs):
-    """0.8672 Spearman on the 1500 pairs of STS-B's development set, measured with PyTorch on the same files."""
-    tokenizer = fl.load_tokenizer(directory)
-
-    def embed(texts):
-        rows = []
-        for start in range(0, len(texts), 100):
-            batch = tokenizer(texts[start : start + 100], max_length=64)
-            assert not batch["attention_mask"][:, -1].any()  # nothing was cut off
-            mask = jnp.asarray(batch["attention_mask"])[:, :, None]
-            rows.append((encode(encoder, batch) * mask).sum(1) / mask.sum(1))
-        vectors = jnp.concatenate(rows)
-        return vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)
-
-    one, two, scores = pairs
-    found = stats.spearmanr(np.sum(embed(one) * embed(two), axis=-1), scores).statistic
-    assert len(scores) == 1500
-    assert round(float(found), 4) == 0.8672

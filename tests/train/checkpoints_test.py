@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import tensorstore
 
 from flax_lite.sharding import tree_shardings
 from tests.train.forked import Process
-from train.checkpoints import COMMIT_MARKER, Checkpoints, describe_tree
+from train.checkpoints import COMMIT_MARKER, Checkpoints, _first_line, describe_tree
 from train.errors import RunError, UserError
 from train.mesh import make_mesh
 
@@ -234,6 +235,17 @@ def test_a_save_that_fails_in_the_background_is_one_clean_error(tmp_path):
     assert second.startswith("RunError the checkpoint of step 2 could not be written")
     assert "File too large" in second, second
     assert third.startswith("the last complete one is step 1")
+
+
+def test_a_fault_of_tensorstore_is_told_without_the_description_of_the_array():
+    spec = {"driver": "zarr", "kvstore": {"driver": "file", "path": "/dev/null/"}, "metadata": {"shape": [1]}}
+    with pytest.raises(ValueError, match="tensorstore_spec") as caught:
+        tensorstore.open(spec, create=True, dtype="float32").result()
+    assert "cache_pool" in str(caught.value)
+    told = _first_line(caught.value)
+    assert told.startswith("ValueError: ")
+    assert "Not a directory" in told
+    assert "tensorstore_spec" not in told
 
 
 def read_on_one_device():
