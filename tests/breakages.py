@@ -254,7 +254,7 @@ BREAKAGES = {
         "train.tasks.squad_metric:f1", "float(given == wanted)", "0.0", f"{_JOBS}/tasks/squad_metric_test.py"
     ),
     "the best step has the lowest accuracy": Breakage(
-        "train.best:Best.update", '1 if end == "min" else -1', "1", f"{_JOBS}/loop {_JOBS}/records_test.py"
+        "train.best:Best.update", '1 if end == "min" else -1', "1", f"{_JOBS}/best_test.py"
     ),
     # Messages.
     "an unknown option names no other": Breakage(
