@@ -9,6 +9,7 @@ from typing import Any
 
 from train.data.files import content_hash
 from train.data.sources import Corpus
+from train.data.sources.corpus import Stated
 
 
 def default_cache_dir() -> Path:
@@ -27,7 +28,9 @@ def corpus_inputs(corpus: Corpus, root: Path) -> dict[str, Any]:
     """All that a corpus's documents depend on, as JSON values: its own inputs, and the contents of its files."""
     return {
         "corpus": corpus.inputs,
-        "files": [content_hash(path, root / "file_hashes") for path in corpus.files],
+        "files": [
+            file.hash if isinstance(file, Stated) else content_hash(file, root / "file_hashes") for file in corpus.files
+        ],
     }
 
 

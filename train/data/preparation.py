@@ -218,7 +218,7 @@ class _Build:
             "key": self._directory.name,
             "name": self._corpus.name,
             "inputs": inputs,
-            "source_files": [str(path) for path in self._corpus.files],
+            "source_files": [str(path) for path in self._corpus.files if isinstance(path, Path)],
             "vocab_size": self._tokenizer.vocab_size,
             "dtype": self._dtype.str,
             "counts": counts,

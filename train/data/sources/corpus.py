@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from train.data.sources.sentences import split_sentences
 from train.errors import UserError
@@ -21,6 +21,12 @@ _LONGEST_PARAGRAPH = 2**20
 _LONGEST_DOCUMENT = 2**24
 
 
+class Stated(NamedTuple):
+    """Contents that stand in no file, and their hash: text that the project generates."""
+
+    hash: str
+
+
 @dataclass(frozen=True)
 class Corpus:
     """Documents that can be read more than once, always in the same order.
@@ -28,7 +34,8 @@ class Corpus:
     Attributes:
         name: what a person calls it, for messages.
         inputs: everything that the documents depend on, as JSON values, except the contents of `files`.
-        files: the files read, if any; their contents belong to the key of whatever is made from the corpus.
+        files: the files read, or what stands for one; their contents belong to the key of whatever is made from the
+            corpus.
         read: starts a new pass over the documents, as paragraphs.
         split_paragraphs: whether paragraphs are cut into sentences, or are sentences already.
         extents: what is read of which file, to find text that two corpora share.
@@ -37,7 +44,7 @@ class Corpus:
 
     name: str
     inputs: dict[str, object]
-    files: tuple[Path, ...]
+    files: tuple[Path | Stated, ...]
     read: Callable[[], Iterator[Document]] = field(repr=False, compare=False)
     split_paragraphs: bool = False
     extents: tuple[Extent, ...] = ()

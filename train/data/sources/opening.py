@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from train.data.sources.corpus import Corpus, Document, Share, Split, Texts, corpus_of, without
+from train.data.sources.corpus import Corpus, Document, Share, Split, Stated, Texts, corpus_of, without
 from train.data.sources.mixture import check_mixture, mix
 from train.data.sources.parquet import open_parquet
 from train.data.sources.text import open_text
@@ -125,10 +124,8 @@ def _open_builtin(options: CorpusOptions, split: Split) -> Corpus:
         for document in builtin.generate_corpus(options.builtin_seed, split, count):
             yield list(document.sentences)
 
-    # The generator's code decides its text: it is an input like any file.
-    code = tuple(sorted(Path(str(builtin.__file__)).parent.glob("*.py")))
     inputs = {"source": "builtin", "split": split, "documents": count, "seed": options.builtin_seed}
-    return Corpus(f"data source 'builtin' ({split} split)", inputs, code, read)
+    return Corpus(f"data source 'builtin' ({split} split)", inputs, tuple(map(Stated, builtin.TEXT)), read)
 
 
 def _refuse_common_text(training: Corpus, held_out: Corpus) -> None:

@@ -4,11 +4,11 @@ import gzip
 import json
 import os
 import random
-import sys
 import types
 
 import pytest
 
+from train.data import builtin
 from train.data.sources import CorpusOptions, open_corpus
 from train.errors import UserError
 
@@ -85,25 +85,21 @@ def test_eval_source_leaves_the_training_text_whole(tmp_path):
     assert len(_read("heldout", **options)) == 5
 
 
-def test_builtin_uses_the_splits_of_its_generator(monkeypatch, tmp_path):
+def test_builtin_uses_the_splits_of_its_generator(monkeypatch):
     calls = []
 
     def generate_corpus(seed, split, num_documents):
         calls.append((seed, split, num_documents))
         return (types.SimpleNamespace(sentences=(f"{split} {index}.",)) for index in range(num_documents))
 
-    fake = types.ModuleType("train.data.builtin")
-    fake.generate_corpus = generate_corpus
-    fake.__file__ = str(_write(tmp_path / "__init__.py", "grammar"))
-    monkeypatch.setitem(sys.modules, "train.data.builtin", fake)
-    monkeypatch.setattr("train.data.builtin", fake, raising=False)
+    monkeypatch.setattr(builtin, "generate_corpus", generate_corpus)
     options = CorpusOptions(
         source="builtin", eval_fraction=0.5, builtin_documents=3, builtin_eval_documents=2, builtin_seed=7
     )
     assert list(open_corpus(options, "train").documents()) == [["train 0."], ["train 1."], ["train 2."]]
     assert list(open_corpus(options, "heldout").documents()) == [["heldout 0."], ["heldout 1."]]
     assert calls == [(7, "train", 3), (7, "heldout", 2)]
-    assert open_corpus(options, "train").files == (tmp_path / "__init__.py",)
+    assert [file.hash for file in open_corpus(options, "train").files] == list(builtin.TEXT)
     assert open_corpus(options, "train").inputs != open_corpus(options, "heldout").inputs
 
 
