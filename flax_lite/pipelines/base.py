@@ -102,7 +102,7 @@ class Pipeline(abc.ABC, Generic[OptionsT]):
             )
         self._defaults = self._checked(self.options_type(**options))
         rows = _rows(bucket_lengths(self.max_length), batch_size, tokens_per_batch)
-        self._programs = Programs(self._compute, model, rows, tokenizer.pad_id)
+        self._programs = Programs(self._compute, self.model, rows, tokenizer.pad_id)
         self._has_warned = False
 
     def __call__(self, inputs: Any, **options: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import flax_lite as fl
-from flax_lite.pipelines import TASKS, programs
+from flax_lite.pipelines import TASKS, base, programs
 from tests.flax_lite import tiny
 from tests.flax_lite.pipelines import cases
 
@@ -66,6 +66,16 @@ def test_each_bucket_is_compiled_once(source, compilations):
     pipe(TEXTS)
     pipe(TEXTS[::-1], function_to_apply="none", top_k=1)
     assert (sorted(compilations), pipe.compiled) == ([(4, 16), (4, 32)], (16, 32))
+
+
+def test_the_form_for_inference_computes(source, monkeypatch):
+    """Not the model it was made of: `for_inference` returns another one here, so that it shows."""
+    (model, tokenizer), expected = source, pipeline(source)("the cat")
+    other = tiny.make("SequenceClassification", model.config, seed=9)
+    monkeypatch.setattr(base, "for_inference", lambda given: other if given is model else given)
+    pipe = pipeline(source)
+    assert pipe.model is other
+    assert pipe("the cat") == pipeline((other, tokenizer))("the cat") != expected
 
 
 def test_warm_up_compiles_everything(source, compilations):
