@@ -149,11 +149,11 @@ class _Trainer:
 
     def train(self, state: State, batches: Iterator[Batch]) -> State:
         """Takes the remaining steps; evaluates and saves when due; saves and raises StopError where a signal asks."""
-        if self._eval_is_due(self.step) and not hosts.from_first("rows", self.records.evaluation(self.step)):
-            self._evaluate(state["params"])  # what an interruption left out
+        self._catch_up(state["params"])
         flying = None  # metrics of the step that the devices work on: read one step late, so that they never wait
         for step in range(self.step + 1, self.total + 1):
-            if self.best.is_too_old(self.step, self.config.eval_every_steps):
+            # Also before the first step: a signal may have cut off what caught up with it.
+            if self.step and (self.stop.asked or self.best.is_too_old(self.step, self.config.eval_every_steps)):
                 break
             batch = self._next_batch(batches)
             if batch is None:
@@ -172,8 +172,6 @@ class _Trainer:
             improved = self._eval_is_due(step) and self._evaluate(state["params"])
             if save or improved:
                 self._save(state)
-            if self.stop.asked:
-                break
         self._report(flying)
         with self.clock("checkpoint"):
             self.checkpoints.wait()
@@ -236,6 +234,16 @@ class _Trainer:
     def _eval_is_due(self, step: int) -> bool:
         due = step > 0 and (step % self.config.eval_every_steps == 0 or step == self.total)
         return due and self.job.eval_step is not None
+
+    def _catch_up(self, params: Params) -> None:
+        """Scores the restored step where an interruption left that out; a score that came after the save counts too."""
+        if not self._eval_is_due(self.step):
+            return
+        row = hosts.from_first("rows", self.records.evaluation(self.step))
+        if row:
+            self.best.update(self.step, row)
+        else:
+            self._evaluate(params)
 
     def _evaluate(self, params: Params) -> bool:
         """Scores the held-out rows; returns whether they make this step the best, to be kept."""

@@ -107,6 +107,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow  # four epochs of seventy megabytes of text, minutes each
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", ["pairs", "packed"])
 def test_memory_is_flat_over_epochs_of_novels(kind, shared_data, repository, tmp_path):
     """Two plans are there from the middle of the second epoch on, when the third is made; after that nothing is kept of

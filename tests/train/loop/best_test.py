@@ -55,6 +55,23 @@ def test_the_best_and_patience_outlive_an_interruption(tmp_path, start):
     assert {int(path.name) for path in (work / "checkpoints").iterdir()} == {10, 15}
 
 
+def test_a_best_that_was_scored_after_its_save_outlives_a_defect(tmp_path, start):
+    """The signal at step 10 leaves its row out; the next start scores it, and ends before it saves again."""
+
+    def broken(job):
+        def train_batches(start):
+            yield next(iter(job.train_batches(start)))
+            raise RuntimeError("a defect")
+
+        return dataclasses.replace(job, train_batches=train_batches)
+
+    assert start("keep_best=true", change=lambda job: scripted([3])(signal_at(10)(job))) == 75
+    with pytest.raises(RuntimeError, match="a defect"):
+        start("keep_best=true", change=lambda job: scripted([1])(broken(job)))
+    assert start("keep_best=true", change=scripted([2, 4])) == 0
+    assert summary(tmp_path / "work")["model_step"] == 10
+
+
 def test_an_unreadable_best_falls_back_on_the_last(tmp_path, start, capsys):
     def change(job):
         def train_batches(start):
