@@ -24,23 +24,24 @@ class Costs:
         execution: how it is computed.
         predictions: positions of a row whose words are predicted; 0: no masked-LM head.
         teacher: an architecture that is run beside it, without a gradient.
-        compares_words: the words of the teacher, and the model's own, are computed at every token.
+        word_chunks: parts of a batch, one after the other, at whose every token the words of teacher and model are
+            computed; 0: they are not compared.
     """
 
     config: EncoderConfig
     execution: Execution
     predictions: int = 0
     teacher: EncoderConfig | None = None
-    compares_words: bool = False
+    word_chunks: int = 0
 
     def flops(self, batch: Mapping[str, Any]) -> float:
         """Operations of the model on a global batch: a shared layer as often as it runs, nothing that is recomputed."""
         rows, length = rows_and_length(batch)
-        words = self.predictions + (length if self.compares_words else 0)
+        words = self.predictions + (length if self.word_chunks else 0)
         total = _WITH_GRADIENT * (length * encoder_flops(self.config, length) + words * word_head_flops(self.config))
         if self.teacher is not None:
             total += length * encoder_flops(self.teacher, length)
-            total += length * word_head_flops(self.teacher) if self.compares_words else 0
+            total += length * word_head_flops(self.teacher) if self.word_chunks else 0
         return float(rows * total)
 
 

@@ -95,7 +95,7 @@ def make_job(work: WorkDir, prepare: Prepare = pretraining.prepare) -> Job:
             execution=resolved(execution, config),
             predictions=data.recipe.max_predictions if "mlm" in recipe.losses else 0,
             teacher=teacher.config,
-            compares_words=teacher_predicts_words(recipe) and not recipe.restrict_to_mask,
+            word_chunks=0 if recipe.restrict_to_mask else teacher_predicts_words(recipe) * recipe.num_chunks,
         ),
         identity={"teacher": teacher.fingerprint},
         initial_params=initial_params(values, teacher, data, student_class, create, trained),

@@ -7,8 +7,8 @@ from typing import Any
 
 import jax
 
-from flax_lite.config import EncoderConfig
 from flax_lite.sharding import path_name, tree_specs
+from train.costs import Costs
 from train.job import Job
 from train.plan.memory import activation_bytes
 
@@ -74,8 +74,9 @@ def estimate(
         constants: what the step reads beside, or its shapes.
         sizes: of the axes "data" and "fsdp".
         accumulation_steps: micro-batches of a step.
-        loops_reduce: whether the compiler leaves sums over devices in the loop over the layers, as XLA's for CPUs does;
-            that for TPUs adds up what the loop yields, and sums it over the devices once for each micro-batch.
+        loops_reduce: whether the compiler leaves sums over devices in the loops over layers and over parts of a batch,
+            as XLA's for CPUs does; that for TPUs adds up what a loop yields, and sums it over the devices once for each
+            micro-batch.
 
     Raises:
         ValueError: the job does not know what it costs.
@@ -88,7 +89,7 @@ def estimate(
     params = state["params"]
     gathered = (params, constants)
     split = _split_elements(gathered, parts)
-    reduced = accumulation_steps * _gradient_elements(params, job.costs.config, loops_reduce) * item
+    reduced = accumulation_steps * _gradient_elements(params, job.costs, loops_reduce) * item
     collectives = {"all-gather": split * item, "all-reduce": reduced} if devices > 1 else {}
     whole = sum(leaf.size for leaf in jax.tree.leaves(gathered))
     return Estimate(
@@ -120,16 +121,20 @@ def _is_spec(value: Any) -> bool:
     return isinstance(value, jax.sharding.PartitionSpec)
 
 
-def _gradient_elements(params: Any, config: EncoderConfig, loops_reduce: bool) -> int:
+def _gradient_elements(params: Any, costs: Costs, loops_reduce: bool) -> int:
     """Elements that are summed over the devices: each gradient once, or as often as a loop yields a part of it.
 
     A word table that is also the masked-LM head's gets two gradients, summed apart.
     """
+    config = costs.config
     named = {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
     total = sum(leaf.size for leaf in named.values())
+    head = sum(leaf.size for name, leaf in named.items() if "masked_lm_head/" in name)
+    if head and config.tie_word_embeddings:
+        head += config.vocab_size * config.embedding_size
+        total += config.vocab_size * config.embedding_size
     if loops_reduce:
         of_layers = sum(leaf.size for name, leaf in named.items() if "/layer/" in name or "/layers/" in name)
         per_layer = of_layers // config.num_physical_layers
-        total += len(config.layer_sequence()) * per_layer - of_layers
-    tied = config.tie_word_embeddings and any("masked_lm_head/" in name for name in named)
-    return total + (config.vocab_size * config.embedding_size if tied else 0)
+        total += len(config.layer_sequence()) * per_layer - of_layers + costs.word_chunks * head
+    return total

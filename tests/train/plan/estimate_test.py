@@ -74,7 +74,9 @@ def assert_holds(plan, memory, collectives):
 
     assert collectives.keys() == expected.collectives.keys()
     assert ("all-gather" in collectives) == (plan.sizes[1] > 1)
-    assert collectives.get("all-gather") == expected.collectives.get("all-gather")
+    gathered = collectives.get("all-gather", 0) - expected.collectives.get("all-gather", 0)
+    # A distillation draws its masks over the batch: every device orders all tokens, by two numbers of four bytes.
+    assert gathered == (2 * 4 * expected.tokens if plan.job.costs.word_chunks else 0)
     small = expected.collectives["all-reduce"] - collectives["all-reduce"]
     assert 0 <= small < 0.05 * expected.collectives["all-reduce"]
 
