@@ -50,6 +50,12 @@ _MAPPINGS = Path("/proc/self/maps")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than cores: those that wait for what they started leave a seventh of two cores idle."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _few_compiled_programs() -> Iterator[None]:
     """Keeps a process under Linux's limit of 65530 memory mappings (vm.max_map_count).
