@@ -152,7 +152,7 @@ class _Trainer:
         self._catch_up(state["params"])
         flying = None  # metrics of the step that the devices work on: read one step late, so that they never wait
         for step in range(self.step + 1, self.total + 1):
-            # Also before the first step: a signal may have cut off what caught up with it.
+            # Before the first step too: a signal may have interrupted the evaluation in _catch_up.
             if self.step and (self.stop.asked or self.best.is_too_old(self.step, self.config.eval_every_steps)):
                 break
             batch = self._next_batch(batches)

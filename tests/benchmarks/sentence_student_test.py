@@ -57,7 +57,7 @@ def test_student_of_a_real_teacher_comes_near_it(shared_data, tmp_path):
     argv = ["--teacher", str(teacher), "--pairs", str(shared_data / "glue" / "STS-B" / "dev.tsv"), "--seeds", "1"]
     mixture = tuple((f"text:{text / folder}/*.txt", 0.5) for folder in ("wiki", "novels"))
     argv += ["--out", str(tmp_path), f"--config.data.mixture={mixture}", "--config.plot=false"]
-    # Compiled as users compile: steps take several times as long without LLVM's optimizations (tests/conftest.py).
+    # Compiled as users compile, with the optimizations that tests/conftest.py leaves out: thousands of steps run.
     quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS", "XLA_FLAGS"}
     environment = {name: value for name, value in os.environ.items() if name not in quick}
     command = [sys.executable, "-m", "benchmarks.sentence_student", *argv]

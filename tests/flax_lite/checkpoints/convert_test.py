@@ -1,6 +1,5 @@
 """The commands that rewrite and describe a checkpoint, as a user types them."""
 
-import functools
 import json
 import runpy
 import shutil
@@ -11,7 +10,6 @@ import pytest
 
 import flax_lite as fl
 from flax_lite import convert, inspect
-from flax_lite.checkpoints import conversion
 from flax_lite.checkpoints.sources import open_source
 from tests.flax_lite import tiny
 from tests.flax_lite.checkpoints import files
@@ -27,15 +25,6 @@ CHECKPOINTS = [
 ]
 # Seconds each.
 CHECKPOINTS += [pytest.param(*pair, marks=pytest.mark.slow) for pair in tiny.FAMILY_AND_HEAD if pair not in CHECKPOINTS]
-
-
-all_parameters = functools.cache(conversion.all_parameters)
-
-
-@pytest.fixture(autouse=True)
-def _traced_once(monkeypatch):
-    """Shapes of all tasks' parameters follow from the config, and take most of the time of a conversion."""
-    monkeypatch.setattr(conversion, "all_parameters", all_parameters)
 
 
 @pytest.fixture
