@@ -8,7 +8,7 @@ import subprocess
 import sys
 import zipfile
 
-REQUIRED = ("flax_lite/__init__.py", "flax_lite/encoder.py", "flax_lite/py.typed")
+REQUIRED = ("flax_lite/__init__.py", "flax_lite/models/encoder.py", "flax_lite/py.typed")
 ALLOWED = re.compile(r"flax_lite/[\w/]+\.py|flax_lite/py\.typed|flax_lite-[\w.]+\.dist-info/.+")
 IMPORT = "import sys; sys.path.insert(0, sys.argv[1]); import flax_lite; flax_lite.Encoder; print(flax_lite.__file__)"
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from train.provenance import provenance
+from train.run.provenance import provenance
 
 MOMENT = ("started", "load_before")  # what `beginning` says
 _CPU_INFO = Path("/proc/cpuinfo")

@@ -25,13 +25,14 @@ from flax import nnx
 from scipy import stats
 
 import flax_lite as fl
-from flax_lite.checkpoints.sources import open_source
-from flax_lite.checkpoints.work_directory import complete_steps
-from flax_lite.sentence_vectors import sentence_vectors
-from flax_lite.student import init_from_teacher
-from train import cli, distill
+from flax_lite.checkpoints.sources.opening import open_source
+from flax_lite.checkpoints.sources.work_directory import complete_steps
+from flax_lite.distillation.student import init_from_teacher
+from flax_lite.layers.sentence_vectors import sentence_vectors
+from train import distill
 from train.errors import UserError
-from train.leaves import DISTILL_LEAVES
+from train.options import cli
+from train.options.leaves import DISTILL_LEAVES
 
 _CONFIG = "configs/sentence_student.py"
 _LENGTH_STEP = 16

@@ -21,8 +21,8 @@ from benchmarks.circumstances import beginning, circumstances, told
 from benchmarks.markdown import table as markdown_table
 from benchmarks.series import Series
 from train.errors import UserError
+from train.machine.chips import parse_target
 from train.plan.compiling import Compiled, compile_elsewhere
-from train.plan.target import parse_target
 
 ROWS_PER_DEVICE = 32
 FILE = "tpu_steps.json"

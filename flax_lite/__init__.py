@@ -10,14 +10,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flax_lite.albert import AlbertConfig
-    from flax_lite.beam_answers import BeamQuestionAnswering
-    from flax_lite.bert import BertConfig
-    from flax_lite.config import EncoderConfig, load_config, preset
-    from flax_lite.distilbert import DistilBertConfig
-    from flax_lite.encoder import Encoder
-    from flax_lite.execution import Execution
-    from flax_lite.heads import (
+    from flax_lite.architecture.config import EncoderConfig, load_config, preset
+    from flax_lite.families.albert import AlbertConfig
+    from flax_lite.families.bert import BertConfig
+    from flax_lite.families.distilbert import DistilBertConfig
+    from flax_lite.layers.execution import Execution
+    from flax_lite.models.encoder import Encoder
+    from flax_lite.models.heads import (
         MaskedLM,
         MultipleChoice,
         PreTraining,
@@ -25,19 +24,20 @@ if TYPE_CHECKING:
         SequenceClassification,
         TokenClassification,
     )
+    from flax_lite.models.state import get_params, num_parameters, with_params
     from flax_lite.pipelines import pipeline
-    from flax_lite.state import get_params, num_parameters, with_params
+    from flax_lite.question_answering.beam import BeamQuestionAnswering
     from flax_lite.tokenization import Tokenizer, load_tokenizer, parse_tokenizer_spec, train_tokenizer
 
 _MODULES = {
-    "flax_lite.albert": ("AlbertConfig",),
-    "flax_lite.beam_answers": ("BeamQuestionAnswering",),
-    "flax_lite.bert": ("BertConfig",),
-    "flax_lite.distilbert": ("DistilBertConfig",),
-    "flax_lite.config": ("EncoderConfig", "load_config", "preset"),
-    "flax_lite.execution": ("Execution",),
-    "flax_lite.encoder": ("Encoder",),
-    "flax_lite.heads": (
+    "flax_lite.families.albert": ("AlbertConfig",),
+    "flax_lite.question_answering.beam": ("BeamQuestionAnswering",),
+    "flax_lite.families.bert": ("BertConfig",),
+    "flax_lite.families.distilbert": ("DistilBertConfig",),
+    "flax_lite.architecture.config": ("EncoderConfig", "load_config", "preset"),
+    "flax_lite.layers.execution": ("Execution",),
+    "flax_lite.models.encoder": ("Encoder",),
+    "flax_lite.models.heads": (
         "MaskedLM",
         "MultipleChoice",
         "PreTraining",
@@ -46,7 +46,7 @@ _MODULES = {
         "TokenClassification",
     ),
     "flax_lite.pipelines": ("pipeline",),
-    "flax_lite.state": ("get_params", "num_parameters", "with_params"),
+    "flax_lite.models.state": ("get_params", "num_parameters", "with_params"),
     "flax_lite.tokenization": ("Tokenizer", "load_tokenizer", "parse_tokenizer_spec", "train_tokenizer"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

@@ -10,12 +10,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from flax_lite.checkpoints.beam_head import BEAM_HEAD, write_head
-from flax_lite.checkpoints.conversion import read_whole, survey
-from flax_lite.checkpoints.directory import write_directory
-from flax_lite.checkpoints.sources import open_source, tokenizer_directory
-from flax_lite.checkpoints.tensors import FLOATS
-from flax_lite.pretrained import of_depth
+from flax_lite.checkpoints.formats.tensors import FLOATS
+from flax_lite.checkpoints.sources.directory import write_directory
+from flax_lite.checkpoints.sources.opening import open_source, tokenizer_directory
+from flax_lite.models.contents import read_whole, survey
+from flax_lite.models.pretrained import of_depth
+from flax_lite.question_answering.beam_head import BEAM_HEAD, write_head
 
 # What Hugging Face's tokenizer classes read.
 _TOKENIZER_FILES = (

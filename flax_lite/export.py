@@ -11,18 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from flax_lite.checkpoints.directory import write_config
-from flax_lite.checkpoints.sources import Source, open_source
-from flax_lite.checkpoints.staging import staged_directory
-from flax_lite.checkpoints.table import weight_table
+from flax_lite.architecture.weights import weight_table
+from flax_lite.checkpoints.sources.directory import write_config
+from flax_lite.checkpoints.sources.opening import Source, open_source
 from flax_lite.convert import tokenizer_files
-from flax_lite.execution import DType, Execution
 from flax_lite.exporting.loading import load_for_export
 from flax_lite.exporting.onnx_file import require_onnx, write_onnx
 from flax_lite.exporting.readme import readme
 from flax_lite.exporting.stablehlo import require_flatbuffers, write_stablehlo
-from flax_lite.exporting.tasks import TASKS, Sizes, choose_task
-from flax_lite.pretrained import architecture
+from flax_lite.files.staging import staged_directory
+from flax_lite.layers.execution import DType, Execution
+from flax_lite.models.pretrained import architecture
+from flax_lite.models.tasks import TASKS, Sizes, choose_task
 
 
 class _Format(NamedTuple):

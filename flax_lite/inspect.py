@@ -8,11 +8,11 @@ import math
 import sys
 from collections.abc import Sequence
 
+from flax_lite.architecture.weights import weight_table
 from flax_lite.checkpoints.checkpoint import Checkpoint
-from flax_lite.checkpoints.conversion import survey
-from flax_lite.checkpoints.sources import open_source
-from flax_lite.checkpoints.table import weight_table
-from flax_lite.checkpoints.tensors import FLOATS
+from flax_lite.checkpoints.formats.tensors import FLOATS
+from flax_lite.checkpoints.sources.opening import open_source
+from flax_lite.models.contents import survey
 
 _SIZES = (
     "vocab_size",

@@ -18,11 +18,11 @@ from typing import Any, BinaryIO, TextIO
 import numpy as np
 
 from flax_lite.checkpoints.sentence_transformers import POOLINGS
-from flax_lite.execution import Execution
+from flax_lite.files.strict_json import parse_json
+from flax_lite.layers.execution import Execution
 from flax_lite.pipelines import TASKS, pipeline
 from flax_lite.pipelines.base import CHUNK_SIZE, InputError
 from flax_lite.pipelines.entities import STRATEGIES
-from flax_lite.strict_json import parse_json
 
 # What the columns of a line are called; a task that is not here takes a text alone.
 _COLUMNS = {"text-classification": ("text", "text_pair"), "question-answering": ("question", "context")}

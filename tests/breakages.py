@@ -59,125 +59,137 @@ _LIB, _JOBS = "tests/flax_lite", "tests/train"
 BREAKAGES = {
     # Masking.
     "masked n-grams may overlap": Breakage(
-        "flax_lite.masking:_choose_ngrams",
+        "flax_lite.rows.masking:_choose_ngrams",
         " or covered.find(1, start, end) >= 0",
         "",
-        f"{_LIB}/masking_test.py",
+        f"{_LIB}/rows/masking_test.py",
     ),
     "no masked token becomes a random one": Breakage(
-        "flax_lite.masking:_hide", "action < 0.9", "action < 1.0", f"{_LIB}/masking_test.py"
+        "flax_lite.rows.masking:_hide", "action < 0.9", "action < 1.0", f"{_LIB}/rows/masking_test.py"
     ),
     "masks over the batch count padding": Breakage(
-        "flax_lite.token_masks:mask_tokens",
+        "flax_lite.rows.token_masks:mask_tokens",
         "jnp.sum(is_real, dtype=jnp.int32)",
         "jnp.int32(is_real.size)",
-        f"{_LIB}/token_masks_test.py",
+        f"{_LIB}/rows/token_masks_test.py",
     ),
     # Losses.
     "a token without weight makes the loss NaN": Breakage(
-        "flax_lite.losses:weighted_cross_entropy",
+        "flax_lite.training.losses:weighted_cross_entropy",
         "jnp.where(weights > 0, weights * cross_entropy(logits, labels), 0.0)",
         "weights * cross_entropy(logits, labels)",
-        f"{_LIB}/losses_test.py {_LIB}/training_test.py {_LIB}/task_objectives_test.py",
+        f"{_LIB}/training/losses_test.py {_LIB}/training/steps_test.py {_LIB}/training/task_objectives_test.py",
     ),
     "rows that fill up a batch are counted": Breakage(
-        "flax_lite.training:_masked_weights",
+        "flax_lite.training.steps:_masked_weights",
         ' * batch["row_weights"][:, None]',
         "",
-        f"{_LIB}/training_test.py {_LIB}/distillation_objective_test.py",
+        f"{_LIB}/training/steps_test.py {_LIB}/distillation/objective_test.py",
     ),
     "soft cross-entropy is scaled by T": Breakage(
-        "flax_lite.distillation:soft_cross_entropy", "temperature**2 *", "temperature *", f"{_LIB}/distillation_test.py"
+        "flax_lite.training.token_losses:soft_cross_entropy",
+        "temperature**2 *",
+        "temperature *",
+        f"{_LIB}/training/token_losses_test.py",
     ),
     "the teacher gets a gradient": Breakage(
-        "flax_lite.distillation:soft_cross_entropy",
+        "flax_lite.training.token_losses:soft_cross_entropy",
         "jax.lax.stop_gradient(teacher_logits)",
         "teacher_logits",
-        f"{_LIB}/distillation_test.py {_LIB}/distillation_objective_test.py",
+        f"{_LIB}/training/token_losses_test.py {_LIB}/distillation/objective_test.py",
     ),
     "relations are scaled by the model's head width": Breakage(
-        "flax_lite.relations:_relation_scores", "math.sqrt(width)", "math.sqrt(head_width)", f"{_LIB}/relations_test.py"
+        "flax_lite.distillation.relations:_relation_scores",
+        "math.sqrt(width)",
+        "math.sqrt(head_width)",
+        f"{_LIB}/distillation/relations_test.py",
     ),
     "student layers are rounded down": Breakage(
-        "flax_lite.student:spread_layers", "last + gaps) //", "last) //", f"{_LIB}/student_test.py"
+        "flax_lite.distillation.student:spread_layers",
+        "last + gaps) //",
+        "last) //",
+        f"{_LIB}/distillation/student_test.py",
     ),
     # LAMB and the schedule.
     "stacked layers share one trust ratio": Breakage(
-        "flax_lite.optim:_layer_trust_ratio",
+        "flax_lite.training.optim:_layer_trust_ratio",
         "tuple(range(1, param.ndim)) if stacked else None",
         "None",
-        f"{_LIB}/optim_test.py",
+        f"{_LIB}/training/optim_test.py",
     ),
     "LAMB's eps is under the root": Breakage(
-        "flax_lite.optim:_scale_by_uncorrected_adam",
+        "flax_lite.training.optim:_scale_by_uncorrected_adam",
         "m / (jnp.sqrt(v) + eps)",
         "m / jnp.sqrt(v + eps)",
-        f"{_LIB}/optim_test.py",
+        f"{_LIB}/training/optim_test.py",
     ),
     "LayerNorms decay": Breakage(
-        "flax_lite.optim:decay_mask",
+        "flax_lite.training.optim:decay_mask",
         "_EXCLUDED.search(_path(keys)) is None",
         'not _path(keys).endswith("bias")',
-        f"{_LIB}/optim_test.py",
+        f"{_LIB}/training/optim_test.py",
     ),
     "the decay counts from the end of the warm-up": Breakage(
-        "flax_lite.optim:warmup_polynomial",
+        "flax_lite.training.optim:warmup_polynomial",
         "transition_steps=total_steps",
         "transition_steps=max(total_steps - warmup_steps, 1), transition_begin=warmup_steps",
-        f"{_LIB}/optim_test.py",
+        f"{_LIB}/training/optim_test.py",
     ),
     "the update is clipped, not the gradient": Breakage(
-        "flax_lite.optim:make_optimizer",
+        "flax_lite.training.optim:make_optimizer",
         "optax.clip_by_global_norm(clip_norm), optimizer",
         "optimizer, optax.clip_by_global_norm(clip_norm)",
-        f"{_LIB}/optim_test.py",
+        f"{_LIB}/training/optim_test.py",
     ),
     # Dropout sites.
     "DistilBERT drops its attention's output": Breakage(
-        "flax_lite.layer_masks:draw_layer_masks",
+        "flax_lite.layers.layer_masks:draw_layer_masks",
         "keep_mask(hidden, config.attention_output_dropout_prob, output_key)",
         "keep_mask(hidden, config.hidden_dropout_prob, output_key)",
-        f"{_LIB}/dropout_test.py",
+        f"{_LIB}/layers/dropout_test.py",
     ),
     "embeddings are not dropped": Breakage(
-        "flax_lite.layers:Embeddings.__call__",
+        "flax_lite.layers.transformer:Embeddings.__call__",
         "dropout(self.layer_norm(x), self.config.hidden_dropout_prob, key)",
         "self.layer_norm(x)",
-        f"{_LIB}/dropout_test.py",
+        f"{_LIB}/layers/dropout_test.py",
     ),
     "DistilBERT's span head has the hidden rate": Breakage(
-        "flax_lite.distilbert:DistilBertConfig.span_dropout_prob",
+        "flax_lite.families.distilbert:DistilBertConfig.span_dropout_prob",
         "return self.qa_dropout_prob",
         "return self.hidden_dropout_prob",
-        f"{_LIB}/dropout_test.py {_LIB}/config_test.py {_LIB}/heads_test.py",
+        f"{_LIB}/layers/dropout_test.py {_LIB}/architecture/config_test.py {_LIB}/models/heads_test.py",
     ),
     # Weight tables and checkpoints.
     "ALBERT's second LayerNorm has the first one's name in Google's files": Breakage(
-        "flax_lite.albert:WEIGHTS", '"LayerNorm_1"', '"LayerNorm"', f"{_LIB}/checkpoints/google_test.py"
+        "flax_lite.families.albert:WEIGHTS",
+        '"LayerNorm_1"',
+        '"LayerNorm"',
+        f"{_LIB}/checkpoints/sources/google_test.py",
     ),
     "DistilBERT's queries and keys are swapped": Breakage(
-        "flax_lite.distilbert:WEIGHTS",
-        '"attention.q_lin"),\n                *table.dense("attention/key", "attention.k_lin")',
-        '"attention.k_lin"),\n                *table.dense("attention/key", "attention.q_lin")',
-        f"{_LIB}/parity_test.py {_LIB}/checkpoints/pretrained_test.py {_LIB}/published_test.py",
+        "flax_lite.families.distilbert:WEIGHTS",
+        '"attention.q_lin"),\n                *weights.dense("attention/key", "attention.k_lin")',
+        '"attention.k_lin"),\n                *weights.dense("attention/key", "attention.q_lin")',
+        f"{_LIB}/models/parity_test.py {_LIB}/models/pretrained_test.py {_LIB}/models/published_test.py",
     ),
     "a tied decoder is taken for its transpose": Breakage(
         "flax_lite.checkpoints.slots:_slots",
         'not transposed, "tied"',
         'transposed, "tied"',
-        f"{_LIB}/checkpoints/pretrained_test.py {_LIB}/checkpoints/strictness_test.py",
+        f"{_LIB}/models/pretrained_test.py {_LIB}/checkpoints/strictness_test.py",
     ),
     "groups of layers are found in exact arithmetic": Breakage(
-        "flax_lite.config:EncoderConfig.layer_sequence",
+        "flax_lite.architecture.config:EncoderConfig.layer_sequence",
         "int(layer / layers_per_group)",
         "layer * self.num_hidden_groups // self.num_hidden_layers",
-        f"{_LIB}/config_test.py {_LIB}/stack_test.py",
+        f"{_LIB}/architecture/config_test.py {_LIB}/layers/stack_test.py",
     ),
     "copies of a tensor may differ": Breakage(
         "flax_lite.checkpoints.accounting:Account.close",
         'if not self._problems["different"]',
         "if False",
-        f"{_LIB}/checkpoints/strictness_test.py {_LIB}/checkpoints/pretrained_test.py",
+        f"{_LIB}/checkpoints/strictness_test.py {_LIB}/models/pretrained_test.py",
     ),
     # Tokenizers.
     "pieces that end in a digit and a comma are reached": Breakage(
@@ -197,74 +209,77 @@ BREAKAGES = {
     ),
     # Resuming.
     "every step has the same dropout": Breakage(
-        "flax_lite.training:make_train_step",
+        "flax_lite.training.steps:make_train_step",
         'jax.random.fold_in(jax.random.key(seed), state["step"])',
         "jax.random.key(seed)",
-        f"{_LIB}/training_test.py",
+        f"{_LIB}/training/steps_test.py",
     ),
     "rows past the restored step stay": Breakage(
-        "train.metrics:MetricsWriter.__init__", "_rewind(path, last_step)", "0, 0", f"{_JOBS}/metrics_test.py"
+        "train.run.metrics:MetricsWriter.__init__", "_rewind(path, last_step)", "0, 0", f"{_JOBS}/run/metrics_test.py"
     ),
     "the oldest checkpoint is restored": Breakage(
-        "train.checkpoints:Checkpoints.restore", "reverse=True", "reverse=False", f"{_JOBS}/checkpoints_test.py"
+        "train.run.checkpoints:Checkpoints.restore", "reverse=True", "reverse=False", f"{_JOBS}/run/checkpoints_test.py"
     ),
     "the best checkpoint is pruned": Breakage(
-        "train.checkpoints:Checkpoints._prune",
+        "train.run.checkpoints:Checkpoints._prune",
         "if step != self.best_step",
         "if step",
-        f"{_JOBS}/checkpoints_test.py {_JOBS}/loop",
+        f"{_JOBS}/run",
     ),
     "a signal within a step is forgotten": Breakage(
-        "train.interrupt:Guard._handle", "self.signal_name = name", "pass", f"{_JOBS}/loop"
+        "train.machine.signals:Guard._handle", "self.signal_name = name", "pass", f"{_JOBS}/run"
     ),
     # Sharding and hosts.
     "stacked layers are split along the depth": Breakage(
-        "flax_lite.sharding:_spec",
+        "flax_lite.models.params:_spec",
         '{"largest": 0, "largest_behind_first": 1}[policy]',
         "0",
-        f"{_LIB}/sharding_test.py {_JOBS}/mesh_test.py",
+        f"{_LIB}/models/params_test.py {_JOBS}/machine/mesh_test.py",
     ),
     "every host reads the first rows": Breakage(
-        "train.data.loader:_host_slice",
+        "train.data.pretraining.loader:_host_slice",
         "slice(process_index * share, (process_index + 1) * share)",
         "slice(0, share)",
-        f"{_JOBS}/data/loader_test.py {_JOBS}/data/hosts_test.py",
+        f"{_JOBS}/data/pretraining/loader_test.py {_JOBS}/data/pretraining/hosts_test.py",
     ),
     # Readers.
     "lines between documents are words": Breakage(
-        "train.tasks.ner:_column_sentences",
+        "train.tasks.readers.ner:_column_sentences",
         ' and not line.startswith("-DOCSTART-")',
         "",
-        f"{_JOBS}/tasks/ner_test.py",
+        f"{_JOBS}/tasks/readers/ner_test.py",
     ),
     "IOB1 is taken for BIO": Breakage(
-        "train.tasks.bio:to_bio", "before[2:] == kind", "True", f"{_JOBS}/tasks/ner_test.py"
+        "train.tasks.readers.bio:to_bio", "before[2:] == kind", "True", f"{_JOBS}/tasks/readers/ner_test.py"
     ),
     "a random second segment may be of the same document": Breakage(
-        "train.data.pairs:_draw_partners", "other += other >= document", "other += 0", f"{_JOBS}/data/pairs_test.py"
+        "flax_lite.rows.pairs:_draw_partners", "other += other >= document", "other += 0", f"{_LIB}/rows/pairs_test.py"
     ),
     "positions of packed texts go on": Breakage(
-        "train.data.rows:PackedRows._compose",
+        "train.data.pretraining.rows:PackedRows._compose",
         "np.concatenate([np.arange(size) for size in sizes])",
         "np.arange(sum(sizes))",
-        f"{_JOBS}/data/packed_rows_test.py {_JOBS}/data/rows_test.py",
+        f"{_JOBS}/data/pretraining/packed_rows_test.py {_JOBS}/data/pretraining/rows_test.py",
     ),
     # Metrics.
     "no answer where none is wanted scores 0": Breakage(
-        "train.tasks.squad_metric:f1", "float(given == wanted)", "0.0", f"{_JOBS}/tasks/squad_metric_test.py"
+        "train.tasks.scores.squad_metric:f1",
+        "float(given == wanted)",
+        "0.0",
+        f"{_JOBS}/tasks/scores/squad_metric_test.py",
     ),
     "the best step has the lowest accuracy": Breakage(
-        "train.best:Best.update", '1 if end == "min" else -1', "1", f"{_JOBS}/best_test.py"
+        "train.run.best:Best.update", '1 if end == "min" else -1', "1", f"{_JOBS}/run/best_test.py"
     ),
     # Messages.
     "an unknown option names no other": Breakage(
-        "train.schema:nearest",
+        "train.options.schema:nearest",
         'f", nearest is {found[0]}" if found else ""',
         '""',
-        f"{_JOBS}/schema_test.py {_JOBS}/cli_test.py",
+        f"{_JOBS}/options/schema_test.py {_JOBS}/options/cli_test.py",
     ),
     "a longer run is not offered --extend": Breakage(
-        "train.workdir:_check_identity", "if grown:", "if False:", f"{_JOBS}/workdir_test.py"
+        "train.run.workdir:_check_identity", "if grown:", "if False:", f"{_JOBS}/run/workdir_test.py"
     ),
 }
 

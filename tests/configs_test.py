@@ -4,11 +4,11 @@ import importlib.util
 
 import pytest
 
-from flax_lite.distillation_losses import LOSSES
+from flax_lite.distillation.losses import LOSSES
 from tests.conftest import REPOSITORY
 from tests.train.commands import TABLES, Command
-from train import schema
-from train.config_files import load_config
+from train.options import schema
+from train.options.config_files import load_config
 
 CONFIGS = sorted(path.name for path in (REPOSITORY / "configs").glob("*.py") if not path.name.startswith("_"))
 

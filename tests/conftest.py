@@ -48,6 +48,8 @@ DynamicJaxprTracer._origin_msg = lambda self: ""
 
 _MAPPINGS = Path("/proc/self/maps")
 REPOSITORY = Path(__file__).resolve().parent.parent
+# Folders of tests/flax_lite, and itself.
+_TYPED = ("flax_lite", "architecture", "layers", "models", "rows", "training", "distillation", "question_answering")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -75,7 +77,7 @@ def _types_and_shapes(request: pytest.FixtureRequest) -> None:
 
     A job makes the same calls again, and jaxtyping takes time for each: 13% of the tests of optimizers and dropout.
     """
-    jaxtyping.config.update("jaxtyping_disable", request.path.parent.name != "flax_lite")
+    jaxtyping.config.update("jaxtyping_disable", request.path.parent.name not in _TYPED)
 
 
 @pytest.fixture(scope="session")

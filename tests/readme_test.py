@@ -15,10 +15,10 @@ import pytest
 from tests.conftest import REPOSITORY
 from tests.flax_lite import fake_hub, tiny
 from tests.flax_lite.tokenization import tiny_files
-from train import cli
 from train.evaluate import EVALUATE_LEAVES
-from train.leaves import JOB_LEAVES
-from train.task_leaves import FINETUNE_LEAVES
+from train.options import cli
+from train.options.leaves import JOB_LEAVES
+from train.options.task_leaves import FINETUNE_LEAVES
 
 README = (REPOSITORY / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
@@ -104,7 +104,7 @@ def test_readme_python_runs(ran):
     assert (ran / "my-classifier" / "model.safetensors").exists()
 
 
-@pytest.mark.slow  # compiles 180 small programs for "In research"; tests/flax_lite/compose_test.py runs such code
+@pytest.mark.slow  # 180 small programs for "In research"; tests/flax_lite/models/compose_test.py runs such code
 def test_readme_python_runs_as_it_stands(tmp_path):
     assert run_python("\n".join([*PYTHON, MIGRATION]), tmp_path).splitlines() == ["migrated"]
 

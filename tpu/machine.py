@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tpu.probing import Probe, ProbeRequest, run_probe
-from train.process_count import TPU_FILES, processes_of_environment
+from train.machine.process_count import TPU_FILES, processes_of_environment
 
 Status = Literal["ok", "warning", "failure", "not applicable"]
 

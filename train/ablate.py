@@ -15,10 +15,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from train import cli, distill
+from train import distill
 from train.errors import UserError
-from train.leaves import DISTILL_LEAVES
-from train.request import Request
+from train.options import cli
+from train.options.leaves import DISTILL_LEAVES
+from train.options.request import Request
 
 
 def run(request: Request, num_seeds: int, chosen: Sequence[str] = ()) -> int:
@@ -35,7 +36,7 @@ def run(request: Request, num_seeds: int, chosen: Sequence[str] = ()) -> int:
     Raises:
         UserError: if there is no such row.
     """
-    from train.ablations import draw, rows, table
+    from train.jobs.ablations import draw, rows, table
 
     scores: dict[str, list[dict[str, float]]] = {}
     there = {row.directory: row for row in rows(request.values)}

@@ -9,18 +9,19 @@ Worker processes import this module anew, so it imports nothing heavy before it 
 import sys
 from typing import TYPE_CHECKING
 
-from train import cli
-from train.leaves import DISTILL_LEAVES as LEAVES
-from train.request import Request
+from train.options import cli
+from train.options.leaves import DISTILL_LEAVES as LEAVES
+from train.options.request import Request
 
 if TYPE_CHECKING:
     from train.plan.rehearsal import Rehearsal
 
 
 def run(request: Request) -> None:
-    """Distils as requested; raises what `train.loop.run` raises."""
-    from train import build, loop
-    from train.distilling import make_job
+    """Distils as requested; raises what `train.run.loop.run` raises."""
+    from train.jobs import build
+    from train.jobs.distillation import make_job
+    from train.run import loop
 
     build.settle_runtime(request.values)
     loop.run(request, make_job)
@@ -30,7 +31,7 @@ def rehearsal(request: Request) -> "Rehearsal":
     """How the job is put together for --dry_run."""
     import functools
 
-    from train.distilling import make_job
+    from train.jobs.distillation import make_job
     from train.plan import stand_in
     from train.plan.rehearsal import Rehearsal
 

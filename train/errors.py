@@ -1,7 +1,7 @@
 """The ways a job ends early, each with its exit status.
 
 0 is success and 1 with a traceback is a defect of this project; the exceptions below end a job with one clean message
-and no traceback. `train.cli.main` is the only place that turns them into a status.
+and no traceback. `train.options.cli.main` is the only place that turns them into a status.
 """
 
 

@@ -12,11 +12,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from train import cli
 from train.errors import UserError
-from train.request import Request
-from train.schema import Leaf
-from train.task_leaves import FINETUNE_LEAVES
+from train.options import cli
+from train.options.request import Request
+from train.options.schema import Leaf
+from train.options.task_leaves import FINETUNE_LEAVES
 
 _OWN_LEAVES = (
     Leaf(
@@ -80,10 +80,10 @@ def _score_file(values: dict[str, Any], data: Any, path: Path) -> dict[str, Any]
 def _score_checkpoint(values: dict[str, Any], prepared: Any) -> dict[str, Any]:
     from flax import nnx
 
-    from flax_lite.state import get_params
-    from train import build
-    from train.finetuning import summarise
-    from train.tasks.labels import check_head, check_labels
+    from flax_lite.models.state import get_params
+    from train.jobs import build
+    from train.jobs.finetuning import summarise
+    from train.tasks.kinds.labels import check_head, check_labels
     from train.tasks.predicting import run_rows
 
     task, source = prepared.task, values["checkpoint"]

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from ml_collections import config_dict
 
-from train import cli, schema
-from train.request import Request
-from train.task_leaves import FINETUNE_LEAVES as LEAVES
+from train.options import cli, schema
+from train.options.request import Request
+from train.options.task_leaves import FINETUNE_LEAVES as LEAVES
 
 if TYPE_CHECKING:
     from train.plan.rehearsal import Rehearsal
@@ -43,12 +43,14 @@ def run(config: Mapping[str, Any], workdir: str | Path, *, table: str = "texts")
 
 
 def run_request(request: Request) -> None:
-    """Fine-tunes as requested; raises what `train.loop.run` raises."""
+    """Fine-tunes as requested; raises what `train.run.loop.run` raises."""
     import functools
 
-    from train import build, hosts, loop
-    from train.finetuning import make_job, resolved
-    from train.finetuning_report import check_push
+    from train.jobs import build
+    from train.jobs.finetuning import make_job, resolved
+    from train.jobs.finetuning_report import check_push
+    from train.machine import hosts
+    from train.run import loop
     from train.tasks.opening import prepare
 
     build.settle_runtime(request.values)
@@ -59,7 +61,7 @@ def run_request(request: Request) -> None:
     if request.config.seeds == 1:
         loop.run(request, functools.partial(make_job, prepared))
         return
-    from train.seeds import run_seeds
+    from train.jobs.seeds import run_seeds
 
     run_seeds(
         request,
@@ -72,7 +74,7 @@ def rehearsal(request: Request) -> "Rehearsal":
     """How the job is put together for --dry_run: on its own data, which is small."""
     import functools
 
-    from train.finetuning import make_job, resolved
+    from train.jobs.finetuning import make_job, resolved
     from train.plan.rehearsal import Rehearsal
     from train.tasks.opening import prepare
     from train.tasks.rows import WINDOW

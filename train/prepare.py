@@ -8,16 +8,16 @@ that reads the same text with the same tokenizer. Interrupted, the same command 
 
 import sys
 
-from train import cli
-from train.leaves import JOB_LEAVES
-from train.request import Request
+from train.options import cli
+from train.options.leaves import JOB_LEAVES
+from train.options.request import Request
 
 
 def run(request: Request) -> None:
-    """Prepares as requested; raises what `train.data.pretraining.prepare` raises."""
-    from train.data import pretraining
+    """Prepares as requested; raises what `train.data.opening.prepare` raises."""
+    from train.data import opening
 
-    prepared = pretraining.prepare(request.values, request.local_workdir / "tokenizer", _say)
+    prepared = opening.prepare(request.values, request.local_workdir / "tokenizer", _say)
     tokenizer = prepared.tokenizer
     _say(f"tokenizer: {tokenizer.kind}, {tokenizer.vocab_size:,} pieces, fingerprint {tokenizer.fingerprint[:16]}")
     for name, store in (("training", prepared.train), ("held-out", prepared.held_out)):

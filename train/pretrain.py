@@ -8,18 +8,19 @@ Worker processes import this module anew, so it imports nothing heavy before it 
 import sys
 from typing import TYPE_CHECKING
 
-from train import cli
-from train.leaves import PRETRAIN_LEAVES as LEAVES
-from train.request import Request
+from train.options import cli
+from train.options.leaves import PRETRAIN_LEAVES as LEAVES
+from train.options.request import Request
 
 if TYPE_CHECKING:
     from train.plan.rehearsal import Rehearsal
 
 
 def run(request: Request) -> None:
-    """Trains as requested; raises what `train.loop.run` raises."""
-    from train import build, loop
-    from train.pretraining import make_job
+    """Trains as requested; raises what `train.run.loop.run` raises."""
+    from train.jobs import build
+    from train.jobs.pretraining import make_job
+    from train.run import loop
 
     build.settle_runtime(request.values)
     loop.run(request, make_job)
@@ -29,9 +30,9 @@ def rehearsal(request: Request) -> "Rehearsal":
     """How the job is put together for --dry_run."""
     import functools
 
+    from train.jobs.pretraining import make_job
     from train.plan import stand_in
     from train.plan.rehearsal import Rehearsal
-    from train.pretraining import make_job
 
     return Rehearsal(functools.partial(make_job, prepare=stand_in.prepare), request)
 

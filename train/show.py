@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from train import cli
-from train.leaves import JOB_LEAVES
-from train.request import Request
+from train.options import cli
+from train.options.leaves import JOB_LEAVES
+from train.options.request import Request
 
 if TYPE_CHECKING:
     from flax_lite.tokenization import Tokenizer
-    from train.data.pretraining import PretrainingData
-    from train.data.rows import Row
-    from train.data.statistics import RowStatistics
+    from train.data.opening import PretrainingData
+    from train.data.pretraining.rows import Row
+    from train.data.pretraining.statistics import RowStatistics
 
 _SHOWN_ROWS = 5  # as many as fit a screen
 _COUNTED_TOKENS = 2_000_000  # enough for three digits of every share
@@ -37,10 +37,10 @@ _LABELS = {"sop": ("in order", "swapped"), "nsp": ("next", "random")}
 
 def run(request: Request) -> None:
     """Prints rows and statistics; raises what opening a job's data raises."""
-    from train.data import pretraining
+    from train.data import opening
 
     values = request.values
-    data = pretraining.open_data(values, request.local_workdir / "tokenizer", lambda line: print(line, flush=True))
+    data = opening.open_data(values, request.local_workdir / "tokenizer", lambda line: print(line, flush=True))
     print("\n".join(data.describe()))
     batches, speed = _first_batches(data, values["batch_size"], values["data.workers"])
     masked = _masked(data, batches, values["seed"])
@@ -61,7 +61,7 @@ _LEGEND = "[word] hidden, [word>other] replaced, [word=] kept: all three are to 
 
 def rows_as_text(batch: "Row", tokenizer: "Tokenizer", pair_task: str) -> Iterator[str]:
     """Lines for each row of a batch: its label, then each segment, or packed text, with the masked words in place."""
-    from train.data.statistics import masked_places, restore
+    from train.data.pretraining.statistics import masked_places, restore
 
     original, chosen = restore(batch), masked_places(batch)
     packed = "segment_ids" in batch
@@ -124,8 +124,8 @@ def _masked(data: "PretrainingData", batches: "list[Row]", seed: int) -> "list[R
     """The batches as the job's steps see them."""
     import jax
 
-    from flax_lite.training import preparation_key
-    from train.data.batch_masks import batch_masks
+    from flax_lite.rows.batch_masks import batch_masks
+    from flax_lite.training.steps import preparation_key
 
     prepare = batch_masks(data.recipe, data.train.tokenizer, data.train.store.token_counts)
     if prepare is None:
@@ -135,7 +135,7 @@ def _masked(data: "PretrainingData", batches: "list[Row]", seed: int) -> "list[R
 
 
 def _statistics(data: "PretrainingData", batches: "list[Row]") -> Iterator[str]:
-    from train.data.statistics import RowStatistics
+    from train.data.pretraining.statistics import RowStatistics
 
     statistics = RowStatistics(data.train.tokenizer)
     for batch in batches:

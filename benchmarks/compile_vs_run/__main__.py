@@ -45,7 +45,7 @@ from benchmarks.compile_vs_run.tables import break_even_table, page, table
 from benchmarks.compile_vs_run.worker import Request, ask
 from benchmarks.series import Series
 from train.errors import UserError
-from train.plan.target import parse_target
+from train.machine.chips import parse_target
 
 _SMOKE_SIZES = Sizes(
     vocab_size=50, hidden_size=16, embedding_size=8, batch_size=4, sequence_length=16, max_predictions=3

@@ -5,10 +5,10 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from flax_lite.albert import AlbertConfig
-from flax_lite.bert import BertConfig
-from flax_lite.config import EncoderConfig
-from flax_lite.distilbert import DistilBertConfig
+from flax_lite.architecture.config import EncoderConfig
+from flax_lite.families.albert import AlbertConfig
+from flax_lite.families.bert import BertConfig
+from flax_lite.families.distilbert import DistilBertConfig
 
 FAMILIES: Mapping[str, type[EncoderConfig]] = {
     "albert": AlbertConfig,

@@ -9,15 +9,15 @@ import jax
 from flax import nnx
 
 from benchmarks.compile_vs_run.cases import Case, Sizes, model_config
-from flax_lite.config import EncoderConfig
-from flax_lite.distillation_objective import distillation_objective, fit_recipe
-from flax_lite.distillation_recipe import DistillationRecipe
-from flax_lite.encoder import Encoder
-from flax_lite.execution import Execution
-from flax_lite.heads import MaskedLM, PreTraining
-from flax_lite.optim import make_optimizer
-from flax_lite.state import get_params, with_params
-from flax_lite.training import (
+from flax_lite.architecture.config import EncoderConfig
+from flax_lite.distillation.objective import distillation_objective, fit_recipe
+from flax_lite.distillation.recipe import DistillationRecipe
+from flax_lite.layers.execution import Execution
+from flax_lite.models.encoder import Encoder
+from flax_lite.models.heads import MaskedLM, PreTraining
+from flax_lite.models.state import get_params, with_params
+from flax_lite.training.optim import make_optimizer
+from flax_lite.training.steps import (
     Batch,
     Objective,
     init_state,

@@ -12,8 +12,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from benchmarks.compile_vs_run.programs import Program
-from flax_lite.sharding import tree_shardings
-from train.mesh import BATCH, put_batch
+from flax_lite.models.params import tree_shardings
+from train.machine.mesh import BATCH, put_batch
 
 _CACHE_HIT = "/jax/compilation_cache/cache_hits"
 _COMPARED = 8  # numbers of a forward pass that are kept, to be compared with other executions'

@@ -22,12 +22,12 @@ from benchmarks.compile_vs_run.cases import Case, Sizes
 from benchmarks.compile_vs_run.programs import make_program
 from benchmarks.compile_vs_run.results import Measurement
 from benchmarks.compile_vs_run.stages import Built, Runs, build, repeated, run, warm_up
-from flax_lite.execution import Execution
-from train.host_memory import keep_freed_memory
-from train.mesh import make_mesh
-from train.plan import elsewhere
+from flax_lite.layers.execution import Execution
+from train.machine import elsewhere
+from train.machine.chips import Target, parse_target
+from train.machine.host_memory import keep_freed_memory
+from train.machine.mesh import make_mesh
 from train.plan.compiling import compiler_environment, target_mesh
-from train.plan.target import Target, parse_target
 
 _ROOT = Path(__file__).resolve().parents[2]
 

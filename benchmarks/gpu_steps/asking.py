@@ -21,7 +21,7 @@ from benchmarks.gpu_steps.results import Measurement
 from benchmarks.peers.environments import python_of
 from benchmarks.peers.rivals import environments
 from train.errors import UserError
-from train.plan import elsewhere
+from train.machine import elsewhere
 
 MAKE, NONE = "make", "none"
 _WORKER = "benchmarks.gpu_steps.worker"

@@ -20,7 +20,7 @@ import transformers
 
 from benchmarks.gpu_steps import turns
 from benchmarks.gpu_steps.failures import guarded
-from train.plan import elsewhere
+from train.machine import elsewhere
 
 # A compiled function may be made again for the second call's gradients; clocks rise.
 _WARM_UP = 3

@@ -21,10 +21,10 @@ from benchmarks.gpu_steps import turns
 from benchmarks.gpu_steps.cases import WORKS, Work, case_of
 from benchmarks.gpu_steps.failures import FAILED, guarded
 from benchmarks.gpu_steps.results import Measurement
-from flax_lite.execution import Execution
-from train.mesh import make_mesh
-from train.plan import elsewhere
-from train.plan.target import CHIPS, kind_of
+from flax_lite.layers.execution import Execution
+from train.machine import elsewhere
+from train.machine.chips import CHIPS, kind_of
+from train.machine.mesh import make_mesh
 
 # The first of a new program's runs are slower: clocks rise, libraries load their kernels.
 _WARM_UP = 2

@@ -23,8 +23,8 @@ _HEADINGS = {
 _PREAMBLE = """\
 Seconds are medians over rounds of turns, in brackets quartiles (of fewer than four rounds the least and the most). The
 ratio is a rival's seconds over those of flax_lite in the same round: above 1, flax_lite is faster. The process of each
-implementation keeps the memory that it frees, as this project's jobs do (`train/host_memory.py`), and computes in the
-thread that does."""
+implementation keeps the memory that it frees, as this project's jobs do (`train/machine/host_memory.py`), and computes
+in the thread that does."""
 Cell = Callable[[Measured, Row], str]
 
 

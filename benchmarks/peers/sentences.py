@@ -6,7 +6,7 @@ import numpy as np
 
 import flax_lite as fl
 from benchmarks.sentence_student import read_pairs
-from flax_lite.buckets import bucket_for, bucket_lengths
+from flax_lite.rows.buckets import bucket_for, bucket_lengths
 from train.errors import UserError
 
 LONGEST = 128

@@ -19,9 +19,9 @@ from benchmarks.study import measure
 from benchmarks.study.measure import Settings
 from benchmarks.study.models import MODELS
 from benchmarks.study.quality import quality
-from flax_lite.config import EncoderConfig
-from train.host_memory import keep_freed_memory
-from train.plan import elsewhere
+from flax_lite.architecture.config import EncoderConfig
+from train.machine import elsewhere
+from train.machine.host_memory import keep_freed_memory
 
 _ROOT = Path(__file__).resolve().parents[2]
 _FROM_SECONDS = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"

@@ -8,10 +8,10 @@ from collections.abc import Collection, Mapping
 import jax
 import numpy as np
 
-from flax_lite.checkpoints.listing import listing
+from flax_lite.architecture.weights import Dialect, WeightTable
+from flax_lite.checkpoints.formats.listing import listing
+from flax_lite.checkpoints.formats.tensors import FLOATS, StoredTensor, Tensors
 from flax_lite.checkpoints.slots import Slot, Use, find_slot, is_buffer
-from flax_lite.checkpoints.table import Dialect, WeightTable
-from flax_lite.checkpoints.tensors import FLOATS, StoredTensor, Tensors
 
 Shapes = Mapping[str, jax.ShapeDtypeStruct]
 Place = tuple[str, int | None]

@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from flax_lite.checkpoints.table import Dialect
-from flax_lite.checkpoints.tensors import Tensors
-from flax_lite.config import EncoderConfig
+from flax_lite.architecture.config import EncoderConfig
+from flax_lite.architecture.weights import Dialect
+from flax_lite.checkpoints.formats.tensors import Tensors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,8 +18,8 @@ class Checkpoint:
         config: what config.json says.
         tensors: by their names in the file, dots between the parts.
         dialect: how the file names and orients them.
-        beam_head: reads the tensors of the beam head beside the weights (`flax_lite.checkpoints.beam_head`); None where
-            there is none.
+        beam_head: reads the tensors of the beam head beside the weights (`flax_lite.question_answering.beam_head`);
+            None where there is none.
     """
 
     path: Path

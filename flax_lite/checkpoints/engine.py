@@ -13,12 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from flax_lite.architecture.config import EncoderConfig
+from flax_lite.architecture.weights import Dialect, WeightTable, weight_table, weight_tables
 from flax_lite.checkpoints.accounting import Account, Candidate, Rules, Shapes
-from flax_lite.checkpoints.listing import listing
+from flax_lite.checkpoints.formats.listing import listing
+from flax_lite.checkpoints.formats.tensors import FLOATS, StoredTensor, Tensors
 from flax_lite.checkpoints.slots import Slot, encoder_root, find_slot, lay_out
-from flax_lite.checkpoints.table import Dialect, WeightTable, weight_table, weight_tables
-from flax_lite.checkpoints.tensors import FLOATS, StoredTensor, Tensors
-from flax_lite.config import EncoderConfig
 
 Initialise = Callable[[Collection[str]], Mapping[str, jax.Array]]
 

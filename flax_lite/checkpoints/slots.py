@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Literal
 
-from flax_lite.checkpoints.table import LAYERS, Dialect, Weight, WeightTable
-from flax_lite.config import EncoderConfig
+from flax_lite.architecture.config import EncoderConfig
+from flax_lite.architecture.weights import LAYERS, Dialect, Weight, WeightTable
 
 Use = Literal["value", "foreign", "copy", "tied", "formula", "unused"]
 

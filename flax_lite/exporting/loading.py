@@ -9,13 +9,13 @@ from flax import nnx, traverse_util
 
 from flax_lite.checkpoints.accounting import Rules
 from flax_lite.checkpoints.checkpoint import Checkpoint
-from flax_lite.checkpoints.conversion import survey
 from flax_lite.checkpoints.engine import load_parameters
-from flax_lite.checkpoints.tensors import FLOATS
-from flax_lite.execution import Execution
-from flax_lite.exporting.tasks import Task
-from flax_lite.pretrained import architecture
-from flax_lite.state import abstract_params, with_params
+from flax_lite.checkpoints.formats.tensors import FLOATS
+from flax_lite.layers.execution import Execution
+from flax_lite.models.contents import survey
+from flax_lite.models.pretrained import architecture
+from flax_lite.models.state import abstract_params, with_params
+from flax_lite.models.tasks import Task
 
 logger = logging.getLogger("flax_lite")
 

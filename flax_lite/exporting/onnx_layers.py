@@ -1,7 +1,8 @@
 """The parts of the encoder in ONNX operators; each function adds one to a graph and returns the name of its value.
 
-They follow `flax_lite.layers`, in the operators that onnxruntime's fusions and quantisation look for: a matrix product
-with one weight for every Dense, and the usual forms of GELU. A `path` is where a module's parameters are.
+They follow `flax_lite.layers.transformer`, in the operators that onnxruntime's fusions and quantisation look for: a
+matrix product with one weight for every Dense, and the usual forms of GELU. A `path` is where a module's parameters
+are.
 """
 
 import math
@@ -9,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from flax_lite.config import EncoderConfig
+from flax_lite.architecture.config import EncoderConfig
 from flax_lite.exporting.onnx_graph import Graph
 
 
@@ -27,7 +28,7 @@ def _gelu_tanh(graph: Graph, x: str) -> str:
     return graph.add("Mul", graph.add("Mul", x, graph.number(0.5)), cdf)
 
 
-# The keys are those of flax_lite.activations.ACTIVATION_FUNCTIONS.
+# The keys are those of flax_lite.layers.activations.ACTIVATION_FUNCTIONS.
 ACTIVATION_NODES: Mapping[str, Callable[[Graph, str], str]] = {
     "gelu": _gelu,
     "gelu_new": _gelu_tanh,

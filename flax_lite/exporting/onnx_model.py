@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from flax import traverse_util
 
-from flax_lite.config import EncoderConfig
+from flax_lite.architecture.config import EncoderConfig
 from flax_lite.exporting.onnx_graph import Graph
 from flax_lite.exporting.onnx_layers import (
     ACTIVATION_NODES,
@@ -21,9 +21,9 @@ from flax_lite.exporting.onnx_layers import (
     self_attention,
     visibility,
 )
-from flax_lite.exporting.tasks import outputs_of, task_of
-from flax_lite.layers import sinusoidal_positions
-from flax_lite.state import get_params
+from flax_lite.layers.transformer import sinusoidal_positions
+from flax_lite.models.state import get_params
+from flax_lite.models.tasks import outputs_of, task_of
 
 
 def build_graph(model: Any) -> Graph:

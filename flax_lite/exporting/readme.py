@@ -1,6 +1,6 @@
 """What an export says about itself: how it is run."""
 
-from flax_lite.exporting.tasks import Sizes, Task
+from flax_lite.models.tasks import Sizes, Task
 
 _STABLEHLO = """\
 # {title} as a JAX program

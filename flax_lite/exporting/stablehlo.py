@@ -14,10 +14,10 @@ from flax import nnx, traverse_util
 from jax import export
 
 import flax_lite
-from flax_lite.checkpoints.safetensors_file import write_safetensors
-from flax_lite.checkpoints.tensors import StoredTensor
-from flax_lite.exporting.tasks import BATCH, LENGTH, Sizes, input_names, outputs_of, task_of
-from flax_lite.state import get_params, with_params
+from flax_lite.checkpoints.formats.safetensors_file import write_safetensors
+from flax_lite.checkpoints.formats.tensors import StoredTensor
+from flax_lite.models.state import get_params, with_params
+from flax_lite.models.tasks import BATCH, LENGTH, Sizes, input_names, outputs_of, task_of
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 PROGRAM, WEIGHTS, DESCRIPTION = "model.jax_export", "weights.safetensors", "export.json"

@@ -6,18 +6,18 @@ from typing import Any
 import jax
 import numpy as np
 
-from flax_lite.answers import AnswerSpan
-from flax_lite.beam_decoding import Beams, decode_beams
 from flax_lite.pipelines.base import Request
 from flax_lite.pipelines.programs import Outputs
 from flax_lite.pipelines.question_answering import QuestionAnswering, QuestionAnsweringOptions, best_of
-from flax_lite.question_windows import Window
+from flax_lite.question_answering.answers import AnswerSpan
+from flax_lite.question_answering.beam_decoding import Beams, decode_beams
+from flax_lite.question_answering.windows import Window
 
 _BEAMS = ("start_tokens", "start_log_probs", "end_tokens", "end_log_probs")
 
 
 class BeamAnswers(QuestionAnswering):
-    """As QuestionAnswering; scores are probabilities by `flax_lite.beam_decoding.decode_beams`.
+    """As QuestionAnswering; scores are probabilities by `flax_lite.question_answering.beam_decoding.decode_beams`.
 
     They sum to 1 with that of no answer, which is the head's own and takes part with `handle_impossible_answer`; it
     is also the result where the beams hold no answer at all.

@@ -5,14 +5,14 @@ from typing import Any
 
 from flax import nnx, traverse_util
 
-from flax_lite.beam_answers import BeamQuestionAnswering
 from flax_lite.checkpoints.checkpoint import Checkpoint
-from flax_lite.checkpoints.conversion import part, survey
-from flax_lite.checkpoints.sources import Source, open_source
-from flax_lite.encoder import Encoder
-from flax_lite.execution import Execution
-from flax_lite.pretrained import architecture
-from flax_lite.state import abstract_params
+from flax_lite.checkpoints.sources.opening import Source, open_source
+from flax_lite.layers.execution import Execution
+from flax_lite.models.contents import part, survey
+from flax_lite.models.encoder import Encoder
+from flax_lite.models.pretrained import architecture
+from flax_lite.models.state import abstract_params
+from flax_lite.question_answering.beam import BeamQuestionAnswering
 
 # Heads of this name mean something else in every task.
 _AMBIGUOUS_HEAD = "classifier"

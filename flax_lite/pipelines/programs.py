@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from flax_lite.buckets import BucketBatch, batches_by_bucket, padded
+from flax_lite.rows.buckets import BucketBatch, batches_by_bucket, padded
 
 Outputs = dict[str, np.ndarray]
 

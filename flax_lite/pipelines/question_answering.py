@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from flax_lite.pipelines.base import InputError, Pipeline, Request, softmax
 from flax_lite.pipelines.programs import Outputs, Row
-from flax_lite.question_windows import Window, question_windows
+from flax_lite.question_answering.windows import Window, question_windows
 
 # As transformers' pipeline: the longest row, and the most tokens that two windows of a context share.
 _MAX_LENGTH, _DOC_STRIDE = 384, 128

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from flax_lite.checkpoints.sentence_transformers import POOLINGS
+from flax_lite.layers.sentence_vectors import sentence_vectors
 from flax_lite.pipelines.base import Pipeline, Request, single_row, text_of
-from flax_lite.sentence_vectors import sentence_vectors
 from flax_lite.tokenization import Tokenizer
 
 

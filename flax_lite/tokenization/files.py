@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from flax_lite.strict_json import parse_json
+from flax_lite.files.strict_json import parse_json
 
 # The largest tokenizers in use are below 40 MB: a larger file is something else, and is not read into memory.
 _MAX_BYTES = 256 * 2**20
@@ -37,7 +37,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """The object that a JSON file holds.
 
     Raises:
-        ValueError: far too large, or as `flax_lite.strict_json.parse_json`.
+        ValueError: far too large, or as `flax_lite.files.strict_json.parse_json`.
     """
     try:
         return parse_json(read_bytes(path))

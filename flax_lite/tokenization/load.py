@@ -58,7 +58,7 @@ def load_tokenizer(
 
     Raises:
         ValueError: nothing there, several or no tokenizer files, a malformed file, doubled pieces, missing specials, or
-            a hub id that cannot be fetched (see `flax_lite.hub.fetch_tokenizer`).
+            a hub id that cannot be fetched (see `flax_lite.checkpoints.sources.hub.fetch_tokenizer`).
 
     Source: transformers 4.57 tokenization_albert.py, tokenization_bert.py (the slow classes).
     """
@@ -81,7 +81,7 @@ def _find(source: str | Path) -> Path:
         return path
     if not path.is_dir() or not _files_in(path):
         # Imported here: it brings JAX along, which processes that only tokenise do without.
-        from flax_lite.checkpoints.sources import tokenizer_directory
+        from flax_lite.checkpoints.sources.opening import tokenizer_directory
 
         path = tokenizer_directory(source)
     return path if path.is_file() else _choose_file(path)

@@ -10,7 +10,7 @@ from collections import Counter
 
 import numpy as np
 
-from flax_lite import protobuf
+from flax_lite.files import protobuf
 
 # sentencepiece_model.proto: ModelProto, ModelProto.SentencePiece, TrainerSpec, NormalizerSpec.
 _MODEL_PIECE, _MODEL_TRAINER, _MODEL_NORMALIZER = 1, 2, 3

@@ -7,10 +7,10 @@ import pytest
 from benchmarks import tpu_steps
 from benchmarks.series import read
 from benchmarks.tpu_steps import ROWS_PER_DEVICE, STEPS, Row, compile_case, row_of, table
-from train import command_line
-from train.interrupt import Guard
+from train.machine.chips import parse_target
+from train.machine.signals import Guard
+from train.options import command_line
 from train.plan.compiling import Compiled
-from train.plan.target import parse_target
 
 SMALL = Compiled(
     1.5, {"arguments": 2**21, "temporaries": 2**20, "program": 2**19}, {"all-reduce": 2**20}, {"all-reduce": 3}

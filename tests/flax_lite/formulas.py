@@ -5,7 +5,7 @@ import math
 import jax
 import numpy as np
 
-from flax_lite.config import EncoderConfig
+from flax_lite.architecture.config import EncoderConfig
 
 GELU = {
     "gelu": lambda x: 0.5 * x * (1 + math.erf(x / math.sqrt(2))),

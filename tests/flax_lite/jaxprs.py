@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
-from flax_lite.bernoulli import draw_bernoulli
+from flax_lite.layers.bernoulli import draw_bernoulli
 
 
 class Intermediate(NamedTuple):
@@ -49,7 +49,7 @@ def primitives(program: ClosedJaxpr) -> Counter[str]:
 
 
 def random_bit_shapes(program: ClosedJaxpr) -> list[tuple[int, ...]]:
-    """The shape of every draw of random bits, sorted: jax.random's, and dropout's own (flax_lite.bernoulli)."""
+    """The shape of every draw of random bits, sorted: jax.random's, and dropout's own (flax_lite.layers.bernoulli)."""
     draws = (
         equation
         for equation in equations(program)

@@ -13,14 +13,14 @@ import numpy as np
 import optax
 from flax import nnx
 
-from flax_lite import training
-from flax_lite.attention import attention_visibility
-from flax_lite.distillation import cosine_distance, logit_squared_error, mean_squared_error, soft_cross_entropy
-from flax_lite.distillation_losses import LOSSES
-from flax_lite.distillation_objective import distillation_objective, fit_recipe
-from flax_lite.distillation_recipe import DistillationRecipe
-from flax_lite.relations import attention_divergence, attention_score_error, relation_divergence
-from flax_lite.state import get_params, with_params
+from flax_lite.distillation.losses import LOSSES
+from flax_lite.distillation.objective import distillation_objective, fit_recipe
+from flax_lite.distillation.recipe import DistillationRecipe
+from flax_lite.distillation.relations import attention_divergence, attention_score_error, relation_divergence
+from flax_lite.layers.attention import attention_visibility
+from flax_lite.models.state import get_params, with_params
+from flax_lite.training import steps
+from flax_lite.training.token_losses import cosine_distance, logit_squared_error, mean_squared_error, soft_cross_entropy
 from tests.flax_lite import tiny
 
 # Lengths of the texts of each row; what is left of it is padding. T // 3 texts is the most that a row can hold.
@@ -103,7 +103,7 @@ def divisors(batch: dict[str, jax.Array], recipe: DistillationRecipe) -> dict[st
     }
 
 
-def formulas(recipe: DistillationRecipe, batch: dict[str, jax.Array], student: Any, teacher: Any) -> training.Sums:
+def formulas(recipe: DistillationRecipe, batch: dict[str, jax.Array], student: Any, teacher: Any) -> steps.Sums:
     """The sum of each loss, of both models called openly: all layers shown, and all tokens' logits at once."""
     counted = {name: np.asarray(array)[np.asarray(batch["row_weights"]) > 0] for name, array in batch.items()}
     batch = jax.tree.map(jnp.asarray, counted)
@@ -155,8 +155,8 @@ def formulas(recipe: DistillationRecipe, batch: dict[str, jax.Array], student: A
 class Measured(NamedTuple):
     """What a batch gives: sums and weights by name, and the gradient of the weighted sums by either's parameters."""
 
-    sums: training.Sums
-    weights: training.Sums
+    sums: steps.Sums
+    weights: steps.Sums
     student: Any
     teacher: Any
 
@@ -168,11 +168,11 @@ def recipe_of(losses: dict[str, float], **options: Any) -> DistillationRecipe:
 
 def measuring(student: Any, teacher: Any, recipe: DistillationRecipe) -> Any:
     """A program (student's parameters, teacher's, batch, factor of each sum's gradient) to Measured."""
-    evaluate = training.make_eval_step(nnx.graphdef(student), distillation_objective(recipe, nnx.graphdef(teacher)))
+    evaluate = steps.make_eval_step(nnx.graphdef(student), distillation_objective(recipe, nnx.graphdef(teacher)))
 
     @jax.jit
-    def program(params: Any, teacher_params: Any, batch: training.Batch, factors: training.Sums) -> Measured:
-        def sums(params: Any, teacher_params: Any) -> tuple[training.Sums, training.Sums]:
+    def program(params: Any, teacher_params: Any, batch: steps.Batch, factors: steps.Sums) -> Measured:
+        def sums(params: Any, teacher_params: Any) -> tuple[steps.Sums, steps.Sums]:
             found = evaluate(params, batch, teacher_params)
             return found["sums"], found["weights"]
 
@@ -187,8 +187,8 @@ def formula_measuring(student: Any, teacher: Any, recipe: DistillationRecipe, ba
     structure = nnx.graphdef(student)
 
     @jax.jit
-    def program(params: Any, factors: training.Sums) -> tuple[training.Sums, Any]:
-        def sums(params: Any) -> training.Sums:
+    def program(params: Any, factors: steps.Sums) -> tuple[steps.Sums, Any]:
+        def sums(params: Any) -> steps.Sums:
             found = formulas(recipe, batch, with_params(structure, params), teacher)
             return {name: found[name] for name in factors}
 
@@ -235,7 +235,7 @@ def training_step(student: Any, teacher: Any, recipe: DistillationRecipe, accumu
     """The train step whose state keeps its gradient."""
     objective = distillation_objective(recipe, nnx.graphdef(teacher))
     optimizer = keep_gradient()
-    return training.make_train_step(
+    return steps.make_train_step(
         nnx.graphdef(student), objective, optimizer, seed=3, accumulation_steps=accumulation_steps
     )
 
@@ -246,12 +246,12 @@ def mixture_formulas() -> Any:
     return formula_measuring(*models(), recipe_of(MIXTURE), make_batch())
 
 
-def first_state(student: Any) -> training.TrainState:
+def first_state(student: Any) -> steps.TrainState:
     """The state before its first step."""
-    return training.init_state(student, keep_gradient())
+    return steps.init_state(student, keep_gradient())
 
 
-def assert_mixture(state: training.TrainState, metrics: dict[str, jax.Array], losses: dict[str, float]) -> None:
+def assert_mixture(state: steps.TrainState, metrics: dict[str, jax.Array], losses: dict[str, float]) -> None:
     """That a step's metrics and gradient are those of the formulas: of `losses`, which are some of the mixture's."""
     divided_by = divisors(make_batch(), recipe_of(MIXTURE))
     factors = {METRICS[name]: losses[name] / divided_by[METRICS[name]] for name in losses}

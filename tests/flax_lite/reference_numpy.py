@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import special
 
-from flax_lite.config import EncoderConfig
+from flax_lite.architecture.config import EncoderConfig
 
 # Where each family keeps the parts of a layer: query, key, value, attention output and its LayerNorm, feed-forward in,
 # feed-forward out and its LayerNorm.

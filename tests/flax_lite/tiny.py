@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from flax_lite.albert import AlbertConfig
-from flax_lite.bert import BertConfig
-from flax_lite.config import EncoderConfig
-from flax_lite.distilbert import DistilBertConfig
-from flax_lite.encoder import Encoder
-from flax_lite.heads import (
+from flax_lite.architecture.config import EncoderConfig
+from flax_lite.families.albert import AlbertConfig
+from flax_lite.families.bert import BertConfig
+from flax_lite.families.distilbert import DistilBertConfig
+from flax_lite.models.encoder import Encoder
+from flax_lite.models.heads import (
     MaskedLM,
     MultipleChoice,
     PreTraining,

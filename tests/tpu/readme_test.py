@@ -9,8 +9,8 @@ import pytest
 from tests.conftest import REPOSITORY
 from tests.tpu.cloud import Cloud
 from tpu import doctor
-from train import cli
-from train.leaves import JOB_LEAVES
+from train.options import cli
+from train.options.leaves import JOB_LEAVES
 
 PAGES = {name: (REPOSITORY / "tpu" / name).read_text() for name in ("README.md", "TROUBLESHOOTING.md")}
 BLOCKS = re.findall(r"```bash\n(.*?)```", PAGES["README.md"], re.DOTALL)
@@ -88,7 +88,7 @@ def test_pages_explain_every_check():
 def test_pages_name_messages_that_the_scripts_have():
     """What is quoted of our own scripts and jobs is there word for word."""
     sources = [path.read_text() for path in (REPOSITORY / "tpu").rglob("*") if path.suffix in {".sh", ".py"}]
-    sources += [path.read_text() for path in (REPOSITORY / "train").glob("*.py")]
+    sources += [path.read_text() for path in (REPOSITORY / "train").rglob("*.py")]
     for part in (
         "a job is running there",
         "the job hangs: nothing in its log for",

@@ -5,14 +5,15 @@ import sys
 
 import pytest
 
-from flax_lite import flops
-from flax_lite.checkpoints.sources import open_source
-from flax_lite.distilbert import DistilBertConfig
+from flax_lite.checkpoints.sources.opening import open_source
+from flax_lite.families.distilbert import DistilBertConfig
+from flax_lite.models import flops
 from tests.conftest import REPOSITORY
 from tests.train.commands import environment
-from train import ablate, ablations
-from train.config_files import load_config
-from train.schema import flatten
+from train import ablate
+from train.jobs import ablations
+from train.options.config_files import load_config
+from train.options.schema import flatten
 
 CONFIG = f"{REPOSITORY}/configs/distilbert_tiny.py"
 

@@ -13,13 +13,13 @@ from typing import NamedTuple
 import jax
 
 from tests.conftest import REPOSITORY
-from train import cli, leaves, task_leaves
-from train.config_files import load_config
 from train.evaluate import EVALUATE_LEAVES
-from train.mesh import make_mesh
-from train.metrics import read_metrics
-from train.observe.pace import COLUMNS
-from train.start import abstract_state
+from train.machine.mesh import make_mesh
+from train.options import cli, leaves, task_leaves
+from train.options.config_files import load_config
+from train.run.metrics import read_metrics
+from train.run.pace import COLUMNS
+from train.run.start import abstract_state
 
 TABLES = leaves.JOB_LEAVES | task_leaves.FINETUNE_LEAVES
 # Of commands that take the configs of several jobs.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.train.commands import Command, Finished
-from train import loop
+from train.run import loop
 
 GOOD = ["bright", "warm", "gentle", "kind", "sunny", "calm"]
 BAD = ["dark", "cold", "harsh", "cruel", "stormy", "loud"]

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 import flax_lite as fl
-from flax_lite.checkpoints.sources import open_source
+from flax_lite.checkpoints.sources.opening import open_source
 from tests.train.commands import Command, series, traced
-from train import cli, distilling
-from train.leaves import JOB_LEAVES
-from train.metrics import read_metrics
-from train.teacher import open_teacher
+from train.jobs import distillation
+from train.jobs.teacher import open_teacher
+from train.options import cli
+from train.options.leaves import JOB_LEAVES
+from train.run.metrics import read_metrics
 
 SMOKE = Command("distill", "configs/distilbert_tiny.py:smoke", ("plot=false",))
 # What the student takes from a model that it begins with.
@@ -145,7 +146,7 @@ _opened = functools.cache(open_teacher)
 @pytest.mark.parametrize(("overrides", "expected"), MISTAKES.values(), ids=MISTAKES)
 def test_distill_explains_a_mistake(command, teacher, encoder, tmp_path, monkeypatch, capsys, overrides, expected):
     """One message, status 2."""
-    monkeypatch.setattr(distilling, "open_teacher", _opened)
+    monkeypatch.setattr(distillation, "open_teacher", _opened)
     overrides = overrides.replace("ENCODER", str(encoder)).replace("TEACHER", str(teacher)).split()
     assert command.main(tmp_path / "work", *overrides) == 2
     message = capsys.readouterr().err

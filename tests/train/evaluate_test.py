@@ -5,13 +5,14 @@ import json
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.train.tasks.glue_files import write_mnli
-from train import cli, evaluate
-from train.config_files import load_config
-from train.tasks.glue import read_glue
-from train.tasks.ner import read_ner
+from tests.train.tasks.readers.glue_files import write_mnli
+from train import evaluate
+from train.options import cli
+from train.options.config_files import load_config
 from train.tasks.predictions import Prediction
-from train.tasks.scoring import Scorer
+from train.tasks.readers.glue import read_glue
+from train.tasks.readers.ner import read_ner
+from train.tasks.scores.scoring import Scorer
 
 
 def scores(capsys, config, source, path):

@@ -12,14 +12,17 @@ import pytest
 from ml_collections import config_dict
 
 import flax_lite as fl
-from flax_lite.beam_answers import BeamQuestionAnswering
+from flax_lite.question_answering.beam import BeamQuestionAnswering
 from tests.conftest import REPOSITORY
 from tests.train.commands import Command, series
 from tests.train.conftest import write_table
-from train import cli, finetune, finetuning, finetuning_report, loop, schema
-from train.config_files import load_config
-from train.mesh import make_mesh
-from train.task_leaves import FINETUNE_LEAVES
+from train import finetune
+from train.jobs import finetuning, finetuning_report
+from train.machine.mesh import make_mesh
+from train.options import cli, schema
+from train.options.config_files import load_config
+from train.options.task_leaves import FINETUNE_LEAVES
+from train.run import loop
 
 CONFIG = str(REPOSITORY / "configs/classify.py")
 # What a model to start from brings with it.

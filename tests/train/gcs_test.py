@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from tests.train import fake_gcs, toy
-from tests.train.hosts_test import Fleet
-from tests.train.loop import runs
+from tests.train.machine.hosts_test import Fleet
+from tests.train.run import runs
 from train.errors import UserError
-from train.paths import work_path
+from train.machine.paths import work_path
 
 PREFIX = "runs/work"
 WORK = f"gs://{fake_gcs.BUCKET}/{PREFIX}"

@@ -5,7 +5,8 @@ import pytest
 
 from tests.train.commands import Command, series
 
-# Wide enough for flax_lite.sharding to split: 2^16 elements are 128 x 512, the feed-forward kernels, and 1000 x 128.
+# Wide enough for flax_lite.models.params to split: 2^16 elements are 128 x 512, the feed-forward kernels, and 1000 x
+# 128.
 _SIZES = ("hidden_size=128", "intermediate_size=512", "num_attention_heads=2", "num_hidden_layers=2")
 _DROPOUT = ("hidden_dropout_prob=0.1", "attention_probs_dropout_prob=0.1")
 _LONG = (

@@ -10,7 +10,7 @@ import pytest
 
 import flax_lite as fl
 from tests.train.commands import Command, series
-from train.metrics import read_metrics
+from train.run.metrics import read_metrics
 
 SMOKE = Command("pretrain", "configs/albert_base.py:smoke")
 

@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from train import cli, leaves, loop
-from train.job import Job, add_up
-from train.schema import Leaf
+from train.options import cli, leaves
+from train.options.schema import Leaf
+from train.run import loop
+from train.run.job import Job, add_up
 
 WIDTH = 16
 _COMMON = """

@@ -5,11 +5,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from train.data.cache import cache_root, corpus_inputs, key_of
-from train.data.files import exclusive_lock
 from train.data.sources import Corpus
+from train.data.tokens.cache import cache_root, corpus_inputs, key_of
 from train.errors import UserError
-from train.whole_writes import staged_directory
+from train.machine.files import exclusive_lock
+from train.machine.whole_writes import staged_directory
 
 if TYPE_CHECKING:
     from flax_lite.tokenization import Tokenizer

@@ -18,15 +18,15 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
-from flax_lite.sharding import tree_shardings
-from train.command_line import parse
-from train.interrupt import Guard
-from train.mesh import AXES, AXIS_TYPES, BATCH, make_mesh
-from train.plan.elsewhere import answer, ask, asked
+from flax_lite.models.params import tree_shardings
+from train.machine.chips import Target, parse_target
+from train.machine.elsewhere import answer, ask, asked
+from train.machine.mesh import AXES, AXIS_TYPES, BATCH, make_mesh
+from train.machine.signals import Guard
+from train.options.command_line import parse
 from train.plan.program import bytes_by_kind, collectives, memory
 from train.plan.rehearsal import Planned, rehearse
-from train.plan.target import Target, parse_target
-from train.start import abstract_state, jitted_step, placed
+from train.run.start import abstract_state, jitted_step, placed
 
 _DEVICES = re.compile(r"--xla_force_host_platform_device_count=\d+")
 # Smaller arrays are norms, sums and losses.

@@ -7,10 +7,10 @@ from typing import Any
 
 import jax
 
-from flax_lite.sharding import path_name, tree_specs
-from train.costs import Costs
-from train.job import Job
+from flax_lite.models.costs import Costs
+from flax_lite.models.params import path_name, tree_specs
 from train.plan.memory import activation_bytes
+from train.run.job import Job
 
 _FLOAT32 = 4
 # Share of the peak that a plan assumes. Published runs: BERT-base 24% on 8 A100 (mosaicml/examples, bert),

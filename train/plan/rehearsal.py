@@ -11,13 +11,14 @@ from typing import Any
 import jax
 from ml_collections import config_dict
 
-from flax_lite.execution import Execution
-from train import build, schema
-from train.job import Batch, Job
-from train.mesh import check_batch_size, make_mesh, mesh_sizes
-from train.plan.target import Target
-from train.request import Request
-from train.workdir import WorkDir
+from flax_lite.layers.execution import Execution
+from train.jobs import build
+from train.machine.chips import Target
+from train.machine.mesh import check_batch_size, make_mesh, mesh_sizes
+from train.options import schema
+from train.options.request import Request
+from train.run.job import Batch, Job
+from train.run.workdir import WorkDir
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 
+from train.machine.chips import parse_target, present_target
 from train.plan.compiling import Compiled, compile_elsewhere
 from train.plan.estimate import UTILISATION, Estimate, estimate
 from train.plan.rehearsal import Planned, Rehearsal, rehearse
-from train.plan.target import parse_target, present_target
-from train.progress import short_number
+from train.run.progress import short_number
 
 COMPILE_LIMIT_SECONDS = 900.0
 _ROWS = (

@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 
 from flax_lite.tokenization import Tokenizer, load_tokenizer, parse_tokenizer_spec
-from train import build
-from train.data.pretraining import PreparedData
+from train.data.opening import PreparedData
 from train.data.sources import Corpus, CorpusOptions
-from train.data.store import TokenStore
+from train.data.tokens.store import TokenStore
 from train.errors import UserError
+from train.jobs import build
 
 _DOCUMENTS, _SENTENCES = 64, 8
 _SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def prepare(values: Mapping[str, Any], kept_tokenizer: Path, say: Callable[[str], None]) -> PreparedData:
-    """What `train.data.pretraining.prepare` would give, without reading the corpus.
+    """What `train.data.opening.prepare` would give, without reading the corpus.
 
     A tokenizer that is yet to be trained is taken to get all the pieces that are asked for, and a trimmed vocabulary to
     keep all that there are.

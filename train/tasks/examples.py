@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from flax_lite.config import Problem
+from flax_lite.architecture.config import Problem
 
 # What is predicted, and so which head: labels of a text or a pair, a label of each word, a span that answers a
 # question, one of several continuations, how alike two sentences are.

@@ -8,7 +8,7 @@ from train.errors import UserError
 from train.tasks.examples import TaskData
 from train.tasks.prepared import HeldOut, Prepared, limited, texts_of
 from train.tasks.registry import TASKS
-from train.tasks.scoring import Scorer
+from train.tasks.scores.scoring import Scorer
 
 Values = Mapping[str, Any]
 
@@ -24,7 +24,7 @@ def open_data(values: Values) -> TaskData:
         raise UserError(f"there is no task {task}; there are {', '.join(TASKS)}")
     entry = TASKS[task]
     if source == "builtin":
-        from train.data.builtin.tasks import builtin_task
+        from train.tasks.builtin import builtin_task
 
         sizes = {"num_train": values["data.max_train_examples"], "num_evaluation": values["data.max_eval_examples"]}
         given = {name: size for name, size in sizes.items() if size is not None}
@@ -70,7 +70,7 @@ def prepare(values: Values, say: Callable[[str], None], *, training: bool = True
 
 def _tokenizer(values: Values, data: TaskData, say: Callable[[str], None]) -> Any:
     from flax_lite.tokenization import load_tokenizer, parse_tokenizer_spec, train_tokenizer
-    from train import build
+    from train.jobs import build
 
     spec = build.tokenizer_spec(values)
     try:

@@ -14,7 +14,8 @@ class Prediction:
 
     Attributes:
         id: the example's.
-        value: as `train.tasks.metrics` takes it: an index, a number, a 0 or 1 for each label, an index for each word.
+        value: as `train.tasks.scores.metrics` takes it: an index, a number, a 0 or 1 for each label, an index for each
+            word.
         probabilities: of each label or choice, where the model gives them.
     """
 

@@ -11,11 +11,11 @@ import numpy as np
 from train.errors import UserError
 from train.tasks.class_weights import balanced_weights
 from train.tasks.examples import Example, TaskData
-from train.tasks.metrics import Scores
+from train.tasks.kinds.task import Task
 from train.tasks.predictions import Prediction
 from train.tasks.rows import RowSet, gathered
-from train.tasks.scoring import Scorer
-from train.tasks.task import Task
+from train.tasks.scores.metrics import Scores
+from train.tasks.scores.scoring import Scorer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

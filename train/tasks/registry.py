@@ -7,23 +7,23 @@ from typing import Any
 
 from flax_lite.tokenization import Tokenizer
 from train.errors import UserError
-from train.tasks.beam_spans import BeamSpans
-from train.tasks.classification import Choices, Classification
-from train.tasks.classify import Columns, read_classify
 from train.tasks.examples import Kind, TaskData
-from train.tasks.folders import table_files
-from train.tasks.glue import read_glue
-from train.tasks.glue_ax import read_ax
-from train.tasks.glue_table import GLUE
-from train.tasks.multiple_choice import read_race, read_swag
-from train.tasks.ner import read_ner
-from train.tasks.sentences import Sentences
-from train.tasks.spans import Spans
-from train.tasks.squad import read_squad
-from train.tasks.squad_metric import Version
-from train.tasks.tagging import Tagging
-from train.tasks.task import Task
-from train.tasks.xnli import read_xnli
+from train.tasks.kinds.beam_spans import BeamSpans
+from train.tasks.kinds.classification import Choices, Classification
+from train.tasks.kinds.sentences import Sentences
+from train.tasks.kinds.spans import Spans
+from train.tasks.kinds.tagging import Tagging
+from train.tasks.kinds.task import Task
+from train.tasks.readers.folders import table_files
+from train.tasks.readers.glue import read_glue
+from train.tasks.readers.glue_ax import read_ax
+from train.tasks.readers.glue_table import GLUE
+from train.tasks.readers.multiple_choice import read_race, read_swag
+from train.tasks.readers.ner import read_ner
+from train.tasks.readers.own_texts import Columns, read_classify
+from train.tasks.readers.squad import read_squad
+from train.tasks.readers.xnli import read_xnli
+from train.tasks.scores.squad_metric import Version
 
 Values = Mapping[str, Any]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from jaxtyping import Int
 
-from flax_lite.buckets import batches_by_bucket
+from flax_lite.rows.buckets import batches_by_bucket
 from flax_lite.tokenization import Tokenizer
 from flax_lite.tokenization.tokenizer import kept_lengths
 

@@ -15,11 +15,11 @@ import flax_lite as fl
 from benchmarks.peers.workers import names
 from benchmarks.peers.workers.jax_programs import Batch, Implementation, Training, build
 from benchmarks.peers.workers.protocol import Case, Program, serve
-from flax_lite.checkpoints.sources import open_source
-from flax_lite.optim import make_optimizer
-from flax_lite.state import get_params, with_params
-from flax_lite.training import averages, init_state, make_train_step, masked_lm_objective
-from flax_lite.unstacked import for_inference
+from flax_lite.checkpoints.sources.opening import open_source
+from flax_lite.layers.unstacked import for_inference
+from flax_lite.models.state import get_params, with_params
+from flax_lite.training.optim import make_optimizer
+from flax_lite.training.steps import averages, init_state, make_train_step, masked_lm_objective
 
 _INFERENCE = ("forward", "sts")
 

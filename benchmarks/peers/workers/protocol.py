@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from train.host_memory import give_back_freed_memory, keep_freed_memory
+from train.machine.host_memory import give_back_freed_memory, keep_freed_memory
 
 # Gradients are compared on every so many rows of a batch, some of them padded: enough to see what differs.
 CHECK_STRIDE = 4

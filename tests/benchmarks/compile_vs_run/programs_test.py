@@ -13,7 +13,7 @@ from benchmarks.compile_vs_run.batches import make_batch
 from benchmarks.compile_vs_run.cases import Case, Sizes
 from benchmarks.compile_vs_run.programs import Program, make_program
 from benchmarks.compile_vs_run.worker import Request, circumstances, measure
-from train.mesh import make_mesh
+from train.machine.mesh import make_mesh
 
 SIZES = Sizes(vocab_size=50, hidden_size=16, embedding_size=8, batch_size=4, sequence_length=16, max_predictions=3)
 LOSSES = {

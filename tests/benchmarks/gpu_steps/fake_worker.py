@@ -11,7 +11,7 @@ import sys
 import time
 
 from benchmarks.gpu_steps import turns
-from train.plan import elsewhere
+from train.machine import elsewhere
 
 FAKE = json.loads(os.environ["GPU_STEPS_FAKE"])
 STEPS = 4

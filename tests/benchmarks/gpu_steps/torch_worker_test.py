@@ -10,7 +10,7 @@ from benchmarks.gpu_steps.cases import SMOKE, Case
 
 FOLDER = "benchmarks/gpu_steps"
 LIBRARIES = {"numpy", "torch", "transformers"}
-OURS = {"benchmarks.gpu_steps", "benchmarks.gpu_steps.failures", "train.plan"}
+OURS = {"train.machine", "benchmarks.gpu_steps", "benchmarks.gpu_steps.failures", "train.plan"}
 
 
 def _imports(path):
@@ -27,7 +27,7 @@ def _imports(path):
         f"{FOLDER}/torch_worker.py",
         f"{FOLDER}/failures.py",
         f"{FOLDER}/turns.py",
-        "train/plan/elsewhere.py",
+        "train/machine/elsewhere.py",
         "train/plan/__init__.py",
     ],
 )

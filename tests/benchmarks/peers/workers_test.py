@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 import flax_lite as fl
 from benchmarks.peers.workers import names
 from benchmarks.peers.workers.keras_names import hugging_face_name, to_keras, to_torch
-from flax_lite.state import get_params, with_params
+from flax_lite.models.state import get_params, with_params
 from tests.conftest import REPOSITORY
 
 WORKERS = REPOSITORY / "benchmarks" / "peers" / "workers"
@@ -104,7 +104,7 @@ def test_keras_variables_take_every_tensor_and_give_it_back(written):
     assert seen == tensors.keys()
 
 
-SHARED = ("train", "train.host_memory")
+SHARED = ("train", "train.machine.host_memory")
 
 
 @pytest.mark.parametrize("file", sorted(WORKERS.glob("*.py")), ids=lambda path: path.stem)

@@ -21,12 +21,12 @@ import numpy as np
 import pytest
 from flax import nnx, traverse_util
 
+from flax_lite.architecture.config import EncoderConfig
 from flax_lite.checkpoints.accounting import Rules
-from flax_lite.checkpoints.directory import open_directory
 from flax_lite.checkpoints.engine import load_parameters, settle_positions
-from flax_lite.config import EncoderConfig
-from flax_lite.encoder import Encoder
-from flax_lite.state import abstract_params
+from flax_lite.checkpoints.sources.directory import open_directory
+from flax_lite.models.encoder import Encoder
+from flax_lite.models.state import abstract_params
 from flax_lite.tokenization import load_tokenizer
 from tests.flax_lite import tiny
 from tests.flax_lite.checkpoints import mutations
@@ -92,7 +92,7 @@ class Target:
 
 
 JSON = (*mutations.BINARY[:3], mutations.splice, *4 * (mutations.change_json,))
-FIXTURE = Path(__file__).with_name("google_fixture")
+FIXTURE = Path(__file__).with_name("sources") / "google_fixture"
 
 
 def make_targets(root: Path) -> list[Target]:

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from safetensors import numpy as library
 
-from flax_lite.checkpoints.directory import open_directory
-from flax_lite.checkpoints.msgpack_file import write_msgpack
-from flax_lite.checkpoints.tensors import FLOATS, StoredTensor
-from flax_lite.encoder import Encoder
-from flax_lite.heads import MaskedLM, SequenceClassification
+from flax_lite.checkpoints.formats.msgpack_file import write_msgpack
+from flax_lite.checkpoints.formats.tensors import FLOATS, StoredTensor
+from flax_lite.checkpoints.sources.directory import open_directory
+from flax_lite.models.encoder import Encoder
+from flax_lite.models.heads import MaskedLM, SequenceClassification
 from tests.flax_lite import tiny
 from tests.flax_lite.checkpoints.files import edit, edit_config, flat, saved
 

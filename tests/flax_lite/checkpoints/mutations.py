@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from flax_lite.checkpoints.tf_table import read_table
-from tests.flax_lite.checkpoints.tf_files import table
+from flax_lite.checkpoints.formats.tf_table import read_table
+from tests.flax_lite.checkpoints.formats.tf_files import table
 
 Random = np.random.Generator
 Mutation = Callable[[Random, bytes], bytes]

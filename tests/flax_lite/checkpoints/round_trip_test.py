@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flax_lite.checkpoints.directory import open_directory
-from flax_lite.checkpoints.tensors import Tensors
-from flax_lite.heads import MaskedLM
+from flax_lite.checkpoints.formats.tensors import Tensors
+from flax_lite.checkpoints.sources.directory import open_directory
+from flax_lite.models.heads import MaskedLM
 from tests.flax_lite import tiny
 from tests.flax_lite.checkpoints.files import flat, saved
 

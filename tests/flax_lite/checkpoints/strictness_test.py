@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flax_lite import bert
-from flax_lite.checkpoints import table
-from flax_lite.heads import MaskedLM, PreTraining, SequenceClassification
+from flax_lite.architecture import weights as table
+from flax_lite.families import bert
+from flax_lite.models.heads import MaskedLM, PreTraining, SequenceClassification
 from tests.flax_lite import tiny
 from tests.flax_lite.checkpoints.files import Arrays, edit, edit_config, saved, tiny_model
 

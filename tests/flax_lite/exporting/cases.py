@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from flax_lite.config import EncoderConfig
-from flax_lite.exporting.tasks import LENGTH, TASKS, input_names, outputs_of
-from flax_lite.state import get_params
+from flax_lite.architecture.config import EncoderConfig
+from flax_lite.models.state import get_params
+from flax_lite.models.tasks import LENGTH, TASKS, input_names, outputs_of
 from tests.flax_lite import tiny
 
 Arrays = dict[str, np.ndarray]

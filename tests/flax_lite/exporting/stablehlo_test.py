@@ -13,9 +13,9 @@ import pytest
 from jax import export
 from safetensors.numpy import load_file, save_file
 
-from flax_lite.execution import Execution
 from flax_lite.exporting import stablehlo
-from flax_lite.exporting.tasks import TASKS, Sizes
+from flax_lite.layers.execution import Execution
+from flax_lite.models.tasks import TASKS, Sizes
 from tests.flax_lite import tiny
 from tests.flax_lite.exporting import cases
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import flax_lite as fl
-from flax_lite.beam_decoding import decode_beams
 from flax_lite.pipelines.beam_answers import BeamAnswers
+from flax_lite.question_answering.beam_decoding import decode_beams
 from tests.flax_lite import tiny
 from tests.flax_lite.checkpoints import files
 from tests.flax_lite.pipelines import cases

@@ -153,7 +153,7 @@ def test_token_types_can_be_left_out_for_other_tools(source, tmp_path):
 
 
 def test_what_is_not_there_is_looked_for_on_the_hub(monkeypatch, tmp_path):
-    """The suite runs offline: see tests/flax_lite/hub_test.py for downloads."""
+    """The suite runs offline: see tests/flax_lite/checkpoints/sources/hub_test.py for downloads."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(
         ValueError, match=f"no directory 'albert/x@v2', and from the hub: of albert/x@v2 the cache at {tmp_path}"

@@ -6,10 +6,10 @@ import zlib
 import numpy as np
 import pytest
 
+from flax_lite.rows.recipe import TokenizerInfo
 from flax_lite.tokenization import load_tokenizer
-from train.data.preparation import build_store
-from train.data.recipe import TokenizerInfo
 from train.data.sources import CorpusOptions, open_corpus
+from train.data.tokens.preparation import build_store
 
 
 class WordTokenizer:

@@ -8,17 +8,18 @@ import jax
 import numpy as np
 import pytest
 
-from flax_lite.flops import word_head_flops
+from flax_lite.models.flops import word_head_flops
 from tests.flax_lite import jaxprs
 from tests.train.conftest import write_table
-from train import cli, distill, finetune, pretrain
-from train.interrupt import Guard
-from train.mesh import make_mesh
+from train import distill, finetune, pretrain
+from train.machine.chips import parse_target
+from train.machine.mesh import make_mesh
+from train.machine.signals import Guard
+from train.options import cli
 from train.plan.compiling import compile_step
 from train.plan.estimate import estimate
 from train.plan.rehearsal import rehearse
-from train.plan.target import parse_target
-from train.start import abstract_state
+from train.run.start import abstract_state
 
 # Every parameter is above compiling._LARGE or far below it; the large kernels are split over "fsdp".
 _SIZES = (

@@ -4,11 +4,12 @@ import sys
 
 import pytest
 
-from train import cli, distill, finetune, pretrain
-from train.config_files import load_config
+from train import distill, finetune, pretrain
+from train.machine.chips import parse_target
+from train.options import cli
+from train.options.config_files import load_config
 from train.plan import compiling
 from train.plan.compiling import compile_elsewhere
-from train.plan.target import parse_target
 
 JOBS = {
     "pretrain": (pretrain, "configs/albert_tiny.py", ()),

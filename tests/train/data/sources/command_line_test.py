@@ -8,8 +8,9 @@ import sys
 import pytest
 
 from tests.train.data.sources.tfds_files import write_set
-from train import cli, pretrain
-from train.leaves import PRETRAIN_LEAVES
+from train import pretrain
+from train.options import cli
+from train.options.leaves import PRETRAIN_LEAVES
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")

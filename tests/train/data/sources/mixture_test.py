@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from train.data.preparation import build_store
 from train.data.sources import CorpusOptions, open_corpus
+from train.data.tokens.preparation import build_store
 from train.errors import UserError
 
 

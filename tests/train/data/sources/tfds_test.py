@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from tests.train.data.sources.tfds_files import write_set
-from train import cli, prepare
+from train import prepare
 from train.data.sources import CorpusOptions, open_corpus
 from train.errors import UserError
-from train.leaves import PRETRAIN_LEAVES
+from train.options import cli
+from train.options.leaves import PRETRAIN_LEAVES
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
@@ -76,8 +77,9 @@ class Refuse:
 original = importlib.util.find_spec
 importlib.util.find_spec = lambda name, package=None: None if name == "tensorflow" else original(name, package)
 sys.meta_path.insert(0, Refuse())
-from train import cli, prepare
-from train.leaves import PRETRAIN_LEAVES
+from train import prepare
+from train.options import cli
+from train.options.leaves import PRETRAIN_LEAVES
 status = cli.main("prepare", PRETRAIN_LEAVES, prepare.run, sys.argv[1:])
 assert "refused" not in sys.modules and "tensorflow" not in sys.modules
 sys.exit(status)

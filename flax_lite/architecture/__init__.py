@@ -1,0 +1,1 @@
+"""What a model is: its configuration and the rows that name its weights elsewhere."""

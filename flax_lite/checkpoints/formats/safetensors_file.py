@@ -1,0 +1,78 @@
+"""Reading and writing safetensors files."""
+
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+
+from flax_lite.checkpoints.formats.tensors import FLOATS, StoredTensor, Tensors
+from flax_lite.files.strict_json import MAX_BYTES, parse_json
+
+_DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+_CODES = {name: code for code, name in _DTYPES.items()}
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, StoredTensor], str | None]:
+    """The tensors of a file, by name, and the format that its metadata names ("pt", "flax", ...), if any.
+
+    The file is mapped: values stay there until they are asked for, and are views of it then.
+
+    Raises:
+        ValueError: if it is not a whole safetensors file.
+    """
+    try:
+        header, start = _read_header(path)
+        # The library checks the header against the size of the file: lengths, offsets, overlaps, coverage.
+        with safetensors.safe_open(path, framework="numpy"):
+            pass
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
+    metadata = header.pop("__metadata__", None) or {}
+    data = np.memmap(path, dtype=np.uint8, mode="r")
+    return {name: _stored(entry, data, start) for name, entry in header.items()}, metadata.get("format")
+
+
+def _read_header(path: Path) -> tuple[dict[str, Any], int]:
+    """The header, and where the values begin.
+
+    Refuses what the library lets pass: a header of up to 100 MB, and names that are there twice (the last one wins).
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > MAX_BYTES:
+            raise ValueError(f"its header has {length} bytes, expected at most {MAX_BYTES}")
+        return parse_json(file.read(length)), 8 + length
+
+
+def _stored(entry: Mapping[str, Any], data: np.ndarray, start: int) -> StoredTensor:
+    shape, code = tuple(entry["shape"]), str(entry["dtype"])
+    dtype = _DTYPES.get(code, code)
+    begin, end = entry["data_offsets"]
+    return StoredTensor(shape, dtype, lambda: data[start + begin : start + end].view(dtype).reshape(shape))
+
+
+def write_safetensors(path: Path, tensors: Tensors, metadata: Mapping[str, str]) -> None:
+    """Writes a file, one tensor in memory at a time.
+
+    The library's own writer wants all of them contiguous at once, which for transposed kernels is a second copy of the
+    model.
+    """
+    # The format wants no gaps; wide dtypes first keep every tensor aligned.
+    order = sorted(tensors, key=lambda name: (-FLOATS[tensors[name].dtype].itemsize, name))
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name in order:
+        tensor = tensors[name]
+        start, end = end, end + tensor.num_bytes
+        header[name] = {"dtype": _CODES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)))
+        file.write(text)
+        for name in order:
+            file.write(tensors[name].contiguous_bytes().data)

@@ -1,0 +1,176 @@
+"""A model directory: config.json beside weights, in one format or two, each in one file or in shards."""
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from flax_lite.architecture.config import EncoderConfig, load_config
+from flax_lite.architecture.weights import FLAX, TORCH, Dialect
+from flax_lite.checkpoints.checkpoint import Checkpoint
+from flax_lite.checkpoints.engine import export_tensors
+from flax_lite.checkpoints.formats.msgpack_file import read_msgpack, write_msgpack
+from flax_lite.checkpoints.formats.safetensors_file import read_safetensors, write_safetensors
+from flax_lite.checkpoints.formats.shards import INDEX_SUFFIX, Read, Write, parse_size, read_shards, write_shards
+from flax_lite.checkpoints.formats.tensors import Tensors
+from flax_lite.checkpoints.sources.google import is_google, open_google
+from flax_lite.files.staging import staged_directory
+from flax_lite.question_answering.beam_head import BEAM_HEAD
+
+CONFIG = "config.json"
+SAFETENSORS = "model.safetensors"
+MSGPACK = "flax_model.msgpack"
+# A head for which no class of Hugging Face has a place (flax_lite.question_answering.beam_files).
+
+
+@dataclasses.dataclass(frozen=True)
+class _Format:
+    """A kind of weight file.
+
+    Attributes:
+        file: its name, where the weights are not in shards.
+        read: reads one file.
+        write: writes one file.
+        written_as: the dialect in which it is written.
+        separator: what an index of shards writes between the parts of a name.
+    """
+
+    file: str
+    read: Read
+    write: Write
+    written_as: Dialect
+    separator: str
+
+
+# In the order in which they are looked for.
+_FORMATS: Mapping[str, _Format] = {
+    "safetensors": _Format(
+        SAFETENSORS,
+        read_safetensors,
+        # transformers refuses safetensors whose metadata names no format.
+        lambda path, tensors: write_safetensors(path, tensors, {"format": "pt"}),
+        TORCH,
+        ".",
+    ),
+    "flax": _Format(MSGPACK, lambda path: (read_msgpack(path), "flax"), write_msgpack, FLAX, "/"),
+}
+_DIALECTS: Mapping[str | None, Dialect] = {None: TORCH, "pt": TORCH, "flax": FLAX}
+# What a directory may hold of an older model. Left beside new weights, some tool would read them instead.
+_WEIGHT_PATTERNS = (
+    "model*.safetensors*",
+    "flax_model*.msgpack*",
+    "pytorch_model*.bin*",
+    "tf_model*.h5*",
+    BEAM_HEAD,
+)
+
+
+def open_directory(source: str | os.PathLike[str]) -> Checkpoint:
+    """Opens the checkpoint in a directory; of two formats, safetensors is read.
+
+    Raises:
+        ValueError: if there is no such directory, or not a readable checkpoint in it.
+    """
+    directory = Path(source)
+    if not (directory / CONFIG).is_file() and is_google(directory):
+        return open_google(directory)
+    if not directory.is_dir():
+        raise ValueError(
+            f"{os.fspath(source)!r} is no directory; expected one that holds {CONFIG} and {SAFETENSORS} or {MSGPACK}"
+        )
+    if not (directory / CONFIG).is_file():
+        raise ValueError(f"{directory} holds no {CONFIG}: without it the architecture is unknown")
+    config = load_config(directory)
+    for file_format in _FORMATS.values():
+        path = directory / file_format.file
+        index = path.with_name(path.name + INDEX_SUFFIX)
+        if path.is_file():
+            return _opened(path, config, *file_format.read(path))
+        if index.is_file():
+            return _opened(index, config, *read_shards(index, file_format.read, file_format.separator))
+    if is_google(directory):
+        return open_google(directory)
+    raise ValueError(f"{directory} holds neither {SAFETENSORS} nor {MSGPACK}{_other_weights(directory)}")
+
+
+def _opened(path: Path, config: EncoderConfig, tensors: Tensors, written_for: str | None) -> Checkpoint:
+    if written_for not in _DIALECTS:
+        raise ValueError(f"{path} holds weights named as in {str(written_for)[:100]!r}, expected 'pt' or 'flax'")
+    if config.num_physical_layers > len(tensors):
+        raise ValueError(
+            f"{path} holds {len(tensors)} tensors, too few for the {config.num_physical_layers} layers that {CONFIG} "
+            "beside it describes: the two files do not belong together"
+        )
+    head = path.with_name(BEAM_HEAD)
+    beam_head = (lambda: read_safetensors(head)[0]) if head.is_file() else None
+    return Checkpoint(path, config, tensors, _DIALECTS[written_for], beam_head)
+
+
+def _other_weights(directory: Path) -> str:
+    """What to say of weights in a form that is not read."""
+    names = sorted(file.name for pattern in _WEIGHT_PATTERNS for file in directory.glob(pattern))
+    if not names:
+        return ""
+    for file_format in _FORMATS.values():
+        file = Path(file_format.file)
+        shards = [name for name in names if re.fullmatch(rf"{file.stem}-\d+-of-\d+\{file.suffix}", name)]
+        if shards:
+            return f"; {shards[0]} is a shard, but {file}{INDEX_SUFFIX}, which says what is where, is not there"
+    if any(name.endswith(".bin") for name in names):
+        return (
+            f"; {', '.join(names)} is a pickle, which can run any code and is never opened: "
+            "ask its author for safetensors, or convert it where you trust it"
+        )
+    return f"; of what it holds, {', '.join(names)} cannot be read: save the model as {SAFETENSORS}"
+
+
+def write_directory(
+    target: str | os.PathLike[str],
+    params: Mapping[str, jax.Array | np.ndarray],
+    config: EncoderConfig,
+    formats: tuple[str, ...],
+    files: Mapping[str, Path] | None = None,
+    max_shard_size: int | str | None = None,
+) -> None:
+    """Writes config.json and the weights, in each of the formats, as `staged_directory` does: whole or not at all.
+
+    Args:
+        target: the directory.
+        params: by path.
+        config: written with them.
+        formats: "safetensors", "flax" or both.
+        files: what else to put there, by name: a tokenizer's files.
+        max_shard_size: weights of more bytes than that (a number, or text such as "500MB") are written in shards with
+            an index, as Hugging Face does; None writes one file.
+
+    Raises:
+        ValueError: for an unknown format, no size, or a target that cannot be replaced.
+    """
+    max_bytes = parse_size(max_shard_size)
+    unknown = [name for name in formats if name not in _FORMATS]
+    if unknown or not formats:
+        raise ValueError(
+            f"format {', '.join(unknown) or 'is empty and'} is not known; choose from {', '.join(_FORMATS)}"
+        )
+    with staged_directory(target, replaces=_WEIGHT_PATTERNS) as stage:
+        write_config(stage, config)
+        for name in formats:
+            file_format = _FORMATS[name]
+            tensors = export_tensors(params, file_format.written_as, config)
+            write_shards(stage / file_format.file, tensors, max_bytes, file_format.write, file_format.separator)
+        for name, file in (files or {}).items():
+            shutil.copyfile(file, stage / name)
+
+
+def write_config(directory: Path, config: EncoderConfig) -> None:
+    """Writes config.json to a directory that exists."""
+    values = config.to_json_dict()
+    # They told the dtype of the weights that were read; readers that trust them would round those written now.
+    values = {key: value for key, value in values.items() if key not in ("dtype", "torch_dtype")}
+    (directory / CONFIG).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")

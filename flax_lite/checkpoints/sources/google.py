@@ -1,0 +1,175 @@
+"""Google's own ALBERT and BERT checkpoints: TensorFlow 1 variables beside albert_config.json or bert_config.json.
+
+Their tensors go through the same engine as all others, by the rows of the family's table and the dialect `GOOGLE`. What
+is special about them is here: where the files lie, what their configuration means, and what is no parameter.
+
+Source: google-research/albert and google-research/bert, modeling.py, optimization.py, run_pretraining.py,
+run_classifier.py, run_squad*.py.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flax_lite.architecture.config import EncoderConfig, config_class
+from flax_lite.architecture.weights import GOOGLE
+from flax_lite.checkpoints.checkpoint import Checkpoint
+from flax_lite.checkpoints.formats.tensors import StoredTensor, Tensors
+from flax_lite.checkpoints.formats.tf_bundle import INDEX, read_bundle
+from flax_lite.families.albert import AlbertConfig
+from flax_lite.families.bert import BertConfig
+from flax_lite.files.strict_json import read_json
+
+# Variables of the training run, as the whole name or a part of it: optimization.py and lamb_optimizer.py of both
+# repositories, tf.train.AdamOptimizer, and the names that transformers' loaders skip.
+_TRAINING = frozenset(
+    {"adam_m", "adam_v", "Adam", "Adam_1", "AdamWeightDecayOptimizer", "AdamWeightDecayOptimizer_1", "lamb_m", "lamb_v"}
+    | {"LAMBOptimizer", "LAMBOptimizer_1", "beta1_power", "beta2_power", "global_step"}
+)
+# Under this key TensorFlow 2 keeps the graph of objects that its checkpoints' names follow.
+_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+# albert/modeling.py, `gelu`: the tanh approximation. The weights were trained with it, whatever Hugging Face's
+# config.json says of its copies (flax_lite/families/albert.py). BERT's "gelu" stays exact: its code computed that when
+# the models of 2018 were trained, and until February 2019; and Hugging Face's copies of all its models say so.
+_ALBERT_ACTIVATIONS = {"gelu": "gelu_new"}
+
+
+def is_google(path: Path) -> bool:
+    """Whether a directory holds a TensorFlow checkpoint, or the path is one (with or without `.index`)."""
+    return bool(_prefixes(path))
+
+
+def open_google(path: Path) -> Checkpoint:
+    """Opens a checkpoint of Google's ALBERT or BERT code, pretrained or fine-tuned, or of their TF-Hub modules.
+
+    An ALBERT's "gelu" is read as "gelu_new", as Google's code computes it. The number of labels is that of the
+    classifier, if there is one. Optimizer state is left out.
+
+    Args:
+        path: the directory, or the checkpoint's path as TensorFlow takes it (`albert_base/model.ckpt-best`). Of several
+            checkpoints in a directory, the one that its file `checkpoint` names is opened.
+
+    Raises:
+        ValueError: if there is none or no telling which, if a file is missing or damaged, or if it is no such model.
+    """
+    prefix = _prefix(path)
+    file = _config_file(prefix)
+    values = read_json(file)
+    try:
+        config = _config(values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{file} describes no ALBERT and no BERT that can be read: {error}") from error
+    variables = read_bundle(prefix)
+    if _OBJECT_GRAPH in variables:
+        raise ValueError(
+            f"{prefix}{INDEX} is a checkpoint of TensorFlow 2 objects (Keras), expected TensorFlow 1 variables as "
+            "Google's albert and bert write them; save the model from there in Hugging Face's format"
+        )
+    tensors = {name: tensor for name, tensor in variables.items() if _TRAINING.isdisjoint(name.split("/"))}
+    if not {"id2label", "num_labels"} & values.keys():
+        config = _with_labels(config, tensors)
+    return Checkpoint(Path(f"{prefix}{INDEX}"), config, {**tensors, **_omitted(config, tensors)}, GOOGLE)
+
+
+def _prefixes(path: Path) -> list[Path]:
+    """Checkpoints that a path may mean, without `.index`."""
+    if path.is_dir():
+        # TF-Hub modules keep theirs in a directory of its own.
+        files = [*path.glob(f"*{INDEX}")] or [*path.glob(f"variables/variables{INDEX}")]
+        return sorted(file.with_suffix("") for file in files)
+    # People paste the name of one of the files.
+    stem = re.sub(r"\.(index|meta|data-\d{5}-of-\d{5})$", "", path.name)
+    candidates = (path, path.with_name(stem)) if stem else ()
+    return [each for each in candidates if Path(f"{each}{INDEX}").is_file()][:1]
+
+
+def _prefix(path: Path) -> Path:
+    prefixes = _prefixes(path)
+    latest = _latest(path / "checkpoint") if len(prefixes) > 1 else None
+    chosen = [prefix for prefix in prefixes if len(prefixes) == 1 or prefix.name == latest]
+    if not prefixes:
+        raise ValueError(f"{path} holds no TensorFlow checkpoint: no file there is called PREFIX{INDEX}")
+    if not chosen:
+        raise ValueError(
+            f"{path} holds {len(prefixes)} TensorFlow checkpoints ({', '.join(each.name for each in prefixes)}); "
+            f"name one of them, as in {prefixes[0]}"
+        )
+    return chosen[0]
+
+
+def _latest(file: Path) -> str | None:
+    """The name of the checkpoint that TensorFlow noted as the latest; its directory may be of another machine."""
+    if not file.is_file():
+        return None
+    found = re.search(r'^model_checkpoint_path: "([^"]+)"$', file.read_text("utf-8", errors="replace"), re.MULTILINE)
+    return Path(found[1]).name if found else None
+
+
+def _config_file(prefix: Path) -> Path:
+    """The configuration beside a checkpoint; a TF-Hub module has none of its own."""
+    directories = [prefix.parent, *([prefix.parent.parent] if prefix.parent.name == "variables" else [])]
+    for pattern in ("*bert_config*.json", "config.json"):
+        files = sorted(file for directory in directories for file in directory.glob(pattern))
+        if len(files) == 1:
+            return files[0]
+        if files:
+            raise ValueError(
+                f"{directories[-1]} holds {', '.join(file.name for file in files)}: keep the one that belongs to "
+                f"{prefix.name}"
+            )
+    raise ValueError(
+        f"{directories[-1]} holds {prefix.name}{INDEX}, but no albert_config.json or bert_config.json: without it the "
+        "architecture is unknown; put the file from the model's archive there"
+    )
+
+
+def _config(values: Mapping[str, Any]) -> EncoderConfig:
+    if "model_type" in values:  # Hugging Face's config.json, which says what it means
+        config = config_class(values["model_type"]).from_json_dict(values)
+    elif "embedding_size" in values:
+        activation = values.get("hidden_act", "gelu")
+        activation = _ALBERT_ACTIVATIONS.get(activation, activation)
+        config = AlbertConfig.from_json_dict({**values, "hidden_act": activation})
+    else:
+        config = BertConfig.from_json_dict(values)
+    _check_groups(config)
+    return config
+
+
+def _check_groups(config: EncoderConfig) -> None:
+    depth, groups = config.num_hidden_layers, config.num_hidden_groups
+    ours = [layer // config.inner_group_num for layer in config.layer_sequence()[:: config.inner_group_num]]
+    if ours != [int(layer / depth * groups) for layer in range(depth)]:
+        raise ValueError(
+            f"{depth} layers in {groups} groups are not divided alike by Google's code and by Hugging Face's, which is "
+            "followed here: the model would be another one"
+        )
+
+
+def _with_labels(config: EncoderConfig, tensors: Tensors) -> EncoderConfig:
+    """The config with the number of labels of the classifier, which Google's files do not hold."""
+    for name, tensor in tensors.items():
+        # The width bounds the number: the shape was compared with the size of the file.
+        if GOOGLE.current_name(name) == "output_weights" and tensor.shape[1:] == (config.hidden_size,):
+            labels = tuple(f"LABEL_{index}" for index in range(tensor.shape[0]))
+            return config if len(labels) == config.num_labels else config.replace(labels=labels)
+    return config
+
+
+def _omitted(config: EncoderConfig, tensors: Tensors) -> dict[str, StoredTensor]:
+    """ALBERT's map from embeddings to layers, which Google's code leaves out where both are of one width.
+
+    The identity in its place computes the same.
+    """
+    width = config.hidden_size
+    name = GOOGLE.below_prefix("albert", "encoder/embedding_hidden_mapping_in")
+    present = any(GOOGLE.current_name(each).startswith(f"{name}/") for each in tensors)
+    if not config.has_embedding_projection or config.embedding_size != width or present:
+        return {}
+    return {
+        f"{name}/kernel": StoredTensor((width, width), "float32", lambda: np.eye(width, dtype=np.float32)),
+        f"{name}/bias": StoredTensor((width,), "float32", lambda: np.zeros(width, np.float32)),
+    }

@@ -1,0 +1,154 @@
+"""A training job's work directory as a source of models, also while the job runs.
+
+A checkpoint says of itself which model it holds (`"model"` in its JSON: a config.json), so nothing of the job that
+wrote it is needed. Its parameters are handed on under Hugging Face's Flax names: the same engine reads them as any
+file's.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from flax_lite.architecture.config import config_class
+from flax_lite.architecture.weights import FLAX
+from flax_lite.checkpoints.checkpoint import Checkpoint
+from flax_lite.checkpoints.engine import export_tensors
+from flax_lite.distillation.recipe import PROJECTIONS
+from flax_lite.files.strict_json import read_json
+from flax_lite.question_answering.beam_head import head_tensors
+
+COMMIT_MARKER = "commit_success.txt"  # Orbax writes it last, since 0.12.3
+BEST = "best"
+_HEAD = "head/"
+
+
+@runtime_checkable
+class Directory(Protocol):
+    """A path on a local disk, or in a bucket: `pathlib.Path` and `etils.epath.Path` are."""
+
+    @property
+    def name(self) -> str:
+        """The last part."""
+        ...
+
+    def is_dir(self) -> bool:
+        """Whether it is a directory."""
+        ...
+
+    def exists(self) -> bool:
+        """Whether it is there."""
+        ...
+
+    def iterdir(self) -> "Iterable[Directory]":
+        """What is in it."""
+        ...
+
+    def __truediv__(self, name: str, /) -> "Directory":
+        """A path below it."""
+        ...
+
+
+def is_work_directory(path: Path) -> bool:
+    """Whether a directory is a job's: its config.json holds the job's request, not an architecture."""
+    try:
+        values = read_json(path / "config.json")
+    except (OSError, ValueError):
+        return False
+    return "job" in values and "model_type" not in values
+
+
+def complete_steps(checkpoints: Directory) -> list[int]:
+    """The steps with a complete checkpoint below a directory, oldest first."""
+    entries = checkpoints.iterdir() if checkpoints.is_dir() else ()
+    steps = [int(entry.name) for entry in entries if re.fullmatch(r"\d+", entry.name)]
+    return sorted(step for step in steps if (checkpoints / str(step) / COMMIT_MARKER).exists())
+
+
+def open_work_directory(path: Path, which: str | None = None) -> Checkpoint:
+    """Opens a checkpoint of a work directory.
+
+    Args:
+        path: the work directory.
+        which: a step's number, "best", or None for the newest.
+
+    Raises:
+        ValueError: if there is no such checkpoint, or it cannot be read.
+    """
+    checkpoints = path / "checkpoints"
+    steps = complete_steps(checkpoints)
+    if not steps:
+        raise ValueError(f"{path} is a work directory without a complete checkpoint yet; wait for its first one")
+    if which is None:
+        return _open_step(checkpoints / str(steps[-1]))
+    if which == BEST:
+        best = _read_meta(checkpoints / str(steps[-1])).get("best")
+        if not best:
+            raise ValueError(
+                f"{path} keeps no best checkpoint (keep_best=True keeps one); name a step: {_listed(steps)}"
+            )
+        return _open_step(checkpoints / str(best["step"]))
+    if not which.isdigit() or int(which) not in steps:
+        raise ValueError(
+            f"{path} has no checkpoint {which!r}; it holds {_listed(steps)}, and {BEST!r} where one is kept"
+        )
+    return _open_step(checkpoints / which)
+
+
+def _listed(steps: list[int]) -> str:
+    return ", ".join(map(str, steps))
+
+
+def _open_step(path: Path) -> Checkpoint:
+    meta = _read_meta(path)
+    if not isinstance(meta.get("model"), Mapping):
+        raise ValueError(f"{path} does not say which model it holds; it was written by another version of the job")
+    config = config_class(meta["model"]["model_type"]).from_json_dict(meta["model"])
+    params: dict[str, Any] = traverse_util.flatten_dict(_read_params(path, meta["tree"]), sep="/")
+    # Of the beam head, which has a file of its own: no family's table has a row for it.
+    head = {name.removeprefix(_HEAD): params.pop(name) for name in list(params) if name.startswith(_HEAD)}
+    beam_head = (lambda: head_tensors(head)) if head else None
+    return Checkpoint(path, config, export_tensors(params, FLAX, config), FLAX, beam_head)
+
+
+def _read_meta(path: Path) -> Mapping[str, Any]:
+    import orbax.checkpoint as ocp
+
+    return _restore(path, ocp.JsonCheckpointHandler(), "meta", ocp.args.JsonRestore())
+
+
+def _read_params(path: Path, tree: Mapping[str, str]) -> Any:
+    """The model's parameters alone, as NumPy arrays: the optimizer's state, twice their size, is not read."""
+    import orbax.checkpoint as ocp
+
+    shapes = {tuple(name.split("/")): _shape(form) for name, form in tree.items() if name.startswith("params/")}
+    shapes = {path: shape for path, shape in shapes.items() if path[1] != PROJECTIONS}
+    abstract = traverse_util.unflatten_dict(shapes)
+    restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), abstract)
+    args = ocp.args.PyTreeRestore(item=abstract, restore_args=restore_args, partial_restore=True)
+    return _restore(path, ocp.PyTreeCheckpointHandler(), "state", args)["params"]
+
+
+def _shape(form: str) -> jax.ShapeDtypeStruct:
+    """float32[2,3] as a shape."""
+    dtype, _, sizes = form.rstrip("]").partition("[")
+    return jax.ShapeDtypeStruct(tuple(int(size) for size in sizes.split(",") if size), jnp.dtype(dtype))
+
+
+def _restore(path: Path, handler: Any, item: str, args: Any) -> Any:
+    import orbax.checkpoint as ocp
+
+    try:
+        with ocp.Checkpointer(handler) as checkpointer:
+            return checkpointer.restore((path / item).absolute(), args=args)
+    except Exception as error:
+        if not path.exists():
+            raise ValueError(
+                f"{path} was deleted while it was read: its job keeps only the newest. Try again"
+            ) from error
+        raise ValueError(f"{path} cannot be read ({type(error).__name__}: {error})") from error

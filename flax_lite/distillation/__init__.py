@@ -1,0 +1,1 @@
+"""Students and what they learn from a teacher."""

@@ -1,0 +1,204 @@
+"""The objective of a distillation: a weighted sum of losses by name, of a student beside a teacher's forward pass."""
+
+import dataclasses
+import math
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array
+
+from flax_lite.architecture.config import EncoderConfig
+from flax_lite.distillation.losses import LOSSES, Lesson, Loss, View, masked_weights, sentence_weights, token_weights
+from flax_lite.distillation.recipe import DistillationRecipe, Pair, uniform_layer_map
+from flax_lite.models.state import with_params
+from flax_lite.training.steps import Batch, Objective, Sums
+
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids", "segment_ids")
+
+
+def student_predicts_words(recipe: DistillationRecipe) -> bool:
+    """Whether a loss reads the student's masked-LM head."""
+    return any(LOSSES[name].words is not None for name in recipe.losses)
+
+
+def teacher_predicts_words(recipe: DistillationRecipe) -> bool:
+    """Whether a loss reads the teacher's masked-LM head."""
+    return any(LOSSES[name].words == "both" for name in recipe.losses)
+
+
+def needed_projections(recipe: DistillationRecipe) -> tuple[str, ...]:
+    """Which width projections the losses can use."""
+    return tuple(sorted({loss.projects for loss in map(LOSSES.__getitem__, recipe.losses) if loss.projects}))
+
+
+class Projections(nnx.Module):
+    """Maps of a student's width onto its teacher's, W of TinyBERT's equations 8 and 9: trained with it, then left.
+
+    They stand in the student, under the name PROJECTIONS, while it learns.
+    """
+
+    def __init__(self, names: tuple[str, ...], student_width: int, teacher_width: int, *, rngs: nnx.Rngs) -> None:
+        """Creates the named ones.
+
+        Args:
+            names: "hidden", "embedding" or both.
+            student_width: D of the student.
+            teacher_width: D of the teacher.
+            rngs: source of the initial values.
+        """
+        for name in names:
+            setattr(self, name, nnx.Linear(student_width, teacher_width, use_bias=False, rngs=rngs))
+
+
+def fit_recipe(
+    recipe: DistillationRecipe, student: EncoderConfig, teacher: EncoderConfig, *, project: bool = False
+) -> DistillationRecipe:
+    """The recipe for these two models, with every layer named and counted from 0.
+
+    Args:
+        recipe: as it was asked for.
+        student: its architecture.
+        teacher: its architecture.
+        project: whether the student has projections to the teacher's width.
+
+    Raises:
+        ValueError: if there is nothing to optimise, a layer is not there, or a loss needs equal sizes that differ.
+    """
+    unknown = [name for name in recipe.losses if name not in LOSSES]
+    if unknown:
+        raise ValueError(f"there is no loss {', '.join(unknown)}; there are {', '.join(LOSSES)}")
+    weights = recipe.losses.values()
+    if not (any(weight > 0 for weight in weights) and all(0 <= weight < math.inf for weight in weights)):
+        raise ValueError(
+            f"a distillation needs a loss with a weight above 0, and none below, got {dict(recipe.losses)}"
+        )
+    if not recipe.temperature > 0:
+        raise ValueError(f"temperature={recipe.temperature}; expected a number above 0")
+    if recipe.num_chunks < 2:
+        raise ValueError(
+            f"num_chunks={recipe.num_chunks}: expected 2 or more, so that no row's logits exist as a whole"
+        )
+    for name in recipe.losses:
+        _check_sizes(name, student, teacher, project)
+    depths = teacher.num_hidden_layers, student.num_hidden_layers
+    layer_map = recipe.layer_map or uniform_layer_map(*depths)
+    _check_relation_heads(recipe, student, teacher)
+    return dataclasses.replace(
+        recipe,
+        layer_map=tuple(_counted("layer_map", pair, depths) for pair in layer_map),
+        relation_layers=_counted("relation_layers", recipe.relation_layers, depths),
+    )
+
+
+def _check_sizes(name: str, student: EncoderConfig, teacher: EncoderConfig, project: bool) -> None:
+    loss = LOSSES[name]
+    for field in loss.same:
+        own, theirs = getattr(student, field), getattr(teacher, field)
+        if own == theirs or (loss.projects and project):
+            continue
+        cure = f", or project the student's {loss.projects} states to the teacher's width" if loss.projects else ""
+        raise ValueError(
+            f"{name} compares models of the same {field}, and the teacher has {theirs}, the student {own}: leave it "
+            f"out, make them equal{cure}"
+        )
+
+
+def _counted(what: str, pair: Any, depths: Pair) -> Pair:
+    """A pair of layers counted from 0."""
+    try:
+        layers = (operator.index(layer) for layer in pair)
+        theirs, own = (
+            layer % depth if -depth <= layer < depth else None for layer, depth in zip(layers, depths, strict=True)
+        )
+    except (TypeError, ValueError):
+        raise ValueError(f"{what} holds {pair!r}; expected pairs (teacher's layer, student's layer)") from None
+    if theirs is None or own is None:
+        raise ValueError(
+            f"{what} names the layers {tuple(pair)} of teacher and student, which have {depths[0]} and {depths[1]} "
+            "(counted from 0; negative ones from the end)"
+        )
+    return theirs, own
+
+
+def _check_relation_heads(recipe: DistillationRecipe, student: EncoderConfig, teacher: EncoderConfig) -> None:
+    heads = teacher.num_attention_heads if recipe.relation_heads is None else recipe.relation_heads
+    widths = student.hidden_size, teacher.hidden_size
+    used = any(LOSSES[name].layers == "relation_layers" and not LOSSES[name].same for name in recipe.losses)
+    if used and (heads < 1 or any(width % heads for width in widths)):
+        raise ValueError(
+            f"relation_heads={heads} has to divide the widths of student and teacher, {widths[0]} and {widths[1]}; "
+            f"their common divisor is {math.gcd(*widths)}"
+        )
+
+
+def distillation_objective(recipe: DistillationRecipe, teacher: nnx.GraphDef) -> Objective:
+    """Weighted losses of a student on what a teacher makes of the same batch.
+
+    The student is a MaskedLM where a loss reads words, otherwise an Encoder will do. Its step's constant is the
+    teacher's parameters: the teacher's forward pass runs inside the step, deterministic and without gradient. No array
+    of B * T * V elements is made.
+
+    Batches hold input_ids, attention_mask [B, T] and row_weights [B]; with losses on words masked_positions, masked_ids
+    and masked_weights [B, P] too; packed texts also position_ids and segment_ids [B, T].
+
+    Args:
+        recipe: what `fit_recipe` returned.
+        teacher: structure of the teacher, a MaskedLM or an Encoder as the losses need.
+
+    Source: Sanh et al. 2019 (arXiv:1910.01108), section 3; TinyBERT (arXiv:1909.10351), section 3.1; MiniLM
+        (arXiv:2002.10957), section 3; MiniLMv2 (arXiv:2012.15828), section 3.
+    """
+    chosen = {name: LOSSES[name] for name in recipe.losses}
+    metrics = {metric: loss.per for loss in chosen.values() for metric in loss.metrics}
+
+    def sums(student: Any, batch: Batch, key: jax.Array | None, teacher_params: Any) -> Sums:
+        frozen = with_params(teacher, jax.lax.stop_gradient(teacher_params))
+        lesson = Lesson(
+            student=_view(student, batch, key, _layers(recipe, 1), chosen),
+            teacher=_view(frozen, batch, None, _layers(recipe, 0), chosen),
+            batch=batch,
+            recipe=recipe,
+        )
+        found: Sums = {}
+        for name, loss in chosen.items():
+            with jax.named_scope(name):
+                found |= loss.sums(lesson)
+        return found
+
+    def weights(batch: Batch) -> Sums:
+        totals = {per: _total(per, batch, recipe) for per in sorted(set(metrics.values()))}
+        return {metric: totals[per] for metric, per in metrics.items()}
+
+    losses = {LOSSES[name].metrics[0]: weight for name, weight in recipe.losses.items() if weight}
+    return Objective(tuple(metrics), sums, weights, losses)
+
+
+def _total(per: str, batch: Batch, recipe: DistillationRecipe) -> Array:
+    """The weight of the whole batch that sums are divided by."""
+    weights = {
+        "token": token_weights,
+        "mask": masked_weights,
+        "logit": masked_weights if recipe.restrict_to_mask else token_weights,
+        "sentence": sentence_weights,
+    }
+    return jnp.sum(weights[per](batch), dtype=jnp.float32)
+
+
+def _layers(recipe: DistillationRecipe, side: int) -> tuple[int, ...]:
+    """The layers that the losses read of the teacher (side 0) or of the student (1)."""
+    pairs = {"layer_map": recipe.layer_map, "relation_layers": (recipe.relation_layers,), None: ()}
+    return tuple(sorted({pair[side] for name in recipe.losses for pair in pairs[LOSSES[name].layers]}))
+
+
+def _view(model: Any, batch: Batch, key: jax.Array | None, layers: tuple[int, ...], chosen: Mapping[str, Loss]) -> View:
+    """Runs a model's encoder and keeps what the losses read."""
+    inputs = {name: batch[name] for name in _INPUTS if name in batch}
+    names = tuple(sorted({loss.capture for loss in chosen.values() if loss.capture}))
+    encoder = getattr(model, "encoder", model)
+    output = encoder(**inputs, key=key, capture=names, capture_layers=layers)
+    captured = {name: dict(zip(layers, rows, strict=True)) for name, rows in output.captured.items()}
+    return View(model, output, captured)

@@ -1,0 +1,141 @@
+"""What a student learns from a teacher's attention, per token: who attends to whom, and who resembles whom.
+
+As in `flax_lite.training.token_losses`, the caller weighs tokens and divides, and no gradient reaches the teacher.
+
+`visible` is what `flax_lite.layers.attention.attention_visibility` returns: which key each query may see, None where it
+is every one. A token that no query sees is padding: it adds nothing to the loss or gradient of another token, and its
+own loss is 0, whatever it holds, NaN included. So packed rows need their attention mask beside segment ids, as by
+segment ids alone padding sees padding. The loss of a query that sees nothing is 0 too.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from flax_lite.training.token_losses import soft_cross_entropy, wide
+
+
+def attention_score_error(
+    student_scores: Float[Array, "B N T T"],
+    teacher_scores: Float[Array, "B teacher_heads T T"],
+    visible: Bool[Array, "B 1 #T T"] | None,
+) -> Float[Array, "B T"]:
+    """(s - t)^2 for each query, its mean over N heads and over the keys that the query sees.
+
+    TinyBERT's released code differs: it learns from scores after the mask, puts 0 for those <= -100 on either side
+    (hidden keys, and any real score as low) and has the mean over all B N T T. So padding keys count there, as an error
+    of 0, and padding queries like others.
+
+    Args:
+        student_scores: s = Q K^T / sqrt(H), before the mask and softmax: what `capture=("scores",)` gives for a layer.
+        teacher_scores: t, with the same number of heads; no gradient reaches them.
+        visible: see above.
+
+    Raises:
+        ValueError: if the number of heads differs.
+
+    Source: Jiao et al. 2020 (arXiv:1909.10351), Transformer distillation; huawei-noah/Pretrained-Language-Model
+        TinyBERT/task_distill.py (student_att, teacher_att).
+    """
+    _check_heads(student_scores, teacher_scores)
+    pairs = _visible_pairs(visible, student_scores)
+    # Zeros before the square: 0 * NaN is NaN, in gradients too.
+    difference = jnp.where(pairs, wide(student_scores) - wide(jax.lax.stop_gradient(teacher_scores)), 0.0)
+    seen = jnp.sum(pairs, axis=(1, 3))
+    return jnp.sum(difference**2, axis=(1, 3)) / (student_scores.shape[1] * jnp.maximum(seen, 1))
+
+
+def attention_divergence(
+    student_scores: Float[Array, "B N T T"],
+    teacher_scores: Float[Array, "B teacher_heads T T"],
+    visible: Bool[Array, "B 1 #T T"] | None,
+) -> Float[Array, "B T"]:
+    """KL(softmax(t) || softmax(s)) for each query over the keys that it sees, in nats, its mean over N heads.
+
+    Args:
+        student_scores: s = Q K^T / sqrt(H), before the mask: what `capture=("scores",)` gives for a layer.
+        teacher_scores: t, with the same number of heads; no gradient reaches them.
+        visible: see above.
+
+    Raises:
+        ValueError: if the number of heads differs.
+
+    Source: Wang et al. 2020 (arXiv:2002.10957), self-attention distribution transfer, of the last layer.
+    """
+    _check_heads(student_scores, teacher_scores)
+    pairs = _visible_pairs(visible, student_scores)
+    # As in attention_probabilities: exp is 0 for hidden keys, and a query that sees none has the uniform average.
+    student, teacher = (
+        jnp.where(pairs, wide(scores), jnp.finfo(wide(scores).dtype).min) for scores in (student_scores, teacher_scores)
+    )
+    return jnp.mean(soft_cross_entropy(student, teacher, temperature=1.0), axis=1)
+
+
+def relation_divergence(
+    student: Float[Array, "B T N H"],
+    teacher: Float[Array, "B T teacher_heads teacher_width"],
+    visible: Bool[Array, "B 1 #T T"] | None,
+    num_heads: int,
+) -> Float[Array, "B T"]:
+    """KL(softmax(Y Y^T / sqrt(e)) || softmax(X X^T / sqrt(d))) for each token over those that it sees, in nats.
+
+    X is the student's vectors, joined and split anew into R relation heads of width d = N H / R; Y is the teacher's, of
+    its width e. The result is the mean over R heads. So neither width nor heads need be equal. With R the heads of both
+    this is the value relation of the first MiniLM.
+
+    Args:
+        student: queries, keys or values: what `capture=("values",)` gives for a layer.
+        teacher: its queries, keys or values; no gradient reaches them.
+        visible: see above.
+        num_heads: R.
+
+    Raises:
+        ValueError: if R is below 1 or does not divide the student's N H or the teacher's.
+
+    Source: Wang et al. 2021 (arXiv:2012.15828), multi-head self-attention relations; Wang et al. 2020
+        (arXiv:2002.10957), value-relation transfer.
+    """
+    for owner, states in (("student", student), ("teacher", teacher)):
+        width = states.shape[2] * states.shape[3]
+        if num_heads < 1 or width % num_heads:
+            raise ValueError(
+                f"the {owner}'s width of {width} cannot be split into num_heads={num_heads} relation heads; choose a "
+                "number that divides both widths"
+            )
+    student_relations, teacher_relations = (
+        _relation_scores(states, visible, num_heads) for states in (student, teacher)
+    )
+    return attention_divergence(student_relations, teacher_relations, visible)
+
+
+def _relation_scores(
+    states: Float[Array, "B T N H"], visible: Bool[Array, "B 1 #T T"] | None, num_heads: int
+) -> Float[Array, "B R T T"]:
+    """X X^T / sqrt(d) for each relation head, X being 0 for padding."""
+    batch, length, heads, head_width = states.shape
+    states = wide(states)
+    if visible is not None:
+        # Before the product, whose gradient multiplies by X: 0 * NaN is NaN.
+        states = jnp.where(jnp.any(visible, axis=(1, 2))[:, :, None, None], states, 0.0)
+    width = heads * head_width // num_heads
+    states = states.reshape(batch, length, num_heads, width)
+    return jnp.einsum("BTRH,BSRH->BRTS", states, states) / math.sqrt(width)
+
+
+def _visible_pairs(visible: Bool[Array, "B 1 #T T"] | None, scores: Float[Array, "B N T T"]) -> Bool[Array, "B 1 T T"]:
+    """Which key each query sees; padding, which no query sees, sees nothing itself."""
+    if visible is None:
+        return jnp.ones_like(scores[:, :1], bool)
+    is_real = jnp.any(visible, axis=2)
+    return visible & is_real[..., None]
+
+
+def _check_heads(student_scores: Array, teacher_scores: Array) -> None:
+    given = student_scores.shape[1], teacher_scores.shape[1]
+    if given[0] != given[1]:
+        raise ValueError(
+            f"attention is compared head by head: the student has {given[0]} heads, the teacher {given[1]}; take a "
+            "student with as many, or relation_divergence, which needs no equal number"
+        )

@@ -1,0 +1,152 @@
+"""The README.md of a model directory: metadata that the hub reads, and what a person wants to know."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flax_lite.models.names import TASKS
+
+# What the hub calls a task, where it is another name.
+_PIPELINE_TAGS = {"sentence-embedding": "sentence-similarity"}
+_INPUTS = {
+    "fill-mask": 'f"Paris is the {pipe.tokenizer.specials.mask} of France."',
+    "question-answering": 'question="Who wrote it?", context="Ada wrote it."',
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Score:
+    """A measured number.
+
+    Attributes:
+        metric: its name, as "accuracy".
+        value: as measured; 0.9 for 90%.
+        dataset: what it was measured on, by the name people know.
+        split: of the data set.
+        dataset_id: its id on the hub, if it is there.
+    """
+
+    metric: str
+    value: float
+    dataset: str
+    split: str = "dev"
+    dataset_id: str | None = None
+
+
+def model_card(
+    name: str,
+    *,
+    task: str | None = None,
+    description: str = "",
+    license: str | None = None,
+    language: str | Sequence[str] | None = None,
+    library_name: str = "transformers",
+    tags: Sequence[str] = (),
+    base_model: str | None = None,
+    datasets: Sequence[str] = (),
+    scores: Sequence[Score] = (),
+    settings: Mapping[str, Any] | None = None,
+    command: str | None = None,
+) -> str:
+    """The text of a README.md, metadata first. What is not given is left out, a licence above all.
+
+    Args:
+        name: of the model, as in its hub id.
+        task: a task of `flax_lite.pipeline`, which the usage then shows; an Encoder if None.
+        description: a paragraph or more, Markdown.
+        license: an identifier of the hub's, as "apache-2.0".
+        language: one or several codes, as "en".
+        library_name: what the hub offers to open it with. The directories that flax_lite writes open in transformers,
+            and in "sentence-transformers" with its files beside them.
+        tags: beside "flax_lite" and "jax".
+        base_model: hub id of what it was fine-tuned or distilled from.
+        datasets: hub ids of what it learned from.
+        scores: what was measured.
+        settings: of the training, in the order to print.
+        command: that trained it.
+
+    Raises:
+        ValueError: for an empty name, or a task that no pipeline has.
+    """
+    from huggingface_hub import EvalResult, ModelCardData
+
+    if not name.strip():
+        raise ValueError("a model card needs the name of the model")
+    if task not in (None, *TASKS):
+        raise ValueError(f"task {task!r} is not known; choose from {', '.join(TASKS)}")
+    tag = None if task is None else _PIPELINE_TAGS.get(task, task)
+    results = [
+        EvalResult(
+            task_type=tag or "feature-extraction",
+            dataset_type=score.dataset_id or score.dataset,
+            dataset_name=score.dataset,
+            dataset_split=score.split,
+            metric_type=score.metric,
+            metric_value=score.value,
+        )
+        for score in scores
+    ]
+    metadata = ModelCardData(
+        language=language if language is None or isinstance(language, str) else list(language),
+        license=license,
+        library_name=library_name,
+        tags=list(dict.fromkeys(["flax_lite", "jax", *tags])),
+        base_model=base_model,
+        datasets=list(datasets) or None,
+        metrics=list(dict.fromkeys(score.metric for score in scores)) or None,
+        pipeline_tag=tag,
+        model_name=name if results else None,
+        eval_results=results or None,
+    )
+    parts = [
+        f"---\n{metadata.to_yaml()}\n---",
+        f"# {name}",
+        description.strip(),
+        *_section("Usage", _usage(name, task)),
+        *_section("Results", _scores(scores)),
+        *_section("Training", _training(settings or {}, command)),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _section(title: str, body: str) -> tuple[str, ...]:
+    return (f"## {title}", body) if body else ()
+
+
+def _usage(name: str, task: str | None) -> str:
+    if task is None:
+        lines = [
+            "import jax",
+            "import flax_lite as fl",
+            "",
+            f"model = fl.Encoder.from_pretrained({name!r})",
+            f"tokenizer = fl.load_tokenizer({name!r})",
+            "encode = jax.jit(lambda model, batch: model(**batch).last_hidden_state)",
+            'hidden = encode(model, tokenizer(["A text."], max_length=32))',
+        ]
+    else:
+        given = _INPUTS.get(task, '"A text."')
+        lines = ["import flax_lite as fl", "", f"pipe = fl.pipeline({task!r}, model={name!r})", f"print(pipe({given}))"]
+    return "\n".join(["```python", *lines, "```"])
+
+
+def _scores(scores: Sequence[Score]) -> str:
+    rows = [(score.dataset, score.split, score.metric, f"{score.value:.4g}") for score in scores]
+    return _table(("data", "split", "metric", "score"), rows)
+
+
+def _training(settings: Mapping[str, Any], command: str | None) -> str:
+    shown = f"```bash\n{command.strip()}\n```" if command else ""
+    rows = [(setting, str(value)) for setting, value in settings.items()]
+    return "\n\n".join(part for part in (shown, _table(("setting", "value"), rows)) if part)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    if not rows:
+        return ""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())

@@ -1,0 +1,1 @@
+"""ALBERT, BERT and DistilBERT: each family's configuration, presets and weight table."""

@@ -1,0 +1,1 @@
+"""The parts of an encoder, and how they are executed."""

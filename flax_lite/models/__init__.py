@@ -1,0 +1,1 @@
+"""The encoder, the task models, and reading and writing them."""

@@ -1,0 +1,120 @@
+"""A checkpoint as a whole: all that it holds of a family, whichever heads these are."""
+
+import dataclasses
+import functools
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx, traverse_util
+
+from flax_lite.architecture.config import EncoderConfig
+from flax_lite.architecture.weights import weight_table
+from flax_lite.checkpoints.accounting import Rules, Shapes
+from flax_lite.checkpoints.checkpoint import Checkpoint
+from flax_lite.checkpoints.engine import Loaded, load_parameters, settle_positions
+from flax_lite.checkpoints.formats.tensors import FLOATS
+from flax_lite.checkpoints.slots import find_slot, lay_out
+from flax_lite.models import heads
+from flax_lite.models.pretrained import architecture
+from flax_lite.models.state import abstract_params
+
+_TASKS = (
+    heads.PreTraining,
+    heads.MaskedLM,
+    heads.SequenceClassification,
+    heads.TokenClassification,
+    heads.QuestionAnswering,
+    heads.MultipleChoice,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What a checkpoint holds.
+
+    Attributes:
+        config: its architecture.
+        target: shape and dtype of every parameter it holds, by path; those of an Encoder where it holds no head.
+        heads: names of the heads, "pooler" among them, as their parameters' paths begin.
+    """
+
+    config: EncoderConfig
+    target: Shapes
+    heads: tuple[str, ...]
+
+    def describe(self) -> str:
+        """In one line: family, depth, width, heads, number of parameters."""
+        count = sum(math.prod(leaf.shape) for leaf in self.target.values())
+        config = self.config
+        return (
+            f"{weight_table(config).family}, {config.num_hidden_layers} layers of width {config.hidden_size}, "
+            f"heads: {', '.join(self.heads) or 'none'}, {count:,} parameters"
+        )
+
+
+def survey(checkpoint: Checkpoint) -> Contents:
+    """Finds out what a checkpoint holds, without reading its values (but a sinusoidal model's positions)."""
+    config = settle_positions(checkpoint.tensors, checkpoint.dialect, checkpoint.config)
+    shapes = all_parameters(config)
+    dtypes = _dtypes_found(checkpoint, config, shapes)
+    parts = {part(path) for path in dtypes} - {None}
+    widest = {path: functools.reduce(jnp.promote_types, found) for path, found in dtypes.items()}
+    default = next(iter(widest.values()), np.dtype(np.float32))
+    held = {
+        path: jax.ShapeDtypeStruct(leaf.shape, widest.get(path, default))
+        for path, leaf in shapes.items()
+        if part(path) is None or part(path) in parts
+    }
+    if not parts - {"pooler"}:
+        held = {path.removeprefix("encoder/"): leaf for path, leaf in held.items()}
+    return Contents(config, held, tuple(sorted(part for part in parts if part)))
+
+
+def read_whole(checkpoint: Checkpoint, contents: Contents) -> Loaded:
+    """Reads all that a checkpoint holds, in the dtypes of `contents.target`.
+
+    Raises:
+        ValueError: listing everything missing, unmapped, doubled or mis-shaped.
+    """
+    rules = Rules(complete=True)
+    return load_parameters(
+        checkpoint.tensors, checkpoint.dialect, contents.config, contents.target, rules, lambda paths: {}
+    )
+
+
+@functools.cache  # each task model is traced
+def all_parameters(config: EncoderConfig) -> Mapping[str, jax.ShapeDtypeStruct]:
+    """Every parameter that some task model of this config has, by path.
+
+    Several tasks call their head a classifier: it has the shape of the task that `architectures` names, if it is one.
+    """
+    tasks = [task for task in _TASKS if config.has_pooler or task is not heads.PreTraining]
+    tasks.sort(key=lambda task: architecture(task, config) not in config.architectures)
+    shapes: dict[str, Any] = {}
+    for task in tasks:
+        params = abstract_params(lambda task=task: task(config, rngs=nnx.Rngs(0)))
+        shapes = {**traverse_util.flatten_dict(params, sep="/"), **shapes}
+    return shapes
+
+
+def _dtypes_found(checkpoint: Checkpoint, config: EncoderConfig, shapes: Shapes) -> Mapping[str, set[np.dtype]]:
+    table = weight_table(config)
+    slots = lay_out(table, config, checkpoint.dialect, shapes.keys())
+    found: dict[str, set[np.dtype]] = defaultdict(set)
+    for name, tensor in checkpoint.tensors.items():
+        slot = find_slot(name, slots, table, checkpoint.dialect)
+        if slot is not None and slot.use in ("value", "copy"):
+            found[slot.path].add(FLOATS.get(tensor.dtype, np.dtype(np.float32)))
+    return found
+
+
+def part(path: str) -> str | None:
+    """The head or the pooler that a parameter of a task model belongs to; None for the rest of the encoder."""
+    if path.startswith("encoder/pooler/"):
+        return "pooler"
+    return None if path.startswith("encoder/") else path.partition("/")[0]

@@ -1,0 +1,111 @@
+"""The encoder: BERT, ALBERT and DistilBERT are one post-LayerNorm encoder under three configurations."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int, Shaped
+
+from flax_lite.architecture.config import EncoderConfig
+from flax_lite.layers.attention import attention_visibility
+from flax_lite.layers.dropout import split_key
+from flax_lite.layers.execution import Execution
+from flax_lite.layers.stack import Requests, make_layers, run_layers
+from flax_lite.layers.transformer import Embeddings, linear
+from flax_lite.models.outputs import EncoderOutput
+from flax_lite.models.pretrained import Pretrained
+
+
+class Encoder(Pretrained, nnx.Module):
+    """Token ids to hidden states. `key=None` at a call is deterministic; a PRNG key turns dropout on.
+
+    The module holds parameters only, no random state, and is a pytree: it can be passed through jax.jit, grad, vmap and
+    shard_map as well as nnx.jit, nnx.value_and_grad and nnx.Optimizer.
+
+    Differences between the families (all read from the config): ALBERT maps embeddings of width E to D and reuses its
+    layers over the depth; DistilBERT has no token types (those given are ignored) and no pooler.
+    """
+
+    def __init__(
+        self,
+        config: EncoderConfig,
+        *,
+        rngs: nnx.Rngs,
+        execution: Execution | None = None,
+        add_pooler: bool = True,
+    ) -> None:
+        """Creates an encoder with random parameters.
+
+        Args:
+            config: the architecture.
+            rngs: source of the initial values (stream "params").
+            execution: how to compute; default float32, scanned.
+            add_pooler: whether to create the pooler, where the family has one.
+        """
+        execution = (execution or Execution()).resolve(len(config.layer_sequence()))
+        self.config = config
+        self.execution = execution
+        self.embeddings = Embeddings(config, execution, rngs=rngs)
+        layers = make_layers(config, execution, rngs=rngs)
+        if config.num_physical_layers == 1:
+            self.layer = layers
+        else:
+            self.layers = layers
+        self.has_pooler = config.has_pooler and add_pooler
+        if self.has_pooler:
+            self.pooler = linear(config.hidden_size, config.hidden_size, config, execution, rngs=rngs)
+
+    def __call__(
+        self,
+        input_ids: Int[Array, "B T"],
+        attention_mask: Shaped[Array, "B T"] | None = None,
+        token_type_ids: Int[Array, "B T"] | None = None,
+        position_ids: Int[Array, "B T"] | None = None,
+        segment_ids: Int[Array, "B T"] | None = None,
+        key: jax.Array | None = None,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+        capture: tuple[str, ...] = (),
+        capture_layers: tuple[int, ...] = (),
+    ) -> EncoderOutput:
+        """Encodes a batch. `key=None` is deterministic; a PRNG key turns dropout on.
+
+        Args:
+            input_ids: token ids.
+            attention_mask: non-zero where a token is real; None means everywhere.
+            token_type_ids: segment of each token; None means zeros.
+            position_ids: position of each token; None means 0..T-1.
+            segment_ids: number of the text each token belongs to, for rows that pack several: attention is
+                block-diagonal.
+            key: PRNG key of this call's dropout.
+            output_hidden_states: return the stack's input and every layer's output.
+            output_attentions: return every layer's attention probabilities.
+            capture: names out of "scores", "queries", "keys", "values", "outputs" to return of `capture_layers` only.
+            capture_layers: layers counted from 0, negative from the end.
+
+        Raises:
+            ValueError: for rows longer than `max_position_embeddings`, or an unknown capture or layer.
+        """
+        requests = Requests(output_hidden_states, output_attentions, tuple(capture), tuple(capture_layers))
+        embeddings_key, layers_key = split_key(key, 2)
+        with jax.named_scope("embeddings"):
+            embedded = self.embeddings(input_ids, token_type_ids, position_ids, key=embeddings_key)
+        mask = attention_visibility(attention_mask, segment_ids)
+        layers = self.layer if self.config.num_physical_layers == 1 else self.layers
+        last, extras = run_layers(
+            layers, self.config, self.execution, embedded, mask, key=layers_key, requests=requests
+        )
+        hidden_states = None
+        if output_hidden_states:
+            hidden_states = jnp.concatenate([embedded[None], extras["hidden_states"]])
+        return EncoderOutput(
+            last_hidden_state=last,
+            embedding_output=embedded,
+            pooler_output=self._pool(last) if self.has_pooler else None,
+            hidden_states=hidden_states,
+            attentions=extras["attentions"] if output_attentions else None,
+            captured={name: extras[name] for name in requests.captures},
+        )
+
+    def _pool(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B D"]:
+        with jax.named_scope("pooler"):
+            return jnp.tanh(self.pooler(hidden[:, 0]))

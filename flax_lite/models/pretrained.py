@@ -1,0 +1,237 @@
+"""Reading and writing a model, as methods of every model class."""
+
+import logging
+import os
+from collections.abc import Collection, Mapping
+from typing import Any, Self, cast
+
+import jax
+import jax.numpy as jnp
+from flax import nnx, traverse_util
+from jax.sharding import Mesh
+
+from flax_lite.architecture.config import EncoderConfig
+from flax_lite.architecture.weights import weight_table
+from flax_lite.checkpoints.accounting import Rules
+from flax_lite.checkpoints.engine import Loaded, load_parameters, settle_positions
+from flax_lite.checkpoints.sources.directory import write_directory
+from flax_lite.checkpoints.sources.opening import Source, open_source
+from flax_lite.layers.execution import Execution
+from flax_lite.layers.unstacked import stacked
+from flax_lite.models.params import tree_shardings
+from flax_lite.models.state import get_params, with_params
+
+logger = logging.getLogger("flax_lite")
+
+# Each model class, and how the names of its Hugging Face classes end.
+_TASKS = {
+    "Encoder": "Model",
+    "PreTraining": "ForPreTraining",
+    "MaskedLM": "ForMaskedLM",
+    "SequenceClassification": "ForSequenceClassification",
+    "TokenClassification": "ForTokenClassification",
+    "QuestionAnswering": "ForQuestionAnswering",
+    "MultipleChoice": "ForMultipleChoice",
+}
+# Heads of the same name in several tasks: what one task learned means nothing to another.
+_SHARED_NAMES = frozenset({"classifier", "pre_classifier"})
+
+
+class Pretrained:
+    """Methods `from_pretrained` and `save_pretrained`, shared by Encoder and the task models."""
+
+    config: EncoderConfig
+    execution: Execution
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: Source,
+        *,
+        execution: Execution | None = None,
+        num_labels: int | None = None,
+        id2label: Mapping[int, str] | None = None,
+        problem_type: str | None = None,
+        num_hidden_layers: int | None = None,
+        allow_missing: Collection[str] = (),
+        ignore: Collection[str] = (),
+        param_dtype: jax.typing.DTypeLike | None = None,
+        mesh: Mesh | None = None,
+        rngs: nnx.Rngs | None = None,
+    ) -> Self:
+        """Reads a model; everything in the file and everything in the model must be accounted for.
+
+        Heads of other tasks are skipped, a head that the checkpoint does not have is initialised, and both are said in
+        one line by the logger "flax_lite"; so is a missing pooler. If config.json's `architectures` names this very
+        task, nothing may be missing.
+
+        Args:
+            source: a directory with config.json and weights, a TensorFlow checkpoint of Google's, a work directory
+                (`WORKDIR`, `WORKDIR@STEP`, `WORKDIR@best`), or a hub id (`OWNER/NAME`, `@REVISION` allowed).
+            execution: how to compute.
+            num_labels: number of labels of a new classification head, if it is not the checkpoint's.
+            id2label: its labels by id.
+            problem_type: what the labels mean: "regression", "single_label_classification" or
+                "multi_label_classification"; the checkpoint's if None.
+            num_hidden_layers: another depth, for an ALBERT of one group: its layer is applied that often.
+            allow_missing: parameters that may be missing or of another shape and are initialised then: globs on paths
+                such as "classifier/*" or "encoder/layers/3/*" (`*` crosses slashes).
+            ignore: tensors to leave out: globs on names in the file, dots between the parts (slashes in
+                TensorFlow's), e.g. "*.adapter.*".
+            param_dtype: dtype of the parameters, float32 if None, whatever the file's.
+            mesh: devices to put the parameters on, each straight to its place, by the rules of
+                `flax_lite.models.params`; the default device if None.
+            rngs: source of initial values for what is missing; `nnx.Rngs(0)` if None.
+
+        Raises:
+            ValueError: if the source cannot be read, or listing everything missing, unmapped, doubled, mis-shaped or
+                not finite (also after rounding to `param_dtype`).
+        """
+        checkpoint = open_source(source)
+        config = settle_positions(checkpoint.tensors, checkpoint.dialect, checkpoint.config)
+        if config is not checkpoint.config:
+            logger.warning("%s holds learned positions: sinusoidal_positions is now False", checkpoint.path)
+        config = of_depth(_relabelled(config, num_labels, id2label), num_hidden_layers)
+        config = config if problem_type is None else config.replace(problem_type=problem_type)
+        rules = _rules(cls, config, _globs("allow_missing", allow_missing), _globs("ignore", ignore))
+        source_of_values = rngs or nnx.Rngs(0)
+
+        def create(key: jax.Array) -> nnx.Module:
+            return cast(Any, cls)(config, rngs=nnx.Rngs(key), execution=execution)
+
+        def initialise(paths: Collection[str]) -> Mapping[str, jax.Array]:
+            # Under jit, what is not returned is not computed.
+            values = jax.jit(lambda key: _chosen(_flat_params(create(key)), paths))
+            return values(source_of_values.params())
+
+        abstract = nnx.eval_shape(lambda: create(jax.random.key(0)))
+        dtype = jnp.dtype(param_dtype or jnp.float32)
+        target = {path: jax.ShapeDtypeStruct(leaf.shape, dtype) for path, leaf in _flat_params(abstract).items()}
+        target = target if mesh is None else _placed(target, mesh)
+        try:
+            loaded = load_parameters(checkpoint.tensors, checkpoint.dialect, config, target, rules, initialise)
+        except ValueError as error:
+            raise ValueError(f"{checkpoint.path} does not fit {cls.__name__}:\n{error}") from None
+        _report(cls.__name__, checkpoint.path, loaded, checkpoint.dialect.separator)
+        return with_params(nnx.graphdef(abstract), traverse_util.unflatten_dict(loaded.params, sep="/"))
+
+    def save_pretrained(
+        self,
+        directory: str | os.PathLike[str],
+        format: str | Collection[str] = "safetensors",
+        *,
+        max_shard_size: int | str | None = None,
+    ) -> None:
+        """Writes config.json and the weights; the directory appears, or is replaced, as a whole.
+
+        Args:
+            directory: other files in it stay, weights in it are replaced.
+            format: "safetensors" (model.safetensors with PyTorch's names), "flax" (flax_model.msgpack), or both. Each
+                opens in Hugging Face's own classes.
+            max_shard_size: weights of more bytes than that are written in shards with an index: a number, or text such
+                as "500MB" or "10GB"; None writes one file.
+
+        Raises:
+            ValueError: for an unknown format, no size, or a directory that cannot be replaced.
+        """
+        params = _flat_params(stacked(cast(nnx.Module, self)))
+        formats = (format,) if isinstance(format, str) else tuple(format)
+        # An encoder that was made without its pooler is less than what the class name promises.
+        whole = getattr(self, "has_pooler", True) or not self.config.has_pooler
+        architectures = (architecture(type(self), self.config),) if whole else ()
+        config = self.config.replace(architectures=architectures)
+        write_directory(directory, params, config, formats, max_shard_size=max_shard_size)
+
+
+def _flat_params(model: nnx.Module) -> dict[str, Any]:
+    return traverse_util.flatten_dict(get_params(model), sep="/")
+
+
+def _chosen(params: Mapping[str, Any], paths: Collection[str]) -> dict[str, Any]:
+    return {path: params[path] for path in paths}
+
+
+def _task(cls: type) -> str:
+    """The model class that `cls` is or derives from."""
+    return next(base.__name__ for base in cls.__mro__ if base.__name__ in _TASKS)
+
+
+def architecture(cls: type, config: EncoderConfig) -> str:
+    """Hugging Face's name of a model class for a family, as config.json's `architectures` has it."""
+    return weight_table(config).family + _TASKS[_task(cls)]
+
+
+def _rules(cls: type, config: EncoderConfig, allow_missing: tuple[str, ...], ignore: tuple[str, ...]) -> Rules:
+    requested = architecture(cls, config)
+    known = {weight_table(config).family + ending for ending in _TASKS.values()}
+    complete = requested in config.architectures
+    another_task = not complete and any(name in known for name in config.architectures)
+    return Rules(
+        complete=complete,
+        foreign_heads=_SHARED_NAMES if another_task else frozenset(),
+        allow_missing=allow_missing,
+        ignore=ignore,
+    )
+
+
+def _globs(argument: str, patterns: Collection[str]) -> tuple[str, ...]:
+    if isinstance(patterns, str):
+        raise ValueError(f"{argument}={patterns!r} is one string, expected a collection: {argument}=({patterns!r},)")
+    return tuple(patterns)
+
+
+def _relabelled(config: EncoderConfig, num_labels: int | None, id2label: Mapping[int, str] | None) -> EncoderConfig:
+    if id2label is None and num_labels is not None and num_labels != config.num_labels:
+        id2label = {index: f"LABEL_{index}" for index in range(num_labels)}
+    if id2label is None:
+        return config
+    if num_labels not in (None, len(id2label)):
+        raise ValueError(f"num_labels={num_labels}, but id2label names {len(id2label)} labels; give one of the two")
+    return type(config).from_json_dict({**config.to_json_dict(), "id2label": id2label})
+
+
+def of_depth(config: EncoderConfig, num_hidden_layers: int | None) -> EncoderConfig:
+    """The config at another depth; None leaves it alone.
+
+    Raises:
+        ValueError: where that would need other parameters.
+    """
+    if num_hidden_layers in (None, config.num_hidden_layers):
+        return config
+    if config.num_hidden_groups != 1:
+        raise ValueError(
+            f"num_hidden_layers={num_hidden_layers}: the checkpoint's {config.num_hidden_layers} layers are made of "
+            f"{config.num_hidden_groups} groups of parameters, so another depth is another model; "
+            "only an ALBERT of one group may be made deeper or shallower"
+        )
+    return config.replace(num_hidden_layers=num_hidden_layers)
+
+
+def _placed(target: Mapping[str, jax.ShapeDtypeStruct], mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+    places = tree_shardings(target, mesh)
+    return {path: spec.update(sharding=places[path]) for path, spec in target.items()}
+
+
+def _report(model: str, path: os.PathLike[str], loaded: Loaded, separator: str) -> None:
+    """Says in one line what was skipped and what is new; a missing pooler in a line of its own."""
+    new = {"poolers": [], "heads": []}
+    for name in loaded.initialised:
+        new["poolers" if "pooler/" in name else "heads"].append(name)
+    parts = []
+    if loaded.skipped:
+        parts.append(f"skipped {_modules(loaded.skipped, separator)}")
+    if new["heads"]:
+        parts.append(f"initialised {_modules(new['heads'], '/')}: train it before use")
+    if parts:
+        logger.warning("%s from %s: %s", model, path, "; ".join(parts))
+    if new["poolers"]:
+        logger.warning("%s holds no pooler; it is initialised, and its output means nothing before training", path)
+    for remark in loaded.remarks:
+        logger.warning("%s: %s", path, remark)
+
+
+def _modules(names: Collection[str], separator: str) -> str:
+    """The modules that the parameters belong to, without those inside another one of them."""
+    # Some of Google's variables are in no module: they stand for themselves.
+    modules = {name.rpartition(separator)[0] or name for name in names}
+    return ", ".join(sorted(name for name in modules if not any(name.startswith(each + separator) for each in modules)))

@@ -1,0 +1,1 @@
+"""Rows of token ids: segment pairs, packing, masking, lengths."""

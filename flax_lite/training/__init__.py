@@ -1,0 +1,1 @@
+"""Losses, objectives, optimizers and pure train steps."""

@@ -1,0 +1,91 @@
+"""What a sentence encoder is trained on: how near the vectors of two sentences should be."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from flax_lite.layers.sentence_vectors import sentence_vectors
+from flax_lite.models.state import with_params
+from flax_lite.training.losses import cross_entropy
+from flax_lite.training.steps import Batch, Objective, Sums
+
+Pooling = Literal["mean", "cls"]
+Loss = Literal["cosine", "contrastive"]
+_NOWHERE = -1e9
+
+
+def pooled(hidden: Float[Array, "B T D"], mask: Int[Array, "B T"], pooling: Pooling) -> Float[Array, "B D"]:
+    """A sentence's vector of length 1: of the mean of its tokens' states, or of the first token's."""
+    vectors = sentence_vectors(hidden, mask, 1)[:, 0] if pooling == "mean" else hidden[:, 0].astype(jnp.float32)
+    return vectors * jax.lax.rsqrt(jnp.sum(vectors * vectors, axis=-1, keepdims=True) + 1e-12)
+
+
+def sentence_objective(loss: Loss, pooling: Pooling, *, temperature: float = 0.05) -> Objective:
+    """Pairs of sentences against a number, or against all other pairs of the batch.
+
+    cosine: (cos(u, v) - y)^2, y in [-1, 1].
+    contrastive: -log exp(cos(u_i, v_i) / T) / sum_j exp(cos(u_i, v_j) / T) over the pairs j of a batch (micro-batch),
+    whose labels are not read: every pair is one that belongs together.
+
+    Batches: input_ids, attention_mask [B, 2, T], labels [B, 1], row_weights [B].
+
+    Args:
+        loss: which of the two.
+        pooling: what a sentence's vector is.
+        temperature: T.
+
+    Raises:
+        ValueError: for another loss, or a temperature that is not above 0.
+
+    Source: Reimers and Gurevych 2019 (arXiv:1908.10084), section 3; Henderson et al. 2017 (arXiv:1705.00652), section
+        4, with the scale of sentence-transformers' MultipleNegativesRankingLoss, 1 / 0.05.
+    """
+    if loss not in ("cosine", "contrastive"):
+        raise ValueError(f"there is no loss of sentences {loss!r}; there are cosine and contrastive")
+    if not temperature > 0:
+        raise ValueError(f"contrastive needs a temperature above 0, got {temperature}")
+
+    def sums(model: Any, batch: Batch, key: jax.Array | None) -> Sums:
+        first, second = pair_vectors(model, batch, pooling, key)
+        weights = batch["row_weights"]
+        if loss == "cosine":
+            errors = (jnp.sum(first * second, axis=-1) - batch["labels"][:, 0]) ** 2
+        else:
+            similar = jnp.where(weights[None, :] > 0, first @ second.T / temperature, _NOWHERE)
+            errors = cross_entropy(similar, jnp.arange(len(similar)))
+        return {"task_loss": jnp.sum(jnp.where(weights > 0, weights * errors, 0.0))}
+
+    return Objective(
+        ("task_loss",), sums, lambda batch: {"task_loss": jnp.sum(batch["row_weights"])}, {"task_loss": 1.0}
+    )
+
+
+def pair_vectors(
+    model: Any, batch: Batch, pooling: Pooling, key: jax.Array | None = None
+) -> tuple[Float[Array, "B D"], Float[Array, "B D"]]:
+    """The vectors of both sentences of each pair, of length 1, by one pass of the encoder."""
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in batch}
+    rows = {name: array.reshape(-1, array.shape[-1]) for name, array in inputs.items()}
+    vectors = pooled(model(**rows, key=key).last_hidden_state, rows["attention_mask"], pooling)
+    both = vectors.reshape(-1, 2, vectors.shape[-1])
+    return both[:, 0], both[:, 1]
+
+
+def make_sentence_eval_step(structure: nnx.GraphDef, pooling: Pooling) -> Callable[[Any, Batch], dict[str, Array]]:
+    """A pure function (params, batch) -> what is kept of a batch: "logits_0", the cosine of each pair [B, 1].
+
+    "task_loss" is the sum of its squared errors, to be divided by the sum of "weight".
+    """
+
+    def step(params: Any, batch: Batch) -> dict[str, Array]:
+        first, second = pair_vectors(with_params(structure, params), batch, pooling)
+        cosines = jnp.sum(first * second, axis=-1)
+        weights = batch["row_weights"]
+        errors = jnp.where(weights > 0, weights * (cosines - batch["labels"][:, 0]) ** 2, 0.0)
+        return {"task_loss": jnp.sum(errors), "weight": jnp.sum(weights), "logits_0": cosines[:, None]}
+
+    return step

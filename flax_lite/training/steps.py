@@ -1,0 +1,226 @@
+"""The pure steps: what one optimizer update and one evaluation batch compute, for any objective.
+
+A train state is a plain dictionary {"step": int32, "params": nested dict of arrays, "opt_state": optax state}. Nothing
+random is stored: a step's keys follow from the seed and the step number, so that a resumed run draws what the
+uninterrupted one would have drawn.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Int
+
+from flax_lite.models.heads import MaskedLM, PreTraining
+from flax_lite.models.params import gathered, split
+from flax_lite.models.state import get_params, with_params
+from flax_lite.training.losses import weighted_cross_entropy
+
+Batch = Mapping[str, Array]
+TrainState = dict[str, Any]
+Sums = dict[str, Array]
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids", "segment_ids")
+# fold_in(key, i) is split(key, n)[i], so the key of `prepare` needs a number that no split reaches.
+_PREPARE = 2**32 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What a job optimises and reports, as weighted sums, so that nothing depends on how a batch is split.
+
+    Attributes:
+        names: what is measured, e.g. "mlm_loss", "mlm_accuracy".
+        sums: (model, batch, key, *constants) to a sum for each name. `key=None` is deterministic; constants are what
+            the step was given beside state and batch, as a teacher's parameters.
+        weights: batch to the sum of weights that each name is divided by. It looks at the batch only, so that the
+            divisor of the whole batch is known before its first micro-batch is computed.
+        losses: names whose quotients are added up to the loss, each with its factor.
+    """
+
+    names: tuple[str, ...]
+    sums: Callable[..., Sums]
+    weights: Callable[[Batch], Sums]
+    losses: Mapping[str, float]
+
+
+def masked_lm_objective() -> Objective:
+    """Masked-LM loss alone, averaged over the masked positions; for MaskedLM, and so for all three families.
+
+    Batches are those of `pretraining_objective`, without `sentence_label`. Where texts share a row they also hold
+    position_ids and segment_ids [B, T]: attention then keeps the texts apart.
+    """
+    names = ("mlm_loss", "mlm_accuracy")
+
+    def sums(model: MaskedLM, batch: Batch, key: jax.Array | None) -> Sums:
+        output = _run(model, batch, key)
+        loss, correct = weighted_cross_entropy(output.logits, batch["masked_ids"], _masked_weights(batch))
+        return dict(zip(names, (loss, correct), strict=True))
+
+    def weights(batch: Batch) -> Sums:
+        return dict.fromkeys(names, jnp.sum(_masked_weights(batch)))
+
+    return Objective(names, sums, weights, {"mlm_loss": 1.0})
+
+
+def pretraining_objective(sentence_task: str = "sop") -> Objective:
+    """Masked-LM loss plus sentence loss, each averaged over its own elements.
+
+    Source: ALBERT section 3.1; google-research/albert run_pretraining.py.
+
+    Batches are as `flax_lite.rows.masking` and the train pipelines make them: input_ids, attention_mask, token_type_ids
+    [B, T]; masked_positions, masked_ids, masked_weights [B, P]; sentence_label, row_weights [B] (0 for a row that only
+    fills the batch up).
+
+    Args:
+        sentence_task: how the sentence task is called in the metrics: "sop" gives "sop_loss" and "sop_accuracy", "nsp"
+            likewise.
+    """
+    names = ("mlm_loss", "mlm_accuracy", f"{sentence_task}_loss", f"{sentence_task}_accuracy")
+
+    def sums(model: PreTraining, batch: Batch, key: jax.Array | None) -> Sums:
+        return dict(zip(names, _pretraining_sums(model, batch, key), strict=True))
+
+    def weights(batch: Batch) -> Sums:
+        masked = jnp.sum(_masked_weights(batch))
+        rows = jnp.sum(batch["row_weights"])
+        return dict(zip(names, (masked, masked, rows, rows), strict=True))
+
+    return Objective(names, sums, weights, {"mlm_loss": 1.0, f"{sentence_task}_loss": 1.0})
+
+
+def _pretraining_sums(model: PreTraining, batch: Batch, key: jax.Array | None) -> tuple[Array, Array, Array, Array]:
+    output = _run(model, batch, key)
+    words = weighted_cross_entropy(output.prediction_logits, batch["masked_ids"], _masked_weights(batch))
+    sentences = weighted_cross_entropy(output.sentence_logits, batch["sentence_label"], batch["row_weights"])
+    return *words, *sentences
+
+
+def _run(model: Any, batch: Batch, key: jax.Array | None) -> Any:
+    inputs = {name: batch[name] for name in _INPUTS if name in batch}
+    return model(**inputs, key=key, masked_positions=batch["masked_positions"])
+
+
+def _masked_weights(batch: Batch) -> Array:
+    return batch["masked_weights"] * batch["row_weights"][:, None]
+
+
+def init_state(model: nnx.Module, optimizer: optax.GradientTransformation) -> TrainState:
+    """The state before the first step."""
+    params = get_params(model)
+    return {"step": jnp.zeros((), jnp.int32), "params": params, "opt_state": optimizer.init(params)}
+
+
+def averages(sums: Mapping[str, Any], weights: Mapping[str, Any], losses: Mapping[str, float]) -> dict[str, Any]:
+    """Each sum over its weight, and "loss", their weighted total. A weight of 0 counts as 1: its sum is 0 too."""
+    means = {name: total / jnp.maximum(weights[name], 1.0) for name, total in sums.items()}
+    return {"loss": sum(factor * means[name] for name, factor in losses.items()), **means}
+
+
+def preparation_key(seed: int, step: int | Int[Array, ""]) -> jax.Array:
+    """The key that `prepare` of `make_train_step` gets at a step, to see what the step sees."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), step), _PREPARE)
+
+
+def make_train_step(
+    structure: nnx.GraphDef,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    *,
+    seed: int,
+    accumulation_steps: int = 1,
+    prepare: Callable[[jax.Array, Batch], Batch] | None = None,
+) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
+    """A pure function (state, batch, *constants) -> (next state, metrics), to be passed to jax.jit.
+
+    Constants are handed to `objective.sums` as they are: arrays that a step reads and does not change.
+
+    Args:
+        structure: `nnx.graphdef(model)`.
+        objective: what to optimise.
+        optimizer: an optax transformation; clipping belongs to it.
+        seed: seed of the dropout and of `prepare`. The key of step s is fold_in(key(seed), s).
+        accumulation_steps: micro-batches a batch is split into. The gradient is that of the whole batch: sums of the
+            micro-batches over the weights of all. Dropout is drawn anew in each, so another number of micro-batches is
+            another draw.
+        prepare: (key, batch) to the batch that the objective sees, for what is drawn over the whole batch, as the masks
+            of `flax_lite.rows.token_masks`: applied once, before the batch is split. Its key is `preparation_key`'s: it
+            is independent of the dropout's, and leaves the dropout as it is without `prepare`.
+
+    Returns:
+        The step. Its metrics are "loss", the objective's averages and "grad_norm" (before clipping), all of this step's
+        own batch.
+
+    Raises:
+        ValueError: when traced, if the batch is not divisible into `accumulation_steps`.
+    """
+
+    def loss_and_sums(
+        params: Any, batch: Batch, weights: Sums, key: jax.Array, constants: tuple[Any, ...]
+    ) -> tuple[Array, Sums]:
+        sums = objective.sums(with_params(structure, params), batch, key, *constants)
+        return averages(sums, weights, objective.losses)["loss"], sums
+
+    gradient = jax.grad(loss_and_sums, has_aux=True)
+
+    def step(state: TrainState, batch: Batch, *constants: Any) -> tuple[TrainState, dict[str, Array]]:
+        params, constants = gathered(state["params"]), gathered(constants)
+        key = jax.random.fold_in(jax.random.key(seed), state["step"])
+        if prepare is not None:
+            batch = prepare(preparation_key(seed, state["step"]), batch)
+        weights = objective.weights(batch)
+        if accumulation_steps == 1:
+            grads, sums = gradient(params, batch, weights, key, constants)
+        else:
+            micro_batches = _split(batch, accumulation_steps)
+            keys = jax.random.split(key, accumulation_steps)
+            grads, sums = _summed(
+                lambda micro, key: gradient(params, micro, weights, key, constants), micro_batches, keys
+            )
+        grads, params = split(grads), state["params"]
+        updates, opt_state = optimizer.update(grads, state["opt_state"], params)
+        metrics = {**averages(sums, weights, objective.losses), "grad_norm": optax.tree.norm(grads)}
+        next_state = {
+            "step": state["step"] + 1,
+            "params": optax.apply_updates(params, updates),
+            "opt_state": opt_state,
+        }
+        return next_state, metrics
+
+    return step
+
+
+def make_eval_step(structure: nnx.GraphDef, objective: Objective) -> Callable[..., dict[str, Sums]]:
+    """A pure function (params, batch, *constants) -> {"sums", "weights"}, without dropout.
+
+    Add its results up over batches, then take `averages`.
+    """
+
+    def step(params: Any, batch: Batch, *constants: Any) -> dict[str, Sums]:
+        sums = objective.sums(with_params(structure, params), batch, None, *constants)
+        return {"sums": sums, "weights": objective.weights(batch)}
+
+    return step
+
+
+def _split(batch: Batch, num: int) -> Batch:
+    rows = batch["input_ids"].shape[0]
+    if rows % num:
+        raise ValueError(f"a batch of {rows} rows cannot be split into {num} micro-batches; choose a divisor")
+    # Micro-batch m takes rows m, m + num, ...: each device keeps its own rows of a batch that is sharded by contiguous
+    # blocks.
+    return jax.tree.map(lambda array: jnp.moveaxis(array.reshape(rows // num, num, *array.shape[1:]), 1, 0), batch)
+
+
+def _summed(function: Callable[..., Any], *per_micro: Any) -> Any:
+    """The sum of `function` over the leading axis of its arguments, one micro-batch at a time."""
+    first = jax.tree.map(lambda array: array[0], per_micro)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(function, *first))
+
+    def body(total: Any, micro: Any) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, function(*micro)), None
+
+    return jax.lax.scan(body, zeros, per_micro)[0]

@@ -1,0 +1,97 @@
+"""Tests of the safetensors reader and writer, against the safetensors library and against broken files."""
+
+import json
+import struct
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors import numpy as library
+
+from flax_lite.checkpoints.formats.safetensors_file import read_safetensors, write_safetensors
+from flax_lite.checkpoints.formats.tensors import StoredTensor
+
+ARRAYS = {
+    "half": np.array([1.5, np.nan, np.inf], np.float16),
+    "kernel": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "brain": np.array([[1.5], [2.5]], jnp.bfloat16),
+    "double": np.array(3.0, np.float64),
+    "empty": np.zeros((0, 4), np.float32),
+}
+
+
+def stored(array: np.ndarray) -> StoredTensor:
+    return StoredTensor(array.shape, array.dtype.name, lambda: array)
+
+
+def assert_identical(expected: np.ndarray, actual: np.ndarray) -> None:
+    assert (expected.dtype, expected.shape) == (actual.dtype, actual.shape)
+    assert expected.tobytes() == actual.tobytes()
+
+
+def test_reading_gives_what_the_library_wrote(tmp_path: Path) -> None:
+    library.save_file(ARRAYS, tmp_path / "file", {"format": "pt"})
+    tensors, file_format = read_safetensors(tmp_path / "file")
+    assert file_format == "pt"
+    assert tensors.keys() == ARRAYS.keys()
+    for name, array in ARRAYS.items():
+        assert (tensors[name].shape, tensors[name].dtype) == (array.shape, array.dtype.name)
+        assert_identical(array, tensors[name].read())
+
+
+def test_writing_gives_what_the_library_reads(tmp_path: Path) -> None:
+    write_safetensors(tmp_path / "file", {name: stored(array) for name, array in ARRAYS.items()}, {"format": "pt"})
+    restored = library.load_file(tmp_path / "file")
+    assert restored.keys() == ARRAYS.keys()
+    for name, array in ARRAYS.items():
+        assert_identical(array, restored[name])
+    assert read_safetensors(tmp_path / "file")[1] == "pt"
+
+
+def test_writing_aligns_every_tensor_and_puts_transposed_values_in_order(tmp_path: Path) -> None:
+    write_safetensors(tmp_path / "file", {name: stored(array.T) for name, array in ARRAYS.items()}, {})
+    content = (tmp_path / "file").read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length])
+    assert (8 + length) % 8 == 0
+    for name, array in ARRAYS.items():
+        assert header[name]["data_offsets"][0] % array.itemsize == 0
+    assert_identical(np.ascontiguousarray(ARRAYS["kernel"].T), library.load_file(tmp_path / "file")["kernel"])
+
+
+def test_values_stay_in_the_file_until_read(tmp_path: Path) -> None:
+    library.save_file(ARRAYS, tmp_path / "file")
+    assert isinstance(read_safetensors(tmp_path / "file")[0]["kernel"].read().base, np.memmap)
+
+
+def test_no_metadata_names_no_format(tmp_path: Path) -> None:
+    library.save_file(ARRAYS, tmp_path / "file")
+    assert read_safetensors(tmp_path / "file")[1] is None
+
+
+def test_a_wrong_announcement_is_refused(tmp_path: Path) -> None:
+    liar = StoredTensor((2,), "float16", lambda: np.zeros(2, np.float32))
+    with pytest.raises(ValueError, match="float32 was announced as float16"):
+        write_safetensors(tmp_path / "file", {"liar": liar}, {})
+
+
+def test_every_truncation_is_refused(tmp_path: Path) -> None:
+    library.save_file({"kernel": ARRAYS["kernel"]}, tmp_path / "whole", {"format": "pt"})
+    content = (tmp_path / "whole").read_bytes()
+    for length in range(len(content)):
+        (tmp_path / "file").write_bytes(content[:length])
+        with pytest.raises(ValueError, match="not a whole safetensors file"):
+            read_safetensors(tmp_path / "file")
+
+
+@pytest.mark.parametrize("content", [b"\x80\x04}q\x00.", b"version https://git-lfs.github.com/spec/v1\n", b"\xff" * 64])
+def test_other_content_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(ValueError, match="not a whole safetensors file"):
+        read_safetensors(tmp_path / "file")
+
+
+def test_other_dtypes_keep_the_name_of_the_format(tmp_path: Path) -> None:
+    library.save_file({"ids": np.arange(3)}, tmp_path / "file")
+    assert read_safetensors(tmp_path / "file")[0]["ids"].dtype == "I64"

@@ -1,0 +1,182 @@
+"""Which repositories are named, and which of their files are taken, with the genuine client library and a fake hub."""
+
+import pytest
+from huggingface_hub import errors, utils
+
+from flax_lite.checkpoints.sources.hub import HubId, fetch_model, fetch_tokenizer, parse_hub_id
+from tests.flax_lite import fake_hub
+from tests.flax_lite.checkpoints.sources.hub_cases import INDEX, MODEL, SHARDS, TINY, contents, index_of, refused
+
+PICKLED = {"config.json": b"{}", "pytorch_model.bin": b"\x80\x02pickle"}
+IDS = ["albert-base-v2", "google/bert_uncased_L-2_H-128_A-2", "a", "A.b_c-d/1", "x" * 96, "_a/b_"]
+NO_IDS = ["", "/", "a/", "/a", "a/b/c", ".a", "a.", "a/.b", "a..b", "a--b", "-a", "a-", "x" * 97, "a b", "é", "a/b.git"]
+NO_IDS += ["./a", "../a", "~/a", "C:\\a", "a\\b", "a\n", "a:b"]
+
+
+@pytest.mark.parametrize("name", IDS + NO_IDS)
+def test_id_is_what_the_hub_calls_one(name):
+    """The library's own rule, with one difference: it lets every script's letters pass, the hub does not."""
+    assert (parse_hub_id(name) is not None) == (name in IDS)
+    if name.isascii():
+        try:
+            utils.validate_repo_id(name)
+        except errors.HFValidationError:
+            assert name in NO_IDS
+        else:
+            assert name in [*IDS, "a\n"]  # $ in its expression matches before a final line break too
+
+
+@pytest.mark.parametrize("revision", ["main", "v1.0", "refs/pr/3", "feature/x+y", "0" * 40])
+def test_id_may_name_a_revision(revision):
+    hub_id = parse_hub_id(f"owner/tiny@{revision}")
+    assert hub_id == HubId("owner/tiny", revision)
+    assert parse_hub_id(str(hub_id)) == hub_id
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        *("owner/tiny@", "owner/tiny@..", "owner/tiny@../x", "owner/tiny@a/../b", "owner/tiny@/x", "owner/tiny@-x"),
+        *(
+            "owner/tiny@a@b",
+            "owner/tiny@x ",
+            "owner/tiny@v1..v2",
+            "@main",
+            "vocab.txt",
+            "dir/model.safetensors",
+            "spiece.model",
+            "a/b.py",
+        ),
+    ],
+)
+def test_what_looks_like_a_path_or_a_file_is_no_id(source):
+    assert parse_hub_id(source) is None
+
+
+def test_model_is_config_and_weights_and_nothing_else(hub):
+    """Code, pickles and other formats stay where they are."""
+    others = ("README.md", "pytorch_model.bin", "flax_model.msgpack", "tf_model.h5", "modeling_tiny.py", "vocab.txt")
+    commit = hub.add(TINY.name, MODEL | dict.fromkeys(others, b"other"))
+    directory = fetch_model(TINY)
+    assert contents(directory) == MODEL
+    assert directory.name == commit
+    resolve = f"/{TINY.name}/resolve/{commit}"
+    assert hub.asked == [
+        f"GET /api/models/{TINY.name}/revision/main",
+        *(f"{method} {resolve}/config.json" for method in ("HEAD", "GET")),
+        f"HEAD {resolve}/model.safetensors",
+        f"GET /store/{fake_hub.sha256(MODEL['model.safetensors'])}",
+    ]
+
+
+def test_msgpack_is_taken_where_there_is_no_safetensors(hub):
+    files = {"config.json": b"{}", "flax_model.msgpack": b"flax"}
+    hub.add(TINY.name, files | {"pytorch_model.bin": b"pickle"})
+    assert contents(fetch_model(TINY)) == files
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "flax_model.msgpack"])
+def test_shards_are_those_of_the_index(hub, name):
+    stem, ending = name.split(".")
+    shards = [f"{stem}-0000{n}-of-00002.{ending}" for n in (1, 2)]
+    files = {"config.json": b"{}", f"{name}.index.json": index_of(*shards, shards[0])}
+    files |= {shard: shard.encode() for shard in shards}
+    hub.add(TINY.name, files | {f"{stem}-00001-of-00003.{ending}": b"of another model"})
+    assert contents(fetch_model(TINY)) == files
+
+
+BAD_INDEXES = {
+    "traversal": (index_of("../../../etc/model.safetensors"), "names '../../../etc/model.safetensors'"),
+    "absolute": (index_of("/etc/model.safetensors"), "names '/etc/model.safetensors'"),
+    "below": (index_of("sub/model.safetensors"), "names 'sub/model.safetensors'"),
+    "backslash": (index_of("..\\model.safetensors"), "which it names|names '"),
+    "hidden": (index_of(".model.safetensors"), "names '.model.safetensors'"),
+    "two dots": (index_of("a..safetensors"), "names 'a..safetensors'"),
+    "pickle": (index_of("pytorch_model.bin"), r"names 'pytorch_model.bin', expected files \*.safetensors"),
+    "number": (index_of(3), "names '3'"),
+    "list of names": (index_of(["a.safetensors"]), "names"),
+    "missing": (index_of("model-00001-of-00001.safetensors"), "but no model-00001-of-00001.safetensors, which it"),
+    "empty": (index_of(), "it has no weight_map"),
+    "no map": (b"{}", "it has no weight_map"),
+    "list": (b"[]", "it holds a list"),
+    "no JSON": (b"{", "is not valid JSON"),
+    "no text": (b"\xff\xff", "is not valid JSON"),
+    "deep": (b"[" * 100_000, "is not valid JSON: it is nested"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INDEXES)
+def test_index_may_only_name_weights_beside_it(hub, case, tmp_path):
+    content, message = BAD_INDEXES[case]
+    hub.add(TINY.name, {"config.json": b"{}", INDEX: content, "pytorch_model.bin": b"", "../x.safetensors": b""})
+    refused(message)
+    assert hub.downloads("pytorch_model.bin") == []
+    assert {path.name for path in tmp_path.rglob("snapshots/*/*")} == {INDEX}
+
+
+def test_index_far_too_large_is_not_read(hub):
+    hub.add(TINY.name, {"config.json": b"{}", INDEX: b" " * (16 * 2**20 + 1)})
+    refused("has 16777217 bytes")
+
+
+def test_pickle_is_never_downloaded(hub):
+    hub.add(TINY.name, PICKLED)
+    refused(
+        "holds its weights only as pytorch_model.bin; a pickle can run any code and is never opened, and the hub's "
+        "conversion bot offers no safetensors of it: ask its author for them, or convert it yourself"
+    )
+    assert hub.downloads("pytorch_model.bin") == []
+
+
+def test_conversion_is_looked_for(hub, offline, caplog):
+    """On the second page of requests, beside those of others; the README may have changed since."""
+    hub.add(TINY.name, PICKLED | {"README.md": b"new"})
+    for title in ("Adding `safetensors` variant", "Update README.md"):
+        hub.open_request(TINY.name, PICKLED | MODEL | {"model.safetensors": b"wrong"}, title=title)
+    number = hub.open_request(TINY.name, PICKLED | MODEL | {"README.md": b"old"})
+    directory = fetch_model(TINY)
+    assert contents(directory) == MODEL
+    assert f"owner/tiny holds only pytorch_model.bin: its weights come from owner/tiny@refs/pr/{number}" in caplog.text
+    offline()
+    assert fetch_model(HubId(TINY.name, f"refs/pr/{number}")) == directory
+
+
+def test_sharded_conversion_is_taken(hub):
+    pickles = dict.fromkeys(("pytorch_model.bin.index.json", "pytorch_model-00001-of-00001.bin"), b"pickle")
+    files = {"config.json": b"{}", INDEX: index_of(*SHARDS)} | dict.fromkeys(SHARDS, b"shard")
+    hub.add(TINY.name, {"config.json": b"{}"} | pickles)
+    hub.open_request(TINY.name, pickles | files)
+    assert contents(fetch_model(TINY)) == files
+
+
+STRANGE_REQUESTS = {
+    "by somebody": {"author": {"name": "SFconvertbot2"}},
+    "closed": {"status": "closed"},
+    "a discussion": {"isPullRequest": False},
+    "titled otherwise": {"title": "Add weights"},
+    "of another pickle": {"files": {"pytorch_model.bin": b"old"}},
+    "of another configuration": {"files": {"config.json": b"old"}},
+    "without weights": {"files": {}},
+    "on a mirror that knows no hashes": {"hashes": False},
+}
+
+
+@pytest.mark.parametrize("case", STRANGE_REQUESTS)
+def test_other_requests_are_not_trusted(hub, case):
+    """Anybody may open a pull request under any title."""
+    changes = dict(STRANGE_REQUESTS[case])
+    added, hub.hashes = changes.pop("files", None), changes.pop("hashes", True)
+    hub.add(TINY.name, PICKLED)
+    hub.open_request(TINY.name, PICKLED | ({} if added == {} else MODEL) | (added or {}), **changes)
+    refused("conversion bot offers no safetensors")
+    assert hub.downloads("model.safetensors") == []
+    assert len(hub.asked) <= 3
+
+
+def test_tokenizer_is_all_its_files_and_no_weights(hub):
+    files = dict.fromkeys(("spiece.model", "tokenizer.json", "special_tokens_map.json", "config.json"), b"{}")
+    hub.add("tiny", files | MODEL | {"README.md": b""})
+    assert contents(fetch_tokenizer(HubId("tiny"))) == files
+    vocabulary = {"vocab.txt": b"a", "tokenizer_config.json": b"{}", "added_tokens.json": b"{}"}
+    hub.add("tiny", vocabulary, "v2")
+    assert contents(fetch_tokenizer(HubId("tiny", "v2"))) == vocabulary

@@ -1,0 +1,128 @@
+"""Work directories as sources: WORKDIR, WORKDIR@STEP, WORKDIR@best, whatever state their job left them in."""
+
+import functools
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+from flax_lite.models.pretrained import architecture
+from flax_lite.training.steps import init_state
+from tests.flax_lite import tiny
+from tests.flax_lite.checkpoints import files
+from train.run.checkpoints import COMMIT_MARKER, Checkpoints
+
+pytestmark = pytest.mark.compat
+
+CONFIGS = {"albert": tiny.albert(num_hidden_layers=2), "bert": tiny.bert(num_hidden_layers=2)}
+
+
+def write(path, config, steps, best=None, **changes):
+    """A work directory as a job writes it, with a model of its own at each step."""
+    checkpoints = Checkpoints(path / "checkpoints", keep=10, say=print)
+    (path / "config.json").write_text(json.dumps({"format": 1, "job": "pretrain", "config": {}}))
+    models = {}
+    for step in steps:
+        model = tiny.make("PreTraining", config, seed=step)
+        state = {**init_state(model, optax.adam(1e-3)), "step": jnp.int32(step)}
+        named = config.replace(architectures=(architecture(type(model), config),))
+        checkpoints.save(step, state, {"step": step, "best": best, "model": named.to_json_dict(), **changes})
+        checkpoints.wait()
+        models[step] = model
+    checkpoints.close()
+    return models
+
+
+@pytest.fixture(scope="module")
+def works(tmp_path_factory):
+    """A family's work directory, and the models of its steps 3 and 5."""
+
+    @functools.cache
+    def make(family):
+        path = tmp_path_factory.mktemp(family)
+        best = {"step": 3, "metric": "loss", "value": 1.0}
+        return path, write(path, CONFIGS[family], (3, 5), best)
+
+    return make
+
+
+@pytest.fixture
+def work(works):
+    return works("albert")
+
+
+@pytest.mark.parametrize(
+    ("family", "suffix", "step"), [("albert", "", 5), ("albert", "@3", 3), ("bert", "@5", 5), ("bert", "@best", 3)]
+)
+def test_work_directory_gives_the_step_that_is_named(works, family, suffix, step):
+    path, models = works(family)
+    loaded = tiny.MODELS["PreTraining"].from_pretrained(f"{path}{suffix}")
+    files.assert_same_parameters(models[step], loaded)
+    assert loaded.config == models[step].config.replace(architectures=loaded.config.architectures)
+
+
+def test_work_directory_starts_other_tasks(work, caplog):
+    """As any checkpoint: heads of the file are skipped, the new one is initialized, both in one line."""
+    path, models = work
+    loaded = tiny.MODELS["SequenceClassification"].from_pretrained(path, num_labels=3)
+    files.assert_same_parameters(models[5].encoder, loaded.encoder)
+    assert "initialised classifier" in caplog.text
+
+
+@pytest.mark.parametrize("which", ["4", "last", "-1", "3.0"])
+def test_work_directory_names_the_steps_it_has(work, which):
+    with pytest.raises(ValueError, match=rf"no checkpoint '{which}'; it holds 3, 5"):
+        tiny.MODELS["PreTraining"].from_pretrained(f"{work[0]}@{which}")
+
+
+def test_work_directory_passes_over_unfinished_steps(work, tmp_path):
+    """What a running job is still writing has no commit marker."""
+    path = tmp_path / "running"
+    shutil.copytree(work[0], path)
+    (path / "checkpoints" / "5" / COMMIT_MARKER).unlink()
+    (path / "checkpoints" / "7.orbax-checkpoint-tmp-1").mkdir()
+    loaded = tiny.MODELS["PreTraining"].from_pretrained(path)
+    files.assert_same_parameters(work[1][3], loaded)
+    shutil.rmtree(path / "checkpoints" / "3")
+    with pytest.raises(ValueError, match="without a complete checkpoint yet"):
+        tiny.MODELS["PreTraining"].from_pretrained(path)
+
+
+def test_work_directory_explains_what_is_missing(tmp_path):
+    write(tmp_path, CONFIGS["albert"], (1,), model=None)
+    with pytest.raises(ValueError, match="does not say which model it holds"):
+        tiny.MODELS["PreTraining"].from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"keeps no best checkpoint .* name a step: 1"):
+        tiny.MODELS["PreTraining"].from_pretrained(f"{tmp_path}@best")
+
+
+@pytest.mark.parametrize("part", ["meta", "state"])
+def test_work_directory_with_a_damaged_step_is_a_clean_error(work, tmp_path, part):
+    path = tmp_path / "damaged"
+    shutil.copytree(work[0], path)
+    for file in sorted((path / "checkpoints" / "5" / part).rglob("*")):
+        if file.is_file():
+            file.write_bytes(b"")
+    with pytest.raises(ValueError, match="5 cannot be read"):
+        tiny.MODELS["PreTraining"].from_pretrained(path)
+
+
+def test_only_parameters_are_read(work, monkeypatch):
+    """The optimizer's state is twice their size."""
+    import orbax.checkpoint as ocp
+
+    asked = []
+    restore = ocp.PyTreeCheckpointHandler.restore
+
+    def spy(self, *arguments, **options):
+        result = restore(self, *arguments, **options)
+        asked.append(result)
+        return result
+
+    monkeypatch.setattr(ocp.PyTreeCheckpointHandler, "restore", spy)
+    tiny.MODELS["PreTraining"].from_pretrained(work[0])
+    assert [list(tree) for tree in asked] == [["params"]]
+    assert jax.tree.leaves(asked)

@@ -1,0 +1,198 @@
+"""The commands that rewrite and describe a checkpoint, as a user types them."""
+
+import json
+import runpy
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+import flax_lite as fl
+from flax_lite import convert, inspect
+from flax_lite.checkpoints.sources.opening import open_source
+from tests.flax_lite import tiny
+from tests.flax_lite.checkpoints import files
+from tests.flax_lite.tokenization import tiny_files
+
+# Every family, and every shape of a head; what is in a table is also read back in pretrained_test.py, for all pairs.
+CHECKPOINTS = [
+    ("albert", "PreTraining"),
+    ("albert", "MultipleChoice"),
+    ("bert", "Encoder"),
+    ("bert", "QuestionAnswering"),
+    ("distilbert", "SequenceClassification"),
+]
+# Seconds each.
+CHECKPOINTS += [pytest.param(*pair, marks=pytest.mark.slow) for pair in tiny.FAMILY_AND_HEAD if pair not in CHECKPOINTS]
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """`python -m flax_lite.MODULE` in this process: its exit status, and what it printed."""
+
+    def run(module, *arguments):
+        monkeypatch.setattr(sys, "argv", [module, *map(str, arguments)])
+        monkeypatch.delitem(sys.modules, f"flax_lite.{module}", raising=False)
+        with pytest.raises(SystemExit) as done:
+            runpy.run_module(f"flax_lite.{module}", run_name="__main__", alter_sys=True)
+        return done.value.code, capsys.readouterr()
+
+    return run
+
+
+def load(head, directory):
+    return tiny.MODELS[head].from_pretrained(directory)
+
+
+@pytest.mark.parametrize(("family", "head"), CHECKPOINTS)
+def test_convert_there_and_back_keeps_every_bit(family, head, tmp_path):
+    model = files.saved(tmp_path / "one", head, tiny.FAMILIES[family]())
+    convert.convert(str(tmp_path / "one"), str(tmp_path / "two"), ("flax",))
+    convert.convert(str(tmp_path / "two"), str(tmp_path / "three"), ("safetensors",))
+    assert not (tmp_path / "two" / "model.safetensors").exists()
+    files.assert_same_parameters(model, load(head, tmp_path / "two"))
+    one, three = files.arrays(tmp_path / "one"), files.arrays(tmp_path / "three")
+    assert one.keys() == three.keys()
+    for name, array in one.items():
+        assert array.dtype == three[name].dtype
+        np.testing.assert_array_equal(array, three[name])
+    assert json.loads((tmp_path / "one" / "config.json").read_text()) == json.loads(
+        (tmp_path / "three" / "config.json").read_text()
+    )
+
+
+def test_convert_keeps_all_parts_of_a_checkpoint(tmp_path):
+    """As the released ALBERT: word head and pooler, no sentence head, and `architectures` naming a class without one
+    of the two. No single task model has these parts."""
+    files.saved(tmp_path / "one", "PreTraining", tiny.albert())
+    files.edit(tmp_path / "one", lambda arrays: {k: v for k, v in arrays.items() if not k.startswith("sop")})
+    files.edit_config(tmp_path / "one", architectures=["AlbertForMaskedLM"])
+    lines = convert.convert(str(tmp_path / "one"), str(tmp_path / "two"), ("flax", "safetensors"))
+    assert "heads: masked_lm_head, pooler" in lines[0]
+    assert files.arrays(tmp_path / "one").keys() == files.arrays(tmp_path / "two").keys()
+
+
+def test_convert_refuses_a_part_that_is_not_whole(tmp_path):
+    files.saved(tmp_path / "one", "PreTraining", tiny.albert())
+    files.edit(tmp_path / "one", lambda arrays: {k: v for k, v in arrays.items() if k != "albert.pooler.bias"})
+    with pytest.raises(ValueError, match=r"missing from the file:\n  encoder/pooler/bias"):
+        convert.convert(str(tmp_path / "one"), str(tmp_path / "two"), ("flax",))
+    assert not (tmp_path / "two").exists()
+
+
+def test_convert_dtype(tmp_path):
+    files.saved(tmp_path / "one", "MaskedLM", tiny.bert())
+    convert.convert(str(tmp_path / "one"), str(tmp_path / "two"), ("safetensors",), dtype="float16")
+    convert.convert(str(tmp_path / "two"), str(tmp_path / "three"), ("safetensors",))
+    one, three = files.arrays(tmp_path / "one"), files.arrays(tmp_path / "three")
+    for name, array in one.items():
+        assert three[name].dtype == np.float16
+        np.testing.assert_array_equal(array.astype(np.float16), three[name])
+
+
+def test_convert_makes_an_albert_deeper(tmp_path):
+    """Its layer is applied more often: the parameters are the same, and the outputs those of a config that says so."""
+    config = tiny.albert(num_hidden_layers=2)
+    model = files.saved(tmp_path / "one", "Encoder", config)
+    convert.convert(str(tmp_path / "one"), str(tmp_path / "two"), ("flax",), num_hidden_layers=5)
+    deeper = load("Encoder", tmp_path / "two")
+    assert deeper.config.num_hidden_layers == 5
+    files.assert_same_parameters(model, deeper)
+    ids = tiny.token_ids(config)
+    same = tiny.MODELS["Encoder"].from_pretrained(tmp_path / "one", num_hidden_layers=5)
+    shallow, deep, expected = (np.asarray(tiny.call(each, ids).last_hidden_state) for each in (model, deeper, same))
+    np.testing.assert_array_equal(deep, expected)
+    assert np.abs(shallow - deep).max() > 1e-3
+
+
+@pytest.mark.parametrize("config", [tiny.bert(), tiny.albert(num_hidden_groups=2)], ids=["bert", "groups"])
+def test_depth_of_layers_of_their_own_cannot_change(config, tmp_path):
+    files.saved(tmp_path, "Encoder", config)
+    with pytest.raises(ValueError, match="only an ALBERT of one group"):
+        tiny.MODELS["Encoder"].from_pretrained(tmp_path, num_hidden_layers=6)
+
+
+def test_convert_command_with_a_tokenizer(command, tmp_path):
+    files.saved(tmp_path / "one", "MaskedLM", tiny.bert())
+    shutil.copyfile(tiny_files.write_vocab(tmp_path), tmp_path / "one" / "vocab.txt")
+    status, shown = command("convert", tmp_path / "one", tmp_path / "two", "--to", "flax", "--verbose")
+    assert (status, shown.err) == (0, "")
+    assert "tokenizer files: vocab.txt" in shown.out
+    assert "bert.embeddings.word_embeddings.embedding [41, 12] float32" in shown.out
+    assert (tmp_path / "two" / "vocab.txt").read_bytes() == (tmp_path / "one" / "vocab.txt").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nowhere/at/all", "two", "--to", "flax"), "neither a directory nor the id"),
+        (("one", "two", "--to", "onnx"), "invalid choice: 'onnx'"),
+        (("one", "two"), "--to"),
+        (("one", "two", "--to", "flax", "--layers", "9"), "only an ALBERT of one group"),
+    ],
+)
+def test_convert_command_explains_mistakes(command, arguments, message, tmp_path):
+    files.saved(tmp_path / "one", "MaskedLM", tiny.bert())
+    source, target, *rest = arguments
+    source = source if "/" in source else tmp_path / source
+    status, shown = command("convert", source, tmp_path / target, *rest)
+    assert status == 2
+    assert message in shown.err
+    assert shown.out == ""
+    assert not (tmp_path / "two").exists()
+
+
+@pytest.mark.parametrize(("family", "head"), CHECKPOINTS)
+def test_inspect_counts_what_the_model_has(family, head, tmp_path, capsys):
+    model = files.saved(tmp_path, head, tiny.FAMILIES[family]())
+    assert inspect.main([str(tmp_path)]) == 0
+    shown = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert shown["family"].lower() == family
+    assert shown["parameters"] == f"{sum(leaf.size for leaf in files.flat(model).values()):,}"
+    assert shown["vocab_size"] == "41"
+    heads = {path.split("/")[0] for path in files.flat(model)} - {"encoder", "embeddings", "layer", "layers"}
+    heads |= {"pooler"} if any("pooler" in path for path in files.flat(model)) else set()
+    assert set(shown["heads"].split(", ")) == (heads or {"none"})
+
+
+def test_inspect_command_lists_tensors_and_explains_mistakes(command, tmp_path):
+    files.saved(tmp_path / "one", "Encoder", tiny.distilbert())
+    status, shown = command("inspect", tmp_path / "one", "--tensors")
+    assert (status, shown.err) == (0, "")
+    assert "  embeddings.word_embeddings.weight [41, 12] float32" in shown.out
+    (tmp_path / "empty").mkdir()
+    status, shown = command("inspect", tmp_path / "empty")
+    assert status == 2
+    assert shown.err.startswith("inspect: ")
+    assert shown.out == ""
+
+
+@pytest.mark.parametrize("name", ["albert", "albert/model.ckpt-best"])
+def test_convert_reads_google_s_releases(name, repository, tmp_path):
+    """From the directory or the common beginning of the file names; their tokenizer gets the name others look for."""
+    folder = tmp_path / "google"
+    fixture = repository / "tests" / "flax_lite" / "checkpoints" / "sources" / "google_fixture"
+    shutil.copytree(fixture / "albert", folder / "albert")
+    tiny_files.write_sentencepiece(tmp_path).rename(folder / "albert" / "30k-clean.model")
+    lines = convert.convert(str(folder / name), str(tmp_path / "two"), ("safetensors",))
+    assert "heads: masked_lm_head, pooler, sentence_head" in lines[0]
+    files.assert_same_parameters(load("PreTraining", folder / name), load("PreTraining", tmp_path / "two"))
+    one, two = folder / "albert" / "30k-clean.model", tmp_path / "two" / "spiece.model"
+    assert one.read_bytes() == two.read_bytes()
+
+
+@pytest.mark.parametrize("dtype", [None, "bfloat16"])
+def test_a_beam_head_comes_along(tmp_path, dtype):
+    model = tiny.make(fl.BeamQuestionAnswering, tiny.albert())
+    model.save_pretrained(tmp_path / "one")
+    # The last one into the directory that it is read from.
+    for source, target, to in (("one", "two", "flax"), ("two", "two", "safetensors")):
+        lines = convert.convert(str(tmp_path / source), str(tmp_path / target), (to,), dtype=dtype)
+        assert lines[-1].startswith(f"wrote {tmp_path / target}: {to}, beam_head.safetensors, tokenizer files: none")
+    loaded = fl.BeamQuestionAnswering.from_pretrained(tmp_path / "two", param_dtype=dtype)
+    found = files.flat(loaded)
+    for path, leaf in files.flat(model).items():
+        np.testing.assert_array_equal(np.asarray(leaf).astype(dtype or leaf.dtype), found[path], err_msg=path)
+    row = next(line for line in inspect.describe(open_source(tmp_path / "two")) if line.startswith("heads"))
+    assert row.split(maxsplit=1) == ["heads", "beam head"]

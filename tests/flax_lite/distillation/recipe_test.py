@@ -1,0 +1,156 @@
+"""Recipes: which layers go together, what a recipe means for two models, and what it cannot mean."""
+
+import itertools
+
+import pytest
+
+from flax_lite.distillation.losses import LOSSES
+from flax_lite.distillation.objective import fit_recipe
+from flax_lite.distillation.recipe import DistillationRecipe, uniform_layer_map
+from tests.flax_lite import tiny
+
+STUDENT, TEACHER = tiny.distilbert(num_hidden_layers=2), tiny.bert(num_hidden_layers=6)
+
+
+def fit(losses, student=STUDENT, teacher=TEACHER, *, project=False, **options):
+    losses = losses if isinstance(losses, dict) else {losses: 1.0}
+    return fit_recipe(DistillationRecipe(losses=losses, **options), student, teacher, project=project)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student", "expected"),
+    [
+        (12, 4, (2, 5, 8, 11)),
+        (12, 6, (1, 3, 5, 7, 9, 11)),
+        (6, 3, (1, 3, 5)),
+        (5, 2, (2, 4)),
+        (7, 1, (6,)),
+        (2, 4, (0, 0, 1, 1)),
+        (5, 5, (0, 1, 2, 3, 4)),
+    ],
+)
+def test_uniform_layer_map_takes_layers_at_the_same_share_of_the_depth(teacher, student, expected):
+    """12 to 4 is TinyBERT's; where nothing divides, the teacher's layer is the first that is as deep."""
+    assert uniform_layer_map(teacher, student) == tuple(zip(expected, range(student), strict=True))
+
+
+def test_uniform_layer_map_ends_with_the_last_layers():
+    """At any depths; and it never goes back, and teaches every layer of the student once."""
+    for teacher, student in itertools.product(range(1, 14), repeat=2):
+        theirs, own = zip(*uniform_layer_map(teacher, student), strict=True)
+        assert own == tuple(range(student))
+        assert theirs[-1] == teacher - 1
+        assert list(theirs) == sorted(theirs)
+        assert theirs[0] >= 0
+
+
+def test_fit_recipe_names_every_layer_from_0():
+    """Negative layers count from the end, each of its own model; without a map there is the uniform one."""
+    fitted = fit("hidden_mse", layer_map=((-1, -1), (-6, 0), (2, -2)), relation_layers=(-2, -1))
+    assert fitted.layer_map == ((5, 1), (0, 0), (2, 0))
+    assert fitted.relation_layers == (4, 1)
+    assert fit("hidden_mse").layer_map == ((2, 0), (5, 1))
+    assert fit("hidden_mse").relation_layers == (5, 1)
+
+
+def test_fit_recipe_leaves_the_rest_and_itself_alone():
+    fitted = fit({"mlm": 0.5, "cosine": 0.0}, temperature=4.0, restrict_to_mask=True, relation_heads=3, num_chunks=5)
+    assert fitted.losses == {"mlm": 0.5, "cosine": 0.0}
+    assert (fitted.temperature, fitted.restrict_to_mask, fitted.relation_heads, fitted.num_chunks) == (4.0, True, 3, 5)
+    assert fit_recipe(fitted, STUDENT, TEACHER) == fitted
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_fit_recipe_takes_every_loss_of_equal_sizes(name):
+    assert list(fit(name).losses) == [name]
+
+
+@pytest.mark.parametrize(
+    ("losses", "message"),
+    [
+        (
+            {"kl": 1.0, "mlm": 1.0, "mse": 1.0},
+            r"there is no loss kl, mse; there are soft_cross_entropy, logit_mse, mlm, ",
+        ),
+        ({}, "a loss with a weight above 0, and none below"),
+        ({"mlm": 0.0}, "a loss with a weight above 0, and none below"),
+        ({"mlm": 1.0, "cosine": -1.0}, "a loss with a weight above 0, and none below"),
+    ],
+)
+def test_fit_recipe_refuses_impossible_losses(losses, message):
+    with pytest.raises(ValueError, match=message):
+        fit(losses)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layer_map": ((6, 0),)}, r"layer_map names the layers \(6, 0\) of teacher and student, which have 6 and 2 "),
+        ({"layer_map": ((0, 0), (5, 2))}, r"layer_map names the layers \(5, 2\)"),
+        ({"layer_map": ((-7, 0),)}, r"layer_map names the layers \(-7, 0\)"),
+        ({"relation_layers": (0, -3)}, r"relation_layers names the layers \(0, -3\) .*6 and 2 .*from the end"),
+        (
+            {"layer_map": ((1, 1, 1),)},
+            r"layer_map holds \(1, 1, 1\); expected pairs \(teacher's layer, student's layer\)",
+        ),
+        ({"layer_map": (3,)}, r"layer_map holds 3; expected pairs"),
+        ({"layer_map": (("a", "b"),)}, r"layer_map holds \('a', 'b'\); expected pairs"),
+        ({"layer_map": ((0.5, 1),)}, r"layer_map holds \(0.5, 1\); expected pairs"),
+        ({"relation_layers": (None, 1)}, r"relation_layers holds \(None, 1\); expected pairs"),
+        ({"num_chunks": 1}, "num_chunks=1: expected 2 or more"),
+        ({"num_chunks": 0}, "num_chunks=0: expected 2 or more"),
+    ],
+)
+def test_fit_recipe_refuses_impossible_layers_and_chunks(options, message):
+    with pytest.raises(ValueError, match=message):
+        fit({"hidden_mse": 1.0, "value_relation": 1.0}, **options)
+
+
+SAME = {
+    "vocab_size": ("soft_cross_entropy", "logit_mse"),
+    "hidden_size": ("cosine", "hidden_mse", "embedding_mse", "sentence_mse"),
+    "num_attention_heads": ("attention_mse", "attention_relation"),
+}
+PROJECTED = ("hidden_mse", "embedding_mse", "sentence_mse")
+
+
+@pytest.mark.parametrize(("field", "loss"), [(field, loss) for field, losses in SAME.items() for loss in losses])
+def test_fit_recipe_refuses_sizes_that_a_loss_cannot_compare(field, loss):
+    """The message names the loss, the field, both values, and the way out."""
+    student = tiny.albert(**{field: {"vocab_size": 43, "hidden_size": 24, "num_attention_heads": 4}[field]})
+    cure = "or project the student's .* to the teacher's width" if loss in PROJECTED else "make them equal"
+    theirs, own = getattr(TEACHER, field), getattr(student, field)
+    message = f"^{loss} compares models of the same {field}, and the teacher has {theirs}, the student {own}: .*{cure}$"
+    with pytest.raises(ValueError, match=message):
+        fit(loss, student)
+
+
+@pytest.mark.parametrize("loss", PROJECTED)
+def test_fit_recipe_takes_other_widths_with_projections(loss):
+    assert fit(loss, tiny.albert(hidden_size=24), project=True).losses == {loss: 1.0}
+
+
+def test_fit_recipe_lets_projections_cure_widths_alone():
+    """Not those of the cosine, which has none."""
+    with pytest.raises(ValueError, match="cosine compares models of the same hidden_size"):
+        fit({"hidden_mse": 1.0, "cosine": 1.0}, tiny.albert(hidden_size=24), project=True)
+
+
+@pytest.mark.parametrize("loss", ["mlm", "value_relation", "query_relation", "key_relation"])
+def test_fit_recipe_takes_other_widths_where_a_loss_does_not_mind(loss):
+    student = tiny.albert(hidden_size=24, num_attention_heads=4)
+    assert fit(loss, student, relation_heads=6).relation_heads == 6
+
+
+@pytest.mark.parametrize(("heads", "given"), [(8, 8), (0, 0), (-3, -3), (None, 3)])
+def test_fit_recipe_refuses_relation_heads_that_do_not_divide(heads, given):
+    """None is the teacher's own number, 3, which does not divide 20."""
+    student = tiny.albert(hidden_size=20, num_attention_heads=4)
+    message = f"relation_heads={given} has to divide the widths of student and teacher, 20 and 12; .* divisor is 4"
+    with pytest.raises(ValueError, match=message):
+        fit("value_relation", student, relation_heads=heads)
+
+
+def test_fit_recipe_minds_relation_heads_where_they_are_used():
+    """Attention is compared head by head; and other losses have none."""
+    assert fit({"attention_relation": 1.0, "mlm": 1.0}, relation_heads=7).relation_heads == 7

@@ -1,0 +1,47 @@
+"""Tests of JSON from elsewhere: what is refused, with which words, and that refusing costs nothing."""
+
+import json
+
+import pytest
+
+from flax_lite.files.strict_json import parse_json, read_json
+
+REFUSED = {
+    "empty": (b"", "Expecting value"),
+    "cut short": (b'{"a": ', "Expecting value"),
+    "not UTF-8": (b'{"a": "\xff"}', "utf-8"),
+    "UTF-16": ('{"a": 1}'.encode("utf-16"), "utf-8"),
+    "a list": (b"[1]", "holds a list, expected an object"),
+    "a number": (b"1", "holds a int"),
+    "twice": (b'{"a": 1, "b": 2, "a": 3}', "key 'a' is there twice"),
+    "twice below": (b'{"c": [{"a": 1, "a": 1}]}', "key 'a' is there twice"),
+    "digits without end": (b'{"a": ' + b"9" * 5000 + b"}", "4300"),
+    "65 deep": (b'{"a": ' + b"[" * 64 + b"]" * 64 + b"}", "nested more than 64 deep"),
+    "deep objects": (b'{"a": ' * 500 + b"1" + b"}" * 500, "nested more than 64 deep"),
+    "deeper than the parser goes": (b'{"a": ' + b"[" * 10**6, "nested more than 64 deep"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_no_plain_json_is_refused(name: str) -> None:
+    text, message = REFUSED[name]
+    with pytest.raises(ValueError, match=message):
+        parse_json(text)
+
+
+def test_json_is_read_as_the_library_reads_it() -> None:
+    values = {"a": [1, 2.5, None, True, "é\U0001f600"], "b": {"c": {}, "d": [[]]}}
+    assert parse_json(json.dumps(values).encode()) == values
+    deepest = {"a": json.loads("[" * 63 + "]" * 63)}
+    assert parse_json(json.dumps(deepest).encode()) == deepest
+
+
+def test_file_is_named_and_a_large_one_is_not_read(tmp_path) -> None:
+    file = tmp_path / "values.json"
+    file.write_text("{")
+    with pytest.raises(ValueError, match=r"values\.json is not valid JSON: "):
+        read_json(file)
+    with file.open("wb") as sparse:
+        sparse.truncate(10**12)
+    with pytest.raises(ValueError, match=r"values\.json has 1000000000000 bytes, expected at most 16777216"):
+        read_json(file)

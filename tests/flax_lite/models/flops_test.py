@@ -1,0 +1,86 @@
+"""Floating-point operations by formula, against the products in the traced programs."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+from flax_lite.architecture.config import preset
+from flax_lite.models.flops import distillation_cost, encoder_flops, word_head_flops
+from flax_lite.models.state import get_params
+from flax_lite.training import steps
+from tests.flax_lite import jaxprs, lessons, tiny
+
+B, T = 3, 10
+FAMILIES = {
+    **tiny.FAMILIES,
+    "albert in groups": functools.partial(tiny.albert, num_hidden_groups=2, inner_group_num=2),
+    "untied": functools.partial(tiny.bert, tie_word_embeddings=False),
+}
+every_family = pytest.mark.parametrize("family", FAMILIES)
+
+
+def flops(function, *args, **kwargs):
+    """Two for each multiply-add of a product."""
+    return 2 * jaxprs.multiply_adds(jaxprs.trace(function, *args, **kwargs))
+
+
+def test_multiply_adds_counts_products_as_often_as_they_run():
+    def function(x, y):
+        return jax.lax.scan(lambda total, _: (total @ jax.jit(jnp.dot)(y, y), None), x, None, length=7)[0]
+
+    assert jaxprs.multiply_adds(jaxprs.trace(function, jnp.ones((2, 3)), jnp.ones((3, 3)))) == 7 * (2 * 9 + 27)
+
+
+@every_family
+def test_encoder_flops_are_the_products_of_its_program(family):
+    """At B rows, in training too: dropout has no products. The pooler is left out."""
+    config = FAMILIES[family]()
+    encoder = tiny.make("Encoder", config, add_pooler=False)
+    ids = tiny.token_ids(config, batch=B, length=T)
+    for key in (None, jax.random.key(0)):
+        assert flops(encoder, ids, key=key) == B * T * encoder_flops(config, T)
+
+
+@every_family
+def test_word_head_flops_are_the_products_of_its_program(family):
+    config = FAMILIES[family]()
+    model = tiny.make("MaskedLM", config)
+    assert flops(model.word_logits, jnp.ones((B, T, config.hidden_size))) == B * T * word_head_flops(config)
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_encoder_flops_of_gradients_are_three_times_as_many(family):
+    """Each product has two in its derivative, by either factor: what `distillation_cost` says of a gradient."""
+    config = FAMILIES[family]()
+    encoder = tiny.make("Encoder", config, add_pooler=False)
+    gradient = jax.grad(lambda encoder, ids: tiny.scalar(encoder(ids)))
+    assert flops(gradient, encoder, tiny.token_ids(config, batch=B, length=T)) == 3 * B * T * encoder_flops(config, T)
+
+
+def test_distillation_cost_is_its_formula():
+    """By hand, for the published pair at T=512 and 15% masked: multiply-adds per token.
+
+    BERT-base's layer has 4 * 768^2 + 2 * 768 * 3072 + 2 * 512 * 768 = 7864320, its head 768 * (768 + 30522) = 24030720.
+    """
+    cost = distillation_cost(preset("distilbert-base-uncased"), preset("bert-base-uncased"), 512, 0.15)
+    layer, head = 7864320, 24030720
+    alone = 3 * 6 * layer + 3 * 0.15 * head
+    assert cost == pytest.approx(1 + (12 * layer + 6 * head) / alone, rel=1e-12)
+    assert cost > 1
+
+
+def test_distillation_cost_is_that_of_the_programs():
+    """Products of DistilBERT's step over those of a masked-LM step of the same student, P = 5 masked slots in T = 10
+    tokens; in 5 chunks that are full, as a filled up one computes what nobody asked for.
+    """
+    student, teacher = lessons.models()
+    batch, params = lessons.make_batch(), get_params(teacher)
+    state, optimizer = lessons.first_state(student), lessons.keep_gradient()
+    masked_lm = steps.make_train_step(nnx.graphdef(student), steps.masked_lm_objective(), optimizer, seed=0)
+    triple = lessons.recipe_of({"soft_cross_entropy": 5.0, "mlm": 2.0, "cosine": 1.0}, num_chunks=5)
+    taught = lessons.training_step(student, teacher, triple)
+    ratio = flops(taught, state, batch, params) / flops(masked_lm, state, batch)
+    assert distillation_cost(lessons.STUDENT, lessons.TEACHER, 10, 0.5) == pytest.approx(ratio, rel=1e-12)

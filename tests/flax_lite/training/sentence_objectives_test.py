@@ -1,0 +1,61 @@
+"""Objectives of pairs of sentences against their formulas in float64."""
+
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from flax_lite.training.sentence_objectives import sentence_objective
+
+PAIRS, LENGTH, WIDTH = 4, 5, 8
+
+
+def model(input_ids, attention_mask, key=None):
+    """Hidden states that are numbers of the tokens, some of which are NaN where nothing is to be read."""
+    table = jax.random.normal(jax.random.key(0), (20, WIDTH))
+    hidden = table[input_ids] * jnp.arange(1, LENGTH + 1)[:, None]
+    return SimpleNamespace(last_hidden_state=jnp.where(attention_mask[..., None] > 0, hidden, jnp.nan))
+
+
+@pytest.fixture
+def batch():
+    rng = np.random.default_rng(1)
+    lengths = rng.integers(1, LENGTH + 1, size=(PAIRS, 2, 1))
+    batch = {
+        "input_ids": rng.integers(20, size=(PAIRS, 2, LENGTH)),
+        "attention_mask": (np.arange(LENGTH) < lengths).astype(np.int32),
+        "labels": rng.uniform(-1, 1, size=(PAIRS, 1)).astype(np.float32),
+        "row_weights": np.array([1.0, 0.5, 0.0, 1.0], np.float32),  # the third fills up the batch
+    }
+    return jax.tree.map(jnp.asarray, batch)
+
+
+def cosines(batch, pooling):
+    """cos(u_i, v_j) of all pairs i, j."""
+    hidden = np.asarray(model(batch["input_ids"], batch["attention_mask"]).last_hidden_state, np.float64)
+    vectors = hidden[:, :, 0] if pooling == "cls" else np.nanmean(hidden, axis=2)
+    vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors[:, 0] @ vectors[:, 1].T
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_cosine_is_the_squared_distance_from_the_label(batch, pooling):
+    objective = sentence_objective("cosine", pooling)
+    expected = np.sum(batch["row_weights"] * (np.diag(cosines(batch, pooling)) - batch["labels"][:, 0]) ** 2)
+    np.testing.assert_allclose(objective.sums(model, batch, None)["task_loss"], expected, rtol=1e-5)
+    assert objective.weights(batch)["task_loss"] == 2.5
+
+
+def test_contrastive_is_the_cross_entropy_of_the_own_partner_among_those_that_count(batch):
+    similar = cosines(batch, "mean")[:, [0, 1, 3]] / 0.1
+    own = [similar[0, 0], similar[1, 1], similar[3, 2]]
+    losses = np.log(np.exp(similar[[0, 1, 3]]).sum(axis=-1)) - own
+    found = sentence_objective("contrastive", "mean", temperature=0.1).sums(model, batch, None)["task_loss"]
+    np.testing.assert_allclose(found, losses @ [1.0, 0.5, 1.0], rtol=1e-5)
+
+
+def test_a_temperature_of_zero_is_refused():
+    with pytest.raises(ValueError, match="a temperature above 0, got 0"):
+        sentence_objective("contrastive", "mean", temperature=0)

@@ -1,0 +1,230 @@
+"""What fine-tuning optimises, against formulas in NumPy; padding, and a teacher of the same task."""
+
+import functools
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from scipy import special
+
+from flax_lite.models.heads import MultipleChoice, QuestionAnswering, SequenceClassification, TokenClassification
+from flax_lite.models.state import get_params, with_params
+from flax_lite.training.steps import averages
+from flax_lite.training.task_objectives import Teaching, make_task_eval_step, task_objective
+from tests.flax_lite import tiny
+
+B, T, C = 4, 7, 3
+LENGTHS = [7, 5, 3, 6]
+MODELS = {
+    "classification": SequenceClassification,
+    "choices": MultipleChoice,
+    "tags": TokenClassification,
+    "spans": QuestionAnswering,
+}
+
+
+def batch_of(kind, problem="single_label", seed=0):
+    """A batch whose last row only fills it up."""
+    draw = np.random.default_rng(seed)
+    mask = (np.arange(T) < np.array(LENGTHS)[:, None]).astype(np.int32)
+    ids = draw.integers(5, 41, size=(B, T)).astype(np.int32) * mask
+    batch = {"input_ids": ids, "attention_mask": mask, "row_weights": np.float32([1, 1, 1, 0])}
+    if kind == "choices":
+        batch |= {name: np.stack([batch[name], batch[name][::-1]], 1) for name in ("input_ids", "attention_mask")}
+    batch["token_type_ids"] = np.zeros_like(batch["input_ids"])
+    if kind == "tags":
+        begins = (draw.random((B, T)) < 0.6) & (mask > 0)
+        return batch | {"tags": np.where(begins, draw.integers(0, C, (B, T)), -1).astype(np.int32)}
+    if kind == "spans":
+        return batch | {"starts": np.int32([1, 0, 2, 1]), "ends": np.int32([3, 0, 2, 1])}
+    labels = {
+        "single_label": draw.integers(0, 2 if kind == "choices" else C, B).astype(np.int32),
+        "multi_label": draw.integers(0, 2, (B, C)).astype(np.float32),
+        "regression": draw.normal(size=(B, C)).astype(np.float32),
+    }
+    return batch | {"labels": labels[problem]}
+
+
+def logits_of(kind, seed=1):
+    draw = np.random.default_rng(seed)
+    shapes = {"classification": (B, C), "choices": (B, 2), "tags": (B, T, C)}
+    if kind == "spans":
+        return tuple(draw.normal(size=(B, T)).astype(np.float32) for _ in range(2))
+    return draw.normal(size=shapes[kind]).astype(np.float32)
+
+
+def stub(kind, logits):
+    """A model that says the same whatever it reads."""
+    names = {"start_logits": logits[0], "end_logits": logits[1]} if kind == "spans" else {"logits": logits}
+    output = types.SimpleNamespace(**jax.tree.map(jnp.asarray, names))
+    return lambda **inputs: output
+
+
+def averages_of(objective, model, batch, *constants):
+    sums, weights = objective.sums(model, batch, None, *constants), objective.weights(batch)
+    assert sums.keys() == weights.keys() == set(objective.names)
+    return averages(sums, weights, objective.losses)
+
+
+def measured(objective, model, batch):
+    found = jax.jit(lambda batch: averages_of(objective, model, batch))(batch)
+    return {name: float(value) for name, value in found.items()}
+
+
+def test_classification_is_the_mean_cross_entropy_of_real_rows():
+    batch, logits = batch_of("classification"), logits_of("classification")
+    expected = -special.log_softmax(logits, -1)[range(3), batch["labels"][:3]].mean()
+    found = measured(task_objective("classification"), stub("classification", logits), batch)
+    assert found["loss"] == pytest.approx(expected, rel=1e-6)
+    assert found["task_accuracy"] == pytest.approx((logits.argmax(-1) == batch["labels"])[:3].mean())
+
+
+def test_class_weights_weigh_examples_and_divide_by_their_sum():
+    batch, logits, weights = batch_of("classification"), logits_of("classification"), [0.5, 2.0, 3.0]
+    each = -special.log_softmax(logits, -1)[range(3), batch["labels"][:3]]
+    expected = np.average(each, weights=np.take(weights, batch["labels"][:3]))
+    objective = task_objective("classification", class_weights=weights)
+    assert measured(objective, stub("classification", logits), batch)["loss"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_several_labels_take_the_binary_cross_entropy_of_each():
+    batch, logits = batch_of("classification", "multi_label"), logits_of("classification")
+    shares, labels = special.expit(logits)[:3], batch["labels"][:3]
+    expected = -(labels * np.log(shares) + (1 - labels) * np.log(1 - shares)).mean()
+    found = measured(task_objective("classification", "multi_label"), stub("classification", logits), batch)
+    assert found == {"loss": pytest.approx(expected, rel=1e-5), "task_loss": pytest.approx(expected, rel=1e-5)}
+
+
+def test_a_number_takes_the_squared_error():
+    batch, logits = batch_of("classification", "regression"), logits_of("classification")
+    expected = ((logits - batch["labels"])[:3] ** 2).mean()
+    found = measured(task_objective("classification", "regression"), stub("classification", logits), batch)
+    assert found["loss"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_tags_count_where_words_begin():
+    batch, logits = batch_of("tags"), logits_of("tags")
+    rows, tokens = np.nonzero(batch["tags"][:3] >= 0)
+    expected = -special.log_softmax(logits, -1)[rows, tokens, batch["tags"][rows, tokens]].mean()
+    assert measured(task_objective("tags"), stub("tags", logits), batch)["loss"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_spans_average_start_and_end_over_real_tokens():
+    batch, logits = batch_of("spans"), logits_of("spans")
+    losses = [
+        -special.log_softmax(scores[row, : LENGTHS[row]])[batch[name][row]]
+        for scores, name in zip(logits, ("starts", "ends"), strict=True)
+        for row in range(3)
+    ]
+    found = measured(task_objective("spans"), stub("spans", logits), batch)
+    assert found["loss"] == pytest.approx(np.mean(losses), rel=1e-6)
+
+
+def test_the_right_choice_takes_the_cross_entropy():
+    batch, logits = batch_of("choices"), logits_of("choices")
+    expected = -special.log_softmax(logits, -1)[range(3), batch["labels"][:3]].mean()
+    assert measured(task_objective("choices"), stub("choices", logits), batch)["loss"] == pytest.approx(expected)
+
+
+def params_of(kind, seed):
+    return get_params(tiny.make(MODELS[kind], tiny.bert(labels=("a", "b", "c")), seed))
+
+
+@functools.cache
+def lesson(kind):
+    """A program (student's parameters, teacher's, batch) to averages beside the teacher and by its kept logits.
+
+    And to what is kept of the student.
+    """
+    structure = nnx.graphdef(tiny.make(MODELS[kind], tiny.bert(labels=("a", "b", "c"))))
+    losses = {"soft_cross_entropy": 1.0, "logit_mse": 0.1}
+    beside = Teaching(structure=structure, losses=losses | {"hidden_mse": 0.5}, layer_map=((0, 0), (2, 2)))
+    by_logits = Teaching(structure=None, losses=losses)
+    evaluate = make_task_eval_step(structure, kind)
+
+    def program(params, teacher, batch):
+        student, kept = with_params(structure, params), evaluate(teacher, batch)
+        logits = {f"teacher_{name.removeprefix('logits_')}": kept[name] for name in kept if name.startswith("logits_")}
+        return {
+            "beside": averages_of(task_objective(kind, task_weight=0.5, teaching=beside), student, batch, teacher),
+            "by_logits": averages_of(task_objective(kind, teaching=by_logits), student, batch | logits),
+            "kept": evaluate(params, batch),
+        }
+
+    compiled = jax.jit(program)
+    return lambda *arguments: jax.tree.map(lambda leaf: leaf.tolist(), jax.device_get(compiled(*arguments)))
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_padding_and_filling_rows_count_for_nothing(kind):
+    batch, students = batch_of(kind), (params_of(kind, 0), params_of(kind, 1))
+    disturbed = {name: array.copy() for name, array in batch.items()}
+    disturbed["input_ids"] = np.where(batch["attention_mask"] > 0, batch["input_ids"], 7)
+    disturbed["input_ids"][3] = 9
+    found, expected = lesson(kind)(*students, disturbed), lesson(kind)(*students, batch)
+    for name in ("beside", "by_logits"):
+        assert found[name] == pytest.approx(expected[name], abs=1e-6)
+    kept = expected["kept"]
+    assert kept["task_loss"] / kept["weight"] == pytest.approx(expected["by_logits"]["task_loss"], rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_student_that_equals_its_teacher_has_nothing_to_learn_from_it(kind):
+    student, teacher = params_of(kind, 0), params_of(kind, 1)
+    names = ("soft_cross_entropy_loss", "logit_mse_loss", "hidden_mse_loss")
+    found = lesson(kind)(teacher, teacher, batch_of(kind))["beside"]
+    assert [found[name] for name in names] == pytest.approx([0, 0, 0], abs=1e-9)
+    assert found["loss"] == pytest.approx(0.5 * found["task_loss"], abs=1e-6)
+    found = lesson(kind)(student, teacher, batch_of(kind))["beside"]
+    assert all(found[name] > 1e-6 for name in names)
+    expected = 0.5 * found["task_loss"] + np.dot([1.0, 0.1, 0.5], [found[name] for name in names])
+    assert found["loss"] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_kept_logits_teach_as_the_teacher_does(kind):
+    found = lesson(kind)(params_of(kind, 0), params_of(kind, 1), batch_of(kind))
+    for name, value in found["by_logits"].items():
+        if name != "loss":
+            assert value == pytest.approx(found["beside"][name], rel=1e-6)
+
+
+def test_a_teacher_learns_nothing():
+    structure = nnx.graphdef(tiny.make(MODELS["tags"], tiny.bert(labels=("a", "b", "c"))))
+    losses = dict.fromkeys(("soft_cross_entropy", "logit_mse", "hidden_mse"), 1.0)
+    objective = task_objective("tags", teaching=Teaching(structure=structure, losses=losses, layer_map=((0, 0),)))
+
+    def loss(teacher, params):
+        student = with_params(structure, params)
+        return averages_of(objective, student, jax.tree.map(jnp.asarray, batch_of("tags")), teacher)["loss"]
+
+    by_teacher = jax.jit(jax.grad(loss))(params_of("tags", 1), params_of("tags", 0))
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(by_teacher))
+
+
+def test_soft_cross_entropy_of_spans_is_over_real_tokens():
+    spans, (starts, ends) = logits_of("spans"), logits_of("spans", seed=2)
+    objective = task_objective("spans", teaching=Teaching(structure=None, losses={"soft_cross_entropy": 1.0}))
+    taught = measured(objective, stub("spans", spans), batch_of("spans") | {"teacher_0": starts, "teacher_1": ends})
+    shares = [
+        [special.log_softmax(x[row, : LENGTHS[row]] / 2) for x in (own, theirs)]
+        for own, theirs in zip(spans, (starts, ends), strict=True)
+        for row in range(3)
+    ]
+    expected = np.mean([4 * np.sum(np.exp(t) * (t - s)) for s, t in shares])
+    assert taught["soft_cross_entropy_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_what_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="no kind of task 'words'"):
+        task_objective("words")
+    with pytest.raises(ValueError, match="class weights are for classes that exclude each other"):
+        task_objective("classification", "regression", class_weights=[1.0])
+    soft = Teaching(structure=None, losses={"soft_cross_entropy": 1.0})
+    with pytest.raises(ValueError, match="take logit_mse for multi_label"):
+        task_objective("classification", "multi_label", teaching=soft)
+    with pytest.raises(ValueError, match="hidden_mse needs the teacher itself"):
+        task_objective("classification", teaching=Teaching(structure=None, losses={"hidden_mse": 1.0}))

@@ -1,0 +1,78 @@
+"""Packed rows: what stands in them, and that texts in one row stay apart."""
+
+import copy
+
+import numpy as np
+import pytest
+
+from flax_lite.rows.recipe import PretrainingRecipe
+from tests.flax_lite import tiny
+from train.data.pretraining.rows import make_rows
+from train.data.pretraining.statistics import restore
+
+
+@pytest.fixture(scope="module")
+def packed(store, tokenizer_info):
+    recipe = PretrainingRecipe(rows="packed", max_length=64, max_predictions=10, max_ngram=1, whole_word=False)
+    return make_rows(store, tokenizer_info, recipe, seed=0)
+
+
+def test_packed_rows_hold_an_epoch_s_tokens_once(packed, store, tokenizer_info):
+    """Masks undone and specials left out, the rows of an epoch are the corpus, in other order."""
+    batch = packed.batch(range(packed.epoch_size(0)))
+    ids = restore(batch)
+    special = np.isin(ids, [tokenizer_info.cls_id, tokenizer_info.sep_id]) | (batch["attention_mask"] == 0)
+    np.testing.assert_array_equal(np.sort(ids[~special]), np.sort(store.ids[:]))
+    padding = 1 - batch["attention_mask"].mean()
+    assert packed.padding_share == pytest.approx(padding)
+    assert padding < 0.03
+
+
+def test_packed_rows_number_their_texts_and_start_positions_again(packed, tokenizer_info):
+    batch = packed.batch(range(50))
+    ids = restore(batch)
+    assert set(batch) >= {"segment_ids", "position_ids"}
+    assert "sentence_label" not in batch
+    for row in range(50):
+        length = batch["attention_mask"][row].sum()
+        segments, positions = batch["segment_ids"][row], batch["position_ids"][row]
+        assert not segments[length:].any()
+        begins = np.flatnonzero(ids[row, :length] == tokenizer_info.cls_id)
+        np.testing.assert_array_equal(begins, np.flatnonzero(np.diff(segments[:length], prepend=0)))
+        np.testing.assert_array_equal(positions[begins], 0)
+        steps = np.diff(positions[:length])
+        assert set(np.delete(steps, begins[1:] - 1).tolist()) <= {1}
+        assert segments.max() == len(begins)
+        np.testing.assert_array_equal(np.flatnonzero(ids[row, :length] == tokenizer_info.sep_id)[:-1], begins[1:] - 1)
+
+
+def test_packed_rows_differ_between_epochs_and_survive_copying(packed):
+    size = packed.epoch_size(0)
+    assert packed.epoch_size(1) == size
+    first, second = packed.batch(range(20)), packed.batch(range(size, size + 20))
+    assert not np.array_equal(first["input_ids"], second["input_ids"])
+    again = copy.copy(packed).batch(range(20))
+    assert all(np.array_equal(again[name], first[name]) for name in first)
+
+
+def test_packed_texts_do_not_see_each_other(packed):
+    """What the model gives for a text is the same alone and packed, whatever its neighbours are."""
+    batch = packed.batch(range(40))
+    row = int(np.argmax(batch["segment_ids"].max(axis=1)))
+    assert batch["segment_ids"][row].max() >= 2
+    config = tiny.albert(vocab_size=packed.tokenizer.vocab_size, max_position_embeddings=64)
+    model = tiny.make("MaskedLM", config)
+    fields = ("input_ids", "attention_mask", "token_type_ids", "position_ids", "segment_ids")
+    together = tiny.call(model, **{name: batch[name][row : row + 1] for name in fields}).logits[0]
+    texts = [np.flatnonzero(batch["segment_ids"][row] == text + 1) for text in range(batch["segment_ids"][row].max())]
+    ids, mask = np.zeros((2, len(texts), 64), np.int32)
+    for text, places in enumerate(texts):
+        ids[text, : len(places)], mask[text, : len(places)] = batch["input_ids"][row, places], 1
+    alone = tiny.call(model, input_ids=ids, attention_mask=mask).logits
+    for text, places in enumerate(texts):
+        np.testing.assert_allclose(together[places], alone[text, : len(places)], atol=1e-5)
+
+
+def test_rows_of_an_unknown_kind_are_refused():
+    with pytest.raises(ValueError, match="pairs, packed, got 'piles'"):
+        PretrainingRecipe(rows="piles", max_length=64, max_predictions=10)

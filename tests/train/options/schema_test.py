@@ -1,0 +1,121 @@
+"""The leaf tables: types, ranges, names, and agreement with every config file."""
+
+import pytest
+
+from train.errors import UserError
+from train.options import leaves, schema
+from train.options.schema import Leaf
+
+TABLE = (
+    Leaf("seed", "identity", int, "a seed", at_least=0),
+    Leaf("model.width", "identity", int | None, "a width"),
+    Leaf("model.act", "identity", str, "an activation", choices=("gelu", "relu")),
+    Leaf("run.plot", "free", bool, "draw"),
+    Leaf("run.rate", "free", float, "a rate"),
+    Leaf("data.mixture", "identity", tuple, "sources"),
+)
+LEAF = {leaf.path: leaf for leaf in TABLE}
+VALUES = {
+    "seed": 1,
+    "model": {"width": None, "act": "gelu"},
+    "run": {"plot": True, "rate": 0.5},
+    "data": {"mixture": ()},
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "value"),
+    [
+        ("seed", "3", 3),
+        ("seed", "1e6", 1_000_000),
+        ("seed", "1_000", 1000),
+        ("model.width", "none", None),
+        ("model.width", "64", 64),
+        ("model.act", "relu", "relu"),
+        ("run.plot", "False", False),
+        ("run.plot", "1", True),
+        ("run.rate", "1e-3", 0.001),
+        ("run.rate", "2", 2.0),
+        ("data.mixture", "(('a', 0.8), ('b', 0.2))", (("a", 0.8), ("b", 0.2))),
+    ],
+)
+def test_parse_reads_every_type(path, text, value):
+    parsed = schema.parse(LEAF[path], text)
+    assert parsed == value
+    assert type(parsed) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "message"),
+    [
+        ("seed", "abc", "a whole number"),
+        ("seed", "1.5", "a whole number"),
+        ("seed", "inf", "a whole number"),
+        ("seed", "-1", "at least 0"),
+        ("seed", "none", "cannot be none"),
+        ("model.act", "tanh", r"gelu \| relu"),
+        ("run.plot", "perhaps", "true or false"),
+        ("run.rate", "fast", "a number"),
+        ("data.mixture", "3", "a tuple"),
+        ("data.mixture", "__import__('os')", "a tuple"),
+    ],
+)
+def test_parse_says_what_was_expected(path, text, message):
+    with pytest.raises(ValueError, match=message):
+        schema.parse(LEAF[path], text)
+
+
+def test_numbers_have_a_least_or_a_bound_that_they_stay_above():
+    least, above = (Leaf("x", "free", float, "a number", **bound) for bound in ({"at_least": 0}, {"above": 0}))
+    assert schema.parse(least, "0") == 0.0
+    assert schema.parse(above, "0.1") == 0.1
+    for text in ("0", "-1", "nan"):
+        with pytest.raises(ValueError, match="expected more than 0"):
+            schema.parse(above, text)
+
+
+def test_validate_names_every_fault_at_once():
+    values = {
+        "seeds": 1,
+        "model": {"width": "wide", "act": "gelu"},
+        "run": {"plot": 1, "rate": 1},
+        "data": {"mixture": ()},
+    }
+    with pytest.raises(UserError) as caught:
+        schema.validate(TABLE, values, "x.py")
+    for part in ("x.py", "seeds is not an option, nearest is seed", "seed is missing", "model.width", "run.plot"):
+        assert part in str(caught.value)
+    assert "run.rate" not in str(caught.value)
+
+
+def test_nest_undoes_flatten():
+    assert schema.nest(schema.flatten(VALUES)) == VALUES
+
+
+def test_differences_are_those_of_identity_leaves():
+    old = schema.flatten(VALUES)
+    new = old | {"seed": 2, "run.plot": False, "data.mixture": (("a", 1),)}
+    assert schema.differences(TABLE, old, new) == {"seed": (1, 2), "data.mixture": ((), (("a", 1),))}
+    assert not schema.differences(TABLE, {**old, "data.mixture": [["a", 1]]}, {**old, "data.mixture": (("a", 1),)})
+    del old["seed"]  # a leaf that a later version added
+    assert not schema.differences(TABLE, old, {**new, "data.mixture": ()})
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [("sed", "seed"), ("width", "model.width"), ("modl.width", "model.width"), ("run.rte", "run.rate"), ("zzz", "")],
+)
+def test_nearest_finds_misspelt_and_ungrouped_names(given, found):
+    assert schema.nearest(given, LEAF) == (f", nearest is {found}" if found else "")
+
+
+def test_nearest_knows_abbreviations():
+    names = ["optimizer.b1", "optimizer.learning_rate", "optimizer.name"]
+    assert schema.nearest("optimizer.lr", names) == ", nearest is optimizer.learning_rate"
+
+
+@pytest.mark.parametrize("table", leaves.JOB_LEAVES.values())
+def test_tables_declare_each_leaf_once(table):
+    paths = [leaf.path for leaf in table]
+    assert len(paths) == len(set(paths))
+    assert all(leaf.kind in ("identity", "free") and leaf.doc for leaf in table)

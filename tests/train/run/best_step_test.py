@@ -1,0 +1,87 @@
+"""The best evaluation: kept, delivered, and patience with those after it."""
+
+import dataclasses
+
+import pytest
+
+from tests.train.run.runs import outcome, signal_at, summary
+from train.run.checkpoints import COMMIT_MARKER
+from train.run.metrics import read_metrics
+
+
+def scripted(losses):
+    """A change to the job: its evaluations give these losses, in this order."""
+    values = iter(losses)
+    return lambda job: dataclasses.replace(job, summarise=lambda results: {"loss": next(values)})
+
+
+@pytest.mark.parametrize(("losses", "best"), [([3, 1, 2, 4], 10), ([4, 3, 2, 1], 20), ([1, 1, 1, 1], 5)])
+def test_the_best_checkpoint_is_kept_and_delivered(tmp_path, start, ten_steps, whole, losses, best):
+    assert start("keep_best=true", "keep_checkpoints=1", name="best", change=scripted(losses)) == 0
+    work = tmp_path / "best"
+    assert {int(path.name) for path in (work / "checkpoints").iterdir()} == {best, 20}
+    assert summary(work)["model_step"] == best
+    assert summary(work)["evaluation"] == {"loss": min(losses)}
+    models = {10: outcome(ten_steps)[1], 20: whole[1]}
+    assert [step for step, model in models.items() if outcome(work)[1] == model] == [
+        step for step in models if step == best
+    ]
+
+
+def test_a_job_ends_early_where_nothing_gets_better(tmp_path, start, capsys):
+    def change(job):
+        return scripted([3, 1, 2, 4])(dataclasses.replace(job, patience=1))
+
+    assert start("keep_best=true", change=change) == 0
+    work = tmp_path / "work"
+    assert "ended at step 15 of 20: loss has not been better than 1 (step 10)" in capsys.readouterr().out
+    assert (summary(work)["step"], summary(work)["model_step"]) == (15, 10)
+    assert max(row["step"] for row in read_metrics(work / "metrics.jsonl")) == 15
+    assert start("keep_best=true", change=change) == 0
+    assert "is complete: 15 steps" in capsys.readouterr().out
+
+
+def test_the_best_and_patience_outlive_an_interruption(tmp_path, start):
+    def change(job):
+        return scripted([3, 1])(signal_at(12)(dataclasses.replace(job, patience=1)))
+
+    def go_on(job):
+        return scripted([2])(dataclasses.replace(job, patience=1))
+
+    assert start("keep_best=true", "keep_checkpoints=1", change=change) == 75
+    assert start("keep_best=true", "keep_checkpoints=1", change=go_on) == 0
+    work = tmp_path / "work"
+    assert (summary(work)["step"], summary(work)["model_step"]) == (15, 10)
+    assert {int(path.name) for path in (work / "checkpoints").iterdir()} == {10, 15}
+
+
+def test_a_best_that_was_scored_after_its_save_outlives_a_defect(tmp_path, start):
+    """The signal at step 10 leaves its row out; the next start scores it, and ends before it saves again."""
+
+    def broken(job):
+        def train_batches(start):
+            yield next(iter(job.train_batches(start)))
+            raise RuntimeError("a defect")
+
+        return dataclasses.replace(job, train_batches=train_batches)
+
+    assert start("keep_best=true", change=lambda job: scripted([3])(signal_at(10)(job))) == 75
+    with pytest.raises(RuntimeError, match="a defect"):
+        start("keep_best=true", change=lambda job: scripted([1])(broken(job)))
+    assert start("keep_best=true", change=scripted([2, 4])) == 0
+    assert summary(tmp_path / "work")["model_step"] == 10
+
+
+def test_an_unreadable_best_falls_back_on_the_last(tmp_path, start, capsys):
+    def change(job):
+        def train_batches(start):
+            for offset, batch in enumerate(job.train_batches(start)):
+                if start + offset + 1 == 20:
+                    (tmp_path / "work" / "checkpoints" / "10" / COMMIT_MARKER).unlink()
+                yield batch
+
+        return scripted([3, 1, 2, 4])(dataclasses.replace(job, train_batches=train_batches))
+
+    assert start("keep_best=true", change=change) == 0
+    assert "checkpoint 10 cannot be used: no commit marker" in capsys.readouterr().out
+    assert summary(tmp_path / "work")["model_step"] == 20

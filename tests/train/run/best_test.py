@@ -1,0 +1,52 @@
+"""Which of several evaluations counts as the best."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+
+from train.run.best import Best
+
+
+def best(end, patience=None, kept=True, found=None):
+    return Best(SimpleNamespace(best=("score", end), patience=patience), kept, found)
+
+
+@pytest.mark.parametrize(
+    ("end", "scores", "step"),
+    [
+        ("max", [0.5, 0.7, 0.6], 2),
+        ("min", [0.5, 0.7, 0.6], 1),
+        ("max", [0.7, 0.7], 1),  # the first of equals
+        ("min", [0.7, 0.7], 1),
+        ("max", [math.nan, -0.2, math.inf], 2),
+        ("min", [math.nan], None),
+    ],
+)
+def test_the_best_is_the_highest_or_the_lowest_as_the_job_says(end, scores, step):
+    chosen = best(end)
+    improved = [chosen.update(number, {"score": score, "loss": 0.0}) for number, score in enumerate(scores, start=1)]
+    assert chosen.step == step
+    assert [number for number, better in enumerate(improved, start=1) if better][-1:] == [step] * (step is not None)
+
+
+def test_what_earlier_runs_found_is_to_be_beaten():
+    found = {"step": 4, "metric": "score", "value": 0.6}
+    chosen = best("max", found=found)
+    assert not chosen.update(6, {"score": 0.5})
+    assert chosen.found == found
+    assert chosen.update(8, {"score": 0.7})
+    assert chosen.found == {"step": 8, "metric": "score", "value": 0.7}
+
+
+def test_nothing_is_the_best_where_none_is_kept_or_the_metric_is_missing():
+    assert not best("max", kept=False).update(1, {"score": 1.0})
+    assert not best("max").update(1, {"loss": 1.0})
+
+
+@pytest.mark.parametrize(("patience", "step", "old"), [(2, 14, False), (2, 20, True), (None, 1000, False)])
+def test_patience_counts_evaluations_since_the_best(patience, step, old):
+    chosen = best("max", patience)
+    assert not chosen.is_too_old(step, 5)
+    chosen.update(10, {"score": 1.0})
+    assert chosen.is_too_old(step, 5) == old

@@ -1,0 +1,202 @@
+"""The loop with a toy job: what a run leaves, delivers and refuses."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.train import toy
+from tests.train.run.runs import outcome, signal_at, summary
+from train.run import loop
+from train.run.metrics import read_metrics
+
+
+def test_a_run_leaves_what_the_design_says(finished):
+    work = finished / "work"
+    rows = read_metrics(work / "metrics.jsonl")
+    assert [row["step"] for row in rows if row["split"] == "train"] == list(range(1, 21))
+    assert [row["step"] for row in rows if row["split"] == "eval"] == [5, 10, 15, 20]
+    measured = ["step_seconds_p50", "step_seconds_p90", "data_wait_fraction"]
+    assert list(rows[2]) == ["step", "split", "loss", "grad_norm", "tokens_per_second", *measured]
+    assert sorted(path.name for path in (work / "checkpoints").iterdir()) == ["16", "20"]
+    for name in ("loss.png", "config.json", "summary.json", "model/weights.npz"):
+        assert (work / name).is_file()
+    told = summary(work)
+    assert (told["status"], told["step"], told["model_step"]) == ("finished", 20, 20)
+    assert {"init", "compile", "data", "steps", "eval", "checkpoint", "export"} <= set(told["totals"]["seconds"])
+    assert told["runs"][0]["versions"]["jax"] == jax.__version__
+    assert told["runs"][0]["device_count"] == 8
+    assert list(told["runs"][0]["step_seconds"]) == ["p50", "p90", "p99", "max"]
+    output = (finished / "output").read_text()
+    assert output.index("device: ") < output.index("272 parameters") < output.index("compiling the training step")
+    assert '"step": 20' in output.splitlines()[-1]
+    assert "seconds of a step: p50 " in output
+
+
+def test_a_finished_job_says_so_and_does_nothing(start, ten_steps, capsys):
+    before = (ten_steps / "summary.json").read_bytes()
+    capsys.readouterr()
+    assert start("total_steps=10", change=lambda job: pytest.fail("built again")) == 0
+    assert "is complete: 10 steps" in capsys.readouterr().out
+    assert (ten_steps / "summary.json").read_bytes() == before
+
+
+def test_losses_are_those_of_their_own_step(tmp_path, start):
+    """The loop reads metrics a step late; the numbers must still stand at the step they were computed in."""
+
+    def echo(job):
+        def train_step(state, batch):
+            step = state["step"] + 1
+            return {**state, "step": step}, {"loss": step.astype(jnp.float32), "grad_norm": jnp.float32(0)}
+
+        return dataclasses.replace(job, train_step=train_step)
+
+    start("log_every_steps=3", "checkpoint_every_steps=20", change=echo)
+    rows = [row for row in read_metrics(tmp_path / "work" / "metrics.jsonl") if row["split"] == "train"]
+    assert [(row["step"], row["loss"]) for row in rows] == [(step, step) for step in (3, 6, 9, 12, 15, 18, 20)]
+
+
+def test_nothing_is_compiled_after_the_first_step(start, monkeypatch):
+    compiled = []
+    training = False
+
+    def listen(event, duration, **kwargs):
+        if event.endswith("backend_compile_duration") and training:
+            compiled.append(event)
+
+    def train(self, *args):
+        nonlocal training
+        training = True
+        return original(self, *args)
+
+    original = loop._Trainer.train
+    monkeypatch.setattr(loop._Trainer, "train", train)
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    jax.clear_caches()  # what another run of this process has compiled, would not be compiled again
+    try:
+        assert start() == 0
+        assert compiled == []
+        jax.jit(lambda x: x * 3.21)(1.0)
+        assert compiled, "the listener hears nothing: this test would pass on anything"
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def test_held_out_scores_weigh_rows_not_batches(tmp_path, start):
+    """Sums over all rows over the count of all rows: a batch with fewer counted rows must count for less."""
+
+    def weighted(job):
+        def eval_step(params, batch):
+            return {"loss_sum": batch["value"].sum(), "count": batch["weight"].sum()}
+
+        first = {"value": np.full(8, 1.0, np.float32), "weight": np.ones(8, np.float32)}
+        second = {"value": np.eye(8, 1, dtype=np.float32)[:, 0] * 10, "weight": np.eye(8, 1, dtype=np.float32)[:, 0]}
+        return dataclasses.replace(job, eval_step=eval_step, eval_batches=lambda: [first, second])
+
+    start("total_steps=1", change=weighted)
+    assert read_metrics(tmp_path / "work" / "metrics.jsonl")[-1]["loss"] == 2.0
+
+
+def test_a_step_is_compiled_once_for_each_shape(tmp_path, start, capsys):
+    def narrower(batches, index):
+        return {name: array[: 8 if index % 2 else 4] for name, array in batches.items()}
+
+    def change(job):
+        def train_batches(start):
+            return (narrower(batch, start + offset) for offset, batch in enumerate(job.train_batches(start)))
+
+        def eval_batches():
+            return [narrower(batch, index) for index, batch in enumerate(job.eval_batches())]
+
+        return dataclasses.replace(job, train_batches=train_batches, eval_batches=eval_batches)
+
+    assert start("checkpoint_every_steps=20", change=change) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("compiling the training step: ") == printed.count("compiling the evaluation step: ") == 2
+    assert start(name="interrupted", change=lambda job: signal_at(7)(change(job))) == 75
+    assert start(name="interrupted", change=change) == 0
+    assert outcome(tmp_path / "interrupted") == outcome(tmp_path / "work")
+
+
+def test_more_steps_with_extend(ten_steps, start, capsys, whole):
+    assert start("total_steps=20") == 2
+    assert "--extend" in capsys.readouterr().err
+    assert start("total_steps=20", more=["--extend"]) == 0
+    assert "the schedule is stretched from 10 to 20 at 10" in capsys.readouterr().out
+    assert outcome(ten_steps) == whole
+
+
+def test_a_failing_export_leaves_the_job_unfinished(tmp_path, start):
+    def change(job):
+        return dataclasses.replace(job, export=lambda params, folder, evaluation: 1 / 0)
+
+    with pytest.raises(ZeroDivisionError):
+        start("checkpoint_every_steps=20", change=change)
+    assert not (tmp_path / "work" / "model").exists()
+    assert summary(tmp_path / "work")["status"] == "failed"
+    assert start(change=lambda job: dataclasses.replace(job, train_step=None)) == 0  # no step is left to do
+    assert (tmp_path / "work" / "model" / "weights.npz").is_file()
+
+
+def test_initial_params_start_a_run_but_not_a_continued_one(tmp_path, start):
+    calls = []
+
+    def change(job):
+        def initial_params():
+            calls.append(1)
+            return {"dense": {"kernel": np.zeros((16, 16), np.float32), "bias": np.zeros(16, np.float32)}}
+
+        return dataclasses.replace(job, initial_params=initial_params)
+
+    first = toy.rows(0, 1, 8)
+    assert start("total_steps=4", change=lambda job: signal_at(2)(change(job))) == 75
+    assert start("total_steps=4", change=change) == 0
+    assert len(calls) == 1
+    expected = float(np.mean(first["y"].astype(np.float64) ** 2))
+    assert read_metrics(tmp_path / "work" / "metrics.jsonl")[0]["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_other_inputs_under_the_same_names_are_refused(interrupted, start, capsys):
+    """The leaf says where the data is; its fingerprint says what it was."""
+    changed = {"data": "other bytes"}
+    assert start(change=lambda job: dataclasses.replace(job, identity=changed)) == 2
+    assert "data: normal -> other bytes" in capsys.readouterr().err
+    assert (interrupted / "checkpoints" / "10").is_dir()
+
+
+def test_a_batch_that_does_not_divide_is_refused(start, capsys):
+    assert start("batch_size=12", "mesh.data=-1") == 2
+    assert "Nearest sizes that can: 8 or 16" in capsys.readouterr().err
+
+
+def test_no_held_out_rows_are_refused(start, capsys):
+    assert start(change=lambda job: dataclasses.replace(job, eval_batches=list)) == 2
+    assert "no held-out rows" in capsys.readouterr().err
+
+
+def test_a_job_without_evaluation_runs(tmp_path, start):
+    overrides = ("keep_best=true", "total_steps=6")
+    assert start(*overrides, change=lambda job: dataclasses.replace(job, eval_step=None)) == 0
+    assert {row["split"] for row in read_metrics(tmp_path / "work" / "metrics.jsonl")} == {"train"}
+
+
+def test_batches_are_closed_at_the_end(start):
+    closed = []
+
+    def change(job):
+        def train_batches(start):
+            try:
+                yield from itertools_forever(job.train_batches(start))
+            finally:
+                closed.append(True)
+
+        return dataclasses.replace(job, train_batches=train_batches)
+
+    def itertools_forever(batches):
+        yield from batches
+        raise AssertionError("asked for more than total_steps batches")
+
+    assert start("total_steps=2", change=change) == 0
+    assert closed == [True]

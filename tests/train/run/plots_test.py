@@ -1,0 +1,82 @@
+"""The plots: which files, which curves. How they look was looked at."""
+
+import json
+import runpy
+import struct
+import sys
+
+import pytest
+from matplotlib.figure import Figure
+
+from train.run.plots import draw_plots
+
+
+def write(folder, rows):
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def pretraining_rows(count):
+    for step in range(1, count + 1):
+        parts = {"mlm_loss": 5 / step, "sop_loss": 0.7, "mlm_accuracy": 0.1, "sop_accuracy": 0.5, "grad_norm": 1.0}
+        yield {"step": step, "split": "train", "loss": 5 / step + 0.7, **parts}
+        if step % 10 == 0:
+            yield {"step": step, "split": "eval", "loss": 5 / step + 0.8, **parts}
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures drawn, by file name."""
+    figures = {}
+    save = Figure.savefig
+
+    def keep(self, target, **kwargs):
+        figures[target.name] = self
+        save(self, target, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return figures
+
+
+@pytest.mark.parametrize("count", [20, 200])  # as they are, and smoothed
+def test_losses_and_accuracies_are_drawn_with_their_references(tmp_path, drawn, count):
+    write(tmp_path, pretraining_rows(count))
+    references = {"loss": {"unigram entropy": 5.0}, "accuracy": {"bag of words": 0.6}}
+    paths = draw_plots(tmp_path, references, "a run")
+    assert [path.name for path in paths] == ["loss.png", "accuracy.png"]
+    for path in paths:
+        header = path.read_bytes()[:24]
+        assert header[:8] == b"\x89PNG\r\n\x1a\n"
+        assert struct.unpack(">II", header[16:24]) == (1200, 675)
+    labels = [text.get_text() for text in drawn["loss.png"].axes[0].get_legend().get_texts()]
+    assert labels == [
+        "mlm_loss, training",
+        f"mlm_loss, held-out ({5 / count:.3g})",
+        "sop_loss, training",
+        "sop_loss, held-out (0.7)",
+    ]
+    assert [text.get_text() for text in drawn["loss.png"].axes[0].texts] == ["unigram entropy\n5"]
+
+
+def test_smoothing_keeps_a_straight_line(tmp_path, drawn):
+    """The running mean of a constant is the constant, at the ends too."""
+    write(tmp_path, [{"step": step, "split": "train", "loss": 2.0} for step in range(1, 301)])
+    draw_plots(tmp_path)
+    for line in drawn["loss.png"].axes[0].lines:
+        assert set(line.get_ydata()) == {2.0}
+
+
+def test_rows_without_numbers_are_left_out(tmp_path, drawn):
+    write(tmp_path, [{"step": 1, "split": "train", "loss": 1.0}, {"step": 2, "split": "train", "loss": None}])
+    assert [path.name for path in draw_plots(tmp_path)] == ["loss.png"]
+    assert list(drawn["loss.png"].axes[0].lines[0].get_xdata()) == [1]
+
+
+def test_nothing_is_drawn_of_nothing(tmp_path):
+    assert draw_plots(tmp_path) == []
+
+
+def test_plots_run_by_hand(tmp_path, repository, monkeypatch, capsys):
+    write(tmp_path, pretraining_rows(3))
+    monkeypatch.setattr(sys, "argv", ["plots.py", str(tmp_path)])
+    runpy.run_path(str(repository / "train" / "run" / "plots.py"), run_name="__main__")
+    assert capsys.readouterr().out.split() == [str(tmp_path / "loss.png"), str(tmp_path / "accuracy.png")]

@@ -1,0 +1,169 @@
+"""The work directory: who may use it, what must stay the same, and that nothing is lost when it is refused."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from ml_collections import config_dict
+
+from tests.train import toy
+from tests.train.forked import Process
+from train.errors import UserError
+from train.options.request import Request
+from train.options.schema import flatten, nest
+from train.run import workdir
+from train.run.summary import totals
+
+
+def request(path, extend=False, **changes):
+    values = flatten(toy.DEFAULTS) | {name.replace("__", "."): value for name, value in changes.items()}
+    texts = {name.replace("__", "."): str(value) for name, value in changes.items()}
+    config = config_dict.FrozenConfigDict(nest(values))
+    return Request(
+        job="toy", leaves=toy.LEAVES, config=config, spec="toy.py", workdir=path, overrides=texts, extend=extend
+    )
+
+
+def opened(*args, **kwargs):
+    """Opens and closes a work directory."""
+    with workdir.open_workdir(request(*args, **kwargs)) as work:
+        return work
+
+
+def trained(path):
+    """A work directory in which steps were done."""
+    opened(path)
+    (path / "metrics.jsonl").write_text('{"step": 1, "split": "train", "loss": 1.0}\n')
+    (path / "checkpoints" / "4").mkdir(parents=True)
+    return path
+
+
+def snapshot(path):
+    return {str(file): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file() and file.name != "lock"}
+
+
+def test_open_keeps_the_request(tmp_path):
+    work = opened(tmp_path / "a" / "b", batch_size=16)
+    kept = json.loads((work.path / "config.json").read_text())
+    assert kept["format"] == workdir.FORMAT
+    assert kept["job"] == "toy"
+    assert kept["config"]["batch_size"] == 16
+    assert set(flatten(kept["config"])) == {leaf.path for leaf in toy.LEAVES}
+
+
+def test_free_leaves_may_change(tmp_path):
+    trained(tmp_path / "w")
+    work = opened(tmp_path / "w", log_every_steps=7, mesh__data=8)
+    assert json.loads((work.path / "config.json").read_text())["config"]["mesh"]["data"] == 8
+
+
+def test_changed_identity_leaves_are_refused_by_name(tmp_path):
+    path = trained(tmp_path / "w")
+    before = snapshot(path)
+    with pytest.raises(UserError) as caught:
+        opened(path, seed=3, optimizer__learning_rate=0.5, log_every_steps=7)
+    message = str(caught.value)
+    assert "seed: 0 -> 3" in message
+    assert "optimizer.learning_rate: 0.05 -> 0.5" in message
+    assert "log_every_steps: " not in message
+    assert f"--workdir {tmp_path / 'w-2'} --config.seed=3" in message
+    assert snapshot(path) == before
+
+
+def test_identity_is_free_until_something_was_trained(tmp_path):
+    """A first try that failed on a mistyped path must not bind the second to its mistake."""
+    opened(tmp_path / "w", data__source="mistyped")
+    (tmp_path / "w" / "tokenizer").mkdir()
+    work = opened(tmp_path / "w", data__source="right")
+    assert json.loads((work.path / "config.json").read_text())["config"]["data"]["source"] == "right"
+    assert not (tmp_path / "w" / "tokenizer").exists()
+
+
+def test_more_steps_need_extend(tmp_path):
+    path = trained(tmp_path / "w")
+    with pytest.raises(UserError, match="--extend"):
+        opened(path, total_steps=30)
+    with pytest.raises(UserError) as caught:
+        opened(path, total_steps=10)
+    assert "--extend" not in str(caught.value)
+    with pytest.raises(UserError, match="seed"):
+        opened(path, extend=True, total_steps=30, seed=1)
+    assert opened(path, extend=True, total_steps=30).extended_from == 20
+    assert opened(path, total_steps=30).extended_from is None
+
+
+def test_a_finished_job_says_so(tmp_path, capsys):
+    work = opened(tmp_path / "w")
+    work.write_summary({"status": "finished", "step": 20})
+    assert not opened(tmp_path / "w").finished  # without its model it is not
+    work.model.mkdir()
+    assert opened(tmp_path / "w").finished
+    assert "is complete" in capsys.readouterr().out
+    (tmp_path / "w" / "metrics.jsonl").write_text("{}\n")
+    assert not opened(tmp_path / "w", extend=True, total_steps=30).finished
+
+
+def test_foreign_content_is_refused(tmp_path):
+    (tmp_path / "photo.jpg").touch()
+    with pytest.raises(UserError, match=r"photo\.jpg"):
+        opened(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
+
+
+def test_another_jobs_directory_is_refused(tmp_path):
+    path = trained(tmp_path / "w")
+    kept = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**kept, "job": "finetune"}))
+    with pytest.raises(UserError, match=r"belongs to train\.finetune"):
+        opened(path)
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "cannot be read"), ('{"format": 9, "config": {}}', "format 9")])
+def test_unknown_formats_are_refused(tmp_path, text, message):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match=message):
+        opened(tmp_path)
+
+
+def test_unusable_paths_are_refused(tmp_path):
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UserError, match=f"--workdir {path} cannot be used"):
+            opened(path)
+    with pytest.raises(UserError, match="cannot be"):
+        opened(Path("/proc/flax_lite"))
+
+
+def test_a_first_start_that_was_killed_is_no_obstacle(tmp_path):
+    for name in ("lock", ".config.json.staged"):
+        (tmp_path / name).touch()
+    opened(tmp_path)
+
+
+def hold():
+    with workdir.open_workdir(request(Path(sys.argv[1]))):
+        print("held", file=sys.stderr)
+        time.sleep(120)
+
+
+def test_lock_keeps_a_second_process_out_and_dies_with_its_holder(tmp_path):
+    holder = Process(tmp_path / "w", call=f"{__name__}:hold")
+    holder.wait_for_error("held")
+    with pytest.raises(UserError, match=f"in use by process {holder.pid} on "):
+        opened(tmp_path / "w")
+    holder.kill()
+    holder.wait()
+    opened(tmp_path / "w")
+
+
+def test_totals_add_up_over_runs():
+    first = {"seconds": {"steps": 6.0, "compile": 2.0}, "wall_seconds": 10.0, "lost_steps": 0}
+    second = {"seconds": {"steps": 3.0, "eval": 1.0}, "wall_seconds": 5.0, "lost_steps": 4}
+    assert totals([first, second]) == {
+        "wall_seconds": 15.0,
+        "seconds": {"steps": 9.0, "compile": 2.0, "eval": 1.0},
+        "lost_steps": 4,
+        "goodput": 0.6,
+    }

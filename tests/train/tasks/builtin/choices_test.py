@@ -1,0 +1,63 @@
+"""Choices: the right one follows by the rings, which the choices by themselves do not show."""
+
+import itertools
+from collections import Counter
+
+import pytest
+
+from train.data.builtin.baselines import order_classifier_accuracy
+from train.data.builtin.lexicon import DEFAULT_LEXICON
+from train.tasks.builtin import builtin_task
+
+
+@pytest.fixture(scope="module")
+def data():
+    return builtin_task("choices", num_train=3000, num_evaluation=600)
+
+
+def follows(context, choice):
+    """Whether day, place and action are each one step on: read from the words alone."""
+    (day, agent, action, quality, item, place), following = context, choice
+    rings = {day: DEFAULT_LEXICON.days, place: DEFAULT_LEXICON.places}
+    for trade in DEFAULT_LEXICON.trades:
+        for forms in zip(*trade.actions, strict=True):
+            if action in forms:
+                rings[action] = forms
+    steps = {word: (*ring, ring[0])[ring.index(word) + 1] for word, ring in rings.items()}
+    assert (following[3], following[4]) == (quality, item)
+    assert following[1] != agent
+    return (following[0], following[2], following[5]) == (steps[day], steps[action], steps[place])
+
+
+def words(sentence):
+    return tuple(sentence.rstrip(".").split())
+
+
+def test_right_choice_alone_follows(data):
+    for example in (*data.train, *data.evaluation["heldout"]):
+        right = [follows(words(example.context), words(choice)) for choice in example.choices]
+        assert right == [number == example.label for number in range(4)]
+
+
+def test_choices_by_themselves_look_alike(data):
+    """Two roles vary, with two words each, and every combination is there: none is the odd one out."""
+    varying = Counter()
+    for example in data.train:
+        columns = [Counter(column) for column in zip(*(words(choice) for choice in example.choices), strict=True)]
+        roles = [number for number, counts in enumerate(columns) if len(counts) > 1]
+        assert all(sorted(columns[number].values()) == [2, 2] for number in roles)
+        assert len(set(example.choices)) == 4
+        assert len(roles) == 2
+        varying[tuple(roles)] += 1
+    assert set(varying) == set(itertools.combinations((0, 2, 5), 2))
+    assert min(varying.values()) > 900
+
+
+def test_bag_of_words_finds_no_right_choice(data):
+    def pairs(examples):
+        for index, example in enumerate(examples):
+            shown = (example.label + index % 2) % 4
+            yield words(example.context), words(example.choices[shown]), index % 2
+
+    accuracy = order_classifier_accuracy(list(pairs(data.train)), list(pairs(data.evaluation["heldout"])))
+    assert abs(accuracy - 0.5) < 0.07

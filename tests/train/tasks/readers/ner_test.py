@@ -1,0 +1,171 @@
+"""Words and tags: real files, column layouts, IOB1 made BIO, and what is refused."""
+
+import itertools
+import json
+import shutil
+
+import pytest
+from seqeval.metrics.sequence_labeling import get_entities
+
+from tests.train.data.sources.tfds_files import write_splits
+from train.errors import UserError
+from train.tasks.readers.bio import to_bio
+from train.tasks.readers.ner import read_ner
+
+
+def test_wnut17_gives_every_word(shared_data):
+    folder = shared_data / "ner" / "WNUT17"
+    data = read_ner(f"files:{folder}")
+    # Sentences, words and words that begin an entity, counted with awk.
+    counts = {"train": (3394, 62730, 1975), "dev": (1009, 15733, 836), "test": (1287, 23394, 1079)}
+    names = {"train": "wnut17train.conll", "dev": "emerging.dev.conll", "test": "emerging.test.annotated"}
+    sets = {"train": data.train, "dev": data.evaluation["dev"], "test": data.test["test"]}
+    for name, examples in sets.items():
+        tags = [data.labels[tag] for e in examples for tag in e.tags]
+        assert (len(examples), len(tags), sum(tag[0] == "B" for tag in tags)) == counts[name]
+        lines = (folder / names[name]).read_text(encoding="utf-8").split("\n")
+        assert [line.split("\t") for line in lines if line.strip()] == [
+            [word, tag] for word, tag in zip([word for e in examples for word in e.words], tags, strict=True)
+        ]
+    types = ("corporation", "creative-work", "group", "location", "person", "product")
+    assert data.labels == ("O", *(f"B-{kind}" for kind in types), *(f"I-{kind}" for kind in types))
+
+
+def test_fixture_of_json_lines_is_read(shared_data, tmp_path):
+    source = shared_data / "hf_fixtures" / "tests_samples" / "conll" / "sample.json"
+    for name in ("train.json", "validation.jsonl"):
+        shutil.copy(source, tmp_path / name)
+    data = read_ner(f"files:{tmp_path}")
+    objects = [json.loads(line) for line in source.read_text().splitlines()]
+    assert [list(e.words) for e in data.train] == [one["words"] for one in objects]
+    assert [[data.labels[tag] for tag in e.tags] for e in data.evaluation["dev"]] == [one["ner"] for one in objects]
+
+
+CONLL = """-DOCSTART- -X- -X- O
+
+EU NNP I-NP I-ORG
+rejects VBZ I-VP O
+Peter NNP I-NP I-PER
+Blackburn NNP I-NP I-PER
+Ann NNP I-NP B-PER
+
+-DOCSTART- -X- -X- O
+No\u00a0break NN I-NP I-LOC
+"""
+
+
+def test_conll_2003_is_made_bio(tmp_path):
+    for name in ("eng.train", "eng.testa", "eng.testb"):
+        (tmp_path / name).write_text(CONLL, encoding="utf-8")
+    data = read_ner(f"files:{tmp_path}")
+    assert [e.words for e in data.train] == [("EU", "rejects", "Peter", "Blackburn", "Ann"), ("No\u00a0break",)]
+    assert data.labels == ("O", "B-LOC", "B-ORG", "B-PER", "I-PER")
+    assert [[data.labels[tag] for tag in e.tags] for e in data.test["test"]] == [
+        ["B-ORG", "O", "B-PER", "I-PER", "B-PER"],
+        ["B-LOC"],
+    ]
+    chunks = read_ner(f"files:{tmp_path}", tag_column=2)
+    assert [chunks.labels[tag] for tag in chunks.train[0].tags] == ["B-NP", "B-VP", "B-NP", "I-NP", "I-NP"]
+
+
+def test_every_short_sequence_keeps_its_entities():
+    """Conlleval's rule, as seqeval has it, finds the same entities before and after; what is BIO already stays."""
+    for tags in itertools.product(["O", "B-A", "I-A", "B-B", "I-B"], repeat=4):
+        found = to_bio(tags, "here")
+        assert get_entities(list(found)) == get_entities(list(tags))
+        assert to_bio(found, "here") == found
+        assert all(tag[0] != "I" or before[1:] == tag[1:] for before, tag in itertools.pairwise(("O", *found))), found
+
+
+def test_test_set_may_have_no_tags(tmp_path):
+    for name, text in {"train.txt": "a O\nb B-X\n", "valid.txt": "a O\n", "test.txt": "a\nb\n\nc\n"}.items():
+        (tmp_path / name).write_text(text)
+    assert [(e.words, e.tags) for e in read_ner(f"files:{tmp_path}").test["test"]] == [
+        (("a", "b"), None),
+        (("c",), None),
+    ]
+
+
+def test_indices_are_of_given_labels(tmp_path):
+    for name in ("train.jsonl", "dev.jsonl"):
+        (tmp_path / name).write_text(json.dumps({"tokens": ["a", "b"], "ner_tags": [0, 2]}))
+    data = read_ner(f"files:{tmp_path}", labels=["O", "B-Y", "B-X"])
+    assert (data.labels, data.train[0].tags) == (("O", "B-Y", "B-X"), (0, 2))
+    with pytest.raises(UserError, match="the tag 0 is an index, and 0 labels are given"):
+        read_ner(f"files:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"train.txt": "a O\n"}, "There is no evaluation file"),
+        ({"train.txt": "a O\n", "train.conll": "a O\n", "dev.txt": "a O\n"}, "holds both train.txt and train.conll"),
+        ({"train.txt": "a O\nb X O\n", "dev.txt": "a O\n"}, "line 2 has 3 column(s), the sentence's first line 2"),
+        ({"train.txt": "a O\nb S-X\n", "dev.txt": "a O\n"}, "the tag 'S-X' is neither O nor B-TYPE nor I-TYPE"),
+        ({"train.txt": "a NN\n", "dev.txt": "a O\n"}, "the tag 'NN' is neither"),
+        ({"train.txt": "a\n", "dev.txt": "a O\n"}, "train.txt, line 1: the sentence has no tags"),
+        ({"train.txt": "\n\n", "dev.txt": "a O\n"}, "holds no sentence"),
+        (
+            {"train.txt": "a O\n", "dev.txt": "a O\n", "test.txt": "\nx O\na B-PER\n"},
+            "test.txt, line 2: unknown label 'B-PER'. The tags are: O.",
+        ),
+        ({"train.jsonl": '{"tokens": ["a"], "ner_tags": []}', "dev.txt": "a O\n"}, "expected a list of 1 tags"),
+        ({"train.jsonl": '{"words": "a b", "ner": []}', "dev.txt": "a O\n"}, "expected a list of words"),
+        ({"train.jsonl": '{"text": "a b"}', "dev.txt": "a O\n"}, "has no column 'tokens'"),
+    ],
+)
+def test_broken_files_are_refused(tmp_path, files, words):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(UserError) as caught:
+        read_ner(f"files:{tmp_path}")
+    assert words in str(caught.value)
+
+
+def test_a_column_that_is_not_there_is_refused(tmp_path):
+    for name in ("train.txt", "dev.txt"):
+        (tmp_path / name).write_text("a O\n")
+    with pytest.raises(UserError, match="line 1 has 2 columns, the tag is looked for in column 3"):
+        read_ner(f"files:{tmp_path}", tag_column=3)
+
+
+def write_tfds(data_dir, splits, column="ner"):
+    """Writes a set as tfds:conll2003 is laid out."""
+    tfds = pytest.importorskip("tensorflow_datasets")
+    features = tfds.features
+    tags = features.Sequence(features.ClassLabel(names=["O", "B-PER", "I-PER"]))
+    layout = features.FeaturesDict({"tokens": features.Sequence(features.Text()), column: tags})
+    written = {
+        split: [{"tokens": words, column: tags} for words, tags in sentences] for split, sentences in splits.items()
+    }
+    write_splits(data_dir, written, layout, name="conll2003", config="conll2003", shards=1)
+
+
+@pytest.mark.parametrize(("dev", "column"), [("dev", "ner"), ("validation", "tags")])
+def test_sets_of_tfds_have_words_and_the_names_of_tags(tmp_path, dev, column):
+    # The second sentence is IOB1, the third one of WikiANN's that are empty.
+    train = [(["Jürg", "ran"], [1, 0]), (["Ann", "Lee"], [2, 2]), ([], [])]
+    write_tfds(tmp_path, {"train": train, dev: [(["he"], [0])], "test": [(["Ann"], [1])]}, column)
+    data = read_ner("tfds:conll2003/conll2003", tfds_dir=str(tmp_path))
+    assert data.labels == ("O", "B-PER", "I-PER")
+    assert [(e.id, e.words, e.tags) for e in data.train] == [
+        ("0", ("Jürg", "ran"), (1, 0)),
+        ("1", ("Ann", "Lee"), (1, 2)),
+    ]
+    assert [e.words for e in data.evaluation["dev"]] == [("he",)]
+    assert [e.tags for e in data.test["test"]] == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("splits", "column", "words"),
+    [
+        ({"train": [(["a"], [0])]}, "ner", ["tfds:conll2003", "dev"]),
+        ({"train": [(["a"], [0])], "dev": [(["a"], [0])]}, "pos", ["no tags of words", "ner_tags"]),
+        ({"train": [(["a", "b"], [0])], "dev": [(["a"], [0])]}, "ner", ["train, example 0", "2 words and 1 tags"]),
+    ],
+)
+def test_other_sets_of_tfds_are_refused(tmp_path, splits, column, words):
+    write_tfds(tmp_path, splits, column)
+    with pytest.raises(UserError) as caught:
+        read_ner("tfds:conll2003/conll2003", tfds_dir=str(tmp_path))
+    assert all(word in str(caught.value) for word in words), caught.value

@@ -1,0 +1,89 @@
+"""Files as rows: what each format gives, and what is said where a file cannot be read."""
+
+import csv
+import json
+
+import pytest
+
+from train.errors import UserError
+from train.tasks.readers.tables import read_rows
+
+
+def rows(path, columns=()):
+    return [(row.line, row.fields) for row in read_rows(path, columns)]
+
+
+def save(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def test_tsv_quotes_nothing_and_ends_lines_only_at_newlines(tmp_path):
+    path = save(tmp_path, "a.tsv", '\ufefftext\tlabel\r\n"open\u2028\x85\t1\r\n\n\rb"\t2\n')
+    assert rows(path) == [(2, {"text": '"open\u2028\x85', "label": "1"}), (4, {"text": '\rb"', "label": "2"})]
+
+
+def test_csv_reads_what_the_standard_writer_writes(tmp_path):
+    path = tmp_path / "a.csv"
+    fields = [["text", "label"], ["two\nlines, and a comma", "1"], ['a "quote"', ""], ["ü", "3"]]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(fields)
+    assert rows(path) == [
+        (line, dict(zip(fields[0], row, strict=True))) for line, row in zip((2, 4, 5), fields[1:], strict=True)
+    ]
+
+
+def test_json_lines_keep_their_types(tmp_path):
+    path = save(tmp_path, "a.jsonl", '{"text": "ü", "label": ["a", 1]}\n\n{"text": "b"}\n')
+    assert rows(path) == [(1, {"text": "ü", "label": ["a", 1]}), (3, {"text": "b"})]
+
+
+def test_columns_name_a_file_without_a_header(tmp_path):
+    assert rows(save(tmp_path, "a.tsv", "1\tx\n0\ty"), ["label", "text"])[1] == (2, {"label": "0", "text": "y"})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.tsv", "", "holds no row"),
+        ("a.tsv", "text\tlabel\n", "holds no row"),
+        ("a.csv", "\n\n", "holds no row"),
+        ("a.jsonl", "\n", "holds no row"),
+        ("a.tsv", "a\tb\n1\t2\n1\t2\t3\n", "line 3 has 3 field(s), expected 2: a, b. Fields are separated by tabs"),
+        ("a.csv", 'a,b\n1,2\n"1,2\n3,4', "line 3 cannot be read as CSV"),
+        ("a.csv", "a,b\n1,2\n1\n", "line 3 has 1 field(s), expected 2"),
+        ("a.csv", "a,b\n" + "x" * 200_000 + ",2\n", "line 2 cannot be read as CSV: field larger"),
+        ("a.tsv", "a\ta\n1\t2\n", "line 1: the header names a column twice"),
+        ("a.tsv", b"a\tb\nok\t1\nna\xefve\t2\n", "line 3 is not UTF-8 text (invalid continuation byte at byte 2"),
+        ("a.tsv", "a\tb\n1\t2\n".encode("utf-16"), "line 1 is not UTF-8 text"),
+        ("a.tsv", b"a\tb\n\0\t2\n", "line 2 is not UTF-8 text (a NUL at byte 0"),
+        ("a.jsonl", '{"a": 1}\n{"a": ', "line 2 is not JSON"),
+        ("a.jsonl", "[1]\n", "line 1 holds a JSON list, expected an object"),
+        ("a.jsonl", "[" * 100_000, "line 1 is not JSON"),
+        ("a.xls", "x", "expected a file that ends in one of .tsv, .txt, .csv"),
+    ],
+)
+def test_unreadable_files_are_refused(tmp_path, name, content, words):
+    with pytest.raises(UserError) as caught:
+        rows(save(tmp_path, name, content))
+    assert words in str(caught.value)
+    assert name in str(caught.value)
+
+
+def test_missing_files_and_needless_columns_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"none\.tsv cannot be read: No such file"):
+        rows(tmp_path / "none.tsv")
+    with pytest.raises(UserError, match="names its own columns"):
+        rows(save(tmp_path, "a.jsonl", json.dumps({"a": 1})), ["a"])
+
+
+def test_texts_are_stripped_and_not_empty(tmp_path):
+    row = next(read_rows(save(tmp_path, "a.jsonl", '{"text": " a ", "none": " ", "number": 3}')))
+    assert row.text("text") == "a"
+    assert row.text("none", may_be_empty=True) == ""
+    for column, words in {"none": "is empty", "number": "holds 3, expected a text", "txet": "nearest is text"}.items():
+        with pytest.raises(UserError) as caught:
+            row.text(column)
+        assert words in str(caught.value)
+        assert "a.jsonl, line 1" in str(caught.value)

@@ -1,0 +1,172 @@
+"""Every metric against a formula written out here, its extremes, and the table of what a task reports."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from train.tasks.readers.bio import to_bio
+from train.tasks.readers.glue_table import GLUE
+from train.tasks.scores.metrics import (
+    ACCURACY,
+    ACCURACY_AND_F1,
+    ACCURACY_AND_MATTHEWS,
+    CORRELATIONS,
+    ENTITIES,
+    MATTHEWS,
+    MULTI_LABEL,
+    Reported,
+    metrics_of,
+    score,
+)
+
+RANDOM = np.random.default_rng(0)
+
+
+def counts(predictions, references):
+    """True positives, false positives, false negatives, true negatives."""
+    pairs = [(bool(p), bool(r)) for p, r in zip(predictions, references, strict=True)]
+    return tuple(pairs.count(pair) for pair in ((True, True), (True, False), (False, True), (False, False)))
+
+
+def f1_of(true, false_positive, false_negative):
+    total = 2 * true + false_positive + false_negative
+    return 2 * true / total if total else 0.0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_labels_by_their_formulas(seed):
+    random = np.random.default_rng(seed)
+    predictions, references = random.integers(0, 2, (2, 50)).tolist()
+    tp, fp, fn, tn = counts(predictions, references)
+    found = score(ACCURACY_AND_F1, predictions, references).values
+    assert found["accuracy"] == pytest.approx((tp + tn) / 50)
+    assert found["f1"] == pytest.approx(f1_of(tp, fp, fn))
+    assert found["mean"] == pytest.approx((found["accuracy"] + found["f1"]) / 2)
+    matthews = (tp * tn - fp * fn) / math.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
+    assert score(MATTHEWS, predictions, references).values == {"matthews": pytest.approx(matthews)}
+
+
+def ranks(values):
+    return [sum(v < value for v in values) + (sum(v == value for v in values) - 1) / 2 for value in values]
+
+
+def pearson(a, b):
+    a, b = np.asarray(a) - np.mean(a), np.asarray(b) - np.mean(b)
+    return (a * b).sum() / math.sqrt((a * a).sum() * (b * b).sum())
+
+
+def test_correlations_by_their_formulas():
+    references = RANDOM.integers(0, 6, 40).astype(float)
+    predictions = np.round(references + RANDOM.normal(size=40), 1)
+    found = score(CORRELATIONS, predictions.tolist(), references.tolist())
+    assert found.values["pearson"] == pytest.approx(pearson(predictions, references))
+    assert found.values["spearman"] == pytest.approx(pearson(ranks(predictions), ranks(references)))
+    assert found.values["mean"] == pytest.approx((found.values["pearson"] + found.values["spearman"]) / 2)
+    assert found.notes == ()
+
+
+@pytest.mark.parametrize("reported", [MATTHEWS, CORRELATIONS])
+def test_constant_predictions_count_as_nothing_and_are_said(reported):
+    for predictions, references, what in (([1, 1, 1], [0, 1, 1], "predictions"), ([0, 1, 1], [0, 0, 0], "references")):
+        found = score(reported, predictions, references)
+        assert set(found.values.values()) == {0.0}
+        assert f"All {what} are equal" in found.notes[0]
+    assert set(score(reported, [1], [1]).values.values()) == {0.0}
+
+
+def test_nearly_constant_predictions_are_a_number():
+    predictions = [3.0, 3.0, np.nextafter(3.0, 4.0)]
+    assert all(math.isfinite(value) for value in score(CORRELATIONS, predictions, [1.0, 2.0, 5.0]).values.values())
+
+
+def test_several_labels_by_their_formulas():
+    predictions, references = RANDOM.integers(0, 2, (2, 30, 4))
+    predictions[:, 3] = references[:, 3] = 0  # a label that nobody has
+    columns = [counts(predictions[:, n], references[:, n]) for n in range(4)]
+    found = score(MULTI_LABEL, predictions.tolist(), [tuple(map(float, row)) for row in references]).values
+    assert found["macro_f1"] == pytest.approx(np.mean([f1_of(*column[:3]) for column in columns]))
+    assert found["micro_f1"] == pytest.approx(f1_of(*np.sum(columns, axis=0)[:3]))
+
+
+LABELS = ("O", "B-A", "I-A", "B-B", "I-B")
+
+
+def entities(tags):
+    """Entities of a sentence by conlleval's rule, written for BIO: after `to_bio`, B- begins one and I- goes on."""
+    found, begun = set(), None
+    for place, tag in enumerate([*to_bio(tags, "here"), "O"]):
+        if begun is not None and tag[0] != "I":
+            found.add((*begun, place))
+            begun = None
+        if tag[0] == "B":
+            begun = (tag[2:], place)
+    return found
+
+
+def test_entities_by_counting_them():
+    sentences = list(itertools.product(range(5), repeat=3))
+    # The last third predicts nothing, so that precision and recall differ.
+    shuffled = [sentences[n] if n < 80 else (0, 0, 0) for n in RANDOM.permutation(len(sentences))]
+    correct = given = wanted = 0
+    for prediction, reference in zip(shuffled, sentences, strict=True):
+        found, right = (entities([LABELS[tag] for tag in tags]) for tags in (prediction, reference))
+        correct, given, wanted = correct + len(found & right), given + len(found), wanted + len(right)
+    values = score(ENTITIES, shuffled, sentences, LABELS).values
+    assert values["entity_precision"] == pytest.approx(correct / given)
+    assert values["entity_recall"] == pytest.approx(correct / wanted)
+    assert values["entity_f1"] == pytest.approx(f1_of(correct, given - correct, wanted - correct))
+    assert values["entity_precision"] > 1.2 * values["entity_recall"] > 0
+
+
+def test_no_entity_at_all_is_zero():
+    assert set(score(ENTITIES, [(0, 0)], [(0, 1)], LABELS).values.values()) == {0.0}
+    assert set(score(ENTITIES, [(0, 1)], [(0, 0)], LABELS).values.values()) == {0.0}
+    assert set(score(ENTITIES, [(0, 0)], [(0, 0)], LABELS).values.values()) == {0.0}
+
+
+def test_no_pair_alike_is_zero():
+    assert score(ACCURACY_AND_F1, [0, 0], [0, 0]).values["f1"] == 0.0
+    assert score(ACCURACY_AND_F1, [0, 0], [1, 1]).values["f1"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("reported", "predictions", "references"),
+    [
+        (ACCURACY, [2, 0, 1], [2, 0, 1]),
+        (ACCURACY_AND_F1, [1, 0, 1], [1, 0, 1]),
+        (MATTHEWS, [1, 0, 1], [1, 0, 1]),
+        (CORRELATIONS, [1.0, 2.0, 4.0], [1.0, 2.0, 4.0]),
+        (ENTITIES, [(1, 2, 0), (3,)], [(1, 2, 0), (3,)]),
+        (MULTI_LABEL, [(1, 0), (0, 1)], [(1.0, 0.0), (0.0, 1.0)]),
+    ],
+)
+def test_the_headline_of_what_is_right_is_one(reported, predictions, references):
+    assert score(reported, predictions, references, LABELS).values[reported.headline] == pytest.approx(1.0)
+
+
+def test_what_tasks_report():
+    found = {task: metrics_of("classification", row.problem, task) for task, row in GLUE.items()}
+    assert {task for task, reported in found.items() if reported == ACCURACY} == {"sst2", "mnli", "qnli", "rte", "wnli"}
+    assert (found["cola"], found["ax"]) == (MATTHEWS, ACCURACY_AND_MATTHEWS)
+    assert found["mrpc"] == found["qqp"] == ACCURACY_AND_F1
+    assert found["stsb"] == CORRELATIONS == metrics_of("classification", "regression")
+    assert metrics_of("tags", task="wnut17") == ENTITIES
+    assert metrics_of("choices", task="race") == ACCURACY
+    assert metrics_of("classification", "multi_label") == MULTI_LABEL
+    with pytest.raises(ValueError, match="as SQuAD does"):
+        metrics_of("spans")
+
+
+def test_what_cannot_be_scored_is_refused():
+    with pytest.raises(ValueError, match="1 predictions for 2 references"):
+        score(ACCURACY, [1], [1, 1])
+    with pytest.raises(ValueError, match="0 predictions"):
+        score(ACCURACY, [], [])
+    with pytest.raises(ValueError, match="without a label"):
+        score(ACCURACY, [1], [None])
+    with pytest.raises(ValueError, match="not finite"):
+        score(CORRELATIONS, [1.0, np.float64("nan")], [1.0, 2.0])
+    with pytest.raises(ValueError, match="unknown metric 'bleu'"):
+        score(Reported(("bleu",), "bleu"), [1], [1])

@@ -1,5 +1,0 @@
-"""Labelled tasks made of the built-in corpus; see `builtin_task`."""
-
-from train.data.builtin.tasks.table import BUILTIN_TASKS, builtin_task
-
-__all__ = ["BUILTIN_TASKS", "builtin_task"]

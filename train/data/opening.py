@@ -1,0 +1,254 @@
+"""A pretraining job's data: both splits tokenised, rows made of them, and the numbers that losses are held against."""
+
+import dataclasses
+import functools
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flax_lite.distillation.vocabulary import seen_ids
+from flax_lite.rows.recipe import PretrainingRecipe, TokenizerInfo
+from flax_lite.tokenization import Tokenizer
+from flax_lite.tokenization.trimming import trim_tokenizer
+from train.data.pretraining.loader import eval_batches, train_batches
+from train.data.pretraining.rows import PackedRows, PretrainingRows, Row, held_out_rows, make_rows
+from train.data.sources import Corpus, CorpusOptions, open_corpus
+from train.data.tokenizers import open_tokenizer
+from train.data.tokens.preparation import build_store
+from train.data.tokens.store import TokenStore
+from train.errors import UserError
+from train.jobs import build
+
+_RECIPE_LEAVES = (
+    "rows",
+    "texts",
+    "max_predictions",
+    "masked_fraction",
+    "masking",
+    "mask_smoothing",
+    "max_ngram",
+    "whole_word",
+    "short_seq_prob",
+    "pair_task",
+)
+_CORPUS_LEAVES = (
+    "source",
+    "eval_source",
+    "eval_fraction",
+    "mixture",
+    "text_column",
+    "tfds_dir",
+    "builtin_documents",
+    "split_paragraphs",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainingData:
+    """Rows of both splits and what is known of them.
+
+    Attributes:
+        tokenizer: of both.
+        recipe: what a row is.
+        train: the training rows, without end.
+        held_out: the held-out rows, always the same.
+        held_out_corpus: the text that these come from.
+        unigram_entropy: of the held-out tokens, specials left out, in nats: the loss of the best guess without context.
+        floor: nats per masked token that no model can go below, where the source knows it.
+        kept_ids: what the ids were before the vocabulary was trimmed; None where it was not.
+        process_index: which part of each global batch this host reads.
+        process_count: the number of hosts.
+    """
+
+    tokenizer: Tokenizer
+    recipe: PretrainingRecipe
+    train: PretrainingRows
+    held_out: PretrainingRows
+    held_out_corpus: Corpus
+    unigram_entropy: float
+    floor: float | None
+    kept_ids: tuple[int, ...] | None = None
+    process_index: int = 0
+    process_count: int = 1
+
+    def train_batches(self, batch_size: int, start_step: int, *, workers: int) -> Iterator[Row]:
+        """This host's part of the training batches after `start_step`."""
+        return train_batches(self.train, batch_size, start_step, workers=workers, **self._host)
+
+    def eval_batches(self, batch_size: int) -> Iterator[Row]:
+        """This host's part of the held-out batches, each row once."""
+        return eval_batches(self.held_out, batch_size, **self._host)
+
+    @property
+    def _host(self) -> dict[str, int]:
+        return {"process_index": self.process_index, "process_count": self.process_count}
+
+    @functools.cached_property
+    def commoner_answer(self) -> float:
+        """Accuracy, on the held-out rows, of always giving the commoner answer to the sentence task.
+
+        It is not one half: a chunk of a single sentence gets a random second segment, which is always label 1.
+        """
+        batches = eval_batches(self.held_out, 256)
+        labels = np.concatenate([batch["sentence_label"][batch["row_weights"] > 0] for batch in batches])
+        return float(max(np.mean(labels), 1 - np.mean(labels)))
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the tokenised text of both splits, by all that it was made from."""
+        names = "/".join(rows.store.fingerprint for rows in (self.train, self.held_out))
+        return hashlib.sha256(names.encode()).hexdigest()
+
+    def describe(self) -> list[str]:
+        """Lines about the data for a person."""
+        lines = []
+        for name, rows in (("training", self.train), ("held-out", self.held_out)):
+            counts = rows.store.counts
+            lines.append(
+                f"{name} data: {counts['documents']:,} documents, {counts['sentences']:,} sentences, "
+                f"{counts['tokens']:,} tokens"
+            )
+        rows = f"{self.train.epoch_size(0):,} per epoch of {self.recipe.max_length} tokens"
+        if isinstance(self.train, PackedRows):
+            rows += f", {self.train.padding_share:.1%} padding"
+        return [*lines, f"rows: {rows}; {self.yardsticks()}"]
+
+    def yardsticks(self) -> str:
+        """What a masked-word loss compares with."""
+        text = f"unigram entropy {self.unigram_entropy:.3f} nats"
+        if self.floor is None:
+            return text
+        return f"{text}, half of it {self.unigram_entropy / 2:.3f}, the grammar's floor {self.floor:.3f}"
+
+    def references(self) -> dict[str, dict[str, float]]:
+        """The same as lines for the plots."""
+        lines = {"unigram entropy": self.unigram_entropy}
+        if self.floor is not None:
+            lines |= {"half of it": self.unigram_entropy / 2, "grammar's floor": self.floor}
+        if self.recipe.rows == "packed":
+            return {"loss": lines}
+        return {"loss": lines, "accuracy": {"commoner answer, sentences": self.commoner_answer}}
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedData:
+    """Both splits as tokens on disk.
+
+    Attributes:
+        options: where the documents come from.
+        tokenizer: of both.
+        train: the training split.
+        held_out: the held-out split.
+        held_out_corpus: the text of the held-out split.
+        kept_ids: what the ids were before the vocabulary was trimmed; None where it was not.
+    """
+
+    options: CorpusOptions
+    tokenizer: Tokenizer
+    train: TokenStore
+    held_out: TokenStore
+    held_out_corpus: Corpus
+    kept_ids: tuple[int, ...] | None = None
+
+
+def prepare(values: Mapping[str, Any], kept_tokenizer: Path, say: Callable[[str], None]) -> PreparedData:
+    """Trains the tokenizer if one is asked for and tokenises both splits, unless the cache has them.
+
+    Args:
+        values: the job's leaves.
+        kept_tokenizer: where the job keeps its tokenizer.
+        say: takes lines for a person.
+
+    Raises:
+        UserError: if a source or the tokenizer cannot be had.
+    """
+    leaves = build.group(values, "data")
+    options = CorpusOptions(**{name: leaves[name] for name in _CORPUS_LEAVES})
+    train, held_out = open_corpus(options, "train"), open_corpus(options, "heldout")
+    cache_dir = leaves["cache_dir"]
+    tokenizer = open_tokenizer(build.tokenizer_spec(values), train, kept_tokenizer, cache_dir=cache_dir, say=say)
+    tokenise = functools.partial(build_store, cache_dir=cache_dir, say=say, workers=leaves["prepare_workers"])
+    store, kept_ids = tokenise(train, tokenizer=tokenizer), None
+    if values.get("trim_vocabulary"):
+        kept_ids = seen_ids(store.token_counts, tokenizer.special_ids)
+        say(f"vocabulary: {len(kept_ids):,} of {tokenizer.vocab_size:,} pieces are used by the training text and kept")
+        tokenizer = trim_tokenizer(tokenizer, kept_ids)
+        store = tokenise(train, tokenizer=tokenizer)
+    return PreparedData(options, tokenizer, store, tokenise(held_out, tokenizer=tokenizer), held_out, kept_ids)
+
+
+Prepare = Callable[[Mapping[str, Any], Path, Callable[[str], None]], PreparedData]
+
+
+def open_data(
+    values: Mapping[str, Any],
+    kept_tokenizer: Path,
+    say: Callable[[str], None],
+    *,
+    prepare: Prepare = prepare,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> PretrainingData:
+    """Opens, and where needed prepares, what a job's leaves name, and makes rows of it.
+
+    Args:
+        values: the job's leaves.
+        kept_tokenizer: where the job keeps its tokenizer.
+        say: takes lines for a person.
+        prepare: gives both splits as tokens: this module's, or a stand-in for it.
+        process_index: which part of each global batch this host reads.
+        process_count: the number of hosts. Each prepares its own copy of the data, the same on all.
+
+    Raises:
+        UserError: if a source, the tokenizer or the shape of the rows cannot be had.
+    """
+    leaves = build.group(values, "data")
+    try:
+        # A job without the leaf `rows` has no sentence task.
+        shape: dict[str, Any] = {"rows": "packed"} | {name: leaves[name] for name in _RECIPE_LEAVES if name in leaves}
+        recipe = PretrainingRecipe(max_length=leaves["sequence_length"], **shape)
+    except ValueError as error:
+        raise UserError(f"data: {error}") from error
+    prepared = prepare(values, kept_tokenizer, say)
+    info = TokenizerInfo.of(prepared.tokenizer)
+    try:
+        train = make_rows(prepared.train, info, recipe, seed=values["seed"])
+        held_out = held_out_rows(prepared.held_out, info, recipe, num_rows=leaves["max_eval_rows"])
+    except ValueError as error:
+        raise UserError(f"data: {error}") from error
+    return PretrainingData(
+        prepared.tokenizer,
+        recipe,
+        train,
+        held_out,
+        prepared.held_out_corpus,
+        unigram_entropy(prepared.held_out.token_counts),
+        _floor(prepared.options, recipe, prepared.held_out),
+        prepared.kept_ids,
+        process_index,
+        process_count,
+    )
+
+
+def unigram_entropy(counts: np.ndarray) -> float:
+    """-sum p ln p of the relative frequencies, in nats."""
+    shares = counts[counts > 0] / counts.sum()
+    return float(-(shares * np.log(shares)).sum())
+
+
+def _floor(options: CorpusOptions, recipe: PretrainingRecipe, store: TokenStore) -> float | None:
+    """The built-in grammar's own floor, spread over the pieces that the tokenizer cuts its words into."""
+    held_out = options.eval_source or ("a mixture" if options.mixture else options.source)
+    if held_out != "builtin":
+        return None
+    from train.data import builtin
+
+    # A row holds no more sentences than this, whatever their pieces: a word is a piece or more.
+    window = max(2, math.ceil((recipe.max_length - 3) / builtin.WORDS_PER_SENTENCE))
+    per_word = builtin.entropy_floor(options.builtin_seed, "heldout", window=window)
+    counts = store.counts
+    return per_word * builtin.WORDS_PER_SENTENCE * counts["sentences"] / counts["tokens"]

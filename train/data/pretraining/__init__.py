@@ -1,0 +1,1 @@
+"""Pretraining rows of one run, and the batches made of them."""

@@ -1,0 +1,1 @@
+"""A tokenized corpus on disk."""

@@ -1,0 +1,39 @@
+"""Where what is made from a corpus is kept, and the names under which it is found again."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from train.data.sources import Corpus
+from train.data.sources.corpus import Stated
+from train.machine.files import content_hash
+
+
+def default_cache_dir() -> Path:
+    """Returns $FLAX_LITE_CACHE, else flax_lite in $XDG_CACHE_HOME, else ~/.cache/flax_lite."""
+    if chosen := os.environ.get("FLAX_LITE_CACHE"):
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flax_lite"
+
+
+def cache_root(cache_dir: str | os.PathLike[str] | None) -> Path:
+    """The root of the cache: the given directory, or the default one."""
+    return Path(cache_dir).expanduser() if cache_dir is not None else default_cache_dir()
+
+
+def corpus_inputs(corpus: Corpus, root: Path) -> dict[str, Any]:
+    """All that a corpus's documents depend on, as JSON values: its own inputs, and the contents of its files."""
+    return {
+        "corpus": corpus.inputs,
+        "files": [
+            file.hash if isinstance(file, Stated) else content_hash(file, root / "file_hashes") for file in corpus.files
+        ],
+    }
+
+
+def key_of(inputs: Mapping[str, Any]) -> str:
+    """A name for what is made from these inputs."""
+    return hashlib.blake2b(json.dumps(inputs, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -1,0 +1,106 @@
+"""From documents to blocks of tokens, on as many cores as there are; the blocks do not depend on their number."""
+
+import functools
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from train.data.sources import Document, sentences_of
+from train.data.tokens.shards import TokenBlock
+from train.machine.workers import num_cores, ordered_map
+
+if TYPE_CHECKING:
+    from flax_lite.tokenization import Tokenizer
+
+# What a worker is sent at a time: half a second of work. A document is never divided.
+_BLOCK_CHARACTERS = 2**20
+# A corpus that ends before this many blocks is tokenised here, in the time that it takes to start workers.
+_BLOCKS_WITHOUT_WORKERS = 4
+
+
+class Tokenised(NamedTuple):
+    """What became of some consecutive documents.
+
+    Attributes:
+        block: their tokens. Sentences and documents without a token are left out.
+        documents: how many were read.
+        skipped: how many sentences were left out.
+    """
+
+    block: TokenBlock
+    documents: int
+    skipped: int
+
+
+def tokenised(
+    documents: Iterable[Document], tokenizer: "Tokenizer", *, split_paragraphs: bool, workers: int | None = None
+) -> Iterator[Tokenised]:
+    """Yields documents as blocks of tokens, in order; close it to end the workers.
+
+    Args:
+        documents: as paragraphs.
+        tokenizer: gives ids without specials.
+        split_paragraphs: whether paragraphs are cut into sentences.
+        workers: number of processes; one for each core if None.
+
+    Raises:
+        RunError: if a worker was killed.
+    """
+    blocks = _document_blocks(documents)
+    head = list(itertools.islice(blocks, _BLOCKS_WITHOUT_WORKERS))
+    blocks = itertools.chain(head, blocks)
+    workers = num_cores() if workers is None else workers
+    if workers == 1 or len(head) < _BLOCKS_WITHOUT_WORKERS:
+        for block in blocks:
+            yield tokenise(block, tokenizer, split_paragraphs=split_paragraphs)
+        return
+    begin = functools.partial(_begin, tokenizer, split_paragraphs)
+    yield from ordered_map(_tokenise_in_worker, blocks, workers=workers, begin=begin)
+
+
+def id_dtype(vocab_size: int) -> np.dtype[np.uint16] | np.dtype[np.int32]:
+    """The type in which ids are kept: two bytes where they suffice."""
+    return np.dtype(np.uint16) if vocab_size <= 2**16 else np.dtype(np.int32)
+
+
+def tokenise(documents: list[Document], tokenizer: "Tokenizer", *, split_paragraphs: bool) -> Tokenised:
+    """Cuts documents into sentences and these into tokens."""
+    sentences = [sentences_of(document, split_paragraphs=split_paragraphs) for document in documents]
+    encoded = tokenizer.encode(list(itertools.chain.from_iterable(sentences)))
+    lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
+    ids = np.fromiter(itertools.chain.from_iterable(encoded), id_dtype(tokenizer.vocab_size), lengths.sum())
+    starts = np.concatenate([[0], np.cumsum(lengths)])  # of every sentence, closed by the number of tokens
+    document_bounds = starts[np.concatenate([[0], np.cumsum([len(document) for document in sentences])])]
+    return Tokenised(
+        TokenBlock(ids, starts[:-1][lengths > 0], document_bounds[:-1][np.diff(document_bounds) > 0]),
+        len(documents),
+        int((lengths == 0).sum()),
+    )
+
+
+def _document_blocks(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    block: list[Document] = []
+    characters = 0
+    for document in documents:
+        block.append(document)
+        characters += sum(map(len, document))
+        if characters >= _BLOCK_CHARACTERS:
+            yield block
+            block, characters = [], 0
+    if block:
+        yield block
+
+
+_in_worker: dict[str, functools.partial[Tokenised]] = {}
+
+
+def _begin(tokenizer: "Tokenizer", split_paragraphs: bool) -> None:
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the cores are the other workers'
+    _in_worker["tokenise"] = functools.partial(tokenise, tokenizer=tokenizer, split_paragraphs=split_paragraphs)
+
+
+def _tokenise_in_worker(documents: list[Document]) -> Tokenised:
+    return _in_worker["tokenise"](documents)

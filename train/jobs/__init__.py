@@ -1,0 +1,1 @@
+"""Jobs put together from their options."""

@@ -1,0 +1,106 @@
+"""The rows of an ablation, and their results as a table and a plot."""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flax_lite.checkpoints.sources.opening import open_source
+from flax_lite.models.flops import distillation_cost
+from flax_lite.tokenization import load_tokenizer
+from train.errors import UserError
+from train.jobs import build
+from train.jobs.teacher import RANDOM
+
+Scores = Mapping[str, Sequence[Mapping[str, float]]]
+_SHOWN = {
+    "mlm_loss": ("masked words, nats", ".3f"),
+    "mlm_accuracy": ("accuracy", ".1%"),
+    "soft_cross_entropy_loss": ("from the teacher's words", ".4f"),
+    "cosine_loss": ("from its hidden states", ".4f"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A run that differs from the whole recipe.
+
+    Attributes:
+        name: for a person.
+        directory: how its work directories begin.
+        changes: leaves that differ, as the command line takes them.
+    """
+
+    name: str
+    directory: str
+    changes: Mapping[str, str]
+
+
+def rows(values: Mapping[str, Any]) -> Iterator[Row]:
+    """The rows of a recipe, given by its leaves, in the order they are run."""
+    used = [name for name, weight in build.group(values, "losses").items() if weight]
+    yield Row("the whole recipe", "whole", {})
+    if len(used) > 1:
+        for name in used:
+            yield Row(f"without {name}", f"without_{name}", {f"losses.{name}": "0"})
+    at_random = {"student.init": "random", "student.layers": "()"}
+    if values["student.init"] == "teacher" and values["init_from"] is None:
+        yield Row("random start", "random_start", at_random)
+    if "mlm" not in used:
+        return
+    alone = {f"losses.{name}": "0" for name in used if name != "mlm"}
+    if values["student.init"] == "teacher" and values["init_from"] is None:
+        yield Row("teacher's layers, then masked words alone", "start_only", alone)
+    yield Row("no teacher, as many steps", "no_teacher", alone | at_random)
+    if values["teacher"] not in (None, RANDOM):
+        steps = math.ceil(values["total_steps"] * _cost(values))
+        name = f"no teacher, as much compute ({steps} steps)"
+        yield Row(name, "no_teacher_longer", alone | at_random | {"total_steps": str(steps)})
+
+
+def _cost(values: Mapping[str, Any]) -> float:
+    length, slots = values["data.sequence_length"], values["data.max_predictions"]
+    try:
+        teacher, tokenizer = open_source(values["teacher"]).config, load_tokenizer(build.tokenizer_spec(values))
+    except ValueError as error:
+        raise UserError(f"how much compute does a student need without its teacher? {error}") from error
+    student = build.model_config(values, tokenizer, base=teacher, vocab_size=teacher.vocab_size)
+    return distillation_cost(student, teacher, length, slots / length)
+
+
+def table(scores: Scores) -> list[str]:
+    """Lines of Markdown: for each row the mean over the seeds, and their range."""
+    shown = [name for name in _SHOWN if all(name in run for runs in scores.values() for run in runs)]
+    lines = ["| | " + " | ".join(_SHOWN[name][0] for name in shown) + " |", "|---" * (len(shown) + 1) + "|"]
+    for row, runs in scores.items():
+        cells = []
+        for name in shown:
+            found, form = [run[name] for run in runs], _SHOWN[name][1]
+            span = f" ({min(found):{form}} to {max(found):{form}})" if len(found) > 1 else ""
+            cells.append(f"{sum(found) / len(found):{form}}{span}")
+        lines.append(f"| {row} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def draw(scores: Scores, path: Path) -> None:
+    """A dot for each run: held-out loss of masked words, and the divergence from the teacher where it was measured."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, whatever the user's settings say
+    from matplotlib.figure import Figure
+
+    shown = [name for name in ("mlm_loss", "soft_cross_entropy_loss") if all(name in r[0] for r in scores.values())]
+    shown = shown or ["loss"]
+    figure = Figure(figsize=(5 * len(shown) + 2, 0.5 * len(scores) + 1.5), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, name in zip(figure.subplots(1, len(shown), sharey=True, squeeze=False)[0], shown, strict=True):
+        for place, runs in enumerate(scores.values()):
+            found = [run[name] for run in runs]
+            axes.plot(found, [place] * len(found), "o", color="#0072B2", alpha=0.5, markersize=5)
+            axes.plot([sum(found) / len(found)], [place], "|", color="#D55E00", markersize=16, markeredgewidth=2)
+        axes.set_yticks(range(len(scores)), list(scores))
+        axes.set_xlabel(f"{_SHOWN[name][0] if name in _SHOWN else name}, held-out")
+        axes.grid(axis="x", color="#E5E5E5", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].invert_yaxis()
+    figure.savefig(path)

@@ -1,0 +1,171 @@
+"""From a job's leaves to the library's objects: architecture, execution, optimizer, tokenizer."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from train.errors import UserError
+
+if TYPE_CHECKING:
+    import optax
+
+    from flax_lite.architecture.config import EncoderConfig
+    from flax_lite.layers.execution import Execution
+    from flax_lite.tokenization import Tokenizer
+
+Values = Mapping[str, Any]
+
+
+def group(values: Values, name: str) -> dict[str, Any]:
+    """The leaves under `name`, without that prefix."""
+    return {path.removeprefix(f"{name}."): value for path, value in values.items() if path.startswith(f"{name}.")}
+
+
+def model_config(
+    values: Values, tokenizer: "Tokenizer", *, base: "EncoderConfig | None" = None, vocab_size: int | None = None
+) -> "EncoderConfig":
+    """The architecture: the preset's, init_from's or `base`'s, with the overrides that are given.
+
+    Args:
+        values: the job's leaves.
+        tokenizer: whose vocabulary a preset is made for.
+        base: taken where there is neither preset nor init_from.
+        vocab_size: the rows of a preset's table, if it shall have more than the tokenizer has pieces.
+
+    Raises:
+        UserError: if the preset is unknown, or sizes do not fit each other or the length of the rows.
+    """
+    overrides = {name: value for name, value in group(values, "model").items() if value is not None}
+    name, source = overrides.pop("preset", None), values["init_from"]
+    try:
+        if name is not None:
+            base = _preset(name, tokenizer, vocab_size or tokenizer.vocab_size)
+        elif source is not None:
+            base = _architecture_of(source, tokenizer)
+        if base is None:
+            raise UserError("which architecture? Give model.preset, or init_from to take a model's own")
+        _check_known(overrides, base)
+        config = base.replace(**overrides)
+    except ValueError as error:
+        raise UserError(f"model: {error}") from error
+    length = values["data.sequence_length"]
+    if length > config.max_position_embeddings:
+        raise UserError(
+            f"data.sequence_length={length} is longer than the model's {config.max_position_embeddings} positions. "
+            f"Give at most {config.max_position_embeddings}, or raise model.max_position_embeddings"
+        )
+    return config
+
+
+def _preset(name: str, tokenizer: "Tokenizer", vocab_size: int) -> "EncoderConfig":
+    from flax_lite.architecture.config import preset
+
+    return preset(name, vocab_size=vocab_size, pad_token_id=tokenizer.pad_id)
+
+
+def _architecture_of(source: str, tokenizer: "Tokenizer") -> "EncoderConfig":
+    from flax_lite.architecture.config import DEFAULT_LABELS
+    from flax_lite.checkpoints.sources.opening import open_source
+
+    config = open_source(source).config
+    # Published tables may have more rows than the tokenizer has pieces, for round sizes.
+    if tokenizer.vocab_size > config.vocab_size:
+        raise ValueError(
+            f"{source} has {config.vocab_size} word embeddings, too few for a tokenizer of {tokenizer.vocab_size} "
+            "pieces; use its own (leave `tokenizer` out)"
+        )
+    # What a classifier's labels meant is not this job's.
+    return config.replace(labels=DEFAULT_LABELS, problem_type=None)
+
+
+def _check_known(overrides: Mapping[str, Any], config: "EncoderConfig") -> None:
+    settable = {field.name for field in dataclasses.fields(config) if field.init}
+    unknown = [f"model.{name}" for name in overrides if name not in settable]
+    if unknown:
+        raise ValueError(f"{config.model_type} does not take {', '.join(unknown)}")
+
+
+def execution(values: Values) -> "Execution":
+    """How the model is computed; where a leaf leaves it open, the device decides."""
+    from flax_lite.layers.execution import Execution
+
+    leaves = group(values, "execution")
+    unroll = leaves.pop("unroll", None)
+    return Execution(**leaves, unroll="auto" if unroll is None else unroll)
+
+
+def settle_runtime(values: Values) -> None:
+    """Sets what only JAX's start can change; call it before the first computation.
+
+    Programs of the CPU run in the thread that starts them, where memory can be kept (`train.machine.host_memory`).
+    """
+    import jax
+
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+    flags = execution(values).xla_flags()
+    missing = [flag for flag in flags if flag not in os.environ.get("XLA_FLAGS", "")]
+    if missing:
+        os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *missing]).strip()
+
+
+def optimizer(values: Values) -> "tuple[optax.GradientTransformation, optax.Schedule]":
+    """The update rule and its learning rate by step.
+
+    Raises:
+        UserError: if the warm-up is longer than the run.
+    """
+    from flax_lite.training.optim import make_optimizer, make_schedule
+
+    leaves = group(values, "optimizer")
+    name, rate, total_steps = leaves.pop("name"), leaves.pop("learning_rate"), values["total_steps"]
+    try:
+        rule = make_optimizer(name, rate, total_steps, **leaves)
+        return rule, make_schedule(leaves["schedule"], rate, leaves["warmup_steps"], total_steps)
+    except ValueError as error:
+        raise UserError(f"optimizer: {error}") from error
+
+
+def tokenizer_spec(values: Values) -> str:
+    """Which tokenizer: the leaf's, else the teacher's, else init_from's.
+
+    Raises:
+        UserError: if there is neither.
+    """
+    spec = values["tokenizer"] or values.get("teacher") or values["init_from"]
+    if spec is None:
+        raise UserError("tokenizer is missing: give one (--config.tokenizer=...), or a model to start from (init_from)")
+    return spec
+
+
+def load_params(model: Any, source: str, expected: Any, **options: Any) -> Any:
+    """The parameters of a saved model, to start from.
+
+    Args:
+        model: the class to read it with.
+        source: where it is.
+        expected: the tree of shapes that the job trains. An ALBERT of another depth has the same one.
+        **options: of `from_pretrained`.
+
+    Raises:
+        UserError: if it cannot be read, or its parameters are of other shapes.
+    """
+    from flax_lite.models.state import get_params
+
+    try:
+        params = get_params(model.from_pretrained(source, **options))
+    except (ValueError, OSError) as error:
+        raise UserError(f"init_from={source}: {error}") from error
+    found, wanted = (
+        {jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape for path, leaf in leaves}
+        for leaves in map(jax.tree_util.tree_leaves_with_path, (params, expected))
+    )
+    different = sorted(path for path in found.keys() | wanted.keys() if found.get(path) != wanted.get(path))
+    if different:
+        rows = "\n".join(f"  {path}: there {found.get(path)}, here {wanted.get(path)}" for path in different)
+        raise UserError(
+            f"init_from={source} does not fit this model:\n{rows}\nGive the tokenizer and sizes of that model"
+        )
+    return params

@@ -1,0 +1,232 @@
+"""The distillation job: teacher, data, student and losses put together.
+
+python -m train.distill --config configs/distilbert_tiny.py --config.teacher=SOURCE
+"""
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from flax_lite.architecture.config import EncoderConfig
+from flax_lite.distillation.losses import LOSSES
+from flax_lite.distillation.objective import (
+    distillation_objective,
+    fit_recipe,
+    student_predicts_words,
+    teacher_predicts_words,
+)
+from flax_lite.distillation.recipe import DistillationRecipe
+from flax_lite.layers.execution import Execution
+from flax_lite.models.costs import Costs
+from flax_lite.models.encoder import Encoder
+from flax_lite.models.heads import MaskedLM
+from flax_lite.models.state import num_parameters
+from flax_lite.training.steps import averages, make_eval_step, masked_lm_objective
+from train.data import opening
+from train.data.opening import Prepare, PretrainingData
+from train.data.tokenizers import keep_tokenizer
+from train.errors import UserError
+from train.jobs import build
+from train.jobs.language_model import (
+    Create,
+    describe_execution,
+    describe_model,
+    examples,
+    export,
+    exported,
+    make_language_model_job,
+    next_commands,
+    resolved,
+    say,
+    shapes_of,
+    structure_of,
+    words_line,
+)
+from train.jobs.student import initial_params, student_alone, with_projections
+from train.jobs.teacher import RANDOM, Teacher, check_vocabulary, open_teacher, random_teacher
+from train.options.request import Request
+from train.run.job import Job, Result
+from train.run.workdir import WorkDir
+
+# What is reported of held-out rows where the models allow it, optimised or not: so ablations can be compared.
+_ALWAYS_MEASURED = ("soft_cross_entropy", "mlm", "cosine")
+
+
+def make_job(work: WorkDir, prepare: Prepare = opening.prepare) -> Job:
+    """Puts the job together.
+
+    Args:
+        work: the work directory.
+        prepare: gives the data as tokens.
+
+    Raises:
+        UserError: if the leaves do not fit each other, the teacher or the data.
+    """
+    values = work.request.values
+    wanted = _recipe(values)
+    data, teacher = _open(work, wanted, prepare)
+    config = build.model_config(values, data.tokenizer, base=teacher.config, vocab_size=teacher.config.vocab_size)
+    recipe, measured = _fitted(wanted, config, teacher, values["distill.project"])
+    execution = build.execution(values)
+    teacher_execution = dataclasses.replace(execution, dtype=values["distill.teacher_dtype"], remat="none")
+    teacher_execution = teacher_execution.resolve(len(teacher.config.layer_sequence()))
+    student_class = MaskedLM if student_predicts_words(wanted) else Encoder
+    create = functools.partial(student_class, config, execution=execution)
+    trained = with_projections(create, recipe, teacher, project=values["distill.project"])
+    objectives = (distillation_objective(each, teacher.structure(teacher_execution)) for each in (recipe, measured))
+    return make_language_model_job(
+        work,
+        data,
+        trained,
+        next(objectives),
+        measured=next(objectives),
+        model=exported(student_class, config),
+        task="fill-mask" if student_class is MaskedLM else "sentence-embedding",
+        export=functools.partial(_export, structure_of(create), data),
+        costs=Costs(
+            config=config,
+            execution=resolved(execution, config),
+            predictions=data.recipe.max_predictions if "mlm" in recipe.losses else 0,
+            teacher=teacher.config,
+            word_chunks=0 if recipe.restrict_to_mask else teacher_predicts_words(recipe) * recipe.num_chunks,
+        ),
+        identity={"teacher": teacher.fingerprint},
+        initial_params=initial_params(values, teacher, data, student_class, create, trained),
+        constants=functools.partial(_constants, teacher, teacher_execution),
+        describe=_describe(teacher, create, config, execution, str(teacher_execution.compute_dtype), recipe),
+        finish=functools.partial(_finish, work.request, teacher, structure_of(create), student_class, data),
+    )
+
+
+def _recipe(values: Mapping[str, Any]) -> DistillationRecipe:
+    leaves = build.group(values, "distill")
+    return DistillationRecipe(
+        losses={name: values[f"losses.{name}"] for name in LOSSES if values[f"losses.{name}"]},
+        temperature=leaves["temperature"],
+        restrict_to_mask=leaves["restrict_ce_to_mask"],
+        layer_map=leaves["layer_map"],
+        relation_layers=leaves["relation_layers"],
+        relation_heads=leaves["relation_heads"],
+        num_chunks=leaves["logit_chunks"],
+    )
+
+
+def _open(work: WorkDir, wanted: DistillationRecipe, prepare: Prepare) -> tuple[PretrainingData, Teacher]:
+    """The rows, and the teacher for their vocabulary."""
+    words = {"read_words": student_predicts_words(wanted), "need_words": teacher_predicts_words(wanted)}
+    values, kept_tokenizer = work.request.values, work.path / "tokenizer"
+    is_random = values["teacher"] == RANDOM
+    # Before the data, which may take hours: a teacher that cannot teach is found out at once.
+    teacher = None if is_random else open_teacher(values["teacher"], **words)
+    host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    data = opening.open_data(values, kept_tokenizer, say, prepare=prepare, **host)
+    for source in filter(None, (None if is_random else values["teacher"], values["init_from"])):
+        check_vocabulary(data.tokenizer, source, data.kept_ids)
+    if teacher is None:
+        teacher = random_teacher(data.tokenizer, predicts_words=words["read_words"])
+    elif data.kept_ids is not None:
+        teacher = teacher.trimmed(data.kept_ids)
+    if data.kept_ids is not None and values["init_from"] is not None:
+        raise UserError("trim_vocabulary leaves out words of the teacher, not of init_from: give one of the two")
+    if data.tokenizer.vocab_size > teacher.config.vocab_size:
+        raise UserError(
+            f"teacher={teacher.source} has {teacher.config.vocab_size} word embeddings, too few for a tokenizer of "
+            f"{data.tokenizer.vocab_size} pieces. Leave `tokenizer` out to take the teacher's"
+        )
+    if values["data.sequence_length"] > teacher.config.max_position_embeddings:
+        raise UserError(
+            f"data.sequence_length={values['data.sequence_length']} is longer than the "
+            f"{teacher.config.max_position_embeddings} positions of teacher={teacher.source}"
+        )
+    keep_tokenizer(data.tokenizer, kept_tokenizer)
+    return data, teacher
+
+
+def _fitted(
+    wanted: DistillationRecipe, student: EncoderConfig, teacher: Teacher, project: bool
+) -> tuple[DistillationRecipe, DistillationRecipe]:
+    """The recipe to optimise, and what is measured of held-out rows: more, where these models allow it."""
+    fit = functools.partial(fit_recipe, student=student, teacher=teacher.config, project=project)
+    try:
+        recipe = fit(wanted)
+    except ValueError as error:
+        raise UserError(f"losses, distill: {error}") from error
+    measured = recipe
+    for name in _ALWAYS_MEASURED:
+        readers = {None: True, "student": student_predicts_words(recipe), "both": teacher.predicts_words}
+        if name not in recipe.losses and readers[LOSSES[name].words]:
+            with contextlib.suppress(ValueError):  # these models do not allow it
+                measured = fit(dataclasses.replace(measured, losses={**measured.losses, name: 0.0}))
+    return recipe, measured
+
+
+def _export(
+    structure: nnx.GraphDef, data: PretrainingData, params: Any, directory: Path, evaluation: Mapping[str, float]
+) -> None:
+    export(structure, data.tokenizer, student_alone(params), directory, evaluation)
+
+
+def _constants(teacher: Teacher, execution: Execution, mesh: jax.sharding.Mesh) -> tuple[Any, ...]:
+    return (teacher.placed(mesh, execution.compute_dtype),)
+
+
+def _describe(
+    teacher: Teacher,
+    create: Create,
+    config: EncoderConfig,
+    execution: Execution,
+    teacher_dtype: str,
+    recipe: DistillationRecipe,
+) -> list[str]:
+    make_teacher = functools.partial(teacher.model_class, teacher.config)
+    share = num_parameters(shapes_of(create)) / num_parameters(teacher.params)
+    weights = ", ".join(f"{weight:g} {name}" for name, weight in recipe.losses.items())
+    return [
+        describe_model(make_teacher, teacher.config, f"teacher: {teacher.source}"),
+        f"{describe_model(create, config, 'student')}, {share:.0%} of the teacher's",
+        f"losses: {weights}",
+        f"{describe_execution(execution, config)}; teacher in {teacher_dtype}",
+    ]
+
+
+def _finish(
+    request: Request,
+    teacher: Teacher,
+    structure: nnx.GraphDef,
+    student_class: type,
+    data: PretrainingData,
+    result: Result,
+) -> None:
+    lines = [f"held out, step {result.step}:"]
+    scores = result.evaluation
+    if "mlm_loss" in scores:
+        lines.append(words_line(scores, data))
+        if teacher.predicts_words:
+            theirs = _teacher_scores(teacher, data, request.config.batch_size)
+            lines.append(words_line(theirs, data, "teacher's own:"))
+            kept = scores["mlm_accuracy"] / max(theirs["mlm_accuracy"], 1e-9)
+            lines.append(f"  the student keeps {kept:.1%} of its accuracy")
+    others = (f"{name.removesuffix('_loss')} {scores[name]:.4g}" for name in scores if name.endswith("_loss"))
+    lines.append(f"  losses: {', '.join(others)}")
+    if student_class is MaskedLM:
+        lines += ["", *examples(structure, data, student_alone(result.params))]
+    more = request.command(extend=True, total_steps=str(2 * result.step))
+    for line in (*lines, "", *next_commands(more, student_class, result.address)):
+        say(line)
+
+
+def _teacher_scores(teacher: Teacher, data: PretrainingData, batch_size: int) -> dict[str, float]:
+    """The teacher's masked-LM result on the held-out rows."""
+    objective = masked_lm_objective()
+    step = jax.jit(make_eval_step(teacher.structure(Execution()), objective))
+    params = jax.tree.map(jnp.asarray, teacher.params)
+    parts = [jax.device_get(step(params, batch)) for batch in data.eval_batches(batch_size)]
+    total = jax.tree.map(lambda *values: float(sum(values)), *parts)
+    return averages(total["sums"], total["weights"], objective.losses)

@@ -1,0 +1,103 @@
+"""What a person wants to see of a language model: words hidden in held-out sentences, and its guesses."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flax_lite.models.heads import MaskedLM, PreTraining
+from flax_lite.models.outputs import PreTrainingOutput
+from flax_lite.tokenization import Tokenizer
+from train.data.opening import PretrainingData
+
+_GUESSES = 3
+_SENTENCES = 3  # more than a person reads in one go
+_SEED = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Passage:
+    """Two segments of token ids, with the word that is hidden: its ids are `ids[start:end]` of both joined."""
+
+    first: list[int]
+    second: list[int]
+    start: int
+    end: int
+
+    @property
+    def ids(self) -> list[int]:
+        return self.first + self.second
+
+
+def fill_mask_examples(model: PreTraining | MaskedLM, data: PretrainingData, count: int = 5) -> Iterator[str]:
+    """Hides one word in each of `count` held-out passages and shows the model's guesses.
+
+    A passage is the start of a document: of rows of pairs its first sentence as one segment and what still fits a row
+    as the other, of packed rows all as one text. The word is hidden whole; of a word of several pieces the first is
+    guessed.
+
+    Yields:
+        Two lines for each passage: the text with its hidden word in brackets, and the likeliest pieces.
+    """
+    tokenizer = data.tokenizer
+    passages = list(_passages(data, count))
+    batch = _batch(passages, tokenizer, data.recipe.max_length, pairs=data.recipe.rows == "pairs")
+    run = jax.jit(lambda ids, mask, types, where: model(ids, mask, types, masked_positions=where))
+    output = run(*map(jnp.asarray, batch))
+    logits = output.prediction_logits if isinstance(output, PreTrainingOutput) else output.logits
+    shares, guesses = jax.lax.top_k(jax.nn.softmax(logits[:, 0]), _GUESSES)
+    for passage, row_shares, row_guesses in zip(passages, shares.tolist(), guesses.tolist(), strict=True):
+        yield f"  {_shown(passage, tokenizer)}"
+        named = zip(row_guesses, row_shares, strict=True)
+        yield "      " + ", ".join(f"{tokenizer.decode([guess])} {share:.0%}" for guess, share in named)
+
+
+def _passages(data: PretrainingData, count: int) -> Iterator[_Passage]:
+    tokenizer, room = data.tokenizer, data.recipe.max_length - 3
+    rng = np.random.default_rng(_SEED)
+    for document in data.held_out_corpus.documents():
+        if count == 0:
+            return
+        first, *others = (sentence[:room] for sentence in tokenizer.encode(document[:_SENTENCES]))
+        second = [piece for sentence in others for piece in sentence][: room - len(first)]
+        if len(first) + len(second) > 1:
+            yield _Passage(first, second, *_choose_word(first + second, tokenizer, rng))
+            count -= 1
+
+
+def _choose_word(ids: list[int], tokenizer: Tokenizer, rng: np.random.Generator) -> tuple[int, int]:
+    """Where a random word starts and ends: one with a letter, if there is any."""
+    starts = [index for index, piece in enumerate(ids) if index == 0 or tokenizer.starts_word[piece]]
+    words = list(zip(starts, [*starts[1:], len(ids)], strict=True))
+    lettered = [(start, end) for start, end in words if any(map(str.isalpha, tokenizer.decode(ids[start:end])))]
+    candidates = lettered or words
+    return candidates[int(rng.integers(len(candidates)))]
+
+
+def _batch(passages: list[_Passage], tokenizer: Tokenizer, length: int, *, pairs: bool) -> tuple[np.ndarray, ...]:
+    """Ids, mask and token types [B, T] with the words hidden, and the position [B, 1] of each one's first piece."""
+    ids = np.full((len(passages), length), tokenizer.pad_id, np.int32)
+    types = np.zeros_like(ids)
+    positions = np.zeros((len(passages), 1), np.int32)
+    for row, passage in enumerate(passages):
+        hidden = passage.ids
+        hidden[passage.start : passage.end] = [tokenizer.mask_id] * (passage.end - passage.start)
+        cut = len(passage.first) if pairs else len(hidden)
+        second = [*hidden[cut:], tokenizer.sep_id] if pairs else []
+        tokens = [tokenizer.cls_id, *hidden[:cut], tokenizer.sep_id, *second]
+        ids[row, : len(tokens)] = tokens
+        types[row, cut + 2 : len(tokens)] = 1
+        positions[row, 0] = passage.start + 1 + (passage.start >= cut)
+    return ids, ids != tokenizer.pad_id, types, positions
+
+
+def _shown(passage: _Passage, tokenizer: Tokenizer) -> str:
+    """The passage as text, its hidden word in brackets; the brackets stand where decoding puts the word."""
+    before = tokenizer.decode(passage.ids[: passage.start])
+    through = tokenizer.decode(passage.ids[: passage.end])
+    after = tokenizer.decode(passage.ids)[len(through) :]
+    word = through[len(before) :]
+    space = " " * (len(word) - len(word.lstrip()))
+    return f"{before}{space}[{word.strip()}]{after}"

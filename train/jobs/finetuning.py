@@ -1,0 +1,209 @@
+"""Fine-tuning: a labelled task, a head on a pretrained encoder, and a score.
+
+python -m train.finetune --config configs/glue.py:sst2 --config.init_from=SOURCE --config.data.source=files:DIR
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from ml_collections import config_dict
+
+from flax_lite.architecture.config import DEFAULT_LABELS, EncoderConfig
+from flax_lite.models.costs import Costs
+from flax_lite.training.steps import init_state, make_train_step
+from train.errors import UserError
+from train.jobs import build
+from train.jobs.finetuning_report import describe_data, finish
+from train.jobs.language_model import (
+    describe_execution,
+    describe_extension,
+    describe_model,
+    export,
+    say,
+    shapes_of,
+    structure_of,
+    with_learning_rate,
+)
+from train.jobs.task_teacher import open_task_teacher
+from train.jobs.teacher import check_vocabulary
+from train.options import schema
+from train.options.request import Request
+from train.run.job import Batch, Job, Outputs, add_up
+from train.run.workdir import WorkDir
+from train.tasks.kinds.labels import check_labels
+from train.tasks.kinds.task import Task
+from train.tasks.prepared import Prepared
+from train.tasks.rows import RowSet, TrainingBatches
+
+# What `flax_lite.pipeline` does with a model of each kind.
+_PIPELINES = {
+    "classification": "text-classification",
+    "tags": "token-classification",
+    "spans": "question-answering",
+    "sentences": "sentence-embedding",
+}
+# Kinds whose labels stand in the config.
+_LABELLED = ("classification", "tags")
+# Heads that begin anew where a checkpoint's labels are of another task, and what DistilBERT has before one.
+_NEW_HEAD = ("classifier/*", "pre_classifier/*", "qa_outputs/*")
+
+
+def resolved(request: Request, prepared: Prepared) -> Request:
+    """The request with its numbers of steps, where it gives passes over the data or shares of the run.
+
+    Raises:
+        UserError: if neither gives any steps, or there is nothing to learn from.
+    """
+    values = request.values
+    num_rows = len(prepared.train)
+    if not num_rows:
+        raise UserError("there are no training examples: the data has held-out sets alone (train.evaluate scores them)")
+    if _counts(request, "epochs", "total_steps"):
+        values["total_steps"] = max(1, math.ceil(values["epochs"] * num_rows / values["batch_size"]))
+    total = values["total_steps"]
+    if _counts(request, "warmup_fraction", "optimizer.warmup_steps"):
+        values["optimizer.warmup_steps"] = int(values["warmup_fraction"] * total)
+    if _counts(request, "evaluations", "eval_every_steps"):
+        values["eval_every_steps"] = max(1, total // values["evaluations"])
+        if "checkpoint_every_steps" not in request.overrides:
+            values["checkpoint_every_steps"] = values["eval_every_steps"]
+    return dataclasses.replace(request, config=config_dict.FrozenConfigDict(schema.nest(values)))
+
+
+def _counts(request: Request, relative: str, absolute: str) -> bool:
+    """Whether a leaf that is relative to the data counts: not where the command line gives steps instead.
+
+    Raises:
+        UserError: if it gives both.
+    """
+    given = absolute in request.overrides
+    if given and relative in request.overrides and request.values[relative] is not None:
+        raise UserError(f"{relative} and {absolute} say the same in two ways: give one of them")
+    return request.values[relative] is not None and not given
+
+
+def make_job(prepared: Prepared, work: WorkDir) -> Job:
+    """Puts the job together.
+
+    Raises:
+        UserError: if the leaves do not fit each other, the data, or the model to start from.
+    """
+    values, task = work.request.values, prepared.task
+    if values["early_stopping_evaluations"] is not None and not values["keep_best"]:
+        raise UserError("early_stopping_evaluations waits for a better evaluation: it needs keep_best=true")
+    config = task_config(task, build.model_config(values, task.tokenizer))
+    execution = build.execution(values)
+    create = functools.partial(task.model_class, config, execution=execution)
+    structure = structure_of(create)
+    teacher = open_task_teacher(values, task, config)
+    rows = teacher.add_logits(prepared.train, values["data.eval_tokens"], say) if teacher else prepared.train
+    class_weights = prepared.class_weights() if values.get("class_weights") == "balanced" else None
+    optimizer, learning_rate_at = build.optimizer(values)
+    train_step = make_train_step(
+        structure,
+        task.objective(class_weights, values["losses.task"], teacher.teaching if teacher else None),
+        optimizer,
+        seed=values["seed"],
+        accumulation_steps=values["accumulation_steps"],
+    )
+    batches = TrainingBatches(rows, values["batch_size"], values["seed"])
+    host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    headline = prepared.scorer.reported.headline
+    return Job(
+        init_state=lambda key: init_state(create(rngs=nnx.Rngs(key)), optimizer),
+        train_step=with_learning_rate(train_step, learning_rate_at),
+        train_batches=lambda start: batches.batches(start, **host),
+        tokens_per_batch=_tokens_per_batch(rows, values["batch_size"]),
+        export=functools.partial(_export, structure, task),
+        eval_step=task.eval_step(structure),
+        eval_batches=functools.partial(eval_batches, prepared.held_out.rows, values["data.eval_tokens"]),
+        summarise=functools.partial(summarise, prepared),
+        describe_data=describe_data(prepared),
+        describe=[
+            describe_model(create, config),
+            describe_execution(execution, config),
+            *(teacher.describe() if teacher else ()),
+        ],
+        shown=("loss", "task_accuracy", headline),
+        best=(headline, "max"),
+        task=_PIPELINES.get(task.kind),
+        model=config.replace(architectures=task.architectures(config)).to_json_dict(),
+        costs=Costs(
+            config=config,
+            execution=execution.resolve(len(config.layer_sequence())),
+            teacher=teacher.config if teacher and teacher.runs_along else None,
+        ),
+        identity=prepared.identity() | ({"teacher": teacher.fingerprint} if teacher else {}),
+        constants=teacher.constants if teacher else lambda mesh: (),
+        initial_params=initial_params(values, task, config, shapes_of(create)),
+        describe_extension=functools.partial(describe_extension, values),
+        patience=values["early_stopping_evaluations"],
+        finish=functools.partial(finish, work, prepared, structure),
+    )
+
+
+def task_config(task: Task, base: EncoderConfig) -> EncoderConfig:
+    """The architecture with the task's labels."""
+    kinds = {"single_label": "single_label_classification", "multi_label": "multi_label_classification"}
+    if task.kind not in _LABELLED:
+        return base.replace(labels=DEFAULT_LABELS, problem_type=None)
+    problem_type = kinds.get(task.problem, "regression") if task.kind == "classification" else None
+    return base.replace(labels=task.data.labels, problem_type=problem_type)
+
+
+def initial_params(
+    values: Mapping[str, Any], task: Task, config: EncoderConfig, shapes: Any
+) -> Callable[[], Any] | None:
+    """Reads the parameters of init_from, with a head drawn from the seed where it has none; None without init_from.
+
+    Raises:
+        UserError: if its labels are others than the task's, or its vocabulary is.
+    """
+    source = values["init_from"]
+    if source is None:
+        return None
+    check_vocabulary(task.tokenizer, source, None)
+    if not values["new_head"]:
+        check_labels(source, task, "Give new_head=true to begin with a new head")
+    options: dict[str, Any] = {"rngs": nnx.Rngs(values["seed"])}
+    if task.kind in _LABELLED:
+        options |= {"id2label": config.id2label, "problem_type": config.problem_type}
+    if values["new_head"]:
+        options["allow_missing"] = _NEW_HEAD
+    return functools.partial(build.load_params, task.model_class, source, shapes, **options)
+
+
+def _export(structure: nnx.GraphDef, task: Task, params: Any, directory: Path, evaluation: Mapping[str, float]) -> None:
+    export(structure, task.tokenizer, params, directory, evaluation)
+    task.complete(directory)
+
+
+def eval_batches(rows: RowSet, tokens: int) -> Iterator[Batch]:
+    """Every held-out row once; of several hosts, this one's part of each batch."""
+    count = jax.process_count()
+    for batch in rows.all_batches(tokens, multiple=jax.device_count()):
+        size = len(batch["row"]) // count
+        begin = jax.process_index() * size
+        yield {name: array[begin : begin + size] for name, array in batch.items()}
+
+
+def summarise(prepared: Prepared, results: Iterable[Outputs]) -> dict[str, float]:
+    """The held-out loss and the task's metrics."""
+    kept = list(results)
+    sums = add_up({name: value for name, value in part.items() if not np.ndim(value)} for part in kept)
+    predictions = prepared.held_out.predictions(prepared.task, kept)
+    scores = prepared.held_out.scores(prepared.scorer, predictions)
+    return {"loss": sums["task_loss"] / max(sums["weight"], 1.0), **scores}
+
+
+def _tokens_per_batch(rows: RowSet, batch_size: int) -> int:
+    """Real tokens of an average batch."""
+    mean = sum(len(tokens) for row in rows.rows for tokens in row.tokens) / len(rows)
+    return round(mean * batch_size)

@@ -1,0 +1,112 @@
+"""What a fine-tuning says of its data before it starts, and of its result when it ends."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flax import nnx
+
+from flax_lite.exporting.hub_upload import check_upload, push_to_hub
+from train.errors import RunError, UserError
+from train.jobs.language_model import say
+from train.run.job import Result
+from train.run.workdir import WorkDir
+from train.tasks.examples import is_labelled
+from train.tasks.predicting import run_rows
+from train.tasks.prepared import HeldOut, Prepared
+from train.tasks.scores.metrics import Scores
+
+_SHOWN = 5  # as many as fit a screen
+
+
+def describe_data(prepared: Prepared) -> list[str]:
+    """Sets, labels, lengths and the baseline, in a line each."""
+    task = prepared.task
+    counts = [f"{len(task.data.train):,} to learn from"]
+    counts += [f"{len(examples):,} in {name}" for name, examples in prepared.held_out.sets.items()]
+    lines = [f"examples: {', '.join(counts)}"]
+    if task.data.labels and task.problem != "regression":
+        shown = ", ".join(task.data.labels[:20]) + (", ..." if len(task.data.labels) > 20 else "")
+        lines.append(f"labels: {shown}")
+    if len(prepared.train):
+        longest = max(row.length for row in prepared.train.rows)
+        lines.append(f"rows: {len(prepared.train):,}, up to {longest} tokens; lengths {_lengths(prepared)}")
+    if task.num_cut:
+        lines.append(f"cut: {task.num_cut:,} texts are longer than {task.max_length} tokens and lose their end")
+    lines.append(f"guessing: {_scores(prepared.baseline.values)}")
+    return [*lines, *(f"note: {note}" for note in task.data.notes)]
+
+
+def finish(work: WorkDir, prepared: Prepared, structure: nnx.GraphDef, result: Result) -> dict[str, Any]:
+    """Prints scores and the verdict, writes predictions; returns what summary.json keeps."""
+    found = {**_predict(work, prepared, prepared.held_out, structure, result)}
+    tested = _predict(work, prepared, prepared.test, structure, result)
+    first = next(iter(found))
+    say(f"held out, step {result.step}:")
+    say(f"  {_scores({name: value for name, value in result.evaluation.items() if name != 'loss'})}")
+    for name, scores in tested.items():
+        say(f"  {name}, scored this once: {_scores(scores.values)}")
+    for note in (note for scores in (*found.values(), *tested.values()) for note in scores.notes):
+        say(f"  note: {note}")
+    judged = prepared.scorer.judge(found[first], prepared.baseline, len(prepared.judged_on))
+    say(f"  {judged.message}")
+    repository = work.request.values["push_to_hub"]
+    if repository is not None:
+        say(f"uploaded: {_uploaded(result, repository)}")
+    more = {"test": {name: dict(scores.values) for name, scores in tested.items()}} if tested else {}
+    return {"baseline": dict(prepared.baseline.values), "collapsed": judged.guessing, **more}
+
+
+def check_push(values: Mapping[str, Any]) -> None:
+    """Sees to it that the model can be uploaded in the end, as far as that is known before.
+
+    Raises:
+        UserError: if the leaf names no repository, there is no token, or several models would go there.
+    """
+    repository = values["push_to_hub"]
+    if repository is None:
+        return
+    if values["seeds"] > 1:
+        raise UserError(
+            f"push_to_hub={repository}: {values['seeds']} seeds make as many models, and one repository holds one. "
+            "Leave it out, and upload the best one with flax_lite.exporting.hub_upload.push_to_hub"
+        )
+    try:
+        check_upload(repository)
+    except ValueError as error:
+        raise UserError(f"push_to_hub={repository}: {error}") from error
+
+
+def _uploaded(result: Result, repository: str) -> str:
+    try:
+        return push_to_hub(result.model, repository)
+    except ValueError as error:
+        raise RunError(f"the model is in {result.address}, but push_to_hub={repository}: {error}") from error
+
+
+def _predict(
+    work: WorkDir, prepared: Prepared, held_out: HeldOut, structure: nnx.GraphDef, result: Result
+) -> dict[str, Scores]:
+    """Writes the predictions of every set; the scores of those whose labels are known."""
+    if not held_out.sets:
+        return {}
+    task, folder = prepared.task, work.path / "predictions"
+    folder.mkdir(exist_ok=True)
+    tokens = work.request.values["data.eval_tokens"]
+    predictions = held_out.predictions(task, run_rows(task.eval_step(structure), result.params, held_out.rows, tokens))
+    scores = {}
+    for name, examples in held_out.sets.items():
+        say(f"predictions: {work.address(prepared.scorer.write(name, examples, predictions[name], folder))}")
+        if all(is_labelled(example) for example in examples):
+            scores[name] = prepared.scorer.score(examples, predictions[name])
+    return scores
+
+
+def _scores(scores: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+
+
+def _lengths(prepared: Prepared) -> str:
+    counts = {
+        length: int((prepared.train.bucket == index).sum()) for index, length in enumerate(prepared.train.lengths)
+    }
+    return ", ".join(f"{length}: {count:,}" for length, count in counts.items() if count)

@@ -1,0 +1,102 @@
+"""Pretraining: masked words, with sentence order (ALBERT), next sentence (BERT) or neither; from text to a model.
+
+python -m train.pretrain --config configs/albert_tiny.py [--workdir DIR] [--config.KEY=VALUE ...]
+"""
+
+import functools
+
+import jax
+from flax import nnx
+
+from flax_lite.architecture.config import EncoderConfig
+from flax_lite.models.costs import Costs
+from flax_lite.models.heads import MaskedLM, PreTraining
+from flax_lite.rows.recipe import PretrainingRecipe
+from flax_lite.training.steps import Objective, masked_lm_objective, pretraining_objective
+from train.data import opening
+from train.data.opening import Prepare, PretrainingData
+from train.data.tokenizers import keep_tokenizer
+from train.errors import UserError
+from train.jobs import build
+from train.jobs.language_model import (
+    describe_execution,
+    describe_model,
+    examples,
+    exported,
+    initial_params,
+    make_language_model_job,
+    next_commands,
+    resolved,
+    say,
+    structure_of,
+    words_line,
+)
+from train.options.request import Request
+from train.run.job import Job, Result
+from train.run.workdir import WorkDir
+
+
+def make_job(work: WorkDir, prepare: Prepare = opening.prepare) -> Job:
+    """Puts the job together: data, tokenizer, model, optimizer.
+
+    Args:
+        work: the work directory.
+        prepare: gives the data as tokens.
+
+    Raises:
+        UserError: if the leaves do not fit each other or the data.
+    """
+    values = work.request.values
+    kept_tokenizer = work.path / "tokenizer"
+    host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    data = opening.open_data(values, kept_tokenizer, say, prepare=prepare, **host)
+    keep_tokenizer(data.tokenizer, kept_tokenizer)
+    config = build.model_config(values, data.tokenizer)
+    execution = build.execution(values)
+    model_class, objective = _task(config, data.recipe)
+    create = functools.partial(model_class, config, execution=execution)
+    return make_language_model_job(
+        work,
+        data,
+        create,
+        objective,
+        model=exported(model_class, config),
+        costs=Costs(config=config, execution=resolved(execution, config), predictions=data.recipe.max_predictions),
+        initial_params=initial_params(values, model_class, create),
+        describe=[describe_model(create, config), describe_execution(execution, config)],
+        references=data.references(),
+        finish=functools.partial(_finish, work.request, structure_of(create), model_class, data),
+    )
+
+
+def _task(config: EncoderConfig, recipe: PretrainingRecipe) -> tuple[type[PreTraining] | type[MaskedLM], Objective]:
+    """What the rows teach: words and a sentence task where they are pairs, words alone where they are packed texts."""
+    if recipe.rows == "packed":
+        return MaskedLM, masked_lm_objective()
+    if not config.has_pooler:
+        raise UserError(f"{config.model_type} has no sentence task: give data.rows=packed, or another model.preset")
+    return PreTraining, pretraining_objective(recipe.pair_task)
+
+
+def _finish(
+    request: Request, structure: nnx.GraphDef, model_class: type, data: PretrainingData, result: Result
+) -> None:
+    more = request.command(extend=True, total_steps=str(2 * result.step))
+    commands = next_commands(more, model_class, result.address)
+    for line in (*_scores(result, data), "", *examples(structure, data, result.params), "", *commands):
+        say(line)
+
+
+def _scores(result: Result, data: PretrainingData) -> list[str]:
+    scores = result.evaluation
+    if not scores:
+        return []
+    lines = [f"held out, step {result.step}:", words_line(scores, data)]
+    if data.recipe.rows == "pairs":
+        task = data.recipe.pair_task
+        sentences = f"loss {scores[f'{task}_loss']:.3f} nats, accuracy {scores[f'{task}_accuracy']:.1%}"
+        lines.append(f"  {_TASKS[task]}: {sentences} (always the commoner answer: {data.commoner_answer:.1%})")
+    return lines
+
+
+_TASKS = {"sop": "sentence order", "nsp": "next sentence"}

@@ -1,0 +1,100 @@
+"""One experiment under several seeds: a run each, and the mean with its range."""
+
+import contextlib
+import dataclasses
+import json
+import re
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import config_dict
+
+from train.machine import hosts
+from train.machine.lock import open_directory
+from train.machine.whole_writes import write_json
+from train.options import schema
+from train.options.request import Request
+
+# What is in the directory of a run of several seeds.
+_OWN_NAME = re.compile(r"lock|\.?results\.(json|md)(\.\w+)?|seed-\d+")
+_COLLAPSED = "no better than guessing"
+
+
+def run_seeds(request: Request, run: Callable[[Request], None], headline: str) -> None:
+    """Carries a request out with each of its seeds, and writes results.json and results.md into its work directory.
+
+    A run that is complete is not done again, so that the same command goes on after an interruption.
+
+    Args:
+        request: with `seeds` above 1; runs get one seed each and a directory of their own in its work directory.
+        run: carries one of them out.
+        headline: the metric that comes first.
+
+    Raises:
+        UserError: for a work directory that is in use or holds something else.
+    """
+    with contextlib.ExitStack() as stack:
+        with hosts.together("opening the directory of all seeds"):
+            if hosts.is_first():
+                stack.enter_context(open_directory(request.local_workdir, _is_ours))
+        _run_seeds(request, run, headline)
+
+
+def _run_seeds(request: Request, run: Callable[[Request], None], headline: str) -> None:
+    config: Any = request.config
+    seeds = range(config.seed, config.seed + config.seeds)
+    works = {seed: request.local_workdir / f"seed-{seed}" for seed in seeds}
+    for seed, work in works.items():
+        print(f"seed {seed}:", flush=True)
+        run(_single(request, seed, work))
+    if hosts.is_first():
+        _write_results(request, works, headline)
+
+
+def _is_ours(names: set[str]) -> bool:
+    return all(map(_OWN_NAME.fullmatch, names))
+
+
+def _write_results(request: Request, works: Mapping[int, Path], headline: str) -> None:
+    summaries = {seed: json.loads((work / "summary.json").read_text()) for seed, work in works.items()}
+    results = summarise({seed: summary["evaluation"] for seed, summary in summaries.items()}, headline)
+    results["collapsed"] = [seed for seed, summary in summaries.items() if summary.get("collapsed")]
+    write_json(request.local_workdir / "results.json", results)
+    lines = table(results, headline)
+    (request.local_workdir / "results.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines), flush=True)
+
+
+def summarise(evaluations: Mapping[int, Mapping[str, float]], headline: str) -> dict[str, Any]:
+    """Each seed's metrics, and mean, smallest and largest of each metric, the headline first."""
+    names = [headline, *(name for name in next(iter(evaluations.values())) if name != headline)]
+    columns = {name: [evaluation[name] for evaluation in evaluations.values()] for name in names}
+    return {
+        "seeds": {str(seed): dict(evaluation) for seed, evaluation in evaluations.items()},
+        "metrics": {
+            name: {"mean": statistics.fmean(values), "min": min(values), "max": max(values)}
+            for name, values in columns.items()
+        },
+    }
+
+
+def table(results: Mapping[str, Any], headline: str) -> Sequence[str]:
+    """Lines of Markdown: a row a seed, and the mean."""
+    names = list(results["metrics"])
+    lines = [f"| seed | {' | '.join(names)} | |", f"|---|{'---:|' * len(names)}---|"]
+    for seed, evaluation in results["seeds"].items():
+        remark = _COLLAPSED if int(seed) in results["collapsed"] else ""
+        lines.append(f"| {seed} | {' | '.join(f'{evaluation[name]:.4f}' for name in names)} | {remark} |")
+    for what in ("mean", "min", "max"):
+        values = (results["metrics"][name][what] for name in names)
+        lines.append(f"| {what} | {' | '.join(f'{value:.4f}' for value in values)} | |")
+    return lines
+
+
+def _single(request: Request, seed: int, work: Path) -> Request:
+    values = {**request.values, "seed": seed, "seeds": 1}
+    config = config_dict.FrozenConfigDict(schema.nest(values))
+    overrides = {**request.overrides, "seed": str(seed), "seeds": "1"}
+    return dataclasses.replace(request, config=config, workdir=work, overrides=overrides)

@@ -1,0 +1,1 @@
+"""The machine under a job: paths, processes, hosts, devices, signals."""

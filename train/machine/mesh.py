@@ -1,0 +1,134 @@
+"""Devices: how they are arranged, which rows each gets, and what a person should know about them.
+
+The mesh has two axes. Both split the batch; `fsdp` also splits large parameters and their optimizer state, by the rules
+of `flax_lite.models.params`.
+"""
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from flax_lite.models.params import gathered
+from train.errors import UserError
+from train.machine.process_count import TPU_FILES
+
+AXES = ("data", "fsdp")
+AXIS_TYPES = (AxisType.Auto, AxisType.Auto)
+BATCH = PartitionSpec(AXES)
+
+
+def mesh_sizes(data: int, fsdp: int, present: int) -> tuple[int, int]:
+    """The sizes of the axes.
+
+    Args:
+      data: devices along "data"; -1: all that are left.
+      fsdp: devices along "fsdp"; -1: all that are left.
+      present: devices there are.
+
+    Raises:
+      UserError: the sizes do not fit the devices.
+    """
+    sizes = [data, fsdp]
+    if sizes.count(-1) > 1 or 0 in sizes:
+        raise UserError(f"mesh.data={data} and mesh.fsdp={fsdp}: expected positive sizes, at most one of them -1")
+    if -1 in sizes:
+        known = max(sizes)
+        if present % known:
+            raise UserError(f"mesh.data={data} and mesh.fsdp={fsdp}: {present} devices are no multiple of {known}")
+        sizes[sizes.index(-1)] = present // known
+    used = math.prod(sizes)
+    if used > present or (jax.process_count() > 1 and used != present):
+        raise UserError(f"mesh.data={data} and mesh.fsdp={fsdp} need {used} devices, there are {present}")
+    return sizes[0], sizes[1]
+
+
+def make_mesh(data: int, fsdp: int) -> Mesh:
+    """Arranges the devices that are present; arguments and errors are those of `mesh_sizes`.
+
+    Returns:
+      A mesh with Auto axes. (jax.make_mesh's default, Explicit, refuses plain table look-ups on sharded tables.)
+    """
+    sizes = mesh_sizes(data, fsdp, jax.device_count())
+    return jax.make_mesh(sizes, AXES, axis_types=AXIS_TYPES, devices=jax.devices()[: math.prod(sizes)])
+
+
+def check_batch_size(batch_size: int, accumulation_steps: int, devices: int) -> None:
+    """Raises UserError, naming the nearest sizes, unless every device gets an equal share of each micro-batch."""
+    unit = accumulation_steps * devices
+    if batch_size % unit:
+        below, above = batch_size // unit * unit, -(-batch_size // unit) * unit
+        sizes = f"{below} or {above}" if below else str(above)
+        raise UserError(
+            f"batch_size={batch_size} cannot be shared equally: accumulation_steps={accumulation_steps} x "
+            f"{devices} devices = {unit}. Nearest sizes that can: {sizes}"
+        )
+
+
+def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """Moves a batch to the devices, rows split over both axes.
+
+    Args:
+      batch: arrays whose first axis is the batch; of several hosts, this one's part of it.
+      mesh: of all hosts' devices.
+
+    Raises:
+      UserError: the rows do not divide over this host's devices.
+    """
+    sharding = NamedSharding(mesh, BATCH)
+    devices = mesh.local_mesh.size
+    for name, array in batch.items():
+        if not array.ndim or array.shape[0] % devices:
+            raise UserError(f"batch entry {name} of shape {array.shape} cannot be split over {devices} devices")
+    return {name: jax.make_array_from_process_local_data(sharding, array) for name, array in batch.items()}
+
+
+def on_whole_parameters(eval_step: Callable[..., Any]) -> Callable[..., Any]:
+    """The same evaluation step, on parameters and constants that each device has gathered first."""
+
+    def step(params: Any, batch: Any, *constants: Any) -> Any:
+        return eval_step(gathered(params), batch, *gathered(constants))
+
+    return step
+
+
+def fetch(outputs: Any) -> Any:
+    """Brings a step's outputs to this host as NumPy arrays: whole ones, where they lie on several hosts."""
+    if jax.process_count() == 1:
+        return jax.device_get(outputs)
+    from jax.experimental import multihost_utils
+
+    def whole(array: jax.Array) -> np.ndarray:
+        if array.is_fully_replicated:
+            return jax.device_get(array)
+        return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+
+    return jax.tree.map(whole, outputs)
+
+
+def device_line(mesh: Mesh) -> str:
+    """Returns what the job runs on, in one line."""
+    device = mesh.devices.flat[0]
+    line = f"device: {mesh.size} x {device.device_kind} ({device.platform}), mesh data={mesh.shape['data']}"
+    line += f" fsdp={mesh.shape['fsdp']}"
+    unused = jax.device_count() - mesh.size
+    return f"{line}; {unused} more not used" if unused else line
+
+
+def unused_accelerator(root: Path = Path("/dev")) -> str | None:
+    """Returns a warning where this machine seems to have an accelerator that JAX does not use, else None."""
+    if jax.default_backend() != "cpu":
+        return None
+    for kind, patterns in {"GPU": ("nvidia[0-9]*",), "TPU": TPU_FILES}.items():
+        found = sorted(str(path) for pattern in patterns for path in root.glob(pattern))
+        if found:
+            forced = os.environ.get("JAX_PLATFORMS")
+            extra = {"GPU": "cuda", "TPU": "tpu"}[kind]
+            cause = f"JAX_PLATFORMS={forced} is set" if forced else f"install flax-lite[{extra}] to use it"
+            return f"WARNING: training on the CPU, but this machine seems to have a {kind} ({found[0]}): {cause}"
+    return None

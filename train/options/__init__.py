@@ -1,0 +1,1 @@
+"""A job's options, from its config and its command line."""

@@ -1,0 +1,121 @@
+"""The one command line in front of every job.
+
+    python -m train.JOB --config FILE[:VARIANT] [--workdir DIR] [--config.KEY=VALUE ...] [--print_config] [--extend]
+                        [--dry_run [--target v5e:2x4]] [--coordinator HOST:PORT --num_processes N --process_id I]
+
+Exit status: 0 done or already complete; 2 the user's mistake (one message, no traceback); 75 interrupted and saved; 1 a
+defect (with a traceback) or a run that failed (one message).
+"""
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from train.errors import JobError, StopError
+from train.machine.signals import Guard
+from train.options.command_line import Leaves, parse
+from train.options.request import Request
+
+if TYPE_CHECKING:
+    from train.plan.rehearsal import Rehearsal
+
+_STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+
+
+def main(
+    job: str,
+    leaves: Leaves | Mapping[str, Leaves],
+    run: Callable[[Request], None],
+    argv: Sequence[str] | None = None,
+    help_config: str = "configs/albert_tiny.py",
+    rehearsal: "Callable[[Request], Rehearsal] | None" = None,
+    joins: bool = False,
+) -> int:
+    """Runs one job from its command line.
+
+    Args:
+      job: the job's name, for messages.
+      leaves: its table; or, of a command that serves several jobs, their tables by name: the config says which.
+      run: carries a request out.
+      argv: the words after the program's name; `sys.argv[1:]` when None.
+      help_config: the config whose defaults --help shows when none is given.
+      rehearsal: how the job is put together for --dry_run; None: there is no such option.
+      joins: whether the processes of several hosts run it together.
+
+    Returns:
+      The exit status. The process ends here instead where other hosts go on without this one.
+    """
+    # Grain 0.2.18 asks for a flag of absl's global table in its worker pool and fails where nobody parsed that table.
+    flags.FLAGS.mark_as_parsed()
+    request, error, joined = None, None, False
+    status: int | None = 0
+    try:
+        with Guard(ends_process=argv is None) as guard:
+            words = sys.argv[1:] if argv is None else argv
+            request = parse(job, leaves, words, guard, help_config, plans=rehearsal is not None, joins=joins)
+            if request is not None and request.dry_run and rehearsal is not None:
+                from train.plan.report import print_plan
+
+                print_plan(rehearsal(request), request.target)
+            elif request is not None:
+                joined = joins and _join(request)
+                run(request)
+    except Exception as raised:
+        error = raised
+        status = _expected_end(job, request, error, joined)
+        if status is None:
+            if not joined:
+                raise
+            traceback.print_exc()
+            status = JobError.status
+    if joined:
+        from train.machine import hosts
+
+        hosts.leave(status, error)
+    return status
+
+
+def _join(request: Request) -> bool:
+    """Joins the other hosts, if there are any; returns whether there are."""
+    from train.jobs import build
+    from train.machine import hosts
+
+    build.settle_runtime(request.values)  # XLA reads them once, and hosts that join are asked for their devices
+    settings = request.config.hosts.to_dict()
+    hosts.join(request.coordinator, request.num_processes, request.process_id, **settings)
+    return hosts.is_joined()
+
+
+def _expected_end(job: str, request: Request | None, error: Exception, joined: bool) -> int | None:
+    """Says why a command ended early and returns its status; None for a defect."""
+    if joined:
+        from train.machine import hosts
+
+        if hosts.lost_another(error):
+            message = f"another host is gone ({str(error).partition(chr(10))[0]}). The last checkpoint stands; the same"
+            return _end(job, f"{message} command continues from it", StopError.status, joined)
+    if isinstance(error, JobError):
+        return _end(job, str(error), error.status, joined)
+    if isinstance(error, BrokenPipeError) and request is None:  # a run must not end without a word
+        # Who read the output has seen enough (`--help | head`). Nothing may be written on the way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return JobError.status
+    if isinstance(error, OSError) and error.errno in _STORAGE_ERRORS:
+        return _end(job, f"{error}. Make room there, then the same command continues", JobError.status, joined)
+    return None
+
+
+def _end(job: str, message: str, status: int, joined: bool) -> int:
+    who = job
+    if joined:
+        from train.machine import hosts
+
+        who = f"{job}, {hosts.name()}"
+    sys.stdout.flush()
+    print(f"{who}: {message}", file=sys.stderr, flush=True)
+    return status

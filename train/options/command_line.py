@@ -1,0 +1,217 @@
+"""The words of a job's command line, read into a request; and its --help.
+
+absl reads the flags and ml_collections holds the config; everything they leave rough (unknown keys, stray words, leaves
+that default to nothing, --help) is smoothed here, from the job's table of leaves.
+"""
+
+import json
+import shlex
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import config_dict
+
+from train.errors import UserError
+from train.machine.paths import work_path
+from train.machine.signals import Guard
+from train.options import schema
+from train.options.config_files import LoadedConfig, config_files, load_config
+from train.options.leaves import JOB_LEAVES
+from train.options.request import Request
+
+Leaves = Sequence[schema.Leaf]
+
+_HOST_FLAGS = ("coordinator", "num_processes", "process_id")
+_PLAN_HELP = (
+    "  --dry_run                print what the run would take (memory, operations, time) and stop",
+    "  --target DEVICES         plan for these: v5e:2x4, v6e:2x2, 8xh100, 8xcpu; of TPUs and CPUs the step is compiled",
+)
+_HOST_HELP = (
+    "  --coordinator HOST:PORT --num_processes N --process_id I",
+    "                           this is process I of N, of which process 0 is at HOST; a TPU slice and Slurm say it",
+)
+
+
+def parse(
+    job: str,
+    leaves: Leaves | Mapping[str, Leaves],
+    argv: Sequence[str],
+    guard: Guard,
+    help_config: str = "",
+    plans: bool = False,
+    joins: bool = False,
+) -> Request | None:
+    """Reads a command line; prints and returns None for --help and --print_config.
+
+    Args:
+      job: as `train.options.cli.main` has it, and so `leaves`, `help_config` and `joins`.
+      leaves: the table, or tables.
+      argv: the words.
+      guard: of the request.
+      help_config: for --help.
+      plans: whether it takes --dry_run.
+      joins: whether it takes --coordinator.
+
+    Raises:
+      UserError: something on it is not understood.
+    """
+    leaves = tuple(_table(job, leaves, argv, help_config) if isinstance(leaves, Mapping) else leaves)
+    given = _flag_values(leaves, plans, joins)
+    _read_flags(given, job, leaves, argv)
+    if given["help"].value:
+        print(_help(job, leaves, given["config"].value or help_config, plans, joins))
+        return None
+    workdir = work_path(given["workdir"].value or "")
+    spec = given["config"].value
+    if spec is None:
+        raise UserError(f"--config is missing. Give one of: {', '.join(config_files())}\n(--help lists every option)")
+    loaded = load_config(spec)
+    _check_job(job, loaded)
+    values = schema.validate(leaves, loaded.values, str(loaded.path))
+    changed = [leaf.path for leaf in leaves if given[f"config.{leaf.path}"].present]
+    values |= {path: given[f"config.{path}"].value for path in changed}
+    if given["print_config"].value:
+        print(json.dumps(schema.nest(values), indent=2))
+        return None
+    return Request(
+        job=job,
+        leaves=leaves,
+        config=config_dict.FrozenConfigDict(schema.nest(values)),
+        spec=spec,
+        workdir=workdir if given["workdir"].value else Path(f"runs/{loaded.name}"),
+        overrides={path: _text(values[path]) for path in changed},
+        extend=bool(given["extend"].value),
+        **_plan(given, plans),
+        **_hosts(given, joins),
+        guard=guard,
+    )
+
+
+def _table(job: str, tables: Mapping[str, Leaves], argv: Sequence[str], help_config: str) -> Leaves:
+    """The table of the config on a command line, found before its options are read: they are in it."""
+    spec = ""
+    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+        name, equals, value = word.lstrip("-").partition("=")
+        if word.startswith("-") and name == "config":
+            spec = value if equals else following
+    loaded = load_config(spec or help_config)
+    if loaded.table not in tables:
+        raise _another_job(job, loaded)
+    return tables[loaded.table]
+
+
+def _check_job(job: str, loaded: LoadedConfig) -> None:
+    if job in JOB_LEAVES and loaded.job != job:
+        raise _another_job(job, loaded)
+
+
+def _another_job(job: str, loaded: LoadedConfig) -> UserError:
+    return UserError(
+        f"{loaded.path} is no config for train.{job}, but for: python -m train.{loaded.job} --config {loaded.path}"
+    )
+
+
+class _LeafParser(flags.ArgumentParser):
+    """Lets absl read a leaf's text; booleans too take a value, so that `--config.plot false` is not a stray word."""
+
+    def __init__(self, leaf: schema.Leaf) -> None:
+        self.leaf = leaf
+
+    def parse(self, argument: Any) -> Any:
+        return schema.parse(self.leaf, str(argument))
+
+    def flag_type(self) -> str:
+        return "leaf"
+
+
+def _plan(given: flags.FlagValues, plans: bool) -> dict[str, Any]:
+    if not plans:
+        return {}
+    if given["target"].present and not given["dry_run"].value:
+        raise UserError("--target is what --dry_run plans for: give both, or neither")
+    return {name: given[name].value for name in ("dry_run", "target")}
+
+
+def _hosts(given: flags.FlagValues, joins: bool) -> dict[str, Any]:
+    return {name: given[name].value for name in _HOST_FLAGS} if joins else {}
+
+
+def _flag_values(leaves: Sequence[schema.Leaf], plans: bool, joins: bool) -> flags.FlagValues:
+    """A flag table of this command line alone: libraries' flags in absl's global table are not ours to offer."""
+    given = flags.FlagValues()
+    given.set_gnu_getopt(True)  # read on behind a stray word, so that every fault comes out
+    flags.DEFINE_string("config", None, "config file, with its variant", flag_values=given)
+    flags.DEFINE_string("workdir", None, "work directory", flag_values=given)
+    flags.DEFINE_bool("print_config", False, "print the resolved config and stop", flag_values=given)
+    flags.DEFINE_bool("extend", False, "allow more total_steps than before", flag_values=given)
+    if plans:
+        flags.DEFINE_bool("dry_run", False, "print what the run would take and stop", flag_values=given)
+        flags.DEFINE_string("target", None, "devices to plan for", flag_values=given)
+    if joins:
+        flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0", flag_values=given)
+        flags.DEFINE_integer("num_processes", None, "processes of this job", lower_bound=1, flag_values=given)
+        flags.DEFINE_integer("process_id", None, "which of them this is", lower_bound=0, flag_values=given)
+    flags.DEFINE_bool("help", False, "print the options and stop", flag_values=given, short_name="h")
+    for leaf in leaves:
+        flags.DEFINE(_LeafParser(leaf), f"config.{leaf.path}", None, leaf.doc, flag_values=given)
+    return given
+
+
+def _read_flags(given: flags.FlagValues, job: str, leaves: Sequence[schema.Leaf], argv: Sequence[str]) -> None:
+    try:
+        strays = given((job, *argv))[1:]
+    except flags.UnrecognizedFlagError as error:
+        name = error.flagname
+        group = [leaf.path for leaf in leaves if f"config.{leaf.path}".startswith(f"{name}.")]
+        if group:
+            raise UserError(f"--{name} is a group: set one of {', '.join(group)}") from None
+        known = [item for item in given if item != "h"]
+        raise UserError(f"unknown option --{name}{schema.nearest(name, known)} (--help lists all)") from None
+    except flags.Error as error:
+        text = str(error).removeprefix("flag ")
+        raise UserError(f"{text} (--help lists every option)") from None
+    if strays:
+        raise UserError(
+            f"not understood: {shlex.join(strays)}. Options are written --config.KEY=VALUE (--help lists them all)"
+        )
+
+
+def _help(job: str, leaves: Sequence[schema.Leaf], spec: str, plans: bool, joins: bool) -> str:
+    try:
+        defaults, source = load_config(spec).values, spec
+    except UserError:
+        defaults, source = {}, ""
+    flat = schema.flatten(defaults)
+    lines = [
+        f"python -m train.{job} --config FILE[:VARIANT] [--workdir DIR] [--config.KEY=VALUE ...]",
+        "",
+        "  --config FILE[:VARIANT]  the experiment, from the list below; :smoke is a tiny run of any of them",
+        "  --workdir DIR            where everything is written; runs/CONFIG-VARIANT if not given"
+        + (", gs://BUCKET/PATH too" if joins else ""),
+        "  --print_config           print the resolved config and stop",
+        "  --extend                 go on with more total_steps than the work directory was started with",
+        *(_PLAN_HELP if plans else ()),
+        *(_HOST_HELP if joins else ()),
+        "  --help                   print this and stop",
+        "",
+        *textwrap.wrap(f"Configs: {', '.join(config_files()) or 'none in configs/'}", 100, subsequent_indent="  "),
+        f"Defaults are those of {source}." if source else "Give --config FILE to see its defaults.",
+        "Options marked * may change when a work directory is continued.",
+        "",
+    ]
+    for leaf in leaves:
+        default = f"={_text(flat[leaf.path])}" if leaf.path in flat else ""
+        mark = "*" if leaf.kind == "free" else " "
+        choices = f" ({' | '.join(leaf.choices)})" if leaf.choices else ""
+        lines.append(f"{mark} --config.{leaf.path}{default}  {leaf.doc}{choices}")
+    return "\n".join(lines)
+
+
+def _text(value: Any) -> str:
+    """A value as the command line takes it."""
+    if value is None:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,102 @@
+"""Finding and reading config files.
+
+A config file is Python with `get_config(variant: str = "") -> ConfigDict`; `variant` is what follows the colon on the
+command line. `JOB` names the job that it is for, pretrain if it has none, and `LEAVES` one of that job's tables of
+leaves, if it has several: one for all variants, or one for each. It may name its variants in `VARIANTS`; then one of
+them must be given, unless "" is among them. One of `OPTIONS` may follow. Every config takes `smoke`, alone or after its
+variant.
+"""
+
+import dataclasses
+import difflib
+import importlib.util
+import re
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from train.errors import UserError
+
+SMOKE = "smoke"
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedConfig:
+    """A config file's values, the name that its work directory takes, its job, and that job's table of leaves."""
+
+    path: Path
+    name: str
+    job: str
+    table: str
+    values: dict[str, Any]
+
+
+def config_files(folder: str = "configs") -> list[str]:
+    """Returns the config files of the current directory's `configs/`, sorted."""
+    return sorted(str(path) for path in Path(folder).glob("*.py") if not path.name.startswith("_"))
+
+
+def load_config(spec: str) -> LoadedConfig:
+    """Reads FILE or FILE:VARIANT.
+
+    Raises:
+      UserError: no such file, no such variant, or the file fails.
+    """
+    match = re.fullmatch(r"(.+?\.py)(?::(.*))?", spec)
+    path, variant = Path(match[1] if match else spec), (match[2] or "") if match else ""
+    if match is None or not path.is_file():
+        here = ", ".join(config_files()) or "none"
+        raise UserError(f"there is no config file {path}{_near_file(path)}. Those in configs/: {here}")
+    module = _execute(path)
+    parts = _check_variant(module, path, [part.strip() for part in variant.split(",") if part.strip()])
+    try:
+        config = module.get_config(",".join(parts))
+    except ValueError as error:
+        raise UserError(f"{spec}: {error}") from error
+    name, job = "-".join([path.stem, *parts]), getattr(module, "JOB", "pretrain")
+    table = getattr(module, "LEAVES", job)
+    return LoadedConfig(path, name, job, table if isinstance(table, str) else table[parts[0]], config.to_dict())
+
+
+def _check_variant(module: ModuleType, path: Path, parts: list[str]) -> list[str]:
+    variants, options = (tuple(getattr(module, name, ())) for name in ("VARIANTS", "OPTIONS"))
+    named = [name for name in variants if name]
+    unknown = [part for part in parts if part not in (*named, *options, SMOKE)]
+    if unknown:
+        raise UserError(f"{path} has no variant {', '.join(unknown)}; it has {', '.join([*named, *options, SMOKE])}")
+    chosen, chosen_options = ([part for part in parts if part in group] for group in (named, options))
+    if (variants and not chosen and "" not in variants) or len(chosen) > 1:
+        raise UserError(f"{path} needs one variant: {', '.join(f'{path}:{name}' for name in named)}")
+    if len(chosen_options) > 1:
+        raise UserError(f"{path} takes one of {', '.join(options)}")
+    return chosen + chosen_options + [SMOKE] * (SMOKE in parts)
+
+
+def _execute(path: Path) -> ModuleType:
+    # Configs build on each other with `from configs import ...`, wherever the job is started from.
+    checkout = str(Path(__file__).resolve().parents[2])
+    if checkout not in sys.path:
+        sys.path.append(checkout)
+    spec = importlib.util.spec_from_file_location(f"config_{re.sub(r'[^0-9a-zA-Z]', '_', path.stem)}", path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{path} cannot be read as Python")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if Path(frame.filename) == path.absolute()]
+        line = getattr(error, "lineno", None) or (lines[-1] if lines else None)
+        raise UserError(f"{path}{f', line {line}' if line else ''}: {type(error).__name__}: {error}") from error
+    if not hasattr(module, "get_config"):
+        raise UserError(f"{path} is not a config: it has no get_config(variant)")
+    return module
+
+
+def _near_file(path: Path) -> str:
+    files = config_files(str(path.parent)) or config_files()
+    stems = {Path(file).stem: file for file in files}
+    found = difflib.get_close_matches(path.stem, stems, n=1, cutoff=0.5)
+    return f", nearest is {stems[found[0]]}" if found else ""

@@ -1,0 +1,201 @@
+"""What a leaf of a job's config is, and how its values are read and checked; the leaves are in `train.options.leaves`.
+
+*identity* leaves decide which numbers come out: a difference on resume is refused. *free* leaves change only how, how
+often or where. `total_steps` is the one identity leaf that may grow, with --extend.
+"""
+
+import ast
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from train.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaf:
+    """One entry of a job's config.
+
+    Attributes:
+      path: where it stands in the config, groups separated by dots.
+      kind: "identity" (may not change within a work directory) or "free".
+      type: int, float, bool, str or tuple; `T | None` where the leaf may be nothing.
+      doc: one line for --help.
+      choices: the values it may take, when they are few.
+      at_least: the smallest number it may be.
+      above: a number that it has to be above.
+      implied: whether a config may leave it out: it is nothing then.
+    """
+
+    path: str
+    kind: Literal["identity", "free"]
+    type: Any
+    doc: str
+    choices: tuple[str, ...] = ()
+    at_least: float | None = None
+    above: float | None = None
+    implied: bool = False
+
+
+_EXPECTED = {
+    int: "a whole number, as 32",
+    float: "a number, as 0.001",
+    bool: "true or false",
+    str: "text",
+    tuple: "a tuple, as ('a','b')",
+}
+_BOOLS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+def form_of(leaf: Leaf) -> tuple[type, bool]:
+    """Returns the plain type of a leaf and whether it may be None."""
+    if isinstance(leaf.type, types.UnionType):
+        (form,) = (member for member in typing.get_args(leaf.type) if member is not types.NoneType)
+        return form, True
+    return leaf.type, False
+
+
+def parse(leaf: Leaf, text: str) -> Any:
+    """Reads a value from the command line.
+
+    Returns:
+      The value in the leaf's type; `none` is None.
+
+    Raises:
+      ValueError: the text is not of the leaf's type or range.
+    """
+    form, optional = form_of(leaf)
+    if text.lower() == "none" and "none" not in leaf.choices:
+        if not optional:
+            raise ValueError(f"cannot be none, expected {_expected(leaf)}")
+        return None
+    try:
+        value = _read(form, text)
+    except (ValueError, SyntaxError, KeyError):
+        raise ValueError(f"expected {_expected(leaf)}") from None
+    return check(leaf, value)
+
+
+def check(leaf: Leaf, value: Any) -> Any:
+    """Returns `value` in the leaf's type; raises ValueError where type, choices or range forbid it."""
+    form, optional = form_of(leaf)
+    if value is None:
+        if optional:
+            return None
+        raise ValueError(f"cannot be none, expected {_expected(leaf)}")
+    if form is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if form is tuple and isinstance(value, list):
+        value = tuple(value)
+    if not isinstance(value, form) or (isinstance(value, bool) and form is not bool):
+        raise ValueError(f"is {value!r}, expected {_expected(leaf)}")
+    if leaf.choices and value not in leaf.choices:
+        raise ValueError(f"is {value!r}, expected {_expected(leaf)}")
+    if leaf.at_least is not None and not value >= leaf.at_least:
+        raise ValueError(f"is {value!r}, expected at least {leaf.at_least}")
+    if leaf.above is not None and not value > leaf.above:
+        raise ValueError(f"is {value!r}, expected more than {leaf.above}")
+    return value
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns {dotted path: value} of nested mappings; an empty group has no entry."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) or hasattr(value, "items"):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Undoes `flatten`."""
+    nested: dict[str, Any] = {}
+    for path, value in flat.items():
+        *groups, name = path.split(".")
+        place = nested
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[name] = value
+    return nested
+
+
+def validate(leaves: Sequence[Leaf], config: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Checks a config against its table.
+
+    Args:
+      leaves: the job's table.
+      config: nested values, one for every leaf.
+      where: the config's name for messages.
+
+    Returns:
+      {dotted path: value}, in the table's order.
+
+    Raises:
+      UserError: a leaf is missing, unknown or of the wrong type; all of them are named.
+    """
+    flat = dict.fromkeys(leaf.path for leaf in leaves if leaf.implied) | flatten(config)
+    known = {leaf.path: leaf for leaf in leaves}
+    faults = [f"{path} is not an option{nearest(path, known)}" for path in flat if path not in known]
+    faults += [f"{path} is missing ({leaf.doc})" for path, leaf in known.items() if path not in flat]
+    values = {}
+    for path, leaf in known.items():
+        if path in flat:
+            try:
+                values[path] = check(leaf, flat[path])
+            except ValueError as error:
+                faults.append(f"{path} {error}")
+    if faults:
+        raise UserError(f"{where} does not fit this job:\n  " + "\n  ".join(faults))
+    return values
+
+
+def differences(leaves: Sequence[Leaf], old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Returns {path: (old, new)} of the identity leaves that differ; one that `old` does not know does not differ."""
+    paths = [leaf.path for leaf in leaves if leaf.kind == "identity"]
+    return {path: (old[path], new[path]) for path in paths if path in old and _plain(old[path]) != _plain(new[path])}
+
+
+def nearest(given: str, known: Iterable[str]) -> str:
+    """Returns ", nearest is X" for a misspelt name, or "" when nothing is near."""
+    names = list(known)
+    end = given.rpartition(".")[2]
+    same_end = [name for name in names if name.rpartition(".")[2] == end]
+    # "lr" is how people abbreviate "learning_rate".
+    abbreviated = [name for name in names if "".join(part[:1] for part in name.rpartition(".")[2].split("_")) == end]
+    found = same_end or abbreviated or difflib.get_close_matches(given, names, n=1, cutoff=0.6)
+    if not found:  # "lr_rate" is nearer to "learning_rate" than to "optimizer.learning_rate"
+        ends = {name.rpartition(".")[2]: name for name in names}
+        found = [ends[end] for end in difflib.get_close_matches(end, ends, n=1, cutoff=0.6)]
+    return f", nearest is {found[0]}" if found else ""
+
+
+def _read(form: type, text: str) -> Any:
+    if form is bool:
+        return _BOOLS[text.lower()]
+    if form is tuple:
+        return ast.literal_eval(text)
+    if form is int:
+        try:
+            return int(text)
+        except ValueError:  # 1e6 is how people write a million steps
+            number = float(text)
+            if not number.is_integer():
+                raise
+            return int(number)
+    return form(text)
+
+
+def _expected(leaf: Leaf) -> str:
+    form, optional = form_of(leaf)
+    expected = " | ".join(leaf.choices) if leaf.choices else _EXPECTED[form]
+    return f"{expected}, or none" if optional else expected
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, as they come back from JSON."""
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,46 @@
+"""Which evaluation was the best, and whether there was none for too long."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from train.run.job import Job
+
+
+class Best:
+    """The best held-out result of a run.
+
+    Attributes:
+      found: {"step", "metric", "value"} of it, or None.
+
+    Args:
+      job: says which metric counts, and how long to be patient.
+      kept: whether the config asks for the best checkpoint.
+      found: what earlier runs found.
+    """
+
+    def __init__(self, job: Job, kept: bool, found: dict[str, Any] | None) -> None:
+        self._job, self._kept, self.found = job, kept, found
+
+    @property
+    def step(self) -> int | None:
+        """Its step, None where there is none."""
+        return self.found["step"] if self.found else None
+
+    def update(self, step: int, row: Mapping[str, float]) -> bool:
+        """Notes a result; returns whether it is the best one, to be kept."""
+        name, end = self._job.best
+        value = row.get(name, math.nan)
+        if not self._kept or not math.isfinite(value):
+            return False
+        sign = 1 if end == "min" else -1
+        if self.found is not None and sign * value >= sign * self.found["value"]:
+            return False
+        self.found = {"step": step, "metric": name, "value": value}
+        return True
+
+    def is_too_old(self, step: int, every: int) -> bool:
+        """Whether as many evaluations as the job has patience for, one each `every` steps, have passed since it."""
+        if self._job.patience is None or self.found is None:
+            return False
+        return step // every - self.found["step"] // every >= self._job.patience

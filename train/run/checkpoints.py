@@ -1,0 +1,287 @@
+"""Training states on disk: written by Orbax in the background, kept in small number, doubted when read.
+
+A step's directory holds the state (a tree of arrays) and a small JSON object beside it. Retention and the choice of the
+state to continue from are ours: Orbax 0.12.8 lists an empty directory as the latest step, and its manager goes on
+listing a step whose background write failed.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+
+from flax_lite.checkpoints.sources.work_directory import COMMIT_MARKER, complete_steps
+from flax_lite.models.params import path_name
+from train.errors import RunError, UserError
+from train.machine import hosts
+from train.machine.paths import WorkPath, move_tree, remove_tree
+from train.run.orbax_logs import quieten_orbax
+
+Tree = Any
+Meta = dict[str, Any]
+_UNFINISHED = re.compile(r"(\d+)\.orbax-checkpoint-tmp.*")
+_DELETING = ".deleting"
+_WRITE_TIMEOUT_SECONDS = 3600
+
+
+class Checkpoints:
+    """The checkpoints of one work directory.
+
+    Args:
+      root: the directory with one entry per step.
+      keep: newest steps to keep; the best one stays too while `best_step` names it.
+      say: receives one line whenever something is wrong with a checkpoint.
+      is_ours: whether this job may still delete here.
+    """
+
+    def __init__(
+        self, root: WorkPath, keep: int, say: Callable[[str], None], is_ours: Callable[[], bool] = lambda: True
+    ) -> None:
+        self.root: WorkPath = root.absolute() if isinstance(root, Path) else root
+        self.keep, self._say, self._is_ours = keep, say, is_ours
+        self.best_step: int | None = None
+        self._writing: int | None = None
+        self._next_best: int | None = None
+        quieten_orbax()
+        handler = ocp.CompositeCheckpointHandler(
+            state=ocp.StandardCheckpointHandler(), meta=ocp.JsonCheckpointHandler()
+        )
+        self._orbax = ocp.AsyncCheckpointer(handler, timeout_secs=_WRITE_TIMEOUT_SECONDS)
+        # Each host reads by itself and tells the others how it went: one that failed must not leave them waiting.
+        alone = ocp.options.MultiprocessingOptions(primary_host=None, active_processes={jax.process_index()})
+        self._reader = ocp.Checkpointer(handler, multiprocessing_options=alone)
+
+    def steps(self) -> list[int]:
+        """Returns the steps with a complete checkpoint, oldest first."""
+        return complete_steps(self.root)
+
+    def has(self, step: int) -> bool:
+        """Whether a step has a complete checkpoint, as host 0 sees it: hosts must not differ in what they do then."""
+        return step in hosts.from_first("saved steps", self.steps())
+
+    def save(self, step: int, state: Tree, meta: Mapping[str, Any], best_step: int | None = None) -> None:
+        """Starts writing a checkpoint; returns when the state may change again.
+
+        Args:
+          step: number of updates done.
+          state: tree of arrays, with the same number under "step".
+          meta: what else resuming needs, as JSON.
+          best_step: the step to keep beside the newest, from when this save is complete.
+
+        Raises:
+          RunError: this save or the one before could not be written.
+        """
+        self.wait()
+        with hosts.together(f"making way for step {step}"):
+            path = self.root / str(step)  # there already: in a bucket, what a process that was taken over wrote on
+            if hosts.is_first() and path.exists() and step not in self.steps() and self._is_ours():
+                self._set_aside(path, step, "no commit marker")
+        if self.has(step):
+            return
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(state),
+            meta=ocp.args.JsonSave({"tree": describe_tree(state), **meta}),
+        )
+        self._writing, self._next_best = step, best_step
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)  # Orbax would find out in a thread, and wait for it
+            self._orbax.save(self.root / str(step), args=items)
+        except Exception as error:
+            raise self._failed(error) from error
+
+    def wait(self) -> None:
+        """Waits for the save in progress, then deletes what is no longer kept.
+
+        Raises:
+          RunError: the save failed.
+        """
+        if self._writing is None:
+            return
+        try:
+            self._orbax.wait_until_finished()
+        except Exception as error:
+            raise self._failed(error) from error
+        self._writing, self.best_step = None, self._next_best
+        if jax.process_index() == 0:
+            try:
+                if self._is_ours():
+                    self._prune()
+            except Exception as error:  # the job can go on, and the next save tries again
+                self._say(f"old checkpoints stay in {self.root}: {_first_line(error)}")
+
+    def close(self) -> None:
+        """Releases Orbax's threads; call `wait` first, its errors are not repeated here."""
+        self._orbax.close()
+        self._reader.close()
+
+    def restore(self, abstract: Tree, expected: Mapping[str, Any]) -> tuple[Tree, Meta] | None:
+        """Reads the newest good checkpoint and sets bad ones aside.
+
+        Args:
+          abstract: ShapeDtypeStructs with the shardings to read into, on any mesh.
+          expected: entries that a checkpoint's JSON must agree with.
+
+        Returns:
+          The state and its JSON, or None where there is no good checkpoint.
+
+        Raises:
+          UserError: an intact checkpoint holds another tree or other entries than expected.
+        """
+        if hosts.is_first():
+            self._set_unfinished_aside()
+        names = [path.name for path in _entries(self.root) if path.name.isdigit()]
+        numbered: list[int] = hosts.from_first("checkpoints", sorted(map(int, names), reverse=True))
+        for step in numbered:
+            loaded, fault = self._try(self.root / str(step), abstract, expected)
+            if loaded is not None:
+                return loaded
+            if hosts.is_first():
+                self._set_aside(self.root / str(step), step, fault)
+        if numbered:
+            self._say("no good checkpoint is left: starting from the first step")
+        return None
+
+    def load(self, step: int, abstract: Tree, expected: Mapping[str, Any]) -> Tree | None:
+        """Reads one step's state; None, said aloud, where it is missing or bad."""
+        loaded, fault = self._try(self.root / str(step), abstract, expected)
+        if loaded is None:
+            self._say(f"checkpoint {step} cannot be used: {fault}")
+        return loaded[0] if loaded else None
+
+    def _try(self, path: WorkPath, abstract: Tree, expected: Mapping[str, Any]) -> tuple[tuple[Tree, Meta] | None, str]:
+        """Returns what the checkpoint holds, or None and what is wrong with it, on any host."""
+        with hosts.together(f"reading {path.name}"):
+            found, fault = self._read_whole(path, abstract, expected)
+        fault = next(filter(None, hosts.gather(f"read {path.name}", fault)), "")
+        if found is None or fault:
+            return None, fault
+        if not bool(all_finite(found[0]["params"])):
+            return None, "parameters that are not finite"
+        return found, ""
+
+    def _read_whole(
+        self, path: WorkPath, abstract: Tree, expected: Mapping[str, Any]
+    ) -> tuple[tuple[Tree, Meta] | None, str]:
+        """As `_try`, on this host and by what it sees alone."""
+        if not path.exists():
+            return None, "missing"
+        if not path.is_dir() or not any(path.iterdir()):
+            return None, "empty"
+        if not (path / COMMIT_MARKER).exists():
+            return None, "no commit marker"
+        try:
+            meta: Meta = self._read(path, meta=ocp.args.JsonRestore())["meta"]
+            tree = meta["tree"]
+        except Exception as error:
+            return None, f"unreadable ({_first_line(error)})"
+        _require_same(path, "tree", tree, describe_tree(abstract))
+        for name, value in expected.items():
+            _require_same(path, name, meta.get(name), value)
+        try:
+            state = self._read(path, state=ocp.args.StandardRestore(abstract))["state"]
+        except Exception as error:
+            if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+                raise  # this machine is too small; the checkpoint may be fine
+            return None, f"unreadable ({_first_line(error)})"
+        if describe_tree(state) != tree:
+            return None, "other shapes than recorded"
+        if int(state["step"]) != int(path.name) or meta.get("step") != int(path.name):
+            return None, "another step than its name"
+        return (state, meta), ""
+
+    def _read(self, path: WorkPath, **items: Any) -> Any:
+        return self._reader.restore(path, args=ocp.args.Composite(**items))
+
+    def _failed(self, error: Exception) -> RunError:
+        step, self._writing = self._writing, None
+        done = self.steps()
+        last = f"the last complete one is step {done[-1]}" if done else "there is none yet"
+        return RunError(
+            f"the checkpoint of step {step} could not be written to {self.root}: {_first_line(error)}\n"
+            f"{last}. Make room there, then the same command continues from it"
+        )
+
+    def _prune(self) -> None:
+        for step in self.steps()[: -self.keep]:
+            if step != self.best_step:
+                self._delete(step)
+
+    def _delete(self, step: int) -> None:
+        """Deletes a step's directory, with its commit marker first: half-deleted it must not look whole."""
+        path = self.root / str(step)
+        if isinstance(path, Path):
+            doomed = path.with_name(f"{step}{_DELETING}")
+            path.rename(doomed)
+            remove_tree(doomed)
+        else:
+            (path / COMMIT_MARKER).unlink(missing_ok=True)
+            remove_tree(path)
+
+    def _set_unfinished_aside(self) -> None:
+        for path in _entries(self.root):
+            if path.name.endswith(_DELETING):
+                remove_tree(path)
+            elif match := _UNFINISHED.fullmatch(path.name):
+                self._set_aside(path, int(match[1]), "unfinished")
+
+    def _set_aside(self, path: WorkPath, step: int, fault: str) -> None:
+        if not isinstance(path, Path) and fault == "no commit marker":
+            # In a bucket Orbax writes to the final name: this is a write, or a deletion, that was cut short.
+            remove_tree(path)
+            self._say(f"checkpoint {step} was not finished: removed")
+            return
+        bad = self.root.with_name(f"{self.root.name}.bad")
+        bad.mkdir(exist_ok=True)
+        reason = re.sub(r"\W+", "-", fault.partition(" (")[0])
+        if reason == "unfinished":  # never worth more than a look: one is enough
+            for former in bad.glob(f"*-{reason}"):
+                remove_tree(former)
+        target, number = bad / f"{step}-{reason}", 2
+        while target.exists():
+            target, number = bad / f"{step}-{reason}-{number}", number + 1
+        move_tree(path, target)
+        self._say(f"checkpoint {step} is bad: {fault}; set aside as {target}")
+
+
+def describe_tree(tree: Tree) -> dict[str, str]:
+    """Returns {path: "float32[2,3]"} of a tree of arrays or ShapeDtypeStructs."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {path_name(path): f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]" for path, leaf in leaves}
+
+
+@jax.jit
+def all_finite(tree: Tree) -> jax.Array:
+    """Returns whether every element of every inexact leaf is finite."""
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in leaves]))
+
+
+def _require_same(path: WorkPath, name: str, stored: Any, wanted: Any) -> None:
+    if stored == wanted:
+        return
+    if isinstance(stored, Mapping) and isinstance(wanted, Mapping):
+        keys = [key for key in {**stored, **wanted} if stored.get(key) != wanted.get(key)]
+        lines = [f"  {key}: {stored.get(key)} -> {wanted.get(key)}" for key in keys[:5]]
+        lines += [f"  and {len(keys) - 5} more"] * (len(keys) > 5)
+    else:
+        lines = [f"  {stored} -> {wanted}"]
+    raise UserError(
+        f"checkpoint {path} is whole, but of another {name} than this run's:\n" + "\n".join(lines) + "\n"
+        "Use the version and the inputs it was made with, or give a fresh --workdir"
+    )
+
+
+def _entries(root: WorkPath) -> Sequence[WorkPath]:
+    return list(root.iterdir()) if root.is_dir() else []
+
+
+def _first_line(error: Exception) -> str:
+    # TensorStore adds the array's whole description behind the reason.
+    text = str(error).strip().split("\n")[0].partition(" [tensorstore_spec=")[0]
+    if len(text) > 240:  # Orbax nests: what was done comes first, why it failed last
+        text = f"{text[:80]} ... {text[-150:]}"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,100 @@
+"""loss.png and accuracy.png from metrics.jsonl; by hand, of a running job too: `python -m train.run.plots WORKDIR`."""
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from train.run.metrics import Row, read_metrics
+
+# Okabe and Ito's palette: told apart with any colour vision, and in grey print.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_SMOOTHING_ROWS = 0.02  # of the rows, the width of the running mean drawn over a noisy curve
+
+
+def draw_plots(
+    folder: Path, references: Mapping[str, Mapping[str, float]] | None = None, title: str = ""
+) -> list[Path]:
+    """Draws every metric whose name ends in "loss" or "accuracy".
+
+    Args:
+      folder: the work directory, holds metrics.jsonl and receives the plots.
+      references: {"loss" or "accuracy": {name: value}}, drawn as horizontal lines.
+      title: heading of both plots.
+
+    Returns:
+      The files written; a kind of metric without any row has none.
+    """
+    rows = read_metrics(folder / "metrics.jsonl")
+    written = []
+    for kind in ("loss", "accuracy"):
+        names = _names(rows, kind)
+        if names:
+            target = folder / f"{kind}.png"
+            _draw(rows, names, kind, (references or {}).get(kind, {}), title, target)
+            written.append(target)
+    return written
+
+
+def _draw(
+    rows: Sequence[Row], names: Sequence[str], kind: str, references: Mapping[str, float], title: str, target: Path
+) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, whatever the user's settings say
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for colour, name in zip(_COLOURS * len(names), names, strict=False):
+        _curve(axes, *_series(rows, "train", name), colour, f"{name}, training")
+        steps, values = _series(rows, "eval", name)
+        if steps:
+            style = {"color": colour, "markeredgecolor": "white", "markersize": 6, "linewidth": 1.2}
+            axes.plot(steps, values, "o--", label=f"{name}, held-out ({values[-1]:.3g})", zorder=3, **style)
+    for name, value in references.items():
+        axes.axhline(value, color="#666666", linewidth=1, linestyle=":", zorder=1)
+        place = {"xy": (1.01, value), "xycoords": ("axes fraction", "data"), "va": "center"}
+        axes.annotate(f"{name}\n{value:.3g}", **place, color="#555555", fontsize=8, annotation_clip=False)
+    if kind == "accuracy":
+        axes.set_ylim(0, 1.02)
+    axes.set_xlabel("step")
+    axes.set_ylabel(kind)  # of a distillation's losses some are nats and some are squares
+    axes.set_xlim(left=0)
+    axes.grid(axis="y", color="#E5E5E5", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#AAAAAA")
+    axes.tick_params(color="#AAAAAA")
+    axes.legend(frameon=True, framealpha=0.85, edgecolor="none", fontsize=8.5)
+    if title:
+        axes.set_title(title, loc="left", fontsize=11)
+    figure.savefig(target)
+
+
+def _names(rows: Sequence[Row], kind: str) -> list[str]:
+    """The metrics of a kind; where a loss has named parts, the parts without their sum."""
+    names = list(dict.fromkeys(name for row in rows for name in row if name.endswith(kind)))
+    return [name for name in names if name != kind] or names
+
+
+def _series(rows: Sequence[Row], split: str, name: str) -> tuple[list[int], list[float]]:
+    points = [(row["step"], row[name]) for row in rows if row["split"] == split and row.get(name) is not None]
+    return [step for step, _ in points], [value for _, value in points]
+
+
+def _curve(axes: Any, steps: Sequence[int], values: Sequence[float], colour: str, label: str) -> None:
+    if not steps:
+        return
+    half = math.ceil(len(values) * _SMOOTHING_ROWS / 2)
+    if len(values) < 50:
+        axes.plot(steps, values, color=colour, linewidth=1.6, label=label)
+        return
+    windows = [values[max(0, at - half) : at + half + 1] for at in range(len(values))]
+    axes.plot(steps, values, color=colour, linewidth=0.6, alpha=0.25)
+    axes.plot(steps, [sum(window) / len(window) for window in windows], color=colour, linewidth=1.6, label=label)
+
+
+if __name__ == "__main__":
+    for path in draw_plots(Path(sys.argv[1])):
+        print(path)

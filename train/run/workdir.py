@@ -1,0 +1,209 @@
+"""A job's work directory: who may use it, what it holds, and what it remembers of earlier runs.
+
+config.json     the request: job, config file, every leaf (identity leaves never change; see train.options.schema)
+summary.json    what ran: versions, devices, commit, mesh, seconds by phase, per run and in total; "status"
+metrics.jsonl   one object a line (train.run.metrics)
+checkpoints/    training states (train.run.checkpoints); checkpoints.bad/ holds the ones set aside
+model/          the result, written whole
+lock            held by the process that runs
+                (in a bucket: names the process that started last; train.run.mirror)
+anything else   what the job derived before training, as tokenizer/
+"""
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from etils import epath
+
+from train.errors import UserError
+from train.machine.lock import open_directory, require_ours
+from train.machine.paths import WorkPath, fresh_path, remove_tree
+from train.machine.whole_writes import write_json
+from train.options import schema
+from train.options.request import Request
+from train.run.mirror import Mirror, names_in, opened_mirror
+
+FORMAT = 1
+_OWN_NAMES = {"lock", "config.json", ".config.json.staged"}
+
+
+@dataclasses.dataclass(frozen=True)
+class WorkDir:
+    """An opened, locked work directory.
+
+    Attributes:
+      path: the directory; or this host's local copy of it, where it is in a bucket or kept by another host.
+      request: what the user asked for this time.
+      extended_from: the former total_steps where --extend raised it in this run, else None.
+      finished: the job is complete as requested; nothing is left to do.
+      shared: the directory that holds the checkpoints of all hosts; `path` if None.
+      mirror: what copies `path` to the bucket, on the host that keeps a work directory there; else None.
+    """
+
+    path: Path
+    request: Request
+    extended_from: int | None = None
+    finished: bool = False
+    shared: WorkPath | None = None
+    mirror: Mirror | None = None
+
+    @property
+    def model(self) -> Path:
+        """Where the result is written."""
+        return self.path / "model"
+
+    @property
+    def checkpoints(self) -> WorkPath:
+        """Where the training states are."""
+        return (self.shared or self.path) / "checkpoints"
+
+    @property
+    def profile(self) -> Path:
+        """Where traces are written: by every host, or by the one that keeps a work directory in a bucket."""
+        workdir = self.request.workdir
+        return (workdir if isinstance(workdir, Path) else self.path) / "profile"
+
+    @property
+    def metrics(self) -> Path:
+        """The metrics file."""
+        return self.path / "metrics.jsonl"
+
+    def read_summary(self) -> dict[str, Any]:
+        """Returns summary.json, or {} where there is none that can be read."""
+        return _read_json(self.path / "summary.json") or {}
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Replaces summary.json."""
+        write_json(self.path / "summary.json", {"format": FORMAT, **summary})
+        self.publish()
+
+    def publish(self) -> None:
+        """Copies what changed to the bucket where the directory is in one.
+
+        Raises:
+          RunError: another process has taken the directory over; or the bucket cannot be written.
+        """
+        if self.mirror is not None:
+            self.mirror.publish()
+
+    def is_ours(self) -> bool:
+        """Whether no other process has taken the directory over, which only one in a bucket can be."""
+        return self.mirror is None or self.mirror.is_ours()
+
+    def address(self, path: Path) -> WorkPath:
+        """Where people find a file of `path`."""
+        return self.request.workdir / path.relative_to(self.path)
+
+
+@contextlib.contextmanager
+def open_workdir(request: Request, say: Callable[[str], None] = print) -> Iterator[WorkDir]:
+    """Creates or reopens the request's work directory and holds its lock.
+
+    Raises:
+      UserError: it cannot be written, holds something else, is in use, is of a newer format, or was started with other
+        identity leaves. Nothing in it is changed then.
+    """
+    path = request.workdir
+    with _opened(path, lambda names: not names - _OWN_NAMES or "config.json" in names) as mirror:
+        old = _read_config(path, request)
+        if old and not _was_trained(path) and _differences(request, old):
+            _forget(path)  # a first try that failed in setup does not bind the second to its mistake
+            old = None
+        extended_from = _check_identity(request, old) if old else None
+        values = request.values
+        if mirror is None:
+            work = WorkDir(Path(path), request, extended_from)
+        else:
+            mirror.fetch()
+            work = WorkDir(mirror.local, request, extended_from, shared=path, mirror=mirror)
+        command = {"config_file": request.spec, "overrides": request.overrides}
+        write_json(
+            work.path / "config.json",
+            {"format": FORMAT, "job": request.job, **command, "config": schema.nest(values)},
+        )
+        work.publish()
+        summary = work.read_summary()
+        at_end = summary.get("step") == values["total_steps"] or summary.get("ended_early")
+        if summary.get("status") == "finished" and at_end and (path / "model").is_dir():
+            say(f"{path} is complete: {summary['step']} steps, the model is in {path / 'model'}")
+            work = dataclasses.replace(work, finished=True)
+        yield work
+
+
+@contextlib.contextmanager
+def _opened(path: WorkPath, is_ours: Callable[[set[str]], bool]) -> Iterator[Mirror | None]:
+    """As `open_directory`; in a bucket, yields its mirror."""
+    if isinstance(path, epath.Path):
+        require_ours(path, names_in(path), is_ours)
+        with opened_mirror(path) as mirror:
+            yield mirror
+    else:
+        with open_directory(path, is_ours):
+            yield None
+
+
+def _read_config(path: WorkPath, request: Request) -> dict[str, Any] | None:
+    file = path / "config.json"
+    if not file.exists():
+        return None
+    fresh = request.command(workdir=fresh_path(path))
+    old = _read_json(file)
+    if old is None or "config" not in old:
+        raise UserError(f"{file} cannot be read, so {path} cannot be continued. Start afresh:\n  {fresh}")
+    if old.get("format") != FORMAT:
+        raise UserError(
+            f"{path} has format {old.get('format')}, this version reads {FORMAT}. "
+            f"Use the version that wrote it, or start afresh:\n  {fresh}"
+        )
+    if old.get("job") != request.job:
+        raise UserError(f"{path} belongs to train.{old.get('job')}, not train.{request.job}. Afresh:\n  {fresh}")
+    return old
+
+
+def _check_identity(request: Request, old: Mapping[str, Any]) -> int | None:
+    """Returns the former total_steps where it may and does grow."""
+    changed = _differences(request, old)
+    grown = None
+    if set(changed) == {"total_steps"}:
+        before, now = changed["total_steps"]
+        if now > before and request.extend:
+            return before
+        grown = (before, now) if now > before else None
+    if not changed:
+        return None
+    lines = [f"  {path}: {before!r} -> {now!r}" for path, (before, now) in changed.items()]
+    message = [f"{request.workdir} was started with other values; continuing it would mix two experiments:", *lines]
+    if grown:
+        message += ["To train this one for longer:", f"  {request.command(extend=True)}"]
+    message += ["To start afresh:", f"  {request.command(workdir=fresh_path(request.workdir))}"]
+    raise UserError("\n".join(message))
+
+
+def _differences(request: Request, old: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    return schema.differences(request.leaves, schema.flatten(old["config"]), request.values)
+
+
+def _was_trained(path: WorkPath) -> bool:
+    metrics = path / "metrics.jsonl"
+    kept = any(any((path / name).glob("*")) for name in ("checkpoints", "checkpoints.bad", "model"))
+    return kept or (metrics.exists() and bool(metrics.read_bytes()))
+
+
+def _forget(path: WorkPath) -> None:
+    for entry in path.iterdir():
+        if entry.is_dir():
+            remove_tree(entry)
+        elif entry.name != "lock":
+            entry.unlink()
+
+
+def _read_json(path: WorkPath) -> dict[str, Any] | None:
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,1 @@
+"""The kinds of task: what a model predicts, and for which rows."""

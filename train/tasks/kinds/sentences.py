@@ -1,0 +1,99 @@
+"""How alike two sentences are, by the cosine of their vectors."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+from flax import nnx
+
+from flax_lite.checkpoints.sentence_transformers import write_sentence_transformers
+from flax_lite.models.encoder import Encoder
+from flax_lite.tokenization import Tokenizer
+from flax_lite.training.sentence_objectives import Loss, Pooling, make_sentence_eval_step, sentence_objective
+from flax_lite.training.steps import Objective
+from flax_lite.training.task_objectives import Teaching
+from train.errors import UserError
+from train.tasks.examples import TaskData, TextExample
+from train.tasks.kinds.task import Task
+from train.tasks.predictions import Prediction
+from train.tasks.rows import Row, RowSet, joined
+
+
+class Sentences(Task):
+    """Pairs of texts, each a sequence of its own; the encoder's vectors are all there is to train.
+
+    Args:
+        data: pairs with a number each.
+        tokenizer: of the rows.
+        max_length: of a text.
+        pooling: what a sentence's vector is.
+        loss: what it is trained on.
+        temperature: of the contrastive loss.
+        most: the number that says that two sentences mean the same; 0 says that they have nothing in common.
+    """
+
+    kind = "sentences"
+    model_class = Encoder
+
+    def __init__(
+        self,
+        data: TaskData,
+        tokenizer: Tokenizer,
+        max_length: int,
+        *,
+        pooling: Pooling,
+        loss: Loss,
+        temperature: float,
+        most: float,
+    ) -> None:
+        super().__init__(data, tokenizer, max_length)
+        self.pooling: Pooling = pooling
+        self.loss: Loss = loss
+        self.temperature, self.most = temperature, most
+
+    def encode(self, examples: Sequence[TextExample]) -> list[Row]:
+        """One row of two sequences for each pair."""
+        texts = iter(self.tokenizer.encode([text for example in examples for text in example.texts]))
+        rows = []
+        for index, example in enumerate(examples):
+            if len(example.texts) != 2:
+                raise UserError(
+                    f"example {example.id} has {len(example.texts)} text, and sentences are compared in pairs"
+                )
+            both = [next(texts), next(texts)]
+            for text in both:
+                self.count_cut(text, None)
+            tokens, seconds = zip(*(joined(self.tokenizer, text, None, self.max_length) for text in both), strict=True)
+            label = np.array([float(example.label or 0.0) / self.most], np.float32)  # type: ignore[arg-type]
+            rows.append(Row(index, tokens, seconds, {"labels": label}))
+        return rows
+
+    def predict(
+        self, examples: Sequence[TextExample], rows: RowSet, logits: Sequence[Mapping[str, np.ndarray]]
+    ) -> list[Prediction]:
+        """The cosine of each pair."""
+        return [
+            Prediction(id=example.id, value=float(each["logits_0"][0]))
+            for example, each in zip(examples, logits, strict=True)
+        ]
+
+    def complete(self, directory: Path) -> None:
+        """Adds the files from which sentence-transformers and `flax_lite.pipeline` know the pooling."""
+        write_sentence_transformers(directory, self.pooling, normalize=True, max_length=self.max_length)
+
+    def objective(
+        self, class_weights: Sequence[float] | None, task_weight: float, teaching: Teaching | None
+    ) -> Objective:
+        """The loss of pairs."""
+        if teaching is not None:
+            raise UserError("a sentence encoder's teacher works on plain text: see configs/sentence_student.py")
+        try:
+            return sentence_objective(self.loss, self.pooling, temperature=self.temperature)
+        except ValueError as error:
+            raise UserError(f"sentences: {error}") from error
+
+    def eval_step(self, structure: nnx.GraphDef) -> Callable[..., dict[str, jax.Array]]:
+        """The cosines of a held-out batch."""
+        step = make_sentence_eval_step(structure, self.pooling)
+        return lambda params, batch, *constants: {**step(params, batch), "row": batch["row"]}

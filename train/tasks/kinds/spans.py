@@ -1,0 +1,131 @@
+"""The piece of a context that answers a question, if one does."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from flax_lite.models.heads import QuestionAnswering
+from flax_lite.question_answering.answers import AnswerSpan, decode_answers, find_answer, null_score, token_span
+from flax_lite.question_answering.windows import Window, question_windows
+from flax_lite.tokenization import Tokenizer
+from train.errors import UserError
+from train.tasks.examples import SpanExample, TaskData
+from train.tasks.kinds.task import Task
+from train.tasks.predictions import Prediction
+from train.tasks.rows import Row, RowSet
+from train.tasks.scores.squad_metric import Version
+
+# Questions whose windows are held at once; those of SQuAD's whole training set take more than half a gigabyte.
+_CHUNK = 4096
+# Of SQuAD 2: no answer where its score is above that of the best one (run_squad.py, null_score_diff_threshold).
+NULL_THRESHOLD = 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SpanPrediction(Prediction):
+    """An answer: `value` is its text, "" for none; `probabilities` the score of "no answer" minus that of the best.
+
+    Attributes:
+        answers: the n best, best first, whether one is given or not: what a threshold is sought with.
+    """
+
+    answers: tuple[AnswerSpan, ...]
+
+
+class Spans(Task):
+    """The first and the last token of an answer are found by a score each (BERT, sections 4.2 and 4.3).
+
+    A context that is longer than a row is read in windows that overlap; where the answer is not wholly in a window, or
+    there is none, both point at [CLS].
+
+    Args:
+        data: questions.
+        tokenizer: of the rows.
+        max_length: of a row.
+        version: "v2" where a question may have no answer, else "v1".
+        doc_stride: tokens from the start of a window to the start of the next; None: every context has to fit whole.
+        max_question_length: tokens of a question that are kept.
+        n_best: answers that a prediction keeps.
+        max_answer_length: of an answer, in tokens.
+    """
+
+    kind = "spans"
+    model_class = QuestionAnswering
+    token_logits = True
+
+    def __init__(
+        self,
+        data: TaskData,
+        tokenizer: Tokenizer,
+        max_length: int,
+        *,
+        version: Version,
+        doc_stride: int | None,
+        max_question_length: int,
+        n_best: int,
+        max_answer_length: int,
+    ) -> None:
+        super().__init__(data, tokenizer, max_length)
+        self.version: Version = version
+        self.doc_stride, self.max_question_length = doc_stride, max_question_length
+        self.n_best, self.max_answer_length = n_best, max_answer_length
+
+    def encode(self, examples: Sequence[SpanExample]) -> list[Row]:
+        """A row for each window; of several answers the first that occurs is learned."""
+        places = [_place(example) for example in examples]
+        rows = []
+        for window in self._windows(examples):
+            place = places[window.example]
+            start, end = token_span(window, *place) if place else (0, 0)
+            labels = {"starts": np.asarray(start, np.int32), "ends": np.asarray(end, np.int32)}
+            rows.append(Row(window.example, (window.tokens,), (window.second,), labels))
+        return rows
+
+    def predict(
+        self, examples: Sequence[SpanExample], rows: RowSet, logits: Sequence[Mapping[str, np.ndarray]]
+    ) -> list[Prediction]:
+        """The best answer in all windows of a question; none (v2) where "no answer" scores higher."""
+        # Rows do not keep their windows: cutting them again is quick, and a training set's would fill the memory.
+        pairs = zip(self._windows(examples), logits, strict=True)
+        groups = itertools.groupby(pairs, key=lambda pair: pair[0].example)
+        return [self._decided(examples[index], list(group)) for index, group in groups]
+
+    def _windows(self, examples: Sequence[SpanExample]) -> Iterator[Window]:
+        for begin in range(0, len(examples), _CHUNK):
+            part = examples[begin : begin + _CHUNK]
+            try:
+                windows = question_windows(
+                    self.tokenizer,
+                    [example.question for example in part],
+                    [example.context for example in part],
+                    max_length=self.max_length,
+                    doc_stride=self.doc_stride,
+                    max_question_length=self.max_question_length,
+                )
+            except ValueError as error:
+                raise UserError(f"questions from {part[0].id} on: {error}") from error
+            for window in windows:
+                yield dataclasses.replace(window, example=begin + window.example)
+
+    def _decided(
+        self, example: SpanExample, pairs: Sequence[tuple[Window, Mapping[str, np.ndarray]]]
+    ) -> SpanPrediction:
+        windows = [window for window, _ in pairs]
+        starts, ends = ([each[name] for _, each in pairs] for name in ("logits_0", "logits_1"))
+        limits = {"n_best": self.n_best, "max_answer_length": self.max_answer_length}
+        answers = tuple(decode_answers(windows, starts, ends, example.context, **limits))
+        odds = null_score(starts, ends) - answers[0].score
+        silent = self.version == "v2" and odds > NULL_THRESHOLD
+        value = "" if silent else answers[0].text
+        return SpanPrediction(id=example.id, value=value, probabilities=(odds,), answers=answers)
+
+
+def _place(example: SpanExample) -> tuple[int, int] | None:
+    """The characters of the first answer that occurs in the context."""
+    for answer in example.answers:
+        start = find_answer(example.context, answer.text, answer.start)
+        if start is not None:
+            return start, start + len(answer.text)
+    return None

@@ -1,0 +1,72 @@
+"""A tag for each word of a sentence."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+from scipy import special
+
+from flax_lite.models.heads import TokenClassification
+from train.tasks.examples import TagExample
+from train.tasks.kinds.task import Task
+from train.tasks.predictions import Prediction
+from train.tasks.rows import Row, RowSet
+
+_NO_WORD = -1
+
+
+class Tagging(Task):
+    """The tag of a word is read at its first piece (BERT, section 5.3).
+
+    A sentence that is longer than a row is cut between words into as many rows as it takes: no word goes untagged.
+    """
+
+    kind = "tags"
+    model_class = TokenClassification
+    label_fills: ClassVar[Mapping[str, float]] = {"tags": _NO_WORD}
+    token_logits = True
+
+    def encode(self, examples: Sequence[TagExample]) -> list[Row]:
+        """Rows of whole words."""
+        pieces = iter(self.tokenizer.encode([word for example in examples for word in example.words]))
+        rows = []
+        for index, example in enumerate(examples):
+            # A word of marks alone that normalisation removes still has its tag.
+            words = [next(pieces) or [self.tokenizer.unk_id] for _ in example.words]
+            for begin, end in self._parts([len(word) for word in words]):
+                rows.append(self._row(index, words[begin:end], (example.tags or (0,) * len(words))[begin:end]))
+        return rows
+
+    def predict(
+        self, examples: Sequence[TagExample], rows: RowSet, logits: Sequence[Mapping[str, np.ndarray]]
+    ) -> list[Prediction]:
+        """The likeliest tag of each word."""
+        found: list[list[np.ndarray]] = [[] for _ in examples]
+        for row, each in zip(rows.rows, logits, strict=True):
+            at_words = row.labels["tags"] != _NO_WORD
+            found[row.example].append(each["logits_0"][: len(at_words)][at_words])
+        predictions = []
+        for example, parts in zip(examples, found, strict=True):
+            shares = special.softmax(np.concatenate(parts).astype(np.float64), axis=-1)
+            tags, sure = tuple(shares.argmax(-1).tolist()), tuple(shares.max(-1).tolist())
+            predictions.append(Prediction(id=example.id, value=tags, probabilities=sure))
+        return predictions
+
+    def _parts(self, lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
+        """Where to cut a sentence of words of these lengths."""
+        room, begin, used = self.max_length - 2, 0, 0
+        for at, length in enumerate(lengths):
+            if at > begin and used + length > room:
+                yield begin, at
+                begin, used = at, 0
+            used += length
+        yield begin, len(lengths)
+
+    def _row(self, example: int, words: Sequence[Sequence[int]], tags: Sequence[int]) -> Row:
+        ids, labels = [self.tokenizer.cls_id], [_NO_WORD]
+        for word, tag in zip(words, tags, strict=True):
+            ids += word
+            labels += [tag, *[_NO_WORD] * (len(word) - 1)]
+        room = self.max_length - 1  # a single word may be longer than a row
+        tokens = np.array([*ids[:room], self.tokenizer.sep_id], np.int32)
+        return Row(example, (tokens,), (len(tokens),), {"tags": np.array([*labels[:room], _NO_WORD], np.int32)})

@@ -1,0 +1,106 @@
+"""A labelled task as the fine-tuning job sees it: rows to read, a head to train, predictions to score."""
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+from flax import nnx
+
+from flax_lite.architecture.config import EncoderConfig, Problem
+from flax_lite.models.encoder import Encoder
+from flax_lite.models.heads import TaskModel
+from flax_lite.models.pretrained import architecture
+from flax_lite.question_answering.beam import BeamQuestionAnswering
+from flax_lite.rows.buckets import bucket_lengths
+from flax_lite.tokenization import Tokenizer
+from flax_lite.training.steps import Objective
+from flax_lite.training.task_objectives import Teaching, make_task_eval_step, task_objective
+from train.errors import UserError
+from train.tasks.examples import Kind, TaskData
+from train.tasks.predictions import Prediction
+from train.tasks.rows import Row, RowSet
+
+
+class Task(abc.ABC):
+    """A task's data with what a kind of task makes of them.
+
+    Attributes:
+        kind: of the examples.
+        model_class: the model whose head is trained.
+        label_fills: what fills labels that have tokens on their first axis.
+        token_logits: whether the head has logits for each token.
+        data: the examples.
+        tokenizer: of the rows.
+        max_length: of a row.
+        num_cut: texts so far that were too long for a row.
+    """
+
+    kind: ClassVar[Kind]
+    model_class: ClassVar[type[TaskModel[Any]] | type[Encoder] | type[BeamQuestionAnswering]]
+    label_fills: ClassVar[Mapping[str, float]] = {}
+    token_logits: ClassVar[bool] = False
+
+    def __init__(self, data: TaskData, tokenizer: Tokenizer, max_length: int) -> None:
+        self.data, self.tokenizer, self.max_length = data, tokenizer, max_length
+        self.num_cut = 0
+
+    @property
+    def problem(self) -> Problem:
+        """What labels of a text are."""
+        return self.data.problem
+
+    def rows(self, examples: Sequence[Any]) -> RowSet:
+        """All rows of some examples."""
+        fills = {**self.label_fills, **({"teacher_0": 0.0, "teacher_1": 0.0} if self.token_logits else {})}
+        return RowSet(self.encode(examples), self.tokenizer.pad_id, bucket_lengths(self.max_length), fills)
+
+    def architectures(self, config: EncoderConfig) -> tuple[str, ...]:
+        """Hugging Face's name of the model, if it has one."""
+        return (architecture(self.model_class, config),)
+
+    def complete(self, directory: Path) -> None:  # noqa: B027, most tasks have nothing
+        """Adds to a saved model what the task has beside weights, config and tokenizer."""
+
+    def count_cut(self, first: Sequence[int], second: Sequence[int] | None) -> None:
+        """Counts a text or pair that is too long for a row."""
+        specials = 2 if second is None else 3
+        self.num_cut += len(first) + len(second or ()) + specials > self.max_length
+
+    @abc.abstractmethod
+    def encode(self, examples: Sequence[Any]) -> list[Row]:
+        """Rows in the order of their examples; one whose label is not known has any label."""
+
+    @abc.abstractmethod
+    def predict(
+        self, examples: Sequence[Any], rows: RowSet, logits: Sequence[Mapping[str, np.ndarray]]
+    ) -> list[Prediction]:
+        """The prediction of each example.
+
+        Args:
+            examples: those that `rows` were made of.
+            rows: their rows.
+            logits: of each row, by decision: "logits_0", and "logits_1" where there are two.
+        """
+
+    def objective(
+        self, class_weights: Sequence[float] | None, task_weight: float, teaching: Teaching | None
+    ) -> Objective:
+        """What is optimised.
+
+        Raises:
+            UserError: if losses or weights do not fit the task's labels.
+        """
+        try:
+            return task_objective(
+                self.kind, self.problem, class_weights=class_weights, task_weight=task_weight, teaching=teaching
+            )
+        except ValueError as error:
+            raise UserError(f"losses, class_weights: {error}") from error
+
+    def eval_step(self, structure: nnx.GraphDef) -> Callable[..., dict[str, jax.Array]]:
+        """What is kept of a held-out batch."""
+        step = make_task_eval_step(structure, self.kind, self.problem)
+        return lambda params, batch, *constants: {**step(params, batch), "row": batch["row"]}

@@ -1,0 +1,157 @@
+"""GLUE: nine tasks and a diagnostic set, from the benchmark's own files or from `tfds:glue`."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from train.data.sources.tfds import read_examples, text_of
+from train.errors import UserError
+from train.options.schema import nearest
+from train.tasks.examples import TaskData, TextExample
+from train.tasks.readers.folders import find_file, folder_of, require_file
+from train.tasks.readers.glue_table import GLUE, GlueTask
+from train.tasks.readers.label_names import index_of, number_of
+from train.tasks.readers.tables import Row, missing_column, tsv_rows
+
+# Microsoft's own archive of MRPC, which GLUE's files were made from: no set of it is named dev.
+_MSR = {"train": "msr_paraphrase_train.txt", "test": "msr_paraphrase_test.txt"}
+_TFDS_SETS = {"dev": "validation", "matched": "validation_matched", "mismatched": "validation_mismatched"}
+_TFDS_TESTS = {"test": "test", "matched": "test_matched", "mismatched": "test_mismatched"}
+
+
+def read_glue(task: str, source: str, *, tfds_dir: str | None = None) -> TaskData:
+    """Reads a task of GLUE (Wang et al. 2019, arXiv:1804.07461).
+
+    Of MRPC the two files of Microsoft's archive are read as well: its test set is the evaluation set then, and a note
+    says so. A row without a label, or with one that the task does not have, is an error; so is a row with a wrong
+    number of fields, but in QQP, whose files hold some that every reader leaves out: a note counts them.
+
+    Args:
+        task: a key of `GLUE`.
+        source: `files:DIR`, DIR being the folder of the task or one that holds it under the archive's name, or
+            `tfds:glue/NAME`.
+        tfds_dir: where a tfds set was prepared; tfds's own default if None.
+
+    Returns:
+        Its examples. An id is the row's number, as in submissions. `test` is empty where the files are not there.
+
+    Raises:
+        UserError: for an unknown task or source, missing files or columns, or a row that cannot be read.
+    """
+    if task not in GLUE:
+        raise UserError(f"GLUE has no task {task!r}{nearest(task, GLUE)}. Its tasks: {', '.join(GLUE)}.")
+    if source.startswith("tfds:"):
+        return _read_tfds(GLUE[task], source.removeprefix("tfds:"), tfds_dir)
+    usage = f"'files:DIR' with the files of GLUE's archive in DIR or DIR/{GLUE[task].folder}, or 'tfds:glue/{task}'"
+    folder = folder_of(source, usage)
+    inner = folder / GLUE[task].folder
+    return _read_files(GLUE[task], (inner if inner.is_dir() else folder,))
+
+
+def _read_files(task: GlueTask, folders: tuple[Path, ...]) -> TaskData:
+    if task is GLUE["mrpc"] and not find_file(folders, ["train.tsv"]) and find_file(folders, [_MSR["train"]]):
+        return _read_msr(task, folders)
+    notes: list[str] = []
+    train: list[TextExample] = []
+    if task.evaluation:
+        train = _labelled(task, require_file(folders, ["train.tsv"], f"training file of {task.folder}"), notes)
+    evaluation = {
+        name: _labelled(task, require_file(folders, [file], f"{name} file of {task.folder}"), notes)
+        for name, file in task.evaluation.items()
+    }
+    tests = {name: find_file(folders, [file]) for name, file in task.test.items()}
+    test = {name: list(_unlabelled(task, path)) for name, path in tests.items() if path}
+    if not evaluation and not test:
+        require_file(folders, task.test.values(), f"file of {task.folder}")
+    return _task_data(task, train, evaluation, test, notes)
+
+
+def _read_msr(task: GlueTask, folders: tuple[Path, ...]) -> TaskData:
+    train, dev = (
+        _labelled(task, require_file(folders, [name], f"{split} file of MRPC"), []) for split, name in _MSR.items()
+    )
+    note = (
+        f"MRPC is read from Microsoft's files, which have no dev set: {_MSR['test']}, which is GLUE's test set, is the "
+        "evaluation set. Do not compare these scores with published ones of the dev set."
+    )
+    return _task_data(task, train, {"dev": dev}, {}, [note])
+
+
+def _labelled(task: GlueTask, path: Path, notes: list[str]) -> list[TextExample]:
+    bad: list[int] = []
+    rows = tsv_rows(path, task.columns, on_bad_row=bad.append if task.bad_rows else None)
+    examples = [_example(task, str(number), row, row.value(task.label)) for number, row in enumerate(rows)]
+    if bad:
+        notes.append(f"{path} holds {len(bad)} row(s) with a wrong number of fields, left out: line {bad[0]} first.")
+    return examples
+
+
+def _unlabelled(task: GlueTask, path: Path) -> Iterator[TextExample]:
+    return (_example(task, row.text(task.index), row, None) for row in tsv_rows(path))
+
+
+def _example(task: GlueTask, identifier: str, row: Row, written: Any) -> TextExample:
+    # Some texts are empty in the files themselves.
+    texts = tuple(row.text(column, may_be_empty=True) for column in task.texts)
+    label = None if written is None else _label(task, str(written).strip(), row.place)
+    return TextExample(id=identifier, texts=texts, label=label)
+
+
+def _label(task: GlueTask, written: str, place: str) -> int | float:
+    if task.problem == "regression":
+        return number_of(written, place)
+    return index_of(written, task.written, place, f"The labels of {task.folder}")
+
+
+def _read_tfds(task: GlueTask, name: str, data_dir: str | None) -> TaskData:
+    sets = {"train": "train"} if task.evaluation else {}
+    read = {split: _tfds_examples(task, name, tfds_split, data_dir) for split, tfds_split in sets.items()}
+    evaluation = {split: _tfds_examples(task, name, _TFDS_SETS[split], data_dir) for split in task.evaluation}
+    test = {split: _tfds_examples(task, name, _TFDS_TESTS[split], data_dir) for split in task.test}
+    for split, examples in {**read, **evaluation, **({} if evaluation else test)}.items():
+        if not examples:
+            raise UserError(f"tfds:{name} has no example of the {split} set of {task.folder}: prepare the set again.")
+    return _task_data(task, read.get("train", []), evaluation, {key: value for key, value in test.items() if value})
+
+
+def _tfds_examples(task: GlueTask, name: str, split: str, data_dir: str | None) -> list[TextExample]:
+    return [
+        _tfds_example(task, example, f"tfds:{name}:{split}, example {number}")
+        for number, example in enumerate(read_examples(name, split, data_dir) or ())
+    ]
+
+
+def _tfds_example(task: GlueTask, example: dict[str, Any], place: str) -> TextExample:
+    columns = (*(task.tfds_texts or task.texts), "label", "idx")
+    if missing := [column for column in columns if column not in example]:
+        raise missing_column(missing[0], list(example), place)
+    texts = tuple(text_of(example[column], place).strip() for column in columns[:-2])
+    return TextExample(id=str(example["idx"]), texts=texts, label=_tfds_label(task, example["label"], place))
+
+
+def _tfds_label(task: GlueTask, label: Any, place: str) -> int | float | None:
+    if label == -1:  # of a set to predict
+        return None
+    if task.problem == "regression":
+        return number_of(label, place)
+    if label not in range(len(task.labels)):
+        raise UserError(f"{place}: {task.folder} has no label {label}, only 0 to {len(task.labels) - 1}.")
+    return int(label)
+
+
+def _task_data(
+    task: GlueTask,
+    train: list[TextExample],
+    evaluation: dict[str, list[TextExample]],
+    test: dict[str, list[TextExample]],
+    notes: Sequence[str] = (),
+) -> TaskData:
+    return TaskData(
+        kind="classification",
+        train=train,
+        evaluation={**evaluation},
+        test={**test},
+        labels=task.labels,
+        problem=task.problem,
+        notes=tuple(notes),
+    )

@@ -1,0 +1,53 @@
+"""AX, the diagnostic set of GLUE: pairs of sentences that a model of MNLI predicts."""
+
+import dataclasses
+from pathlib import Path
+
+from train.tasks.examples import TaskData, TextExample
+from train.tasks.readers.folders import find_file, folder_of
+from train.tasks.readers.glue import read_glue
+from train.tasks.readers.glue_table import GLUE
+from train.tasks.readers.label_names import index_of
+from train.tasks.readers.tables import Row, tsv_rows
+
+# The set with its labels and the phenomena that each pair is of, from the benchmark's page on diagnostics.
+_LABELLED = "diagnostic-full.tsv"
+
+
+def read_ax(source: str, *, tfds_dir: str | None = None) -> TaskData:
+    """Reads MNLI to learn from and to be chosen by, and the diagnostic set to predict.
+
+    Args:
+        source: `files:DIR` with MNLI's folder and diagnostic/diagnostic.tsv in DIR, and diagnostic-full.tsv beside
+            it where there are labels; or `tfds:glue/ax`, with `tfds:glue/mnli` beside it.
+        tfds_dir: where tfds sets were prepared; tfds's own default if None.
+
+    Returns:
+        MNLI's examples; `test` holds "test", which is submitted, and "full", which has labels, as far as they are
+        there.
+
+    Raises:
+        UserError: if either is missing, or as `read_glue`.
+    """
+    if source.startswith("tfds:"):
+        name = source.rpartition("/")[0]
+        mnli, ax = (read_glue(task, f"{name}/{task}", tfds_dir=tfds_dir) for task in ("mnli", "ax"))
+        return dataclasses.replace(mnli, test=ax.test)
+    folder = folder_of(source, "'files:DIR' with GLUE's folders MNLI and diagnostic in DIR, or 'tfds:glue/ax'")
+    folders = (folder / GLUE["ax"].folder, folder)
+    labelled = find_file(folders, [_LABELLED])
+    is_submitted = find_file(folders, GLUE["ax"].test.values()) or not labelled
+    test = {
+        **(read_glue("ax", source).test if is_submitted else {}),
+        **({"full": _labelled(labelled)} if labelled else {}),
+    }
+    return dataclasses.replace(read_glue("mnli", source), test=test)
+
+
+def _labelled(path: Path) -> list[TextExample]:
+    return [_example(str(number), row) for number, row in enumerate(tsv_rows(path))]
+
+
+def _example(identifier: str, row: Row) -> TextExample:
+    label = index_of(row.text("Label"), GLUE["ax"].labels, row.place, "The labels of MNLI")
+    return TextExample(id=identifier, texts=(row.text("Premise"), row.text("Hypothesis")), label=label)

@@ -1,0 +1,198 @@
+"""SQuAD of either version: its own files, articles of paragraphs with questions about each, or a set of tfds."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flax_lite.files.strict_json import read_json
+from flax_lite.question_answering.answers import find_answer
+from train.data.sources.tfds import read_examples, text_of
+from train.errors import UserError
+from train.tasks.examples import Answer, SpanExample, TaskData
+from train.tasks.scores.squad_metric import Version
+
+_FILES: Mapping[Version, tuple[str, str]] = {
+    "v1": ("train-v1.1.json", "dev-v1.1.json"),
+    "v2": ("train-v2.0.json", "dev-v2.0.json"),
+}
+# train-v2.0.json has 42 MB.
+_MAX_BYTES = 2**30
+_NAMES = {str: "a text", list: "a list", dict: "an object", int: "a whole number", bool: "true or false"}
+
+Article = list[SpanExample]
+
+
+def read_squad(
+    source: str, version: Version, *, eval_articles: int | None = None, tfds_dir: str | None = None
+) -> TaskData:
+    """Questions with their contexts and answers.
+
+    Args:
+        source: `tfds:squad/v1.1`, `tfds:squad/v2.0` or a set with their features; or a directory with train-v1.1.json
+            and dev-v1.1.json (v2.0 likewise) or one of them; or any one file.
+        version: "v1", in which every question has an answer, or "v2".
+        eval_articles: how many articles at the end of a single file are held out, all of them for an evaluation alone;
+            a sixth by default. Whole articles, since questions share their contexts.
+        tfds_dir: where a tfds set was prepared; tfds's own default if None.
+
+    Raises:
+        UserError: if a file cannot be read or is not as SQuAD's are, an answer to learn from does not occur in its
+            context, or articles cannot be held out as asked.
+    """
+    if source.startswith("tfds:"):
+        return _read_tfds(source.removeprefix("tfds:"), version, eval_articles, tfds_dir)
+    train_path, dev_path = _paths(Path(source), version)
+    if dev_path is None:
+        train, evaluation = _split(train_path, _read(train_path, version), eval_articles)
+    else:
+        if eval_articles is not None:
+            raise UserError(
+                f"{eval_articles} articles to hold out, but {dev_path} has the held-out questions: leave it"
+            )
+        train, evaluation = _read(train_path, version), _read(dev_path, version)
+    learned = list(_joined(train_path, train))
+    _check_learnable(train_path, learned)
+    return TaskData(kind="spans", train=learned, evaluation={"dev": list(_joined(dev_path or train_path, evaluation))})
+
+
+def _read_tfds(name: str, version: Version, eval_articles: int | None, data_dir: str | None) -> TaskData:
+    if eval_articles is not None:
+        raise UserError(f"{eval_articles} articles to hold out, but tfds:{name} has the held-out questions: leave it")
+    questions = {
+        split: [
+            _tfds_question(example, version, f"tfds:{name}:{split}, example {number}")
+            for number, example in enumerate(read_examples(name, split, data_dir) or ())
+        ]
+        for split in ("train", "validation")
+    }
+    for split, found in questions.items():
+        if not found:
+            raise UserError(f"tfds:{name} has no example of the {split} split: prepare the set again.")
+    learned, evaluation = (
+        list(_joined(f"tfds:{name}:{split}", [questions[split]])) for split in ("train", "validation")
+    )
+    _check_learnable(f"tfds:{name}", learned)
+    return TaskData(kind="spans", train=learned, evaluation={"dev": evaluation})
+
+
+def _tfds_question(example: Mapping[str, Any], version: Version, place: str) -> SpanExample:
+    texts = {
+        key: text_of(example[key], place)
+        for key in ("id", "question", "context")
+        if isinstance(example.get(key), bytes)
+    }
+    answers = example.get("answers")
+    if not isinstance(answers, Mapping) or set(answers) != {"text", "answer_start"}:
+        raise UserError(f"{place} has no answers with text and answer_start; it has {', '.join(example)}")
+    pairs = zip(answers["text"], answers["answer_start"], strict=True)
+    question = {
+        **texts,
+        "answers": [{"text": text_of(text, place), "answer_start": int(start)} for text, start in pairs],
+    }
+    if "is_impossible" in example:
+        question["is_impossible"] = bool(example["is_impossible"])
+    return _question(question, _text(question, "context", place), version, place)
+
+
+def _paths(source: Path, version: Version) -> tuple[Path, Path | None]:
+    """The training file and the held-out one, or the single file there is."""
+    if not source.is_dir():
+        return source, None
+    present = [source / name for name in _FILES[version] if (source / name).exists()]
+    if not present:
+        raise UserError(f"{source} has neither {' nor '.join(_FILES[version])}; give a directory with them, or a file")
+    return (present[0], present[1]) if len(present) > 1 else (present[0], None)
+
+
+def _split(path: Path, articles: Sequence[Article], count: int | None) -> tuple[Sequence[Article], Sequence[Article]]:
+    if count is None:
+        count = max(1, len(articles) // 6)
+    if not 1 <= count <= len(articles):
+        raise UserError(f"{count} articles to hold out of {path}, which has {len(articles)}; give 1 to {len(articles)}")
+    return articles[:-count], articles[-count:]
+
+
+def _read(path: Path, version: Version) -> list[Article]:
+    try:
+        content = read_json(path, _MAX_BYTES)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    articles = [_article(article, version, where) for where, article in _items(content, "data", str(path), "article")]
+    if not any(articles):
+        raise UserError(f"{path} has no questions")
+    return articles
+
+
+def _article(article: Any, version: Version, where: str) -> Article:
+    return [
+        _question(qa, _text(paragraph, "context", place), version, at)
+        for place, paragraph in _items(article, "paragraphs", where, "paragraph")
+        for at, qa in _items(paragraph, "qas", place, "question")
+    ]
+
+
+def _question(qa: Any, context: str, version: Version, where: str) -> SpanExample:
+    answers = tuple(_answer(answer, context, at) for at, answer in _items(qa, "answers", where, "answer"))
+    # Files like SQuAD's that lack this key say the same by a question without answers.
+    impossible = _field(qa, "is_impossible", bool, where) if "is_impossible" in qa else not answers
+    if impossible and version == "v1":
+        raise UserError(f"{where} has no answer, which v1 does not know: read the file as v2")
+    if impossible == bool(answers):
+        raise UserError(f"{where} has {len(answers)} answers, but is_impossible is {str(impossible).lower()}")
+    return SpanExample(
+        id=_text(qa, "id", where), question=_text(qa, "question", where), context=context, answers=answers
+    )
+
+
+def _answer(answer: Any, context: str, where: str) -> Answer:
+    text, start = _text(answer, "text", where), _field(answer, "answer_start", int, where)
+    if not 0 <= start < len(context):
+        raise UserError(f"{where} begins at character {start} of a context of {len(context)}")
+    return Answer(text, start)
+
+
+def _items(values: Any, key: str, where: str, name: str) -> Iterator[tuple[str, Any]]:
+    """The items of a list, each with its place for messages."""
+    for number, item in enumerate(_field(values, key, list, where), 1):
+        yield f"{where}, {name} {number}", item
+
+
+def _text(values: Any, key: str, where: str) -> str:
+    text = _field(values, key, str, where)
+    if not text.strip():
+        raise UserError(f"{where}: {key!r} is empty")
+    return text
+
+
+def _field(values: Any, key: str, kind: type, where: str) -> Any:
+    if not isinstance(values, dict):
+        raise UserError(f"{where} is {_shown(values)}, expected an object with {key!r}")
+    if key not in values:
+        raise UserError(f"{where} has no {key!r}; it has {', '.join(map(repr, values)) or 'nothing'}")
+    # To isinstance, true is a whole number too.
+    if type(values[key]) is not kind:
+        raise UserError(f"{where}: {key!r} is {_shown(values[key])}, expected {_NAMES[kind]}")
+    return values[key]
+
+
+def _shown(value: Any) -> str:
+    return _NAMES[type(value)] if isinstance(value, dict | list) else repr(value)[:60]
+
+
+def _joined(path: Path | str, articles: Iterable[Article]) -> Iterator[SpanExample]:
+    """All questions; predictions go by id, so that each may be there once."""
+    seen = set()
+    for example in (example for article in articles for example in article):
+        if example.id in seen:
+            raise UserError(f"{path} has two questions with the id {example.id!r}")
+        seen.add(example.id)
+        yield example
+
+
+def _check_learnable(path: Path | str, examples: Sequence[SpanExample]) -> None:
+    for example in examples:
+        for answer in example.answers:
+            if find_answer(example.context, answer.text, answer.start) is None:
+                raise UserError(f"{path}: the answer {answer.text[:60]!r} to {example.id} is not in its context")

@@ -1,0 +1,77 @@
+"""XNLI: natural language inference in fifteen languages (Conneau et al. 2018, arXiv:1809.05053)."""
+
+from pathlib import Path
+
+from train.errors import UserError
+from train.options.schema import nearest
+from train.tasks.examples import TaskData, TextExample
+from train.tasks.readers.folders import find_file, folder_of, require_file
+from train.tasks.readers.label_names import index_of
+from train.tasks.readers.tables import Row, tsv_rows
+
+LANGUAGES = ("ar", "bg", "de", "el", "en", "es", "fr", "hi", "ru", "sw", "th", "tr", "ur", "vi", "zh")
+LABELS = ("entailment", "neutral", "contradiction")
+# The translated training files spell the last label otherwise than the evaluation files.
+_SPELT = {"contradictory": "contradiction"}
+_USAGE = "'files:DIR' with the files of XNLI-1.0 and XNLI-MT-1.0 in DIR, or these folders as they were unpacked"
+
+
+def read_xnli(source: str, *, language: str = "en", train_language: str | None = None) -> TaskData:
+    """Reads XNLI in one language.
+
+    The training file is `multinli.train.LANGUAGE.tsv`, a translation; the evaluation set `xnli.dev.tsv` and the test
+    set `xnli.test.tsv`, whose labels are public, hold all languages. Files are looked for in DIR, `DIR/XNLI-1.0` and
+    `DIR/XNLI-MT-1.0/multinli`.
+
+    Args:
+        source: `files:DIR`.
+        language: of the evaluation and test sets.
+        train_language: of the training set; as `language` if None. "en" with another `language` is the zero-shot
+            setting.
+
+    Returns:
+        Its examples; `train` and `test` are empty where their files are not there. An id is the number of the pair.
+
+    Raises:
+        UserError: for an unknown language, missing files or columns, or a row that cannot be read.
+    """
+    train_language = train_language or language
+    for given in (language, train_language):
+        if given not in LANGUAGES:
+            raise UserError(
+                f"XNLI has no language {given!r}{nearest(given, LANGUAGES)}. It has: {' '.join(LANGUAGES)}."
+            )
+    root = folder_of(source, _USAGE)
+    folders = (root, root / "XNLI-1.0", root / "XNLI-MT-1.0" / "multinli")
+    train = find_file(folders, [f"multinli.train.{train_language}.tsv"])
+    dev = require_file(folders, ["xnli.dev.tsv"], "evaluation file of XNLI")
+    test = find_file(folders, ["xnli.test.tsv"])
+    return TaskData(
+        kind="classification",
+        train=[_translated(number, row) for number, row in enumerate(tsv_rows(train))] if train else (),
+        evaluation={"dev": _in_language(dev, language)},
+        test={"test": _in_language(test, language)} if test else {},
+        labels=LABELS,
+    )
+
+
+def _translated(number: int, row: Row) -> TextExample:
+    return _example(str(number), row, ("premise", "hypo"), "label")
+
+
+def _in_language(path: Path, language: str) -> list[TextExample]:
+    rows = (row for row in tsv_rows(path) if row.value("language") == language)
+    examples = [_example(row.text("pairID"), row, ("sentence1", "sentence2"), "gold_label") for row in rows]
+    if not examples:
+        raise UserError(f"{path} holds no row of the language {language!r}.")
+    return examples
+
+
+def _example(identifier: str, row: Row, columns: tuple[str, str], label: str) -> TextExample:
+    written = row.text(label)
+    return TextExample(
+        id=identifier,
+        # Some translations are empty.
+        texts=tuple(row.text(column, may_be_empty=True) for column in columns),
+        label=index_of(_SPELT.get(written, written), LABELS, row.place, "The labels of XNLI"),
+    )

@@ -1,0 +1,172 @@
+"""One way to score every kind of task, SQuAD's own included, and to write and read its predictions."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from flax_lite.files.strict_json import read_json as read_json_file
+from train.errors import UserError
+from train.tasks.examples import Example, SpanExample, TaskData, is_labelled
+from train.tasks.predictions import Prediction, in_order
+from train.tasks.readers.glue_table import GLUE
+from train.tasks.scores.baseline import Verdict, guess, judge, standard_error, verdict
+from train.tasks.scores.metrics import Reported, Scores, metrics_of, score
+from train.tasks.scores.squad_metric import squad_scores
+from train.tasks.scores.submission import (
+    glue_file,
+    read_columns,
+    read_glue_predictions,
+    read_json,
+    write_columns,
+    write_glue,
+    write_json,
+)
+
+_MAX_BYTES = 2**28  # answers to all of SQuAD's questions have 1 MB
+SPANS = Reported(("f1", "exact_match"), "f1")
+SENTENCES = Reported(("spearman", "pearson"), "spearman")
+
+
+@dataclasses.dataclass(frozen=True)
+class Scorer:
+    """How a task is scored.
+
+    Attributes:
+        task: its name, for the rules of its benchmark; None where there are none.
+        data: its examples.
+    """
+
+    task: str | None
+    data: TaskData
+
+    @property
+    def glue(self) -> str | None:
+        """The task of GLUE that it is, if it is one."""
+        return self.task if self.task in GLUE else None
+
+    @property
+    def reported(self) -> Reported:
+        """The metrics."""
+        if self.data.kind == "spans":
+            return SPANS
+        if self.data.kind == "sentences":
+            return SENTENCES
+        return metrics_of(self.data.kind, self.data.problem, self.glue)
+
+    def score(self, examples: Sequence[Any], predictions: Sequence[Prediction]) -> Scores:
+        """The metrics of predictions, the headline first. SQuAD's are fractions here too, its thresholds logits.
+
+        Raises:
+            ValueError: if an example has no label, or a prediction is not finite.
+        """
+        if self.data.kind == "spans":
+            return Scores(_span_scores(examples, predictions))
+        references = [example.tags if self.data.kind == "tags" else example.label for example in examples]
+        found = score(self.reported, [each.value for each in predictions], references, self.data.labels)
+        headline = self.reported.headline
+        return Scores({headline: found.values[headline], **found.values}, found.notes)
+
+    def baseline(self, examples: Sequence[Example]) -> Scores:
+        """What guessing scores."""
+        guessed = guess(self.data, examples)
+        return self.score(examples, [Prediction(id=e.id, value=v) for e, v in zip(examples, guessed, strict=True)])
+
+    def judge(self, scores: Scores, guessed: Scores, num_examples: int) -> Verdict:
+        """Whether a model does any better than guessing."""
+        if self.data.kind != "spans":
+            return judge(self.reported, scores, guessed, num_examples)
+        value, least = scores.values["f1"], guessed.values["f1"]
+        return verdict("f1", value, least, standard_error("f1", least, num_examples))
+
+    def file_name(self, name: str, examples: Sequence[Example]) -> str:
+        """What the file of a set's predictions is called."""
+        if self.glue:
+            return glue_file(self.glue, name, labelled=all(map(is_labelled, examples)))
+        return name + {"spans": ".json", "tags": ".conll"}.get(self.data.kind, ".jsonl")
+
+    def write(self, name: str, examples: Sequence[Any], predictions: Sequence[Prediction], folder: Path) -> Path:
+        """Writes the predictions of one set in the format of its benchmark, else as JSON lines; returns the file.
+
+        Of SQuAD 2 also `NAME_null_odds.json`, which its script takes as --na-prob-file.
+        """
+        path = folder / self.file_name(name, examples)
+        if self.data.kind == "spans":
+            write_answers(path, predictions)
+            if not all(example.answers for example in examples):
+                write_null_odds(folder / f"{name}_null_odds.json", predictions)
+        elif self.data.kind == "tags":
+            write_columns(path, examples, [each.value for each in predictions], self.data.labels)
+        elif self.glue:
+            write_glue(path, self.glue, predictions)
+        else:
+            labels = self.data.labels if self.data.problem != "regression" else ()
+            write_json(path, predictions, labels, self.data.problem)
+        return path
+
+    def read(self, path: Path, examples: Sequence[Any]) -> list[Prediction]:
+        """Reads the predictions of a set, in the order of its examples.
+
+        Raises:
+            UserError: if the file is not what `write` writes, or is of other examples.
+        """
+        if self.data.kind == "spans":
+            found = read_answers(path)
+        elif self.data.kind == "tags":
+            found = read_columns(path, self.data.labels)
+        elif path.suffix == ".tsv" and self.glue:
+            found = read_glue_predictions(path, self.glue)
+        else:
+            found = read_json(path, self.data.labels, self.data.problem)
+        values = in_order(found, examples, path)
+        return [Prediction(id=e.id, value=value) for e, value in zip(examples, values, strict=True)]
+
+
+def write_answers(path: Path, predictions: Sequence[Prediction]) -> None:
+    """Writes SQuAD's format: a JSON object of answers by question, "" for none."""
+    answers = {prediction.id: prediction.value for prediction in predictions}
+    path.write_text(json.dumps(answers, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def write_null_odds(path: Path, predictions: Sequence[Prediction]) -> None:
+    """Writes how far "no answer" is above the best answer, by question: a JSON object, no file where it is not known.
+
+    Both are logits: evaluate-v2.0.py compares them with its threshold, which is to be 0 for even odds, not its 1.
+    """
+    odds = {each.id: each.probabilities[0] for each in predictions if each.probabilities}
+    if odds:
+        path.write_text(json.dumps(odds, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def read_answers(path: Path) -> list[Prediction]:
+    """Reads what `write_answers` writes.
+
+    Raises:
+        UserError: if the file is no JSON object of texts.
+    """
+    try:
+        answers = read_json_file(path, _MAX_BYTES)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    if not isinstance(answers, dict):
+        raise UserError(f"{path} holds no JSON object of answers by question")
+    wrong = [key for key, value in answers.items() if not isinstance(value, str)]
+    if wrong:
+        raise UserError(f"{path}: the answer to {wrong[0]} is {answers[wrong[0]]!r}, expected a text")
+    return [Prediction(id=key, value=value) for key, value in answers.items()]
+
+
+def _span_scores(examples: Sequence[SpanExample], predictions: Sequence[Prediction]) -> dict[str, float]:
+    """By the rules of SQuAD 2.0 where a question has no answer, by those of 1.1 otherwise."""
+    version = "v1" if all(example.answers for example in examples) else "v2"
+    answers = {prediction.id: _answer(prediction) for prediction in predictions}
+    odds = {prediction.id: prediction.probabilities[0] for prediction in predictions if prediction.probabilities}
+    scores = squad_scores(examples, answers, version, odds if version == "v2" and odds else None)
+    return {name: value if name.endswith("_threshold") else value / 100 for name, value in scores.items()}
+
+
+def _answer(prediction: Prediction) -> str:
+    """What it would answer below any threshold; read from a file, a prediction is a text alone."""
+    answers = getattr(prediction, "answers", ())
+    return answers[0].text if answers else prediction.value

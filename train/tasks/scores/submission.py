@@ -1,0 +1,170 @@
+"""Files of predictions, written as benchmarks want them and read back."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from train.errors import UserError
+from train.tasks.examples import Problem, TagExample
+from train.tasks.predictions import Prediction
+from train.tasks.readers.glue_table import GLUE
+from train.tasks.readers.label_names import index_of, name_of, number_of
+from train.tasks.readers.tables import Row, json_rows, lines_of, tsv_rows
+
+
+def glue_file(task: str, name: str, *, labelled: bool) -> str:
+    """The name of the file of one set's predictions, the one that gluebenchmark.com wants where they are submitted.
+
+    Args:
+        task: a key of `GLUE`.
+        name: of the set.
+        labelled: whether its labels are known: then nobody submits it, and the file is named by task and set.
+    """
+    own = f"{GLUE[task].folder}-{name}.tsv"
+    return own if labelled else GLUE[task].submitted.get(name, own)
+
+
+def write_glue(path: Path, task: str, predictions: Sequence[Prediction]) -> None:
+    """Writes GLUE's format: a header, then an index and a label a line, by index.
+
+    A label is written as in the task's own files. The numbers of STS-B are cut to its range, 0 to 5, with three digits
+    after the point.
+
+    Raises:
+        UserError: if the ids are not the numbers from 0 on, without which the benchmark refuses the file.
+    """
+    ordered = sorted(predictions, key=lambda prediction: (len(prediction.id), prediction.id))
+    if [prediction.id for prediction in ordered] != [str(number) for number in range(len(ordered))]:
+        raise UserError(
+            f"{path}: the ids of {task} are not the numbers from 0 to {len(ordered) - 1}: is the set whole?"
+        )
+    _write(path, ["index\tprediction", *(f"{one.id}\t{_glue_label(task, one.value)}" for one in ordered)])
+
+
+def read_glue_predictions(path: Path, task: str) -> list[Prediction]:
+    """Reads what `write_glue` writes.
+
+    Raises:
+        UserError: if a column is missing, or a prediction is no label of the task.
+    """
+    return [Prediction(id=row.text("index"), value=_glue_value(task, row)) for row in tsv_rows(path)]
+
+
+def _glue_label(task: str, value: Any) -> str:
+    if GLUE[task].problem == "regression":
+        return f"{min(max(float(value), 0.0), 5.0):.3f}"
+    return GLUE[task].written[value]
+
+
+def _glue_value(task: str, row: Row) -> int | float:
+    written = row.text("prediction")
+    if GLUE[task].problem == "regression":
+        return number_of(written, row.place)
+    return index_of(written, GLUE[task].written, row.place, f"The labels of {GLUE[task].folder}")
+
+
+def write_columns(
+    path: Path, examples: Sequence[TagExample], predictions: Sequence[Sequence[int]], labels: Sequence[str]
+) -> None:
+    """Writes what conlleval reads: word, right tag and predicted tag a line, a blank line after each sentence.
+
+    Where the right tags are not known, two columns: word and predicted tag.
+    """
+    lines: list[str] = []
+    for example, tags in zip(examples, predictions, strict=True):
+        columns = (example.tags, tags) if example.tags is not None else (tags,)
+        named = [[labels[tag] for tag in column] for column in columns]
+        lines += [" ".join(fields) for fields in zip(example.words, *named, strict=True)]
+        lines.append("")
+    _write(path, lines)
+
+
+def read_columns(path: Path, labels: Sequence[str]) -> list[Prediction]:
+    """Reads the last column of what `write_columns` writes; an id is the number of the sentence.
+
+    Raises:
+        UserError: if a tag is none of the labels.
+    """
+    sentences: list[list[int]] = [[]]
+    for number, line in lines_of(path):
+        if line:
+            tag = line.rpartition(" ")[2]
+            sentences[-1].append(index_of(tag, labels, f"{path}, line {number}", "The tags are"))
+        elif sentences[-1]:
+            sentences.append([])
+    return [Prediction(id=str(n), value=tuple(tags)) for n, tags in enumerate(filter(None, sentences))]
+
+
+def write_json(
+    path: Path, predictions: Iterable[Prediction], labels: Sequence[str] = (), problem: Problem = "single_label"
+) -> None:
+    """Writes a JSON object a line: id, prediction and, where there are any, probabilities.
+
+    Args:
+        path: the file.
+        predictions: as of `Prediction`.
+        labels: their names; none of choices, which are written as their index.
+        problem: what is predicted: the name of a label, a list of names, or a number.
+    """
+    lines = []
+    for one in predictions:
+        fields: dict[str, Any] = {"id": one.id, "prediction": _named(one.value, labels, problem)}
+        if one.probabilities is not None:
+            shares = [float(share) for share in one.probabilities]
+            fields["probabilities"] = dict(zip(labels, shares, strict=True)) if labels else shares
+        lines.append(json.dumps(fields, ensure_ascii=False, allow_nan=False))
+    _write(path, lines)
+
+
+def read_json(path: Path, labels: Sequence[str] = (), problem: Problem = "single_label") -> list[Prediction]:
+    """Reads what `write_json` writes.
+
+    Raises:
+        UserError: if a line is no such object, or a prediction is none of the labels.
+    """
+    return [_prediction(row, labels, problem) for row in json_rows(path)]
+
+
+def _named(value: Any, labels: Sequence[str], problem: Problem) -> Any:
+    if problem == "multi_label":
+        return [name for name, holds in zip(labels, value, strict=True) if holds]
+    if problem == "regression":
+        return float(value)
+    return labels[value] if labels else int(value)
+
+
+def _prediction(row: Row, labels: Sequence[str], problem: Problem) -> Prediction:
+    value = _value(row.value("prediction"), labels, problem, row.place)
+    return Prediction(id=row.text("id"), value=value, probabilities=_probabilities(row, labels))
+
+
+def _probabilities(row: Row, labels: Sequence[str]) -> tuple[float, ...] | None:
+    written = row.fields.get("probabilities")
+    if written is None:
+        return None
+    if isinstance(written, dict) and written.keys() == set(labels):
+        written = [written[name] for name in labels]
+    if not isinstance(written, list):
+        raise UserError(f"{row.place}: expected a probability for each label, got {written!r:.200}.")
+    return tuple(number_of(share, row.place) for share in written)
+
+
+def _value(written: Any, labels: Sequence[str], problem: Problem, place: str) -> Any:
+    if problem == "regression":
+        return number_of(written, place)
+    if problem == "multi_label":
+        if not isinstance(written, list):
+            raise UserError(f"{place}: the prediction is {written!r}, expected a list of labels.")
+        held = {index_of(name_of(name), labels, place, "The labels are") for name in written}
+        return tuple(int(n in held) for n in range(len(labels)))
+    if labels:
+        return index_of(name_of(written), labels, place, "The labels are")
+    if not isinstance(written, int) or written < 0:
+        raise UserError(f"{place}: the prediction is {written!r}, expected the index of a choice.")
+    return written
+
+
+def _write(path: Path, lines: Sequence[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8", newline="\n")
