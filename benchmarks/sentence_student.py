@@ -25,9 +25,9 @@ from flax import nnx
 from scipy import stats
 
 import flax_lite as fl
-from flax_lite.checkpoints.sources.opening import open_source
+from flax_lite.checkpoints.sources.resolve import open_source
 from flax_lite.checkpoints.sources.work_directory import complete_steps
-from flax_lite.distillation.student import init_from_teacher
+from flax_lite.distillation.initialization import init_from_teacher
 from flax_lite.layers.sentence_vectors import sentence_vectors
 from train import distill
 from train.errors import UserError

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from train.errors import UserError
-from train.machine.whole_writes import write_json
+from train.machine.files import write_json
 
 Row = TypeVar("Row")
 

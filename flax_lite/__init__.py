@@ -3,17 +3,18 @@
 Shape letters, here and in every docstring: B batch, T query tokens, S key tokens, D model width, E embedding width, N
 heads, H head width, F feed-forward width, V vocabulary, P masked positions.
 
-Names below are imported on first use, so that `import flax_lite` costs nothing that is not needed.
+Importing this registers the families; what needs JAX is imported on first use, so that `import flax_lite` costs nothing
+that is not needed.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from flax_lite.architecture.config import EncoderConfig
+from flax_lite.architecture.registry import load_config, preset
+from flax_lite.families import AlbertConfig, BertConfig, DistilBertConfig
+
 if TYPE_CHECKING:
-    from flax_lite.architecture.config import EncoderConfig, load_config, preset
-    from flax_lite.families.albert import AlbertConfig
-    from flax_lite.families.bert import BertConfig
-    from flax_lite.families.distilbert import DistilBertConfig
     from flax_lite.layers.execution import Execution
     from flax_lite.models.encoder import Encoder
     from flax_lite.models.heads import (
@@ -24,17 +25,13 @@ if TYPE_CHECKING:
         SequenceClassification,
         TokenClassification,
     )
-    from flax_lite.models.state import get_params, num_parameters, with_params
+    from flax_lite.models.params import get_params, num_parameters, with_params
     from flax_lite.pipelines import pipeline
     from flax_lite.question_answering.beam import BeamQuestionAnswering
     from flax_lite.tokenization import Tokenizer, load_tokenizer, parse_tokenizer_spec, train_tokenizer
 
 _MODULES = {
-    "flax_lite.families.albert": ("AlbertConfig",),
     "flax_lite.question_answering.beam": ("BeamQuestionAnswering",),
-    "flax_lite.families.bert": ("BertConfig",),
-    "flax_lite.families.distilbert": ("DistilBertConfig",),
-    "flax_lite.architecture.config": ("EncoderConfig", "load_config", "preset"),
     "flax_lite.layers.execution": ("Execution",),
     "flax_lite.models.encoder": ("Encoder",),
     "flax_lite.models.heads": (
@@ -46,7 +43,7 @@ _MODULES = {
         "TokenClassification",
     ),
     "flax_lite.pipelines": ("pipeline",),
-    "flax_lite.models.state": ("get_params", "num_parameters", "with_params"),
+    "flax_lite.models.params": ("get_params", "num_parameters", "with_params"),
     "flax_lite.tokenization": ("Tokenizer", "load_tokenizer", "parse_tokenizer_spec", "train_tokenizer"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

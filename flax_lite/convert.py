@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flax_lite.checkpoints.formats.tensors import FLOATS
-from flax_lite.checkpoints.sources.directory import write_directory
-from flax_lite.checkpoints.sources.opening import open_source, tokenizer_directory
+from flax_lite.checkpoints.sources.directory import HEAD_FILE, write_directory
+from flax_lite.checkpoints.sources.resolve import open_source, tokenizer_directory
 from flax_lite.models.contents import read_whole, survey
 from flax_lite.models.pretrained import of_depth
-from flax_lite.question_answering.beam_head import BEAM_HEAD, write_head
+from flax_lite.question_answering.beam_files import open_head, write_head
 
 # What Hugging Face's tokenizer classes read.
 _TOKENIZER_FILES = (
@@ -62,9 +62,10 @@ def convert(
     config = of_depth(contents.config, num_hidden_layers)
     files, more = tokenizer_files(source), {}
     with tempfile.TemporaryDirectory() as folder:
-        if checkpoint.beam_head is not None:
-            more = {BEAM_HEAD: Path(folder) / BEAM_HEAD}
-            write_head(more[BEAM_HEAD], checkpoint.beam_head(), dtype)
+        head = open_head(checkpoint)
+        if head is not None:
+            more = {HEAD_FILE: Path(folder) / HEAD_FILE}
+            write_head(more[HEAD_FILE], head, dtype)
         write_directory(target, loaded.params, config, tuple(to), {**files, **more}, max_shard_size)
     written = ", ".join((*to, *more))
     return [

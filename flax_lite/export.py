@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from flax_lite.architecture.weights import weight_table
+from flax_lite.architecture.registry import weight_table
 from flax_lite.checkpoints.sources.directory import write_config
-from flax_lite.checkpoints.sources.opening import Source, open_source
+from flax_lite.checkpoints.sources.resolve import Source, open_source
 from flax_lite.convert import tokenizer_files
 from flax_lite.exporting.loading import load_for_export
 from flax_lite.exporting.onnx_file import require_onnx, write_onnx

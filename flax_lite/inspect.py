@@ -8,11 +8,12 @@ import math
 import sys
 from collections.abc import Sequence
 
-from flax_lite.architecture.weights import weight_table
+from flax_lite.architecture.registry import weight_table
 from flax_lite.checkpoints.checkpoint import Checkpoint
 from flax_lite.checkpoints.formats.tensors import FLOATS
-from flax_lite.checkpoints.sources.opening import open_source
+from flax_lite.checkpoints.sources.resolve import open_source
 from flax_lite.models.contents import survey
+from flax_lite.question_answering.beam_files import open_head
 
 _SIZES = (
     "vocab_size",
@@ -46,7 +47,7 @@ def describe(checkpoint: Checkpoint) -> list[str]:
         "architectures": ", ".join(config.architectures) or "not said",
         "depth": layers,
         **{name: str(getattr(config, name)) for name in _SIZES},
-        "heads": ", ".join((*contents.heads, *(["beam head"] if checkpoint.beam_head else []))) or "none",
+        "heads": ", ".join((*contents.heads, *(["beam head"] if open_head(checkpoint) else []))) or "none",
         "labels": f"{config.num_labels}: {labels}" if "classifier" in contents.heads else "",
         "parameters": f"{count:,}",
         "file": f"{checkpoint.path}, {checkpoint.dialect.name} names",

@@ -22,7 +22,7 @@ from flax_lite.files.strict_json import parse_json
 from flax_lite.layers.execution import Execution
 from flax_lite.pipelines import TASKS, pipeline
 from flax_lite.pipelines.base import CHUNK_SIZE, InputError
-from flax_lite.pipelines.entities import STRATEGIES
+from flax_lite.pipelines.token_classification import STRATEGIES
 
 # What the columns of a line are called; a task that is not here takes a text alone.
 _COLUMNS = {"text-classification": ("text", "text_pair"), "question-answering": ("question", "context")}

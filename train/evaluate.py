@@ -80,17 +80,17 @@ def _score_file(values: dict[str, Any], data: Any, path: Path) -> dict[str, Any]
 def _score_checkpoint(values: dict[str, Any], prepared: Any) -> dict[str, Any]:
     from flax import nnx
 
-    from flax_lite.models.state import get_params
-    from train.jobs import build
+    from flax_lite.models.params import get_params
     from train.jobs.finetuning import summarise
-    from train.tasks.kinds.labels import check_head, check_labels
-    from train.tasks.predicting import run_rows
+    from train.options import runtime
+    from train.tasks.kinds.task import check_head, check_labels
+    from train.tasks.rows import run_rows
 
     task, source = prepared.task, values["checkpoint"]
     check_head(source, task)
     check_labels(source, task, "Evaluate it on data with its labels")
     try:
-        model = task.model_class.from_pretrained(source, execution=build.execution(values))
+        model = task.model_class.from_pretrained(source, execution=runtime.execution(values))
     except (ValueError, OSError) as error:
         raise UserError(f"checkpoint={source}: {error}") from error
     step = task.eval_step(nnx.graphdef(model))

@@ -46,14 +46,14 @@ def run_request(request: Request) -> None:
     """Fine-tunes as requested; raises what `train.run.loop.run` raises."""
     import functools
 
-    from train.jobs import build
     from train.jobs.finetuning import make_job, resolved
     from train.jobs.finetuning_report import check_push
     from train.machine import hosts
+    from train.options import runtime
     from train.run import loop
     from train.tasks.opening import prepare
 
-    build.settle_runtime(request.values)
+    runtime.settle_runtime(request.values)
     with hosts.together("preparing the task"):
         check_push(request.values)
         prepared = prepare(request.values, lambda line: print(line, flush=True))
@@ -71,7 +71,7 @@ def run_request(request: Request) -> None:
 
 
 def rehearsal(request: Request) -> "Rehearsal":
-    """How the job is put together for --dry_run: on its own data, which is small."""
+    """How the job is put together for its plan: on its own data, which is small."""
     import functools
 
     from train.jobs.finetuning import make_job, resolved
@@ -83,7 +83,12 @@ def rehearsal(request: Request) -> "Rehearsal":
     return Rehearsal(functools.partial(make_job, prepared), resolved(request, prepared), batches=WINDOW)
 
 
+def plan(request: Request) -> None:
+    """Prints what a run would take, for --dry_run."""
+    from train.plan.report import print_plan
+
+    print_plan(rehearsal(request), request.target)
+
+
 if __name__ == "__main__":
-    sys.exit(
-        cli.main("finetune", LEAVES, run_request, help_config="configs/glue.py:sst2", rehearsal=rehearsal, joins=True)
-    )
+    sys.exit(cli.main("finetune", LEAVES, run_request, help_config="configs/glue.py:sst2", plan=plan, joins=True))

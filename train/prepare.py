@@ -14,10 +14,10 @@ from train.options.request import Request
 
 
 def run(request: Request) -> None:
-    """Prepares as requested; raises what `train.data.opening.prepare` raises."""
-    from train.data import opening
+    """Prepares as requested; raises what `train.data.pretraining.dataset.prepare` raises."""
+    from train.data.pretraining import dataset
 
-    prepared = opening.prepare(request.values, request.local_workdir / "tokenizer", _say)
+    prepared = dataset.prepare(request.values, request.local_workdir / "tokenizer", _say)
     tokenizer = prepared.tokenizer
     _say(f"tokenizer: {tokenizer.kind}, {tokenizer.vocab_size:,} pieces, fingerprint {tokenizer.fingerprint[:16]}")
     for name, store in (("training", prepared.train), ("held-out", prepared.held_out)):

@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 def run(request: Request) -> None:
     """Trains as requested; raises what `train.run.loop.run` raises."""
-    from train.jobs import build
     from train.jobs.pretraining import make_job
+    from train.options import runtime
     from train.run import loop
 
-    build.settle_runtime(request.values)
+    runtime.settle_runtime(request.values)
     loop.run(request, make_job)
 
 
 def rehearsal(request: Request) -> "Rehearsal":
-    """How the job is put together for --dry_run."""
+    """How the job is put together for its plan."""
     import functools
 
     from train.jobs.pretraining import make_job
@@ -37,5 +37,12 @@ def rehearsal(request: Request) -> "Rehearsal":
     return Rehearsal(functools.partial(make_job, prepare=stand_in.prepare), request)
 
 
+def plan(request: Request) -> None:
+    """Prints what a run would take, for --dry_run."""
+    from train.plan.report import print_plan
+
+    print_plan(rehearsal(request), request.target)
+
+
 if __name__ == "__main__":
-    sys.exit(cli.main("pretrain", LEAVES, run, rehearsal=rehearsal, joins=True))
+    sys.exit(cli.main("pretrain", LEAVES, run, plan=plan, joins=True))

@@ -21,7 +21,7 @@ from train.options.request import Request
 
 if TYPE_CHECKING:
     from flax_lite.tokenization import Tokenizer
-    from train.data.opening import PretrainingData
+    from train.data.pretraining.dataset import PretrainingData
     from train.data.pretraining.rows import Row
     from train.data.pretraining.statistics import RowStatistics
 
@@ -37,10 +37,10 @@ _LABELS = {"sop": ("in order", "swapped"), "nsp": ("next", "random")}
 
 def run(request: Request) -> None:
     """Prints rows and statistics; raises what opening a job's data raises."""
-    from train.data import opening
+    from train.data.pretraining import dataset
 
     values = request.values
-    data = opening.open_data(values, request.local_workdir / "tokenizer", lambda line: print(line, flush=True))
+    data = dataset.open_data(values, request.local_workdir / "tokenizer", lambda line: print(line, flush=True))
     print("\n".join(data.describe()))
     batches, speed = _first_batches(data, values["batch_size"], values["data.workers"])
     masked = _masked(data, batches, values["seed"])

@@ -15,16 +15,10 @@ from flax_lite.distillation.recipe import DistillationRecipe
 from flax_lite.layers.execution import Execution
 from flax_lite.models.encoder import Encoder
 from flax_lite.models.heads import MaskedLM, PreTraining
-from flax_lite.models.state import get_params, with_params
+from flax_lite.models.params import get_params, with_params
+from flax_lite.training.objective import Batch, Objective, masked_lm_objective, pretraining_objective
 from flax_lite.training.optim import make_optimizer
-from flax_lite.training.steps import (
-    Batch,
-    Objective,
-    init_state,
-    make_train_step,
-    masked_lm_objective,
-    pretraining_objective,
-)
+from flax_lite.training.steps import init_state, make_train_step
 
 # As configs/albert_base.py, bert_base.py, distilbert_mlm.py and distilbert_base.py have them.
 _OPTIMIZERS = {"albert": "lamb", "bert": "adamw", "distilbert": "adamw"}

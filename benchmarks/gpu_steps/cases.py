@@ -8,9 +8,10 @@ import numpy as np
 
 from benchmarks.compile_vs_run.batches import make_batch
 from benchmarks.compile_vs_run.cases import Sizes, describe_execution
-from flax_lite.architecture.config import EncoderConfig, preset
+from flax_lite.architecture.config import EncoderConfig
+from flax_lite.architecture.registry import preset
 from flax_lite.layers.execution import Execution
-from flax_lite.models.costs import Costs
+from flax_lite.models.flops import Costs
 from train.machine.chips import CHIPS
 
 TORCH_TARGET = 1.2  # times PyTorch's tokens a second

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.gpu_steps.cases import Case, case_of
 from train.errors import UserError
-from train.machine.whole_writes import write_json
+from train.machine.files import write_json
 
 FILE = "gpu_steps.json"
 # Relative. Other settings round in another order: a loss, a float32 mean of many, by no more than bfloat16 rounds one

@@ -10,7 +10,7 @@ from benchmarks.circumstances import MOMENT
 from benchmarks.peers.measuring import Row
 from benchmarks.peers.rivals import MEMORY_KINDS
 from train.errors import UserError
-from train.machine.whole_writes import write_json
+from train.machine.files import write_json
 
 # What tables read of a row beside its seconds.
 _FACTS: Mapping[str, set[str]] = {

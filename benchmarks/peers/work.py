@@ -12,8 +12,8 @@ from flax import nnx
 import flax_lite as fl
 from benchmarks.compile_vs_run.cases import FAMILIES
 from flax_lite.architecture.config import EncoderConfig
-from flax_lite.checkpoints.sources.opening import open_source
-from flax_lite.models.state import get_params, with_params
+from flax_lite.checkpoints.sources.resolve import open_source
+from flax_lite.models.params import get_params, with_params
 
 MODELS = tuple(FAMILIES)
 _PRESETS = {

@@ -1,6 +1,6 @@
 """The measurements of a row. Every result is brought to the host, looked at, and compared before a time is told.
 
-Inference takes `flax_lite.layers.unstacked.for_inference` of a model with random weights; all take
+Inference takes `flax_lite.layers.stack.for_inference` of a model with random weights; all take
 `Execution(dtype="auto", unroll="auto")`.
 """
 
@@ -21,11 +21,12 @@ from benchmarks.compile_vs_run.stages import repeated
 from benchmarks.peers.sentences import LONGEST, drawn_rows, real_rows
 from benchmarks.peers.work import make_batch
 from benchmarks.study.memory import peak_memory
-from flax_lite.layers.unstacked import for_inference
+from flax_lite.layers.stack import for_inference
 from flax_lite.models.flops import encoder_flops
-from flax_lite.models.state import abstract_params, num_parameters
+from flax_lite.models.params import abstract_params, num_parameters
+from flax_lite.training.objective import masked_lm_objective
 from flax_lite.training.optim import make_optimizer
-from flax_lite.training.steps import init_state, make_train_step, masked_lm_objective
+from flax_lite.training.steps import init_state, make_train_step
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 # Hidden states are about 1, behind a LayerNorm. Chosen, not measured: well above a few roundings of each dtype (2^-24,

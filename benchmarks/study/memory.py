@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 
 from train.machine.host_memory import give_back_freed_memory
-from train.run.memory import peak_bytes
+from train.run.pace import peak_bytes
 
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"  # proc_pid_clear_refs(5): the peak of the resident set becomes what it is now

@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from flax_lite.architecture.config import EncoderConfig, preset
+from flax_lite.architecture.config import EncoderConfig
+from flax_lite.architecture.registry import preset
 
 # Of all rows: presets of ALBERT's second version have none, and training would be compared with and without its cost.
 _DROPOUT = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}

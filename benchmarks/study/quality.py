@@ -12,7 +12,7 @@ from benchmarks.peers.sentences import LONGEST, with_buckets
 from benchmarks.sentence_student import read_pairs, score
 from benchmarks.study.measure import Scorer
 from flax_lite.architecture.config import EncoderConfig
-from flax_lite.checkpoints.sources.opening import open_source, sentence_transformers_layout
+from flax_lite.checkpoints.sources.resolve import open_source, sentence_transformers_layout
 from train.errors import UserError
 
 STS = Path("glue/STS-B/dev.tsv")

@@ -7,11 +7,9 @@ config.json. How a model is computed is `flax_lite.layers.execution.Execution`.
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from flax_lite.architecture import checks
-from flax_lite.files.strict_json import read_json
 
 ACTIVATIONS = ("gelu", "gelu_new", "relu")
 # How labels of a text exclude each other: one of several, any number of them, or a number instead.
@@ -211,66 +209,3 @@ class EncoderConfig:
             values["id2label"] = {str(index): label for index, label in self.id2label.items()}
             values["label2id"] = {label: index for index, label in self.id2label.items()}
         return values
-
-
-def config_class(model_type: str) -> type[EncoderConfig]:
-    """The configuration class of a family, by config.json's `model_type`.
-
-    Raises:
-        ValueError: for a family that flax_lite does not know.
-    """
-    from flax_lite.families import albert, bert, distilbert
-
-    families = (albert.AlbertConfig, bert.BertConfig, distilbert.DistilBertConfig)
-    by_type: dict[str, type[EncoderConfig]] = {family.model_type: family for family in families}
-    if model_type not in by_type:
-        raise ValueError(
-            f"model_type {checks.shown(model_type)} is not supported; flax_lite reads {', '.join(by_type)}"
-        )
-    return by_type[model_type]
-
-
-def preset(name: str, **changes: Any) -> EncoderConfig:
-    """The configuration of a published checkpoint of any family, by its name.
-
-    Raises:
-        ValueError: if no family has it; the message lists all presets.
-    """
-    names: list[str] = []
-    for model_type in ("albert", "bert", "distilbert"):
-        family = config_class(model_type)
-        if name in family.presets:
-            return family.from_preset(name, **changes)
-        names.extend(family.presets)
-    raise ValueError(f"no preset is called {name!r}; there are {', '.join(names)}")
-
-
-# Files of 2019 and of other people's conversions name no family. Keys that only one has, and those BERT always has.
-_DISTINCTIVE_KEYS = {
-    "distilbert": {"dim", "n_heads", "n_layers"},
-    "albert": {"embedding_size", "num_hidden_groups"},
-    "bert": {"hidden_size", "num_attention_heads", "num_hidden_layers", "type_vocab_size"},
-}
-
-
-def _family_by_keys(values: Mapping[str, Any]) -> str | None:
-    """The family whose keys a config.json has; loading the weights shows whether that was right, tensor by tensor."""
-    return next((family for family, keys in _DISTINCTIVE_KEYS.items() if keys <= values.keys()), None)
-
-
-def load_config(path: str | Path) -> EncoderConfig:
-    """Reads a config.json, or the one in a directory.
-
-    Raises:
-        ValueError: if it is not JSON, names no family or one that is not supported, or says what cannot be.
-    """
-    file = Path(path)
-    file = file / "config.json" if file.is_dir() else file
-    values = read_json(file)
-    model_type = values.get("model_type", _family_by_keys(values))
-    if not isinstance(model_type, str):
-        raise ValueError(f"{file} names no model_type; expected one of albert, bert, distilbert")
-    try:
-        return config_class(model_type).from_json_dict({**values, "model_type": model_type})
-    except ValueError as error:
-        raise ValueError(f"{file}: {error}") from error

@@ -2,105 +2,19 @@
 
 A row joins a parameter path of flax_lite with a module name of Hugging Face. Hugging Face's Flax and PyTorch classes
 use the same module names; they differ in what a module's parameters are called and in the orientation of a Dense
-kernel, which is what a `Dialect` says. So a family needs one table, and these two dialects no rows of their own.
-Google's TensorFlow checkpoints have other names for some modules; a row says both.
+kernel, which is what a dialect says (`flax_lite.checkpoints.checkpoint`). So a family needs one table, and these two
+dialects no rows of their own. Google's TensorFlow checkpoints have other names for some modules; a row says both.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
-    from flax_lite.architecture.config import EncoderConfig
+    import numpy as np
+    from jaxtyping import Float
 
 LAYERS = "layers/{layer}/"
-
-
-@dataclasses.dataclass(frozen=True)
-class Dialect:
-    """How one kind of file names and orients the parameters of a module.
-
-    Attributes:
-        name: for messages.
-        leaves: the file's name of a parameter, by ours.
-        transposed: parameters stored with their two axes swapped: a PyTorch Linear is [out, in].
-        legacy: endings of older files, by what they are now.
-        stores_copies: whether files repeat values under a second name, where a table says so (`Weight.copies`).
-        stores_formulas: whether files hold tables that follow from a formula (`Weight.formula`).
-    """
-
-    name: str
-    leaves: Mapping[str, str]
-    transposed: frozenset[str] = frozenset()
-    legacy: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    stores_copies: bool = False
-    stores_formulas: bool = False
-
-    @property
-    def separator(self) -> str:
-        """What stands between the parts of a name."""
-        return "."
-
-    def tensor_names(self, row: "Weight") -> tuple[str, ...]:
-        """The file's name of a row's tensor, then those of its copies."""
-        return tuple(f"{module}.{self.leaves[row.leaf]}" for module in (row.module, *row.copies))
-
-    def is_transposed(self, row: "Weight") -> bool:
-        """Whether the file swaps the two axes of a row's tensor."""
-        return row.leaf in self.transposed
-
-    def below_prefix(self, prefix: str, name: str) -> str:
-        """The name of a tensor of the encoder in a task checkpoint of the family with this prefix."""
-        return f"{prefix}.{name}"
-
-    def current_name(self, name: str) -> str:
-        """A tensor name with an older ending brought up to date."""
-        module, _, leaf = name.rpartition(".")
-        return f"{module}.{self.legacy[leaf]}" if leaf in self.legacy else name
-
-
-class GoogleDialect(Dialect):
-    """TensorFlow 1 variables as Google's BERT and ALBERT name them: whole names, which the rows hold.
-
-    Kernels are [in, out] as in Flax, but for the bare variables that its output layers are made of.
-    """
-
-    @property
-    def separator(self) -> str:
-        """What stands between the parts of a name."""
-        return "/"
-
-    def tensor_names(self, row: "Weight") -> tuple[str, ...]:
-        """The file's name of a row's tensor; it holds nothing twice."""
-        return (row.google,)
-
-    def is_transposed(self, row: "Weight") -> bool:
-        """Whether the file swaps the two axes of a row's tensor."""
-        return row.google.rpartition("/")[2] == "output_weights"
-
-    def below_prefix(self, prefix: str, name: str) -> str:
-        """The name of a tensor of the encoder; ALBERT's too is called bert."""
-        return f"bert/{name}"
-
-    def current_name(self, name: str) -> str:
-        """A tensor name without the scope that TF-Hub's modules put around all of them."""
-        return name.removeprefix("module/")
-
-
-FLAX = Dialect("flax", leaves={name: name for name in ("kernel", "bias", "scale", "embedding")})
-TORCH = Dialect(
-    "torch",
-    leaves={"kernel": "weight", "bias": "bias", "scale": "weight", "embedding": "weight"},
-    transposed=frozenset({"kernel"}),
-    # Checkpoints of Google's origin name LayerNorm's parameters as TensorFlow does.
-    legacy={"gamma": "weight", "beta": "bias"},
-    stores_copies=True,
-    # PyTorch reports a sinusoidal model's position table as missing if it is absent; HF Flax has no such parameter.
-    stores_formulas=True,
-)
-GOOGLE = GoogleDialect("google", leaves={})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +37,7 @@ class Weight:
     google: str
     copies: tuple[str, ...] = ()
     tied_to: str | None = None
-    formula: Callable[[int, int], np.ndarray] | None = None
+    formula: "Callable[[int, int], np.ndarray] | None" = None
 
     @property
     def leaf(self) -> str:
@@ -170,7 +84,7 @@ def layer_norm(path: str, module: str, google: str | None = None) -> tuple[Weigh
     return tuple(Weight(f"{path}/{leaf}", module, f"{scope}/{name}") for leaf, name in leaves.items())
 
 
-def embedding(path: str, module: str, formula: Callable[[int, int], np.ndarray] | None = None) -> tuple[Weight, ...]:
+def embedding(path: str, module: str, formula: "Callable[[int, int], np.ndarray] | None" = None) -> tuple[Weight, ...]:
     """The row of an embedding table."""
     return (Weight(f"{path}/embedding", module, module.replace(".", "/"), formula=formula),)
 
@@ -198,13 +112,13 @@ def layers(module: str, rows: tuple[Weight, ...], google: str | None = None) -> 
     )
 
 
-def weight_tables() -> tuple[WeightTable, ...]:
-    """The tables of all families."""
-    from flax_lite.families import albert, bert, distilbert
+def sinusoidal_positions(num_positions: int, width: int) -> "Float[np.ndarray, 'T D']":
+    """Sine and cosine of t / 10000^(2 floor(j / 2) / D), alternating over the columns j; float32.
 
-    return (albert.WEIGHTS, bert.WEIGHTS, distilbert.WEIGHTS)
+    Source: transformers, distilbert/modeling_distilbert.py, create_sinusoidal_embeddings.
+    """
+    import numpy as np  # here, for `import flax_lite` reads this module
 
-
-def weight_table(config: "EncoderConfig") -> WeightTable:
-    """The table of a configuration's family."""
-    return next(table for table in weight_tables() if table.prefix == config.model_type)
+    columns = np.arange(width)
+    angles = np.arange(num_positions)[:, None] / np.power(10000, 2 * (columns // 2) / width)[None, :]
+    return np.where(columns % 2 == 0, np.sin(angles), np.cos(angles)).astype(np.float32)

@@ -1,1 +1,1 @@
-"""Reading and writing checkpoints: weight tables, one strict engine, and a reader and a writer for each file format."""
+"""Reading and writing checkpoints: one strict engine, and a reader and a writer for each format and source."""

@@ -8,7 +8,8 @@ from collections.abc import Collection, Mapping
 import jax
 import numpy as np
 
-from flax_lite.architecture.weights import Dialect, WeightTable
+from flax_lite.architecture.weights import WeightTable
+from flax_lite.checkpoints.checkpoint import Dialect
 from flax_lite.checkpoints.formats.listing import listing
 from flax_lite.checkpoints.formats.tensors import FLOATS, StoredTensor, Tensors
 from flax_lite.checkpoints.slots import Slot, Use, find_slot, is_buffer

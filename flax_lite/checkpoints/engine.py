@@ -14,8 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from flax_lite.architecture.config import EncoderConfig
-from flax_lite.architecture.weights import Dialect, WeightTable, weight_table, weight_tables
+from flax_lite.architecture.registry import weight_table, weight_tables
+from flax_lite.architecture.weights import WeightTable
 from flax_lite.checkpoints.accounting import Account, Candidate, Rules, Shapes
+from flax_lite.checkpoints.checkpoint import Dialect
 from flax_lite.checkpoints.formats.listing import listing
 from flax_lite.checkpoints.formats.tensors import FLOATS, StoredTensor, Tensors
 from flax_lite.checkpoints.slots import Slot, encoder_root, find_slot, lay_out

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-from flax_lite.architecture.config import load_config
+from flax_lite.architecture.registry import load_config
 from flax_lite.files.strict_json import parse_json, read_json
 
 Pooling = Literal["mean", "cls", "max"]

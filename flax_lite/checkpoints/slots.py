@@ -5,7 +5,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Literal
 
 from flax_lite.architecture.config import EncoderConfig
-from flax_lite.architecture.weights import LAYERS, Dialect, Weight, WeightTable
+from flax_lite.architecture.weights import LAYERS, Weight, WeightTable
+from flax_lite.checkpoints.checkpoint import Dialect
 
 Use = Literal["value", "foreign", "copy", "tied", "formula", "unused"]
 

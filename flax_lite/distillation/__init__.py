@@ -1,1 +1,23 @@
-"""Students and what they learn from a teacher."""
+"""Students, and what they learn from a teacher."""
+
+from flax_lite.distillation.initialization import factorised, init_from_teacher
+from flax_lite.distillation.objective import Projections, distillation_objective, fit_recipe
+from flax_lite.distillation.recipe import DistillationRecipe, uniform_layer_map
+from flax_lite.distillation.relations import attention_divergence, attention_score_error, relation_divergence
+from flax_lite.distillation.vocabulary import seen_ids, trim_config, trim_params
+
+__all__ = [
+    "DistillationRecipe",
+    "Projections",
+    "attention_divergence",
+    "attention_score_error",
+    "distillation_objective",
+    "factorised",
+    "fit_recipe",
+    "init_from_teacher",
+    "relation_divergence",
+    "seen_ids",
+    "trim_config",
+    "trim_params",
+    "uniform_layer_map",
+]

@@ -8,20 +8,22 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from flax_lite.distillation.recipe import PROJECTIONS, DistillationRecipe
+from flax_lite.checkpoints.sources.work_directory import PROJECTIONS
+from flax_lite.distillation.recipe import DistillationRecipe
 from flax_lite.distillation.relations import attention_divergence, attention_score_error, relation_divergence
 from flax_lite.layers.attention import attention_visibility
 from flax_lite.layers.sentence_vectors import sentence_counts, sentence_vectors
 from flax_lite.models.outputs import EncoderOutput
-from flax_lite.training.losses import weighted_cross_entropy
-from flax_lite.training.steps import Batch, Sums
-from flax_lite.training.token_losses import (
+from flax_lite.training.losses import (
     cosine_distance,
     logit_squared_error,
     mean_squared_error,
     soft_cross_entropy,
     sum_in_chunks,
+    weighted_cross_entropy,
+    weighted_sum,
 )
+from flax_lite.training.objective import Batch, Sums, masked_weights, token_weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,22 +56,8 @@ class Lesson:
         return attention_visibility(self.batch["attention_mask"], self.batch.get("segment_ids"))
 
 
-def token_weights(batch: Batch) -> Float[Array, "B T"]:
-    """1 for each real token."""
-    return batch["attention_mask"] * batch["row_weights"][:, None]
-
-
-def masked_weights(batch: Batch) -> Float[Array, "B P"]:
-    """1 for each masked position in use."""
-    return batch["masked_weights"] * batch["row_weights"][:, None]
-
-
 def _at_masks(batch: Batch, tokens: Float[Array, "B T D"]) -> Float[Array, "B P D"]:
     return jnp.take_along_axis(tokens, batch["masked_positions"][:, :, None], axis=1)
-
-
-def _weighted(token_losses: Float[Array, "B T"], weights: Float[Array, "B T"]) -> Float[Array, ""]:
-    return jnp.sum(jnp.where(weights > 0, weights * token_losses, 0.0))
 
 
 def _on_logits(loss: Callable[..., Array], lesson: Lesson) -> Float[Array, ""]:
@@ -104,13 +92,13 @@ def _mlm(lesson: Lesson) -> Sums:
 
 def _cosine(lesson: Lesson) -> Sums:
     student, teacher = (view.output.last_hidden_state for view in (lesson.student, lesson.teacher))
-    return {"cosine_loss": _weighted(cosine_distance(student, teacher), token_weights(lesson.batch))}
+    return {"cosine_loss": weighted_sum(cosine_distance(student, teacher), token_weights(lesson.batch))}
 
 
 def _hidden_mse(lesson: Lesson) -> Sums:
     projection = project(lesson.student.model, "hidden")
     total = sum(
-        _weighted(
+        weighted_sum(
             mean_squared_error(
                 projection(lesson.student.captured["outputs"][own]), lesson.teacher.captured["outputs"][theirs]
             ),
@@ -124,13 +112,13 @@ def _hidden_mse(lesson: Lesson) -> Sums:
 def _embedding_mse(lesson: Lesson) -> Sums:
     student = project(lesson.student.model, "embedding")(lesson.student.output.embedding_output)
     error = mean_squared_error(student, lesson.teacher.output.embedding_output)
-    return {"embedding_mse_loss": _weighted(error, token_weights(lesson.batch))}
+    return {"embedding_mse_loss": weighted_sum(error, token_weights(lesson.batch))}
 
 
 def _attention_mse(lesson: Lesson) -> Sums:
     student, teacher = (view.captured["scores"] for view in (lesson.student, lesson.teacher))
     total = sum(
-        _weighted(attention_score_error(student[own], teacher[theirs], lesson.visible), token_weights(lesson.batch))
+        weighted_sum(attention_score_error(student[own], teacher[theirs], lesson.visible), token_weights(lesson.batch))
         for theirs, own in lesson.recipe.layer_map
     )
     return {"attention_mse_loss": jnp.asarray(total)}
@@ -140,7 +128,7 @@ def _attention_relation(lesson: Lesson) -> Sums:
     theirs, own = lesson.recipe.relation_layers
     student, teacher = lesson.student.captured["scores"][own], lesson.teacher.captured["scores"][theirs]
     divergence = attention_divergence(student, teacher, lesson.visible)
-    return {"attention_relation_loss": _weighted(divergence, token_weights(lesson.batch))}
+    return {"attention_relation_loss": weighted_sum(divergence, token_weights(lesson.batch))}
 
 
 def _relation(part: str, lesson: Lesson) -> Sums:
@@ -148,7 +136,7 @@ def _relation(part: str, lesson: Lesson) -> Sums:
     student, teacher = lesson.student.captured[part][own], lesson.teacher.captured[part][theirs]
     heads = lesson.recipe.relation_heads or teacher.shape[2]
     divergence = relation_divergence(student, teacher, lesson.visible, heads)
-    return {f"{_SINGULAR[part]}_relation_loss": _weighted(divergence, token_weights(lesson.batch))}
+    return {f"{_SINGULAR[part]}_relation_loss": weighted_sum(divergence, token_weights(lesson.batch))}
 
 
 def _sentence_mse(lesson: Lesson) -> Sums:
@@ -156,7 +144,7 @@ def _sentence_mse(lesson: Lesson) -> Sums:
     hidden = (projection(lesson.student.output.last_hidden_state), lesson.teacher.output.last_hidden_state)
     segments, most = _segments(lesson.batch)
     student, teacher = (sentence_vectors(each, segments, most) for each in hidden)
-    return {"sentence_mse_loss": _weighted(mean_squared_error(student, teacher), sentence_weights(lesson.batch))}
+    return {"sentence_mse_loss": weighted_sum(mean_squared_error(student, teacher), sentence_weights(lesson.batch))}
 
 
 def project(student: Any, name: str) -> Callable[[Array], Array]:

@@ -12,12 +12,10 @@ from flax import nnx
 from jaxtyping import Array
 
 from flax_lite.architecture.config import EncoderConfig
-from flax_lite.distillation.losses import LOSSES, Lesson, Loss, View, masked_weights, sentence_weights, token_weights
+from flax_lite.distillation.losses import LOSSES, Lesson, Loss, View, sentence_weights
 from flax_lite.distillation.recipe import DistillationRecipe, Pair, uniform_layer_map
-from flax_lite.models.state import with_params
-from flax_lite.training.steps import Batch, Objective, Sums
-
-_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids", "segment_ids")
+from flax_lite.models.params import with_params
+from flax_lite.training.objective import Batch, Objective, Sums, masked_weights, model_inputs, token_weights
 
 
 def student_predicts_words(recipe: DistillationRecipe) -> bool:
@@ -196,9 +194,8 @@ def _layers(recipe: DistillationRecipe, side: int) -> tuple[int, ...]:
 
 def _view(model: Any, batch: Batch, key: jax.Array | None, layers: tuple[int, ...], chosen: Mapping[str, Loss]) -> View:
     """Runs a model's encoder and keeps what the losses read."""
-    inputs = {name: batch[name] for name in _INPUTS if name in batch}
     names = tuple(sorted({loss.capture for loss in chosen.values() if loss.capture}))
     encoder = getattr(model, "encoder", model)
-    output = encoder(**inputs, key=key, capture=names, capture_layers=layers)
+    output = encoder(**model_inputs(batch), key=key, capture=names, capture_layers=layers)
     captured = {name: dict(zip(layers, rows, strict=True)) for name, rows in output.captured.items()}
     return View(model, output, captured)

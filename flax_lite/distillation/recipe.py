@@ -5,9 +5,6 @@ from collections.abc import Mapping
 
 Pair = tuple[int, int]
 
-# Where a student keeps, while it learns, what is no part of it (flax_lite.distillation.objective.Projections).
-PROJECTIONS = "projections"
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DistillationRecipe:

@@ -1,6 +1,6 @@
 """What a student learns from a teacher's attention, per token: who attends to whom, and who resembles whom.
 
-As in `flax_lite.training.token_losses`, the caller weighs tokens and divides, and no gradient reaches the teacher.
+As in `flax_lite.training.losses`, the caller weighs tokens and divides, and no gradient reaches the teacher.
 
 `visible` is what `flax_lite.layers.attention.attention_visibility` returns: which key each query may see, None where it
 is every one. A token that no query sees is padding: it adds nothing to the loss or gradient of another token, and its
@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from flax_lite.training.token_losses import soft_cross_entropy, wide
+from flax_lite.layers.dense import wide
+from flax_lite.training.losses import soft_cross_entropy
 
 
 def attention_score_error(

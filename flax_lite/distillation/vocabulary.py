@@ -50,7 +50,7 @@ def trim_params(params: dict[str, Any], kept: Sequence[int]) -> dict[str, Any]:
     rest, since no id names them.
 
     Args:
-        params: of any model, with or without a masked-LM head (`flax_lite.models.state.get_params`); JAX or NumPy
+        params: of any model, with or without a masked-LM head (`flax_lite.models.params.get_params`); JAX or NumPy
             arrays.
         kept: rising ids.
 

@@ -13,8 +13,8 @@ from flax_lite.checkpoints.engine import load_parameters
 from flax_lite.checkpoints.formats.tensors import FLOATS
 from flax_lite.layers.execution import Execution
 from flax_lite.models.contents import survey
+from flax_lite.models.params import abstract_params, with_params
 from flax_lite.models.pretrained import architecture
-from flax_lite.models.state import abstract_params, with_params
 from flax_lite.models.tasks import Task
 
 logger = logging.getLogger("flax_lite")

@@ -16,7 +16,7 @@ from jax import export
 import flax_lite
 from flax_lite.checkpoints.formats.safetensors_file import write_safetensors
 from flax_lite.checkpoints.formats.tensors import StoredTensor
-from flax_lite.models.state import get_params, with_params
+from flax_lite.models.params import get_params, with_params
 from flax_lite.models.tasks import BATCH, LENGTH, Sizes, input_names, outputs_of, task_of
 
 PLATFORMS = ("cpu", "cuda", "tpu")

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from flax_lite.architecture import weights
 from flax_lite.architecture.config import EncoderConfig
+from flax_lite.architecture.registry import Family
 
 # Google's code computes tanh GELU for every English release. Hugging Face's config.json says "gelu" (erf) for v1 and
 # "gelu_new" (tanh) for v2; presets follow config.json, so that outputs equal Hugging Face's. Google's own files are
@@ -79,7 +80,7 @@ class AlbertConfig(EncoderConfig):
     sinusoidal_positions: bool = dataclasses.field(init=False, default=False)
 
 
-WEIGHTS = weights.WeightTable(
+_WEIGHTS = weights.WeightTable(
     family="Albert",
     prefix="albert",
     encoder=(
@@ -116,3 +117,5 @@ WEIGHTS = weights.WeightTable(
         *weights.output("qa_outputs", "qa_outputs", "cls/squad"),
     ),
 )
+
+FAMILY = Family(AlbertConfig, _WEIGHTS, frozenset({"embedding_size", "num_hidden_groups"}))

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from flax_lite.architecture import weights
 from flax_lite.architecture.config import EncoderConfig
+from flax_lite.architecture.registry import Family
 
 
 def _sizes(num_hidden_layers: int, hidden_size: int, vocab_size: int = 30522) -> dict[str, int]:
@@ -85,7 +86,7 @@ class BertConfig(EncoderConfig):
         super().__post_init__()
 
 
-WEIGHTS = weights.WeightTable(
+_WEIGHTS = weights.WeightTable(
     family="Bert",
     prefix="bert",
     encoder=(
@@ -118,4 +119,8 @@ WEIGHTS = weights.WeightTable(
         *weights.output("classifier", "classifier"),
         *weights.output("qa_outputs", "qa_outputs", "cls/squad"),
     ),
+)
+
+FAMILY = Family(
+    BertConfig, _WEIGHTS, frozenset({"hidden_size", "num_attention_heads", "num_hidden_layers", "type_vocab_size"})
 )

@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 from flax_lite.architecture import weights
 from flax_lite.architecture.config import EncoderConfig
-from flax_lite.layers.transformer import sinusoidal_positions
+from flax_lite.architecture.registry import Family
+from flax_lite.architecture.weights import sinusoidal_positions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,7 @@ class DistilBertConfig(EncoderConfig):
         return super().from_json_dict(values)
 
 
-WEIGHTS = weights.WeightTable(
+_WEIGHTS = weights.WeightTable(
     family="DistilBert",
     prefix="distilbert",
     encoder=(
@@ -123,3 +124,5 @@ WEIGHTS = weights.WeightTable(
         *weights.dense("qa_outputs", "qa_outputs"),
     ),
 )
+
+FAMILY = Family(DistilBertConfig, _WEIGHTS, frozenset({"dim", "n_heads", "n_layers"}))

@@ -1,11 +1,15 @@
-"""Products of low-precision factors whose results stay in float32, in both directions."""
+"""Dense layers as BERT initialises them, and products whose results stay in float32, in both directions."""
 
 import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from jaxtyping import Array, Float
+
+from flax_lite.architecture.config import EncoderConfig
+from flax_lite.layers.execution import Execution
 
 
 def float32_product(subscripts: str, left: Float[Array, "..."], right: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -37,3 +41,20 @@ def _backward(subscripts: str, factors: tuple[Array, Array], cotangent: Array) -
 
 
 _product.defvjp(_forward, _backward)
+
+
+def linear(
+    in_features: int, out_features: int, config: EncoderConfig, execution: Execution, *, rngs: nnx.Rngs
+) -> nnx.Linear:
+    """A Dense layer initialised as BERT's: truncated normal kernel, zero bias.
+
+    The normal is cut at two sigma and its standard deviation is that of the uncut one, as
+    tf.truncated_normal_initializer has it.
+    """
+    kernel_init = jax.nn.initializers.truncated_normal(stddev=config.initializer_range)
+    return nnx.Linear(in_features, out_features, kernel_init=kernel_init, dtype=execution.compute_dtype, rngs=rngs)
+
+
+def wide(array: Float[Array, "*axes"]) -> Float[Array, "*axes"]:
+    """float32, or float64 where it is that already."""
+    return array.astype(jnp.promote_types(array.dtype, jnp.float32))

@@ -2,10 +2,12 @@
 
 import dataclasses
 import re
+from collections.abc import Callable
 from typing import Any, Literal, Self, get_args
 
 import jax
 import numpy as np
+from jaxtyping import Array
 
 DType = Literal["float32", "bfloat16", "float16", "auto"]
 Remat = Literal["none", "dots", "full"]
@@ -112,3 +114,14 @@ def _is_ampere_or_later(device: Any) -> bool:
     # That of another maker's GPU is a name ("gfx942").
     capability = str(getattr(device, "compute_capability", ""))
     return device.platform == "gpu" and re.fullmatch(r"\d+\.\d+", capability) is not None and float(capability) >= 8.0
+
+
+def recomputed(function: Callable[..., Array], execution: Execution) -> Callable[..., Array]:
+    """The same function, of which the backward pass keeps the inputs and computes again what is between.
+
+    Where `execution.remat` has the whole layer computed again it is the function itself: it would be computed a third
+    time.
+    """
+    # Without barriers: in the body of a loop, where forward and backward pass are programs of their own, XLA cannot
+    # merge the two computations.
+    return jax.checkpoint(function, prevent_cse=False) if execution.remat == "none" else function

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from flax_lite.training.token_losses import wide
+from flax_lite.layers.dense import wide
 
 
 def sentence_vectors(

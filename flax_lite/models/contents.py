@@ -1,4 +1,4 @@
-"""A checkpoint as a whole: all that it holds of a family, whichever heads these are."""
+"""A checkpoint as a whole: all that it holds of a family, whichever heads these are, and which of them are trained."""
 
 import dataclasses
 import functools
@@ -13,15 +13,15 @@ import numpy as np
 from flax import nnx, traverse_util
 
 from flax_lite.architecture.config import EncoderConfig
-from flax_lite.architecture.weights import weight_table
+from flax_lite.architecture.registry import weight_table
 from flax_lite.checkpoints.accounting import Rules, Shapes
 from flax_lite.checkpoints.checkpoint import Checkpoint
 from flax_lite.checkpoints.engine import Loaded, load_parameters, settle_positions
 from flax_lite.checkpoints.formats.tensors import FLOATS
 from flax_lite.checkpoints.slots import find_slot, lay_out
 from flax_lite.models import heads
+from flax_lite.models.params import abstract_params
 from flax_lite.models.pretrained import architecture
-from flax_lite.models.state import abstract_params
 
 _TASKS = (
     heads.PreTraining,
@@ -118,3 +118,24 @@ def part(path: str) -> str | None:
     if path.startswith("encoder/pooler/"):
         return "pooler"
     return None if path.startswith("encoder/") else path.partition("/")[0]
+
+
+# Heads of this name mean something else in every task.
+_AMBIGUOUS_HEAD = "classifier"
+
+
+def check_trained(checkpoint: Checkpoint, task: str, model_class: Any) -> None:
+    """Raises ValueError if the checkpoint holds no head for the task."""
+    contents = survey(checkpoint)
+    params = abstract_params(lambda: model_class(contents.config, rngs=nnx.Rngs(0)))
+    needed = {part(path) for path in traverse_util.flatten_dict(params, sep="/")} - {None}
+    trained = contents.config.architectures
+    is_other = _AMBIGUOUS_HEAD in needed and trained and architecture(model_class, contents.config) not in trained
+    missing = needed - set(contents.heads)
+    if is_other or missing:
+        lacks = "of another task" if is_other else f"without {', '.join(sorted(map(str, missing)))}"
+        raise ValueError(
+            f"{checkpoint.path} cannot be used for {task}: it is a model {lacks} "
+            f"(architectures: {', '.join(trained) or 'not said'}; heads: {', '.join(contents.heads) or 'none'}); "
+            "give one that was trained for it, or fine-tune this one first"
+        )

@@ -7,10 +7,11 @@ from jaxtyping import Array, Float, Int, Shaped
 
 from flax_lite.architecture.config import EncoderConfig
 from flax_lite.layers.attention import attention_visibility
+from flax_lite.layers.dense import linear
 from flax_lite.layers.dropout import split_key
+from flax_lite.layers.embeddings import Embeddings
 from flax_lite.layers.execution import Execution
 from flax_lite.layers.stack import Requests, make_layers, run_layers
-from flax_lite.layers.transformer import Embeddings, linear
 from flax_lite.models.outputs import EncoderOutput
 from flax_lite.models.pretrained import Pretrained
 

@@ -1,6 +1,12 @@
-"""Floating-point operations of a model, counted from its configuration: matrix products, two for a multiply-add."""
+"""Floating-point operations of a model and of a training step, counted from sizes: two for a multiply-add."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
 
 from flax_lite.architecture.config import EncoderConfig
+from flax_lite.layers.execution import Execution
 
 
 def encoder_flops(config: EncoderConfig, length: int) -> int:
@@ -24,7 +30,7 @@ def distillation_cost(student: EncoderConfig, teacher: EncoderConfig, length: in
     """FLOPs of a step of DistilBERT's triple loss over those of a masked-LM step of the same student without a teacher.
 
     A gradient costs three forward passes. The logits of every token, student's and teacher's, are made a second time in
-    the backward pass (`flax_lite.training.token_losses.sum_in_chunks`).
+    the backward pass (`flax_lite.training.losses.sum_in_chunks`).
 
     Args:
         student: its architecture.
@@ -35,3 +41,45 @@ def distillation_cost(student: EncoderConfig, teacher: EncoderConfig, length: in
     alone = 3 * encoder_flops(student, length) + 3 * masked * word_head_flops(student)
     taught = encoder_flops(teacher, length) + 4 * word_head_flops(student) + 2 * word_head_flops(teacher)
     return (alone + taught) / alone
+
+
+# A gradient has two products for each of the forward pass (tests/flax_lite/models/flops_test.py).
+_WITH_GRADIENT = 3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Costs:
+    """The model, and the teacher if there is one, that a step computes.
+
+    Poolers and the heads of tasks are left out: for base sizes they are less than a thousandth.
+
+    Attributes:
+        config: the architecture that is trained.
+        execution: how it is computed.
+        predictions: positions of a row whose words are predicted; 0: no masked-LM head.
+        teacher: an architecture that is run beside it, without a gradient.
+        word_chunks: parts of a batch, one after the other, at whose every token the words of teacher and model are
+            computed; 0: they are not compared.
+    """
+
+    config: EncoderConfig
+    execution: Execution
+    predictions: int = 0
+    teacher: EncoderConfig | None = None
+    word_chunks: int = 0
+
+    def flops(self, batch: Mapping[str, Any]) -> float:
+        """Operations of the model on a global batch: a shared layer as often as it runs, nothing that is recomputed."""
+        rows, length = rows_and_length(batch)
+        words = self.predictions + (length if self.word_chunks else 0)
+        total = _WITH_GRADIENT * (length * encoder_flops(self.config, length) + words * word_head_flops(self.config))
+        if self.teacher is not None:
+            total += length * encoder_flops(self.teacher, length)
+            total += length * word_head_flops(self.teacher) if self.word_chunks else 0
+        return float(rows * total)
+
+
+def rows_and_length(batch: Mapping[str, Any]) -> tuple[int, int]:
+    """Rows of tokens of a batch (a choice among several has a row each) and their length."""
+    *rows, length = batch["input_ids"].shape
+    return math.prod(rows), length

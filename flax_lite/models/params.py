@@ -1,7 +1,8 @@
-"""Which device holds which part of a parameter: a short table of rules, for a mesh with an axis "fsdp".
+"""Parameters of a model as a nested dictionary, as training and checkpoints use them, and their places on devices.
 
-Splitting a parameter (and its optimizer state) over that axis costs communication and saves memory. What the table does
-not split is on every device, and so is everything where the mesh has no such axis.
+Which device holds which part of a parameter is a short table of rules, for a mesh with an axis "fsdp". Splitting a
+parameter (and its optimizer state) over that axis costs communication and saves memory. What the table does not split
+is on every device, and so is everything where the mesh has no such axis.
 """
 
 import functools
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+from flax import nnx
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 # (regular expression on a path such as "params/encoder/layer/attention/query/kernel", policy); the first match wins.
@@ -86,3 +88,23 @@ def _spec(policy: str, shape: Sequence[int], parts: int) -> PartitionSpec:
         return PartitionSpec()
     chosen = max(axes, key=lambda axis: shape[axis])
     return PartitionSpec(*("fsdp" if axis == chosen else None for axis in range(len(shape))))
+
+
+def get_params(model: nnx.Module) -> dict[str, Any]:
+    """The model's parameters: nested dictionaries with string keys, arrays at the leaves."""
+    return nnx.to_pure_dict(nnx.state(model, nnx.Param))
+
+
+def with_params(structure: nnx.GraphDef, params: dict[str, Any]) -> Any:
+    """The model of a given structure (`nnx.graphdef(model)`) with the given parameters."""
+    return nnx.merge(structure, params)
+
+
+def abstract_params(create: Any) -> dict[str, Any]:
+    """Shapes and dtypes of the parameters of the model that `create()` would make, without making it."""
+    return get_params(nnx.eval_shape(create))
+
+
+def num_parameters(params: Any) -> int:
+    """Number of parameters in a tree of arrays or shapes."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

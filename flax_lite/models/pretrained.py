@@ -11,15 +11,15 @@ from flax import nnx, traverse_util
 from jax.sharding import Mesh
 
 from flax_lite.architecture.config import EncoderConfig
-from flax_lite.architecture.weights import weight_table
+from flax_lite.architecture.registry import weight_table
 from flax_lite.checkpoints.accounting import Rules
+from flax_lite.checkpoints.checkpoint import Checkpoint
 from flax_lite.checkpoints.engine import Loaded, load_parameters, settle_positions
 from flax_lite.checkpoints.sources.directory import write_directory
-from flax_lite.checkpoints.sources.opening import Source, open_source
+from flax_lite.checkpoints.sources.resolve import Source, open_source
 from flax_lite.layers.execution import Execution
-from flax_lite.layers.unstacked import stacked
-from flax_lite.models.params import tree_shardings
-from flax_lite.models.state import get_params, with_params
+from flax_lite.layers.stack import stacked
+from flax_lite.models.params import get_params, tree_shardings, with_params
 
 logger = logging.getLogger("flax_lite")
 
@@ -46,7 +46,7 @@ class Pretrained:
     @classmethod
     def from_pretrained(
         cls,
-        source: Source,
+        source: Source | Checkpoint,
         *,
         execution: Execution | None = None,
         num_labels: int | None = None,
@@ -67,7 +67,8 @@ class Pretrained:
 
         Args:
             source: a directory with config.json and weights, a TensorFlow checkpoint of Google's, a work directory
-                (`WORKDIR`, `WORKDIR@STEP`, `WORKDIR@best`), or a hub id (`OWNER/NAME`, `@REVISION` allowed).
+                (`WORKDIR`, `WORKDIR@STEP`, `WORKDIR@best`), or a hub id (`OWNER/NAME`, `@REVISION` allowed); or one of
+                these as `open_source` has opened it.
             execution: how to compute.
             num_labels: number of labels of a new classification head, if it is not the checkpoint's.
             id2label: its labels by id.

@@ -9,16 +9,15 @@ What they share (fixed shapes, few compilations, streams) is in `flax_lite.pipel
 from collections.abc import Mapping
 from typing import Any
 
-from flax_lite.checkpoints.sources.opening import Source, sentence_transformers_layout
+from flax_lite.checkpoints.sources.resolve import Source, sentence_transformers_layout
 from flax_lite.layers.execution import Execution
 from flax_lite.models import heads
 from flax_lite.models.encoder import Encoder
 from flax_lite.models.names import TASKS
 from flax_lite.pipelines.base import Pipeline
-from flax_lite.pipelines.beam_answers import BeamAnswers
 from flax_lite.pipelines.fill_mask import FillMask
 from flax_lite.pipelines.loading import load_for_task
-from flax_lite.pipelines.question_answering import QuestionAnswering
+from flax_lite.pipelines.question_answering import BeamAnswers, QuestionAnswering
 from flax_lite.pipelines.sentence_embedding import SentenceEmbedding
 from flax_lite.pipelines.text_classification import TextClassification
 from flax_lite.pipelines.token_classification import TokenClassification

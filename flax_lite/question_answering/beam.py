@@ -8,14 +8,15 @@ from flax import nnx, struct
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from flax_lite.architecture.config import EncoderConfig
+from flax_lite.layers.dense import linear
 from flax_lite.layers.dropout import dropout, split_key
 from flax_lite.layers.execution import Execution
-from flax_lite.layers.transformer import layer_norm, linear
+from flax_lite.layers.transformer import layer_norm
 from flax_lite.models.encoder import Encoder
 from flax_lite.models.outputs import ModelOutput
 from flax_lite.question_answering.beam_files import BeamPretrained
 from flax_lite.training.losses import cross_entropy
-from flax_lite.training.steps import Batch, Objective, Sums
+from flax_lite.training.objective import Batch, Objective, Sums, model_inputs
 
 # run_squad_v2.py of google-research/albert: the logit of a token that is no candidate, starts and ends for each start
 # that are kept, and the head's own dropout, which no config holds.
@@ -203,9 +204,8 @@ def beam_objective() -> Objective:
     losses = ("start_loss", "end_loss", "null_loss")
 
     def sums(model: BeamQuestionAnswering, batch: Batch, key: jax.Array | None) -> Sums:
-        inputs = (batch[name] for name in ("input_ids", "attention_mask", "token_type_ids"))
         starts, ends, weights = batch["starts"], batch["ends"], batch["row_weights"]
-        output = model(*inputs, key=key, starts=starts)
+        output = model(**model_inputs(batch), key=key, starts=starts)
         assert output.end_logits is not None, "starts are given"
         no_answer = starts == 0
         elements = (

@@ -9,17 +9,21 @@ from typing import Any, Self, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx, traverse_util
 from jax.sharding import Mesh
 
 from flax_lite.architecture.config import EncoderConfig
-from flax_lite.checkpoints.sources.directory import write_directory
-from flax_lite.checkpoints.sources.opening import Source, open_source
+from flax_lite.architecture.weights import Weight, dense, layer_norm
+from flax_lite.checkpoints.checkpoint import TORCH, Checkpoint
+from flax_lite.checkpoints.formats.listing import listing
+from flax_lite.checkpoints.formats.safetensors_file import read_safetensors, write_safetensors
+from flax_lite.checkpoints.formats.tensors import FLOATS, StoredTensor, Tensors
+from flax_lite.checkpoints.sources.directory import HEAD_FILE, write_directory
+from flax_lite.checkpoints.sources.resolve import Source, open_source
 from flax_lite.layers.execution import Execution
 from flax_lite.models.encoder import Encoder
-from flax_lite.models.params import tree_shardings
-from flax_lite.models.state import get_params, with_params
-from flax_lite.question_answering.beam_head import BEAM_HEAD, head_tensors, read_head, write_head
+from flax_lite.models.params import get_params, tree_shardings, with_params
 
 logger = logging.getLogger("flax_lite")
 
@@ -40,7 +44,7 @@ class BeamPretrained:
     @classmethod
     def from_pretrained(
         cls,
-        source: Source,
+        source: Source | Checkpoint,
         *,
         execution: Execution | None = None,
         allow_missing: Collection[str] = (),
@@ -66,8 +70,9 @@ class BeamPretrained:
             ValueError: as Encoder, or listing what is missing, unknown or not as expected in the head's file.
         """
         rngs = rngs or nnx.Rngs(0)
+        checkpoint = open_source(source)  # once, for the encoder and the head of one step
         encoder = UnpooledEncoder.from_pretrained(
-            source,
+            checkpoint,
             execution=execution,
             allow_missing=allow_missing,
             ignore=ignore,
@@ -82,12 +87,12 @@ class BeamPretrained:
 
         abstract = nnx.eval_shape(create)
         shapes = _flat(get_params(abstract)["head"])
-        checkpoint = open_source(source)
-        if checkpoint.beam_head is not None:
-            head = read_head(checkpoint.beam_head(), shapes, checkpoint.path.parent / BEAM_HEAD)
+        tensors = open_head(checkpoint)
+        if tensors is not None:
+            head = read_head(tensors, shapes, head_place(checkpoint))
         else:
-            place = checkpoint.path.parent / BEAM_HEAD
-            logger.warning("%s: there is no %s; the head is initialised: train it before use", source, place)
+            place = head_place(checkpoint)
+            logger.warning("%s: there is no %s; the head is initialised: train it before use", checkpoint.path, place)
             head = _flat(jax.jit(lambda: get_params(create())["head"])())
         head = {name: jnp.asarray(values, param_dtype or jnp.float32) for name, values in head.items()}
         if mesh is not None:
@@ -117,11 +122,91 @@ class BeamPretrained:
         # Without its pooler the encoder is less than what any class name promises.
         config = self.config.replace(architectures=())
         with tempfile.TemporaryDirectory() as folder:
-            head = Path(folder) / BEAM_HEAD
+            head = Path(folder) / HEAD_FILE
             write_head(head, head_tensors(_flat(params["head"])))
-            files = {BEAM_HEAD: head}
+            files = {HEAD_FILE: head}
             write_directory(directory, _flat(params["encoder"]), config, formats, files, max_shard_size)
 
 
 def _flat(params: Mapping[str, Any]) -> dict[str, Any]:
     return traverse_util.flatten_dict(dict(params), sep="/")
+
+
+# Named as Google's variables and as the modules of transformers' XLNet that compute the same.
+_ROWS: tuple[Weight, ...] = (
+    *dense("start", "start_logits.dense"),
+    *dense("end_hidden", "end_logits.dense_0"),
+    *layer_norm("end_norm", "end_logits.LayerNorm"),
+    *dense("end", "end_logits.dense_1"),
+    *dense("null_hidden", "answer_class.dense_0"),
+    *dense("null", "answer_class.dense_1")[:1],
+)
+
+
+_NAMES: Mapping[str, Weight] = {TORCH.tensor_names(row)[0]: row for row in _ROWS}
+
+
+def head_tensors(params: Mapping[str, jax.Array | np.ndarray]) -> Tensors:
+    """A head's parameters, by path, as tensors of its file."""
+    arrays = {}
+    for name, row in _NAMES.items():
+        values = np.asarray(params[row.path])
+        arrays[name] = values.T if TORCH.is_transposed(row) else values
+    return {
+        name: StoredTensor(values.shape, values.dtype.name, lambda values=values: values)
+        for name, values in arrays.items()
+    }
+
+
+def write_head(path: Path, tensors: Tensors, dtype: str | None = None) -> None:
+    """Writes a head's file, in another dtype if one is given."""
+    wanted = tensors if dtype is None else {name: _cast(tensor, dtype) for name, tensor in tensors.items()}
+    write_safetensors(path, wanted, {"format": "pt"})
+
+
+def _cast(tensor: StoredTensor, dtype: str) -> StoredTensor:
+    return StoredTensor(tensor.shape, dtype, lambda: np.asarray(tensor.read()).astype(FLOATS[dtype]))
+
+
+def open_head(checkpoint: Checkpoint) -> Tensors | None:
+    """The tensors of the head beside a checkpoint's weights, or among those of a work directory; None without one."""
+    if checkpoint.own_head:
+        return head_tensors(checkpoint.own_head)
+    file = head_place(checkpoint)
+    return read_safetensors(file)[0] if file.is_file() else None
+
+
+def head_place(checkpoint: Checkpoint) -> Path:
+    """Where the head of a checkpoint is, or would be."""
+    return checkpoint.path.with_name(HEAD_FILE)
+
+
+def read_head(tensors: Tensors, shapes: Mapping[str, jax.ShapeDtypeStruct], place: Path) -> dict[str, np.ndarray]:
+    """A head's parameters in float32, by path.
+
+    Args:
+        tensors: of its file.
+        shapes: of the parameters.
+        place: where they are from, for the message.
+
+    Raises:
+        ValueError: listing what is missing, unknown or not as expected.
+    """
+    wrong = [f"{name} is missing" for name in _NAMES if name not in tensors]
+    wrong += [f"{name} is unknown" for name in tensors if name not in _NAMES]
+    head = {}
+    for name in _NAMES.keys() & tensors.keys():
+        row, tensor = _NAMES[name], tensors[name]
+        expected = shapes[row.path].shape[:: -1 if TORCH.is_transposed(row) else 1]
+        if tensor.shape != expected or tensor.dtype not in FLOATS:
+            wrong.append(f"{name} is {tensor.dtype} {list(tensor.shape)}, expected floats {list(expected)}")
+            continue
+        values = np.asarray(tensor.read(), np.float32)
+        if not np.isfinite(values).all():
+            wrong.append(f"{name} has values that are NaN or infinite")
+        head[row.path] = values.T if TORCH.is_transposed(row) else values
+    if wrong:
+        raise ValueError(
+            f"the beam head at {place} does not fit the encoder beside it:\n{listing('not as expected', wrong)}"
+        )
+    return head

@@ -81,7 +81,7 @@ def _find(source: str | Path) -> Path:
         return path
     if not path.is_dir() or not _files_in(path):
         # Imported here: it brings JAX along, which processes that only tokenise do without.
-        from flax_lite.checkpoints.sources.opening import tokenizer_directory
+        from flax_lite.checkpoints.sources.resolve import tokenizer_directory
 
         path = tokenizer_directory(source)
     return path if path.is_file() else _choose_file(path)

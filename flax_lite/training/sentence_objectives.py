@@ -9,9 +9,9 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from flax_lite.layers.sentence_vectors import sentence_vectors
-from flax_lite.models.state import with_params
-from flax_lite.training.losses import cross_entropy
-from flax_lite.training.steps import Batch, Objective, Sums
+from flax_lite.models.params import with_params
+from flax_lite.training.losses import cross_entropy, weighted_sum
+from flax_lite.training.objective import Batch, Objective, Sums, model_inputs
 
 Pooling = Literal["mean", "cls"]
 Loss = Literal["cosine", "contrastive"]
@@ -57,7 +57,7 @@ def sentence_objective(loss: Loss, pooling: Pooling, *, temperature: float = 0.0
         else:
             similar = jnp.where(weights[None, :] > 0, first @ second.T / temperature, _NOWHERE)
             errors = cross_entropy(similar, jnp.arange(len(similar)))
-        return {"task_loss": jnp.sum(jnp.where(weights > 0, weights * errors, 0.0))}
+        return {"task_loss": weighted_sum(errors, weights)}
 
     return Objective(
         ("task_loss",), sums, lambda batch: {"task_loss": jnp.sum(batch["row_weights"])}, {"task_loss": 1.0}
@@ -68,8 +68,7 @@ def pair_vectors(
     model: Any, batch: Batch, pooling: Pooling, key: jax.Array | None = None
 ) -> tuple[Float[Array, "B D"], Float[Array, "B D"]]:
     """The vectors of both sentences of each pair, of length 1, by one pass of the encoder."""
-    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in batch}
-    rows = {name: array.reshape(-1, array.shape[-1]) for name, array in inputs.items()}
+    rows = {name: array.reshape(-1, array.shape[-1]) for name, array in model_inputs(batch).items()}
     vectors = pooled(model(**rows, key=key).last_hidden_state, rows["attention_mask"], pooling)
     both = vectors.reshape(-1, 2, vectors.shape[-1])
     return both[:, 0], both[:, 1]
@@ -85,7 +84,7 @@ def make_sentence_eval_step(structure: nnx.GraphDef, pooling: Pooling) -> Callab
         first, second = pair_vectors(with_params(structure, params), batch, pooling)
         cosines = jnp.sum(first * second, axis=-1)
         weights = batch["row_weights"]
-        errors = jnp.where(weights > 0, weights * (cosines - batch["labels"][:, 0]) ** 2, 0.0)
-        return {"task_loss": jnp.sum(errors), "weight": jnp.sum(weights), "logits_0": cosines[:, None]}
+        errors = weighted_sum((cosines - batch["labels"][:, 0]) ** 2, weights)
+        return {"task_loss": errors, "weight": jnp.sum(weights), "logits_0": cosines[:, None]}
 
     return step

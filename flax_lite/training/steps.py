@@ -5,8 +5,7 @@ random is stored: a step's keys follow from the seed and the step number, so tha
 uninterrupted one would have drawn.
 """
 
-import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,109 +14,18 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Int
 
-from flax_lite.models.heads import MaskedLM, PreTraining
-from flax_lite.models.params import gathered, split
-from flax_lite.models.state import get_params, with_params
-from flax_lite.training.losses import weighted_cross_entropy
+from flax_lite.models.params import gathered, get_params, split, with_params
+from flax_lite.training.objective import Batch, Objective, Sums, averages
 
-Batch = Mapping[str, Array]
 TrainState = dict[str, Any]
-Sums = dict[str, Array]
-_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids", "segment_ids")
 # fold_in(key, i) is split(key, n)[i], so the key of `prepare` needs a number that no split reaches.
 _PREPARE = 2**32 - 1
-
-
-@dataclasses.dataclass(frozen=True)
-class Objective:
-    """What a job optimises and reports, as weighted sums, so that nothing depends on how a batch is split.
-
-    Attributes:
-        names: what is measured, e.g. "mlm_loss", "mlm_accuracy".
-        sums: (model, batch, key, *constants) to a sum for each name. `key=None` is deterministic; constants are what
-            the step was given beside state and batch, as a teacher's parameters.
-        weights: batch to the sum of weights that each name is divided by. It looks at the batch only, so that the
-            divisor of the whole batch is known before its first micro-batch is computed.
-        losses: names whose quotients are added up to the loss, each with its factor.
-    """
-
-    names: tuple[str, ...]
-    sums: Callable[..., Sums]
-    weights: Callable[[Batch], Sums]
-    losses: Mapping[str, float]
-
-
-def masked_lm_objective() -> Objective:
-    """Masked-LM loss alone, averaged over the masked positions; for MaskedLM, and so for all three families.
-
-    Batches are those of `pretraining_objective`, without `sentence_label`. Where texts share a row they also hold
-    position_ids and segment_ids [B, T]: attention then keeps the texts apart.
-    """
-    names = ("mlm_loss", "mlm_accuracy")
-
-    def sums(model: MaskedLM, batch: Batch, key: jax.Array | None) -> Sums:
-        output = _run(model, batch, key)
-        loss, correct = weighted_cross_entropy(output.logits, batch["masked_ids"], _masked_weights(batch))
-        return dict(zip(names, (loss, correct), strict=True))
-
-    def weights(batch: Batch) -> Sums:
-        return dict.fromkeys(names, jnp.sum(_masked_weights(batch)))
-
-    return Objective(names, sums, weights, {"mlm_loss": 1.0})
-
-
-def pretraining_objective(sentence_task: str = "sop") -> Objective:
-    """Masked-LM loss plus sentence loss, each averaged over its own elements.
-
-    Source: ALBERT section 3.1; google-research/albert run_pretraining.py.
-
-    Batches are as `flax_lite.rows.masking` and the train pipelines make them: input_ids, attention_mask, token_type_ids
-    [B, T]; masked_positions, masked_ids, masked_weights [B, P]; sentence_label, row_weights [B] (0 for a row that only
-    fills the batch up).
-
-    Args:
-        sentence_task: how the sentence task is called in the metrics: "sop" gives "sop_loss" and "sop_accuracy", "nsp"
-            likewise.
-    """
-    names = ("mlm_loss", "mlm_accuracy", f"{sentence_task}_loss", f"{sentence_task}_accuracy")
-
-    def sums(model: PreTraining, batch: Batch, key: jax.Array | None) -> Sums:
-        return dict(zip(names, _pretraining_sums(model, batch, key), strict=True))
-
-    def weights(batch: Batch) -> Sums:
-        masked = jnp.sum(_masked_weights(batch))
-        rows = jnp.sum(batch["row_weights"])
-        return dict(zip(names, (masked, masked, rows, rows), strict=True))
-
-    return Objective(names, sums, weights, {"mlm_loss": 1.0, f"{sentence_task}_loss": 1.0})
-
-
-def _pretraining_sums(model: PreTraining, batch: Batch, key: jax.Array | None) -> tuple[Array, Array, Array, Array]:
-    output = _run(model, batch, key)
-    words = weighted_cross_entropy(output.prediction_logits, batch["masked_ids"], _masked_weights(batch))
-    sentences = weighted_cross_entropy(output.sentence_logits, batch["sentence_label"], batch["row_weights"])
-    return *words, *sentences
-
-
-def _run(model: Any, batch: Batch, key: jax.Array | None) -> Any:
-    inputs = {name: batch[name] for name in _INPUTS if name in batch}
-    return model(**inputs, key=key, masked_positions=batch["masked_positions"])
-
-
-def _masked_weights(batch: Batch) -> Array:
-    return batch["masked_weights"] * batch["row_weights"][:, None]
 
 
 def init_state(model: nnx.Module, optimizer: optax.GradientTransformation) -> TrainState:
     """The state before the first step."""
     params = get_params(model)
     return {"step": jnp.zeros((), jnp.int32), "params": params, "opt_state": optimizer.init(params)}
-
-
-def averages(sums: Mapping[str, Any], weights: Mapping[str, Any], losses: Mapping[str, float]) -> dict[str, Any]:
-    """Each sum over its weight, and "loss", their weighted total. A weight of 0 counts as 1: its sum is 0 too."""
-    means = {name: total / jnp.maximum(weights[name], 1.0) for name, total in sums.items()}
-    return {"loss": sum(factor * means[name] for name, factor in losses.items()), **means}
 
 
 def preparation_key(seed: int, step: int | Int[Array, ""]) -> jax.Array:

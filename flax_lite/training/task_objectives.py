@@ -11,12 +11,16 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from flax_lite.architecture.config import Problem
-from flax_lite.models.state import with_params
-from flax_lite.training.losses import cross_entropy
-from flax_lite.training.steps import Batch, Objective, Sums
-from flax_lite.training.token_losses import logit_squared_error, mean_squared_error, soft_cross_entropy
+from flax_lite.models.params import with_params
+from flax_lite.training.losses import (
+    cross_entropy,
+    logit_squared_error,
+    mean_squared_error,
+    soft_cross_entropy,
+    weighted_sum,
+)
+from flax_lite.training.objective import Batch, Objective, Sums, model_inputs, token_weights
 
-_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 # What a padding token's logit is replaced by: exp of it is 0, and differences of it are no NaN.
 _NOWHERE = -1e9
 
@@ -122,7 +126,7 @@ def task_objective(
 
     def sums(model: Any, batch: Batch, key: jax.Array | None, *constants: Any) -> Sums:
         options = _capture(teaching, 1)
-        output = model(**_inputs(batch), key=key, **options)
+        output = model(**model_inputs(batch), key=key, **options)
         decisions = decide(read(output), batch)
         total = own(decisions)
         if teaching is not None:
@@ -133,7 +137,7 @@ def task_objective(
         elements = [_element_weights(labels, weight, class_weights) for labels, weight in _labels(kind, batch)]
         counts = _total([jnp.sum(weight) for _, weight in _labels(kind, batch)])
         divisors = {"task_loss": _total([jnp.sum(each) for each in elements]), "task_accuracy": counts}
-        divisors["hidden_mse_loss"] = jnp.sum(_token_weights(batch))
+        divisors["hidden_mse_loss"] = jnp.sum(token_weights(batch))
         return {name: divisors.get(name, counts) for name in (*names, *taught)}
 
     factors = {"task_loss": task_weight}
@@ -157,7 +161,7 @@ def make_task_eval_step(
     """
 
     def step(params: Any, batch: Batch) -> dict[str, Array]:
-        output = with_params(structure, params)(**_inputs(batch))
+        output = with_params(structure, params)(**model_inputs(batch))
         read, decide = _HEADS[kind]
         decisions = decide(read(output), batch)
         logits = {f"logits_{index}": each for index, each in enumerate(read_logits(kind, output))}
@@ -165,17 +169,6 @@ def make_task_eval_step(
         return {"task_loss": _own_sums(problem, None, decisions)["task_loss"], "weight": weight, **logits}
 
     return step
-
-
-def _inputs(batch: Batch) -> dict[str, Array]:
-    return {name: batch[name] for name in _INPUTS if name in batch}
-
-
-def _token_weights(batch: Batch) -> Array:
-    """1 for each real token, [B, T]; of choices [B * choices, T]."""
-    mask = batch["attention_mask"]
-    weights = mask * batch["row_weights"].reshape(-1, *[1] * (mask.ndim - 1))
-    return weights.reshape(-1, mask.shape[-1])
 
 
 def _total(parts: Sequence[Array]) -> Array:
@@ -198,7 +191,7 @@ def _own_sums(problem: Problem, class_weights: Sequence[float] | None, decisions
     sums = {}
     sums["task_loss"] = _total(
         [
-            _weighted(_element_loss(problem, logits, labels), _element_weights(labels, weights, class_weights))
+            weighted_sum(_element_loss(problem, logits, labels), _element_weights(labels, weights, class_weights))
             for logits, labels, weights in decisions
         ]
     )
@@ -216,10 +209,6 @@ def _element_loss(problem: Problem, logits: Array, labels: Array) -> Array:
         return jnp.mean((logits - labels) ** 2, axis=-1)
     # log(1 + exp(x)) - x y: the binary cross-entropy of a sigmoid.
     return jnp.mean(jax.nn.softplus(logits) - logits * labels, axis=-1)
-
-
-def _weighted(losses: Array, weights: Array) -> Array:
-    return jnp.sum(jnp.where(weights > 0, weights * losses, 0.0))
 
 
 def _capture(teaching: Teaching | None, whose: int) -> dict[str, Any]:
@@ -243,7 +232,7 @@ def _teaching_sums(
         theirs = decide(tuple(logits) if len(logits) > 1 else logits[0], batch)
     else:
         params = jax.lax.stop_gradient(constants[0])
-        teacher = with_params(teaching.structure, params)(**_inputs(batch), **_capture(teaching, 0))
+        teacher = with_params(teaching.structure, params)(**model_inputs(batch), **_capture(teaching, 0))
         hidden, theirs = teacher.captured.get("outputs", []), decide(read(teacher), batch)
     losses = {
         "soft_cross_entropy": functools.partial(soft_cross_entropy, temperature=teaching.temperature),
@@ -252,7 +241,7 @@ def _teaching_sums(
     sums = {
         f"{name}_loss": _total(
             [
-                _weighted(loss(own.logits, their.logits), own.weights)
+                weighted_sum(loss(own.logits, their.logits), own.weights)
                 for own, their in zip(decisions, theirs, strict=True)
             ]
         )
@@ -261,5 +250,5 @@ def _teaching_sums(
     }
     if "hidden_mse" in teaching.losses:
         errors = map(mean_squared_error, output.captured["outputs"], hidden)
-        sums["hidden_mse_loss"] = _total([_weighted(error, _token_weights(batch)) for error in errors])
+        sums["hidden_mse_loss"] = _total([weighted_sum(error, token_weights(batch)) for error in errors])
     return sums

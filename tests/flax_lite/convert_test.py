@@ -10,7 +10,7 @@ import pytest
 
 import flax_lite as fl
 from flax_lite import convert, inspect
-from flax_lite.checkpoints.sources.opening import open_source
+from flax_lite.checkpoints.sources.resolve import open_source
 from tests.flax_lite import tiny
 from tests.flax_lite.checkpoints import files
 from tests.flax_lite.tokenization import tiny_files

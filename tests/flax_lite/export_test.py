@@ -10,7 +10,7 @@ import shutil
 import pytest
 
 from flax_lite import export
-from flax_lite.architecture.config import load_config
+from flax_lite.architecture.registry import load_config
 from tests.conftest import REPOSITORY
 from tests.flax_lite import tiny
 from tests.flax_lite.checkpoints import files

@@ -18,9 +18,9 @@ from flax_lite.distillation.objective import distillation_objective, fit_recipe
 from flax_lite.distillation.recipe import DistillationRecipe
 from flax_lite.distillation.relations import attention_divergence, attention_score_error, relation_divergence
 from flax_lite.layers.attention import attention_visibility
-from flax_lite.models.state import get_params, with_params
-from flax_lite.training import steps
-from flax_lite.training.token_losses import cosine_distance, logit_squared_error, mean_squared_error, soft_cross_entropy
+from flax_lite.models.params import get_params, with_params
+from flax_lite.training import objective, steps
+from flax_lite.training.losses import cosine_distance, logit_squared_error, mean_squared_error, soft_cross_entropy
 from tests.flax_lite import tiny
 
 # Lengths of the texts of each row; what is left of it is padding. T // 3 texts is the most that a row can hold.
@@ -103,7 +103,7 @@ def divisors(batch: dict[str, jax.Array], recipe: DistillationRecipe) -> dict[st
     }
 
 
-def formulas(recipe: DistillationRecipe, batch: dict[str, jax.Array], student: Any, teacher: Any) -> steps.Sums:
+def formulas(recipe: DistillationRecipe, batch: dict[str, jax.Array], student: Any, teacher: Any) -> objective.Sums:
     """The sum of each loss, of both models called openly: all layers shown, and all tokens' logits at once."""
     counted = {name: np.asarray(array)[np.asarray(batch["row_weights"]) > 0] for name, array in batch.items()}
     batch = jax.tree.map(jnp.asarray, counted)
@@ -155,8 +155,8 @@ def formulas(recipe: DistillationRecipe, batch: dict[str, jax.Array], student: A
 class Measured(NamedTuple):
     """What a batch gives: sums and weights by name, and the gradient of the weighted sums by either's parameters."""
 
-    sums: steps.Sums
-    weights: steps.Sums
+    sums: objective.Sums
+    weights: objective.Sums
     student: Any
     teacher: Any
 
@@ -171,8 +171,8 @@ def measuring(student: Any, teacher: Any, recipe: DistillationRecipe) -> Any:
     evaluate = steps.make_eval_step(nnx.graphdef(student), distillation_objective(recipe, nnx.graphdef(teacher)))
 
     @jax.jit
-    def program(params: Any, teacher_params: Any, batch: steps.Batch, factors: steps.Sums) -> Measured:
-        def sums(params: Any, teacher_params: Any) -> tuple[steps.Sums, steps.Sums]:
+    def program(params: Any, teacher_params: Any, batch: objective.Batch, factors: objective.Sums) -> Measured:
+        def sums(params: Any, teacher_params: Any) -> tuple[objective.Sums, objective.Sums]:
             found = evaluate(params, batch, teacher_params)
             return found["sums"], found["weights"]
 
@@ -187,8 +187,8 @@ def formula_measuring(student: Any, teacher: Any, recipe: DistillationRecipe, ba
     structure = nnx.graphdef(student)
 
     @jax.jit
-    def program(params: Any, factors: steps.Sums) -> tuple[steps.Sums, Any]:
-        def sums(params: Any) -> steps.Sums:
+    def program(params: Any, factors: objective.Sums) -> tuple[objective.Sums, Any]:
+        def sums(params: Any) -> objective.Sums:
             found = formulas(recipe, batch, with_params(structure, params), teacher)
             return {name: found[name] for name in factors}
 

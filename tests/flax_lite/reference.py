@@ -19,7 +19,7 @@ import pytest
 from flax import nnx, traverse_util
 
 from flax_lite.architecture.config import EncoderConfig
-from flax_lite.models.state import get_params, with_params
+from flax_lite.models.params import get_params, with_params
 from tests.flax_lite import tiny
 
 ENDINGS = {name: "Model" if name == "Encoder" else f"For{name}" for name in tiny.MODELS}

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from flax_lite.checkpoints.sources.opening import open_source
+from flax_lite.checkpoints.sources.resolve import open_source
 from flax_lite.families.distilbert import DistilBertConfig
 from flax_lite.models import flops
 from tests.conftest import REPOSITORY

@@ -19,7 +19,7 @@ from train.options import cli, leaves, task_leaves
 from train.options.config_files import load_config
 from train.run.metrics import read_metrics
 from train.run.pace import COLUMNS
-from train.run.start import abstract_state
+from train.run.programs import abstract_state
 
 TABLES = leaves.JOB_LEAVES | task_leaves.FINETUNE_LEAVES
 # Of commands that take the configs of several jobs.

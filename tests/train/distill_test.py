@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import flax_lite as fl
-from flax_lite.checkpoints.sources.opening import open_source
+from flax_lite.checkpoints.sources.resolve import open_source
 from tests.train.commands import Command, series, traced
 from train.jobs import distillation
 from train.jobs.teacher import open_teacher

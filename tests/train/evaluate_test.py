@@ -9,7 +9,7 @@ from tests.train.tasks.readers.glue_files import write_mnli
 from train import evaluate
 from train.options import cli
 from train.options.config_files import load_config
-from train.tasks.predictions import Prediction
+from train.tasks.examples import Prediction
 from train.tasks.readers.glue import read_glue
 from train.tasks.readers.ner import read_ner
 from train.tasks.scores.scoring import Scorer

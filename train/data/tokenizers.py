@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from train.data.sources import Corpus
 from train.data.tokens.cache import cache_root, corpus_inputs, key_of
 from train.errors import UserError
-from train.machine.files import exclusive_lock
-from train.machine.whole_writes import staged_directory
+from train.machine.files import exclusive_lock, staged_directory
+from train.options.schema import Values
 
 if TYPE_CHECKING:
     from flax_lite.tokenization import Tokenizer
@@ -78,3 +78,15 @@ def _trained(training: "TokenizerSpec", corpus: Corpus, root: Path, say: Callabl
             texts = (paragraph for document in corpus.paragraphs() for paragraph in document)
             keep_tokenizer(train_tokenizer(texts, training.kind, training.vocab_size), directory / key)
         return load_tokenizer(directory / key)
+
+
+def tokenizer_spec(values: Values) -> str:
+    """Which tokenizer: the leaf's, else the teacher's, else init_from's.
+
+    Raises:
+        UserError: if there is neither.
+    """
+    spec = values["tokenizer"] or values.get("teacher") or values["init_from"]
+    if spec is None:
+        raise UserError("tokenizer is missing: give one (--config.tokenizer=...), or a model to start from (init_from)")
+    return spec

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flax_lite.checkpoints.sources.opening import open_source
+from flax_lite.checkpoints.sources.resolve import open_source
 from flax_lite.models.flops import distillation_cost
 from flax_lite.tokenization import load_tokenizer
+from train.data import tokenizers
 from train.errors import UserError
 from train.jobs import build
 from train.jobs.teacher import RANDOM
+from train.options import schema
 
 Scores = Mapping[str, Sequence[Mapping[str, float]]]
 _SHOWN = {
@@ -39,7 +41,7 @@ class Row:
 
 def rows(values: Mapping[str, Any]) -> Iterator[Row]:
     """The rows of a recipe, given by its leaves, in the order they are run."""
-    used = [name for name, weight in build.group(values, "losses").items() if weight]
+    used = [name for name, weight in schema.group(values, "losses").items() if weight]
     yield Row("the whole recipe", "whole", {})
     if len(used) > 1:
         for name in used:
@@ -62,7 +64,7 @@ def rows(values: Mapping[str, Any]) -> Iterator[Row]:
 def _cost(values: Mapping[str, Any]) -> float:
     length, slots = values["data.sequence_length"], values["data.max_predictions"]
     try:
-        teacher, tokenizer = open_source(values["teacher"]).config, load_tokenizer(build.tokenizer_spec(values))
+        teacher, tokenizer = open_source(values["teacher"]).config, load_tokenizer(tokenizers.tokenizer_spec(values))
     except ValueError as error:
         raise UserError(f"how much compute does a student need without its teacher? {error}") from error
     student = build.model_config(values, tokenizer, base=teacher, vocab_size=teacher.vocab_size)

@@ -1,27 +1,19 @@
-"""From a job's leaves to the library's objects: architecture, execution, optimizer, tokenizer."""
+"""From a job's options to the library's objects: architecture, optimizer, parameters to start from."""
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
 
 from train.errors import UserError
+from train.options.schema import Values, group
 
 if TYPE_CHECKING:
     import optax
 
     from flax_lite.architecture.config import EncoderConfig
-    from flax_lite.layers.execution import Execution
     from flax_lite.tokenization import Tokenizer
-
-Values = Mapping[str, Any]
-
-
-def group(values: Values, name: str) -> dict[str, Any]:
-    """The leaves under `name`, without that prefix."""
-    return {path.removeprefix(f"{name}."): value for path, value in values.items() if path.startswith(f"{name}.")}
 
 
 def model_config(
@@ -61,14 +53,14 @@ def model_config(
 
 
 def _preset(name: str, tokenizer: "Tokenizer", vocab_size: int) -> "EncoderConfig":
-    from flax_lite.architecture.config import preset
+    from flax_lite.architecture.registry import preset
 
     return preset(name, vocab_size=vocab_size, pad_token_id=tokenizer.pad_id)
 
 
 def _architecture_of(source: str, tokenizer: "Tokenizer") -> "EncoderConfig":
     from flax_lite.architecture.config import DEFAULT_LABELS
-    from flax_lite.checkpoints.sources.opening import open_source
+    from flax_lite.checkpoints.sources.resolve import open_source
 
     config = open_source(source).config
     # Published tables may have more rows than the tokenizer has pieces, for round sizes.
@@ -88,29 +80,6 @@ def _check_known(overrides: Mapping[str, Any], config: "EncoderConfig") -> None:
         raise ValueError(f"{config.model_type} does not take {', '.join(unknown)}")
 
 
-def execution(values: Values) -> "Execution":
-    """How the model is computed; where a leaf leaves it open, the device decides."""
-    from flax_lite.layers.execution import Execution
-
-    leaves = group(values, "execution")
-    unroll = leaves.pop("unroll", None)
-    return Execution(**leaves, unroll="auto" if unroll is None else unroll)
-
-
-def settle_runtime(values: Values) -> None:
-    """Sets what only JAX's start can change; call it before the first computation.
-
-    Programs of the CPU run in the thread that starts them, where memory can be kept (`train.machine.host_memory`).
-    """
-    import jax
-
-    jax.config.update("jax_cpu_enable_async_dispatch", False)
-    flags = execution(values).xla_flags()
-    missing = [flag for flag in flags if flag not in os.environ.get("XLA_FLAGS", "")]
-    if missing:
-        os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *missing]).strip()
-
-
 def optimizer(values: Values) -> "tuple[optax.GradientTransformation, optax.Schedule]":
     """The update rule and its learning rate by step.
 
@@ -128,18 +97,6 @@ def optimizer(values: Values) -> "tuple[optax.GradientTransformation, optax.Sche
         raise UserError(f"optimizer: {error}") from error
 
 
-def tokenizer_spec(values: Values) -> str:
-    """Which tokenizer: the leaf's, else the teacher's, else init_from's.
-
-    Raises:
-        UserError: if there is neither.
-    """
-    spec = values["tokenizer"] or values.get("teacher") or values["init_from"]
-    if spec is None:
-        raise UserError("tokenizer is missing: give one (--config.tokenizer=...), or a model to start from (init_from)")
-    return spec
-
-
 def load_params(model: Any, source: str, expected: Any, **options: Any) -> Any:
     """The parameters of a saved model, to start from.
 
@@ -152,7 +109,7 @@ def load_params(model: Any, source: str, expected: Any, **options: Any) -> Any:
     Raises:
         UserError: if it cannot be read, or its parameters are of other shapes.
     """
-    from flax_lite.models.state import get_params
+    from flax_lite.models.params import get_params
 
     try:
         params = get_params(model.from_pretrained(source, **options))

@@ -24,13 +24,14 @@ from flax_lite.distillation.objective import (
 )
 from flax_lite.distillation.recipe import DistillationRecipe
 from flax_lite.layers.execution import Execution
-from flax_lite.models.costs import Costs
 from flax_lite.models.encoder import Encoder
+from flax_lite.models.flops import Costs
 from flax_lite.models.heads import MaskedLM
-from flax_lite.models.state import num_parameters
-from flax_lite.training.steps import averages, make_eval_step, masked_lm_objective
-from train.data import opening
-from train.data.opening import Prepare, PretrainingData
+from flax_lite.models.params import num_parameters
+from flax_lite.training.objective import averages, masked_lm_objective
+from flax_lite.training.steps import make_eval_step
+from train.data.pretraining import dataset
+from train.data.pretraining.dataset import Prepare, PretrainingData
 from train.data.tokenizers import keep_tokenizer
 from train.errors import UserError
 from train.jobs import build
@@ -51,6 +52,7 @@ from train.jobs.language_model import (
 )
 from train.jobs.student import initial_params, student_alone, with_projections
 from train.jobs.teacher import RANDOM, Teacher, check_vocabulary, open_teacher, random_teacher
+from train.options import runtime, schema
 from train.options.request import Request
 from train.run.job import Job, Result
 from train.run.workdir import WorkDir
@@ -59,7 +61,7 @@ from train.run.workdir import WorkDir
 _ALWAYS_MEASURED = ("soft_cross_entropy", "mlm", "cosine")
 
 
-def make_job(work: WorkDir, prepare: Prepare = opening.prepare) -> Job:
+def make_job(work: WorkDir, prepare: Prepare = dataset.prepare) -> Job:
     """Puts the job together.
 
     Args:
@@ -74,7 +76,7 @@ def make_job(work: WorkDir, prepare: Prepare = opening.prepare) -> Job:
     data, teacher = _open(work, wanted, prepare)
     config = build.model_config(values, data.tokenizer, base=teacher.config, vocab_size=teacher.config.vocab_size)
     recipe, measured = _fitted(wanted, config, teacher, values["distill.project"])
-    execution = build.execution(values)
+    execution = runtime.execution(values)
     teacher_execution = dataclasses.replace(execution, dtype=values["distill.teacher_dtype"], remat="none")
     teacher_execution = teacher_execution.resolve(len(teacher.config.layer_sequence()))
     student_class = MaskedLM if student_predicts_words(wanted) else Encoder
@@ -106,7 +108,7 @@ def make_job(work: WorkDir, prepare: Prepare = opening.prepare) -> Job:
 
 
 def _recipe(values: Mapping[str, Any]) -> DistillationRecipe:
-    leaves = build.group(values, "distill")
+    leaves = schema.group(values, "distill")
     return DistillationRecipe(
         losses={name: values[f"losses.{name}"] for name in LOSSES if values[f"losses.{name}"]},
         temperature=leaves["temperature"],
@@ -126,7 +128,7 @@ def _open(work: WorkDir, wanted: DistillationRecipe, prepare: Prepare) -> tuple[
     # Before the data, which may take hours: a teacher that cannot teach is found out at once.
     teacher = None if is_random else open_teacher(values["teacher"], **words)
     host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    data = opening.open_data(values, kept_tokenizer, say, prepare=prepare, **host)
+    data = dataset.open_data(values, kept_tokenizer, say, prepare=prepare, **host)
     for source in filter(None, (None if is_random else values["teacher"], values["init_from"])):
         check_vocabulary(data.tokenizer, source, data.kept_ids)
     if teacher is None:

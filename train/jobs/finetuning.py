@@ -16,7 +16,7 @@ from flax import nnx
 from ml_collections import config_dict
 
 from flax_lite.architecture.config import DEFAULT_LABELS, EncoderConfig
-from flax_lite.models.costs import Costs
+from flax_lite.models.flops import Costs
 from flax_lite.training.steps import init_state, make_train_step
 from train.errors import UserError
 from train.jobs import build
@@ -33,13 +33,12 @@ from train.jobs.language_model import (
 )
 from train.jobs.task_teacher import open_task_teacher
 from train.jobs.teacher import check_vocabulary
-from train.options import schema
+from train.options import runtime, schema
 from train.options.request import Request
 from train.run.job import Batch, Job, Outputs, add_up
 from train.run.workdir import WorkDir
-from train.tasks.kinds.labels import check_labels
-from train.tasks.kinds.task import Task
-from train.tasks.prepared import Prepared
+from train.tasks.kinds.task import Task, check_labels
+from train.tasks.opening import Prepared
 from train.tasks.rows import RowSet, TrainingBatches
 
 # What `flax_lite.pipeline` does with a model of each kind.
@@ -99,7 +98,7 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
     if values["early_stopping_evaluations"] is not None and not values["keep_best"]:
         raise UserError("early_stopping_evaluations waits for a better evaluation: it needs keep_best=true")
     config = task_config(task, build.model_config(values, task.tokenizer))
-    execution = build.execution(values)
+    execution = runtime.execution(values)
     create = functools.partial(task.model_class, config, execution=execution)
     structure = structure_of(create)
     teacher = open_task_teacher(values, task, config)

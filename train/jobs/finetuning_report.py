@@ -11,8 +11,8 @@ from train.jobs.language_model import say
 from train.run.job import Result
 from train.run.workdir import WorkDir
 from train.tasks.examples import is_labelled
-from train.tasks.predicting import run_rows
-from train.tasks.prepared import HeldOut, Prepared
+from train.tasks.opening import HeldOut, Prepared
+from train.tasks.rows import run_rows
 from train.tasks.scores.metrics import Scores
 
 _SHOWN = 5  # as many as fit a screen

@@ -14,15 +14,16 @@ from flax import nnx
 from flax_lite.architecture.config import EncoderConfig
 from flax_lite.layers.execution import Execution
 from flax_lite.models.heads import MaskedLM, PreTraining
+from flax_lite.models.params import abstract_params, num_parameters, with_params
 from flax_lite.models.pretrained import architecture
-from flax_lite.models.state import abstract_params, num_parameters, with_params
 from flax_lite.rows.batch_masks import batch_masks
 from flax_lite.tokenization import Tokenizer
-from flax_lite.training.steps import Objective, averages, init_state, make_eval_step, make_train_step
-from train.data.opening import PretrainingData
+from flax_lite.training.objective import Objective, averages
+from flax_lite.training.steps import init_state, make_eval_step, make_train_step
+from train.data.pretraining.dataset import PretrainingData
 from train.errors import UserError
 from train.jobs import build
-from train.jobs.examples import fill_mask_examples
+from train.jobs.samples import fill_mask_examples
 from train.machine.paths import WorkPath
 from train.run.job import Job, add_up
 from train.run.workdir import WorkDir

@@ -9,12 +9,12 @@ import jax
 from flax import nnx
 
 from flax_lite.architecture.config import EncoderConfig
-from flax_lite.models.costs import Costs
+from flax_lite.models.flops import Costs
 from flax_lite.models.heads import MaskedLM, PreTraining
 from flax_lite.rows.recipe import PretrainingRecipe
-from flax_lite.training.steps import Objective, masked_lm_objective, pretraining_objective
-from train.data import opening
-from train.data.opening import Prepare, PretrainingData
+from flax_lite.training.objective import Objective, masked_lm_objective, pretraining_objective
+from train.data.pretraining import dataset
+from train.data.pretraining.dataset import Prepare, PretrainingData
 from train.data.tokenizers import keep_tokenizer
 from train.errors import UserError
 from train.jobs import build
@@ -31,12 +31,13 @@ from train.jobs.language_model import (
     structure_of,
     words_line,
 )
+from train.options import runtime
 from train.options.request import Request
 from train.run.job import Job, Result
 from train.run.workdir import WorkDir
 
 
-def make_job(work: WorkDir, prepare: Prepare = opening.prepare) -> Job:
+def make_job(work: WorkDir, prepare: Prepare = dataset.prepare) -> Job:
     """Puts the job together: data, tokenizer, model, optimizer.
 
     Args:
@@ -49,10 +50,10 @@ def make_job(work: WorkDir, prepare: Prepare = opening.prepare) -> Job:
     values = work.request.values
     kept_tokenizer = work.path / "tokenizer"
     host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    data = opening.open_data(values, kept_tokenizer, say, prepare=prepare, **host)
+    data = dataset.open_data(values, kept_tokenizer, say, prepare=prepare, **host)
     keep_tokenizer(data.tokenizer, kept_tokenizer)
     config = build.model_config(values, data.tokenizer)
-    execution = build.execution(values)
+    execution = runtime.execution(values)
     model_class, objective = _task(config, data.recipe)
     create = functools.partial(model_class, config, execution=execution)
     return make_language_model_job(

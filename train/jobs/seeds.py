@@ -12,8 +12,8 @@ from typing import Any
 from ml_collections import config_dict
 
 from train.machine import hosts
+from train.machine.files import write_json
 from train.machine.lock import open_directory
-from train.machine.whole_writes import write_json
 from train.options import schema
 from train.options.request import Request
 

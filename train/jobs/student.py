@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx, traverse_util
 
+from flax_lite.checkpoints.sources.work_directory import PROJECTIONS
+from flax_lite.distillation.initialization import init_from_teacher
 from flax_lite.distillation.objective import Projections, needed_projections
-from flax_lite.distillation.recipe import PROJECTIONS, DistillationRecipe
-from flax_lite.distillation.student import init_from_teacher
-from flax_lite.models.state import get_params
-from train.data.opening import PretrainingData
+from flax_lite.distillation.recipe import DistillationRecipe
+from flax_lite.models.params import get_params
+from train.data.pretraining.dataset import PretrainingData
 from train.errors import UserError
 from train.jobs import build
 from train.jobs.language_model import Create, shapes_of

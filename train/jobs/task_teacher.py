@@ -11,16 +11,13 @@ from jax.sharding import Mesh
 
 from flax_lite.architecture.config import EncoderConfig
 from flax_lite.distillation.recipe import uniform_layer_map
-from flax_lite.models.params import tree_shardings
-from flax_lite.models.state import get_params, num_parameters
+from flax_lite.models.params import get_params, num_parameters, tree_shardings
 from flax_lite.training.task_objectives import Teaching, make_task_eval_step
 from train.errors import UserError
-from train.jobs import build
 from train.jobs.teacher import check_vocabulary, fingerprint
-from train.tasks.kinds.labels import check_head, check_labels
-from train.tasks.kinds.task import Task
-from train.tasks.predicting import run_rows
-from train.tasks.rows import Row, RowSet, gathered
+from train.options import runtime
+from train.tasks.kinds.task import Task, check_head, check_labels
+from train.tasks.rows import Row, RowSet, gathered, run_rows
 
 LOSSES = ("soft_cross_entropy", "logit_mse", "hidden_mse")
 
@@ -103,7 +100,7 @@ def open_task_teacher(values: Mapping[str, Any], task: Task, student: EncoderCon
     check_head(source, task)
     check_labels(source, task, "A teacher needs the same labels, in the same order")
     try:
-        model = task.model_class.from_pretrained(source, execution=build.execution(values))
+        model = task.model_class.from_pretrained(source, execution=runtime.execution(values))
     except (ValueError, OSError) as error:
         raise UserError(f"teacher={source}: {error}") from error
     layer_map = _layer_map(values, losses, model.config, student)

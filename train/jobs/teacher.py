@@ -14,15 +14,14 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from flax_lite.architecture.config import DEFAULT_LABELS, EncoderConfig
-from flax_lite.checkpoints.sources.opening import open_source
+from flax_lite.checkpoints.sources.resolve import open_source
 from flax_lite.distillation.vocabulary import trim_config, trim_params
 from flax_lite.families.bert import BertConfig
 from flax_lite.layers.execution import Execution
 from flax_lite.models.contents import survey
 from flax_lite.models.encoder import Encoder
 from flax_lite.models.heads import MaskedLM
-from flax_lite.models.params import path_name, tree_shardings
-from flax_lite.models.state import abstract_params, get_params
+from flax_lite.models.params import abstract_params, get_params, path_name, tree_shardings
 from flax_lite.tokenization import Tokenizer, load_tokenizer
 from train.errors import UserError
 

@@ -1,12 +1,14 @@
-"""What the token cache needs of a file system: content hashes, whole writes, and locks that die with their process."""
+"""Files of this machine: content hashes, whole writes, locks that die with their process, the place of the cache."""
 
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 _REMEMBER_FROM_BYTES = 64 * 2**20  # hashing less than this takes under 0.1 s
 
@@ -56,3 +58,39 @@ def hash_file(path: Path) -> str:
     """The hash of all of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file whole: a reader sees the old one or the new one."""
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    staged = path.with_name(f".{path.name}.staged")
+    with staged.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    staged.replace(path)
+
+
+@contextlib.contextmanager
+def staged_directory(target: Path) -> Iterator[Path]:
+    """Yields a directory to fill; on a clean exit it takes the target's place, on any other it is removed."""
+    staged, old = target.with_name(f".{target.name}.staged"), target.with_name(f".{target.name}.old")
+    for leftover in (staged, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    staged.mkdir()
+    try:
+        yield staged
+    except BaseException:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise
+    if target.exists():
+        target.rename(old)
+    staged.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def default_cache_dir() -> Path:
+    """Returns $FLAX_LITE_CACHE, else flax_lite in $XDG_CACHE_HOME, else ~/.cache/flax_lite."""
+    if chosen := os.environ.get("FLAX_LITE_CACHE"):
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flax_lite"

@@ -12,7 +12,6 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -20,9 +19,6 @@ from train.errors import JobError, StopError
 from train.machine.signals import Guard
 from train.options.command_line import Leaves, parse
 from train.options.request import Request
-
-if TYPE_CHECKING:
-    from train.plan.rehearsal import Rehearsal
 
 _STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
@@ -33,7 +29,7 @@ def main(
     run: Callable[[Request], None],
     argv: Sequence[str] | None = None,
     help_config: str = "configs/albert_tiny.py",
-    rehearsal: "Callable[[Request], Rehearsal] | None" = None,
+    plan: Callable[[Request], None] | None = None,
     joins: bool = False,
 ) -> int:
     """Runs one job from its command line.
@@ -44,7 +40,7 @@ def main(
       run: carries a request out.
       argv: the words after the program's name; `sys.argv[1:]` when None.
       help_config: the config whose defaults --help shows when none is given.
-      rehearsal: how the job is put together for --dry_run; None: there is no such option.
+      plan: prints for --dry_run what a request would take; None: there is no such option.
       joins: whether the processes of several hosts run it together.
 
     Returns:
@@ -57,11 +53,9 @@ def main(
     try:
         with Guard(ends_process=argv is None) as guard:
             words = sys.argv[1:] if argv is None else argv
-            request = parse(job, leaves, words, guard, help_config, plans=rehearsal is not None, joins=joins)
-            if request is not None and request.dry_run and rehearsal is not None:
-                from train.plan.report import print_plan
-
-                print_plan(rehearsal(request), request.target)
+            request = parse(job, leaves, words, guard, help_config, plans=plan is not None, joins=joins)
+            if request is not None and request.dry_run and plan is not None:
+                plan(request)
             elif request is not None:
                 joined = joins and _join(request)
                 run(request)
@@ -82,10 +76,10 @@ def main(
 
 def _join(request: Request) -> bool:
     """Joins the other hosts, if there are any; returns whether there are."""
-    from train.jobs import build
     from train.machine import hosts
+    from train.options import runtime
 
-    build.settle_runtime(request.values)  # XLA reads them once, and hosts that join are asked for their devices
+    runtime.settle_runtime(request.values)  # XLA reads them once, and hosts that join are asked for their devices
     settings = request.config.hosts.to_dict()
     hosts.join(request.coordinator, request.num_processes, request.process_id, **settings)
     return hosts.is_joined()

@@ -199,3 +199,11 @@ def _expected(leaf: Leaf) -> str:
 def _plain(value: Any) -> Any:
     """Tuples as lists, as they come back from JSON."""
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+Values = Mapping[str, Any]
+
+
+def group(values: Values, name: str) -> dict[str, Any]:
+    """The leaves under `name`, without that prefix."""
+    return {path.removeprefix(f"{name}."): value for path, value in values.items() if path.startswith(f"{name}.")}

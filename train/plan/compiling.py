@@ -26,7 +26,7 @@ from train.machine.signals import Guard
 from train.options.command_line import parse
 from train.plan.program import bytes_by_kind, collectives, memory
 from train.plan.rehearsal import Planned, rehearse
-from train.run.start import abstract_state, jitted_step, placed
+from train.run.programs import abstract_state, jitted_step, placed
 
 _DEVICES = re.compile(r"--xla_force_host_platform_device_count=\d+")
 # Smaller arrays are norms, sums and losses.

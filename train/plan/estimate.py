@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from flax_lite.models.costs import Costs
+from flax_lite.models.flops import Costs
 from flax_lite.models.params import path_name, tree_specs
 from train.plan.memory import activation_bytes
 from train.run.job import Job

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from flax_lite.layers.layer_masks import draw_layer_masks
+from flax_lite.layers.dropout import draw_layer_masks
 from flax_lite.layers.transformer import TransformerLayer
-from flax_lite.models.costs import Costs, rows_and_length
 from flax_lite.models.encoder import Encoder
-from flax_lite.models.state import abstract_params, with_params
+from flax_lite.models.flops import Costs, rows_and_length
+from flax_lite.models.params import abstract_params, with_params
 
 _FLOAT32 = 4
 # Of the logits of the masked positions: themselves, their softmax, and its gradient.

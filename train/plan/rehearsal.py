@@ -12,10 +12,9 @@ import jax
 from ml_collections import config_dict
 
 from flax_lite.layers.execution import Execution
-from train.jobs import build
 from train.machine.chips import Target
 from train.machine.mesh import check_batch_size, make_mesh, mesh_sizes
-from train.options import schema
+from train.options import runtime, schema
 from train.options.request import Request
 from train.run.job import Batch, Job
 from train.run.workdir import WorkDir
@@ -85,7 +84,7 @@ def _longest(batches: Iterator[Batch], count: int) -> Batch:
 def _for_target(request: Request, target: Target) -> Request:
     """The request with what `auto` means on the target's devices: the job would ask those that are here."""
     values, chip = request.values, target.chip
-    values["execution.dtype"] = build.execution(values).resolve(1, chip).dtype
+    values["execution.dtype"] = runtime.execution(values).resolve(1, chip).dtype
     # A GPU's step is compiled for CPU devices, which have no fused attention, and unroll as a GPU does.
     if values["execution.attention"] == "auto":
         values["execution.attention"] = "xla"

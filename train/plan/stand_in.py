@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 
 from flax_lite.tokenization import Tokenizer, load_tokenizer, parse_tokenizer_spec
-from train.data.opening import PreparedData
+from train.data import tokenizers
+from train.data.pretraining.dataset import PreparedData
 from train.data.sources import Corpus, CorpusOptions
 from train.data.tokens.store import TokenStore
 from train.errors import UserError
-from train.jobs import build
 
 _DOCUMENTS, _SENTENCES = 64, 8
 _SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def prepare(values: Mapping[str, Any], kept_tokenizer: Path, say: Callable[[str], None]) -> PreparedData:
-    """What `train.data.opening.prepare` would give, without reading the corpus.
+    """What `train.data.pretraining.dataset.prepare` would give, without reading the corpus.
 
     A tokenizer that is yet to be trained is taken to get all the pieces that are asked for, and a trimmed vocabulary to
     keep all that there are.
@@ -33,7 +33,7 @@ def prepare(values: Mapping[str, Any], kept_tokenizer: Path, say: Callable[[str]
     """
     if values.get("trim_vocabulary"):
         say("trim_vocabulary: planned for the whole vocabulary; what the text uses is known when it is tokenised")
-    tokenizer = _tokenizer(build.tokenizer_spec(values), kept_tokenizer)
+    tokenizer = _tokenizer(tokenizers.tokenizer_spec(values), kept_tokenizer)
     store = _random_store(tokenizer, values["data.sequence_length"])
     corpus = Corpus("random tokens", {}, (), lambda: iter(()))
     return PreparedData(CorpusOptions(source="random"), tokenizer, store, store, corpus)

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
-from train.data.tokens.cache import default_cache_dir
 from train.errors import UserError
+from train.machine.files import default_cache_dir
 
 # Room for some hundred programs of tens of megabytes. With a limit JAX also locks the directory; without one, jobs that
 # start together read each other's half-written files.

@@ -1,15 +1,63 @@
-"""What a job leaves when its steps are done: model/, the plots, and the last lines it prints."""
+"""How a run ends: model/ with its card, the plots and the last lines it prints, or why it cannot go on."""
 
+import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 
-from train.machine.whole_writes import staged_directory
-from train.run.cards import run_card
+from flax_lite.checkpoints.sources.hub import parse_hub_id
+from flax_lite.exporting.model_card import Score, model_card
+from train.errors import RunError, StopError
+from train.machine.files import staged_directory
+from train.machine.paths import fresh_path
+from train.options.request import Request
+from train.run.checkpoints import Checkpoints
 from train.run.job import Job, Result
 from train.run.metrics import Clock
 from train.run.plots import draw_plots
 from train.run.progress import Progress
 from train.run.records import Records
 from train.run.workdir import WorkDir
+
+# What a reader asks first; the rest is in the work directory's config.json.
+_SETTINGS = (
+    "task",
+    "teacher",
+    "total_steps",
+    "batch_size",
+    "seed",
+    "data.source",
+    "data.sequence_length",
+    "optimizer.name",
+    "optimizer.learning_rate",
+    "optimizer.warmup_steps",
+    "optimizer.weight_decay",
+)
+
+
+def run_card(request: Request, task: str, step: int, evaluation: Mapping[str, float]) -> str:
+    """README.md of the model that a run made.
+
+    Args:
+        request: what the run was asked for.
+        task: a task of `flax_lite.pipeline`.
+        step: the step that the model is of.
+        evaluation: its held-out metrics.
+    """
+    values = request.values
+    data = values.get("task") or values["data.source"]
+    if values.get("task") and values["data.source"] == "builtin":  # what stands in for a benchmark is not the benchmark
+        data = f"built-in data for {data}"
+    bases = [values[name] for name in ("init_from", "teacher") if values.get(name)]
+    base = next((source for source in bases if parse_hub_id(source) and not Path(source).exists()), None)
+    return model_card(
+        request.workdir.name,
+        task=task,
+        description=f"Made by train.{request.job} of flax_lite; step {step} of {values['total_steps']}.",
+        base_model=base,
+        scores=[Score(metric=n, value=v, dataset=str(data), split="held out") for n, v in evaluation.items()],
+        settings={name: values[name] for name in _SETTINGS if values.get(name) is not None},
+        command=request.command(extend=False),
+    )
 
 
 def deliver(
@@ -46,3 +94,27 @@ def _write_model(job: Job, work: WorkDir, result: Result) -> None:
         if job.task is not None:
             card = run_card(work.request, job.task, result.step, result.evaluation)
             (staged / "README.md").write_text(card, encoding="utf-8")
+
+
+def stopped(work: WorkDir, reason: str, step: int) -> StopError:
+    """The end of a job that a signal stopped and that is saved."""
+    request = work.request
+    return StopError(
+        f"stopped by {reason}: step {step} of {request.config.total_steps} is saved in {request.workdir}. "
+        f"The same command continues:\n  {request.command(extend=False)}"
+    )
+
+
+def not_finite(work: WorkDir, checkpoints: Checkpoints, step: int, what: str) -> RunError:
+    """The end of a job whose numbers no longer are; waits for the save in progress, to name the last good one."""
+    with contextlib.suppress(RunError):
+        checkpoints.wait()
+    saved = checkpoints.steps()
+    last = f"the last good checkpoint is step {saved[-1]}" if saved else "there is no checkpoint yet"
+    workdir = work.request.workdir
+    return RunError(
+        f"step {step}: {what}; {last} in {workdir}.\nThe same command would meet it again. Try a lower "
+        "optimizer.learning_rate, more optimizer.warmup_steps or a smaller optimizer.clip_norm, from the start:\n"
+        f"  {work.request.command(workdir=fresh_path(workdir))}\n"
+        "or go on with --config.execution.dtype=float32, if that is not what it was"
+    )

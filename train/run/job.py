@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from flax_lite.models.costs import Costs
+from flax_lite.models.flops import Costs
 from train.machine.paths import WorkPath
 
 Params = Any

@@ -24,19 +24,17 @@ from train.machine.mesh import (
 from train.machine.stopping import Stop, hearing
 from train.options.request import Request
 from train.run.best import Best
-from train.run.by_shape import ByShape
 from train.run.checkpoints import Checkpoints, all_finite
 from train.run.compilation_cache import compilation_cache
-from train.run.delivery import deliver
-from train.run.endings import not_finite, stopped
+from train.run.delivery import deliver, not_finite, stopped
 from train.run.job import Batch, Job, Outputs, Params, Result, State
 from train.run.metrics import Clock
 from train.run.profiling import Profiler
+from train.run.programs import ByShape, jitted_step
 from train.run.progress import Progress
 from train.run.records import NotFiniteError, Records
-from train.run.shared_workdir import open_everywhere
-from train.run.start import Start, batches_after, check_inputs, check_observers, expected_meta, jitted_step, start
-from train.run.workdir import WorkDir
+from train.run.start import Start, batches_after, check_inputs, check_observers, expected_meta, start
+from train.run.workdir import WorkDir, open_everywhere
 
 
 def run(request: Request, build: Callable[[WorkDir], Job]) -> None:

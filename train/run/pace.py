@@ -1,11 +1,58 @@
-"""How fast the training steps go: tokens, time for each, the wait for data, and the share of the devices' peak."""
+"""How fast the training steps go (tokens, time for each, the wait for data), and what the devices do and hold then."""
 
+import itertools
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import jax
 from jax.sharding import Mesh
 
-from flax_lite.models.costs import Costs
+from flax_lite.models.flops import Costs
 from train.machine.chips import CHIPS, kind_of
-from train.run.durations import Durations
 from train.run.metrics import Clock
+
+# Buckets grow by 1%, so that a percentile is within half of that. From a microsecond to a day there are some 2500.
+_GROWTH = math.log(1.01)
+
+
+_SHORTEST_SECONDS = 1e-6
+
+
+class Durations:
+    """Counts durations in buckets of equal ratio.
+
+    Attributes:
+      longest: seconds of the longest one, exactly.
+    """
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        self._counts: dict[int, int] = {}
+
+    def add(self, seconds: float) -> None:
+        """Counts one more."""
+        bucket = math.floor(math.log(max(seconds, _SHORTEST_SECONDS)) / _GROWTH)
+        self._counts[bucket] = self._counts.get(bucket, 0) + 1
+        self.longest = max(self.longest, seconds)
+
+    def __len__(self) -> int:
+        return sum(self._counts.values())
+
+    def percentile(self, percent: float) -> float:
+        """Seconds that `percent` of the durations do not exceed (nearest rank), to half a percent.
+
+        Raises:
+          ValueError: there are none.
+        """
+        if not self._counts:
+            raise ValueError("no duration was counted")
+        rank = max(math.ceil(percent / 100 * len(self)), 1)
+        buckets = sorted(self._counts)
+        ranks = itertools.accumulate(self._counts[bucket] for bucket in buckets)
+        found = next(bucket for bucket, last in zip(buckets, ranks, strict=True) if last >= rank)
+        return min(math.exp((found + 0.5) * _GROWTH), self.longest)
+
 
 # The names of the columns, which no two runs share.
 COLUMNS = (
@@ -94,3 +141,14 @@ class Pace:
 
 def _training(seconds: dict[str, float]) -> float:
     return seconds.get("steps", 0.0) + seconds.get("data", 0.0)
+
+
+def peak_bytes(devices: Iterable[Any] | None = None) -> int | None:
+    """The most bytes that one of these devices has held since the process began; None where none of them counts.
+
+    Args:
+      devices: this process's own if None. CPUs keep no such count.
+    """
+    chosen = jax.local_devices() if devices is None else devices
+    counts = [(device.memory_stats() or {}).get("peak_bytes_in_use") for device in chosen]
+    return max((count for count in counts if count is not None), default=None)

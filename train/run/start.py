@@ -1,4 +1,4 @@
-"""Where a run's first state comes from, and the step that takes it on.
+"""Where a run's first state comes from.
 
 First that applies:
  1. the newest good checkpoint of the work directory;
@@ -11,15 +11,14 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
-from flax_lite.models.params import tree_shardings
 from train.errors import UserError
 from train.machine import hosts
-from train.machine.stopping import hearing
 from train.run.checkpoints import Checkpoints, describe_tree
 from train.run.job import Batch, Job, State
 from train.run.profiling import check_window
+from train.run.programs import abstract_state
 from train.run.tensorboard import check_package
 
 _STATE_FORMAT = 1
@@ -92,24 +91,6 @@ def batches_after(job: Job, first: int, total: int) -> Generator[Batch, None, No
             getattr(source, "close", lambda: None)()
 
 
-def abstract_state(job: Job, mesh: Mesh) -> tuple[State, Any]:
-    """Shapes and dtypes of a job's state with their shardings on a mesh, and the shardings alone."""
-    shapes = jax.eval_shape(job.init_state, jax.random.key(0))
-    shardings = tree_shardings(shapes, mesh)
-    return placed(shapes, shardings), shardings
-
-
-def placed(shapes: Any, shardings: Any) -> Any:
-    """Shapes and dtypes with a sharding each."""
-    return jax.tree.map(_with_sharding, shapes, shardings)
-
-
-def jitted_step(job: Job, shardings: Any, mesh: Mesh) -> Any:
-    """The job's training step, to be lowered: the state stays where it is, the metrics are on every device."""
-    outputs = (shardings, NamedSharding(mesh, PartitionSpec()))
-    return jax.jit(hearing(job.train_step), donate_argnums=0, out_shardings=outputs)
-
-
 def _initial_state(job: Job, key: jax.Array, mesh: Mesh, shardings: Any) -> State:
     with jax.set_mesh(mesh):
         state = jax.jit(job.init_state, out_shardings=shardings)(key)
@@ -119,7 +100,3 @@ def _initial_state(job: Job, key: jax.Array, mesh: Mesh, shardings: Any) -> Stat
     if describe_tree(params) != describe_tree(state["params"]):
         raise ValueError("initial_params returned another tree than init_state's params")
     return {**state, "params": jax.device_put(params, shardings["params"])}
-
-
-def _with_sharding(leaf: jax.ShapeDtypeStruct, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)

@@ -1,14 +1,129 @@
-"""From a fine-tuning's leaves to a prepared task: which reader, which tokenizer, which kind of rows."""
+"""From a fine-tuning's options to a prepared task: which reader, which tokenizer, which kind of rows, what weights."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import hashlib
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from train.errors import UserError
-from train.tasks.examples import TaskData
-from train.tasks.prepared import HeldOut, Prepared, limited, texts_of
+from train.tasks.examples import Example, Prediction, TaskData
+from train.tasks.kinds.task import Task
 from train.tasks.registry import TASKS
+from train.tasks.rows import RowSet, gathered
+from train.tasks.scores.metrics import Scores
 from train.tasks.scores.scoring import Scorer
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """Sets of examples, and all their rows in one.
+
+    Attributes:
+        sets: examples by the name of their set.
+        rows: of all of them, one set after the other.
+    """
+
+    sets: Mapping[str, Sequence[Example]]
+    rows: RowSet
+
+    @classmethod
+    def of(cls, task: Task, sets: Mapping[str, Sequence[Example]]) -> "HeldOut":
+        """Cuts the rows of some sets."""
+        return cls(sets=sets, rows=task.rows(list(itertools.chain(*sets.values()))))
+
+    def predictions(self, task: Task, results: Sequence[Mapping[str, np.ndarray]]) -> dict[str, list[Prediction]]:
+        """The predictions of each set, from what an evaluation step kept of all rows."""
+        examples = list(itertools.chain(*self.sets.values()))
+        found = iter(task.predict(examples, self.rows, gathered(results, self.rows)))
+        return {name: list(itertools.islice(found, len(examples))) for name, examples in self.sets.items()}
+
+    def scores(self, scorer: Scorer, predictions: Mapping[str, Sequence[Prediction]]) -> dict[str, float]:
+        """The metrics of every set: those of the first under their own names, the others' behind their set's."""
+        scores = {}
+        for number, (name, examples) in enumerate(self.sets.items()):
+            prefix = f"{name}_" if number else ""
+            own = scorer.score(examples, predictions[name])
+            scores |= {f"{prefix}{metric}": value for metric, value in own.values.items()}
+        return scores
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A task ready to be trained, scored and predicted.
+
+    Attributes:
+        task: its data and head.
+        train: rows to learn from; none where there are held-out sets alone.
+        held_out: the sets that scores are of.
+        test: sets that decide nothing, to predict, and to score once where their labels are known.
+        scorer: its metrics.
+        baseline: what guessing scores on the first held-out set.
+    """
+
+    task: Task
+    train: RowSet
+    held_out: HeldOut
+    test: HeldOut
+    scorer: Scorer
+    baseline: Scores
+
+    def identity(self) -> dict[str, str]:
+        """Fingerprints of all that numbers depend on."""
+        digest = hashlib.sha256()
+        for row in (*self.train.rows, *self.held_out.rows.rows):
+            for array in (*row.tokens, *(row.labels[name] for name in sorted(row.labels))):
+                digest.update(f"{array.dtype.str} {array.shape}".encode())
+                digest.update(np.ascontiguousarray(array).data)
+        labels = "\0".join(self.task.data.labels)
+        digest.update(labels.encode())
+        return {"data": digest.hexdigest(), "tokenizer": self.task.tokenizer.fingerprint}
+
+    @property
+    def judged_on(self) -> Sequence[Example]:
+        """The held-out set that decides."""
+        return next(iter(self.held_out.sets.values()))
+
+    def class_weights(self) -> tuple[float, ...]:
+        """Weights that let every class count alike.
+
+        Raises:
+            UserError: if the labels are no classes, or one of them has no example.
+        """
+        if self.task.problem != "single_label":
+            raise UserError(
+                f"class_weights=balanced is for labels that exclude each other, not for {self.task.problem}"
+            )
+        return balanced_weights([int(row.labels["labels"]) for row in self.train.rows], self.task.data.labels)
+
+
+def limited(data: TaskData, num_train: int | None, num_evaluation: int | None) -> TaskData:
+    """The first examples of the training set, and of each held-out set.
+
+    Raises:
+        UserError: if nothing is left to learn from or to score.
+    """
+    evaluation = {name: list(examples)[:num_evaluation] for name, examples in data.evaluation.items()}
+    empty = [name for name, examples in evaluation.items() if not examples]
+    if not evaluation or empty:
+        raise UserError(f"there are no held-out examples{f' in {empty[0]}' if empty else ''}, which the score is of")
+    return dataclasses.replace(data, train=list(data.train)[:num_train], evaluation=evaluation)
+
+
+def texts_of(examples: Sequence[Any]) -> list[str]:
+    """All texts of examples, for a tokenizer to be trained on."""
+    texts: list[str] = []
+    for example in examples:
+        for field in dataclasses.fields(example):
+            value = getattr(example, field.name)
+            if field.name in ("question", "context"):
+                texts.append(value)
+            elif field.name in ("texts", "words", "choices"):
+                texts.append(" ".join(value))
+    return texts
+
 
 Values = Mapping[str, Any]
 
@@ -70,9 +185,9 @@ def prepare(values: Values, say: Callable[[str], None], *, training: bool = True
 
 def _tokenizer(values: Values, data: TaskData, say: Callable[[str], None]) -> Any:
     from flax_lite.tokenization import load_tokenizer, parse_tokenizer_spec, train_tokenizer
-    from train.jobs import build
+    from train.data import tokenizers
 
-    spec = build.tokenizer_spec(values)
+    spec = tokenizers.tokenizer_spec(values)
     try:
         training = parse_tokenizer_spec(spec)
         if training is None:
@@ -81,3 +196,21 @@ def _tokenizer(values: Values, data: TaskData, say: Callable[[str], None]) -> An
         return train_tokenizer(texts_of(data.train), training.kind, training.vocab_size)
     except (ValueError, OSError) as error:
         raise UserError(f"tokenizer={spec}: {error}") from error
+
+
+def balanced_weights(indices: Sequence[int], labels: Sequence[str]) -> tuple[float, ...]:
+    """A weight for each label: N / (K n_k), as scikit-learn's "balanced" (King and Zeng 2001).
+
+    Args:
+        indices: the label of each of the N training examples.
+        labels: names of the K labels.
+
+    Raises:
+        UserError: naming the labels that no example has, whose weight would be infinite.
+    """
+    counts = [0] * len(labels)
+    for index in indices:
+        counts[index] += 1
+    if absent := [name for name, count in zip(labels, counts, strict=True) if not count]:
+        raise UserError(f"No training example has the label {', '.join(absent)}: balanced weights cannot be computed.")
+    return tuple(len(indices) / (len(labels) * count) for count in counts)

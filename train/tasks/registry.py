@@ -8,10 +8,9 @@ from typing import Any
 from flax_lite.tokenization import Tokenizer
 from train.errors import UserError
 from train.tasks.examples import Kind, TaskData
-from train.tasks.kinds.beam_spans import BeamSpans
 from train.tasks.kinds.classification import Choices, Classification
 from train.tasks.kinds.sentences import Sentences
-from train.tasks.kinds.spans import Spans
+from train.tasks.kinds.spans import BeamSpans, Spans
 from train.tasks.kinds.tagging import Tagging
 from train.tasks.kinds.task import Task
 from train.tasks.readers.folders import table_files

@@ -1,8 +1,10 @@
-"""Labelled examples as rows of tokens, and rows as padded batches of a few lengths."""
+"""Labelled examples as rows of tokens, rows as padded batches of a few lengths, and a model run over them."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Int
 
@@ -199,3 +201,18 @@ def gathered(results: Sequence[Mapping[str, np.ndarray]], rows: RowSet) -> list[
     if missing:
         raise ValueError(f"{len(missing)} of {len(rows)} rows were not evaluated")
     return [kept for kept in found if kept is not None]
+
+
+def run_rows(
+    step: Callable[..., dict[str, jax.Array]], params: Any, rows: RowSet, tokens: int
+) -> list[dict[str, np.ndarray]]:
+    """What an evaluation step keeps of each batch, on the default device.
+
+    Args:
+        step: (params, batch) -> arrays, jitted here: compiled once for each length.
+        params: of the model.
+        rows: every one of them is read once.
+        tokens: in a batch, padding included.
+    """
+    jitted = jax.jit(step)
+    return [jax.device_get(jitted(params, batch)) for batch in rows.all_batches(tokens)]

@@ -15,11 +15,12 @@ import flax_lite as fl
 from benchmarks.peers.workers import names
 from benchmarks.peers.workers.jax_programs import Batch, Implementation, Training, build
 from benchmarks.peers.workers.protocol import Case, Program, serve
-from flax_lite.checkpoints.sources.opening import open_source
-from flax_lite.layers.unstacked import for_inference
-from flax_lite.models.state import get_params, with_params
+from flax_lite.checkpoints.sources.resolve import open_source
+from flax_lite.layers.stack import for_inference
+from flax_lite.models.params import get_params, with_params
+from flax_lite.training.objective import averages, masked_lm_objective
 from flax_lite.training.optim import make_optimizer
-from flax_lite.training.steps import averages, init_state, make_train_step, masked_lm_objective
+from flax_lite.training.steps import init_state, make_train_step
 
 _INFERENCE = ("forward", "sts")
 

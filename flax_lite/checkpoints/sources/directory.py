@@ -11,9 +11,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from flax_lite.architecture.config import EncoderConfig, load_config
-from flax_lite.architecture.weights import FLAX, TORCH, Dialect
-from flax_lite.checkpoints.checkpoint import Checkpoint
+from flax_lite.architecture.config import EncoderConfig
+from flax_lite.architecture.registry import load_config
+from flax_lite.checkpoints.checkpoint import FLAX, TORCH, Checkpoint, Dialect
 from flax_lite.checkpoints.engine import export_tensors
 from flax_lite.checkpoints.formats.msgpack_file import read_msgpack, write_msgpack
 from flax_lite.checkpoints.formats.safetensors_file import read_safetensors, write_safetensors
@@ -21,12 +21,12 @@ from flax_lite.checkpoints.formats.shards import INDEX_SUFFIX, Read, Write, pars
 from flax_lite.checkpoints.formats.tensors import Tensors
 from flax_lite.checkpoints.sources.google import is_google, open_google
 from flax_lite.files.staging import staged_directory
-from flax_lite.question_answering.beam_head import BEAM_HEAD
 
 CONFIG = "config.json"
 SAFETENSORS = "model.safetensors"
 MSGPACK = "flax_model.msgpack"
-# A head for which no class of Hugging Face has a place (flax_lite.question_answering.beam_files).
+# A head that no class of Hugging Face has a place for (flax_lite.question_answering) lies beside the weights.
+HEAD_FILE = "beam_head.safetensors"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +67,7 @@ _WEIGHT_PATTERNS = (
     "flax_model*.msgpack*",
     "pytorch_model*.bin*",
     "tf_model*.h5*",
-    BEAM_HEAD,
+    HEAD_FILE,
 )
 
 
@@ -107,9 +107,7 @@ def _opened(path: Path, config: EncoderConfig, tensors: Tensors, written_for: st
             f"{path} holds {len(tensors)} tensors, too few for the {config.num_physical_layers} layers that {CONFIG} "
             "beside it describes: the two files do not belong together"
         )
-    head = path.with_name(BEAM_HEAD)
-    beam_head = (lambda: read_safetensors(head)[0]) if head.is_file() else None
-    return Checkpoint(path, config, tensors, _DIALECTS[written_for], beam_head)
+    return Checkpoint(path, config, tensors, _DIALECTS[written_for])
 
 
 def _other_weights(directory: Path) -> str:

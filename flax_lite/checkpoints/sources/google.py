@@ -14,13 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from flax_lite.architecture.config import EncoderConfig, config_class
-from flax_lite.architecture.weights import GOOGLE
-from flax_lite.checkpoints.checkpoint import Checkpoint
+from flax_lite.architecture.config import EncoderConfig
+from flax_lite.architecture.registry import config_class
+from flax_lite.checkpoints.checkpoint import GOOGLE, Checkpoint
 from flax_lite.checkpoints.formats.tensors import StoredTensor, Tensors
 from flax_lite.checkpoints.formats.tf_bundle import INDEX, read_bundle
-from flax_lite.families.albert import AlbertConfig
-from flax_lite.families.bert import BertConfig
 from flax_lite.files.strict_json import read_json
 
 # Variables of the training run, as the whole name or a part of it: optimization.py and lamb_optimizer.py of both
@@ -132,9 +130,9 @@ def _config(values: Mapping[str, Any]) -> EncoderConfig:
     elif "embedding_size" in values:
         activation = values.get("hidden_act", "gelu")
         activation = _ALBERT_ACTIVATIONS.get(activation, activation)
-        config = AlbertConfig.from_json_dict({**values, "hidden_act": activation})
+        config = config_class("albert").from_json_dict({**values, "hidden_act": activation})
     else:
-        config = BertConfig.from_json_dict(values)
+        config = config_class("bert").from_json_dict(values)
     _check_groups(config)
     return config
 

@@ -20,9 +20,9 @@ from flax_lite.checkpoints.sentence_transformers import (
     SETTINGS_FILE,
     module_paths,
 )
+from flax_lite.checkpoints.sources.directory import HEAD_FILE
 from flax_lite.checkpoints.sources.hub_client import Cached, Files, HubId, Online, UnreachableError, ask, resolve
 from flax_lite.files.strict_json import read_json
-from flax_lite.question_answering.beam_head import BEAM_HEAD
 
 __all__ = ["HubId", "fetch_model", "fetch_sentence_transformers", "fetch_tokenizer", "parse_hub_id"]
 
@@ -72,7 +72,7 @@ def parse_hub_id(source: str) -> HubId | None:
 
 
 def fetch_model(hub_id: HubId) -> Path:
-    """Downloads config.json and the weights, a beam head beside them too, unless they are in the cache.
+    """Downloads config.json and the weights, a head's own file too, unless they are in the cache.
 
     Of several formats it takes safetensors, single or sharded, before flax_model.msgpack. Where the repository holds
     only a pickle, the safetensors are taken that the hub's conversion bot offers for it in a pull request, provided
@@ -152,7 +152,7 @@ def _sentence_directory(files: Files) -> Path:
 def _model_directory(files: Files) -> Path:
     if _CONFIG not in files:
         raise files.lacks(f"no {_CONFIG}")
-    head = [BEAM_HEAD] if BEAM_HEAD in files else []
+    head = [HEAD_FILE] if HEAD_FILE in files else []
     for name in _WEIGHTS:
         index = f"{name}.index.json"
         if name in files:

@@ -15,17 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from flax_lite.architecture.config import config_class
-from flax_lite.architecture.weights import FLAX
-from flax_lite.checkpoints.checkpoint import Checkpoint
+from flax_lite.architecture.registry import config_class
+from flax_lite.checkpoints.checkpoint import FLAX, Checkpoint
 from flax_lite.checkpoints.engine import export_tensors
-from flax_lite.distillation.recipe import PROJECTIONS
 from flax_lite.files.strict_json import read_json
-from flax_lite.question_answering.beam_head import head_tensors
 
 COMMIT_MARKER = "commit_success.txt"  # Orbax writes it last, since 0.12.3
 BEST = "best"
-_HEAD = "head/"
+_HEAD = "head/"  # of a head that no family's table has rows for
 
 
 @runtime_checkable
@@ -110,10 +107,8 @@ def _open_step(path: Path) -> Checkpoint:
         raise ValueError(f"{path} does not say which model it holds; it was written by another version of the job")
     config = config_class(meta["model"]["model_type"]).from_json_dict(meta["model"])
     params: dict[str, Any] = traverse_util.flatten_dict(_read_params(path, meta["tree"]), sep="/")
-    # Of the beam head, which has a file of its own: no family's table has a row for it.
     head = {name.removeprefix(_HEAD): params.pop(name) for name in list(params) if name.startswith(_HEAD)}
-    beam_head = (lambda: head_tensors(head)) if head else None
-    return Checkpoint(path, config, export_tensors(params, FLAX, config), FLAX, beam_head)
+    return Checkpoint(path, config, export_tensors(params, FLAX, config), FLAX, head)
 
 
 def _read_meta(path: Path) -> Mapping[str, Any]:
@@ -152,3 +147,7 @@ def _restore(path: Path, handler: Any, item: str, args: Any) -> Any:
                 f"{path} was deleted while it was read: its job keeps only the newest. Try again"
             ) from error
         raise ValueError(f"{path} cannot be read ({type(error).__name__}: {error})") from error
+
+
+# Where a student keeps, while it learns, what is no part of it (flax_lite.distillation.objective.Projections).
+PROJECTIONS = "projections"

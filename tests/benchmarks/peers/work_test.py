@@ -5,7 +5,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from benchmarks.peers import sentences, work
-from flax_lite.checkpoints.sources.opening import open_source
+from flax_lite.checkpoints.sources.resolve import open_source
 from train.errors import UserError
 
 

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 import flax_lite as fl
 from benchmarks.peers.workers import names
 from benchmarks.peers.workers.keras_names import hugging_face_name, to_keras, to_torch
-from flax_lite.models.state import get_params, with_params
+from flax_lite.models.params import get_params, with_params
 from tests.conftest import REPOSITORY
 
 WORKERS = REPOSITORY / "benchmarks" / "peers" / "workers"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flax_lite.architecture.config import load_config
+from flax_lite.architecture.registry import load_config
 from tests.flax_lite import tiny
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {

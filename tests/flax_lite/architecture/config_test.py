@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from flax_lite.architecture.config import load_config
+from flax_lite.architecture.registry import load_config
 from flax_lite.families.albert import AlbertConfig
 from flax_lite.families.bert import BertConfig
 from flax_lite.families.distilbert import DistilBertConfig

@@ -13,7 +13,7 @@ from flax import traverse_util
 from safetensors import numpy as library
 
 from flax_lite.architecture.config import EncoderConfig
-from flax_lite.models.state import get_params
+from flax_lite.models.params import get_params
 from tests.flax_lite import tiny
 
 Arrays = dict[str, np.ndarray]

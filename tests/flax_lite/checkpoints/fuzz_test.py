@@ -26,7 +26,7 @@ from flax_lite.checkpoints.accounting import Rules
 from flax_lite.checkpoints.engine import load_parameters, settle_positions
 from flax_lite.checkpoints.sources.directory import open_directory
 from flax_lite.models.encoder import Encoder
-from flax_lite.models.state import abstract_params
+from flax_lite.models.params import abstract_params
 from flax_lite.tokenization import load_tokenizer
 from tests.flax_lite import tiny
 from tests.flax_lite.checkpoints import mutations

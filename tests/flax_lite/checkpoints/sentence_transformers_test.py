@@ -10,7 +10,7 @@ from flax_lite.checkpoints.sentence_transformers import (
     read_sentence_transformers,
     write_sentence_transformers,
 )
-from flax_lite.checkpoints.sources.opening import sentence_transformers_layout
+from flax_lite.checkpoints.sources.resolve import sentence_transformers_layout
 from tests.flax_lite import tiny
 from tests.flax_lite.checkpoints.files import saved
 from tests.flax_lite.pipelines import cases

@@ -1,5 +1,6 @@
 """Tests of the strict engine: what a checkpoint and a model must agree on, and what is said where they do not."""
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flax_lite.architecture import weights as table
+from flax_lite.architecture import registry
 from flax_lite.families import bert
 from flax_lite.models.heads import MaskedLM, PreTraining, SequenceClassification
 from tests.flax_lite import tiny
@@ -178,9 +179,9 @@ def test_one_string_as_patterns_is_refused(model_directory: Path) -> None:
 def test_parameter_without_a_row_is_a_defect_of_the_table(
     model_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = tuple(row for row in bert.WEIGHTS.encoder if row.path != "embeddings/word/embedding")
-    broken = table.WeightTable("Bert", "bert", rows, bert.WEIGHTS.heads)
-    monkeypatch.setattr(bert, "WEIGHTS", broken)
+    rows = tuple(row for row in bert.FAMILY.weights.encoder if row.path != "embeddings/word/embedding")
+    broken = dataclasses.replace(bert.FAMILY.weights, encoder=rows)
+    monkeypatch.setitem(registry._FAMILIES, "bert", dataclasses.replace(bert.FAMILY, weights=broken))
     with pytest.raises(ValueError, match="no row for encoder/embeddings/word/embedding"):
         MaskedLM.from_pretrained(model_directory)
     with pytest.raises(ValueError, match="no row for encoder/embeddings/word/embedding"):

@@ -6,10 +6,16 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from flax_lite.distillation.factorization import factorised, needs_factorisation, principal_axes, second_moment
-from flax_lite.distillation.student import init_from_teacher
-from flax_lite.layers.transformer import ACTIVATION_FUNCTIONS, sinusoidal_positions
-from flax_lite.models.state import get_params
+from flax_lite.architecture.weights import sinusoidal_positions
+from flax_lite.distillation.initialization import (
+    factorised,
+    init_from_teacher,
+    needs_factorisation,
+    principal_axes,
+    second_moment,
+)
+from flax_lite.layers.transformer import ACTIVATION_FUNCTIONS
+from flax_lite.models.params import get_params
 from tests.flax_lite import tiny
 
 TABLES = ("word", "position", "token_type")

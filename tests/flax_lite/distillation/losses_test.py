@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from flax_lite.distillation.losses import LOSSES
-from flax_lite.models.state import get_params
+from flax_lite.models.params import get_params
 from tests.flax_lite import lessons
 from tests.flax_lite.lessons import METRICS, assert_same_gradient
 

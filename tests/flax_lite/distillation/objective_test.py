@@ -15,7 +15,7 @@ from flax_lite.distillation.objective import (
     teacher_predicts_words,
 )
 from flax_lite.distillation.recipe import DistillationRecipe
-from flax_lite.models.state import get_params
+from flax_lite.models.params import get_params
 from tests.flax_lite import jaxprs, lessons, tiny
 from tests.flax_lite.lessons import MIXTURE
 

@@ -9,8 +9,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from flax_lite.distillation.objective import distillation_objective, fit_recipe
 from flax_lite.distillation.recipe import DistillationRecipe
 from flax_lite.models import params as sharding
-from flax_lite.models.params import tree_shardings
-from flax_lite.models.state import get_params
+from flax_lite.models.params import get_params, tree_shardings
 from tests.flax_lite import jaxprs, lessons, tiny
 from tests.flax_lite.lessons import LENGTH, ROWS, STUDENT, TEACHER
 

@@ -11,7 +11,7 @@ from flax import nnx
 
 import flax_lite as fl
 from flax_lite.distillation.vocabulary import VOCABULARY_AXES, seen_ids, trim_config, trim_params
-from flax_lite.models.state import get_params, num_parameters
+from flax_lite.models.params import get_params, num_parameters
 from flax_lite.tokenization import trim_tokenizer
 from tests.flax_lite import tiny
 from tests.flax_lite.tokenization import tiny_files

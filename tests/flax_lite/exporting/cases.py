@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from flax_lite.architecture.config import EncoderConfig
-from flax_lite.models.state import get_params
+from flax_lite.models.params import get_params
 from flax_lite.models.tasks import LENGTH, TASKS, input_names, outputs_of
 from tests.flax_lite import tiny
 

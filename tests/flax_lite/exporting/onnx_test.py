@@ -10,7 +10,7 @@ import pytest
 import flax_lite
 import flax_lite.export  # all that it imports: the last test imports it once more
 from flax_lite.exporting import onnx_file
-from flax_lite.exporting.onnx_layers import ACTIVATION_NODES
+from flax_lite.exporting.onnx_model import ACTIVATION_NODES
 from flax_lite.layers.execution import Execution
 from flax_lite.layers.transformer import ACTIVATION_FUNCTIONS
 from flax_lite.models.tasks import TASKS, Sizes, input_names

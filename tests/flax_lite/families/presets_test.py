@@ -5,11 +5,12 @@ import functools
 import pytest
 from flax import nnx
 
-from flax_lite.architecture.config import EncoderConfig, config_class, preset
+from flax_lite.architecture.config import EncoderConfig
+from flax_lite.architecture.registry import config_class, preset
 from flax_lite.families.albert import AlbertConfig
 from flax_lite.families.bert import BertConfig
 from flax_lite.families.distilbert import DistilBertConfig
-from flax_lite.models.state import abstract_params, num_parameters
+from flax_lite.models.params import abstract_params, num_parameters
 from tests.flax_lite import tiny
 
 FAMILIES = (AlbertConfig, BertConfig, DistilBertConfig)

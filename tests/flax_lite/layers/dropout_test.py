@@ -10,11 +10,11 @@ import pytest
 from flax import nnx
 
 from flax_lite.layers import dropout as dropout_module
-from flax_lite.layers.dropout import dropout, split_key
+from flax_lite.layers.dropout import draw_layer_masks, dropout, split_key
+from flax_lite.layers.embeddings import Embeddings
 from flax_lite.layers.execution import Execution
-from flax_lite.layers.layer_masks import draw_layer_masks
-from flax_lite.layers.transformer import Embeddings, TransformerLayer
-from flax_lite.models.state import get_params, with_params
+from flax_lite.layers.transformer import TransformerLayer
+from flax_lite.models.params import get_params, with_params
 from tests.flax_lite import jaxprs, tiny
 
 KEY = jax.random.key(0)

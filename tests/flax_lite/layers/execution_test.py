@@ -62,7 +62,7 @@ def temporary_bytes(make, execution):
 
 def test_remat_saves_memory():
     """Over 8 layers: keeping layer inputs alone saves most of the activations. Without any remat, layers keep little
-    beside matrix products (`flax_lite.layers.recompute`), so keeping just those saves little more: Q K^T has batch
+    beside matrix products (`flax_lite.layers.execution`), so keeping just those saves little more: Q K^T has batch
     dimensions.
     """
     memory = {remat: temporary_bytes(tiny.albert, Execution(remat=remat)) for remat in ("none", "dots", "full")}

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from flax_lite.layers.dropout import draw_layer_masks
 from flax_lite.layers.execution import Execution
-from flax_lite.layers.layer_masks import draw_layer_masks
 from flax_lite.layers.transformer import TransformerLayer
 from tests.flax_lite import jaxprs, tiny
 

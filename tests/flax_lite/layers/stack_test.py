@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from flax_lite.layers.execution import Execution
-from flax_lite.models.state import get_params, with_params
+from flax_lite.models.params import get_params, with_params
 from tests.flax_lite import jaxprs, tiny
 from tests.flax_lite.formulas import as_float64, reference_layer
 

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from flax_lite.architecture.weights import sinusoidal_positions
+from flax_lite.layers.embeddings import rows_of, rows_of_few
 from flax_lite.layers.execution import Execution
-from flax_lite.layers.transformer import TransformerLayer, rows_of, rows_of_few, sinusoidal_positions
-from flax_lite.models.state import get_params
+from flax_lite.layers.transformer import TransformerLayer
+from flax_lite.models.params import get_params
 from tests.flax_lite import tiny
 from tests.flax_lite.formulas import GELU, as_float64, dense, norm, reference_layer
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from flax_lite.layers.execution import Execution
-from flax_lite.layers.unstacked import for_inference, stacked, unstacked
-from flax_lite.models.state import get_params
+from flax_lite.layers.stack import for_inference, stacked, unstacked
+from flax_lite.models.params import get_params
 from tests.flax_lite import tiny
 
 STACKS = {

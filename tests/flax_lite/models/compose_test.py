@@ -13,7 +13,7 @@ from flax import nnx
 from jax.sharding import PartitionSpec as P
 
 from flax_lite.layers.execution import Execution
-from flax_lite.models.state import abstract_params, get_params, num_parameters, with_params
+from flax_lite.models.params import abstract_params, get_params, num_parameters, with_params
 from tests.flax_lite import tiny
 
 ROUNDING = 5e-6

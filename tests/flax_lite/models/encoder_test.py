@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from flax_lite.layers.execution import Execution
-from flax_lite.models.state import get_params
+from flax_lite.models.params import get_params
 from tests.flax_lite import tiny
 
 # Equal functions computed in another order or shape: float32 rounding through three layers of values of order 1.

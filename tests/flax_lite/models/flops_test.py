@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
-from flax_lite.architecture.config import preset
+from flax_lite.architecture.registry import preset
 from flax_lite.models.flops import distillation_cost, encoder_flops, word_head_flops
-from flax_lite.models.state import get_params
-from flax_lite.training import steps
+from flax_lite.models.params import get_params
+from flax_lite.training import objective, steps
 from tests.flax_lite import jaxprs, lessons, tiny
 
 B, T = 3, 10
@@ -79,7 +79,7 @@ def test_distillation_cost_is_that_of_the_programs():
     student, teacher = lessons.models()
     batch, params = lessons.make_batch(), get_params(teacher)
     state, optimizer = lessons.first_state(student), lessons.keep_gradient()
-    masked_lm = steps.make_train_step(nnx.graphdef(student), steps.masked_lm_objective(), optimizer, seed=0)
+    masked_lm = steps.make_train_step(nnx.graphdef(student), objective.masked_lm_objective(), optimizer, seed=0)
     triple = lessons.recipe_of({"soft_cross_entropy": 5.0, "mlm": 2.0, "cosine": 1.0}, num_chunks=5)
     taught = lessons.training_step(student, teacher, triple)
     ratio = flops(taught, state, batch, params) / flops(masked_lm, state, batch)

@@ -8,7 +8,7 @@ from flax import nnx
 
 from flax_lite.layers.execution import Execution
 from flax_lite.models.heads import PreTraining
-from flax_lite.models.state import get_params
+from flax_lite.models.params import get_params
 from tests.flax_lite import jaxprs, tiny
 from tests.flax_lite.formulas import GELU, as_float64, dense, norm
 

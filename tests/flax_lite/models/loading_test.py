@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flax_lite.checkpoints.sources.opening import open_source
+from flax_lite.checkpoints.sources.resolve import open_source
 from flax_lite.exporting.loading import load_for_export
 from flax_lite.layers.execution import Execution
 from flax_lite.models.tasks import TASKS, choose_task, outputs_of

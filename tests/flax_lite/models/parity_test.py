@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from flax_lite.architecture.config import EncoderConfig, preset
-from flax_lite.architecture.weights import FLAX
+from flax_lite.architecture import registry
+from flax_lite.architecture.config import EncoderConfig
+from flax_lite.architecture.registry import preset
+from flax_lite.checkpoints.checkpoint import FLAX
 from flax_lite.checkpoints.engine import export_tensors
 from flax_lite.families import bert
 from tests.flax_lite import switches, tiny
@@ -130,7 +132,7 @@ def test_base_size_is_as_close_to_float64_as_reference(name: str, tmp_path: Path
 )
 def test_swapped_rows_are_seen(pair: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison must be able to fail: two modules of equal shapes that take each other's place."""
-    rows = {row.path: row for row in bert.WEIGHTS.encoder}
+    rows = {row.path: row for row in bert.FAMILY.weights.encoder}
     modules = {}
     for path in rows:
         for one, other in (pair, pair[::-1]):
@@ -138,7 +140,8 @@ def test_swapped_rows_are_seen(pair: tuple[str, str], tmp_path: Path, monkeypatc
                 modules[path] = rows[path.replace(one, other)].module
     assert len(modules) == 4
     swapped = (dataclasses.replace(row, module=modules.get(path, row.module)) for path, row in rows.items())
-    monkeypatch.setattr(bert, "WEIGHTS", dataclasses.replace(bert.WEIGHTS, encoder=tuple(swapped)))
+    broken = dataclasses.replace(bert.FAMILY.weights, encoder=tuple(swapped))
+    monkeypatch.setitem(registry._FAMILIES, "bert", dataclasses.replace(bert.FAMILY, weights=broken))
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
         check_both_directions("Encoder", tiny.bert(num_hidden_layers=1), tmp_path, monkeypatch, gradients=False)
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from flax_lite.architecture.weights import sinusoidal_positions
 from flax_lite.layers.execution import Execution
-from flax_lite.layers.transformer import sinusoidal_positions
 from flax_lite.models.encoder import Encoder
 from flax_lite.models.heads import MaskedLM, MultipleChoice, SequenceClassification, TokenClassification
 from tests.flax_lite import tiny

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import flax_lite as fl
-from flax_lite.pipelines.beam_answers import BeamAnswers
+from flax_lite.pipelines.question_answering import BeamAnswers
 from flax_lite.question_answering.beam_decoding import decode_beams
 from tests.flax_lite import tiny
 from tests.flax_lite.checkpoints import files
@@ -54,7 +54,7 @@ def test_answers_are_whole_words_of_the_context(pipe):
 
 
 def test_no_answer_in_any_beam_is_none(pipe, monkeypatch):
-    monkeypatch.setattr("flax_lite.pipelines.beam_answers.decode_beams", lambda *arguments, **limits: ([], 0.0))
+    monkeypatch.setattr("flax_lite.pipelines.question_answering.decode_beams", lambda *arguments, **limits: ([], 0.0))
     assert pipe(question=QUESTION, context=SHORT) == {"score": 0.5, "start": 0, "end": 0, "answer": ""}
 
 

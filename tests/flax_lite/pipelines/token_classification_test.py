@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import flax_lite as fl
-from flax_lite.pipelines.entities import STRATEGIES
+from flax_lite.pipelines.token_classification import STRATEGIES
 from tests.flax_lite import tiny
 from tests.flax_lite.pipelines import cases
 

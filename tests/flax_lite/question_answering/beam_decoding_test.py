@@ -8,7 +8,7 @@ import optax
 import pytest
 from flax import nnx
 
-from flax_lite.models.state import with_params
+from flax_lite.models.params import with_params
 from flax_lite.question_answering.answers import token_span
 from flax_lite.question_answering.beam import BeamQuestionAnswering, beam_objective
 from flax_lite.question_answering.beam_decoding import Beams, decode_beams

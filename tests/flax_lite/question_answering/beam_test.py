@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from flax_lite.layers.execution import Execution
-from flax_lite.models.state import get_params
+from flax_lite.models.params import get_params
 from flax_lite.question_answering.beam import BeamQuestionAnswering, answer_tokens, beam_objective
-from flax_lite.training.steps import averages
+from flax_lite.training.objective import averages
 from tests.flax_lite import tiny
 from tests.flax_lite.formulas import as_float64, dense, norm
 

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 import flax_lite as fl
-from flax_lite.models.state import abstract_params, get_params
+from flax_lite.models.params import abstract_params, get_params
 from flax_lite.training import optim
 from tests.flax_lite.training import lamb_numpy
 

@@ -13,6 +13,7 @@ from scipy import special
 
 from flax_lite.rows.token_masks import mask_tokens
 from flax_lite.training import steps
+from flax_lite.training.objective import Objective, averages, masked_lm_objective, pretraining_objective
 from tests.flax_lite import tiny
 from tests.flax_lite.jaxprs import largest_intermediates
 from tests.flax_lite.lessons import assert_same_gradient, keep_gradient
@@ -56,7 +57,7 @@ def setup(config, accumulation_steps=1, prepare=hide_tokens):
     model = tiny.make("PreTraining", config)
     step = steps.make_train_step(
         nnx.graphdef(model),
-        steps.pretraining_objective(),
+        pretraining_objective(),
         keep_gradient(),
         seed=SEED,
         accumulation_steps=accumulation_steps,
@@ -80,7 +81,7 @@ def masked_batch():
 
 @functools.cache
 def evaluation():
-    return jax.jit(steps.make_eval_step(nnx.graphdef(tiny.make("PreTraining", ALBERT)), steps.pretraining_objective()))
+    return jax.jit(steps.make_eval_step(nnx.graphdef(tiny.make("PreTraining", ALBERT)), pretraining_objective()))
 
 
 def losses_of(logits, labels):
@@ -145,7 +146,7 @@ def test_train_step_with_dropout_and_masks_agrees_on_eight_devices():
 def drawing_step(number, accumulation_steps, prepare):
     """A step whose loss is a number drawn from the key that the objective is given, and nothing else."""
     model = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
-    objective = steps.Objective(
+    objective = Objective(
         ("drawn",),
         lambda model, batch, key: {"drawn": jax.random.uniform(key)},
         lambda batch: {"drawn": jnp.ones(())},
@@ -181,7 +182,7 @@ def test_train_step_prepares_beside_the_dropout(number, accumulation_steps):
 def test_eval_step_has_no_dropout():
     """Its averages are those of a train step of the same model without dropout."""
     found = evaluation()(setup(ALBERT)[0]["params"], masked_batch())
-    metrics = steps.averages(found["sums"], found["weights"], {"mlm_loss": 1.0, "sop_loss": 1.0})
+    metrics = averages(found["sums"], found["weights"], {"mlm_loss": 1.0, "sop_loss": 1.0})
     for name, value in metrics.items():
         np.testing.assert_allclose(value, taken_step(PLAIN)[1][name], rtol=1e-5, err_msg=name)
 
@@ -216,7 +217,10 @@ def test_train_step_holds_no_array_over_positions_and_vocabulary(config, accumul
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_masked_lm_objective_sums_over_masked_positions_of_weighted_rows(family):
-    objective, model = steps.masked_lm_objective(), tiny.make("MaskedLM", tiny.FAMILIES[family](num_hidden_layers=1))
+    objective, model = (
+        masked_lm_objective(),
+        tiny.make("MaskedLM", tiny.FAMILIES[family](num_hidden_layers=1)),
+    )
     batch = make_batch()
     batch["row_weights"][-3:] = 0.0
 
@@ -235,4 +239,4 @@ def test_masked_lm_objective_sums_over_masked_positions_of_weighted_rows(family)
 
 
 def test_pretraining_objective_names_the_sentence_task():
-    assert set(steps.pretraining_objective("nsp").losses) == {"mlm_loss", "nsp_loss"}
+    assert set(pretraining_objective("nsp").losses) == {"mlm_loss", "nsp_loss"}

@@ -11,8 +11,8 @@ from flax import nnx
 from scipy import special
 
 from flax_lite.models.heads import MultipleChoice, QuestionAnswering, SequenceClassification, TokenClassification
-from flax_lite.models.state import get_params, with_params
-from flax_lite.training.steps import averages
+from flax_lite.models.params import get_params, with_params
+from flax_lite.training.objective import averages
 from flax_lite.training.task_objectives import Teaching, make_task_eval_step, task_objective
 from tests.flax_lite import tiny
 

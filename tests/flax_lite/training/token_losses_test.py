@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flax_lite.training.token_losses import (
+from flax_lite.training.losses import (
     cosine_distance,
     logit_squared_error,
     mean_squared_error,

@@ -13,8 +13,8 @@ import pytest
 from tests.train import toy
 from tests.train.forked import Process
 from train import distill, finetune, pretrain
-from train.jobs import build
 from train.machine import host_memory
+from train.options import runtime
 
 # 64 MiB, written to, freed and written to again: each page is a fault where the memory is new.
 _PROGRAM = """
@@ -96,7 +96,7 @@ def test_every_job_settles_the_runtime_before_anything_else(monkeypatch, run):
     def settle(values):
         raise SettledError
 
-    monkeypatch.setattr(build, "settle_runtime", settle)
+    monkeypatch.setattr(runtime, "settle_runtime", settle)
     with pytest.raises(SettledError):
         run(types.SimpleNamespace(values={}))
 

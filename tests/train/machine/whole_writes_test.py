@@ -2,7 +2,7 @@
 
 import pytest
 
-from train.machine.whole_writes import staged_directory
+from train.machine.files import staged_directory
 
 
 def test_staged_directory_replaces_whole_or_not_at_all(tmp_path):

@@ -19,7 +19,7 @@ from train.options import cli
 from train.plan.compiling import compile_step
 from train.plan.estimate import estimate
 from train.plan.rehearsal import rehearse
-from train.run.start import abstract_state
+from train.run.programs import abstract_state
 
 # Every parameter is above compiling._LARGE or far below it; the large kernels are split over "fsdp".
 _SIZES = (

@@ -36,7 +36,7 @@ def plan(job, *words):
     module, config, own = JOBS[job]
     leaves = module.LEAVES if job != "finetune" else module.LEAVES[load_config(config).table]
     argv = ["--config", config, *own, "--dry_run", *words]
-    return cli.main(job, leaves, lambda request: 1 / 0, argv, rehearsal=module.rehearsal)
+    return cli.main(job, leaves, lambda request: 1 / 0, argv, plan=module.plan)
 
 
 @pytest.mark.parametrize("job", JOBS)
@@ -85,7 +85,7 @@ def test_a_plan_that_cannot_be_carried_out_is_one_message(words, message, capsys
 
 def test_a_target_without_a_plan_is_refused(capsys):
     argv = ["--config", "configs/albert_tiny.py", "--target", "8xcpu"]
-    assert cli.main("pretrain", pretrain.LEAVES, lambda request: None, argv, rehearsal=pretrain.rehearsal) == 2
+    assert cli.main("pretrain", pretrain.LEAVES, lambda request: None, argv, plan=pretrain.plan) == 2
     assert "give both, or neither" in capsys.readouterr().err
     assert cli.main("pretrain", pretrain.LEAVES, lambda request: None, [*argv, "--dry_run"]) == 2
     assert "unknown option --target" in capsys.readouterr().err

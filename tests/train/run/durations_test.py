@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from train.run.durations import Durations
+from train.run.pace import Durations
 
 
 def counted(values):

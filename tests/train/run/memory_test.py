@@ -2,7 +2,7 @@
 
 import pytest
 
-from train.run.memory import peak_bytes
+from train.run.pace import peak_bytes
 
 
 class Device:

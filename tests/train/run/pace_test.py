@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from flax_lite.architecture.config import preset
+from flax_lite.architecture.registry import preset
 from flax_lite.layers.execution import Execution
-from flax_lite.models.costs import Costs
+from flax_lite.models.flops import Costs
 from train.run.pace import COLUMNS, Pace, peak_flops_per_second
 
 

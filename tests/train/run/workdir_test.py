@@ -14,7 +14,7 @@ from train.errors import UserError
 from train.options.request import Request
 from train.options.schema import flatten, nest
 from train.run import workdir
-from train.run.summary import totals
+from train.run.records import totals
 
 
 def request(path, extend=False, **changes):

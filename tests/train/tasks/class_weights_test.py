@@ -5,7 +5,7 @@ import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
 from train.errors import UserError
-from train.tasks.class_weights import balanced_weights
+from train.tasks.opening import balanced_weights
 
 
 def test_balanced_weights_are_those_of_scikit_learn():

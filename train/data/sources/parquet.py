@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from train.data.sources.corpus import Texts, whole_files
-from train.data.sources.files import matching_files
-from train.data.sources.records import check_column, paragraphs_of
+from train.data.sources.records import check_column, matching_files, paragraphs_of
 from train.errors import UserError
 
 _ROWS = 64  # decoded at once: books of a megabyte stay below 100 MB

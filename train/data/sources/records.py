@@ -1,7 +1,9 @@
-"""From one record of a data set (a JSON line, a Parquet row, a tfds example) to the paragraphs of a document."""
+"""The files that a pattern names, and the paragraphs of a document in a JSON line, a Parquet row or a tfds example."""
 
+import glob
 import re
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from train.errors import UserError
@@ -68,3 +70,22 @@ def _text(entry: Any, where: Callable[[], str]) -> str:
     except UnicodeError as error:
         raise UserError(f"{where()}: the text is not valid Unicode ({error}). Repair or remove this record.") from error
     return entry.replace("\0", " ")
+
+
+def matching_files(scheme: str, pattern: str) -> tuple[Path, ...]:
+    """Returns the files that match, sorted by name.
+
+    Raises:
+        UserError: if there is none.
+    """
+    names = sorted(glob.glob(str(Path(pattern).expanduser()), recursive=True))
+    files = tuple(path for path in map(Path, names) if path.is_file())
+    if not files:
+        raise UserError(
+            f"No file matches '{scheme}:{pattern}' (looked from {Path.cwd()}). Give a path or a pattern such as "
+            f"'{scheme}:corpus/**/*.{_ENDINGS[scheme]}', in quotes so that the shell leaves it alone."
+        )
+    return files
+
+
+_ENDINGS = {"text": "txt", "parquet": "parquet"}

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from train.data.sources.corpus import Texts, whole_files
-from train.data.sources.files import matching_files
-from train.data.sources.records import check_column, paragraphs_of
+from train.data.sources.records import check_column, matching_files, paragraphs_of
 from train.errors import UserError
 
 _LINE_PART_BYTES = 2**20  # a longer line of plain text is read in parts

@@ -9,14 +9,7 @@ from typing import Any
 
 from train.data.sources import Corpus
 from train.data.sources.corpus import Stated
-from train.machine.files import content_hash
-
-
-def default_cache_dir() -> Path:
-    """Returns $FLAX_LITE_CACHE, else flax_lite in $XDG_CACHE_HOME, else ~/.cache/flax_lite."""
-    if chosen := os.environ.get("FLAX_LITE_CACHE"):
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flax_lite"
+from train.machine.files import content_hash, default_cache_dir
 
 
 def cache_root(cache_dir: str | os.PathLike[str] | None) -> Path:

@@ -8,9 +8,8 @@ from jaxtyping import Float
 from scipy import special
 
 from flax_lite.models.heads import MultipleChoice, SequenceClassification
-from train.tasks.examples import ChoiceExample, TextExample
+from train.tasks.examples import ChoiceExample, Prediction, TextExample
 from train.tasks.kinds.task import Task
-from train.tasks.predictions import Prediction
 from train.tasks.rows import Row, RowSet, joined
 
 # google-research/albert, run_race.py: max_qa_length.

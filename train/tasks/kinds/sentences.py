@@ -10,13 +10,12 @@ from flax import nnx
 from flax_lite.checkpoints.sentence_transformers import write_sentence_transformers
 from flax_lite.models.encoder import Encoder
 from flax_lite.tokenization import Tokenizer
+from flax_lite.training.objective import Objective
 from flax_lite.training.sentence_objectives import Loss, Pooling, make_sentence_eval_step, sentence_objective
-from flax_lite.training.steps import Objective
 from flax_lite.training.task_objectives import Teaching
 from train.errors import UserError
-from train.tasks.examples import TaskData, TextExample
+from train.tasks.examples import Prediction, TaskData, TextExample
 from train.tasks.kinds.task import Task
-from train.tasks.predictions import Prediction
 from train.tasks.rows import Row, RowSet, joined
 
 

@@ -1,19 +1,28 @@
-"""The piece of a context that answers a question, if one does."""
+"""The piece of a context that answers a question, if one does; by a span head, or by ALBERT's head for SQuAD 2."""
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
+from flax_lite.architecture.config import EncoderConfig
 from flax_lite.models.heads import QuestionAnswering
+from flax_lite.models.params import with_params
 from flax_lite.question_answering.answers import AnswerSpan, decode_answers, find_answer, null_score, token_span
+from flax_lite.question_answering.beam import BeamQuestionAnswering, beam_objective
+from flax_lite.question_answering.beam_decoding import Beams, decode_beams
 from flax_lite.question_answering.windows import Window, question_windows
 from flax_lite.tokenization import Tokenizer
+from flax_lite.training.objective import Objective
+from flax_lite.training.task_objectives import Teaching
 from train.errors import UserError
-from train.tasks.examples import SpanExample, TaskData
+from train.tasks.examples import Prediction, SpanExample, TaskData
 from train.tasks.kinds.task import Task
-from train.tasks.predictions import Prediction
 from train.tasks.rows import Row, RowSet
 from train.tasks.scores.squad_metric import Version
 
@@ -129,3 +138,50 @@ def _place(example: SpanExample) -> tuple[int, int] | None:
         if start is not None:
             return start, start + len(answer.text)
     return None
+
+
+_KEPT = ("start_tokens", "start_log_probs", "end_tokens", "end_log_probs")
+
+
+class BeamSpans(Spans):
+    """As Spans, with another head: google-research/albert, run_squad_v2.py."""
+
+    model_class = BeamQuestionAnswering
+
+    def architectures(self, config: EncoderConfig) -> tuple[str, ...]:
+        """None: the head is in a file of its own, beside an encoder without its pooler."""
+        return ()
+
+    def objective(
+        self, class_weights: Sequence[float] | None, task_weight: float, teaching: Teaching | None
+    ) -> Objective:
+        """Start, end and answerability, half of each."""
+        if teaching is not None:
+            raise UserError("a teacher's logits are those of the simple head: give answers.head=simple")
+        return beam_objective()
+
+    def eval_step(self, structure: nnx.GraphDef) -> Callable[..., dict[str, jax.Array]]:
+        """The beams of a held-out batch, and its loss behind the right starts."""
+        objective = beam_objective()
+
+        def step(params: Any, batch: Mapping[str, jax.Array], *constants: Any) -> dict[str, jax.Array]:
+            model = with_params(structure, params)
+            sums = objective.sums(model, batch, None)
+            loss = jnp.sum(jnp.stack([factor * sums[name] for name, factor in objective.losses.items()]))
+            found = model(batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
+            kept = {name: getattr(found, name) for name in _KEPT}
+            weight = jnp.sum(batch["row_weights"])
+            return {"task_loss": loss, "weight": weight, "null_logits": found.null_logits, "row": batch["row"], **kept}
+
+        return step
+
+    def _decided(
+        self, example: SpanExample, pairs: Sequence[tuple[Window, Mapping[str, np.ndarray]]]
+    ) -> SpanPrediction:
+        windows = [window for window, _ in pairs]
+        beams = [Beams(*(each[name] for name in _KEPT), null_logit=float(each["null_logits"])) for _, each in pairs]
+        limits = {"n_best": self.n_best, "max_answer_length": self.max_answer_length}
+        answers, odds = decode_beams(windows, beams, example.context, **limits)
+        silent = not answers or (self.version == "v2" and odds > NULL_THRESHOLD)
+        value = "" if silent else answers[0].text
+        return SpanPrediction(id=example.id, value=value, probabilities=(odds,), answers=tuple(answers))

@@ -7,9 +7,8 @@ import numpy as np
 from scipy import special
 
 from flax_lite.models.heads import TokenClassification
-from train.tasks.examples import TagExample
+from train.tasks.examples import Prediction, TagExample
 from train.tasks.kinds.task import Task
-from train.tasks.predictions import Prediction
 from train.tasks.rows import Row, RowSet
 
 _NO_WORD = -1

@@ -1,4 +1,7 @@
-"""Named entities: files of words and tags, in columns as of CoNLL or as JSON lines, or a set of tfds."""
+"""Named entities: files of words and tags, in columns as of CoNLL or as JSON lines, or a set of tfds.
+
+Tags are BIO, or IOB1 and made BIO (Ramshaw and Marcus 1995; Tjong Kim Sang and Veenstra 1999).
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -7,10 +10,37 @@ from typing import Any
 from train.data.sources.tfds import class_names, read_examples, text_of
 from train.errors import UserError
 from train.tasks.examples import TagExample, TaskData
-from train.tasks.readers.bio import to_bio
 from train.tasks.readers.folders import find_file, folder_of, require_file
 from train.tasks.readers.label_names import index_of, name_of
 from train.tasks.readers.tables import json_rows, lines_of, missing_column
+
+
+def to_bio(tags: Sequence[str], place: str) -> tuple[str, ...]:
+    """The same entities in BIO, in which each begins with B-.
+
+    In IOB1 an entity begins with I- unless it touches one of the same type before it. Valid BIO stays as it is.
+
+    Args:
+        tags: of a sentence, each O, B-TYPE or I-TYPE.
+        place: where the sentence stands, for a message.
+
+    Raises:
+        UserError: for any other tag.
+    """
+    result: list[str] = []
+    before = "O"
+    for tag in tags:
+        prefix, dash, kind = tag.partition("-")
+        if tag != "O" and not (prefix in ("B", "I") and dash and kind):
+            raise UserError(
+                f"{place}: the tag {tag!r} is neither O nor B-TYPE nor I-TYPE. Expected tags in BIO or IOB1: convert "
+                "others (IOBES, BILOU), or choose the column of the tags."
+            )
+        inside = prefix == "I" and before[2:] == kind
+        result.append(tag if tag == "O" or inside else f"B-{kind}")
+        before = tag
+    return tuple(result)
+
 
 _ENDINGS = (".txt", ".conll", ".bio", ".tsv", ".jsonl", ".json")
 # Beside these: CoNLL-2003's own names, and those of WNUT 2017 (Derczynski et al. 2017).

@@ -8,8 +8,7 @@ from typing import Any
 
 from flax_lite.files.strict_json import read_json as read_json_file
 from train.errors import UserError
-from train.tasks.examples import Example, SpanExample, TaskData, is_labelled
-from train.tasks.predictions import Prediction, in_order
+from train.tasks.examples import Example, Prediction, SpanExample, TaskData, in_order, is_labelled
 from train.tasks.readers.glue_table import GLUE
 from train.tasks.scores.baseline import Verdict, guess, judge, standard_error, verdict
 from train.tasks.scores.metrics import Reported, Scores, metrics_of, score

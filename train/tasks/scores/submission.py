@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from train.errors import UserError
-from train.tasks.examples import Problem, TagExample
-from train.tasks.predictions import Prediction
+from train.tasks.examples import Prediction, Problem, TagExample
 from train.tasks.readers.glue_table import GLUE
 from train.tasks.readers.label_names import index_of, name_of, number_of
 from train.tasks.readers.tables import Row, json_rows, lines_of, tsv_rows

@@ -18,7 +18,7 @@ from flax import nnx, traverse_util
 from flax_lite.checkpoints.sources.directory import write_directory
 from flax_lite.families.albert import AlbertConfig
 from flax_lite.models.heads import MaskedLM
-from flax_lite.models.state import abstract_params
+from flax_lite.models.params import abstract_params
 
 MEGABYTE = 10**6
 SLACK = 32 * MEGABYTE

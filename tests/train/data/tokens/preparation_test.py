@@ -19,9 +19,9 @@ import pytest
 from flax_lite.tokenization import train_tokenizer
 from tests.train.data.tokens.store_test import contents
 from train.data.sources import CorpusOptions, open_corpus
-from train.data.tokens.cache import default_cache_dir
 from train.data.tokens.preparation import build_store
 from train.errors import UserError
+from train.machine.files import default_cache_dir
 
 
 @pytest.fixture

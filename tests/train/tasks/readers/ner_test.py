@@ -9,8 +9,7 @@ from seqeval.metrics.sequence_labeling import get_entities
 
 from tests.train.data.sources.tfds_files import write_splits
 from train.errors import UserError
-from train.tasks.readers.bio import to_bio
-from train.tasks.readers.ner import read_ner
+from train.tasks.readers.ner import read_ner, to_bio
 
 
 def test_wnut17_gives_every_word(shared_data):

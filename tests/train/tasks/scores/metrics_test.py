@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from train.tasks.readers.bio import to_bio
 from train.tasks.readers.glue_table import GLUE
+from train.tasks.readers.ner import to_bio
 from train.tasks.scores.metrics import (
     ACCURACY,
     ACCURACY_AND_F1,

@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from train.tasks.examples import Answer, SpanExample, TaskData
-from train.tasks.predictions import Prediction
+from train.tasks.examples import Answer, Prediction, SpanExample, TaskData
 from train.tasks.scores.scoring import Scorer
 
 ANSWERED = SpanExample(id="a", question="Who?", context="a cät", answers=(Answer("cät", 2),))

@@ -5,8 +5,7 @@ import json
 import pytest
 
 from train.errors import UserError
-from train.tasks.examples import ChoiceExample, TagExample
-from train.tasks.predictions import Prediction, in_order
+from train.tasks.examples import ChoiceExample, Prediction, TagExample, in_order
 from train.tasks.readers.glue import read_glue
 from train.tasks.readers.glue_table import GLUE
 from train.tasks.scores.submission import (

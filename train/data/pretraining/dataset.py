@@ -14,6 +14,7 @@ from flax_lite.distillation.vocabulary import seen_ids
 from flax_lite.rows.recipe import PretrainingRecipe, TokenizerInfo
 from flax_lite.tokenization import Tokenizer
 from flax_lite.tokenization.trimming import trim_tokenizer
+from train.data import tokenizers
 from train.data.pretraining.loader import eval_batches, train_batches
 from train.data.pretraining.rows import PackedRows, PretrainingRows, Row, held_out_rows, make_rows
 from train.data.sources import Corpus, CorpusOptions, open_corpus
@@ -21,7 +22,7 @@ from train.data.tokenizers import open_tokenizer
 from train.data.tokens.preparation import build_store
 from train.data.tokens.store import TokenStore
 from train.errors import UserError
-from train.jobs import build
+from train.options import schema
 
 _RECIPE_LEAVES = (
     "rows",
@@ -35,6 +36,8 @@ _RECIPE_LEAVES = (
     "short_seq_prob",
     "pair_task",
 )
+
+
 _CORPUS_LEAVES = (
     "source",
     "eval_source",
@@ -166,11 +169,11 @@ def prepare(values: Mapping[str, Any], kept_tokenizer: Path, say: Callable[[str]
     Raises:
         UserError: if a source or the tokenizer cannot be had.
     """
-    leaves = build.group(values, "data")
+    leaves = schema.group(values, "data")
     options = CorpusOptions(**{name: leaves[name] for name in _CORPUS_LEAVES})
     train, held_out = open_corpus(options, "train"), open_corpus(options, "heldout")
     cache_dir = leaves["cache_dir"]
-    tokenizer = open_tokenizer(build.tokenizer_spec(values), train, kept_tokenizer, cache_dir=cache_dir, say=say)
+    tokenizer = open_tokenizer(tokenizers.tokenizer_spec(values), train, kept_tokenizer, cache_dir=cache_dir, say=say)
     tokenise = functools.partial(build_store, cache_dir=cache_dir, say=say, workers=leaves["prepare_workers"])
     store, kept_ids = tokenise(train, tokenizer=tokenizer), None
     if values.get("trim_vocabulary"):
@@ -206,7 +209,7 @@ def open_data(
     Raises:
         UserError: if a source, the tokenizer or the shape of the rows cannot be had.
     """
-    leaves = build.group(values, "data")
+    leaves = schema.group(values, "data")
     try:
         # A job without the leaf `rows` has no sentence task.
         shape: dict[str, Any] = {"rows": "packed"} | {name: leaves[name] for name in _RECIPE_LEAVES if name in leaves}

@@ -10,10 +10,14 @@ import numpy as np
 from flax_lite.models.heads import MaskedLM, PreTraining
 from flax_lite.models.outputs import PreTrainingOutput
 from flax_lite.tokenization import Tokenizer
-from train.data.opening import PretrainingData
+from train.data.pretraining.dataset import PretrainingData
 
 _GUESSES = 3
+
+
 _SENTENCES = 3  # more than a person reads in one go
+
+
 _SEED = 0
 
 

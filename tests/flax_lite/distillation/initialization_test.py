@@ -9,8 +9,8 @@ from flax import nnx
 from safetensors.numpy import load_file, save_file
 
 import flax_lite as fl
-from flax_lite.distillation.student import init_from_teacher, spread_layers
-from flax_lite.models.state import get_params
+from flax_lite.distillation.initialization import init_from_teacher, spread_layers
+from flax_lite.models.params import get_params
 from tests.flax_lite import tiny
 
 

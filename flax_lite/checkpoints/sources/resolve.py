@@ -26,12 +26,14 @@ from flax_lite.checkpoints.sources.work_directory import is_work_directory, open
 Source = str | os.PathLike[str]
 
 
-def open_source(source: Source) -> Checkpoint:
-    """Opens the checkpoint that a SOURCE names.
+def open_source(source: Source | Checkpoint) -> Checkpoint:
+    """Opens the checkpoint that a SOURCE names; one that is open is handed on, so that all is read of the same step.
 
     Raises:
         ValueError: if nothing is there, or nothing that can be read.
     """
+    if isinstance(source, Checkpoint):
+        return source
     text = os.fspath(source)
     path = Path(text)
     if is_work_directory(path):

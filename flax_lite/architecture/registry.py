@@ -1,0 +1,101 @@
+"""The families of encoders by name: one record each, registered by its module in `flax_lite.families`."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flax_lite.architecture import checks
+from flax_lite.architecture.config import EncoderConfig
+from flax_lite.architecture.weights import WeightTable
+from flax_lite.files.strict_json import read_json
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """A family of encoders.
+
+    Attributes:
+        config: its configuration class; `model_type` is its name.
+        weights: its weight table.
+        own_keys: keys by which a config.json without a `model_type` is known to be the family's.
+    """
+
+    config: type[EncoderConfig]
+    weights: WeightTable
+    own_keys: frozenset[str]
+
+
+_FAMILIES: dict[str, Family] = {}
+
+
+def register(family: Family) -> None:
+    """Makes a family known; one of the same name is replaced."""
+    _FAMILIES[family.config.model_type] = family
+
+
+def families() -> tuple[Family, ...]:
+    """All families, by name."""
+    return tuple(_FAMILIES[name] for name in sorted(_FAMILIES))
+
+
+def weight_tables() -> tuple[WeightTable, ...]:
+    """The tables of all families."""
+    return tuple(family.weights for family in families())
+
+
+def weight_table(config: EncoderConfig) -> WeightTable:
+    """The table of a configuration's family."""
+    return _FAMILIES[config.model_type].weights
+
+
+def config_class(model_type: str) -> type[EncoderConfig]:
+    """The configuration class of a family, by config.json's `model_type`.
+
+    Raises:
+        ValueError: for a family that flax_lite does not know.
+    """
+    if model_type not in _FAMILIES:
+        raise ValueError(
+            f"model_type {checks.shown(model_type)} is not supported; flax_lite reads {', '.join(sorted(_FAMILIES))}"
+        )
+    return _FAMILIES[model_type].config
+
+
+def preset(name: str, **changes: Any) -> EncoderConfig:
+    """The configuration of a published checkpoint of any family, by its name.
+
+    Raises:
+        ValueError: if no family has it; the message lists all presets.
+    """
+    for family in families():
+        if name in family.config.presets:
+            return family.config.from_preset(name, **changes)
+    names = (name for family in families() for name in family.config.presets)
+    raise ValueError(f"no preset is called {name!r}; there are {', '.join(names)}")
+
+
+def _family_by_keys(values: Mapping[str, Any]) -> str | None:
+    """The family whose keys a config.json has; loading the weights shows whether that was right, tensor by tensor.
+
+    Files of 2019 and of other people's conversions name no family. Families are tried in the order of registration.
+    """
+    return next((name for name, family in _FAMILIES.items() if family.own_keys <= values.keys()), None)
+
+
+def load_config(path: str | Path) -> EncoderConfig:
+    """Reads a config.json, or the one in a directory.
+
+    Raises:
+        ValueError: if it is not JSON, names no family or one that is not supported, or says what cannot be.
+    """
+    file = Path(path)
+    file = file / "config.json" if file.is_dir() else file
+    values = read_json(file)
+    model_type = values.get("model_type", _family_by_keys(values))
+    if not isinstance(model_type, str):
+        raise ValueError(f"{file} names no model_type; expected one of {', '.join(sorted(_FAMILIES))}")
+    try:
+        return config_class(model_type).from_json_dict({**values, "model_type": model_type})
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
