@@ -12,6 +12,7 @@ class Best:
 
     Attributes:
       found: {"step", "metric", "value"} of it, or None.
+      is_kept: whether its checkpoint is kept, and delivered at the end.
 
     Args:
       job: says which metric counts, and how long to be patient.
@@ -20,7 +21,7 @@ class Best:
     """
 
     def __init__(self, job: Job, kept: bool, found: dict[str, Any] | None) -> None:
-        self._job, self._kept, self.found = job, kept, found
+        self._job, self.is_kept, self.found = job, kept, found
 
     @property
     def step(self) -> int | None:
@@ -31,7 +32,7 @@ class Best:
         """Notes a result; returns whether it is the best one, to be kept."""
         name, end = self._job.best
         value = row.get(name, math.nan)
-        if not self._kept or not math.isfinite(value):
+        if not self.is_kept or not math.isfinite(value):
             return False
         sign = 1 if end == "min" else -1
         if self.found is not None and sign * value >= sign * self.found["value"]:
@@ -44,3 +45,11 @@ class Best:
         if self._job.patience is None or self.found is None:
             return False
         return step // every - self.found["step"] // every >= self._job.patience
+
+    def ended_early(self, step: int, total: int) -> str:
+        """A line for a person: why a run ended at a step before its total."""
+        best: Any = self.found
+        return (
+            f"ended at step {step} of {total}: {best['metric']} has not been better than {best['value']:.4g} "
+            f"(step {best['step']}) for {self._job.patience} evaluations"
+        )

@@ -7,6 +7,7 @@ from pathlib import Path
 from flax_lite.checkpoints.sources.hub import parse_hub_id
 from flax_lite.exporting.model_card import Score, model_card
 from train.errors import RunError, StopError
+from train.machine import hosts
 from train.machine.files import staged_directory
 from train.machine.paths import fresh_path
 from train.options.request import Request
@@ -112,9 +113,11 @@ def not_finite(work: WorkDir, checkpoints: Checkpoints, step: int, what: str) ->
     saved = checkpoints.steps()
     last = f"the last good checkpoint is step {saved[-1]}" if saved else "there is no checkpoint yet"
     workdir = work.request.workdir
-    return RunError(
+    error = RunError(
         f"step {step}: {what}; {last} in {workdir}.\nThe same command would meet it again. Try a lower "
         "optimizer.learning_rate, more optimizer.warmup_steps or a smaller optimizer.clip_norm, from the start:\n"
         f"  {work.request.command(workdir=fresh_path(workdir))}\n"
         "or go on with --config.execution.dtype=float32, if that is not what it was"
     )
+    hosts.everywhere(error)  # all read the same number at the same step
+    return error

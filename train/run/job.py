@@ -19,7 +19,7 @@ Scalars = Mapping[str, jax.Array]
 Outputs = Mapping[str, np.ndarray]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Result:
     """What a finished job has.
 

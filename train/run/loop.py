@@ -1,38 +1,30 @@
-"""The one loop of every job: setup, data, model, optimizer, restore, steps, eval, save."""
+"""The one loop of every job: setup, data, model, optimizer, restore, steps with hooks, delivery."""
 
 import contextlib
 import functools
-import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 from jax.sharding import Mesh
 
-from train.errors import RunError, StopError, UserError
+from train.errors import StopError
 from train.machine import hosts
 from train.machine.host_memory import keep_freed_memory
-from train.machine.mesh import (
-    check_batch_size,
-    device_line,
-    fetch,
-    make_mesh,
-    on_whole_parameters,
-    put_batch,
-    unused_accelerator,
-)
-from train.machine.stopping import Stop, hearing
+from train.machine.mesh import check_batch_size, device_line, fetch, make_mesh, unused_accelerator
+from train.machine.stopping import Stop
 from train.options.request import Request
 from train.run.best import Best
-from train.run.checkpoints import Checkpoints, all_finite
+from train.run.checkpoints import Checkpoints
 from train.run.compilation_cache import compilation_cache
 from train.run.delivery import deliver, not_finite, stopped
-from train.run.job import Batch, Job, Outputs, Params, Result, State
+from train.run.hooks import Evaluate, Log, Save
+from train.run.job import Batch, Job, Params, Result, State
 from train.run.metrics import Clock
-from train.run.profiling import Profiler
-from train.run.programs import ByShape, jitted_step
+from train.run.profiling import profiler_of
+from train.run.programs import Programs
 from train.run.progress import Progress
-from train.run.records import NotFiniteError, Records
+from train.run.records import Records
 from train.run.start import Start, batches_after, check_inputs, check_observers, expected_meta, start
 from train.run.workdir import WorkDir, open_everywhere
 
@@ -70,238 +62,107 @@ def run(request: Request, build: Callable[[WorkDir], Job]) -> None:
 def fit(job: Job, work: WorkDir, mesh: Mesh, clock: Clock) -> None:
     """Trains a job to its total_steps and delivers the result. Raises as `run`."""
     config: Any = work.request.config
-    progress = Progress(config.total_steps, job.shown)
+    progress, stop = Progress(config.total_steps, job.shown), Stop(work.request.guard)
     with contextlib.ExitStack() as stack:
         checkpoints = Checkpoints(work.checkpoints, config.keep_checkpoints, progress.say, work.is_ours)
         stack.callback(checkpoints.close)
         with clock("init"):
-            for line in (*job.describe, *job.describe_data):
-                progress.say(line)
-            with hosts.together("starting"):
-                begun = start(job, config.seed, mesh, checkpoints, progress.say)
-            constants = job.constants(mesh)
-            _say_extension(job, work, begun.step, progress.say)
+            begun = _begin(job, work, mesh, checkpoints, progress.say)
+            programs = Programs(job, mesh, begun.abstract, begun.shardings, stop, clock, progress)
             records = Records(work, clock, progress, begun.step, job, mesh, writes=hosts.is_first())
             stack.callback(records.close)
-            places = {"directory": work.profile, "shown": work.request.workdir / work.profile.name}
-            profiler = Profiler(**config.profile, **places, done=begun.step, clock=clock, say=progress.say)
+            profiler = profiler_of(work, begun.step, clock, progress.say)
             stack.callback(profiler.close)
         source = stack.enter_context(contextlib.closing(batches_after(job, begun.step, config.total_steps)))
-        trainer = _Trainer(job, work, mesh, clock, progress, checkpoints, records, profiler, begun, constants)
+
+        best = Best(job, config.keep_best, begun.best)
+        fail = functools.partial(not_finite, work, checkpoints)
+        log = Log(records, stop, begun.step, fail)
+        evaluate = Evaluate(job, config, programs, best, records, stop, clock)
+        save = Save(job, config, programs, checkpoints, best, records, clock, fail)
         try:
             with hosts.together("compiling"):
-                batches = trainer.compile(source)
+                batches = programs.compile(source)
+            state = begun.state
             with work.request.guard.deferred(), progress.steps(begun.step):
-                state = trainer.train(begun.state, batches)
-            trainer.deliver(state)
+                evaluate.catch_up(begun.step, state["params"])
+                for step in range(begun.step + 1, config.total_steps + 1):
+                    # Before the first step too: a signal may have interrupted the evaluation that was caught up.
+                    if log.step and (stop.asked or best.is_too_old(log.step, config.eval_every_steps)):
+                        break
+                    batch = _next_batch(batches, programs, stop, clock)
+                    if batch is None:
+                        break
+                    with clock("steps"):
+                        step_fn = programs.step(batch)
+                        with jax.transfer_guard("disallow"):
+                            state, metrics = profiler.step(step, step_fn, state, batch, *programs.constants)
+                        flops = job.costs.flops(batch) if job.costs else None
+                        log(step, metrics, flops, at_once=save.is_due(step) or evaluate.is_due(step) or stop.asked)
+                    improved = evaluate.is_due(step) and evaluate(step, state["params"])
+                    if save.is_due(step) or improved:
+                        save(step, state)
+                log.flush()
+                save.finish(log.step, state)
+                if stop.asked:
+                    raise hosts.everywhere(stopped(work, stop.reason, log.step))
+                if log.step < config.total_steps:
+                    progress.say(best.ended_early(log.step, config.total_steps))
+            with clock("export"):
+                step, params = _chosen(job, best, checkpoints, begun, log.step, state)
+                evaluation, address = records.evaluation(step), work.address(work.model)
+                result = Result(fetch(params), step, evaluation, work.model, address)
+            with hosts.together("delivering"):
+                if hosts.is_first():
+                    deliver(job, work, result, log.step, clock, records, progress)
         except BaseException as error:
-            trainer.abandon(error)
+            _abandon(error, log.step, checkpoints, records, progress.say)
             raise
 
 
-class _Trainer:
-    """The loop's phases, and what they share."""
-
-    def __init__(
-        self,
-        job: Job,
-        work: WorkDir,
-        mesh: Mesh,
-        clock: Clock,
-        progress: Progress,
-        checkpoints: Checkpoints,
-        records: Records,
-        profiler: Profiler,
-        begun: Start,
-        constants: tuple[Any, ...],
-    ) -> None:
-        self.job, self.work, self.mesh, self.clock = job, work, mesh, clock
-        self.progress, self.checkpoints, self.records, self.begun = progress, checkpoints, records, begun
-        self.profiler, self.constants = profiler, constants
-        self.config: Any = work.request.config
-        self.total: int = self.config.total_steps
-        self.stop = Stop(work.request.guard)
-        self.step = begun.step
-        self.best = Best(job, self.config.keep_best, begun.best)
-
-    def compile(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """Compiles all that the steps call, for the first batches' shapes; returns all training batches."""
-        abstract = self.begun.abstract
-        self.finite = self._compile("the check of the parameters", all_finite, abstract["params"])
-        if self.job.eval_step is not None:
-            sample = next(iter(self.job.eval_batches()), None)
-            if sample is None:
-                raise UserError("there are no held-out rows: give data.eval_source, or more of data.eval_fraction")
-            eval_step = jax.jit(hearing(on_whole_parameters(self.job.eval_step)))
-            compile_for = functools.partial(self._compile, "the evaluation step", eval_step)
-            self.eval_fn = ByShape(compile_for, abstract["params"], self.constants)
-            self.eval_fn.compile(self._put(sample))
-        with self.clock("data"):
-            sample = next(batches, None)
-        if sample is None:
-            return batches
-        step = jitted_step(self.job, self.begun.shardings, self.mesh)
-        self.step_fn = ByShape(functools.partial(self._compile, "the training step", step), abstract, self.constants)
-        self.step_fn.compile(self._put(sample))
-        return itertools.chain([sample], batches)
-
-    def train(self, state: State, batches: Iterator[Batch]) -> State:
-        """Takes the remaining steps; evaluates and saves when due; saves and raises StopError where a signal asks."""
-        self._catch_up(state["params"])
-        flying = None  # metrics of the step that the devices work on: read one step late, so that they never wait
-        for step in range(self.step + 1, self.total + 1):
-            # Before the first step too: a signal may have interrupted the evaluation in _catch_up.
-            if self.step and (self.stop.asked or self.best.is_too_old(self.step, self.config.eval_every_steps)):
-                break
-            batch = self._next_batch(batches)
-            if batch is None:
-                break
-            with self.clock("steps"):
-                step_fn = self.step_fn.compile(batch)
-                with jax.transfer_guard("disallow"):
-                    state, metrics = self.profiler.step(step, step_fn, state, batch, *self.constants)
-                self._report(flying)
-                flops = self.job.costs.flops(batch) if self.job.costs else None
-                flying, self.step = (step, metrics, flops), step
-                save = step % self.config.checkpoint_every_steps == 0 or step == self.total
-                if save or self._eval_is_due(step) or self.stop.asked:
-                    self._report(flying)
-                    flying = None
-            improved = self._eval_is_due(step) and self._evaluate(state["params"])
-            if save or improved:
-                self._save(state)
-        self._report(flying)
-        with self.clock("checkpoint"):
-            self.checkpoints.wait()
-        if self.stop.asked:
-            self._stop(state)
-        if self.step < self.total:
-            self._end_early(state)
-        return state
-
-    def deliver(self, state: State) -> None:
-        """Writes model/ and the plots, prints the end, and marks the job finished."""
-        with self.clock("export"):
-            step, params = self._chosen(state)
-            model = self.work.model
-            result = Result(
-                params=fetch(params),
-                step=step,
-                evaluation=self.records.evaluation(step),
-                model=model,
-                address=self.work.address(model),
-            )
-        with hosts.together("delivering"):
-            if hosts.is_first():
-                deliver(self.job, self.work, result, self.total, self.clock, self.records, self.progress)
-
-    def abandon(self, error: BaseException) -> None:
-        """Lets the save in progress end and notes how the run did, without hiding the error that ends it."""
-        try:
-            self.checkpoints.wait()
-            status = "interrupted" if getattr(error, "status", None) == StopError.status else "failed"
-            self.records.status(status, self.step, reason=str(error))
-        except Exception as second:
-            self.progress.say(f"and on the way out: {second}")
-
-    def _compile(self, what: str, jitted: Any, *arguments: Any) -> Callable[..., Any]:
-        with self.clock("compile"), self.progress.working(f"compiling {what}"), jax.set_mesh(self.mesh):
-            return jitted.lower(*arguments).compile()
-
-    def _put(self, batch: Batch) -> dict[str, jax.Array]:
-        return put_batch(self.stop.sent(batch), self.mesh)
-
-    def _next_batch(self, batches: Iterator[Batch]) -> dict[str, jax.Array] | None:
-        """The next batch, on the devices; None where a signal stopped what makes them (Ctrl-C reaches workers too)."""
-        with self.clock("data"):
-            try:
-                return self._put(next(batches))
-            except Exception:
-                if self.stop.asked:
-                    return None
-                raise
-
-    def _report(self, flying: tuple[int, Any, float | None] | None) -> None:
-        if flying is not None:
-            step, metrics, flops = flying
-            try:
-                self.records.train_row(step, self.stop.heard(metrics), flops)
-            except NotFiniteError as error:
-                raise self._not_finite(step, str(error)) from error
-
-    def _eval_is_due(self, step: int) -> bool:
-        due = step > 0 and (step % self.config.eval_every_steps == 0 or step == self.total)
-        return due and self.job.eval_step is not None
-
-    def _catch_up(self, params: Params) -> None:
-        """Scores the restored step where an interruption left that out; a score that came after the save counts too."""
-        if not self._eval_is_due(self.step):
-            return
-        row = hosts.from_first("rows", self.records.evaluation(self.step))
-        if row:
-            self.best.update(self.step, row)
-        else:
-            self._evaluate(params)
-
-    def _evaluate(self, params: Params) -> bool:
-        """Scores the held-out rows; returns whether they make this step the best, to be kept."""
-        with self.clock("eval"):
-            results: list[Outputs] = []
-            for batch in self.job.eval_batches():
-                if self.stop.asked:
-                    return False  # the continued run sees that the row is missing
-                results.append(self.stop.heard(fetch(self.eval_fn(params, self._put(batch)))))
-            row = self.job.summarise(results)
-            self.records.eval_row(self.step, row)
-        return self.best.update(self.step, row)
-
-    def _end_early(self, state: State) -> None:
-        if not self.checkpoints.has(self.step):
-            self._save(state)
-            self.checkpoints.wait()
-        best: Any = self.best.found
-        self.progress.say(
-            f"ended at step {self.step} of {self.total}: {best['metric']} has not been better than {best['value']:.4g} "
-            f"(step {best['step']}) for {self.job.patience} evaluations"
-        )
-        self.total = self.step
-
-    def _save(self, state: State) -> None:
-        with self.clock("checkpoint"):
-            if not bool(self.finite(state["params"])):
-                raise self._not_finite(self.step, "the parameters are not finite after it")
-            with hosts.together("syncing the records"):
-                self.records.sync()
-            meta = {"step": self.step, "next_row": self.step * self.config.batch_size, "best": self.best.found}
-            meta["model"] = dict(self.job.model)
-            self.checkpoints.save(self.step, state, meta | expected_meta(self.job), self.best.step)
-            with hosts.together("noting the step"):
-                self.records.status("running", self.step)
-
-    def _stop(self, state: State) -> None:
-        if not self.checkpoints.has(self.step):
-            self._save(state)
-            self.checkpoints.wait()
-        raise hosts.everywhere(stopped(self.work, self.stop.reason, self.step))
-
-    def _chosen(self, state: State) -> tuple[int, Params]:
-        """The best step's parameters where it was kept, else the last's."""
-        step = self.best.step
-        if step is not None and self.config.keep_best and step != self.total:
-            best = self.checkpoints.load(step, self.begun.abstract, expected_meta(self.job))
-            if best is not None:
-                return step, best["params"]
-        return self.total, state["params"]
-
-    def _not_finite(self, step: int, what: str) -> RunError:
-        error = not_finite(self.work, self.checkpoints, step, what)
-        hosts.everywhere(error)  # all read the same number at the same step
-        return error
-
-
-def _say_extension(job: Job, work: WorkDir, step: int, say: Callable[[str], None]) -> None:
+def _begin(job: Job, work: WorkDir, mesh: Mesh, checkpoints: Checkpoints, say: Callable[[str], None]) -> Start:
+    """Says what is trained, and restores or initialises its state."""
+    config: Any = work.request.config
+    for line in (*job.describe, *job.describe_data):
+        say(line)
+    with hosts.together("starting"):
+        begun = start(job, config.seed, mesh, checkpoints, say)
     if work.extended_from is not None:
-        total = work.request.config.total_steps
-        say(f"--extend: total_steps {work.extended_from} -> {total}")
+        say(f"--extend: total_steps {work.extended_from} -> {config.total_steps}")
         if job.describe_extension is not None:
-            say(job.describe_extension(work.extended_from, total, step))
+            say(job.describe_extension(work.extended_from, config.total_steps, begun.step))
+    return begun
+
+
+def _next_batch(batches: Iterator[Batch], programs: Programs, stop: Stop, clock: Clock) -> dict[str, jax.Array] | None:
+    """The next batch, on the devices; None where a signal stopped what makes them (Ctrl-C reaches workers too)."""
+    with clock("data"):
+        try:
+            return programs.put(next(batches))
+        except Exception:
+            if stop.asked:
+                return None
+            raise
+
+
+def _chosen(
+    job: Job, best: Best, checkpoints: Checkpoints, begun: Start, last: int, state: State
+) -> tuple[int, Params]:
+    """The best step where it was kept, else the last one; and its parameters."""
+    if best.step is not None and best.is_kept and best.step != last:
+        kept = checkpoints.load(best.step, begun.abstract, expected_meta(job))
+        if kept is not None:
+            return best.step, kept["params"]
+    return last, state["params"]
+
+
+def _abandon(
+    error: BaseException, step: int, checkpoints: Checkpoints, records: Records, say: Callable[[str], None]
+) -> None:
+    """Lets the save in progress end and notes how the run did, without hiding the error that ends it."""
+    try:
+        checkpoints.wait()
+        status = "interrupted" if getattr(error, "status", None) == StopError.status else "failed"
+        records.status(status, step, reason=str(error))
+    except Exception as second:
+        say(f"and on the way out: {second}")

@@ -9,6 +9,7 @@ import jax
 from train.errors import UserError
 from train.machine.paths import WorkPath
 from train.run.metrics import Clock
+from train.run.workdir import WorkDir
 
 T = TypeVar("T")
 
@@ -19,6 +20,12 @@ def check_window(first_step: int | None, total_steps: int) -> None:
         raise UserError(
             f"profile.first_step={first_step} is past the last step: give at most total_steps={total_steps}"
         )
+
+
+def profiler_of(work: WorkDir, done: int, clock: Clock, say: Callable[[str], None]) -> "Profiler":
+    """The profiler that a run's config asks for; arguments as of Profiler."""
+    shown = work.request.workdir / work.profile.name
+    return Profiler(**work.request.config.profile, directory=work.profile, shown=shown, done=done, clock=clock, say=say)
 
 
 class Profiler:

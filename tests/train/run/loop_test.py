@@ -9,8 +9,8 @@ import pytest
 
 from tests.train import toy
 from tests.train.run.runs import outcome, signal_at, summary
-from train.run import loop
 from train.run.metrics import read_metrics
+from train.run.programs import Programs
 
 
 def test_a_run_leaves_what_the_design_says(finished):
@@ -66,13 +66,14 @@ def test_nothing_is_compiled_after_the_first_step(start, monkeypatch):
         if event.endswith("backend_compile_duration") and training:
             compiled.append(event)
 
-    def train(self, *args):
+    def compile(self, batches):
         nonlocal training
+        batches = original(self, batches)
         training = True
-        return original(self, *args)
+        return batches
 
-    original = loop._Trainer.train
-    monkeypatch.setattr(loop._Trainer, "train", train)
+    original = Programs.compile
+    monkeypatch.setattr(Programs, "compile", compile)
     jax.monitoring.register_event_duration_secs_listener(listen)
     jax.clear_caches()  # what another run of this process has compiled, would not be compiled again
     try:
