@@ -1,6 +1,7 @@
 """A job's work directory: who may use it, what it holds, and what it remembers of earlier runs.
 
-config.json     the request: job, config file, every leaf (identity leaves never change; see train.options.schema)
+config.json     the request: job, config file, every leaf (identity leaves never change; see train.options.schema);
+                "format", the version of this layout (flax_lite.checkpoints.sources.work_directory)
 summary.json    what ran: versions, devices, commit, mesh, seconds by phase, per run and in total; "status"
 metrics.jsonl   one object a line (train.run.metrics)
 checkpoints/    training states (train.run.checkpoints); checkpoints.bad/ holds the ones set aside
@@ -20,6 +21,7 @@ from typing import Any
 
 from etils import epath
 
+from flax_lite.checkpoints.sources.work_directory import FORMAT
 from train.errors import UserError
 from train.machine import hosts
 from train.machine.files import write_json
@@ -29,7 +31,6 @@ from train.options import schema
 from train.options.request import Request
 from train.run.mirror import Mirror, names_in, opened_mirror
 
-FORMAT = 1
 _OWN_NAMES = {"lock", "config.json", ".config.json.staged"}
 
 

@@ -20,6 +20,7 @@ from flax_lite.checkpoints.checkpoint import FLAX, Checkpoint
 from flax_lite.checkpoints.engine import export_tensors
 from flax_lite.files.strict_json import read_json
 
+FORMAT = 1  # of a work directory's layout: what is in it, under which names
 COMMIT_MARKER = "commit_success.txt"  # Orbax writes it last, since 0.12.3
 BEST = "best"
 _HEAD = "head/"  # of a head that no family's table has rows for
@@ -75,8 +76,14 @@ def open_work_directory(path: Path, which: str | None = None) -> Checkpoint:
         which: a step's number, "best", or None for the newest.
 
     Raises:
-        ValueError: if there is no such checkpoint, or it cannot be read.
+        ValueError: if there is no such checkpoint, it cannot be read, or the directory has another layout.
     """
+    found = read_json(path / "config.json").get("format")
+    if found != FORMAT:
+        raise ValueError(
+            f"{path} is a work directory of format {found!r}, this version reads {FORMAT}: give {path / 'model'}, "
+            "which is a model like any other, or read it with the version that wrote it (summary.json names the commit)"
+        )
     checkpoints = path / "checkpoints"
     steps = complete_steps(checkpoints)
     if not steps:

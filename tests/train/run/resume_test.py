@@ -1,7 +1,9 @@
 """Exact resume: after kills, from damaged files, on other devices."""
 
 import random
+import tarfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,3 +56,16 @@ def test_eight_devices_continue_as_one(tmp_path, start, config, whole):
         {"data": 2, "fsdp": 4},
         {"data": 1, "fsdp": 1},
     ]
+
+
+@pytest.mark.compat
+def test_a_work_directory_of_the_former_layout_goes_on(tmp_path, start, whole):
+    """One that a signal ended at step 10, written before the modules moved (commit bd8ea2e)."""
+    with tarfile.open(Path(__file__).with_name("former_layout.tar.gz")) as former:
+        former.extractall(tmp_path, filter="data")
+    assert start() == 0
+    (rows, _), (expected, _) = outcome(tmp_path / "work"), whole
+    assert [row[:2] for row in rows] == [row[:2] for row in expected]
+    # The first half is another machine's.
+    np.testing.assert_allclose([row[2] for row in rows], [row[2] for row in expected], rtol=1e-4)
+    assert summary(tmp_path / "work")["runs"][-1]["from_step"] == 10

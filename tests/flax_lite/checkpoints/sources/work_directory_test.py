@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 import pytest
 
+from flax_lite.checkpoints.sources.resolve import open_source
 from flax_lite.models.pretrained import architecture
 from flax_lite.training.steps import init_state
 from tests.flax_lite import tiny
@@ -126,3 +127,10 @@ def test_only_parameters_are_read(work, monkeypatch):
     tiny.MODELS["PreTraining"].from_pretrained(work[0])
     assert [list(tree) for tree in asked] == [["params"]]
     assert jax.tree.leaves(asked)
+
+
+def test_another_layout_is_refused_by_both_versions_and_the_way_on(work, tmp_path):
+    work = shutil.copytree(work[0], tmp_path / "work")
+    (work / "config.json").write_text(json.dumps({"format": 9, "job": "pretrain", "config": {}}))
+    with pytest.raises(ValueError, match=r"of format 9, this version reads 1: give .*work/model"):
+        open_source(f"{work}@3")
