@@ -13,19 +13,10 @@ from pathlib import Path
 from flax_lite.checkpoints.formats.tensors import FLOATS
 from flax_lite.checkpoints.sources.directory import HEAD_FILE, write_directory
 from flax_lite.checkpoints.sources.resolve import open_source, tokenizer_directory
+from flax_lite.files.names import SENTENCEPIECE_FILE, TOKENIZER_FILES
 from flax_lite.models.contents import read_whole, survey
 from flax_lite.models.pretrained import of_depth
 from flax_lite.question_answering.beam_files import open_head, write_head
-
-# What Hugging Face's tokenizer classes read.
-_TOKENIZER_FILES = (
-    "spiece.model",
-    "vocab.txt",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-)
 
 
 def convert(
@@ -79,10 +70,10 @@ def tokenizer_files(source: str) -> dict[str, Path]:
     """The tokenizer's files beside a SOURCE's weights, by the name Hugging Face reads them under."""
     directory = tokenizer_directory(source)
     directory = directory if directory.is_dir() else directory.parent
-    files = {name: directory / name for name in _TOKENIZER_FILES if (directory / name).is_file()}
+    files = {name: directory / name for name in TOKENIZER_FILES if (directory / name).is_file()}
     models = sorted(directory.glob("*.model"))
-    if "spiece.model" not in files and len(models) == 1:  # Google's releases call it 30k-clean.model
-        files["spiece.model"] = models[0]
+    if SENTENCEPIECE_FILE not in files and len(models) == 1:  # Google's releases call it 30k-clean.model
+        files[SENTENCEPIECE_FILE] = models[0]
     return files
 
 

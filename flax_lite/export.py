@@ -19,10 +19,11 @@ from flax_lite.exporting.loading import load_for_export
 from flax_lite.exporting.onnx_file import require_onnx, write_onnx
 from flax_lite.exporting.readme import readme
 from flax_lite.exporting.stablehlo import require_flatbuffers, write_stablehlo
+from flax_lite.exporting.tasks import Sizes, choose_task
 from flax_lite.files.staging import staged_directory
 from flax_lite.layers.execution import DType, Execution
 from flax_lite.models.pretrained import architecture
-from flax_lite.models.tasks import TASKS, Sizes, choose_task
+from flax_lite.models.tasks import EXPORTS
 
 
 class _Format(NamedTuple):
@@ -55,7 +56,7 @@ def export(
         source: any SOURCE.
         target: a directory that does not exist; it appears as a whole.
         to: "stablehlo" (jax.export, weights beside it) or "onnx".
-        task: one of `TASKS`; the one that config.json's `architectures` names if None.
+        task: one of `flax_lite.models.tasks.EXPORTS`; the one that config.json's `architectures` names if None.
         batch: the batch size; open if None.
         length: the number of tokens in a row; open, up to the model's maximum, if None.
         dtype: of the weights and the computation; ONNX is written in float32 only.
@@ -72,7 +73,7 @@ def export(
     sizes.check(checkpoint.config)
     chosen = choose_task(checkpoint.config, task)
     model = load_for_export(checkpoint, chosen, Execution(dtype=dtype, attention="xla"))
-    config = model.config.replace(architectures=(architecture(chosen.model, model.config),))
+    config = model.config.replace(architectures=(architecture(type(model), model.config),))
     with staged_directory(target) as stage:
         _FORMATS[to].write(model, stage, sizes)
         write_config(stage, config)
@@ -81,7 +82,7 @@ def export(
         for name, file in tokenizer_files(os.fspath(source)).items():
             shutil.copyfile(file, stage / name)
         written = ", ".join(f"{path.name} {_size(path)}" for path in sorted(stage.iterdir()))
-    return f"wrote {os.fspath(target)}: {to}, {chosen.name}, {dtype}: {written}"
+    return f"wrote {os.fspath(target)}: {to}, {chosen.export}, {dtype}: {written}"
 
 
 def _check(target: str | os.PathLike[str], to: str, dtype: str) -> None:
@@ -114,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("source", help="directory, work directory (@STEP, @best), TensorFlow checkpoint, or hub id")
     parser.add_argument("out", help="directory to write; it must not exist")
     parser.add_argument("--to", choices=tuple(_FORMATS), required=True, help="the format")
-    parser.add_argument("--task", choices=tuple(TASKS), help="default: what config.json's architectures names")
+    parser.add_argument("--task", choices=tuple(EXPORTS), help="default: what config.json's architectures names")
     parser.add_argument("--batch", type=int, help="fixed batch size; default: any")
     parser.add_argument("--length", type=int, help="fixed number of tokens in a row; default: any up to the maximum")
     parser.add_argument("--dtype", choices=_DTYPES, default="float32", help="of weights and computation (stablehlo)")

@@ -83,16 +83,12 @@ def _score_checkpoint(values: dict[str, Any], prepared: Any) -> dict[str, Any]:
     from flax_lite.models.params import get_params
     from train.jobs.finetuning import summarise
     from train.options import runtime
-    from train.tasks.kinds.task import check_head, check_labels
+    from train.tasks.kinds.task import trained_model
     from train.tasks.rows import run_rows
 
     task, source = prepared.task, values["checkpoint"]
-    check_head(source, task)
-    check_labels(source, task, "Evaluate it on data with its labels")
-    try:
-        model = task.model_class.from_pretrained(source, execution=runtime.execution(values))
-    except (ValueError, OSError) as error:
-        raise UserError(f"checkpoint={source}: {error}") from error
+    cure = "Evaluate it on data with its labels"
+    model = trained_model(source, task, runtime.execution(values), option="checkpoint", cure=cure)
     step = task.eval_step(nnx.graphdef(model))
     results = run_rows(step, get_params(model), prepared.held_out.rows, values["data.eval_tokens"])
     return {"checkpoint": source, **summarise(prepared, results), "baseline": dict(prepared.baseline.values)}

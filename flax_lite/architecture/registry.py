@@ -8,6 +8,7 @@ from typing import Any
 from flax_lite.architecture import checks
 from flax_lite.architecture.config import EncoderConfig
 from flax_lite.architecture.weights import WeightTable
+from flax_lite.files.names import CONFIG
 from flax_lite.files.strict_json import read_json
 
 
@@ -90,7 +91,7 @@ def load_config(path: str | Path) -> EncoderConfig:
         ValueError: if it is not JSON, names no family or one that is not supported, or says what cannot be.
     """
     file = Path(path)
-    file = file / "config.json" if file.is_dir() else file
+    file = file / CONFIG if file.is_dir() else file
     values = read_json(file)
     model_type = values.get("model_type", _family_by_keys(values))
     if not isinstance(model_type, str):

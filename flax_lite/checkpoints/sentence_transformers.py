@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from flax_lite.architecture.registry import load_config
+from flax_lite.files.names import CONFIG
 from flax_lite.files.strict_json import parse_json, read_json
 
 Pooling = Literal["mean", "cls", "max"]
@@ -114,7 +115,7 @@ def write_sentence_transformers(
     directory = Path(directory)
     if pooling not in POOLINGS:
         raise ValueError(f"pooling={pooling!r} is not known; choose from {', '.join(POOLINGS)}")
-    if not (directory / "config.json").is_file():
+    if not (directory / CONFIG).is_file():
         raise ValueError(f"{directory} holds no config.json; save the model there first")
     config = load_config(directory)
     limit = config.max_position_embeddings

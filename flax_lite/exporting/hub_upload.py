@@ -6,6 +6,7 @@ from typing import Any
 
 from flax_lite.checkpoints.sources.hub import parse_hub_id
 from flax_lite.checkpoints.sources.hub_client import root_cause
+from flax_lite.files.names import CONFIG
 
 _WEIGHTS = ("model*.safetensors", "flax_model*.msgpack")
 # What editors and file systems leave behind; and nothing that can run code travels.
@@ -44,7 +45,7 @@ def push_to_hub(
     from huggingface_hub import HfApi
 
     path = Path(directory)
-    if not (path / "config.json").is_file() or not any(list(path.glob(pattern)) for pattern in _WEIGHTS):
+    if not (path / CONFIG).is_file() or not any(list(path.glob(pattern)) for pattern in _WEIGHTS):
         raise ValueError(f"{path} holds no model: expected config.json beside {' or '.join(_WEIGHTS)}")
     check_upload(repo_id, token=token)
     api = HfApi(token=token)

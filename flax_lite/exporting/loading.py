@@ -12,15 +12,12 @@ from flax_lite.checkpoints.checkpoint import Checkpoint
 from flax_lite.checkpoints.engine import load_parameters
 from flax_lite.checkpoints.formats.tensors import FLOATS
 from flax_lite.layers.execution import Execution
-from flax_lite.models.contents import survey
+from flax_lite.models.contents import AMBIGUOUS_HEAD, model_class, survey
 from flax_lite.models.params import abstract_params, with_params
 from flax_lite.models.pretrained import architecture
 from flax_lite.models.tasks import Task
 
 logger = logging.getLogger("flax_lite")
-
-# Heads of this name mean something else in every task.
-_AMBIGUOUS_HEAD = "classifier"
 
 
 def load_for_export(checkpoint: Checkpoint, task: Task, execution: Execution) -> Any:
@@ -33,10 +30,10 @@ def load_for_export(checkpoint: Checkpoint, task: Task, execution: Execution) ->
     """
     contents = survey(checkpoint)
     config = contents.config
-    options = {"add_pooler": "pooler" in contents.heads} if task.name == "feature-extraction" else {}
+    options = {"add_pooler": "pooler" in contents.heads} if task.model == "Encoder" else {}
 
     def create() -> nnx.Module:
-        return task.model(config, rngs=nnx.Rngs(0), execution=execution, **options)
+        return model_class(task)(config, rngs=nnx.Rngs(0), execution=execution, **options)
 
     dtype = FLOATS[execution.dtype]
     shapes: dict[str, Any] = traverse_util.flatten_dict(abstract_params(create), sep="/")
@@ -46,7 +43,7 @@ def load_for_export(checkpoint: Checkpoint, task: Task, execution: Execution) ->
     try:
         loaded = load_parameters(checkpoint.tensors, checkpoint.dialect, config, target, rules, lambda paths: {})
     except ValueError as error:
-        raise ValueError(f"{checkpoint.path} cannot be exported for {task.name}:\n{error}") from None
+        raise ValueError(f"{checkpoint.path} cannot be exported for {task.export}:\n{error}") from None
     for remark in loaded.remarks:
         logger.warning("%s: %s", checkpoint.path, remark)
     structure = nnx.graphdef(nnx.eval_shape(create))
@@ -56,9 +53,9 @@ def load_for_export(checkpoint: Checkpoint, task: Task, execution: Execution) ->
 def _check_head(checkpoint: Checkpoint, task: Task, shapes: Collection[str]) -> None:
     """A classifier of another task would load, and its labels be taken for what they are not."""
     trained = checkpoint.config.architectures
-    has_classifier = any(path.startswith(_AMBIGUOUS_HEAD) for path in shapes)
-    if has_classifier and trained and architecture(task.model, checkpoint.config) not in trained:
+    has_classifier = any(path.startswith(AMBIGUOUS_HEAD) for path in shapes)
+    if has_classifier and trained and architecture(model_class(task), checkpoint.config) not in trained:
         raise ValueError(
-            f"{checkpoint.path} was trained as {', '.join(trained)}: it holds no head for {task.name}; "
+            f"{checkpoint.path} was trained as {', '.join(trained)}: it holds no head for {task.export}; "
             "export it for its own task, or for feature-extraction, or fine-tune it first"
         )

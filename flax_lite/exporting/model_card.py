@@ -2,9 +2,12 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flax_lite.models.names import TASKS
+from flax_lite.models.tasks import PIPELINES
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
 
 # What the hub calls a task, where it is another name.
 _PIPELINE_TAGS = {"sentence-embedding": "sentence-similarity"}
@@ -56,8 +59,7 @@ def model_card(
         description: a paragraph or more, Markdown.
         license: an identifier of the hub's, as "apache-2.0".
         language: one or several codes, as "en".
-        library_name: what the hub offers to open it with. The directories that flax_lite writes open in transformers,
-            and in "sentence-transformers" with its files beside them.
+        library_name: what the hub offers to open it with: transformers, or "sentence-transformers" with its files.
         tags: beside "flax_lite" and "jax".
         base_model: hub id of what it was fine-tuned or distilled from.
         datasets: hub ids of what it learned from.
@@ -68,24 +70,11 @@ def model_card(
     Raises:
         ValueError: for an empty name, or a task that no pipeline has.
     """
-    from huggingface_hub import EvalResult, ModelCardData
+    from huggingface_hub import ModelCardData
 
-    if not name.strip():
-        raise ValueError("a model card needs the name of the model")
-    if task not in (None, *TASKS):
-        raise ValueError(f"task {task!r} is not known; choose from {', '.join(TASKS)}")
+    _check(name, task)
     tag = None if task is None else _PIPELINE_TAGS.get(task, task)
-    results = [
-        EvalResult(
-            task_type=tag or "feature-extraction",
-            dataset_type=score.dataset_id or score.dataset,
-            dataset_name=score.dataset,
-            dataset_split=score.split,
-            metric_type=score.metric,
-            metric_value=score.value,
-        )
-        for score in scores
-    ]
+    results = [_result(score, tag or "feature-extraction") for score in scores]
     metadata = ModelCardData(
         language=language if language is None or isinstance(language, str) else list(language),
         license=license,
@@ -107,6 +96,26 @@ def model_card(
         *_section("Training", _training(settings or {}, command)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _check(name: str, task: str | None) -> None:
+    if not name.strip():
+        raise ValueError("a model card needs the name of the model")
+    if task not in (None, *PIPELINES):
+        raise ValueError(f"task {task!r} is not known; choose from {', '.join(PIPELINES)}")
+
+
+def _result(score: Score, task_type: str) -> "EvalResult":
+    from huggingface_hub import EvalResult
+
+    return EvalResult(
+        task_type=task_type,
+        dataset_type=score.dataset_id or score.dataset,
+        dataset_name=score.dataset,
+        dataset_split=score.split,
+        metric_type=score.metric,
+        metric_value=score.value,
+    )
 
 
 def _section(title: str, body: str) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import flax_lite
 from flax_lite.exporting.onnx_graph import Graph
 from flax_lite.exporting.onnx_model import build_graph
-from flax_lite.models.tasks import BATCH, LENGTH, Sizes, input_names, outputs_of
+from flax_lite.exporting.tasks import Sizes, input_names, outputs_of
+from flax_lite.models.tasks import BATCH, LENGTH
 
 if TYPE_CHECKING:
     import onnx

@@ -16,8 +16,8 @@ from flax import traverse_util
 from flax_lite.architecture.config import EncoderConfig
 from flax_lite.architecture.weights import sinusoidal_positions
 from flax_lite.exporting.onnx_graph import Graph
+from flax_lite.exporting.tasks import outputs_of, task_of
 from flax_lite.models.params import get_params
-from flax_lite.models.tasks import outputs_of, task_of
 
 
 def _gelu(graph: Graph, x: str) -> str:
@@ -112,11 +112,11 @@ def build_graph(model: Any) -> Graph:
             f"ONNX is written in float32, given a model that computes in {model.execution.dtype}; export float32 and "
             "convert the file with onnxruntime's own tools"
         )
-    root = "" if task.name == "feature-extraction" else "encoder/"
+    root = "" if task.model == "Encoder" else "encoder/"
     graph = Graph(_weights(model, root))
     hidden = _encode(graph, config, root)
     with graph.scope("head"):
-        graph.outputs = _HEADS[task.name](graph, config, hidden, outputs_of(model))
+        graph.outputs = _HEADS[task.model](graph, config, hidden, outputs_of(model))
     return graph
 
 
@@ -196,9 +196,9 @@ def _span_logits(graph: Graph, config: EncoderConfig, hidden: str, wanted: Colle
 
 
 _HEADS: Mapping[str, Callable[[Graph, EncoderConfig, str, Collection[str]], dict[str, str]]] = {
-    "feature-extraction": _features,
-    "fill-mask": _word_logits,
-    "text-classification": _text_logits,
-    "token-classification": _token_logits,
-    "question-answering": _span_logits,
+    "Encoder": _features,
+    "MaskedLM": _word_logits,
+    "SequenceClassification": _text_logits,
+    "TokenClassification": _token_logits,
+    "QuestionAnswering": _span_logits,
 }

@@ -1,6 +1,7 @@
 """What an export says about itself: how it is run."""
 
-from flax_lite.models.tasks import Sizes, Task
+from flax_lite.exporting.tasks import Sizes
+from flax_lite.models.tasks import Task
 
 _STABLEHLO = """\
 # {title} as a JAX program
@@ -54,5 +55,5 @@ _TEXTS = {"stablehlo": _STABLEHLO, "onnx": _ONNX}
 
 def readme(to: str, family: str, task: Task, sizes: Sizes) -> str:
     """The text of README.md beside an export; its code runs in that directory."""
-    title = f"{family}, {task.name},"
+    title = f"{family}, {task.export},"
     return _TEXTS[to].format(title=title, batch=sizes.batch or 2, length=sizes.length or 5)

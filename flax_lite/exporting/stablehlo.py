@@ -16,8 +16,9 @@ from jax import export
 import flax_lite
 from flax_lite.checkpoints.formats.safetensors_file import write_safetensors
 from flax_lite.checkpoints.formats.tensors import StoredTensor
+from flax_lite.exporting.tasks import Sizes, input_names, outputs_of, task_of
 from flax_lite.models.params import get_params, with_params
-from flax_lite.models.tasks import BATCH, LENGTH, Sizes, input_names, outputs_of, task_of
+from flax_lite.models.tasks import BATCH, LENGTH
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 PROGRAM, WEIGHTS, DESCRIPTION = "model.jax_export", "weights.safetensors", "export.json"
@@ -108,7 +109,7 @@ def _description(model: Any, exported: export.Exported, sizes: Sizes) -> dict[st
         "t": None if sizes.length else {"axis": LENGTH, "least": 1, "most": model.config.max_position_embeddings},
     }
     return {
-        "task": task_of(model).name,
+        "task": task_of(model).export,
         "program": PROGRAM,
         "weights_file": WEIGHTS,
         "platforms": list(exported.platforms),

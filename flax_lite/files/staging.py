@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Collection, Iterator
@@ -9,7 +10,9 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def staged_directory(target: str | os.PathLike[str], replaces: Collection[str] = ()) -> Iterator[Path]:
+def staged_directory(
+    target: str | os.PathLike[str], replaces: Collection[str] = (), *, alone: bool = False
+) -> Iterator[Path]:
     """A new directory beside the target, which takes the target's name when the block ends without an error.
 
     Until then an existing target stays as it was. Of its files, those that the block wrote again and those that
@@ -18,7 +21,8 @@ def staged_directory(target: str | os.PathLike[str], replaces: Collection[str] =
 
     Args:
         target: the directory; parents are created.
-        replaces: globs on names in it that are not kept.
+        replaces: globs on names in it that are not kept; "*" keeps nothing.
+        alone: no other process writes the target now: what killed ones left beside it is removed.
 
     Raises:
         ValueError: if the target is a file, a mount point, or holds the current directory: it cannot be replaced.
@@ -29,6 +33,9 @@ def staged_directory(target: str | os.PathLike[str], replaces: Collection[str] =
     if path.is_mount() or Path.cwd().is_relative_to(path):
         raise ValueError(f"{path} cannot be replaced as a whole; name a directory inside it")
     path.parent.mkdir(parents=True, exist_ok=True)
+    if alone:
+        for left in (entry for entry in path.parent.glob(f".{path.name}.*") if is_staged(entry.name)):
+            shutil.rmtree(left)
     stage = _sibling(path, "new")
     stage.mkdir()
     try:
@@ -41,6 +48,11 @@ def staged_directory(target: str | os.PathLike[str], replaces: Collection[str] =
     except BaseException:
         shutil.rmtree(stage, ignore_errors=True)
         raise
+
+
+def is_staged(name: str) -> bool:
+    """Whether a name is one that a directory has before it takes its own, or after another took it."""
+    return re.fullmatch(r"\..+\.(new|old)-[0-9a-f]{8}", name) is not None
 
 
 def _sibling(path: Path, what: str) -> Path:

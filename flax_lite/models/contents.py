@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx, traverse_util
 
+from flax_lite import models
 from flax_lite.architecture.config import EncoderConfig
 from flax_lite.architecture.registry import weight_table
 from flax_lite.checkpoints.accounting import Rules, Shapes
@@ -19,18 +20,12 @@ from flax_lite.checkpoints.checkpoint import Checkpoint
 from flax_lite.checkpoints.engine import Loaded, load_parameters, settle_positions
 from flax_lite.checkpoints.formats.tensors import FLOATS
 from flax_lite.checkpoints.slots import find_slot, lay_out
-from flax_lite.models import heads
 from flax_lite.models.params import abstract_params
 from flax_lite.models.pretrained import architecture
+from flax_lite.models.tasks import TASKS, Task
 
-_TASKS = (
-    heads.PreTraining,
-    heads.MaskedLM,
-    heads.SequenceClassification,
-    heads.TokenClassification,
-    heads.QuestionAnswering,
-    heads.MultipleChoice,
-)
+# Heads of this name mean something else in every task.
+AMBIGUOUS_HEAD = "classifier"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +88,8 @@ def all_parameters(config: EncoderConfig) -> Mapping[str, jax.ShapeDtypeStruct]:
 
     Several tasks call their head a classifier: it has the shape of the task that `architectures` names, if it is one.
     """
-    tasks = [task for task in _TASKS if config.has_pooler or task is not heads.PreTraining]
+    tasks = [task for task in map(model_class, TASKS) if task is not models.Encoder]
+    tasks = [task for task in tasks if config.has_pooler or task is not models.PreTraining]
     tasks.sort(key=lambda task: architecture(task, config) not in config.architectures)
     shapes: dict[str, Any] = {}
     for task in tasks:
@@ -113,15 +109,16 @@ def _dtypes_found(checkpoint: Checkpoint, config: EncoderConfig, shapes: Shapes)
     return found
 
 
+def model_class(task: Task) -> Any:
+    """The class that computes a task."""
+    return getattr(models, task.model)
+
+
 def part(path: str) -> str | None:
     """The head or the pooler that a parameter of a task model belongs to; None for the rest of the encoder."""
     if path.startswith("encoder/pooler/"):
         return "pooler"
     return None if path.startswith("encoder/") else path.partition("/")[0]
-
-
-# Heads of this name mean something else in every task.
-_AMBIGUOUS_HEAD = "classifier"
 
 
 def check_trained(checkpoint: Checkpoint, task: str, model_class: Any) -> None:
@@ -130,7 +127,7 @@ def check_trained(checkpoint: Checkpoint, task: str, model_class: Any) -> None:
     params = abstract_params(lambda: model_class(contents.config, rngs=nnx.Rngs(0)))
     needed = {part(path) for path in traverse_util.flatten_dict(params, sep="/")} - {None}
     trained = contents.config.architectures
-    is_other = _AMBIGUOUS_HEAD in needed and trained and architecture(model_class, contents.config) not in trained
+    is_other = AMBIGUOUS_HEAD in needed and trained and architecture(model_class, contents.config) not in trained
     missing = needed - set(contents.heads)
     if is_other or missing:
         lacks = "of another task" if is_other else f"without {', '.join(sorted(map(str, missing)))}"

@@ -20,19 +20,10 @@ from flax_lite.checkpoints.sources.resolve import Source, open_source
 from flax_lite.layers.execution import Execution
 from flax_lite.layers.stack import stacked
 from flax_lite.models.params import get_params, tree_shardings, with_params
+from flax_lite.models.tasks import TASKS
 
 logger = logging.getLogger("flax_lite")
 
-# Each model class, and how the names of its Hugging Face classes end.
-_TASKS = {
-    "Encoder": "Model",
-    "PreTraining": "ForPreTraining",
-    "MaskedLM": "ForMaskedLM",
-    "SequenceClassification": "ForSequenceClassification",
-    "TokenClassification": "ForTokenClassification",
-    "QuestionAnswering": "ForQuestionAnswering",
-    "MultipleChoice": "ForMultipleChoice",
-}
 # Heads of the same name in several tasks: what one task learned means nothing to another.
 _SHARED_NAMES = frozenset({"classifier", "pre_classifier"})
 
@@ -89,32 +80,11 @@ class Pretrained:
                 not finite (also after rounding to `param_dtype`).
         """
         checkpoint = open_source(source)
-        config = settle_positions(checkpoint.tensors, checkpoint.dialect, checkpoint.config)
-        if config is not checkpoint.config:
-            logger.warning("%s holds learned positions: sinusoidal_positions is now False", checkpoint.path)
-        config = of_depth(_relabelled(config, num_labels, id2label), num_hidden_layers)
+        config = of_depth(_relabelled(_settled(checkpoint), num_labels, id2label), num_hidden_layers)
         config = config if problem_type is None else config.replace(problem_type=problem_type)
         rules = _rules(cls, config, _globs("allow_missing", allow_missing), _globs("ignore", ignore))
-        source_of_values = rngs or nnx.Rngs(0)
-
-        def create(key: jax.Array) -> nnx.Module:
-            return cast(Any, cls)(config, rngs=nnx.Rngs(key), execution=execution)
-
-        def initialise(paths: Collection[str]) -> Mapping[str, jax.Array]:
-            # Under jit, what is not returned is not computed.
-            values = jax.jit(lambda key: _chosen(_flat_params(create(key)), paths))
-            return values(source_of_values.params())
-
-        abstract = nnx.eval_shape(lambda: create(jax.random.key(0)))
         dtype = jnp.dtype(param_dtype or jnp.float32)
-        target = {path: jax.ShapeDtypeStruct(leaf.shape, dtype) for path, leaf in _flat_params(abstract).items()}
-        target = target if mesh is None else _placed(target, mesh)
-        try:
-            loaded = load_parameters(checkpoint.tensors, checkpoint.dialect, config, target, rules, initialise)
-        except ValueError as error:
-            raise ValueError(f"{checkpoint.path} does not fit {cls.__name__}:\n{error}") from None
-        _report(cls.__name__, checkpoint.path, loaded, checkpoint.dialect.separator)
-        return with_params(nnx.graphdef(abstract), traverse_util.unflatten_dict(loaded.params, sep="/"))
+        return _read(cls, checkpoint, config, execution, rules, dtype, mesh, rngs or nnx.Rngs(0))
 
     def save_pretrained(
         self,
@@ -152,19 +122,16 @@ def _chosen(params: Mapping[str, Any], paths: Collection[str]) -> dict[str, Any]
     return {path: params[path] for path in paths}
 
 
-def _task(cls: type) -> str:
-    """The model class that `cls` is or derives from."""
-    return next(base.__name__ for base in cls.__mro__ if base.__name__ in _TASKS)
-
-
 def architecture(cls: type, config: EncoderConfig) -> str:
     """Hugging Face's name of a model class for a family, as config.json's `architectures` has it."""
-    return weight_table(config).family + _TASKS[_task(cls)]
+    endings = {task.model: task.ending for task in TASKS}
+    own = next(base.__name__ for base in cls.__mro__ if base.__name__ in endings)  # cls may derive from it
+    return weight_table(config).family + endings[own]
 
 
 def _rules(cls: type, config: EncoderConfig, allow_missing: tuple[str, ...], ignore: tuple[str, ...]) -> Rules:
     requested = architecture(cls, config)
-    known = {weight_table(config).family + ending for ending in _TASKS.values()}
+    known = {weight_table(config).family + task.ending for task in TASKS}
     complete = requested in config.architectures
     another_task = not complete and any(name in known for name in config.architectures)
     return Rules(
@@ -208,7 +175,49 @@ def of_depth(config: EncoderConfig, num_hidden_layers: int | None) -> EncoderCon
     return config.replace(num_hidden_layers=num_hidden_layers)
 
 
-def _placed(target: Mapping[str, jax.ShapeDtypeStruct], mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+def _read(
+    cls: Any,
+    checkpoint: Checkpoint,
+    config: EncoderConfig,
+    execution: Execution | None,
+    rules: Rules,
+    dtype: jnp.dtype,
+    mesh: Mesh | None,
+    rngs: nnx.Rngs,
+) -> Any:
+    """The model of a class, its parameters from the checkpoint, and from `rngs` where the rules allow that."""
+
+    def create(key: jax.Array) -> nnx.Module:
+        return cls(config, rngs=nnx.Rngs(key), execution=execution)
+
+    def initialise(paths: Collection[str]) -> Mapping[str, jax.Array]:
+        # Under jit, what is not returned is not computed.
+        values = jax.jit(lambda key: _chosen(_flat_params(create(key)), paths))
+        return values(rngs.params())
+
+    abstract = nnx.eval_shape(lambda: create(jax.random.key(0)))
+    target = _target(abstract, dtype, mesh)
+    try:
+        loaded = load_parameters(checkpoint.tensors, checkpoint.dialect, config, target, rules, initialise)
+    except ValueError as error:
+        raise ValueError(f"{checkpoint.path} does not fit {cls.__name__}:\n{error}") from None
+    _report(cls.__name__, checkpoint.path, loaded, checkpoint.dialect.separator)
+    return with_params(nnx.graphdef(abstract), traverse_util.unflatten_dict(loaded.params, sep="/"))
+
+
+def _settled(checkpoint: Checkpoint) -> EncoderConfig:
+    """The checkpoint's config, without the formula of its positions where it holds others."""
+    config = settle_positions(checkpoint.tensors, checkpoint.dialect, checkpoint.config)
+    if config is not checkpoint.config:
+        logger.warning("%s holds learned positions: sinusoidal_positions is now False", checkpoint.path)
+    return config
+
+
+def _target(model: nnx.Module, dtype: jnp.dtype, mesh: Mesh | None) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shape, dtype and place of each parameter that is read."""
+    target = {path: jax.ShapeDtypeStruct(leaf.shape, dtype) for path, leaf in _flat_params(model).items()}
+    if mesh is None:
+        return target
     places = tree_shardings(target, mesh)
     return {path: spec.update(sharding=places[path]) for path, spec in target.items()}
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from flax_lite.checkpoints.sources.resolve import Source, sentence_transformers_layout
 from flax_lite.layers.execution import Execution
-from flax_lite.models import heads
-from flax_lite.models.encoder import Encoder
-from flax_lite.models.names import TASKS
+from flax_lite.models import tasks
+from flax_lite.models.contents import model_class
+from flax_lite.models.heads import PreTraining
 from flax_lite.pipelines.base import Pipeline
 from flax_lite.pipelines.fill_mask import FillMask
 from flax_lite.pipelines.loading import load_for_task
@@ -26,17 +26,14 @@ from flax_lite.tokenization import Tokenizer, load_tokenizer
 
 __all__ = ["TASKS", "Pipeline", "pipeline"]
 
-# Each task, its pipeline, and the models that compute it; a SOURCE is read as the first, or as one with a beam head.
-_TASKS: Mapping[str, tuple[type[Pipeline[Any]], tuple[Any, ...]]] = {
-    each.task: (each, models)
-    for each, models in (
-        (FillMask, (heads.MaskedLM, heads.PreTraining)),
-        (TextClassification, (heads.SequenceClassification,)),
-        (TokenClassification, (heads.TokenClassification,)),
-        (QuestionAnswering, (heads.QuestionAnswering, BeamQuestionAnswering)),
-        (SentenceEmbedding, (Encoder,)),
-    )
+TASKS = tasks.PIPELINES
+
+_CLASSES: Mapping[str, type[Pipeline[Any]]] = {
+    each.task: each
+    for each in (FillMask, TextClassification, TokenClassification, QuestionAnswering, SentenceEmbedding)
 }
+# Models that compute a task beside the one that the table names for it.
+_OTHERS = {FillMask.task: (PreTraining,), QuestionAnswering.task: (BeamQuestionAnswering,)}
 
 
 def pipeline(
@@ -72,9 +69,10 @@ def pipeline(
             make no sense.
         TypeError: for an option that the task does not have.
     """
-    if task not in _TASKS:
+    if task not in _CLASSES:
         raise ValueError(f"task {task!r} is not known; choose from {', '.join(TASKS)}")
-    pipeline_class, models = _TASKS[task]
+    pipeline_class = _CLASSES[task]
+    models = (*(model_class(row) for row in tasks.TASKS if row.pipeline == task), *_OTHERS.get(task, ()))
     sizes = {"batch_size": batch_size, "tokens_per_batch": tokens_per_batch, "max_length": max_length}
     if hasattr(model, "config"):
         if not isinstance(model, models):

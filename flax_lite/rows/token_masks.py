@@ -101,8 +101,7 @@ def mask_tokens(
         )
     if masked_fraction != 0 and not 1 / _LARGEST_DENOMINATOR <= masked_fraction <= 1:
         raise ValueError(f"masking needs 2^-15 <= masked_fraction <= 1, or 0, got masked_fraction={masked_fraction}")
-    choice_key, hide_key = jax.random.split(key)
-    is_real = attention_mask != 0
+    is_real, (choice_key, hide_key) = attention_mask != 0, jax.random.split(key)
     number = _rounded_up(float(masked_fraction), jnp.sum(is_real, dtype=jnp.int32))
     scores = _scores(choice_key, jnp.where(is_real, token_weights[input_ids], 0.0))
     positions = _positions(jnp.where(_is_among_highest(scores, number), scores, -jnp.inf), max_predictions)

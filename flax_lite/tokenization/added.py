@@ -13,11 +13,11 @@ from typing import Any
 
 from tokenizers import AddedToken
 
+from flax_lite.files.names import ADDED_FILE, SPECIALS_FILE
 from flax_lite.tokenization.files import read_json_beside
 
 _DECODER = "added_tokens_decoder"
 _FLAGS = ("lstrip", "normalized", "rstrip", "single_word", "special")
-ADDED_FILE, SPECIALS_FILE = "added_tokens.json", "special_tokens_map.json"
 
 
 def read_settings(directory: Path, config_file: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import tokenizers
 from tokenizers import AddedToken
 
+from flax_lite.files.names import JSON_FILE, SENTENCEPIECE_FILE, SETTINGS_FILE, VOCAB_FILE, VOCABULARIES
 from flax_lite.tokenization.added import read_added_tokens, read_settings
 from flax_lite.tokenization.files import read_bytes, read_json, read_json_beside, read_text
 from flax_lite.tokenization.pipeline_checks import check_pipeline, library_errors
@@ -23,7 +24,7 @@ from flax_lite.tokenization.recipes import (
     wordpiece_backend,
 )
 from flax_lite.tokenization.sentencepiece_model import CONTROL, parse_sentencepiece_model
-from flax_lite.tokenization.tokenizer import CONFIG_FILE, JSON_FILE, SENTENCEPIECE_FILE, VOCAB_FILE, Tokenizer
+from flax_lite.tokenization.tokenizer import Tokenizer
 
 # Entries of tokenizer_config.json, and what BERT's normaliser calls them in tokenizer.json.
 _BERT_NORMALIZER_FIELDS = {
@@ -88,7 +89,7 @@ def _find(source: str | Path) -> Path:
 
 
 def _read_file(path: Path, given: dict[str, bool]) -> Tokenizer:
-    settings = read_settings(path.parent, CONFIG_FILE) | given
+    settings = read_settings(path.parent, SETTINGS_FILE) | given
     if path.suffix == ".model":
         return _read_sentencepiece(path, settings)
     if path.suffix == ".txt":
@@ -103,7 +104,7 @@ def _read_file(path: Path, given: dict[str, bool]) -> Tokenizer:
 
 
 def _files_in(directory: Path) -> list[Path]:
-    named = [directory / name for name in (SENTENCEPIECE_FILE, JSON_FILE, VOCAB_FILE)]
+    named = [directory / name for name in VOCABULARIES]
     # Google's releases name theirs 30k-clean.model.
     return [path for path in named if path.is_file()] or sorted(directory.glob("*.model"))
 
@@ -172,7 +173,7 @@ def _read_sentencepiece(path: Path, config: Mapping[str, Any]) -> Tokenizer:
 def _read_vocab(path: Path, config: Mapping[str, Any]) -> Tokenizer:
     if others := [name for name, value in _OTHER_WORDS.items() if config.get(name) == value]:
         raise ValueError(
-            f"{CONFIG_FILE} says {others[0]}={config[others[0]]!r}: its text is split into words in another way than "
+            f"{SETTINGS_FILE} says {others[0]}={config[others[0]]!r}: its text is split into words in another way than "
             "BERT's, which is not supported"
         )
     lines = read_text(path).split("\n")  # not splitlines(): pieces may be exotic line separators
@@ -260,7 +261,7 @@ def _refuse_doubles(pieces: list[str]) -> None:
 def _flag(config: Mapping[str, Any], name: str, default: bool) -> bool:
     value = config.get(name)
     if value is not None and not isinstance(value, bool):
-        raise ValueError(f"{CONFIG_FILE} says {name}={value!r}; expected true or false")
+        raise ValueError(f"{SETTINGS_FILE} says {name}={value!r}; expected true or false")
     return default if value is None else value
 
 

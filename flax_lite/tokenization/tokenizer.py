@@ -13,7 +13,7 @@ import tokenizers
 from jaxtyping import Bool, Int
 from tokenizers import models
 
-from flax_lite.tokenization.added import ADDED_FILE, SPECIALS_FILE
+from flax_lite.files.names import ADDED_FILE, JSON_FILE, SENTENCEPIECE_FILE, SETTINGS_FILE, SPECIALS_FILE, VOCAB_FILE
 from flax_lite.tokenization.pipeline_checks import library_errors
 from flax_lite.tokenization.recipes import SPACE, Specials
 
@@ -22,9 +22,6 @@ from flax_lite.tokenization.recipes import SPACE, Specials
 _INNER_PUNCTUATION = frozenset('!"#$%&()*+,-./:;?@[\\]^_`{|}~')
 _INNER_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz") | _INNER_PUNCTUATION
 _CONTINUATION = "##"
-
-SENTENCEPIECE_FILE, JSON_FILE, VOCAB_FILE = "spiece.model", "tokenizer.json", "vocab.txt"
-CONFIG_FILE = "tokenizer_config.json"
 
 
 class Tokenizer:
@@ -232,7 +229,7 @@ class Tokenizer:
             "model_input_names": inputs if token_types else [name for name in inputs if name != "token_type_ids"],
         }
         (directory / JSON_FILE).write_text(self._backend.to_str(), encoding="utf-8")
-        _write_json(directory / CONFIG_FILE, config)
+        _write_json(directory / SETTINGS_FILE, config)
         _write_json(directory / SPECIALS_FILE, names)
         if self._sentencepiece_model is not None:
             (directory / SENTENCEPIECE_FILE).write_bytes(self._sentencepiece_model)

@@ -65,14 +65,7 @@ def make_train_step(
     Raises:
         ValueError: when traced, if the batch is not divisible into `accumulation_steps`.
     """
-
-    def loss_and_sums(
-        params: Any, batch: Batch, weights: Sums, key: jax.Array, constants: tuple[Any, ...]
-    ) -> tuple[Array, Sums]:
-        sums = objective.sums(with_params(structure, params), batch, key, *constants)
-        return averages(sums, weights, objective.losses)["loss"], sums
-
-    gradient = jax.grad(loss_and_sums, has_aux=True)
+    gradient = _gradient(structure, objective, accumulation_steps)
 
     def step(state: TrainState, batch: Batch, *constants: Any) -> tuple[TrainState, dict[str, Array]]:
         params, constants = gathered(state["params"]), gathered(constants)
@@ -80,14 +73,7 @@ def make_train_step(
         if prepare is not None:
             batch = prepare(preparation_key(seed, state["step"]), batch)
         weights = objective.weights(batch)
-        if accumulation_steps == 1:
-            grads, sums = gradient(params, batch, weights, key, constants)
-        else:
-            micro_batches = _split(batch, accumulation_steps)
-            keys = jax.random.split(key, accumulation_steps)
-            grads, sums = _summed(
-                lambda micro, key: gradient(params, micro, weights, key, constants), micro_batches, keys
-            )
+        grads, sums = gradient(params, batch, weights, key, constants)
         grads, params = split(grads), state["params"]
         updates, opt_state = optimizer.update(grads, state["opt_state"], params)
         metrics = {**averages(sums, weights, objective.losses), "grad_norm": optax.tree.norm(grads)}
@@ -99,6 +85,27 @@ def make_train_step(
         return next_state, metrics
 
     return step
+
+
+def _gradient(structure: nnx.GraphDef, objective: Objective, accumulation_steps: int) -> Callable[..., Any]:
+    """(params, batch, weights, key, constants) -> (gradient of the loss, sums), by micro-batches one after another."""
+
+    def loss_and_sums(
+        params: Any, batch: Batch, weights: Sums, key: jax.Array, constants: tuple[Any, ...]
+    ) -> tuple[Array, Sums]:
+        sums = objective.sums(with_params(structure, params), batch, key, *constants)
+        return averages(sums, weights, objective.losses)["loss"], sums
+
+    whole = jax.grad(loss_and_sums, has_aux=True)
+    if accumulation_steps == 1:
+        return whole
+
+    def accumulated(params: Any, batch: Batch, weights: Sums, key: jax.Array, constants: tuple[Any, ...]) -> Any:
+        keys = jax.random.split(key, accumulation_steps)
+        micro_batches = _split(batch, accumulation_steps)
+        return _summed(lambda micro, key: whole(params, micro, weights, key, constants), micro_batches, keys)
+
+    return accumulated
 
 
 def make_eval_step(structure: nnx.GraphDef, objective: Objective) -> Callable[..., dict[str, Sums]]:

@@ -54,7 +54,9 @@ def test_prepare_again_finds_everything_and_writes_no_work_directory(prepared, t
     before = times()
     assert command(cache).main(tmp_path / "work") == 0
     # The tokenizer and both splits, without a word of making them.
-    assert capsys.readouterr().out.splitlines() == first.splitlines()[-3:]
+    said = capsys.readouterr().out.splitlines()
+    # Another test process may be opening the same tokens.
+    assert [line for line in said if not line.startswith("Waiting for another process")] == first.splitlines()[-3:]
     assert times() == before
     assert not (tmp_path / "work").exists()
 

@@ -5,10 +5,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flax_lite.files.staging import staged_directory
 from train.data.sources import Corpus
 from train.data.tokens.cache import cache_root, corpus_inputs, key_of
 from train.errors import UserError
-from train.machine.files import exclusive_lock, staged_directory
+from train.machine.files import exclusive_lock
 from train.options.schema import Values
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def open_tokenizer(
 def keep_tokenizer(tokenizer: "Tokenizer", directory: Path) -> None:
     """Writes a tokenizer where there is none yet."""
     if not directory.is_dir():
-        with staged_directory(directory) as staged:
+        with staged_directory(directory, alone=True) as staged:
             tokenizer.save(staged)
 
 
@@ -72,12 +73,13 @@ def _trained(training: "TokenizerSpec", corpus: Corpus, root: Path, say: Callabl
     key = key_of(inputs | corpus_inputs(corpus, root))
     what = f"a {training.kind} tokenizer of {training.vocab_size} pieces"
     waiting = f"Waiting for another process that trains {what} on {corpus.name}."
-    with exclusive_lock(directory / f"{key}.lock", lambda: say(waiting)):
-        if not (directory / key).is_dir():
-            say(f"Training {what} on {corpus.name}.")
-            texts = (paragraph for document in corpus.paragraphs() for paragraph in document)
-            keep_tokenizer(train_tokenizer(texts, training.kind, training.vocab_size), directory / key)
-        return load_tokenizer(directory / key)
+    if not (directory / key).is_dir():  # one that is there is whole: nobody waits for others who read it
+        with exclusive_lock(directory / f"{key}.lock", lambda: say(waiting)):
+            if not (directory / key).is_dir():
+                say(f"Training {what} on {corpus.name}.")
+                texts = (paragraph for document in corpus.paragraphs() for paragraph in document)
+                keep_tokenizer(train_tokenizer(texts, training.kind, training.vocab_size), directory / key)
+    return load_tokenizer(directory / key)
 
 
 def tokenizer_spec(values: Values) -> str:

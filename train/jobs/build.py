@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import optax
 
     from flax_lite.architecture.config import EncoderConfig
+    from flax_lite.checkpoints.checkpoint import Checkpoint
     from flax_lite.tokenization import Tokenizer
 
 
@@ -97,13 +98,16 @@ def optimizer(values: Values) -> "tuple[optax.GradientTransformation, optax.Sche
         raise UserError(f"optimizer: {error}") from error
 
 
-def load_params(model: Any, source: str, expected: Any, **options: Any) -> Any:
+def load_params(
+    model: Any, source: str, expected: Any, *, checkpoint: "Checkpoint | None" = None, **options: Any
+) -> Any:
     """The parameters of a saved model, to start from.
 
     Args:
         model: the class to read it with.
         source: where it is.
         expected: the tree of shapes that the job trains. An ALBERT of another depth has the same one.
+        checkpoint: what is there, where it is open already.
         **options: of `from_pretrained`.
 
     Raises:
@@ -112,7 +116,7 @@ def load_params(model: Any, source: str, expected: Any, **options: Any) -> Any:
     from flax_lite.models.params import get_params
 
     try:
-        params = get_params(model.from_pretrained(source, **options))
+        params = get_params(model.from_pretrained(checkpoint or source, **options))
     except (ValueError, OSError) as error:
         raise UserError(f"init_from={source}: {error}") from error
     found, wanted = (

@@ -37,7 +37,7 @@ from train.options import runtime, schema
 from train.options.request import Request
 from train.run.job import Batch, Job, Outputs, add_up
 from train.run.workdir import WorkDir
-from train.tasks.kinds.task import Task, check_labels
+from train.tasks.kinds.task import Task, check_labels, opened
 from train.tasks.opening import Prepared
 from train.tasks.rows import RowSet, TrainingBatches
 
@@ -169,14 +169,15 @@ def initial_params(
     if source is None:
         return None
     check_vocabulary(task.tokenizer, source, None)
+    checkpoint = opened(source)
     if not values["new_head"]:
-        check_labels(source, task, "Give new_head=true to begin with a new head")
+        check_labels(checkpoint, source, task, "Give new_head=true to begin with a new head")
     options: dict[str, Any] = {"rngs": nnx.Rngs(values["seed"])}
     if task.kind in _LABELLED:
         options |= {"id2label": config.id2label, "problem_type": config.problem_type}
     if values["new_head"]:
         options["allow_missing"] = _NEW_HEAD
-    return functools.partial(build.load_params, task.model_class, source, shapes, **options)
+    return functools.partial(build.load_params, task.model_class, source, shapes, checkpoint=checkpoint, **options)
 
 
 def _export(structure: nnx.GraphDef, task: Task, params: Any, directory: Path, evaluation: Mapping[str, float]) -> None:

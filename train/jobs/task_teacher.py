@@ -16,7 +16,7 @@ from flax_lite.training.task_objectives import Teaching, make_task_eval_step
 from train.errors import UserError
 from train.jobs.teacher import check_vocabulary, fingerprint
 from train.options import runtime
-from train.tasks.kinds.task import Task, check_head, check_labels
+from train.tasks.kinds.task import Task, trained_model
 from train.tasks.rows import Row, RowSet, gathered, run_rows
 
 LOSSES = ("soft_cross_entropy", "logit_mse", "hidden_mse")
@@ -97,12 +97,8 @@ def open_task_teacher(values: Mapping[str, Any], task: Task, student: EncoderCon
             f"teacher={source} teaches nothing: give losses.soft_cross_entropy (0.5, say), or another of it"
         )
     check_vocabulary(task.tokenizer, source, None)
-    check_head(source, task)
-    check_labels(source, task, "A teacher needs the same labels, in the same order")
-    try:
-        model = task.model_class.from_pretrained(source, execution=runtime.execution(values))
-    except (ValueError, OSError) as error:
-        raise UserError(f"teacher={source}: {error}") from error
+    cure = "A teacher needs the same labels, in the same order"
+    model = trained_model(source, task, runtime.execution(values), option="teacher", cure=cure)
     layer_map = _layer_map(values, losses, model.config, student)
     cached = values["distill.cache_teacher"]
     if cached and "hidden_mse" in losses:

@@ -95,14 +95,15 @@ def open_teacher(source: str | None, *, read_words: bool, need_words: bool) -> T
     if source is None:
         raise UserError("whom to learn from? Give --config.teacher=SOURCE: a directory, a work directory or a hub id")
     try:
-        held = survey(open_source(source)).heads
+        checkpoint = open_source(source)  # once: heads and parameters of one step
+        held = survey(checkpoint).heads
         if need_words and "masked_lm_head" not in held:
             raise UserError(
                 f"teacher={source} has no masked-LM head ({', '.join(held) or 'no head at all'}), and losses on logits "
                 "need one: give another teacher, or losses.soft_cross_entropy=0 and losses.logit_mse=0"
             )
         predicts_words = read_words and "masked_lm_head" in held
-        model: MaskedLM | Encoder = (MaskedLM if predicts_words else Encoder).from_pretrained(source)
+        model: MaskedLM | Encoder = (MaskedLM if predicts_words else Encoder).from_pretrained(checkpoint)
     except (ValueError, OSError) as error:
         raise UserError(f"teacher={source}: {error}") from error
     config = model.config.replace(labels=DEFAULT_LABELS, problem_type=None)

@@ -5,7 +5,6 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -62,31 +61,17 @@ def hash_file(path: Path) -> str:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file whole: a reader sees the old one or the new one."""
-    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    write_whole(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file whole, and has it on the disk before it takes its name."""
     staged = path.with_name(f".{path.name}.staged")
-    with staged.open("w") as file:
-        file.write(text)
+    with staged.open("wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     staged.replace(path)
-
-
-@contextlib.contextmanager
-def staged_directory(target: Path) -> Iterator[Path]:
-    """Yields a directory to fill; on a clean exit it takes the target's place, on any other it is removed."""
-    staged, old = target.with_name(f".{target.name}.staged"), target.with_name(f".{target.name}.old")
-    for leftover in (staged, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    staged.mkdir()
-    try:
-        yield staged
-    except BaseException:
-        shutil.rmtree(staged, ignore_errors=True)
-        raise
-    if target.exists():
-        target.rename(old)
-    staged.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def default_cache_dir() -> Path:

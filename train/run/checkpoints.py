@@ -5,7 +5,10 @@ state to continue from are ours: Orbax 0.12.8 lists an empty directory as the la
 listing a step whose background write failed.
 """
 
+import functools
+import logging
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +16,36 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
+from absl import logging as absl_logging
 
 from flax_lite.checkpoints.sources.work_directory import COMMIT_MARKER, complete_steps
 from flax_lite.models.params import path_name
 from train.errors import RunError, UserError
 from train.machine import hosts
 from train.machine.paths import WorkPath, move_tree, remove_tree
-from train.run.orbax_logs import quieten_orbax
+
+
+class _DropOrbaxRecords(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "/orbax/" not in record.pathname
+
+
+@functools.cache
+def quieten_orbax() -> None:
+    """Leaves Orbax's failures to the exception that it raises.
+
+    It also logs each with the tracebacks of all its threads; and when one array fails it closes the event loop that the
+    others still report to, which Python prints once per array.
+    """
+    absl_logging.get_absl_logger().addFilter(_DropOrbaxRecords())
+    report = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            report(unraisable)
+
+    sys.unraisablehook = hook
+
 
 Tree = Any
 Meta = dict[str, Any]

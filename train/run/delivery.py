@@ -6,9 +6,9 @@ from pathlib import Path
 
 from flax_lite.checkpoints.sources.hub import parse_hub_id
 from flax_lite.exporting.model_card import Score, model_card
+from flax_lite.files.staging import staged_directory
 from train.errors import RunError, StopError
 from train.machine import hosts
-from train.machine.files import staged_directory
 from train.machine.paths import fresh_path
 from train.options.request import Request
 from train.run.checkpoints import Checkpoints
@@ -89,8 +89,7 @@ def deliver(
 
 
 def _write_model(job: Job, work: WorkDir, result: Result) -> None:
-    staged: Path
-    with staged_directory(work.model) as staged:
+    with staged_directory(work.model, replaces=("*",), alone=True) as staged:
         job.export(result.params, staged, result.evaluation)
         if job.task is not None:
             card = run_card(work.request, job.task, result.step, result.evaluation)

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from train.machine.files import write_whole
+
 Row = dict[str, Any]
 
 
@@ -105,12 +107,7 @@ def _rewind(path: Path, last_step: int) -> tuple[int, int]:
     good = [row for row in rows if row is not None]
     kept = "".join(json.dumps(row) + "\n" for row in good if row["step"] <= last_step).encode()
     if kept != content:
-        staged = path.with_name(f".{path.name}.staged")
-        with staged.open("wb") as file:
-            file.write(kept)
-            file.flush()
-            os.fsync(file.fileno())
-        staged.replace(path)
+        write_whole(path, kept)
     return max([last_step, *(row["step"] for row in good)]) - last_step, len(rows) - len(good)
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from etils import epath
 
+from flax_lite.files.staging import is_staged
 from train.errors import RunError, UserError
 from train.machine.paths import copy_tree, fetch_file, files_below, send_file, write_object
 
@@ -168,4 +169,4 @@ def _top(name: str) -> str:
 
 
 def _is_staged(name: str) -> bool:
-    return name.startswith(".") and name.endswith((".staged", ".old"))
+    return (name.startswith(".") and name.endswith(".staged")) or is_staged(name)

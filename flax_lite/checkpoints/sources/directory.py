@@ -20,9 +20,9 @@ from flax_lite.checkpoints.formats.safetensors_file import read_safetensors, wri
 from flax_lite.checkpoints.formats.shards import INDEX_SUFFIX, Read, Write, parse_size, read_shards, write_shards
 from flax_lite.checkpoints.formats.tensors import Tensors
 from flax_lite.checkpoints.sources.google import is_google, open_google
+from flax_lite.files.names import CONFIG
 from flax_lite.files.staging import staged_directory
 
-CONFIG = "config.json"
 SAFETENSORS = "model.safetensors"
 MSGPACK = "flax_model.msgpack"
 # A head that no class of Hugging Face has a place for (flax_lite.question_answering) lies beside the weights.

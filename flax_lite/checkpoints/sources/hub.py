@@ -22,24 +22,16 @@ from flax_lite.checkpoints.sentence_transformers import (
 )
 from flax_lite.checkpoints.sources.directory import HEAD_FILE
 from flax_lite.checkpoints.sources.hub_client import Cached, Files, HubId, Online, UnreachableError, ask, resolve
+from flax_lite.files.names import CONFIG, TOKENIZER_FILES, VOCABULARIES
 from flax_lite.files.strict_json import read_json
 
 __all__ = ["HubId", "fetch_model", "fetch_sentence_transformers", "fetch_tokenizer", "parse_hub_id"]
 
 logger = logging.getLogger("flax_lite")
 
-_CONFIG = "config.json"
 # In the order in which a directory is read.
 _WEIGHTS = ("model.safetensors", "flax_model.msgpack")
 _OTHER_WEIGHTS = re.compile(r"(pytorch_model|tf_model)[\w.-]*", re.ASCII)
-_VOCABULARIES = ("spiece.model", "tokenizer.json", "vocab.txt")
-_TOKENIZER_FILES = (
-    *_VOCABULARIES,
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    _CONFIG,
-)
 # huggingface_hub/utils/_validators.py, validate_repo_id.
 _MAX_NAME = 96
 _PART = r"\w(?:[\w.-]*\w)?"
@@ -133,15 +125,15 @@ def _fetch_all(files: Files, names: Collection[str]) -> Path:
 
 
 def _tokenizer_directory(files: Files) -> Path:
-    if not any(name in files for name in _VOCABULARIES):
-        raise files.lacks(f"no tokenizer: none of {', '.join(_VOCABULARIES)}")
-    return _fetch_all(files, [name for name in _TOKENIZER_FILES if name in files])
+    if not any(name in files for name in VOCABULARIES):
+        raise files.lacks(f"no tokenizer: none of {', '.join(VOCABULARIES)}")
+    return _fetch_all(files, [name for name in (*TOKENIZER_FILES, CONFIG) if name in files])
 
 
 def _sentence_directory(files: Files) -> Path:
-    if _CONFIG not in files:
-        raise files.lacks(f"no {_CONFIG}")
-    names = [_CONFIG]
+    if CONFIG not in files:
+        raise files.lacks(f"no {CONFIG}")
+    names = [CONFIG]
     if MODULES_FILE in files:
         pooling = module_paths(files.fetch(MODULES_FILE))["Pooling"]
         others = (SETTINGS_FILE, *LENGTH_FILES)
@@ -150,19 +142,19 @@ def _sentence_directory(files: Files) -> Path:
 
 
 def _model_directory(files: Files) -> Path:
-    if _CONFIG not in files:
-        raise files.lacks(f"no {_CONFIG}")
+    if CONFIG not in files:
+        raise files.lacks(f"no {CONFIG}")
     head = [HEAD_FILE] if HEAD_FILE in files else []
     for name in _WEIGHTS:
         index = f"{name}.index.json"
         if name in files:
-            return _fetch_all(files, (_CONFIG, name, *head))
+            return _fetch_all(files, (CONFIG, name, *head))
         if index in files:
-            return _fetch_all(files, (_CONFIG, index, *_shards(files, index, Path(name).suffix), *head))
+            return _fetch_all(files, (CONFIG, index, *_shards(files, index, Path(name).suffix), *head))
     others = sorted(name for name in files.names() if _OTHER_WEIGHTS.fullmatch(name))
     if not isinstance(files, Online) or not any(name.endswith(".bin") for name in others):
         raise files.lacks(f"no {', no '.join(_WEIGHTS)}" + (f" (only {', '.join(others)})" if others else ""))
-    converted = _conversion(files, [_CONFIG, *others])
+    converted = _conversion(files, [CONFIG, *others])
     if converted is None:
         raise files.lacks(
             f"its weights only as {', '.join(others)}; a pickle can run any code and is never opened, and the hub's "

@@ -18,6 +18,7 @@ from flax import traverse_util
 from flax_lite.architecture.registry import config_class
 from flax_lite.checkpoints.checkpoint import FLAX, Checkpoint
 from flax_lite.checkpoints.engine import export_tensors
+from flax_lite.files.names import CONFIG
 from flax_lite.files.strict_json import read_json
 
 FORMAT = 1  # of a work directory's layout: what is in it, under which names
@@ -55,7 +56,7 @@ class Directory(Protocol):
 def is_work_directory(path: Path) -> bool:
     """Whether a directory is a job's: its config.json holds the job's request, not an architecture."""
     try:
-        values = read_json(path / "config.json")
+        values = read_json(path / CONFIG)
     except (OSError, ValueError):
         return False
     return "job" in values and "model_type" not in values
@@ -78,7 +79,7 @@ def open_work_directory(path: Path, which: str | None = None) -> Checkpoint:
     Raises:
         ValueError: if there is no such checkpoint, it cannot be read, or the directory has another layout.
     """
-    found = read_json(path / "config.json").get("format")
+    found = read_json(path / CONFIG).get("format")
     if found != FORMAT:
         raise ValueError(
             f"{path} is a work directory of format {found!r}, this version reads {FORMAT}: give {path / 'model'}, "

@@ -8,8 +8,9 @@ import jax
 import numpy as np
 
 from flax_lite.architecture.config import EncoderConfig
+from flax_lite.exporting.tasks import input_names, outputs_of
 from flax_lite.models.params import get_params
-from flax_lite.models.tasks import LENGTH, TASKS, input_names, outputs_of
+from flax_lite.models.tasks import EXPORTS, LENGTH
 from tests.flax_lite import tiny
 
 Arrays = dict[str, np.ndarray]
@@ -34,7 +35,7 @@ VARIANTS: Mapping[str, EncoderConfig] = {
 def model(family: str, task: str) -> Any:
     """A tiny model of a family and task; three labels, so that their axis is no other one."""
     config = tiny.FAMILIES[family](num_hidden_layers=2, labels=("a", "b", "c"))
-    return tiny.make(TASKS[task].model.__name__, config)
+    return tiny.make(EXPORTS[task].model, config)
 
 
 @functools.cache

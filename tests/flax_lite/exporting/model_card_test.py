@@ -62,5 +62,5 @@ def test_usage_runs(task, tmp_path, capsys):
 def test_what_makes_no_sense_is_refused():
     with pytest.raises(ValueError, match="needs the name"):
         model_card(" ")
-    with pytest.raises(ValueError, match="task 'ner' is not known; choose from fill-mask"):
+    with pytest.raises(ValueError, match=r"task 'ner' is not known; choose from .*fill-mask"):
         model_card("a", task="ner")

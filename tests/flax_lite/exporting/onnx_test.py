@@ -11,9 +11,10 @@ import flax_lite
 import flax_lite.export  # all that it imports: the last test imports it once more
 from flax_lite.exporting import onnx_file
 from flax_lite.exporting.onnx_model import ACTIVATION_NODES
+from flax_lite.exporting.tasks import Sizes, input_names
 from flax_lite.layers.execution import Execution
 from flax_lite.layers.transformer import ACTIVATION_FUNCTIONS
-from flax_lite.models.tasks import TASKS, Sizes, input_names
+from flax_lite.models.tasks import EXPORTS
 from tests.flax_lite import tiny
 from tests.flax_lite.exporting import cases
 
@@ -49,7 +50,7 @@ def written(model, directory, **options):
         # The others compile a model each, and have no node that the chosen ones do not have.
         pytest.param(family, task, marks=() if (family, task) in cases.CHOSEN else pytest.mark.slow)
         for family in tiny.FAMILIES
-        for task in TASKS
+        for task in EXPORTS
     ],
 )
 def test_file_equals_the_model(family, task, tmp_path):

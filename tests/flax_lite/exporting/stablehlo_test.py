@@ -14,8 +14,9 @@ from jax import export
 from safetensors.numpy import load_file, save_file
 
 from flax_lite.exporting import stablehlo
+from flax_lite.exporting.tasks import Sizes
 from flax_lite.layers.execution import Execution
-from flax_lite.models.tasks import TASKS, Sizes
+from flax_lite.models.tasks import EXPORTS
 from tests.flax_lite import tiny
 from tests.flax_lite.exporting import cases
 
@@ -102,7 +103,7 @@ def test_programs_equal_their_models_where_flax_lite_does_not_exist(site, tmp_pa
 
 @pytest.mark.slow  # compiles every family's every task twice; the test above has each of either
 def test_all_programs_equal_their_models_where_flax_lite_does_not_exist(site, tmp_path):
-    models = {f"{family} {task}": cases.model(family, task) for family in tiny.FAMILIES for task in TASKS}
+    models = {f"{family} {task}": cases.model(family, task) for family in tiny.FAMILIES for task in EXPORTS}
     check_elsewhere(models | {name: cases.variant(name) for name in cases.VARIANTS}, site, tmp_path)
 
 

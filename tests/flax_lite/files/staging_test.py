@@ -112,3 +112,15 @@ def test_what_cannot_be_replaced_is_refused(existing: Path, monkeypatch: pytest.
     monkeypatch.chdir(existing / "runs")
     with pytest.raises(ValueError, match="cannot be replaced"), staged_directory(existing):
         pass
+
+
+def test_alone_it_replaces_all_and_removes_what_killed_processes_left(tmp_path):
+    target = tmp_path / "model"
+    (target / "kept").mkdir(parents=True)
+    for name in (".model.new-0123abcd", ".model.old-0123abcd", ".model.md", ".models.new-0123abcd"):
+        (tmp_path / name).mkdir()
+    with staged_directory(target, replaces=("*",), alone=True) as stage:
+        (stage / "new").touch()
+        assert (target / "kept").is_dir()
+    assert [path.name for path in target.iterdir()] == ["new"]
+    assert {path.name for path in tmp_path.iterdir()} == {"model", ".model.md", ".models.new-0123abcd"}

@@ -90,7 +90,7 @@ def test_a_later_run_fetches_the_records_and_replaces_what_it_makes_anew(mirror,
     written(bucket)
     mirror.publish()
     assert written(bucket) == [], "nothing has changed"
-    for name in ("model/kept.bin", "tensorboard/events.2", ".model.staged/half.bin"):
+    for name in ("model/kept.bin", "tensorboard/events.2", ".model.new-0123abcd/half.bin"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_bytes(b"new")
     (tmp_path / "tokenizer" / "vocab.txt").unlink()

@@ -10,7 +10,9 @@ import numpy as np
 from flax import nnx
 
 from flax_lite.architecture.config import EncoderConfig, Problem
+from flax_lite.checkpoints.checkpoint import Checkpoint
 from flax_lite.checkpoints.sources.resolve import open_source
+from flax_lite.layers.execution import Execution
 from flax_lite.models.contents import check_trained
 from flax_lite.models.encoder import Encoder
 from flax_lite.models.heads import TaskModel
@@ -108,36 +110,53 @@ class Task(abc.ABC):
         return lambda params, batch, *constants: {**step(params, batch), "row": batch["row"]}
 
 
-def check_labels(source: str, task: Task, cure: str) -> None:
+def opened(source: str) -> Checkpoint:
+    """A checkpoint, opened once for its checks and its parameters: those of one step.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+    try:
+        return open_source(source)
+    except (ValueError, OSError) as error:
+        raise UserError(f"{source}: {error}") from error
+
+
+def check_labels(checkpoint: Checkpoint, source: str, task: Task, cure: str) -> None:
     """Sees to it that a checkpoint with a head for this kind of task means the task's labels; unnamed ones may.
 
     Args:
-        source: the checkpoint.
+        checkpoint: as `opened`.
+        source: where it is from, for the message.
         task: the task.
         cure: the end of the message.
 
     Raises:
-        UserError: if it cannot be read, or means others.
+        UserError: if it means others.
     """
-    try:
-        theirs = open_source(source).config
-    except (ValueError, OSError) as error:
-        raise UserError(f"{source}: {error}") from error
-    ours = task.data.labels
-    has_head = bool(task.data.labels) and set(task.architectures(theirs)) <= set(theirs.architectures)
+    theirs, ours = checkpoint.config, task.data.labels
+    has_head = bool(ours) and set(task.architectures(theirs)) <= set(theirs.architectures)
     unnamed = theirs.labels == tuple(f"LABEL_{index}" for index in range(len(ours)))
-    if has_head and ours and not unnamed and theirs.labels != ours:
+    if has_head and not unnamed and theirs.labels != ours:
         raise UserError(f"{source} knows the labels {', '.join(theirs.labels)}, the task has {', '.join(ours)}. {cure}")
 
 
-def check_head(source: str, task: Task) -> None:
-    """Sees to it that a checkpoint has learnt this kind of task: the head would be drawn at random otherwise.
+def trained_model(source: str, task: Task, execution: Execution, *, option: str, cure: str) -> Any:
+    """The model in a checkpoint that has learnt this kind of task, with the task's labels.
+
+    Args:
+        source: the checkpoint.
+        task: the task.
+        execution: how to compute it.
+        option: that names the source, for the message.
+        cure: the end of the message where labels are others.
 
     Raises:
-        UserError: if it cannot be read, or lacks a part of the task's head.
+        UserError: if it cannot be read, lacks a part of the task's head, which would be drawn at random, or means other
+            labels.
     """
+    checkpoint = opened(source)
     try:
-        checkpoint = open_source(source)
         if task.model_class is BeamQuestionAnswering:
             if open_head(checkpoint) is None:
                 raise ValueError(f"{checkpoint.path} has no beam head beside it: give answers.head=simple, or another")
@@ -145,3 +164,8 @@ def check_head(source: str, task: Task) -> None:
             check_trained(checkpoint, task.data.kind, task.model_class)
     except (ValueError, OSError) as error:
         raise UserError(f"{source}: {error}") from error
+    check_labels(checkpoint, source, task, cure)
+    try:
+        return task.model_class.from_pretrained(checkpoint, execution=execution)
+    except (ValueError, OSError) as error:
+        raise UserError(f"{option}={source}: {error}") from error

@@ -8,9 +8,13 @@ import jax
 import jax.numpy as jnp
 import optax
 import pytest
+from flax import nnx
 
+from flax_lite.checkpoints.sources import resolve, work_directory
 from flax_lite.checkpoints.sources.resolve import open_source
-from flax_lite.models.pretrained import architecture
+from flax_lite.models.pretrained import Pretrained, architecture
+from flax_lite.pipelines.loading import load_for_task
+from flax_lite.question_answering.beam import BeamQuestionAnswering
 from flax_lite.training.steps import init_state
 from tests.flax_lite import tiny
 from tests.flax_lite.checkpoints import files
@@ -21,15 +25,20 @@ pytestmark = pytest.mark.compat
 CONFIGS = {"albert": tiny.albert(num_hidden_layers=2), "bert": tiny.bert(num_hidden_layers=2)}
 
 
-def write(path, config, steps, best=None, **changes):
+def names(model):
+    """What config.json calls it."""
+    return (architecture(type(model), model.config),) if isinstance(model, Pretrained) else ()
+
+
+def write(path, config, steps, best=None, make=None, **changes):
     """A work directory as a job writes it, with a model of its own at each step."""
     checkpoints = Checkpoints(path / "checkpoints", keep=10, say=print)
     (path / "config.json").write_text(json.dumps({"format": 1, "job": "pretrain", "config": {}}))
     models = {}
     for step in steps:
-        model = tiny.make("PreTraining", config, seed=step)
+        model = make(config, step) if make else tiny.make("PreTraining", config, seed=step)
         state = {**init_state(model, optax.adam(1e-3)), "step": jnp.int32(step)}
-        named = config.replace(architectures=(architecture(type(model), config),))
+        named = config.replace(architectures=names(model))
         checkpoints.save(step, state, {"step": step, "best": best, "model": named.to_json_dict(), **changes})
         checkpoints.wait()
         models[step] = model
@@ -134,3 +143,24 @@ def test_another_layout_is_refused_by_both_versions_and_the_way_on(work, tmp_pat
     (work / "config.json").write_text(json.dumps({"format": 9, "job": "pretrain", "config": {}}))
     with pytest.raises(ValueError, match=r"of format 9, this version reads 1: give .*work/model"):
         open_source(f"{work}@3")
+
+
+def test_a_beam_head_is_of_its_encoder_s_step(tmp_path, monkeypatch):
+    """The job saves a step while the pipeline's model is read: both parts are of the step before."""
+
+    def make(config, seed):
+        return BeamQuestionAnswering(config, rngs=nnx.Rngs(seed))
+
+    (tmp_path / "work").mkdir()
+    (model,) = write(tmp_path / "work", CONFIGS["albert"], (3,), make=make).values()
+    original = work_directory.open_work_directory
+
+    def open_and_save_another(path, which=None):
+        checkpoint = original(path, which)
+        write(path, CONFIGS["albert"], (5,), make=make)
+        return checkpoint
+
+    monkeypatch.setattr(resolve, "open_work_directory", open_and_save_another)
+    models = (tiny.MODELS["QuestionAnswering"], BeamQuestionAnswering)
+    loaded = load_for_task(str(tmp_path / "work"), "question-answering", models, None)
+    files.assert_same_parameters(model, loaded)

@@ -6,14 +6,15 @@ import pytest
 
 from flax_lite.checkpoints.sources.resolve import open_source
 from flax_lite.exporting.loading import load_for_export
+from flax_lite.exporting.tasks import choose_task, outputs_of
 from flax_lite.layers.execution import Execution
-from flax_lite.models.tasks import TASKS, choose_task, outputs_of
+from flax_lite.models.tasks import EXPORTS
 from tests.flax_lite import tiny
 from tests.flax_lite.checkpoints import files
 
 
 def load(directory, task, dtype="float32"):
-    return load_for_export(open_source(directory), TASKS[task], Execution(dtype=dtype))
+    return load_for_export(open_source(directory), EXPORTS[task], Execution(dtype=dtype))
 
 
 # The family that has each head here; families differ in the tables of tests/flax_lite/checkpoints.
@@ -32,10 +33,10 @@ def saved(directory, head):
     return files.saved(directory, head, tiny.FAMILIES[FAMILY_OF[head]]())
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", EXPORTS)
 def test_task_is_that_of_the_checkpoint_and_all_of_it_is_read(task, tmp_path):
-    model = saved(tmp_path, TASKS[task].model.__name__)
-    assert choose_task(open_source(tmp_path).config, None).name == task
+    model = saved(tmp_path, EXPORTS[task].model)
+    assert choose_task(open_source(tmp_path).config, None).export == task
     files.assert_same_parameters(model, load(tmp_path, task))
 
 
@@ -62,7 +63,7 @@ def test_word_head_of_pretraining_is_exported_when_asked_for(tmp_path):
     config = open_source(tmp_path).config
     with pytest.raises(ValueError, match="architectures: BertForPreTraining, which is none of the tasks"):
         choose_task(config, None)
-    assert choose_task(config, "fill-mask").name == "fill-mask"
+    assert choose_task(config, "fill-mask").export == "fill-mask"
     trained, found = files.flat(model), files.flat(load(tmp_path, "fill-mask"))
     assert any(path.startswith("masked_lm_head") for path in found)
     assert all(np.array_equal(trained[path], values) for path, values in found.items())
