@@ -25,7 +25,10 @@ from train.machine.process_count import processes_of_environment
 # Longer than the difference in time that hosts need from the last step to the end.
 _SHUTDOWN_SECONDS = 60
 # What gloo and the coordination service say, where they notice before JAX aborts the process.
-_MISSING = ("Gloo", "Connection closed by peer", "Connection reset by peer", "stopped sending heartbeats")
+_MISSING = (
+    *("Gloo", "Connection closed by peer", "Connection reset by peer"),
+    *("stopped sending heartbeats", "heartbeat timeout"),  # the latter of a barrier, as Orbax has one in each save
+)
 _PACKET = 4096  # bytes; a round number of them, so that few programs are compiled
 
 

@@ -24,6 +24,7 @@ _ENDS_OF_THE_KILLED = {0, 75, -signal.SIGTERM, -signal.SIGINT, -signal.SIGKILL, 
 # Gloo writes "[Gloo] Rank 0 is connected to 1 peer ranks. Expected number of connected peer ranks is : 1" piece by
 # piece and from two threads, so that a line may hold pieces of two.
 _GLOO = re.compile(r"\[Gloo\] Rank|is connected to|(Expected number of connected )?peer ranks( is :|\.)|\b\d+\b")
+_FAILED_BARRIER = "Barrier failed because: task is set to ERROR: UNAVAILABLE: Task 1 heartbeat timeout."
 _HEARTBEAT = "hosts.heartbeat_seconds=5"
 _STEPS = "total_steps=28"  # room for all that happens to one run
 _SLOWLY = "data.delay_seconds=0.2"
@@ -296,6 +297,7 @@ def test_the_environment_says_how_many_processes_there_are(tmp_path, environ, co
     ("error", "expected"),
     [
         (jax.errors.JaxRuntimeError("INTERNAL: Gloo AllGather failed: [..] Connection closed by peer"), True),
+        (jax.errors.JaxRuntimeError(f"INTERNAL: {_FAILED_BARRIER}"), True),
         (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory"), False),
         (RuntimeError("Gloo"), False),
     ],
