@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 
 import pytest
 
@@ -61,3 +62,12 @@ def test_imports_lead_down(repository, package):
 def test_the_library_imports_no_job(repository):
     used = set().union(*imports(repository, "flax_lite").values())
     assert not [name for name in used if name.split(".")[0] in ("train", "benchmarks", "configs", "tpu", "tests")]
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_pages_name_files_that_are_there(repository, page):
+    named = re.findall(
+        r"`((?:flax_lite|train|tests|benchmarks|configs|tpu)/[\w/.]+\.(?:py|md|sh))`", (repository / page).read_text()
+    )
+    assert len(named) > 20
+    assert not [name for name in named if not (repository / name).exists()]
