@@ -46,8 +46,8 @@ def weight_tables() -> tuple[WeightTable, ...]:
 
 
 def weight_table(config: EncoderConfig) -> WeightTable:
-    """The table of a configuration's family."""
-    return _FAMILIES[config.model_type].weights
+    """The table of a configuration's family; raises as `config_class`."""
+    return _family(config.model_type).weights
 
 
 def config_class(model_type: str) -> type[EncoderConfig]:
@@ -56,11 +56,15 @@ def config_class(model_type: str) -> type[EncoderConfig]:
     Raises:
         ValueError: for a family that flax_lite does not know.
     """
+    return _family(model_type).config
+
+
+def _family(model_type: str) -> Family:
     if model_type not in _FAMILIES:
         raise ValueError(
             f"model_type {checks.shown(model_type)} is not supported; flax_lite reads {', '.join(sorted(_FAMILIES))}"
         )
-    return _FAMILIES[model_type].config
+    return _FAMILIES[model_type]
 
 
 def preset(name: str, **changes: Any) -> EncoderConfig:

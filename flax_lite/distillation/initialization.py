@@ -179,7 +179,7 @@ def init_from_teacher(
 
     Embeddings, their LayerNorm and the parts of the heads are taken as they are. Where the student's embeddings have a
     projection from E to D and the teacher's have none, they and the masked-LM head are
-    `flax_lite.distillation.initialization`'s.
+    made by `factorised`.
 
     Each of the student's physical layers (its groups' too, however often one is applied) is one of the teacher's; one
     that is used all the way down is the mean of the teacher's. Of a 6-layer MiniLM, last hidden state on WikiText-2,
@@ -195,8 +195,8 @@ def init_from_teacher(
         layers: numbers of teacher's layers with parameters of their own. Stacked students: one for each of their
             physical layers, `spread_layers` if None; of a teacher that shares its layer (ALBERT) every one is that.
             Students that share one: those whose mean it is, all if None.
-        word_counts: how often each token occurs, for factorised embeddings
-            (`flax_lite.distillation.initialization.factorised`); of no effect on others.
+        word_counts: how often each token occurs, for factorised embeddings (`factorised`); of no
+            effect on others.
 
     Raises:
         ValueError: if widths or vocabularies differ, naming all that do; if `layers` is empty or of another length than

@@ -169,8 +169,9 @@ def initial_params(
     if source is None:
         return None
     check_vocabulary(task.tokenizer, source, None)
-    checkpoint = opened(source)
+    checkpoint = None
     if not values["new_head"]:
+        checkpoint = opened(source)
         check_labels(checkpoint, source, task, "Give new_head=true to begin with a new head")
     options: dict[str, Any] = {"rngs": nnx.Rngs(values["seed"])}
     if task.kind in _LABELLED:
