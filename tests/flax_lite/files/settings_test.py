@@ -1,0 +1,40 @@
+"""Tables of settings: refused by name, known to be inert, or named in one warning."""
+
+import pytest
+
+from flax_lite.files.settings import check_settings, inert, refused, used
+
+_TABLE = (
+    used("size") | inert("name") | refused("mode", "heads", why="it turns") | refused("kind", why="x", unless=("a",))
+)
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"mode": True}, ["mode=True: it turns"]),
+        ({"mode": 1}, ["mode=1"]),
+        ({"mode": "x", "heads": {"0": [1]}}, ["mode='x'", "heads={'0': [1]}"]),
+        ({"kind": None}, ["kind=None"]),
+        ({"mode": "y" * 1000}, ["..."]),
+    ],
+)
+def test_refuses_by_name(values, named):
+    with pytest.raises(ValueError, match="^config.json says ") as error:
+        check_settings(values, _TABLE, "config.json")
+    assert all(each in str(error.value) for each in named)
+    assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize("off", [None, False, 0, "", [], {}])
+def test_a_refused_key_that_says_nothing_is_taken(off):
+    assert check_settings({"mode": off, "size": 3, "name": "x", "kind": "a"}, _TABLE, "a file") == ()
+
+
+def test_unknown_keys_are_named_once(caplog, tmp_path):
+    values = {"size": 1, "new": 2} | {f"k{number}": number for number in range(20)}
+    for _ in range(2):
+        assert len(check_settings(values, _TABLE, str(tmp_path))) == 21
+    (record,) = caplog.records
+    assert "new, k0" in record.getMessage()
+    assert "and 11 more" in record.getMessage()
