@@ -61,6 +61,26 @@ def check_types_and_sizes(config: Any) -> None:
         _check_range("max_position_embeddings", config.max_position_embeddings, 1, _MOST_SINUSOIDAL_POSITIONS)
 
 
+def labels(id2label: Any, num_labels: Any, label2id: Any, default: tuple[str, ...]) -> tuple[str, ...]:
+    """The labels of a config.json, as transformers reads them: by `id2label`, else as many as `num_labels` says.
+
+    Raises:
+        ValueError: if `label2id` alone names other labels, which transformers leaves out, or as `labels_in_order` and
+            `unnamed_labels`.
+    """
+    if label2id is not None and not isinstance(label2id, Mapping):
+        raise ValueError(f"label2id={shown(label2id)} must be an object that gives the id of each label")
+    if id2label is not None:
+        return labels_in_order(id2label)
+    found = default if num_labels is None else unnamed_labels(num_labels)
+    if label2id and dict(label2id) != {label: index for index, label in enumerate(found)}:
+        raise ValueError(
+            f"label2id={shown(dict(label2id))} names other labels than {shown(found)}, which is what "
+            "transformers reads without id2label: write id2label too"
+        )
+    return found
+
+
 def labels_in_order(id2label: Any) -> tuple[str, ...]:
     """The labels of config.json's `id2label`, by id.
 

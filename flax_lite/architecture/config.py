@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 from flax_lite.architecture import checks
+from flax_lite.architecture.settings import COMMON
+from flax_lite.files.names import CONFIG
+from flax_lite.files.settings import Table, check_settings, used
 
 ACTIVATIONS = ("gelu", "gelu_new", "relu")
 # How labels of a text exclude each other: one of several, any number of them, or a number instead.
@@ -55,7 +58,10 @@ class EncoderConfig:
     """
 
     model_type: ClassVar[str]
+    # Names of fields in config.json, other names that Hugging Face's class reads too, and the family's other keys.
     json_names: ClassVar[Mapping[str, str]]
+    json_synonyms: ClassVar[Mapping[str, str]] = {}
+    json_settings: ClassVar[Table] = {}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]
     has_pooler: ClassVar[bool] = True
     has_embedding_projection: ClassVar[bool] = False
@@ -174,27 +180,40 @@ class EncoderConfig:
         return cls(**{**cls.presets[name], **changes})
 
     @classmethod
-    def from_json_dict(cls, values: Mapping[str, Any]) -> Self:
+    def json_table(cls) -> Table:
+        """What is made of each key of a config.json; what is not in it is kept in `extra`, with one warning."""
+        return {**COMMON, **cls.json_settings, **used(*cls.json_names.values(), *cls.json_synonyms)}
+
+    @classmethod
+    def from_json_dict(cls, values: Mapping[str, Any], file: str = CONFIG) -> Self:
         """The configuration that a Hugging Face config.json describes; keys without a meaning here are kept in `extra`.
 
+        Of two names for one thing Hugging Face's own decides: its classes apply synonyms last.
+
+        Args:
+            values: the content.
+            file: how messages call it.
+
         Raises:
-            ValueError: if it describes another family, a value has the wrong type or is out of its range, or its labels
-                are not numbered 0..n-1.
+            ValueError: if it describes another family or a model that is computed otherwise (`json_table`), a value has
+                the wrong type or is out of its range, or its labels are not numbered 0..n-1.
         """
         remaining = dict(values)
         model_type = remaining.pop("model_type", cls.model_type)
         if model_type != cls.model_type:
-            raise ValueError(f"config.json describes a {model_type!r} model, {cls.__name__} reads {cls.model_type!r}")
+            raise ValueError(f"{file} describes a {model_type!r} model, {cls.__name__} reads {cls.model_type!r}")
+        check_settings(remaining, cls.json_table(), file)
+        for name, own in cls.json_synonyms.items():
+            if name in remaining:
+                remaining[own] = remaining.pop(name)
         fields = {field: remaining.pop(key) for field, key in cls.json_names.items() if key in remaining}
-        remaining.pop("label2id", None)
-        id2label = remaining.pop("id2label", None)
-        num_labels = remaining.pop("num_labels", None)
-        if id2label is not None:
-            fields["labels"] = checks.labels_in_order(id2label)
-        elif num_labels is not None:
-            fields["labels"] = checks.unnamed_labels(num_labels)
-        fields["architectures"] = checks.class_names(remaining.pop("architectures", None))
-        return cls(**fields, extra=remaining)
+        told = (remaining.pop(name, None) for name in ("id2label", "num_labels", "label2id"))
+        try:
+            fields["labels"] = checks.labels(*told, default=DEFAULT_LABELS)
+            fields["architectures"] = checks.class_names(remaining.pop("architectures", None))
+            return cls(**fields, extra=remaining)
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from error
 
     def to_json_dict(self) -> dict[str, Any]:
         """The content of a Hugging Face config.json, unknown keys that were read included."""

@@ -97,10 +97,11 @@ def load_config(path: str | Path) -> EncoderConfig:
     file = Path(path)
     file = file / CONFIG if file.is_dir() else file
     values = read_json(file)
-    model_type = values.get("model_type", _family_by_keys(values))
+    model_type = values.get("model_type") or _family_by_keys(values)
     if not isinstance(model_type, str):
         raise ValueError(f"{file} names no model_type; expected one of {', '.join(sorted(_FAMILIES))}")
     try:
-        return config_class(model_type).from_json_dict({**values, "model_type": model_type})
+        family = config_class(model_type)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
+    return family.from_json_dict({**values, "model_type": model_type}, str(file))

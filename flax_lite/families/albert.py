@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 from flax_lite.architecture import weights
 from flax_lite.architecture.config import EncoderConfig
 from flax_lite.architecture.registry import Family
+from flax_lite.architecture.settings import RELATIVE_POSITIONS
+from flax_lite.files.settings import Table
 
 # Google's code computes tanh GELU for every English release. Hugging Face's config.json says "gelu" (erf) for v1 and
 # "gelu_new" (tanh) for v2; presets follow config.json, so that outputs equal Hugging Face's. Google's own files are
@@ -50,6 +52,7 @@ class AlbertConfig(EncoderConfig):
             "problem_type",
         )
     }
+    json_settings: ClassVar[Table] = RELATIVE_POSITIONS
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "albert-base-v1": {**_BASE, **_V1},
         "albert-large-v1": {**_LARGE, **_V1},

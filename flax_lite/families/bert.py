@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 from flax_lite.architecture import weights
 from flax_lite.architecture.config import EncoderConfig
 from flax_lite.architecture.registry import Family
+from flax_lite.architecture.settings import RELATIVE_POSITIONS
+from flax_lite.files.settings import Table, refused
 
 
 def _sizes(num_hidden_layers: int, hidden_size: int, vocab_size: int = 30522) -> dict[str, int]:
@@ -47,6 +49,10 @@ class BertConfig(EncoderConfig):
                 "problem_type",
             )
         },
+    }
+    json_settings: ClassVar[Table] = {
+        **RELATIVE_POSITIONS,
+        **refused("is_decoder", "add_cross_attention", why="a decoder's tokens see those before them only"),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "bert-tiny": _sizes(2, 128),

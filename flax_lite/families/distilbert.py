@@ -2,12 +2,14 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from flax_lite.architecture import weights
 from flax_lite.architecture.config import EncoderConfig
 from flax_lite.architecture.registry import Family
 from flax_lite.architecture.weights import sinusoidal_positions
+from flax_lite.files.names import CONFIG
+from flax_lite.files.settings import Table, inert
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,15 @@ class DistilBertConfig(EncoderConfig):
         "tie_word_embeddings": "tie_word_embeddings",
         "pad_token_id": "pad_token_id",
         "problem_type": "problem_type",
+    }
+    json_synonyms: ClassVar[Mapping[str, str]] = {
+        "hidden_size": "dim",
+        "num_attention_heads": "n_heads",
+        "num_hidden_layers": "n_layers",
+    }
+    json_settings: ClassVar[Table] = {
+        **inert("tie_weights_", why="transformers reads `tie_word_embeddings`"),
+        **inert("position_embedding_type", why="`sinusoidal_pos_embds` says of which kind positions are"),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "distilbert-base-uncased": {},
@@ -84,13 +95,9 @@ class DistilBertConfig(EncoderConfig):
         return self.qa_dropout_prob
 
     @classmethod
-    def from_json_dict(cls, values: Mapping[str, Any]) -> "DistilBertConfig":
-        """The configuration that a config.json describes; `tie_weights_` is the old name of `tie_word_embeddings`."""
-        values = dict(values)
-        legacy = values.pop("tie_weights_", None)
-        if legacy is not None:
-            values.setdefault("tie_word_embeddings", legacy)
-        return super().from_json_dict(values)
+    def from_json_dict(cls, values: Mapping[str, Any], file: str = CONFIG) -> Self:
+        """As of every family; `tie_weights_` is dropped: it would contradict `tie_word_embeddings` when written."""
+        return super().from_json_dict({key: value for key, value in values.items() if key != "tie_weights_"}, file)
 
 
 _WEIGHTS = weights.WeightTable(

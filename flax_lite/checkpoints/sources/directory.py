@@ -169,6 +169,7 @@ def write_directory(
 def write_config(directory: Path, config: EncoderConfig) -> None:
     """Writes config.json to a directory that exists."""
     values = config.to_json_dict()
-    # They told the dtype of the weights that were read; readers that trust them would round those written now.
-    values = {key: value for key, value in values.items() if key not in ("dtype", "torch_dtype")}
+    # They told the dtype and the file of the weights that were read, and readers would trust them.
+    old = ("dtype", "torch_dtype", "transformers_weights")
+    values = {key: value for key, value in values.items() if key not in old}
     (directory / CONFIG).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -57,7 +57,7 @@ def open_google(path: Path) -> Checkpoint:
     file = _config_file(prefix)
     values = read_json(file)
     try:
-        config = _config(values)
+        config = _config(values, file.name)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{file} describes no ALBERT and no BERT that can be read: {error}") from error
     variables = read_bundle(prefix)
@@ -124,15 +124,15 @@ def _config_file(prefix: Path) -> Path:
     )
 
 
-def _config(values: Mapping[str, Any]) -> EncoderConfig:
+def _config(values: Mapping[str, Any], file: str) -> EncoderConfig:
     if "model_type" in values:  # Hugging Face's config.json, which says what it means
-        config = config_class(values["model_type"]).from_json_dict(values)
+        config = config_class(values["model_type"]).from_json_dict(values, file)
     elif "embedding_size" in values:
         activation = values.get("hidden_act", "gelu")
         activation = _ALBERT_ACTIVATIONS.get(activation, activation)
-        config = config_class("albert").from_json_dict({**values, "hidden_act": activation})
+        config = config_class("albert").from_json_dict({**values, "hidden_act": activation}, file)
     else:
-        config = config_class("bert").from_json_dict(values)
+        config = config_class("bert").from_json_dict(values, file)
     _check_groups(config)
     return config
 

@@ -20,7 +20,7 @@ _TABLE = (
     ],
 )
 def test_refuses_by_name(values, named):
-    with pytest.raises(ValueError, match="^config.json says ") as error:
+    with pytest.raises(ValueError, match=r"^config\.json says ") as error:
         check_settings(values, _TABLE, "config.json")
     assert all(each in str(error.value) for each in named)
     assert len(str(error.value)) < 300

@@ -1,0 +1,60 @@
+"""docs/settings.md, written from the tables of settings: `python -m tests.settings_page`."""
+
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from flax_lite.architecture.registry import families
+from flax_lite.architecture.settings import COMMON
+from flax_lite.files.settings import OFF, Setting, Table
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
+_HEAD = """# Settings of a model's files
+
+Of every key that a model's files may hold, one of three things is made. It is *used*; it is *inert*, because no result
+here depends on it; or it is *refused*, in an error that names it, because the result would be another one. Refused keys
+are taken where their value says that there is nothing of the kind (`null`, `false`, 0, or empty, unless the table says
+otherwise). A key that is not listed is kept, when a file is written again too, and named in one warning.
+
+This page is written from the tables in the code by `python -m tests.settings_page`.
+"""
+_ORDER = ("used", "inert", "refused")
+
+
+def sections() -> dict[str, Table]:
+    """Tables by the title of their section."""
+    own: dict[str, Table] = {
+        f"config.json of {family.weights.family}": {
+            key: row for key, row in family.config.json_table().items() if COMMON.get(key) != row
+        }
+        for family in families()
+    }
+    return {"config.json of every family": COMMON, **own}
+
+
+def page(tables: Mapping[str, Table]) -> str:
+    """The page, in Markdown."""
+    return "\n".join([_HEAD, *(line for title, table in tables.items() for line in _section(title, table))])
+
+
+def _section(title: str, table: Table) -> Iterator[str]:
+    alike: Mapping[tuple[int, str], list[str]] = defaultdict(list)
+    for key, row in table.items():
+        why = f": {row.why}" if row.why else ""
+        alike[_ORDER.index(row.use), f"{row.use}{_exceptions(row)}{why}"].append(key)
+    yield from (f"## {title}", "", "| what is made of it | keys |", "|---|---|")
+    for (_, told), keys in sorted(alike.items(), key=lambda item: item[0][0]):  # stable: as in the table within a use
+        yield f"| {told} | {', '.join(f'`{key}`' for key in keys)} |"
+    yield ""
+
+
+def _exceptions(row: Setting) -> str:
+    if row.use != "refused" or row.unless == OFF:
+        return ""
+    return f", unless {' or '.join(f'`{value}`' for value in row.unless if value not in OFF)}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(sections()), encoding="utf-8")
+    print(f"wrote {PAGE}", file=sys.stderr)
