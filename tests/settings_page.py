@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flax_lite.architecture.registry import families
 from flax_lite.architecture.settings import COMMON
+from flax_lite.checkpoints.sentence_settings import TABLES as SENTENCE_TRANSFORMERS
 from flax_lite.files.settings import OFF, Setting, Table
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
@@ -30,7 +31,7 @@ def sections() -> dict[str, Table]:
         }
         for family in families()
     }
-    return {"config.json of every family": COMMON, **own}
+    return {"config.json of every family": COMMON, **own, **SENTENCE_TRANSFORMERS}
 
 
 def page(tables: Mapping[str, Table]) -> str:
@@ -52,7 +53,8 @@ def _section(title: str, table: Table) -> Iterator[str]:
 def _exceptions(row: Setting) -> str:
     if row.use != "refused" or row.unless == OFF:
         return ""
-    return f", unless {' or '.join(f'`{value}`' for value in row.unless if value not in OFF)}"
+    harmless = [f"`{value}`" for value in row.unless if not any(value is off for off in OFF)]
+    return f", unless {' or '.join(harmless)}" if harmless else ""
 
 
 if __name__ == "__main__":

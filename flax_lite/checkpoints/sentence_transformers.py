@@ -1,7 +1,7 @@
 """The files by which the package sentence-transformers knows how a directory's encoder makes vectors of texts.
 
 modules.json lists what follows on what: the encoder, a pooling with a config.json in a directory of its own, and
-perhaps a normalisation. Source: sentence-transformers 2 to 5, modules/pooling.py, normalize.py, transformer.py.
+perhaps a normalization. Source: sentence-transformers 2 to 6, as `flax_lite.checkpoints.sentence_settings` lists it.
 """
 
 import dataclasses
@@ -13,27 +13,27 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from flax_lite.architecture.registry import load_config
+from flax_lite.checkpoints import sentence_settings as known
 from flax_lite.files.names import CONFIG
+from flax_lite.files.names import SETTINGS_FILE as TOKENIZER_SETTINGS
+from flax_lite.files.settings import Table, check_settings
 from flax_lite.files.strict_json import parse_json, read_json
 
 Pooling = Literal["mean", "cls", "max"]
 POOLINGS: tuple[str, ...] = get_args(Pooling)
 
 MODULES_FILE = "modules.json"
-# How the encoder's own settings are called, by the family it was first saved as.
-LENGTH_FILES = ("sentence_bert_config.json", "sentence_distilbert_config.json", "sentence_albert_config.json")
-POOLING_FILE = "config.json"
+# How the encoder's own settings are called, by the family it was first saved as: the first that is there is read.
+LENGTH_FILES = tuple(
+    f"sentence_{name}_config.json"
+    for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+MODULE_FILE = "config.json"
 SETTINGS_FILE = "config_sentence_transformers.json"
-_POOLING_DIRECTORY, _NORMALIZE_DIRECTORY = "1_Pooling", "2_Normalize"
-# The older way to name a pooling: one flag each.
-_FLAGS = {
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
-    "pooling_mode_weightedmean_tokens": "weightedmean",
-    "pooling_mode_lasttoken": "lasttoken",
-}
+POOLING_DIRECTORY, NORMALIZE_DIRECTORY = "1_Pooling", "2_Normalize"
+# Modules of the package itself; a repository's own class may be called the same.
+_PACKAGE = "sentence_transformers."
+_INERT_MODULE = "Dropout"  # nothing outside of training
 _PATH = re.compile(r"\w[\w.-]*", re.ASCII)
 
 
@@ -55,43 +55,76 @@ class SentenceLayout:
 def read_sentence_transformers(directory: Path) -> SentenceLayout | None:
     """How the vectors of the model in a directory are made; None if it does not say so.
 
+    A row is as long as `processing_kwargs`, else `max_seq_length`, else the tokenizer's `model_max_length` says.
+
     Raises:
-        ValueError: for modules other than an encoder, a pooling by mean, first token or maximum, and a normalisation,
-            in this order, a prompt before every text, or files that cannot be read.
+        ValueError: for modules other than an encoder, a pooling by mean, first token or maximum, and a normalization,
+            in this order, a prompt before every text, any other setting that changes vectors, or files that cannot be
+            read.
     """
     if not (directory / MODULES_FILE).is_file():
         return None
     paths = module_paths(directory / MODULES_FILE)
     _check_prompt(directory / SETTINGS_FILE)
-    config = read_json(directory / paths["Pooling"] / POOLING_FILE) if "Pooling" in paths else {}
-    return SentenceLayout(_pooling(config, directory), "Normalize" in paths, _max_length(directory))
+    pooling = _pooling(directory / paths["Pooling"] / MODULE_FILE)
+    if "Normalize" in paths:
+        _read(directory / paths["Normalize"] / MODULE_FILE, known.NORMALIZE)
+    return SentenceLayout(pooling, "Normalize" in paths, _max_length(directory))
+
+
+def sentence_transformers_files(directory: Path) -> dict[str, Path]:
+    """The files that `read_sentence_transformers` reads of a directory, by their path in it; none without modules.json.
+
+    Raises:
+        ValueError: as `read_sentence_transformers`.
+    """
+    if read_sentence_transformers(directory) is None:
+        return {}
+    paths = module_paths(directory / MODULES_FILE)
+    names = [MODULES_FILE, SETTINGS_FILE, *LENGTH_FILES, *module_files(paths)]
+    return {name: directory / name for name in names if (directory / name).is_file()}
+
+
+def module_files(paths: Mapping[str, str]) -> list[str]:
+    """The modules' own files, by the paths that `module_paths` gave."""
+    return [f"{paths[kind]}/{MODULE_FILE}" for kind in ("Pooling", "Normalize") if kind in paths]
 
 
 def module_paths(file: Path) -> dict[str, str]:
     """The modules that a modules.json lists, by kind, and their directories.
 
     Raises:
-        ValueError: if they are not an encoder, a pooling and perhaps a normalisation.
+        ValueError: if they are not an encoder, a pooling and perhaps a normalization.
     """
     # A list, where other files are objects.
     modules = parse_json(b'{"modules": %s}' % file.read_bytes())["modules"]
     if not isinstance(modules, list) or not all(isinstance(module, Mapping) for module in modules):
         raise ValueError(f"{file} holds no list of modules")
-    kinds = [str(module.get("type")).rpartition(".")[2] for module in modules]
-    if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
+    check_settings({key: value for module in modules for key, value in module.items()}, known.MODULE, str(file))
+    kinds = [_kind(module.get("type")) for module in modules]
+    acting = [kind for place, kind in enumerate(kinds) if kind != _INERT_MODULE or place < 2]
+    if acting not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
         raise ValueError(
             f"{file} lists {', '.join(kinds) or 'nothing'}; what can be read is Transformer, Pooling and perhaps "
             "Normalize, in this order"
         )
     paths = {kind: str(module.get("path", "")) for kind, module in zip(kinds, modules, strict=True)}
+    paths.pop(_INERT_MODULE, None)
     if paths["Transformer"]:
         raise ValueError(
             f"{file} has its encoder in {paths['Transformer'][:100]!r} instead of beside it; give that directory as "
             "the model, and pooling and normalize as arguments"
         )
-    if not _PATH.fullmatch(paths["Pooling"]):
-        raise ValueError(f"{file} has its pooling in {paths['Pooling'][:100]!r}, expected a directory beside it")
+    for kind, what in (("Pooling", "pooling"), ("Normalize", "normalization")):
+        if not _PATH.fullmatch(paths.get(kind, kind)):
+            raise ValueError(f"{file} has its {what} in {paths[kind][:100]!r}, expected a directory beside it")
     return paths
+
+
+def _kind(name: Any) -> str:
+    """A module's class; of another package whole."""
+    text = str(name)
+    return text.rpartition(".")[2] if text.startswith(_PACKAGE) else text[:100]
 
 
 def write_sentence_transformers(
@@ -121,46 +154,111 @@ def write_sentence_transformers(
     limit = config.max_position_embeddings
     if max_length is not None and not 3 <= max_length <= limit:
         raise ValueError(f"max_length={max_length}; expected 3 to {limit}, which the model's positions end at")
-    kinds = {"Transformer": "", "Pooling": _POOLING_DIRECTORY} | (
-        {"Normalize": _NORMALIZE_DIRECTORY} if normalize else {}
+    kinds = {"Transformer": "", "Pooling": POOLING_DIRECTORY} | (
+        {"Normalize": NORMALIZE_DIRECTORY} if normalize else {}
     )
     modules = [
         {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{kind}"}
         for index, (kind, path) in enumerate(kinds.items())
     ]
-    flags = {flag: mode == pooling for flag, mode in _FLAGS.items()}
-    (directory / _POOLING_DIRECTORY).mkdir(exist_ok=True)
-    _write(directory / _POOLING_DIRECTORY / POOLING_FILE, {"word_embedding_dimension": config.hidden_size, **flags})
+    flags = {flag: mode == pooling for flag, mode in known.FLAGS.items()}
+    (directory / POOLING_DIRECTORY).mkdir(exist_ok=True)
+    _write(directory / POOLING_DIRECTORY / MODULE_FILE, {"word_embedding_dimension": config.hidden_size, **flags})
     _write(directory / LENGTH_FILES[0], {"max_seq_length": max_length or limit, "do_lower_case": False})
     # Last: it is what makes the directory one of this layout.
     _write(directory / MODULES_FILE, modules)
 
 
-def _pooling(config: Mapping[str, Any], directory: Path) -> Pooling:
+def _read(file: Path, table: Table) -> dict[str, Any]:
+    """The settings in a file, checked; none where there is no such file."""
+    settings = read_json(file) if file.is_file() else {}
+    check_settings(settings, table, str(file))
+    return settings
+
+
+def _pooling(file: Path) -> Pooling:
+    if not file.is_file():
+        raise ValueError(f"{file} is not there, but {MODULES_FILE} names it")
+    config = _read(file, known.POOLING)
     named = config.get("pooling_mode")
-    modes = [mode for flag, mode in _FLAGS.items() if config.get(flag)] if named is None else named
+    # Up to version 5, a flag of the mean that is not there is set.
+    flags = {"pooling_mode_mean_tokens": True} | config
+    modes = [mode for flag, mode in known.FLAGS.items() if flags.get(flag)] if named is None else named
     modes = [modes] if isinstance(modes, str) else modes or ["mean"]
     if not isinstance(modes, list) or len(modes) != 1 or modes[0] not in POOLINGS:
-        raise ValueError(f"{directory} pools tokens by {modes}; what can be read is one of {', '.join(POOLINGS)}")
+        raise ValueError(f"{file} pools tokens by {modes}; what can be read is one of {', '.join(POOLINGS)}")
     return cast(Pooling, modes[0])
 
 
 def _max_length(directory: Path) -> int | None:
-    files = [directory / name for name in LENGTH_FILES if (directory / name).is_file()]
-    settings = read_json(files[0]) if files else {}
-    if settings.get("do_lower_case"):
+    """Tokens of a row; None where nothing says less than the model takes."""
+    files = [directory / name for name in LENGTH_FILES]
+    file = next((each for each in files if each.is_file()), files[0])
+    settings = _read(file, known.TRANSFORMER)
+    arguments = {name: _arguments(file, settings, name) for name in known.ARGUMENTS}
+    _check_modality(file, settings.get("modality_config"))
+    said = {
+        "processing_kwargs": arguments["processing_kwargs"].get("max_length"),
+        "max_seq_length": settings.get("max_seq_length"),
+        "tokenizer_args": arguments["tokenizer_args"].get("model_max_length"),
+    }
+    said = {name: _length(file, name, value) for name, value in said.items() if value is not None}
+    if "processing_kwargs" not in said and len(set(said.values())) > 1:
         raise ValueError(
-            f"{files[0]} asks for lower-casing before the tokenizer, which is not done: set do_lower_case to false "
-            "there and true in tokenizer_config.json"
+            f"{file} says max_seq_length={said['max_seq_length']}, and model_max_length={said['tokenizer_args']} in "
+            "tokenizer_args: versions of sentence-transformers differ in which they take; leave one of them out"
         )
-    length = settings.get("max_seq_length")
-    if length is not None and (not isinstance(length, int) or length < 3):
-        raise ValueError(f"{files[0]} says max_seq_length={length!r}; expected a number of tokens from 3 on")
-    return length
+    if "processing_kwargs" in said or "max_seq_length" in said:
+        return next(iter(said.values()))
+    return _tokenizers_length(directory, said.get("tokenizer_args"))
+
+
+def _tokenizers_length(directory: Path, given: int | None) -> int | None:
+    """What the tokenizer's own files, or arguments in their place, say, where that is less than the model takes."""
+    file = directory / TOKENIZER_SETTINGS
+    if given is None and file.is_file():
+        settings = read_json(file)
+        # The older name counts where the newer is not there (transformers, tokenization_utils_base.py).
+        value = settings.get("model_max_length", settings.get("max_len"))
+        given = None if value is None else _length(file, "model_max_length", value)
+    limit = load_config(directory).max_position_embeddings if (directory / CONFIG).is_file() else None
+    return None if given is None or (limit is not None and given >= limit) else given
+
+
+def _length(file: Path, name: str, value: Any) -> int:
+    # Tokenizers without a limit say 1e30, as a whole number or as that.
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not whole or value < 3:
+        raise ValueError(f"{file} says {name}={value!r:.100}; expected a number of tokens from 3 on")
+    return int(value)
+
+
+def _arguments(file: Path, settings: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What a file hands to transformers under a name, or under the newer one of the same, each of it known."""
+    names = (name, *(new for new, old in known.RENAMED.items() if old == name))
+    given = next((settings[each] for each in names if settings.get(each)), {})
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{file} says {name}={given!r:.100}; expected an object")
+    if name == "processing_kwargs":  # what is common to all kinds of inputs counts before what is said of texts
+        given = {**(given.get("text") or {}), **(given.get("common") or {})}
+    unknown = [key for key in given if key not in known.ARGUMENTS[name]]
+    if unknown:
+        raise ValueError(f"{file} hands {', '.join(unknown):.200} to transformers in {name}. This is not supported")
+    check_settings(given, known.ARGUMENTS[name], f"{file}, {name},")
+    return dict(given)
+
+
+def _check_modality(file: Path, modalities: Any) -> None:
+    if modalities is None:
+        return
+    text = modalities.get("text") if isinstance(modalities, Mapping) else None
+    if not isinstance(text, Mapping):
+        raise ValueError(f"{file} says modality_config={modalities!r:.100}: the model takes no texts")
+    check_settings(text, known.TEXT, f"{file}, modality_config,")
 
 
 def _check_prompt(file: Path) -> None:
-    settings = read_json(file) if file.is_file() else {}
+    settings = _read(file, known.PROMPTS)
     name, prompts = settings.get("default_prompt_name"), settings.get("prompts")
     # A prompt may be empty: sentence-transformers writes those of "query" and "document" so.
     if name is not None and (not isinstance(prompts, Mapping) or prompts.get(name) != ""):

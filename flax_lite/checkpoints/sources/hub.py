@@ -16,13 +16,14 @@ from typing import Any
 from flax_lite.checkpoints.sentence_transformers import (
     LENGTH_FILES,
     MODULES_FILE,
-    POOLING_FILE,
     SETTINGS_FILE,
+    module_files,
     module_paths,
 )
 from flax_lite.checkpoints.sources.directory import HEAD_FILE
 from flax_lite.checkpoints.sources.hub_client import Cached, Files, HubId, Online, UnreachableError, ask, resolve
 from flax_lite.files.names import CONFIG, TOKENIZER_FILES, VOCABULARIES
+from flax_lite.files.names import SETTINGS_FILE as TOKENIZER_SETTINGS
 from flax_lite.files.strict_json import read_json
 
 __all__ = ["HubId", "fetch_model", "fetch_sentence_transformers", "fetch_tokenizer", "parse_hub_id"]
@@ -135,9 +136,9 @@ def _sentence_directory(files: Files) -> Path:
         raise files.lacks(f"no {CONFIG}")
     names = [CONFIG]
     if MODULES_FILE in files:
-        pooling = module_paths(files.fetch(MODULES_FILE))["Pooling"]
-        others = (SETTINGS_FILE, *LENGTH_FILES)
-        names += [MODULES_FILE, f"{pooling}/{POOLING_FILE}", *(name for name in others if name in files)]
+        own = module_files(module_paths(files.fetch(MODULES_FILE)))
+        others = (SETTINGS_FILE, *LENGTH_FILES, *own, TOKENIZER_SETTINGS)
+        names += [MODULES_FILE, *(name for name in others if name in files)]
     return _fetch_all(files, names)
 
 

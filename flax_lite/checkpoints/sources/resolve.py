@@ -25,6 +25,8 @@ from flax_lite.checkpoints.sources.work_directory import is_work_directory, open
 
 Source = str | os.PathLike[str]
 
+DELIVERED = "model"  # the model that a finished job puts into its work directory
+
 
 def open_source(source: Source | Checkpoint) -> Checkpoint:
     """Opens the checkpoint that a SOURCE names; one that is open is handed on, so that all is read of the same step.
@@ -56,7 +58,7 @@ def tokenizer_directory(source: Source) -> Path:
     base = Path(text.rpartition("@")[0] or text)
     work = next((each for each in (path, base) if is_work_directory(each)), None)
     if work is not None:
-        return next((work / name for name in ("tokenizer", "model") if (work / name).is_dir()), work)
+        return next((work / name for name in ("tokenizer", DELIVERED) if (work / name).is_dir()), work)
     if path.exists():
         return path
     return path.parent if _is_prefix(text) else _fetched(text, fetch_tokenizer)
@@ -65,16 +67,25 @@ def tokenizer_directory(source: Source) -> Path:
 def sentence_transformers_layout(source: Source) -> SentenceLayout | None:
     """How a SOURCE says that vectors of texts are made, if it does: see `read_sentence_transformers`.
 
+    Of a work directory, as the model says that its job has delivered.
+
     Raises:
         ValueError: as there, or if the source is a hub id that cannot be fetched.
     """
+    directory = sentence_transformers_directory(source)
+    return None if directory is None else read_sentence_transformers(directory)
+
+
+def sentence_transformers_directory(source: Source) -> Path | None:
+    """The directory that `sentence_transformers_layout` looks into, if there is one; raises as there."""
     text = os.fspath(source)
+    base = Path(text.rpartition("@")[0] or text)
+    work = next((each for each in (Path(text), base) if is_work_directory(each)), None)
+    if work is not None:
+        return work / DELIVERED
     if Path(text).exists():
-        return read_sentence_transformers(Path(text))
-    if _is_prefix(text) or is_work_directory(Path(text.rpartition("@")[0] or text)):
-        return None
-    directory = _fetched(text, fetch_sentence_transformers)
-    return read_sentence_transformers(directory)
+        return Path(text)
+    return None if _is_prefix(text) else _fetched(text, fetch_sentence_transformers)
 
 
 def _is_prefix(text: str) -> bool:

@@ -1,13 +1,16 @@
-"""The files of sentence-transformers: read as both generations write them, written, and refused where they say more."""
+"""The files of sentence-transformers: read as its versions do, written, and refused where they say more."""
 
 import json
+import re
 
 import pytest
 
 import flax_lite as fl
 from flax_lite.checkpoints.sentence_transformers import (
+    LENGTH_FILES,
     SentenceLayout,
     read_sentence_transformers,
+    sentence_transformers_files,
     write_sentence_transformers,
 )
 from flax_lite.checkpoints.sources.resolve import sentence_transformers_layout
@@ -17,6 +20,84 @@ from tests.flax_lite.pipelines import cases
 
 OLD = "sentence_transformers.models."
 NEW = "sentence_transformers.sentence_transformer.modules.pooling."
+BASE = "sentence_transformers.base.modules."
+FLAGS = {
+    "word_embedding_dimension": 12,
+    "pooling_mode_cls_token": True,
+    "pooling_mode_mean_tokens": False,
+    "pooling_mode_max_tokens": False,
+    "pooling_mode_mean_sqrt_len_tokens": False,
+}
+# What versions write for a model of BERT that takes the first token, normalizes and cuts at nine tokens: the files by
+# their path. Version 6 keeps the length with the tokenizer.
+VERSIONS = {
+    "2": {
+        "modules.json": [
+            {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+            {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+            {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"},
+        ],
+        "1_Pooling/config.json": FLAGS,
+        "sentence_bert_config.json": {"max_seq_length": 9, "do_lower_case": False},
+        "config_sentence_transformers.json": {"__version__": {"sentence_transformers": "2.2.2", "pytorch": "2.0"}},
+        "tokenizer_config.json": {"model_max_length": 5},
+    },
+    "5": {
+        "modules.json": [
+            {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+            {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+            {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"},
+        ],
+        "1_Pooling/config.json": FLAGS
+        | {"pooling_mode_weightedmean_tokens": False, "pooling_mode_lasttoken": False, "include_prompt": True},
+        "sentence_bert_config.json": {"max_seq_length": 9, "do_lower_case": False},
+        "config_sentence_transformers.json": {
+            "__version__": {"sentence_transformers": "5.1.0"},
+            "model_type": "SentenceTransformer",
+            "prompts": {"query": "", "document": ""},
+            "default_prompt_name": None,
+            "similarity_fn_name": "cosine",
+        },
+        "tokenizer_config.json": {"model_max_length": 9},
+    },
+    "6": {
+        "modules.json": [
+            {"idx": 0, "name": "0", "path": "", "type": BASE + "transformer.Transformer"},
+            {"idx": 1, "name": "1", "path": "1_Pooling", "type": NEW + "Pooling"},
+            {"idx": 2, "name": "2", "path": "2_Normalize", "type": BASE + "normalize.Normalize"},
+        ],
+        "1_Pooling/config.json": {"embedding_dimension": 12, "pooling_mode": "cls", "include_prompt": True},
+        "2_Normalize/config.json": {
+            "module_input_name": "sentence_embedding",
+            "module_output_name": "sentence_embedding",
+        },
+        "sentence_bert_config.json": {
+            "transformer_task": "feature-extraction",
+            "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+            "module_output_name": "token_embeddings",
+        },
+        "config_sentence_transformers.json": {
+            "__version__": {"sentence_transformers": "6.2.0"},
+            "model_type": "SentenceTransformer",
+            "prompts": {"query": "", "document": ""},
+            "default_prompt_name": None,
+            "similarity_fn_name": "cosine",
+        },
+        "tokenizer_config.json": {"model_max_length": 9},
+    },
+}
+
+
+def write(directory, files):
+    for name, content in files.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+    return directory
+
+
+def config(directory, **changes):
+    return write(directory, {"config.json": tiny.bert(**changes).to_json_dict()})
 
 
 def modules(*kinds, prefix=OLD, pooling="1_Pooling", first=""):
@@ -52,9 +133,113 @@ def test_both_generations_are_read(tmp_path):
     assert layout(tmp_path, listed, {}).pooling == "mean"
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_layouts_of_versions_are_read(version, tmp_path, caplog):
+    """And again without a word from what is carried of them."""
+    write(config(tmp_path / "one"), VERSIONS[version])
+    assert read_sentence_transformers(tmp_path / "one") == SentenceLayout("cls", True, 9)
+    files = sentence_transformers_files(tmp_path / "one")
+    assert files.keys() | {"tokenizer_config.json"} == VERSIONS[version].keys()
+    assert not caplog.records
+
+
+# Where a length stands: sentence_bert_config.json (or the file that is named), tokenizer_config.json, the length of a
+# row of a model of 16 positions.
+LENGTHS = [
+    ({}, {}, None),
+    ({"max_seq_length": 9}, {"model_max_length": 7}, 9),
+    ({"max_seq_length": None}, {"model_max_length": 7}, 7),
+    ({}, {"model_max_length": 7}, 7),
+    ({}, {"max_len": 7}, 7),
+    ({}, {"model_max_length": 7, "max_len": 5}, 7),
+    ({}, {"model_max_length": int(1e30)}, None),
+    ({}, {"model_max_length": 1e30}, None),
+    ({}, {"model_max_length": 512}, None),
+    ({}, {"model_max_length": None}, None),
+    ({"tokenizer_args": {"model_max_length": 7}}, {"model_max_length": 5}, 7),
+    ({"processor_kwargs": {"model_max_length": 7}}, {"model_max_length": 5}, 7),
+    ({"tokenizer_args": {"model_max_length": 99}}, {"model_max_length": 5}, None),
+    ({"tokenizer_args": {"model_max_length": 7}, "max_seq_length": 7}, {}, 7),
+    ({"processing_kwargs": {"text": {"max_length": 6}}, "max_seq_length": 9}, {"model_max_length": 7}, 6),
+    ({"processing_kwargs": {"common": {"max_length": 5}, "text": {"max_length": 6}}}, {}, 5),
+    ({"processing_kwargs": {"text": {"padding": "max_length", "truncation": True}}}, {"model_max_length": 7}, 7),
+    ({"query_length": 4, "document_length": 8}, {"model_max_length": 7}, 7),
+]
+
+
+@pytest.mark.parametrize(("settings", "tokenizer", "length"), LENGTHS)
+def test_the_length_that_counts(settings, tokenizer, length, tmp_path):
+    config(tmp_path)
+    write(tmp_path, {"sentence_bert_config.json": settings, "tokenizer_config.json": tokenizer})
+    assert layout(tmp_path, modules("Transformer", "Pooling"), {}).max_length == length
+
+
+def test_the_first_of_several_files_counts(tmp_path):
+    config(tmp_path)
+    for length, name in enumerate(reversed(LENGTH_FILES), start=3):
+        write(tmp_path, {name: {"max_seq_length": length}})
+        assert layout(tmp_path, modules("Transformer", "Pooling"), {}).max_length == length
+
+
+# File, what it says, what the message says of it.
+REFUSED = [
+    ("sentence_bert_config.json", {"do_lower_case": True}, "do_lower_case=True"),
+    ("sentence_bert_config.json", {"transformer_task": "fill-mask"}, "transformer_task='fill-mask'"),
+    ("sentence_bert_config.json", {"module_output_name": "sentence_embedding"}, "module_output_name="),
+    ("sentence_bert_config.json", {"modality_config": {"image": {}}}, "takes no texts"),
+    (
+        "sentence_bert_config.json",
+        {"modality_config": {"text": {"method": "forward", "method_output_name": "pooler_output"}}},
+        "method_output_name='pooler_output'",
+    ),
+    ("sentence_bert_config.json", {"tokenizer_name_or_path": "other"}, "tokenizer_name_or_path="),
+    ("sentence_bert_config.json", {"tokenizer_args": {"padding_side": "left"}}, "hands padding_side"),
+    ("sentence_bert_config.json", {"config_args": {"is_decoder": True}}, "hands is_decoder"),
+    ("sentence_bert_config.json", {"model_kwargs": {"gguf_file": "x"}}, "hands gguf_file"),
+    ("sentence_bert_config.json", {"processing_kwargs": {"text": {"add_special_tokens": False}}}, "hands add_special"),
+    ("sentence_bert_config.json", {"processing_kwargs": {"text": {"truncation": False}}}, "truncation=False"),
+    ("sentence_bert_config.json", {"max_seq_length": 5, "tokenizer_args": {"model_max_length": 6}}, "leave one of"),
+    ("sentence_bert_config.json", {"max_seq_length": True}, "max_seq_length=True"),
+    ("tokenizer_config.json", {"model_max_length": "9"}, "model_max_length='9'"),
+    ("1_Pooling/config.json", {"pooling_mode_cls_token": True}, "['cls', 'mean']"),
+    ("1_Pooling/config.json", {"pooling_mode": "CLS"}, "['CLS']"),
+    ("1_Pooling/config.json", FLAGS | {"pooling_mode_lasttoken": True}, "['cls', 'lasttoken']"),
+    ("2_Normalize/config.json", {"module_input_name": "token_embeddings"}, "module_input_name="),
+    ("config_sentence_transformers.json", {"truncate_dim": 8}, "truncate_dim=8"),
+    ("config_sentence_transformers.json", {"model_type": "SparseEncoder"}, "model_type='SparseEncoder'"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), REFUSED)
+def test_what_changes_vectors_is_refused_by_name(name, content, message, tmp_path):
+    files = {key: value for key, value in VERSIONS["2"].items() if key != "sentence_bert_config.json"}
+    write(config(tmp_path), {**files, name: content})
+    with pytest.raises(ValueError, match=re.escape(message)) as error:
+        read_sentence_transformers(tmp_path)
+    assert str(tmp_path / name) in str(error.value)
+
+
+def test_what_nobody_knows_is_named_once(tmp_path, caplog):
+    write(config(tmp_path), {**VERSIONS["5"], "sentence_bert_config.json": {"max_seq_length": 9, "novelty": 1}})
+    for _ in range(2):
+        assert read_sentence_transformers(tmp_path) == SentenceLayout("cls", True, 9)
+    (record,) = caplog.records
+    assert "novelty" in record.getMessage()
+
+
+@pytest.mark.parametrize("kinds", [("Dropout",), ("Dropout", "Normalize"), ("Normalize", "Dropout")])
+def test_dropout_changes_nothing(kinds, tmp_path):
+    found = layout(config(tmp_path), modules("Transformer", "Pooling", *kinds), FLAGS)
+    assert found == SentenceLayout("cls", "Normalize" in kinds, None)
+
+
 @pytest.mark.parametrize(
     ("listed", "message"),
     [
+        (modules("Transformer", "Pooling", prefix="custom_st."), "lists custom_st.Transformer, custom_st.Pooling"),
+        (modules("Transformer", "Dropout", "Pooling"), "lists Transformer, Dropout, Pooling"),
+        (modules("Transformer", "Pooling", "LayerNorm"), "lists Transformer, Pooling, LayerNorm"),
+        (modules("Transformer", "Normalize", "Pooling"), "lists Transformer, Normalize, Pooling"),
         (modules("Transformer", "Pooling", "Dense"), "lists Transformer, Pooling, Dense; what can be read is"),
         (modules("Transformer"), "lists Transformer; what can be read is"),
         ([], "lists nothing"),
@@ -78,7 +263,7 @@ def test_other_modules_are_refused(tmp_path, listed, message):
         ({"pooling_mode": 3}, {}, "pools tokens by 3"),
         ({}, {"max_seq_length": 2}, "max_seq_length=2; expected"),
         ({}, {"max_seq_length": "9"}, "max_seq_length='9'; expected"),
-        ({}, {"do_lower_case": True}, "asks for lower-casing before the tokenizer"),
+        ({}, {"do_lower_case": True}, "texts are lower-cased before the tokenizer"),
     ],
 )
 def test_other_settings_are_refused(tmp_path, pooling, settings, message):
