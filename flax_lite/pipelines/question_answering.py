@@ -29,7 +29,7 @@ class QuestionAnsweringOptions:
         align_to_words: whether an answer is widened to whole words.
         doc_stride: tokens that two neighbouring windows share, of a context that does not fit into one row; half a
             window where it is not longer than that. None: 128, or half a row.
-        max_question_len: tokens of a question; a longer one loses its end.
+        max_question_len: tokens of a question; a longer one loses its end, which is said once.
     """
 
     top_k: int = 1
@@ -101,7 +101,9 @@ class QuestionAnswering(Pipeline[QuestionAnsweringOptions]):
 
     def _windows(self, question: str, context: str, options: QuestionAnsweringOptions) -> list[Window]:
         (ids,) = self.tokenizer.encode([question])
-        room = self.max_length - min(len(ids), options.max_question_len) - 3
+        kept = min(len(ids), options.max_question_len)
+        self._cut(len(ids), kept, "question", f"max_question_len={options.max_question_len}")
+        room = self.max_length - kept - 3
         shared = min(_DOC_STRIDE, self.max_length // 2) if options.doc_stride is None else options.doc_stride
         return question_windows(
             self.tokenizer,

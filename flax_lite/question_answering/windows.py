@@ -26,6 +26,7 @@ class Window:
             start = end where a token has no character of its own; -1 for all other tokens.
         is_best: for the part's tokens, whether no other window shows more context on the side where there is less; each
             token of a context is best in one window.
+        question_length: tokens of the question, of which a longer one than allowed has lost its end in every window.
     """
 
     example: int
@@ -33,6 +34,7 @@ class Window:
     second: int
     spans: Int[np.ndarray, "t 2"]
     is_best: Bool[np.ndarray, "t"]
+    question_length: int
 
 
 def question_windows(
@@ -68,7 +70,8 @@ def question_windows(
     asked, read = _encoded(tokenizer, questions, "question"), _encoded(tokenizer, contexts, "context")
     windows = []
     for index, (question, context) in enumerate(zip(questions, contexts, strict=True)):
-        ids = asked[question][0][:max_question_length]
+        whole = asked[question][0]
+        ids = whole[:max_question_length]
         front = np.array([tokenizer.cls_id, *ids, tokenizer.sep_id], np.int32)
         room = max_length - len(front) - 1
         if room < 1:
@@ -84,7 +87,7 @@ def question_windows(
             )
         parts = _parts(size, room, doc_stride or room)
         for part, best in zip(parts, _is_best(size, parts), strict=True):
-            windows.append(_window(index, front, read[context], part, best, tokenizer.sep_id))
+            windows.append(_window(index, front, len(whole), read[context], part, best, tokenizer.sep_id))
     return windows
 
 
@@ -124,11 +127,17 @@ def _is_best(size: int, parts: Sequence[slice]) -> Iterator[Bool[np.ndarray, "p"
 
 
 def _window(
-    example: int, front: Int[np.ndarray, "q"], context: _Piece, part: slice, best: Bool[np.ndarray, "p"], sep_id: int
+    example: int,
+    front: Int[np.ndarray, "q"],
+    question_length: int,
+    context: _Piece,
+    part: slice,
+    best: Bool[np.ndarray, "p"],
+    sep_id: int,
 ) -> Window:
     ids, context_spans = context
     tokens = np.concatenate([front, ids[part], [sep_id]]).astype(np.int32)
     spans, is_best = np.full((len(tokens), 2), -1, np.int32), np.zeros(len(tokens), np.bool_)
     inner = slice(len(front), len(tokens) - 1)
     spans[inner], is_best[inner] = context_spans[part], best
-    return Window(example, tokens, len(front), spans, is_best)
+    return Window(example, tokens, len(front), spans, is_best, question_length)

@@ -114,6 +114,24 @@ def test_results_have_the_shapes_of_transformers(pipe):
 
 
 @pytest.mark.parametrize(
+    ("words", "options", "said"),
+    [
+        (9, {}, None),
+        (20, {}, None),
+        (9, {"max_question_len": 8}, "a question of 9 tokens is cut to the 8 that fit into max_question_len=8"),
+        (20, {"max_question_len": 3}, "a question of 20 tokens is cut to the 3 that fit into max_question_len=3"),
+    ],
+)
+def test_a_question_that_loses_its_end_is_said_once(words, options, said, pipe, caplog, monkeypatch):
+    monkeypatch.setattr(pipe, "_has_warned", False)
+    asked = {"question": "cat " * words, "context": CONTEXTS[0]}
+    cut = {"question": "cat " * options.get("max_question_len", words), "context": CONTEXTS[0]}
+    assert pipe([asked, asked], **options) == pipe([cut, cut])
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages == ([] if said is None else [f"question-answering: {said}; further ones are not reported"])
+
+
+@pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda pipe: pipe("the cat"), "input 0 is 'the cat'; question-answering takes {"),

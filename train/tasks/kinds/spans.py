@@ -81,11 +81,18 @@ class Spans(Task):
         self.doc_stride, self.max_question_length = doc_stride, max_question_length
         self.n_best, self.max_answer_length = n_best, max_answer_length
 
+    @property
+    def longest(self) -> str:
+        """Of a context nothing is lost, of a question its end."""
+        return f"data.max_question_length={self.max_question_length} tokens for a question"
+
     def encode(self, examples: Sequence[SpanExample]) -> list[Row]:
         """A row for each window; of several answers the first that occurs is learned."""
         places = [_place(example) for example in examples]
         rows = []
         for window in self._windows(examples):
+            is_first = not rows or rows[-1].example != window.example
+            self.num_cut += is_first and window.question_length > self.max_question_length
             place = places[window.example]
             start, end = token_span(window, *place) if place else (0, 0)
             labels = {"starts": np.asarray(start, np.int32), "ends": np.asarray(end, np.int32)}

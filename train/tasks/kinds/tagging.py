@@ -66,6 +66,7 @@ class Tagging(Task):
         for word, tag in zip(words, tags, strict=True):
             ids += word
             labels += [tag, *[_NO_WORD] * (len(word) - 1)]
-        room = self.max_length - 1  # a single word may be longer than a row
+        room = self.max_length - 1
+        self.num_cut += len(ids) > room  # a single word may be longer than a row
         tokens = np.array([*ids[:room], self.tokenizer.sep_id], np.int32)
         return Row(example, (tokens,), (len(tokens),), {"tags": np.array([*labels[:room], _NO_WORD], np.int32)})

@@ -39,7 +39,7 @@ class Task(abc.ABC):
         data: the examples.
         tokenizer: of the rows.
         max_length: of a row.
-        num_cut: texts so far that were too long for a row.
+        num_cut: texts so far that lost their end.
     """
 
     kind: ClassVar[Kind]
@@ -50,6 +50,11 @@ class Task(abc.ABC):
     def __init__(self, data: TaskData, tokenizer: Tokenizer, max_length: int) -> None:
         self.data, self.tokenizer, self.max_length = data, tokenizer, max_length
         self.num_cut = 0
+
+    @property
+    def longest(self) -> str:
+        """What texts that lose their end are longer than."""
+        return f"{self.max_length} tokens"
 
     @property
     def problem(self) -> Problem:

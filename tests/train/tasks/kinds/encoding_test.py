@@ -56,6 +56,7 @@ def test_every_word_gets_its_tag_once(tokenizer):
     task = task_of(Tagging, tokenizer, 16, examples)
     rows = task.rows(examples)
     assert len(rows) > len(examples)  # some sentences take several rows
+    assert task.num_cut == 0
 
     logits = []
     for row in rows.rows:
@@ -65,6 +66,15 @@ def test_every_word_gets_its_tag_once(tokenizer):
         scores = np.where(np.arange(3) == np.where(tags < 0, 2, tags)[:, None], 5.0, 0.0)
         logits.append({"logits_0": np.pad(scores, ((0, 16 - len(tags)), (0, 0)))})
     assert [each.value for each in task.predict(examples, rows, logits)] == [each.tags for each in examples]
+
+
+@pytest.mark.parametrize(("letters", "cut"), [(3, 0), (14, 0), (15, 1), (40, 1)])
+def test_a_word_longer_than_a_row_is_counted(tokenizer, letters, cut):
+    examples = [TagExample(id="0", words=("the", "a" + "-" * (letters - 1), "cat"), tags=(0, 1, 2))]
+    assert len(tokenizer.encode([examples[0].words[1]])[0]) == letters
+    task = task_of(Tagging, tokenizer, 16, examples)
+    task.rows(examples)
+    assert task.num_cut == cut
 
 
 def test_predictions_by_problem(tokenizer):

@@ -135,6 +135,14 @@ def test_chunks_do_not_show(tokenizer, monkeypatch):
     assert task.predict(EXAMPLES, again, oracle(again)) == predictions
 
 
+@pytest.mark.parametrize(("longest", "cut"), [(1, 5), (2, 0), (8, 0)])
+def test_questions_that_lose_their_end_are_counted(tokenizer, longest, cut):
+    task = make(data_of(EXAMPLES), tokenizer, max_question_length=longest)
+    task.rows(EXAMPLES)
+    assert task.num_cut == cut
+    assert task.longest == f"data.max_question_length={longest} tokens for a question"
+
+
 def test_what_does_not_fit_is_the_users_mistake(tokenizer):
     with pytest.raises(UserError, match="questions from q0 on: max_length=5 has no room"):
         make(data_of(EXAMPLES), tokenizer, max_length=5).rows(EXAMPLES)
