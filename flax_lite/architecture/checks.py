@@ -53,6 +53,9 @@ def check_types_and_sizes(config: Any) -> None:
     for name in (name for name in given if name in _POSITIVE_FIELDS):
         _check_range(name, getattr(config, name), 1, _LARGEST_SIZE)
     _check_range("type_vocab_size", config.type_vocab_size, 0, _LARGEST_SIZE)
+    if config.pad_token_id is not None:
+        # From the end, where it is negative (torch.nn.Embedding, padding_idx).
+        _check_range("pad_token_id", config.pad_token_id, -config.vocab_size, config.vocab_size - 1)
     for name in ("initializer_range", "layer_norm_eps"):
         _check_range(name, getattr(config, name), 0, _LARGEST_FLOAT32)
     applications = config.num_hidden_layers * config.inner_group_num

@@ -30,7 +30,7 @@ def _float32(table: nnx.Embed) -> Float[Array, "rows E"]:
 
 
 def rows_of(table: nnx.Embed, ids: Int[Array, "B T"]) -> Float[Array, "B T E"]:
-    """The rows of a table by their numbers, in float32; NaN where there is no such row.
+    """The rows of a table by their numbers, in float32; NaN for a number from its size on; -1 is the last row.
 
     In float32 because its gradient adds up all tokens of a word: in bfloat16 a sum stops growing at 256 times an
     addend, and a GPU adds bfloat16 atomically by trying again (see `rows_of_few`).
@@ -51,6 +51,8 @@ def _row_major(x: Float[Array, "B T E"]) -> Float[Array, "B T E"]:
 
 def rows_of_few(table: nnx.Embed, ids: Int[Array, "B T"]) -> Float[Array, "B T E"]:
     """`rows_of` for a table of a few rows: each is chosen where its number is, so that its gradient is a sum.
+
+    NaN for every number that no row has, negative ones too.
 
     The gradient of a lookup adds all tokens into these few rows, which on a GPU wait for one another: of BERT-base's
     two token types, 65,536 tokens, bfloat16, 100 ms out of a step of 220 (H200).
@@ -86,6 +88,10 @@ class Embeddings(nnx.Module):
         key: jax.Array | None = None,
     ) -> Float[Array, "B T D"]:
         """Embeds a batch; `key=None` is deterministic.
+
+        A compiled program cannot raise an error for an id that its table lacks. Such a word, position or token type
+        makes its token NaN, and through attention its row; a negative word or position counts from the table's end.
+        Check ids before, as `flax_lite.pipeline` does.
 
         Raises:
             ValueError: if the rows are longer than `max_position_embeddings` and no `position_ids` are given.

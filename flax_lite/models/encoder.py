@@ -70,6 +70,8 @@ class Encoder(Pretrained, nnx.Module):
     ) -> EncoderOutput:
         """Encodes a batch. `key=None` is deterministic; a PRNG key turns dropout on.
 
+        An id that its table lacks makes its row NaN: see `flax_lite.layers.embeddings.Embeddings`.
+
         Args:
             input_ids: token ids.
             attention_mask: non-zero where a token is real; None means everywhere.

@@ -187,17 +187,30 @@ class Pipeline(abc.ABC, Generic[OptionsT]):
         """Results of a list of inputs."""
         return results
 
-    def _cut(self, tokens: int, kept: int) -> None:
-        """Says, once, that a text has more tokens than a row."""
+    def _cut(self, tokens: int, kept: int, what: str = "text", limit: str = "") -> None:
+        """Says, once, that a text has more tokens than are read of it."""
         if tokens > kept and not self._has_warned:
             self._has_warned = True
             logger.warning(
-                "%s: a text of %d tokens is cut to the %d that fit into max_length=%d; further ones are not reported",
+                "%s: a %s of %d tokens is cut to the %d that fit into %s; further ones are not reported",
                 self.task,
+                what,
                 tokens,
                 kept,
-                self.max_length,
+                limit or f"max_length={self.max_length}",
             )
+
+    def _check_types(self, requests: Sequence[Request], first: int) -> None:
+        """Raises InputError for a row whose token types the model's table lacks; a model without a table reads none."""
+        size = self.model.config.type_vocab_size
+        for number, request in enumerate(requests, start=first):
+            most = max((row.most_type for row in request.rows), default=0)
+            if 0 < size <= most:
+                raise InputError(
+                    number,
+                    f"has tokens of type {most}, and the model knows those below type_vocab_size={size} only: "
+                    f"{self.task} of two texts needs a model that was trained on pairs",
+                )
 
     def _chosen(self, options: Mapping[str, Any]) -> OptionsT:
         defaults: Any = self._defaults
@@ -219,6 +232,7 @@ class Pipeline(abc.ABC, Generic[OptionsT]):
 
     def _run(self, inputs: Sequence[Any], options: OptionsT, first: int = 0) -> Iterator[Any]:
         requests = self._encode(inputs, options, first)
+        self._check_types(requests, first)
         owners = [(owner, place) for owner, request in enumerate(requests) for place in range(len(request.rows))]
         kept: list[list[Any]] = [[None] * len(request.rows) for request in requests]
         for number, outputs in self._programs([row for request in requests for row in request.rows]):

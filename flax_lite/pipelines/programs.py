@@ -28,6 +28,11 @@ class Row:
     second: int
     position: int = 0
 
+    @property
+    def most_type(self) -> int:
+        """The highest of the token types."""
+        return int(self.second < len(self.tokens))
+
 
 class Programs:
     """`function(model, batch)` for batches of a few shapes. Can be called from several threads.

@@ -40,6 +40,7 @@ REFUSED = [
     (FAMILIES, "id2label", {"0": "a", "2": "b"}, "must number its labels"),
     (FAMILIES, "num_labels", 0, "num_labels=0"),
     (FAMILIES, "problem_type", "ranking", "problem_type='ranking'"),
+    (FAMILIES, "pad_token_id", 41, "pad_token_id=41 must lie between -41 and 40"),
     (("distilbert",), "hidden_size", None, "hidden_size=None must be a whole number"),
     (("distilbert",), "num_attention_heads", 5, "not a multiple"),
 ]

@@ -198,3 +198,32 @@ def test_models_on_several_devices_are_used_where_they_are(directory, source):
     pipe = pipeline((model, source[1]))
     cases.assert_same(pipe(TEXTS[:4]), pipeline(source)(TEXTS[:4]))
     assert len(jax.tree.leaves(model)[0].sharding.device_set) == 2
+
+
+# Task, inputs, which of them have a second text: a token type that a table of one row lacks.
+PAIRS = [
+    ("text-classification", ["the cat", {"text": "a", "text_pair": "cat"}], 1),
+    ("text-classification", [{"text": "a", "text_pair": "cat"}], 0),
+    ("text-classification", ["the cat", {"text": "a"}], None),
+    ("question-answering", [{"question": "cat", "context": "the cat"}], 0),
+    ("token-classification", ["the cat"], None),
+    ("fill-mask", ["the [MASK]"], None),
+    ("sentence-embedding", ["the cat"], None),
+]
+
+
+@pytest.mark.parametrize(("task", "inputs", "wrong"), PAIRS)
+@pytest.mark.parametrize("types", [1, 2])
+def test_a_token_type_that_the_model_lacks_is_an_error(task, inputs, wrong, types, tmp_path):
+    """Computed, it would be NaN under some label."""
+    sizes = {"hidden_size": 12, "num_hidden_layers": 1, "type_vocab_size": types}
+    pipe = cases.opened(tmp_path, task, **sizes)
+    if wrong is None or types > 1:
+        assert len(pipe(inputs)) == len(inputs)
+        return
+    with pytest.raises(base.InputError, match=f"input {wrong} has tokens of type 1, and the model knows those below"):
+        pipe(inputs)
+    answered = pipe.stream(inputs)
+    assert len([next(answered) for _ in range(wrong)]) == wrong
+    with pytest.raises(base.InputError):
+        next(answered)

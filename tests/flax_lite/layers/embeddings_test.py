@@ -1,0 +1,39 @@
+"""What ids give that their tables lack: NaN, or rows from the end."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from flax_lite.layers.embeddings import Embeddings
+from flax_lite.layers.execution import Execution
+from tests.flax_lite import tiny
+
+IDS = np.array([[1, 2, 3, 4]], np.int32)
+
+
+def changed(place, value):
+    ids = IDS.copy()
+    ids[0, place] = value
+    return ids
+
+
+@pytest.mark.parametrize("types", [2, 12], ids=["few types", "many types"])
+def test_ids_outside_their_tables(types):
+    config = tiny.bert(type_vocab_size=types)
+    execution = Execution().resolve(3)
+    embed = jax.jit(Embeddings(config, execution, rngs=nnx.Rngs(0)).__call__)
+    zeros, positions = np.zeros_like(IDS), np.arange(4, dtype=np.int32)[None]
+    # Words, token types, positions; the token that becomes NaN, if one does.
+    cases = [
+        (changed(1, config.vocab_size), zeros, positions, 1),
+        (IDS, np.array([[0, 1, types, 1]], np.int32), positions, 2),
+        (IDS, zeros, changed(3, config.max_position_embeddings), 3),
+        (IDS, zeros, positions, None),
+    ]
+    for words, kinds, places, wrong in cases:
+        found = np.isnan(np.asarray(embed(words, kinds, places))).all(-1)[0]
+        assert found.tolist() == [place == wrong for place in range(4)]
+    last = embed(changed(1, config.vocab_size - 1), zeros, positions)
+    assert jnp.array_equal(embed(changed(1, -1), zeros, positions), last)
