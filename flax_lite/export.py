@@ -5,16 +5,15 @@ python -m flax_lite.export SOURCE OUT --to stablehlo|onnx [--task TASK] [--batch
 
 import argparse
 import os
-import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from flax_lite.architecture.registry import weight_table
-from flax_lite.checkpoints.sources.directory import write_config
+from flax_lite.checkpoints.sources.directory import copy_files, write_config
 from flax_lite.checkpoints.sources.resolve import Source, open_source
-from flax_lite.convert import tokenizer_files
+from flax_lite.convert import companions, tokenizer_files
 from flax_lite.exporting.loading import load_for_export
 from flax_lite.exporting.onnx_file import require_onnx, write_onnx
 from flax_lite.exporting.readme import readme
@@ -52,6 +51,8 @@ def export(
 ) -> str:
     """Writes a model as a program, with config.json, the tokenizer's files and a README.md that runs it.
 
+    With an encoder, also the files by which sentence-transformers knows what to make of the tokens' vectors.
+
     Args:
         source: any SOURCE.
         target: a directory that does not exist; it appears as a whole.
@@ -79,10 +80,14 @@ def export(
         write_config(stage, config)
         text = readme(to, weight_table(config).family, chosen, sizes)
         (stage / "README.md").write_text(text, encoding="utf-8")
-        for name, file in tokenizer_files(os.fspath(source)).items():
-            shutil.copyfile(file, stage / name)
-        written = ", ".join(f"{path.name} {_size(path)}" for path in sorted(stage.iterdir()))
-    return f"wrote {os.fspath(target)}: {to}, {chosen.export}, {dtype}: {written}"
+        files = tokenizer_files(os.fspath(source))
+        more, left = companions(os.fspath(source), checkpoint, files.values())
+        if chosen.model == "Encoder":
+            files |= more
+        copy_files(files, stage)
+        paths = sorted(path for path in stage.rglob("*") if path.is_file())
+        written = ", ".join(f"{path.relative_to(stage)} {_size(path)}" for path in paths)
+    return "; ".join((f"wrote {os.fspath(target)}: {to}, {chosen.export}, {dtype}: {written}", *left))
 
 
 def _check(target: str | os.PathLike[str], to: str, dtype: str) -> None:

@@ -31,6 +31,8 @@ LENGTH_FILES = tuple(
 MODULE_FILE = "config.json"
 SETTINGS_FILE = "config_sentence_transformers.json"
 POOLING_DIRECTORY, NORMALIZE_DIRECTORY = "1_Pooling", "2_Normalize"
+# What this package writes, and all of what it reads but for directories of other names.
+LAYOUT_FILES = (MODULES_FILE, SETTINGS_FILE, *LENGTH_FILES, POOLING_DIRECTORY, NORMALIZE_DIRECTORY)
 # Modules of the package itself; a repository's own class may be called the same.
 _PACKAGE = "sentence_transformers."
 _INERT_MODULE = "Dropout"  # nothing outside of training
@@ -86,15 +88,15 @@ def sentence_transformers_files(directory: Path) -> dict[str, Path]:
 
 
 def module_files(paths: Mapping[str, str]) -> list[str]:
-    """The modules' own files, by the paths that `module_paths` gave."""
-    return [f"{paths[kind]}/{MODULE_FILE}" for kind in ("Pooling", "Normalize") if kind in paths]
+    """The modules' own files, by the paths that `module_paths` gave; not every version writes all of them."""
+    return [f"{path}/{MODULE_FILE}" for kind, path in paths.items() if kind != "Transformer"]
 
 
 def module_paths(file: Path) -> dict[str, str]:
-    """The modules that a modules.json lists, by kind, and their directories.
+    """The modules that a modules.json lists, by kind (of the inert ones with their number), and their directories.
 
     Raises:
-        ValueError: if they are not an encoder, a pooling and perhaps a normalization.
+        ValueError: if they are not an encoder, a pooling and perhaps a normalization, and what is inert behind them.
     """
     # A list, where other files are objects.
     modules = parse_json(b'{"modules": %s}' % file.read_bytes())["modules"]
@@ -102,22 +104,24 @@ def module_paths(file: Path) -> dict[str, str]:
         raise ValueError(f"{file} holds no list of modules")
     check_settings({key: value for module in modules for key, value in module.items()}, known.MODULE, str(file))
     kinds = [_kind(module.get("type")) for module in modules]
-    acting = [kind for place, kind in enumerate(kinds) if kind != _INERT_MODULE or place < 2]
-    if acting not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
+    places = [f"{kind} {place}" if kind == _INERT_MODULE and place > 1 else kind for place, kind in enumerate(kinds)]
+    if [kind for kind in places if not kind.startswith(f"{_INERT_MODULE} ")] not in (
+        ["Transformer", "Pooling"],
+        ["Transformer", "Pooling", "Normalize"],
+    ):
         raise ValueError(
             f"{file} lists {', '.join(kinds) or 'nothing'}; what can be read is Transformer, Pooling and perhaps "
             "Normalize, in this order"
         )
-    paths = {kind: str(module.get("path", "")) for kind, module in zip(kinds, modules, strict=True)}
-    paths.pop(_INERT_MODULE, None)
+    paths = {kind: str(module.get("path", "")) for kind, module in zip(places, modules, strict=True)}
     if paths["Transformer"]:
         raise ValueError(
             f"{file} has its encoder in {paths['Transformer'][:100]!r} instead of beside it; give that directory as "
             "the model, and pooling and normalize as arguments"
         )
-    for kind, what in (("Pooling", "pooling"), ("Normalize", "normalization")):
-        if not _PATH.fullmatch(paths.get(kind, kind)):
-            raise ValueError(f"{file} has its {what} in {paths[kind][:100]!r}, expected a directory beside it")
+    for kind, path in paths.items():
+        if kind != "Transformer" and not _PATH.fullmatch(path):
+            raise ValueError(f"{file} has its {kind} in {path[:100]!r}, expected a directory beside it")
     return paths
 
 

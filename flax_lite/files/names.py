@@ -2,6 +2,7 @@
 
 CONFIG = "config.json"
 SENTENCEPIECE_FILE, JSON_FILE, VOCAB_FILE = "spiece.model", "tokenizer.json", "vocab.txt"
+CHINESE_VOCAB_FILE = "vocab_chinese.txt"  # what Google's Chinese ALBERTs call theirs
 SETTINGS_FILE = "tokenizer_config.json"
 SPECIALS_FILE, ADDED_FILE = "special_tokens_map.json", "added_tokens.json"
 # One of the first is a tokenizer; the others say more of it.

@@ -87,7 +87,7 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 def _flush(directory: Path) -> None:
     """Has the files on disk before the directory's name promises them."""
-    for path in (*directory.iterdir(), directory):
+    for path in (*directory.rglob("*"), directory):
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -4,15 +4,22 @@ import json
 import runpy
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import flax_lite as fl
-from flax_lite import convert, inspect
-from flax_lite.checkpoints.sources.resolve import open_source
+from flax_lite import convert, export, inspect
+from flax_lite.checkpoints.sentence_transformers import (
+    SentenceLayout,
+    read_sentence_transformers,
+    write_sentence_transformers,
+)
+from flax_lite.checkpoints.sources.resolve import open_source, sentence_transformers_layout
 from tests.flax_lite import tiny
 from tests.flax_lite.checkpoints import files
+from tests.flax_lite.pipelines import cases
 from tests.flax_lite.tokenization import tiny_files
 
 # Every family, and every shape of a head; what is in a table is also read back in pretrained_test.py, for all pairs.
@@ -180,6 +187,109 @@ def test_convert_reads_google_s_releases(name, repository, tmp_path):
     files.assert_same_parameters(load("PreTraining", folder / name), load("PreTraining", tmp_path / "two"))
     one, two = folder / "albert" / "30k-clean.model", tmp_path / "two" / "spiece.model"
     assert one.read_bytes() == two.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "others", "left"),
+    [
+        ("albert", (), None),
+        ("albert", ("vocab_chinese.txt",), None),
+        ("albert_hub", ("saved_model.pb", "assets/30k-clean.model"), "assets/, saved_model.pb"),
+        ("bert_classifier", ("eval_results.txt",), "eval_results.txt"),
+    ],
+)
+def test_convert_of_google_s_files_says_what_stays(name, others, left, repository, tmp_path):
+    """Google's Chinese ALBERTs call their vocabulary in a way that no other tool looks for."""
+    fixture = repository / "tests" / "flax_lite" / "checkpoints" / "sources" / "google_fixture" / name
+    shutil.copytree(fixture, tmp_path / "one")
+    for other in others:
+        (tmp_path / "one" / other).parent.mkdir(exist_ok=True)
+        (tmp_path / "one" / other).write_text("[PAD]\n[UNK]\n")
+    lines = convert.convert(str(tmp_path / "one"), str(tmp_path / "two"), ("flax",))
+    assert [line for line in lines if line.startswith("left")] == ([f"left behind: {left}"] if left else [])
+    found = tmp_path / "two" / "vocab.txt"
+    assert found.exists() == ("vocab_chinese.txt" in others)
+    assert not found.exists() or found.read_text() == "[PAD]\n[UNK]\n"
+
+
+def sentence_encoder(directory, pooling="cls", **options):
+    cases.saved(directory, "sentence-embedding")
+    write_sentence_transformers(directory, pooling, **options)
+    return directory
+
+
+def test_convert_carries_how_vectors_are_made(tmp_path):
+    """Into a new directory, over one of another layout, and in place; `export` does the same with an encoder."""
+    one = sentence_encoder(tmp_path / "one", normalize=True, max_length=9)
+    prompts = {"prompts": {"query": "q: "}, "default_prompt_name": None}
+    (one / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    sentence_encoder(tmp_path / "two", "max")
+    (tmp_path / "two" / "sentence_albert_config.json").write_text('{"max_seq_length": 4}')
+    for source, target, to in (("one", "three", "flax"), ("one", "two", "flax"), ("two", "two", "safetensors")):
+        lines = convert.convert(str(tmp_path / source), str(tmp_path / target), (to,))
+        assert lines[-1].startswith(
+            f"wrote {tmp_path / target}: {to}, modules.json, config_sentence_transformers.json, "
+            "sentence_bert_config.json, 1_Pooling/config.json, tokenizer files: "
+        )
+        assert read_sentence_transformers(tmp_path / target) == SentenceLayout("cls", True, 9)
+        assert json.loads((tmp_path / target / "config_sentence_transformers.json").read_text()) == prompts
+    vectors = [fl.pipeline("sentence-embedding", tmp_path / name, batch_size=1)("the cat") for name in ("one", "two")]
+    np.testing.assert_allclose(*vectors, rtol=1e-6)
+    line = export.export(one, tmp_path / "program", "stablehlo", task="feature-extraction", batch=1, length=9)
+    assert "1_Pooling/config.json" in line
+    assert read_sentence_transformers(tmp_path / "program") == SentenceLayout("cls", True, 9)
+
+
+def test_convert_of_a_plain_model_leaves_no_other_read_sentence_transformers(tmp_path):
+    cases.saved(tmp_path / "one", "sentence-embedding")
+    two = sentence_encoder(tmp_path / "two")
+    (two / "README.md").write_text("mine")
+    convert.convert(str(tmp_path / "one"), str(two), ("flax",))
+    assert read_sentence_transformers(two) is None
+    assert not (two / "1_Pooling").exists()
+    assert (two / "README.md").read_text() == "mine"
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_convert_says_what_it_leaves_behind(in_place, tmp_path):
+    """A layout that cannot be read is left behind with its reason; over itself a directory keeps all it has."""
+    one = sentence_encoder(tmp_path / "one")
+    listed = json.loads((one / "modules.json").read_text())
+    listed.append({"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"})
+    (one / "modules.json").write_text(json.dumps(listed))
+    for name in ("2_Dense/config.json", "onnx/model.onnx", "pytorch_model.bin", "README.md", ".gitattributes"):
+        (one / name).parent.mkdir(exist_ok=True)
+        (one / name).write_text("{}")
+    before = {path.relative_to(one) for path in one.rglob("*")}
+    target = one if in_place else tmp_path / "two"
+    lines = convert.convert(str(one), str(target), ("safetensors",))
+    if in_place:
+        assert {path.relative_to(one) for path in one.rglob("*")} == before - {Path("pytorch_model.bin")} - {
+            Path("flax_model.msgpack")
+        }
+        assert not [line for line in lines if line.startswith("left")]
+        return
+    assert lines[1].startswith(f"left behind how vectors of texts are made: {one / 'modules.json'} lists Transformer, ")
+    assert lines[2] == (
+        "left behind: 1_Pooling/, 2_Dense/, README.md, flax_model.msgpack, modules.json, onnx/, pytorch_model.bin, "
+        "sentence_bert_config.json"
+    )
+    assert read_sentence_transformers(target) is None
+
+
+def test_convert_of_a_work_directory_takes_what_its_job_delivered(tmp_path, monkeypatch):
+    """Its checkpoints say how a model computes, the delivered model how its vectors are made."""
+    delivered = sentence_encoder(tmp_path / "work" / "model", normalize=True, max_length=9)
+    (tmp_path / "work" / "config.json").write_text('{"job": "finetune"}')
+    checkpoint = open_source(delivered)
+    monkeypatch.setattr(convert, "open_source", lambda source: checkpoint)
+    convert.convert(str(tmp_path / "work"), str(tmp_path / "two"), ("flax",))
+    assert (
+        read_sentence_transformers(tmp_path / "two")
+        == sentence_transformers_layout(tmp_path / "work")
+        == SentenceLayout("cls", True, 9)
+    )
+    assert (tmp_path / "two" / "vocab.txt").exists()
 
 
 @pytest.mark.parametrize("dtype", [None, "bfloat16"])

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import jax
@@ -135,6 +135,7 @@ def write_directory(
     formats: tuple[str, ...],
     files: Mapping[str, Path] | None = None,
     max_shard_size: int | str | None = None,
+    replaces: Collection[str] = (),
 ) -> None:
     """Writes config.json and the weights, in each of the formats, as `staged_directory` does: whole or not at all.
 
@@ -143,9 +144,10 @@ def write_directory(
         params: by path.
         config: written with them.
         formats: "safetensors", "flax" or both.
-        files: what else to put there, by name: a tokenizer's files.
+        files: what else to put there, by its path in the directory: a tokenizer's files.
         max_shard_size: weights of more bytes than that (a number, or text such as "500MB") are written in shards with
             an index, as Hugging Face does; None writes one file.
+        replaces: globs on what is not kept of an older directory beside its weights.
 
     Raises:
         ValueError: for an unknown format, no size, or a target that cannot be replaced.
@@ -156,14 +158,20 @@ def write_directory(
         raise ValueError(
             f"format {', '.join(unknown) or 'is empty and'} is not known; choose from {', '.join(_FORMATS)}"
         )
-    with staged_directory(target, replaces=_WEIGHT_PATTERNS) as stage:
+    with staged_directory(target, replaces=(*_WEIGHT_PATTERNS, *replaces)) as stage:
         write_config(stage, config)
         for name in formats:
             file_format = _FORMATS[name]
             tensors = export_tensors(params, file_format.written_as, config)
             write_shards(stage / file_format.file, tensors, max_bytes, file_format.write, file_format.separator)
-        for name, file in (files or {}).items():
-            shutil.copyfile(file, stage / name)
+        copy_files(files or {}, stage)
+
+
+def copy_files(files: Mapping[str, Path], directory: Path) -> None:
+    """Copies files to their paths in a directory."""
+    for name, file in files.items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, directory / name)
 
 
 def write_config(directory: Path, config: EncoderConfig) -> None:

@@ -227,10 +227,16 @@ def test_what_nobody_knows_is_named_once(tmp_path, caplog):
     assert "novelty" in record.getMessage()
 
 
-@pytest.mark.parametrize("kinds", [("Dropout",), ("Dropout", "Normalize"), ("Normalize", "Dropout")])
+@pytest.mark.parametrize(
+    "kinds", [("Dropout",), ("Dropout", "Normalize"), ("Normalize", "Dropout"), ("Dropout", "Dropout")]
+)
 def test_dropout_changes_nothing(kinds, tmp_path):
-    found = layout(config(tmp_path), modules("Transformer", "Pooling", *kinds), FLAGS)
+    """And is carried: the package looks for its file."""
+    own = [f"{place}_{kind}/config.json" for place, kind in enumerate(kinds, start=2) if kind == "Dropout"]
+    write(config(tmp_path), {name: {"dropout": 0.2} for name in own})
+    found = layout(tmp_path, modules("Transformer", "Pooling", *kinds), FLAGS)
     assert found == SentenceLayout("cls", "Normalize" in kinds, None)
+    assert sentence_transformers_files(tmp_path).keys() == {"modules.json", "1_Pooling/config.json", *own}
 
 
 @pytest.mark.parametrize(
@@ -246,7 +252,12 @@ def test_dropout_changes_nothing(kinds, tmp_path):
         ({"a": 1}, "holds no list of modules"),
         (["a"], "holds no list of modules"),
         (modules("Transformer", "Pooling", first="0_Transformer"), "has its encoder in '0_Transformer'"),
-        (modules("Transformer", "Pooling", pooling="../elsewhere"), "has its pooling in '../elsewhere'"),
+        (modules("Transformer", "Pooling", pooling="../elsewhere"), "has its Pooling in '../elsewhere'"),
+        (
+            [*modules("Transformer", "Pooling"), {"path": "/etc", "type": f"{OLD}Normalize"}],
+            "has its Normalize in '/etc'",
+        ),
+        ([*modules("Transformer", "Pooling"), {"type": f"{OLD}Dropout"}], "has its Dropout 2 in ''"),
     ],
 )
 def test_other_modules_are_refused(tmp_path, listed, message):
@@ -326,5 +337,5 @@ def test_hub_sends_these_files_too(tmp_path, hub):
     assert sentence_transformers_layout("owner/plain") is None
     broken = json.dumps(modules("Transformer", "Pooling", pooling="../x")).encode()
     hub.add("owner/broken", {"config.json": b"{}", "modules.json": broken})
-    with pytest.raises(ValueError, match=r"has its pooling in '../x'"):
+    with pytest.raises(ValueError, match=r"has its Pooling in '../x'"):
         sentence_transformers_layout("owner/broken")
