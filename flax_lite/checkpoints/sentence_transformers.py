@@ -125,6 +125,28 @@ def module_paths(file: Path) -> dict[str, str]:
     return paths
 
 
+def tokenizers_length(directory: Path, given: int | None = None) -> int | None:
+    """Tokens of a row by the tokenizer's settings; None where they say no less than the model takes.
+
+    It is how sentence-transformers cuts texts for a model of which no other file says how long they may be.
+
+    Args:
+        directory: the model's.
+        given: in the place of what the file says.
+
+    Raises:
+        ValueError: if the settings cannot be read, or hold no such number.
+    """
+    file = directory / TOKENIZER_SETTINGS
+    if given is None and file.is_file():
+        settings = read_json(file)
+        # The older name counts where the newer is not there (transformers, tokenization_utils_base.py).
+        value = settings.get("model_max_length", settings.get("max_len"))
+        given = None if value is None else _length(file, "model_max_length", value)
+    limit = load_config(directory).max_position_embeddings if (directory / CONFIG).is_file() else None
+    return None if given is None or (limit is not None and given >= limit) else given
+
+
 def _kind(name: Any) -> str:
     """A module's class; of another package whole."""
     text = str(name)
@@ -214,19 +236,7 @@ def _max_length(directory: Path) -> int | None:
         )
     if "processing_kwargs" in said or "max_seq_length" in said:
         return next(iter(said.values()))
-    return _tokenizers_length(directory, said.get("tokenizer_args"))
-
-
-def _tokenizers_length(directory: Path, given: int | None) -> int | None:
-    """What the tokenizer's own files, or arguments in their place, say, where that is less than the model takes."""
-    file = directory / TOKENIZER_SETTINGS
-    if given is None and file.is_file():
-        settings = read_json(file)
-        # The older name counts where the newer is not there (transformers, tokenization_utils_base.py).
-        value = settings.get("model_max_length", settings.get("max_len"))
-        given = None if value is None else _length(file, "model_max_length", value)
-    limit = load_config(directory).max_position_embeddings if (directory / CONFIG).is_file() else None
-    return None if given is None or (limit is not None and given >= limit) else given
+    return tokenizers_length(directory, said.get("tokenizer_args"))
 
 
 def _length(file: Path, name: str, value: Any) -> int:

@@ -9,7 +9,8 @@ What they share (fixed shapes, few compilations, streams) is in `flax_lite.pipel
 from collections.abc import Mapping
 from typing import Any
 
-from flax_lite.checkpoints.sources.resolve import Source, sentence_transformers_layout
+from flax_lite.checkpoints.sentence_transformers import SentenceLayout
+from flax_lite.checkpoints.sources.resolve import Source, sentence_length, sentence_transformers_layout
 from flax_lite.layers.execution import Execution
 from flax_lite.models import tasks
 from flax_lite.models.contents import model_class
@@ -57,8 +58,8 @@ def pipeline(
         execution: how to compute a model that is read.
         batch_size: rows of every batch; 1 answers a single text soonest.
         tokens_per_batch: or tokens of every batch; see `flax_lite.pipelines.base.Pipeline`.
-        max_length: of a row, in tokens. Default: as many as the model takes, or as a sentence-transformers directory
-            says.
+        max_length: of a row, in tokens. Default: as many as the model takes; of "sentence-embedding", as the files of
+            sentence-transformers say, or the tokenizer's where these are not there.
         options: of the task, for all calls that do not say otherwise: top_k, function_to_apply, targets,
             aggregation_strategy and others, as in Hugging Face's pipelines. "sentence-embedding" takes `pooling`
             ("mean", "cls", "max") and `normalize`; by default, those that the SOURCE's modules.json names, else
@@ -82,7 +83,8 @@ def pipeline(
         if execution is not None:
             raise ValueError("execution belongs to a model that is read; this one has been made with its own")
         return _made(pipeline_class, model, _tokenizer(tokenizer), **sizes, **options)
-    if task == SentenceEmbedding.task and (layout := sentence_transformers_layout(model)) is not None:
+    if task == SentenceEmbedding.task:
+        layout = sentence_transformers_layout(model) or SentenceLayout(max_length=sentence_length(model))
         options = {"pooling": layout.pooling, "normalize": layout.normalize} | options
         sizes["max_length"] = max_length or layout.max_length
     reads = _tokenizer(model if tokenizer is None else tokenizer)

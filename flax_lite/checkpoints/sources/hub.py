@@ -134,11 +134,10 @@ def _tokenizer_directory(files: Files) -> Path:
 def _sentence_directory(files: Files) -> Path:
     if CONFIG not in files:
         raise files.lacks(f"no {CONFIG}")
-    names = [CONFIG]
+    others = [TOKENIZER_SETTINGS]
     if MODULES_FILE in files:
-        own = module_files(module_paths(files.fetch(MODULES_FILE)))
-        others = (SETTINGS_FILE, *LENGTH_FILES, *own, TOKENIZER_SETTINGS)
-        names += [MODULES_FILE, *(name for name in others if name in files)]
+        others += [MODULES_FILE, SETTINGS_FILE, *LENGTH_FILES, *module_files(module_paths(files.fetch(MODULES_FILE)))]
+    names = [CONFIG, *(name for name in others if name in files)]
     return _fetch_all(files, names)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flax_lite.checkpoints.checkpoint import Checkpoint
-from flax_lite.checkpoints.sentence_transformers import SentenceLayout, read_sentence_transformers
+from flax_lite.checkpoints.sentence_transformers import SentenceLayout, read_sentence_transformers, tokenizers_length
 from flax_lite.checkpoints.sources.directory import open_directory
 from flax_lite.checkpoints.sources.hub import (
     HubId,
@@ -74,6 +74,12 @@ def sentence_transformers_layout(source: Source) -> SentenceLayout | None:
     """
     directory = sentence_transformers_directory(source)
     return None if directory is None else read_sentence_transformers(directory)
+
+
+def sentence_length(source: Source) -> int | None:
+    """Tokens of a text where nothing but the tokenizer says how many: see `tokenizers_length`; raises as there."""
+    directory = sentence_transformers_directory(source)
+    return None if directory is None else tokenizers_length(directory)
 
 
 def sentence_transformers_directory(source: Source) -> Path | None:

@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,20 @@ def test_vectors_are_pooled_states_of_transformers(tmp_path, monkeypatch):
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(read(TEXTS), expected, atol=1e-5)
     assert read(TEXTS[0]).shape == (12,)
+
+
+@pytest.mark.parametrize(
+    ("says", "given", "expected"),
+    [(9, None, 9), (9, 12, 12), (512, None, cases.LENGTH), (int(1e30), None, cases.LENGTH)],
+)
+def test_a_plain_model_cuts_where_its_tokenizer_says(says, given, expected, tmp_path, hub):
+    """As sentence-transformers reads a model without files of its own."""
+    cases.saved(tmp_path / "one", TASK, "distilbert")
+    file = tmp_path / "one" / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "model_max_length": says}))
+    hub.add("owner/plain", {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()})
+    for source in (tmp_path / "one", "owner/plain"):
+        assert fl.pipeline(TASK, source, max_length=given).max_length == expected
 
 
 def test_an_unknown_pooling_is_refused():
