@@ -87,6 +87,8 @@ def _score_checkpoint(values: dict[str, Any], prepared: Any) -> dict[str, Any]:
     from train.tasks.rows import run_rows
 
     task, source = prepared.task, values["checkpoint"]
+    for line in task.describe_cut():
+        _say(line)
     cure = "Evaluate it on data with its labels"
     model = trained_model(source, task, runtime.execution(values), option="checkpoint", cure=cure)
     step = task.eval_step(nnx.graphdef(model))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx, traverse_util
 from jax.sharding import Mesh
 
+from flax_lite.architecture import checks
 from flax_lite.architecture.config import EncoderConfig
 from flax_lite.architecture.registry import weight_table
 from flax_lite.checkpoints.accounting import Rules
@@ -155,7 +156,7 @@ def _relabelled(config: EncoderConfig, num_labels: int | None, id2label: Mapping
         return config
     if num_labels not in (None, len(id2label)):
         raise ValueError(f"num_labels={num_labels}, but id2label names {len(id2label)} labels; give one of the two")
-    return type(config).from_json_dict({**config.to_json_dict(), "id2label": id2label})
+    return config.replace(labels=checks.labels_in_order(id2label))
 
 
 def of_depth(config: EncoderConfig, num_hidden_layers: int | None) -> EncoderConfig:

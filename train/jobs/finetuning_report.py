@@ -30,8 +30,7 @@ def describe_data(prepared: Prepared) -> list[str]:
     if len(prepared.train):
         longest = max(row.length for row in prepared.train.rows)
         lines.append(f"rows: {len(prepared.train):,}, up to {longest} tokens; lengths {_lengths(prepared)}")
-    if task.num_cut:
-        lines.append(f"cut: {task.num_cut:,} texts are longer than {task.longest} and lose their end")
+    lines += task.describe_cut()
     lines.append(f"guessing: {_scores(prepared.baseline.values)}")
     return [*lines, *(f"note: {note}" for note in task.data.notes)]
 

@@ -73,6 +73,10 @@ class Task(abc.ABC):
     def complete(self, directory: Path) -> None:  # noqa: B027, most tasks have nothing
         """Adds to a saved model what the task has beside weights, config and tokenizer."""
 
+    def describe_cut(self) -> list[str]:
+        """In a line, how many texts lost their end; in none if all fit."""
+        return [f"cut: {self.num_cut:,} texts are longer than {self.longest} and lose their end"] * (self.num_cut > 0)
+
     def count_cut(self, first: Sequence[int], second: Sequence[int] | None) -> None:
         """Counts a text or pair that is too long for a row."""
         specials = 2 if second is None else 3

@@ -140,7 +140,10 @@ def test_questions_that_lose_their_end_are_counted(tokenizer, longest, cut):
     task = make(data_of(EXAMPLES), tokenizer, max_question_length=longest)
     task.rows(EXAMPLES)
     assert task.num_cut == cut
-    assert task.longest == f"data.max_question_length={longest} tokens for a question"
+    said = (
+        f"cut: {cut} texts are longer than data.max_question_length={longest} tokens for a question and lose their end"
+    )
+    assert task.describe_cut() == ([said] if cut else [])
 
 
 def test_what_does_not_fit_is_the_users_mistake(tokenizer):
