@@ -6,6 +6,7 @@ perhaps a normalization. Source: sentence-transformers 2 to 6, as `flax_lite.che
 
 import dataclasses
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -143,8 +144,7 @@ def tokenizers_length(directory: Path, given: int | None = None) -> int | None:
         # The older name counts where the newer is not there (transformers, tokenization_utils_base.py).
         value = settings.get("model_max_length", settings.get("max_len"))
         given = None if value is None else _length(file, "model_max_length", value)
-    limit = load_config(directory).max_position_embeddings if (directory / CONFIG).is_file() else None
-    return None if given is None or (limit is not None and given >= limit) else given
+    return None if given is None or given >= _positions(directory) else given
 
 
 def _kind(name: Any) -> str:
@@ -235,8 +235,13 @@ def _max_length(directory: Path) -> int | None:
             "tokenizer_args: versions of sentence-transformers differ in which they take; leave one of them out"
         )
     if "processing_kwargs" in said or "max_seq_length" in said:
-        return next(iter(said.values()))
+        return int(min(next(iter(said.values())), _positions(directory)))
     return tokenizers_length(directory, said.get("tokenizer_args"))
+
+
+def _positions(directory: Path) -> float:
+    """Those of the model: sentence-transformers fails at a text of more tokens, whatever a file says."""
+    return load_config(directory).max_position_embeddings if (directory / CONFIG).is_file() else math.inf
 
 
 def _length(file: Path, name: str, value: Any) -> int:

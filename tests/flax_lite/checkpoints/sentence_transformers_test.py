@@ -149,6 +149,8 @@ LENGTHS = [
     ({}, {}, None),
     ({"max_seq_length": 9}, {"model_max_length": 7}, 9),
     ({"max_seq_length": None}, {"model_max_length": 7}, 7),
+    ({"max_seq_length": 514}, {"model_max_length": 7}, 16),
+    ({"processing_kwargs": {"text": {"max_length": 514}}}, {}, 16),
     ({}, {"model_max_length": 7}, 7),
     ({}, {"max_len": 7}, 7),
     ({}, {"model_max_length": 7, "max_len": 5}, 7),
