@@ -14,7 +14,8 @@ from typing import Any, Literal, cast, get_args
 
 from flax_lite.architecture.registry import load_config
 from flax_lite.files.names import CONFIG
-from flax_lite.files.strict_json import parse_json, read_json
+from flax_lite.files.reading import is_there
+from flax_lite.files.strict_json import read_json, read_json_list
 
 Pooling = Literal["mean", "cls", "max"]
 POOLINGS: tuple[str, ...] = get_args(Pooling)
@@ -59,7 +60,7 @@ def read_sentence_transformers(directory: Path) -> SentenceLayout | None:
         ValueError: for modules other than an encoder, a pooling by mean, first token or maximum, and a normalisation,
             in this order, a prompt before every text, or files that cannot be read.
     """
-    if not (directory / MODULES_FILE).is_file():
+    if not is_there(directory / MODULES_FILE):
         return None
     paths = module_paths(directory / MODULES_FILE)
     _check_prompt(directory / SETTINGS_FILE)
@@ -73,9 +74,8 @@ def module_paths(file: Path) -> dict[str, str]:
     Raises:
         ValueError: if they are not an encoder, a pooling and perhaps a normalisation.
     """
-    # A list, where other files are objects.
-    modules = parse_json(b'{"modules": %s}' % file.read_bytes())["modules"]
-    if not isinstance(modules, list) or not all(isinstance(module, Mapping) for module in modules):
+    modules = read_json_list(file)
+    if not all(isinstance(module, Mapping) for module in modules):
         raise ValueError(f"{file} holds no list of modules")
     kinds = [str(module.get("type")).rpartition(".")[2] for module in modules]
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
@@ -146,7 +146,7 @@ def _pooling(config: Mapping[str, Any], directory: Path) -> Pooling:
 
 
 def _max_length(directory: Path) -> int | None:
-    files = [directory / name for name in LENGTH_FILES if (directory / name).is_file()]
+    files = [directory / name for name in LENGTH_FILES if is_there(directory / name)]
     settings = read_json(files[0]) if files else {}
     if settings.get("do_lower_case"):
         raise ValueError(
@@ -160,7 +160,7 @@ def _max_length(directory: Path) -> int | None:
 
 
 def _check_prompt(file: Path) -> None:
-    settings = read_json(file) if file.is_file() else {}
+    settings = read_json(file) if is_there(file) else {}
     name, prompts = settings.get("default_prompt_name"), settings.get("prompts")
     # A prompt may be empty: sentence-transformers writes those of "query" and "document" so.
     if name is not None and (not isinstance(prompts, Mapping) or prompts.get(name) != ""):
