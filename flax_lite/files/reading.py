@@ -135,8 +135,8 @@ def copy_file(source: str | os.PathLike[str], target: Path, max_bytes: int) -> N
     target.write_bytes(read_bytes(source, max_bytes))
 
 
-def of_one_moment(directory: Path, read: Callable[[], _Result]) -> _Result:
-    """What `read` makes of a directory's files, all of the same directory.
+def of_one_moment(place: Path, read: Callable[[], _Result]) -> _Result:
+    """What `read` makes of a directory's files, all of the same directory; a file's place is the directory around it.
 
     Another process may put a new directory in its place meanwhile (flax_lite/files/staging.py): then all is read again,
     once. Files that are open or mapped by then stay what they are.
@@ -145,7 +145,8 @@ def of_one_moment(directory: Path, read: Callable[[], _Result]) -> _Result:
         ValueError: it was replaced again; or what `read` raises.
     """
     for _ in range(2):
-        wait_for_exchange(directory)
+        wait_for_exchange(place)
+        directory = place if place.is_dir() else place.parent
         with _held(directory) as is_same:
             try:
                 result = read()
@@ -155,7 +156,7 @@ def of_one_moment(directory: Path, read: Callable[[], _Result]) -> _Result:
             else:
                 if is_same():
                     return result
-    raise ValueError(f"{directory} was replaced by another process while it was read, and again: try again")
+    raise ValueError(f"{place} was replaced by another process while it was read, and again: try again")
 
 
 def wait_for_exchange(directory: Path) -> None:

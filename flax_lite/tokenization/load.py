@@ -12,7 +12,7 @@ import tokenizers
 from tokenizers import AddedToken
 
 from flax_lite.files.names import JSON_FILE, SENTENCEPIECE_FILE, SETTINGS_FILE, VOCAB_FILE, VOCABULARIES
-from flax_lite.files.reading import is_there, of_one_moment, wait_for_exchange
+from flax_lite.files.reading import is_there, of_one_moment
 from flax_lite.tokenization.added import read_added_tokens, read_settings
 from flax_lite.tokenization.files import read_bytes, read_json, read_json_beside, read_text
 from flax_lite.tokenization.pipeline_checks import check_pipeline, library_errors
@@ -69,9 +69,7 @@ def load_tokenizer(
         given["do_lower_case"] = lowercase
     if strip_accents is not None:
         given |= {"strip_accents": strip_accents, "keep_accents": not strip_accents}
-    place = Path(source)
-    wait_for_exchange(place)
-    return of_one_moment(place if place.is_dir() else place.parent, lambda: _load(source, given))
+    return of_one_moment(Path(source), lambda: _load(source, given))
 
 
 def _load(source: str | Path, given: dict[str, bool]) -> Tokenizer:
