@@ -7,13 +7,15 @@ import argparse
 import dataclasses
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from flax_lite.checkpoints.checkpoint import Checkpoint
 from flax_lite.checkpoints.formats.tensors import FLOATS
 from flax_lite.checkpoints.sources.directory import HEAD_FILE, write_directory
 from flax_lite.checkpoints.sources.resolve import open_source, tokenizer_directory
-from flax_lite.files.names import SENTENCEPIECE_FILE, TOKENIZER_FILES
+from flax_lite.files.names import MAX_TOKENIZER_BYTES, SENTENCEPIECE_FILE, TOKENIZER_FILES
+from flax_lite.files.reading import copy_file, is_there, of_one_moment
 from flax_lite.models.contents import read_whole, survey
 from flax_lite.models.pretrained import of_depth
 from flax_lite.question_answering.beam_files import open_head, write_head
@@ -44,20 +46,35 @@ def convert(
     Raises:
         ValueError: if the source cannot be read or the target cannot be written.
     """
-    checkpoint = open_source(source)
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint, files = of_one_moment(
+            Path(source), lambda: (open_source(source), copy_tokenizer(source, Path(folder)))
+        )
+        return _write(checkpoint, files, target, tuple(to), dtype, num_hidden_layers, max_shard_size)
+
+
+def _write(
+    checkpoint: Checkpoint,
+    files: Mapping[str, Path],
+    target: str,
+    to: tuple[str, ...],
+    dtype: str | None,
+    num_hidden_layers: int | None,
+    max_shard_size: int | str | None,
+) -> list[str]:
     contents = survey(checkpoint)
     wanted = contents.target
     if dtype is not None:
         wanted = {path: leaf.update(dtype=FLOATS[dtype]) for path, leaf in wanted.items()}
     loaded = read_whole(checkpoint, dataclasses.replace(contents, target=wanted))
     config = of_depth(contents.config, num_hidden_layers)
-    files, more = tokenizer_files(source), {}
+    more: dict[str, Path] = {}
     with tempfile.TemporaryDirectory() as folder:
         head = open_head(checkpoint)
         if head is not None:
             more = {HEAD_FILE: Path(folder) / HEAD_FILE}
             write_head(more[HEAD_FILE], head, dtype)
-        write_directory(target, loaded.params, config, tuple(to), {**files, **more}, max_shard_size)
+        write_directory(target, loaded.params, config, to, {**files, **more}, max_shard_size)
     written = ", ".join((*to, *more))
     return [
         f"read {checkpoint.path}: {contents.describe()}",
@@ -66,15 +83,24 @@ def convert(
     ]
 
 
-def tokenizer_files(source: str) -> dict[str, Path]:
-    """The tokenizer's files beside a SOURCE's weights, by the name Hugging Face reads them under."""
+def copy_tokenizer(source: str, target: Path) -> dict[str, Path]:
+    """Copies the tokenizer's files beside a SOURCE's weights, under the names that Hugging Face reads.
+
+    Returns:
+        The copies, by name.
+
+    Raises:
+        ValueError: for what is no file, or a link out of its directory.
+    """
     directory = tokenizer_directory(source)
     directory = directory if directory.is_dir() else directory.parent
-    files = {name: directory / name for name in TOKENIZER_FILES if (directory / name).is_file()}
+    files = {name: directory / name for name in TOKENIZER_FILES if is_there(directory / name)}
     models = sorted(directory.glob("*.model"))
     if SENTENCEPIECE_FILE not in files and len(models) == 1:  # Google's releases call it 30k-clean.model
         files[SENTENCEPIECE_FILE] = models[0]
-    return files
+    for name, file in files.items():
+        copy_file(file, target / name, MAX_TOKENIZER_BYTES)
+    return {name: target / name for name in files}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,7 +5,6 @@ python -m flax_lite.export SOURCE OUT --to stablehlo|onnx [--task TASK] [--batch
 
 import argparse
 import os
-import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple, get_args
 from flax_lite.architecture.registry import weight_table
 from flax_lite.checkpoints.sources.directory import write_config
 from flax_lite.checkpoints.sources.resolve import Source, open_source
-from flax_lite.convert import tokenizer_files
+from flax_lite.convert import copy_tokenizer
 from flax_lite.exporting.loading import load_for_export
 from flax_lite.exporting.onnx_file import require_onnx, write_onnx
 from flax_lite.exporting.readme import readme
@@ -79,8 +78,7 @@ def export(
         write_config(stage, config)
         text = readme(to, weight_table(config).family, chosen, sizes)
         (stage / "README.md").write_text(text, encoding="utf-8")
-        for name, file in tokenizer_files(os.fspath(source)).items():
-            shutil.copyfile(file, stage / name)
+        copy_tokenizer(os.fspath(source), stage)
         written = ", ".join(f"{path.name} {_size(path)}" for path in sorted(stage.iterdir()))
     return f"wrote {os.fspath(target)}: {to}, {chosen.export}, {dtype}: {written}"
 

@@ -4,10 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from flax_lite.files import reading
+from flax_lite.files.names import MAX_TOKENIZER_BYTES
 from flax_lite.files.strict_json import parse_json
-
-# The largest tokenizers in use are below 40 MB: a larger file is something else, and is not read into memory.
-_MAX_BYTES = 256 * 2**20
 
 
 def read_bytes(path: Path) -> bytes:
@@ -16,7 +14,7 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         ValueError: far too large.
     """
-    return reading.read_bytes(path, _MAX_BYTES)
+    return reading.read_bytes(path, MAX_TOKENIZER_BYTES)
 
 
 def read_text(path: Path) -> str:
@@ -25,7 +23,7 @@ def read_text(path: Path) -> str:
     Raises:
         ValueError: far too large, or not UTF-8.
     """
-    return reading.read_text(path, _MAX_BYTES)
+    return reading.read_text(path, MAX_TOKENIZER_BYTES)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from flax_lite.checkpoints.formats.tensors import Tensors
 from flax_lite.checkpoints.slots import is_buffer
 from flax_lite.checkpoints.sources.foreign import refuse_adapter, whats_there
 from flax_lite.checkpoints.sources.google import is_google, open_google
-from flax_lite.files.names import CONFIG
+from flax_lite.files.names import CONFIG, MAX_TOKENIZER_BYTES
 from flax_lite.files.reading import copy_file, is_there, of_one_moment
 from flax_lite.files.staging import staged_directory
 
@@ -63,8 +63,6 @@ _FORMATS: Mapping[str, _Format] = {
 }
 # As transformers 4.57 reads them (modeling_utils.py, from_pretrained): MLX writes PyTorch's names.
 _DIALECTS: Mapping[str | None, Dialect] = {None: TORCH, "pt": TORCH, "mlx": TORCH, "flax": FLAX}
-# Of a tokenizer, as flax_lite/tokenization/files.py reads it, or of a head.
-_MAX_FILE_BYTES = 256 * 2**20
 # What a directory may hold of an older model. Left beside new weights, some tool would read them instead.
 _WEIGHT_PATTERNS = (
     "model*.safetensors*",
@@ -159,7 +157,7 @@ def write_directory(
             tensors = export_tensors(params, file_format.written_as, config)
             write_shards(stage / file_format.file, tensors, max_bytes, file_format.write, file_format.separator)
         for name, file in (files or {}).items():
-            copy_file(file, stage / name, _MAX_FILE_BYTES)
+            copy_file(file, stage / name, MAX_TOKENIZER_BYTES)
 
 
 def write_config(directory: Path, config: EncoderConfig) -> None:
