@@ -54,7 +54,7 @@ def open_file(path: str | os.PathLike[str], *, links_out: bool = False) -> Itera
     """
     path = Path(path)
     _refuse_all_but_files(path, _stat(path).st_mode)
-    if not links_out and (target := _outside(path)):
+    if not links_out and (target := outside(path, path.parent)):
         raise ValueError(
             f"{path} is a link out of its directory, to {target}: what that file holds could be copied into what is "
             "written. Where you trust it, put a copy in the link's place"
@@ -221,12 +221,12 @@ def _beginning(file: io.BufferedReader) -> bytes:
         return b""
 
 
-def _outside(path: Path) -> Path | None:
-    """Where a link out of its directory leads; None for whatever stays there, or in the blobs of the same repository.
+def outside(path: Path, directory: Path) -> Path | None:
+    """Where a link out of a directory leads; None for whatever stays there, or in the blobs of the same repository.
 
     Source: huggingface_hub's guide "Understand caching": models--OWNER--NAME/snapshots/COMMIT/... link into blobs/.
     """
-    folder, target = Path(os.path.realpath(path.parent)), Path(os.path.realpath(path))
+    folder, target = Path(os.path.realpath(directory)), Path(os.path.realpath(path))
     repository = next((each.parents[1] for each in (folder, *folder.parents) if each.parent.name == "snapshots"), None)
     inside = target.is_relative_to(folder) or (repository is not None and target.parent == repository / "blobs")
     return None if inside else target
