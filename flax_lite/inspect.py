@@ -54,8 +54,8 @@ def describe(checkpoint: Checkpoint) -> list[str]:
         "file": f"{checkpoint.path}, {checkpoint.dialect.name} names",
         "tensors": f"{len(checkpoint.tensors)}, {dtypes}, {num_bytes / 1e6:,.1f} MB",
     }
-    unknown, missing = unaccounted(checkpoint, contents)
-    rows |= {"unknown": _some(unknown), "missing": _some(missing)}
+    unknown, missing, other = unaccounted(checkpoint, contents)
+    rows |= {"unknown": _some(unknown), "missing": _some(missing), "other shapes": _some(other)}
     width = max(map(len, rows))
     return [f"{name:<{width}}  {value}" for name, value in rows.items() if value]
 

@@ -78,15 +78,20 @@ def survey(checkpoint: Checkpoint) -> Contents:
     return Contents(config, held, tuple(sorted(part for part in parts if part)))
 
 
-def unaccounted(checkpoint: Checkpoint, contents: Contents) -> tuple[list[str], list[str]]:
-    """Names of tensors that are none of the family's, and paths of parameters that no tensor is there for."""
+def unaccounted(checkpoint: Checkpoint, contents: Contents) -> tuple[list[str], list[str], list[str]]:
+    """Tensors that are none of the family's, parameters that no tensor is there for, and tensors of other shapes."""
     table, target = weight_table(contents.config), contents.target
     slots = lay_out(table, contents.config, checkpoint.dialect, target.keys())
     found = {name: find_slot(name, slots, table, checkpoint.dialect) for name in checkpoint.tensors}
     filled = {(slot.path, slot.index) for slot in found.values() if slot is not None}
     unknown = [name for name, slot in found.items() if slot is None and not is_buffer(name, table)]
     wanted = [slot for slot in slots.values() if slot.is_parameter and (slot.path, slot.index) not in filled]
-    return unknown, [slot.label for slot in wanted if slot.part != "pooler" or "pooler" in contents.heads]
+    values = {name: slot for name, slot in found.items() if slot is not None and slot.use == "value"}
+    shapes = {name: slot.stored_shape(target[slot.path].shape) for name, slot in values.items()}
+    tensors = checkpoint.tensors
+    other = [f"{name} {list(tensors[name].shape)}" for name, shape in shapes.items() if tensors[name].shape != shape]
+    missing = [slot.label for slot in wanted if slot.part != "pooler" or "pooler" in contents.heads]
+    return unknown, missing, other
 
 
 def read_whole(checkpoint: Checkpoint, contents: Contents) -> Loaded:

@@ -7,7 +7,7 @@ import pytest
 
 from flax_lite import inspect
 from tests.flax_lite import tiny
-from tests.flax_lite.checkpoints.files import edit, saved
+from tests.flax_lite.checkpoints.files import edit, edit_config, saved
 
 
 def below(prefix):
@@ -67,6 +67,15 @@ def test_what_is_unknown_and_what_is_missing_is_listed(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[-1].endswith(", ...")
 
 
+def test_shapes_other_than_config_s_are_listed(tmp_path, capsys):
+    saved(tmp_path / "model", "MaskedLM", tiny.bert())
+    edit_config(tmp_path / "model", vocab_size=10**9, max_position_embeddings=17)
+    assert inspect.main([str(tmp_path / "model")]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("other shapes"))
+    assert "bert.embeddings.word_embeddings.weight [41, 12]" in line
+    assert "bert.embeddings.position_embeddings.weight [16, 12]" in line
+
+
 @pytest.mark.parametrize("head", ["Encoder", "MaskedLM", "SequenceClassification", "PreTraining"])
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_whole_model_lacks_nothing(family, head, tmp_path, capsys):
@@ -77,3 +86,4 @@ def test_whole_model_lacks_nothing(family, head, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "unknown" not in said
     assert "missing" not in said
+    assert "other shapes" not in said
