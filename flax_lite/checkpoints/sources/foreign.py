@@ -9,6 +9,7 @@ from flax_lite.files.reading import is_there
 from flax_lite.files.strict_json import read_json
 
 ADAPTER = "adapter_config.json"
+MERGE = "merge the two with the library that made it (PEFT: model.merge_and_unload()) and save the whole"
 _MAX_NAMES = 10
 _CONVERT = "ask its author for safetensors, or convert it where you trust it"
 # Files by the whole of their names, what they are, and what to do; the first row that fits counts.
@@ -73,9 +74,8 @@ def refuse_adapter(directory: Path) -> None:
         base = None
     to = f" to {base!r:.100}" if isinstance(base, str) and base else ""
     raise ValueError(
-        f"{directory} is an adapter (PEFT, LoRA), as its {ADAPTER} says: it holds what is added{to}, not a model. "
-        "Merge the two with the library that made it (PEFT: model.merge_and_unload()) and save the whole; if that has "
-        f"been done, remove {ADAPTER}"
+        f"{directory} is an adapter (PEFT, LoRA), as its {ADAPTER} says: it holds what is added{to}, not a model: "
+        f"{MERGE}; if that has been done, remove {ADAPTER}"
     )
 
 

@@ -1,5 +1,6 @@
 """Tests of the one way to open a file: what lies under a name, and what is refused without waiting or reading on."""
 
+import ast
 import os
 
 import numpy as np
@@ -203,3 +204,47 @@ def test_reader_waits_for_the_second_rename(tmp_path, monkeypatch):
         (each / "file").write_text(each.name)
     monkeypatch.setattr(reading.time, "sleep", lambda _: new.rename(target))
     assert of_one_moment(target, (target / "file").read_text) == new.name
+
+
+# Calls that read a file in another way than this module's; and who has a reason to.
+READS = {
+    *("open", "read_text", "read_bytes", "memmap", "fromfile", "load_file", "safe_open", "from_file"),
+    *("copyfile", "copy2", "copytree", "copyfileobj", "getsize", "mmap"),
+}
+MAY = {
+    "files/reading.py": {"open"},
+    "files/mapping.py": {"memmap"},
+    # What it writes and keeps is its own; what it kept is linked or moved, not read.
+    "files/staging.py": {"open", "copy2"},
+    # The library looks over what has been opened here already.
+    "checkpoints/formats/safetensors_file.py": {"safe_open"},
+    # Lines to predict for, which the caller names; and where output goes.
+    "predict.py": {"open"},
+}
+
+
+def calls_that_read(tree):
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        of = getattr(getattr(node.func, "value", None), "id", "")
+        modes = [each.value for each in node.args if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+        writes = name == "open" and any(mode in ("w", "wb", "x", "xb") for mode in modes)
+        if name in READS and of != "reading" and not writes and not is_own(node):
+            yield name
+
+
+def is_own(node):
+    """`read_bytes(path, ...)` of this module, not `path.read_bytes()`."""
+    return isinstance(node.func, ast.Name) and node.func.id in ("read_bytes", "read_text")
+
+
+def test_no_other_module_reads_a_file_in_another_way(repository):
+    library = repository / "flax_lite"
+    found = {}
+    for file in library.rglob("*.py"):
+        name = file.relative_to(library).as_posix()
+        if others := set(calls_that_read(ast.parse(file.read_text()))) - MAY.get(name, set()):
+            found[name] = others
+    assert found == {}
