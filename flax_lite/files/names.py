@@ -8,4 +8,4 @@ SPECIALS_FILE, ADDED_FILE = "special_tokens_map.json", "added_tokens.json"
 VOCABULARIES = (SENTENCEPIECE_FILE, JSON_FILE, VOCAB_FILE)
 TOKENIZER_FILES = (*VOCABULARIES, SETTINGS_FILE, SPECIALS_FILE, ADDED_FILE)
 # The largest tokenizers in use are below 40 MB: a larger file is something else, and is not read into memory.
-MAX_TOKENIZER_BYTES = 256 * 2**20
+MAX_TOKENIZER_BYTES = 64 * 2**20

@@ -10,6 +10,8 @@ from flax_lite.files.reading import decoded, read_bytes
 MAX_BYTES = 16 * 2**20
 # Python's own reader and writer give up at about 1000, Rust's at 128 (serde_json); config.json needs 3.
 _MAX_DEPTH = 64
+# Each takes up to 100 bytes, and as little as 3 in the file: "[],". A tokenizer of 250,000 pieces has 750,000.
+_MAX_VALUES = 2**22
 
 
 def read_json(path: Path, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
@@ -49,6 +51,8 @@ def parse_json(data: bytes) -> dict[str, Any]:
 
 
 def _parse(data: bytes, kind: type, called: str) -> Any:
+    if data.count(b",") + data.count(b"[") + data.count(b"{") > _MAX_VALUES:
+        raise ValueError(f"it holds more than {_MAX_VALUES} values")
     try:
         value = json.loads(decoded(data), object_pairs_hook=_object)
     except RecursionError:

@@ -77,7 +77,7 @@ def _load(source: str | Path, given: dict[str, bool]) -> Tokenizer:
     try:
         return _read_file(path, given)
     except ValueError as error:
-        reason = str(error).removeprefix(f"{path}: ").removeprefix(f"{path} ")
+        reason = str(error).removeprefix(f"{path}: ").replace(f"{path} ", "it ", 1)
         raise ValueError(f"{path} is not a usable tokenizer: {reason}") from error
 
 

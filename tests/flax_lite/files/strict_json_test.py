@@ -17,6 +17,7 @@ REFUSED = {
     "twice": (b'{"a": 1, "b": 2, "a": 3}', "key 'a' is there twice"),
     "twice below": (b'{"c": [{"a": 1, "a": 1}]}', "key 'a' is there twice"),
     "digits without end": (b'{"a": ' + b"9" * 5000 + b"}", "4300"),
+    "values without end": (b'{"a": [' + b"[]," * (2**21 + 1) + b"[]]}", "holds more than 4194304 values"),
     "65 deep": (b'{"a": ' + b"[" * 64 + b"]" * 64 + b"}", "nested more than 64 deep"),
     "deep objects": (b'{"a": ' * 500 + b"1" + b"}" * 500, "nested more than 64 deep"),
     "deeper than the parser goes": (b'{"a": ' + b"[" * 10**6, "nested more than 64 deep"),
