@@ -47,9 +47,7 @@ def convert(
         ValueError: if the source cannot be read or the target cannot be written.
     """
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint, files = of_one_moment(
-            Path(source), lambda: (open_source(source), copy_tokenizer(source, Path(folder)))
-        )
+        checkpoint, files = open_with_tokenizer(source, Path(folder))
         return _write(checkpoint, files, target, tuple(to), dtype, num_hidden_layers, max_shard_size)
 
 
@@ -81,6 +79,15 @@ def _write(
         *loaded.remarks,
         f"wrote {target}: {written}, tokenizer files: {', '.join(files) or 'none, for the source has none'}",
     ]
+
+
+def open_with_tokenizer(source: str, folder: Path) -> tuple[Checkpoint, dict[str, Path]]:
+    """A SOURCE's checkpoint, and copies of its tokenizer's files in a folder, by name: both of one save.
+
+    Raises:
+        ValueError: if the source cannot be read, or as `copy_tokenizer`.
+    """
+    return of_one_moment(Path(source), lambda: (open_source(source), copy_tokenizer(source, folder)))
 
 
 def copy_tokenizer(source: str, target: Path) -> dict[str, Path]:

@@ -5,15 +5,18 @@ python -m flax_lite.export SOURCE OUT --to stablehlo|onnx [--task TASK] [--batch
 
 import argparse
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from flax_lite.architecture.registry import weight_table
+from flax_lite.checkpoints.checkpoint import Checkpoint
 from flax_lite.checkpoints.sources.directory import write_config
-from flax_lite.checkpoints.sources.resolve import Source, open_source
-from flax_lite.convert import copy_tokenizer
+from flax_lite.checkpoints.sources.resolve import Source
+from flax_lite.convert import open_with_tokenizer
 from flax_lite.exporting.loading import load_for_export
 from flax_lite.exporting.onnx_file import require_onnx, write_onnx
 from flax_lite.exporting.readme import readme
@@ -67,8 +70,20 @@ def export(
         ValueError: if the source cannot be read, lacks a part of the task's model, or the target exists.
     """
     _check(target, to, dtype)
-    checkpoint = open_source(source)
-    sizes = Sizes(batch, length)
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint, files = open_with_tokenizer(os.fspath(source), Path(folder))
+        return _write(checkpoint, files, target, to, task, Sizes(batch, length), dtype)
+
+
+def _write(
+    checkpoint: Checkpoint,
+    files: Mapping[str, Path],
+    target: str | os.PathLike[str],
+    to: str,
+    task: str | None,
+    sizes: Sizes,
+    dtype: DType,
+) -> str:
     sizes.check(checkpoint.config)
     chosen = choose_task(checkpoint.config, task)
     model = load_for_export(checkpoint, chosen, Execution(dtype=dtype, attention="xla"))
@@ -78,7 +93,8 @@ def export(
         write_config(stage, config)
         text = readme(to, weight_table(config).family, chosen, sizes)
         (stage / "README.md").write_text(text, encoding="utf-8")
-        copy_tokenizer(os.fspath(source), stage)
+        for name, file in files.items():
+            shutil.copyfile(file, stage / name)
         written = ", ".join(f"{path.name} {_size(path)}" for path in sorted(stage.iterdir()))
     return f"wrote {os.fspath(target)}: {to}, {chosen.export}, {dtype}: {written}"
 

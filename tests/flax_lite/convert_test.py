@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 import flax_lite as fl
-from flax_lite import convert, inspect
+from flax_lite import convert, export, inspect
 from flax_lite.checkpoints.sources.resolve import open_source
+from flax_lite.files.names import TOKENIZER_FILES
+from flax_lite.files.staging import staged_directory
 from tests.flax_lite import tiny
 from tests.flax_lite.checkpoints import files
 from tests.flax_lite.tokenization import tiny_files
@@ -121,6 +123,40 @@ def test_convert_command_with_a_tokenizer(command, tmp_path):
     assert "tokenizer files: vocab.txt" in shown.out
     assert "bert.embeddings.word_embeddings.embedding [41, 12] float32" in shown.out
     assert (tmp_path / "two" / "vocab.txt").read_bytes() == (tmp_path / "one" / "vocab.txt").read_bytes()
+
+
+@pytest.mark.parametrize("name", TOKENIZER_FILES)
+def test_text_from_elsewhere_is_not_copied(command, name, tmp_path):
+    """A stranger's directory whose vocabulary is a link to a secret of whoever converts and publishes it."""
+    files.saved(tmp_path / "one", "MaskedLM", tiny.bert())
+    (tmp_path / "secret").write_text("hunter2")
+    (tmp_path / "one" / name).symlink_to("../secret")
+    status, shown = command("convert", tmp_path / "one", tmp_path / "two", "--to", "safetensors")
+    assert status == 2
+    assert f"{name} is a link out of its directory" in shown.err
+    assert not (tmp_path / "two").exists()
+    with pytest.raises(ValueError, match=f"{name} is a link out of its directory"):
+        export.export(tmp_path / "one", tmp_path / "three", "stablehlo", batch=1, length=4)
+    assert not (tmp_path / "three").exists()
+
+
+def test_weights_and_tokenizer_are_of_one_save(tmp_path, monkeypatch):
+    files.saved(tmp_path / "one", "MaskedLM", tiny.bert())
+    (tmp_path / "one" / "vocab.txt").write_text("first")
+    copy = convert.copy_tokenizer
+
+    def and_then_saved(source, target):
+        found = copy(source, target)
+        monkeypatch.setattr(convert, "copy_tokenizer", copy)
+        with staged_directory(tmp_path / "one") as stage:
+            (stage / "vocab.txt").write_text("second")
+        return found
+
+    monkeypatch.setattr(convert, "copy_tokenizer", and_then_saved)
+    convert.convert(str(tmp_path / "one"), str(tmp_path / "two"), ["safetensors"])
+    assert (tmp_path / "two" / "vocab.txt").read_text() == "second"
+    convert.convert(str(tmp_path / "one"), str(tmp_path / "one"), ["safetensors"])  # onto itself
+    assert (tmp_path / "one" / "vocab.txt").read_text() == "second"
 
 
 @pytest.mark.parametrize(

@@ -220,6 +220,8 @@ MAY = {
     "checkpoints/formats/safetensors_file.py": {"safe_open"},
     # Lines to predict for, which the caller names; and where output goes.
     "predict.py": {"open"},
+    # The copies that it has made of a tokenizer's files.
+    "export.py": {"copyfile"},
 }
 
 
