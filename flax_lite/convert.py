@@ -7,21 +7,19 @@ import argparse
 import dataclasses
 import sys
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from flax_lite.checkpoints.checkpoint import GOOGLE, Checkpoint
+from flax_lite.checkpoints.checkpoint import Checkpoint
 from flax_lite.checkpoints.formats.tensors import FLOATS
-from flax_lite.checkpoints.sentence_transformers import LAYOUT_FILES, sentence_transformers_files
+from flax_lite.checkpoints.sentence_transformers import LAYOUT_FILES
+from flax_lite.checkpoints.sources.companions import Companions, open_with_companions
 from flax_lite.checkpoints.sources.directory import HEAD_FILE, write_directory
-from flax_lite.checkpoints.sources.resolve import open_source, sentence_transformers_directory, tokenizer_directory
-from flax_lite.checkpoints.sources.work_directory import is_work_directory
-from flax_lite.files.names import CHINESE_VOCAB_FILE, CONFIG, SENTENCEPIECE_FILE, TOKENIZER_FILES, VOCAB_FILE
+from flax_lite.checkpoints.sources.resolve import open_source
+from flax_lite.files.names import TOKENIZER_FILES
 from flax_lite.models.contents import read_whole, survey
 from flax_lite.models.pretrained import of_depth
 from flax_lite.question_answering.beam_files import open_head, write_head
-
-_MOST_NAMED = 10
 
 
 def convert(
@@ -53,82 +51,44 @@ def convert(
     Raises:
         ValueError: if the source cannot be read or the target cannot be written.
     """
-    checkpoint = open_source(source)
+    in_place = Path(source).exists() and Path(target).exists() and Path(source).samefile(target)
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint, beside = open_with_companions(source, Path(folder))
+        return _write(checkpoint, beside, target, tuple(to), dtype, num_hidden_layers, max_shard_size, in_place)
+
+
+def _write(
+    checkpoint: Checkpoint,
+    beside: Companions,
+    target: str,
+    to: tuple[str, ...],
+    dtype: str | None,
+    num_hidden_layers: int | None,
+    max_shard_size: int | str | None,
+    in_place: bool,
+) -> list[str]:
     contents = survey(checkpoint)
     wanted = contents.target
     if dtype is not None:
         wanted = {path: leaf.update(dtype=FLOATS[dtype]) for path, leaf in wanted.items()}
     loaded = read_whole(checkpoint, dataclasses.replace(contents, target=wanted))
     config = of_depth(contents.config, num_hidden_layers)
-    files, more = tokenizer_files(source), {}
-    sentence_files, left = companions(source, checkpoint, files.values())
-    in_place = Path(source).exists() and Path(target).exists() and Path(source).samefile(target)
+    more: dict[str, Path] = {}
     with tempfile.TemporaryDirectory() as folder:
         head = open_head(checkpoint)
         if head is not None:
             more = {HEAD_FILE: Path(folder) / HEAD_FILE}
             write_head(more[HEAD_FILE], head, dtype)
-        replaces = () if in_place else (*LAYOUT_FILES, *(TOKENIZER_FILES if files else ()))
-        copied = {**files, **sentence_files, **more}
-        write_directory(target, loaded.params, config, tuple(to), copied, max_shard_size, replaces)
-    written = ", ".join((*to, *more, *sentence_files))
+        replaces = () if in_place else (*LAYOUT_FILES, *(TOKENIZER_FILES if beside.tokenizer else ()))
+        files = {**beside.tokenizer, **beside.sentences, **more}
+        write_directory(target, loaded.params, config, to, files, max_shard_size, replaces)
+    written = ", ".join((*to, *more, *beside.sentences))
     return [
         f"read {checkpoint.path}: {contents.describe()}",
         *loaded.remarks,
-        *([] if in_place else left),
-        f"wrote {target}: {written}, tokenizer files: {', '.join(files) or 'none, for the source has none'}",
+        *([] if in_place else beside.left),
+        f"wrote {target}: {written}, tokenizer files: {', '.join(beside.tokenizer) or 'none, for the source has none'}",
     ]
-
-
-def tokenizer_files(source: str) -> dict[str, Path]:
-    """The tokenizer's files beside a SOURCE's weights, by the name Hugging Face reads them under."""
-    directory = tokenizer_directory(source)
-    directory = directory if directory.is_dir() else directory.parent
-    files = {name: directory / name for name in TOKENIZER_FILES if (directory / name).is_file()}
-    models = sorted(directory.glob("*.model"))
-    if SENTENCEPIECE_FILE not in files and len(models) == 1:  # Google's releases call it 30k-clean.model
-        files[SENTENCEPIECE_FILE] = models[0]
-    if VOCAB_FILE not in files and (directory / CHINESE_VOCAB_FILE).is_file():
-        files[VOCAB_FILE] = directory / CHINESE_VOCAB_FILE
-    return files
-
-
-def companions(
-    source: str, checkpoint: Checkpoint, carried: Collection[Path] = ()
-) -> tuple[dict[str, Path], list[str]]:
-    """The files by which sentence-transformers knows a SOURCE, by their path; and what is left behind of it.
-
-    Args:
-        source: any SOURCE.
-        checkpoint: as it was opened.
-        carried: files of it that are taken along already.
-
-    Returns:
-        The files; none where they say what cannot be read here. And lines for a person, which say so, and name what
-        else lies in a directory.
-    """
-    try:
-        directory = sentence_transformers_directory(source)
-        files, lines = {} if directory is None else sentence_transformers_files(directory), []
-    except ValueError as error:
-        files, lines = {}, [f"left behind how vectors of texts are made: {error}"]
-    directory = Path(source)
-    if not directory.is_dir() or is_work_directory(directory):
-        return files, lines
-    # Of weights, those in another format are left behind too.
-    stem, _, ending = checkpoint.path.name.partition(".")
-    read = (CONFIG, HEAD_FILE, f"{stem}*.{ending.split('.')[0]}*")
-    read += ("*bert_config*.json", "checkpoint") if checkpoint.dialect is GOOGLE else ()
-    paths = (checkpoint.path, *carried, *files.values())
-    taken = {path.relative_to(directory).parts[0] for path in paths if path.is_relative_to(directory)}
-    entries = [entry for entry in sorted(directory.iterdir()) if not entry.name.startswith(".")]
-    names = [
-        f"{entry.name}{'/' * entry.is_dir()}"
-        for entry in entries
-        if entry.name not in taken and not any(entry.match(pattern) for pattern in read)
-    ]
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return files, lines + ([f"left behind: {', '.join(names[:_MOST_NAMED])}{more}"] if names else [])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

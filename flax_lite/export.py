@@ -6,14 +6,16 @@ python -m flax_lite.export SOURCE OUT --to stablehlo|onnx [--task TASK] [--batch
 import argparse
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from flax_lite.architecture.registry import weight_table
-from flax_lite.checkpoints.sources.directory import copy_files, write_config
-from flax_lite.checkpoints.sources.resolve import Source, open_source
-from flax_lite.convert import companions, tokenizer_files
+from flax_lite.checkpoints.checkpoint import Checkpoint
+from flax_lite.checkpoints.sources.companions import Companions, copied, open_with_companions
+from flax_lite.checkpoints.sources.directory import write_config
+from flax_lite.checkpoints.sources.resolve import Source
 from flax_lite.exporting.loading import load_for_export
 from flax_lite.exporting.onnx_file import require_onnx, write_onnx
 from flax_lite.exporting.readme import readme
@@ -69,8 +71,20 @@ def export(
         ValueError: if the source cannot be read, lacks a part of the task's model, or the target exists.
     """
     _check(target, to, dtype)
-    checkpoint = open_source(source)
-    sizes = Sizes(batch, length)
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint, beside = open_with_companions(os.fspath(source), Path(folder))
+        return _write(checkpoint, beside, target, to, task, Sizes(batch, length), dtype)
+
+
+def _write(
+    checkpoint: Checkpoint,
+    beside: Companions,
+    target: str | os.PathLike[str],
+    to: str,
+    task: str | None,
+    sizes: Sizes,
+    dtype: DType,
+) -> str:
     sizes.check(checkpoint.config)
     chosen = choose_task(checkpoint.config, task)
     model = load_for_export(checkpoint, chosen, Execution(dtype=dtype, attention="xla"))
@@ -80,14 +94,10 @@ def export(
         write_config(stage, config)
         text = readme(to, weight_table(config).family, chosen, sizes)
         (stage / "README.md").write_text(text, encoding="utf-8")
-        files = tokenizer_files(os.fspath(source))
-        more, left = companions(os.fspath(source), checkpoint, files.values())
-        if chosen.model == "Encoder":
-            files |= more
-        copy_files(files, stage)
+        copied({**beside.tokenizer, **(beside.sentences if chosen.model == "Encoder" else {})}, stage)
         paths = sorted(path for path in stage.rglob("*") if path.is_file())
         written = ", ".join(f"{path.relative_to(stage)} {_size(path)}" for path in paths)
-    return "; ".join((f"wrote {os.fspath(target)}: {to}, {chosen.export}, {dtype}: {written}", *left))
+    return "; ".join((f"wrote {os.fspath(target)}: {to}, {chosen.export}, {dtype}: {written}", *beside.left))
 
 
 def _check(target: str | os.PathLike[str], to: str, dtype: str) -> None:

@@ -12,7 +12,7 @@ from flax_lite.architecture.registry import weight_table
 from flax_lite.checkpoints.checkpoint import Checkpoint
 from flax_lite.checkpoints.formats.tensors import FLOATS
 from flax_lite.checkpoints.sources.resolve import open_source
-from flax_lite.models.contents import survey
+from flax_lite.models.contents import survey, unaccounted
 from flax_lite.question_answering.beam_files import open_head
 
 _SIZES = (
@@ -24,13 +24,14 @@ _SIZES = (
     "max_position_embeddings",
     "hidden_act",
 )
+_MAX_NAMES = 10
 
 
 def describe(checkpoint: Checkpoint) -> list[str]:
     """What a checkpoint holds, in lines for a person.
 
     Raises:
-        ValueError: if its configuration cannot be that of a model.
+        ValueError: if its configuration cannot be that of a model, or none of its tensors is one of the family's.
     """
     contents = survey(checkpoint)
     config = contents.config
@@ -53,8 +54,15 @@ def describe(checkpoint: Checkpoint) -> list[str]:
         "file": f"{checkpoint.path}, {checkpoint.dialect.name} names",
         "tensors": f"{len(checkpoint.tensors)}, {dtypes}, {num_bytes / 1e6:,.1f} MB",
     }
+    unknown, missing, other = unaccounted(checkpoint, contents)
+    rows |= {"unknown": _some(unknown), "missing": _some(missing), "other shapes": _some(other)}
     width = max(map(len, rows))
     return [f"{name:<{width}}  {value}" for name, value in rows.items() if value]
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_MAX_NAMES]) + (", ..." if len(names) > _MAX_NAMES else "")
+    return f"{len(names)}: {shown}" if names else ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -41,6 +41,10 @@ class Rules:
     allow_missing: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
 
+    def ignores(self, name: str) -> bool:
+        """Whether the caller left the tensor out."""
+        return _matching(name, self.ignore)
+
     def may_lack(self, slot: Slot) -> bool:
         """Whether the caller allowed the slot's parameter to be missing."""
         return _matching(slot.label, self.allow_missing)
@@ -96,7 +100,7 @@ class Account:
         """Enters the tensors of a file, in its dialect."""
         seen: dict[str, str] = {}
         for name, tensor in tensors.items():
-            if _matching(name, self.rules.ignore) or is_buffer(name, table):
+            if self.rules.ignores(name) or is_buffer(name, table):
                 continue
             slot = find_slot(name, self.slots, table, dialect)
             if slot is None:

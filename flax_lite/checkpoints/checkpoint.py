@@ -111,6 +111,7 @@ class Checkpoint:
         dialect: how the file names and orients them.
         own_head: parameters, by path below it, of a head that no family's table has rows for; only a work directory
             holds one so, elsewhere it has a file of its own beside the weights.
+        head_file: the tensors of that file, opened with the weights, so that both are of one save; None without one.
     """
 
     path: Path
@@ -118,3 +119,4 @@ class Checkpoint:
     tensors: Tensors
     dialect: Dialect
     own_head: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    head_file: Tensors | None = None

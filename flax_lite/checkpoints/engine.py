@@ -4,6 +4,7 @@ Reading accounts for every tensor of the file and every parameter of the model. 
 error that lists all of it and says how to allow it.
 """
 
+import collections
 import dataclasses
 import math
 import re
@@ -22,6 +23,22 @@ from flax_lite.checkpoints.formats.listing import listing
 from flax_lite.checkpoints.formats.tensors import FLOATS, StoredTensor, Tensors
 from flax_lite.checkpoints.slots import Slot, encoder_root, find_slot, lay_out
 
+# Who puts a name around a model's parameters, by that name.
+_WRAPPERS = {
+    "module": "torch.nn.DataParallel or its kin",
+    "_orig_mod": "torch.compile",
+    "_fsdp_wrapped_module": "FSDP",
+    "base_model": "PEFT",
+    "auto_model": "sentence-transformers",
+    "model": "a class around the model, such as Lightning's,",
+}
+_OTHER = "a class around the model"
+_RENAME = (
+    " (safetensors.torch: save_file({{name.removeprefix({prefix}): value for name, value in load_file(FILE).items()}}, "
+    "FILE, {{'format': 'pt'}}))."
+)
+# torch.compile around DataParallel around a script's own class.
+_MAX_WRAPPERS = 4
 Initialise = Callable[[Collection[str]], Mapping[str, jax.Array]]
 
 
@@ -60,6 +77,7 @@ def load_parameters(
             infinity among its values.
     """
     table = weight_table(config)
+    check_known([name for name in tensors if not rules.ignores(name)], dialect, table)
     slots = lay_out(table, config, dialect, target.keys(), rules.foreign_heads)
     _check_covered(slots, target)
     account = Account(slots, target, rules)
@@ -101,6 +119,19 @@ def _read_parameter(
                 broken.append(wrong)
     # Without waiting, the buffers of several parameters would be alive at a time.
     return jax.device_put(values, spec.sharding).block_until_ready()
+
+
+def check_known(names: Collection[str], dialect: Dialect, table: WeightTable) -> None:
+    """Refuses tensors of which not one has a name of the family.
+
+    Raises:
+        ValueError: saying that, whose they are instead, and what to do.
+    """
+    if names and not _num_known(names, dialect, table):
+        raise ValueError(
+            f"none of the {len(names)} tensors is one of {table.family}'s, the first is {min(names)!r:.100}. "
+            + _advice(names, dialect, table)
+        )
 
 
 def settle_positions(tensors: Tensors, dialect: Dialect, config: EncoderConfig) -> EncoderConfig:
@@ -183,7 +214,7 @@ def _check_covered(slots: Mapping[str, Slot], paths: Mapping[str, object]) -> No
         raise ValueError(f"the family's weight table has no row for {', '.join(sorted(uncovered))}; add it there")
 
 
-def _advice(tensors: Tensors, dialect: Dialect, table: WeightTable) -> str:
+def _advice(tensors: Collection[str], dialect: Dialect, table: WeightTable) -> str:
     """What to do about a checkpoint that does not fit."""
     known = {other.family: _num_known(tensors, dialect, other) for other in weight_tables()}
     likeliest = max(known, key=lambda family: known[family])
@@ -192,13 +223,38 @@ def _advice(tensors: Tensors, dialect: Dialect, table: WeightTable) -> str:
             f"The tensors are named like {likeliest}'s, but config.json describes {table.family}: "
             "the two files do not belong together."
         )
+    if any(".lora_" in name for name in tensors):
+        return (
+            "The file holds LoRA matrices, which are added to a model's: merge them where they were trained (PEFT: "
+            "model.merge_and_unload()) and save the whole."
+        )
+    if around := _wrapper(tensors, dialect, table):
+        return around
     return (
         "Check that config.json belongs to these weights. What may be missing is named by allow_missing (globs on "
         "parameter paths), what to leave out by ignore (globs on names in the file)."
     )
 
 
-def _num_known(tensors: Tensors, dialect: Dialect, table: WeightTable) -> int:
+def _wrapper(names: Collection[str], dialect: Dialect, table: WeightTable) -> str:
+    """What to say of tensors that lie below one name, as a wrapper around the model leaves it; else empty."""
+    parts = [name.split(dialect.separator) for name in names]
+    known = _num_known(names, dialect, table)
+    for depth in range(1, _MAX_WRAPPERS + 1):
+        (scope, count), *_ = collections.Counter(tuple(name[:depth]) for name in parts).most_common(1)
+        below = [dialect.separator.join(name[depth:]) for name in parts if tuple(name[:depth]) == scope]
+        # The family's own prefix gains nothing: without it the names are those of a bare encoder.
+        if 2 * count > len(parts) and _num_known(below, dialect, table) > known:
+            prefix = dialect.separator.join([*scope, ""])
+            return (
+                f"{count} of {len(parts)} tensors lie below {prefix!r:.100}, which {_WRAPPERS.get(scope[-1], _OTHER)} "
+                "puts there: save the model inside it, or take the prefix off the names"
+                + (_RENAME.format(prefix=repr(prefix)[:100]) if dialect.name == "torch" else ".")
+            )
+    return ""
+
+
+def _num_known(tensors: Collection[str], dialect: Dialect, table: WeightTable) -> int:
     """How many tensors a family has a row for, whatever its sizes."""
     encoder = (dialect.below_prefix(table.prefix, name) for row in table.encoder for name in dialect.tensor_names(row))
     heads = (name for row in table.heads for name in dialect.tensor_names(row))

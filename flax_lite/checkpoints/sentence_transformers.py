@@ -17,8 +17,9 @@ from flax_lite.architecture.registry import load_config
 from flax_lite.checkpoints import sentence_settings as known
 from flax_lite.files.names import CONFIG
 from flax_lite.files.names import SETTINGS_FILE as TOKENIZER_SETTINGS
+from flax_lite.files.reading import is_there
 from flax_lite.files.settings import Table, check_settings
-from flax_lite.files.strict_json import parse_json, read_json
+from flax_lite.files.strict_json import read_json, read_json_list
 
 Pooling = Literal["mean", "cls", "max"]
 POOLINGS: tuple[str, ...] = get_args(Pooling)
@@ -65,7 +66,7 @@ def read_sentence_transformers(directory: Path) -> SentenceLayout | None:
             in this order, a prompt before every text, any other setting that changes vectors, or files that cannot be
             read.
     """
-    if not (directory / MODULES_FILE).is_file():
+    if not is_there(directory / MODULES_FILE):
         return None
     paths = module_paths(directory / MODULES_FILE)
     _check_prompt(directory / SETTINGS_FILE)
@@ -85,7 +86,7 @@ def sentence_transformers_files(directory: Path) -> dict[str, Path]:
         return {}
     paths = module_paths(directory / MODULES_FILE)
     names = [MODULES_FILE, SETTINGS_FILE, *LENGTH_FILES, *module_files(paths)]
-    return {name: directory / name for name in names if (directory / name).is_file()}
+    return {name: directory / name for name in names if is_there(directory / name)}
 
 
 def module_files(paths: Mapping[str, str]) -> list[str]:
@@ -99,9 +100,8 @@ def module_paths(file: Path) -> dict[str, str]:
     Raises:
         ValueError: if they are not an encoder, a pooling and perhaps a normalization, and what is inert behind them.
     """
-    # A list, where other files are objects.
-    modules = parse_json(b'{"modules": %s}' % file.read_bytes())["modules"]
-    if not isinstance(modules, list) or not all(isinstance(module, Mapping) for module in modules):
+    modules = read_json_list(file)
+    if not all(isinstance(module, Mapping) for module in modules):
         raise ValueError(f"{file} holds no list of modules")
     check_settings({key: value for module in modules for key, value in module.items()}, known.MODULE, str(file))
     kinds = [_kind(module.get("type")) for module in modules]
@@ -139,7 +139,7 @@ def tokenizers_length(directory: Path, given: int | None = None) -> int | None:
         ValueError: if the settings cannot be read, or hold no such number.
     """
     file = directory / TOKENIZER_SETTINGS
-    if given is None and file.is_file():
+    if given is None and is_there(file):
         settings = read_json(file)
         # The older name counts where the newer is not there (transformers, tokenization_utils_base.py).
         value = settings.get("model_max_length", settings.get("max_len"))
@@ -197,13 +197,13 @@ def write_sentence_transformers(
 
 def _read(file: Path, table: Table) -> dict[str, Any]:
     """The settings in a file, checked; none where there is no such file."""
-    settings = read_json(file) if file.is_file() else {}
+    settings = read_json(file) if is_there(file) else {}
     check_settings(settings, table, str(file))
     return settings
 
 
 def _pooling(file: Path) -> Pooling:
-    if not file.is_file():
+    if not is_there(file):
         raise ValueError(f"{file} is not there, but {MODULES_FILE} names it")
     config = _read(file, known.POOLING)
     named = config.get("pooling_mode")
@@ -219,7 +219,7 @@ def _pooling(file: Path) -> Pooling:
 def _max_length(directory: Path) -> int | None:
     """Tokens of a row; None where nothing says less than the model takes."""
     files = [directory / name for name in LENGTH_FILES]
-    file = next((each for each in files if each.is_file()), files[0])
+    file = next((each for each in files if is_there(each)), files[0])
     settings = _read(file, known.TRANSFORMER)
     arguments = {name: _arguments(file, settings, name) for name in known.ARGUMENTS}
     _check_modality(file, settings.get("modality_config"))
@@ -241,7 +241,7 @@ def _max_length(directory: Path) -> int | None:
 
 def _positions(directory: Path) -> float:
     """Those of the model: sentence-transformers fails at a text of more tokens, whatever a file says."""
-    return load_config(directory).max_position_embeddings if (directory / CONFIG).is_file() else math.inf
+    return load_config(directory).max_position_embeddings if is_there(directory / CONFIG) else math.inf
 
 
 def _length(file: Path, name: str, value: Any) -> int:

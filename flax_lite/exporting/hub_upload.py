@@ -7,6 +7,7 @@ from typing import Any
 from flax_lite.checkpoints.sources.hub import parse_hub_id
 from flax_lite.checkpoints.sources.hub_client import root_cause
 from flax_lite.files.names import CONFIG
+from flax_lite.files.reading import outside
 
 _WEIGHTS = ("model*.safetensors", "flax_model*.msgpack")
 # What editors and file systems leave behind; and nothing that can run code travels.
@@ -39,14 +40,15 @@ def push_to_hub(
         The address of the commit.
 
     Raises:
-        ValueError: if the directory holds no model, the id cannot be one, there is no token or network, or the hub
-            refuses.
+        ValueError: if the directory holds no model, or a link to what lies elsewhere, the id cannot be one, there is no
+            token or network, or the hub refuses.
     """
     from huggingface_hub import HfApi
 
     path = Path(directory)
     if not (path / CONFIG).is_file() or not any(list(path.glob(pattern)) for pattern in _WEIGHTS):
         raise ValueError(f"{path} holds no model: expected config.json beside {' or '.join(_WEIGHTS)}")
+    _refuse_links_out(path)
     check_upload(repo_id, token=token)
     api = HfApi(token=token)
     try:
@@ -67,6 +69,14 @@ def push_to_hub(
     except Exception as error:  # of requests or httpx, as the library's version goes
         raise _explained(error, repo_id) from None
     return str(commit.commit_url)
+
+
+def _refuse_links_out(directory: Path) -> None:
+    """The upload would follow them, and publish what lies there."""
+    for folder, folders, files in os.walk(directory):
+        for entry in (Path(folder, name) for name in (*folders, *files)):
+            if entry.is_symlink() and (target := outside(entry, directory)):
+                raise ValueError(f"{entry} is a link out of the directory, to {target}: put a copy there, or remove it")
 
 
 def check_upload(repo_id: str, *, token: str | None = None) -> None:

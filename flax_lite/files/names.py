@@ -8,3 +8,5 @@ SPECIALS_FILE, ADDED_FILE = "special_tokens_map.json", "added_tokens.json"
 # One of the first is a tokenizer; the others say more of it.
 VOCABULARIES = (SENTENCEPIECE_FILE, JSON_FILE, VOCAB_FILE)
 TOKENIZER_FILES = (*VOCABULARIES, SETTINGS_FILE, SPECIALS_FILE, ADDED_FILE)
+# The largest tokenizers in use are below 40 MB: a larger file is something else, and is not read into memory.
+MAX_TOKENIZER_BYTES = 64 * 2**20

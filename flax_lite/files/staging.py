@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import shutil
+import stat
 import uuid
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -16,8 +17,9 @@ def staged_directory(
     """A new directory beside the target, which takes the target's name when the block ends without an error.
 
     Until then an existing target stays as it was. Of its files, those that the block wrote again and those that
-    `replaces` names are replaced; the others are kept (a tokenizer, a model card). A process killed at the very moment
-    of the exchange leaves both directories whole, under hidden names beside the target.
+    `replaces` names are replaced; the others are kept (a tokenizer, a model card). Who may read and write the directory
+    stays as it was, and so for each file that is replaced. A process killed at the very moment of the exchange leaves
+    both directories whole, under hidden names beside the target.
 
     Args:
         target: the directory; parents are created.
@@ -39,6 +41,8 @@ def staged_directory(
     stage = _sibling(path, "new")
     stage.mkdir()
     try:
+        if path.exists():
+            _take_access(path, stage, at_least=0o700)
         yield stage
         _flush(stage)
         if path.exists():
@@ -60,6 +64,11 @@ def _sibling(path: Path, what: str) -> Path:
 
 
 def _exchange(path: Path, stage: Path, replaces: Collection[str]) -> None:
+    access = path.stat()
+    for entry in stage.iterdir():
+        former = path / entry.name
+        if former.is_file() and not former.is_symlink() and entry.is_file():
+            _take_access(former, entry)
     kept = [entry for entry in path.iterdir() if not any(entry.match(pattern) for pattern in replaces)]
     for entry in kept:
         # Plain files are in the new directory from its first moment; links and directories follow it.
@@ -76,6 +85,26 @@ def _exchange(path: Path, stage: Path, replaces: Collection[str]) -> None:
         if not (path / entry.name).exists():
             (old / entry.name).rename(path / entry.name)
     shutil.rmtree(old)
+    if not access.st_mode & 0o200:  # whoever made it read-only has it so again
+        path.chmod(stat.S_IMODE(access.st_mode))
+
+
+def _take_access(former: Path, new: Path, at_least: int = 0) -> None:
+    """Gives a new directory or file the owner, group, mode and access list of the one it replaces, where permitted."""
+    wanted = former.stat()
+    mode = stat.S_IMODE(wanted.st_mode) | at_least
+    for user, group in ((wanted.st_uid, wanted.st_gid), (-1, wanted.st_gid)):
+        try:
+            os.chown(new, user, group)
+            break
+        except OSError:  # only root gives away, and only to groups of one's own
+            continue
+    if new.stat().st_gid != wanted.st_gid:
+        mode &= ~0o070  # what the former group was permitted is no other group's
+    for access_list in ("system.posix_acl_access", "system.posix_acl_default"):
+        with contextlib.suppress(OSError, AttributeError):  # none there, or a system without
+            os.setxattr(new, access_list, os.getxattr(former, access_list))
+    new.chmod(mode)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -4,10 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from flax_lite.files.reading import decoded, read_bytes
+
 # Index files name each tensor once, in about 100 bytes, and config.json each label twice: this is 10^5 of either.
 MAX_BYTES = 16 * 2**20
 # Python's own reader and writer give up at about 1000, Rust's at 128 (serde_json); config.json needs 3.
 _MAX_DEPTH = 64
+# Each takes up to 100 bytes, and as little as 3 in the file: "[],". A tokenizer of 250,000 pieces has 750,000.
+_MAX_VALUES = 2**22
 
 
 def read_json(path: Path, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
@@ -15,16 +19,24 @@ def read_json(path: Path, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
 
     Args:
         path: the file.
-        max_bytes: a larger file is refused unread.
+        max_bytes: a larger file is refused.
 
     Raises:
-        ValueError: if it is too large, or as `parse_json`; the message begins with the path.
+        FileNotFoundError: nothing is there.
+        ValueError: as `flax_lite.files.reading.read_bytes` or `parse_json`; the message begins with the path.
     """
-    size = path.stat().st_size
-    if size > max_bytes:
-        raise ValueError(f"{path} has {size} bytes, expected at most {max_bytes}: it is something else")
+    data = read_bytes(path, max_bytes)
     try:
-        return parse_json(path.read_bytes())
+        return parse_json(data)
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
+
+
+def read_json_list(path: Path, max_bytes: int = MAX_BYTES) -> list[Any]:
+    """The list in a file; raises as `read_json`."""
+    data = read_bytes(path, max_bytes)
+    try:
+        return _parse(data, list, "a list")
     except ValueError as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
 
@@ -35,12 +47,18 @@ def parse_json(data: bytes) -> dict[str, Any]:
     Raises:
         ValueError: if it is anything but an object in JSON, says something twice, or is nested too deep.
     """
+    return _parse(data, dict, "an object")
+
+
+def _parse(data: bytes, kind: type, called: str) -> Any:
+    if data.count(b",") + data.count(b"[") + data.count(b"{") > _MAX_VALUES:
+        raise ValueError(f"it holds more than {_MAX_VALUES} values")
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_object)
+        value = json.loads(decoded(data), object_pairs_hook=_object)
     except RecursionError:
         raise ValueError(f"it is nested more than {_MAX_DEPTH} deep") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"it holds a {type(value).__name__}, expected an object")
+    if not isinstance(value, kind):
+        raise ValueError(f"it holds a {type(value).__name__}, expected {called}")
     _check_depth(value)
     return value
 

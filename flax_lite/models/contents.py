@@ -17,9 +17,9 @@ from flax_lite.architecture.config import EncoderConfig
 from flax_lite.architecture.registry import weight_table
 from flax_lite.checkpoints.accounting import Rules, Shapes
 from flax_lite.checkpoints.checkpoint import Checkpoint
-from flax_lite.checkpoints.engine import Loaded, load_parameters, settle_positions
+from flax_lite.checkpoints.engine import Loaded, check_known, load_parameters, settle_positions
 from flax_lite.checkpoints.formats.tensors import FLOATS
-from flax_lite.checkpoints.slots import find_slot, lay_out
+from flax_lite.checkpoints.slots import find_slot, is_buffer, lay_out
 from flax_lite.models.params import abstract_params
 from flax_lite.models.pretrained import architecture
 from flax_lite.models.tasks import TASKS, Task
@@ -53,7 +53,15 @@ class Contents:
 
 
 def survey(checkpoint: Checkpoint) -> Contents:
-    """Finds out what a checkpoint holds, without reading its values (but a sinusoidal model's positions)."""
+    """Finds out what a checkpoint holds, without reading its values (but a sinusoidal model's positions).
+
+    Raises:
+        ValueError: if none of its tensors is one of the family's.
+    """
+    try:
+        check_known(checkpoint.tensors.keys(), checkpoint.dialect, weight_table(checkpoint.config))
+    except ValueError as error:
+        raise ValueError(f"{checkpoint.path}: {error}") from None
     config = settle_positions(checkpoint.tensors, checkpoint.dialect, checkpoint.config)
     shapes = all_parameters(config)
     dtypes = _dtypes_found(checkpoint, config, shapes)
@@ -68,6 +76,22 @@ def survey(checkpoint: Checkpoint) -> Contents:
     if not parts - {"pooler"}:
         held = {path.removeprefix("encoder/"): leaf for path, leaf in held.items()}
     return Contents(config, held, tuple(sorted(part for part in parts if part)))
+
+
+def unaccounted(checkpoint: Checkpoint, contents: Contents) -> tuple[list[str], list[str], list[str]]:
+    """Tensors that are none of the family's, parameters that no tensor is there for, and tensors of other shapes."""
+    table, target = weight_table(contents.config), contents.target
+    slots = lay_out(table, contents.config, checkpoint.dialect, target.keys())
+    found = {name: find_slot(name, slots, table, checkpoint.dialect) for name in checkpoint.tensors}
+    filled = {(slot.path, slot.index) for slot in found.values() if slot is not None}
+    unknown = [name for name, slot in found.items() if slot is None and not is_buffer(name, table)]
+    wanted = [slot for slot in slots.values() if slot.is_parameter and (slot.path, slot.index) not in filled]
+    values = {name: slot for name, slot in found.items() if slot is not None and slot.use == "value"}
+    shapes = {name: slot.stored_shape(target[slot.path].shape) for name, slot in values.items()}
+    tensors = checkpoint.tensors
+    other = [f"{name} {list(tensors[name].shape)}" for name, shape in shapes.items() if tensors[name].shape != shape]
+    missing = [slot.label for slot in wanted if slot.part != "pooler" or "pooler" in contents.heads]
+    return unknown, missing, other
 
 
 def read_whole(checkpoint: Checkpoint, contents: Contents) -> Loaded:

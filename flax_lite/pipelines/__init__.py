@@ -6,11 +6,13 @@
 What they share (fixed shapes, few compilations, streams) is in `flax_lite.pipelines.base`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from flax_lite.checkpoints.sentence_transformers import SentenceLayout
 from flax_lite.checkpoints.sources.resolve import Source, sentence_length, sentence_transformers_layout
+from flax_lite.files.reading import of_one_moment
 from flax_lite.layers.execution import Execution
 from flax_lite.models import tasks
 from flax_lite.models.contents import model_class
@@ -83,12 +85,22 @@ def pipeline(
         if execution is not None:
             raise ValueError("execution belongs to a model that is read; this one has been made with its own")
         return _made(pipeline_class, model, _tokenizer(tokenizer), **sizes, **options)
-    if task == SentenceEmbedding.task:
-        layout = sentence_transformers_layout(model) or SentenceLayout(max_length=sentence_length(model))
+    loaded, reads, layout = of_one_moment(Path(model), lambda: _read(task, model, tokenizer, models, execution))
+    if layout is not None:
         options = {"pooling": layout.pooling, "normalize": layout.normalize} | options
         sizes["max_length"] = max_length or layout.max_length
-    reads = _tokenizer(model if tokenizer is None else tokenizer)
-    return _made(pipeline_class, load_for_task(model, task, models, execution), reads, **sizes, **options)
+    return _made(pipeline_class, loaded, reads, **sizes, **options)
+
+
+def _read(
+    task: str, source: Source, tokenizer: Tokenizer | Source | None, models: Sequence[Any], execution: Execution | None
+) -> tuple[Any, Tokenizer, SentenceLayout | None]:
+    """A model, its tokenizer and, where vectors are made, how the directory says that they are."""
+    layout = None
+    if task == SentenceEmbedding.task:
+        layout = sentence_transformers_layout(source) or SentenceLayout(max_length=sentence_length(source))
+    reads = _tokenizer(source if tokenizer is None else tokenizer)
+    return load_for_task(source, task, models, execution), reads, layout
 
 
 def _made(pipeline_class: type[Pipeline[Any]], model: Any, *arguments: Any, **options: Any) -> Pipeline[Any]:

@@ -17,7 +17,7 @@ from flax_lite.architecture.config import EncoderConfig
 from flax_lite.architecture.weights import Weight, dense, layer_norm
 from flax_lite.checkpoints.checkpoint import TORCH, Checkpoint
 from flax_lite.checkpoints.formats.listing import listing
-from flax_lite.checkpoints.formats.safetensors_file import read_safetensors, write_safetensors
+from flax_lite.checkpoints.formats.safetensors_file import write_safetensors
 from flax_lite.checkpoints.formats.tensors import FLOATS, StoredTensor, Tensors
 from flax_lite.checkpoints.sources.directory import HEAD_FILE, write_directory
 from flax_lite.checkpoints.sources.resolve import Source, open_source
@@ -170,10 +170,7 @@ def _cast(tensor: StoredTensor, dtype: str) -> StoredTensor:
 
 def open_head(checkpoint: Checkpoint) -> Tensors | None:
     """The tensors of the head beside a checkpoint's weights, or among those of a work directory; None without one."""
-    if checkpoint.own_head:
-        return head_tensors(checkpoint.own_head)
-    file = head_place(checkpoint)
-    return read_safetensors(file)[0] if file.is_file() else None
+    return head_tensors(checkpoint.own_head) if checkpoint.own_head else checkpoint.head_file
 
 
 def head_place(checkpoint: Checkpoint) -> Path:

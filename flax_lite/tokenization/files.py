@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from flax_lite.files import reading
+from flax_lite.files.names import MAX_TOKENIZER_BYTES
 from flax_lite.files.strict_json import parse_json
-
-# The largest tokenizers in use are below 40 MB: a larger file is something else, and is not read into memory.
-_MAX_BYTES = 256 * 2**20
 
 
 def read_bytes(path: Path) -> bytes:
@@ -15,10 +14,7 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         ValueError: far too large.
     """
-    size = path.stat().st_size
-    if size > _MAX_BYTES:
-        raise ValueError(f"{size} bytes; no tokenizer file is larger than {_MAX_BYTES}")
-    return path.read_bytes()
+    return reading.read_bytes(path, MAX_TOKENIZER_BYTES)
 
 
 def read_text(path: Path) -> str:
@@ -27,10 +23,7 @@ def read_text(path: Path) -> str:
     Raises:
         ValueError: far too large, or not UTF-8.
     """
-    try:
-        return read_bytes(path).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 text: {error}") from error
+    return reading.read_text(path, MAX_TOKENIZER_BYTES)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -39,8 +32,9 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: far too large, or as `flax_lite.files.strict_json.parse_json`.
     """
+    data = read_bytes(path)
     try:
-        return parse_json(read_bytes(path))
+        return parse_json(data)
     except ValueError as error:
         raise ValueError(f"invalid JSON: {error}") from error
 
@@ -52,7 +46,7 @@ def read_json_beside(directory: Path, name: str) -> dict[str, Any]:
         ValueError: as `read_json`.
     """
     path = directory / name
-    if not path.is_file():
+    if not reading.is_there(path):
         return {}
     try:
         return read_json(path)

@@ -12,6 +12,7 @@ import tokenizers
 from tokenizers import AddedToken
 
 from flax_lite.files.names import JSON_FILE, SENTENCEPIECE_FILE, SETTINGS_FILE, VOCAB_FILE, VOCABULARIES
+from flax_lite.files.reading import is_there, of_one_moment
 from flax_lite.tokenization.added import read_added_tokens, read_settings
 from flax_lite.tokenization.files import read_bytes, read_json, read_json_beside, read_text
 from flax_lite.tokenization.pipeline_checks import check_pipeline, library_errors
@@ -63,16 +64,21 @@ def load_tokenizer(
 
     Source: transformers 4.57 tokenization_albert.py, tokenization_bert.py (the slow classes).
     """
-    path = _find(source)
     given: dict[str, bool] = {}
     if lowercase is not None:
         given["do_lower_case"] = lowercase
     if strip_accents is not None:
         given |= {"strip_accents": strip_accents, "keep_accents": not strip_accents}
+    return of_one_moment(Path(source), lambda: _load(source, given))
+
+
+def _load(source: str | Path, given: dict[str, bool]) -> Tokenizer:
+    path = _find(source)
     try:
         return _read_file(path, given)
     except ValueError as error:
-        raise ValueError(f"{path} is not a usable tokenizer: {error}") from error
+        reason = str(error).removeprefix(f"{path}: ").replace(f"{path} ", "it ", 1)
+        raise ValueError(f"{path} is not a usable tokenizer: {reason}") from error
 
 
 def _find(source: str | Path) -> Path:
@@ -106,7 +112,7 @@ def _read_file(path: Path, given: dict[str, bool]) -> Tokenizer:
 def _files_in(directory: Path) -> list[Path]:
     named = [directory / name for name in VOCABULARIES]
     # Google's releases name theirs 30k-clean.model.
-    return [path for path in named if path.is_file()] or sorted(directory.glob("*.model"))
+    return [path for path in named if is_there(path)] or sorted(directory.glob("*.model"))
 
 
 def _choose_file(directory: Path) -> Path:

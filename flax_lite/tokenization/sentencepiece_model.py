@@ -18,6 +18,8 @@ _PIECE_TEXT, _PIECE_SCORE, _PIECE_TYPE = 1, 2, 3
 _TRAINER_MODEL_TYPE, _TRAINER_SUFFIX_SPACE, _TRAINER_BYTE_FALLBACK = 3, 24, 35
 _NORMALIZER_CHARSMAP, _NORMALIZER_DUMMY_PREFIX, _NORMALIZER_TRIM_SPACES, _NORMALIZER_ESCAPE_SPACES = 2, 3, 4, 5
 _MODEL_TYPES = {1: "unigram", 2: "BPE", 3: "word", 4: "character"}
+# Bytes written for a character: NFKC's longest are 33 (U+FDFA).
+_MAX_REPLACEMENT = 64
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4
 _PIECE_TYPES = {NORMAL: "normal", UNKNOWN: "unknown", CONTROL: "control", USER_DEFINED: "user defined"}
@@ -167,5 +169,11 @@ def check_charsmap(charsmap: bytes) -> None:
         bytes(texts).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError("its character map is not valid UTF-8: damaged") from error
+    ends_of_texts = np.append(np.flatnonzero(texts == 0), len(texts))
+    longest = int((ends_of_texts[np.searchsorted(ends_of_texts, text_index)] - text_index).max(initial=0))
+    if longest > _MAX_REPLACEMENT:
+        raise ValueError(
+            f"its character map writes {longest} bytes for a character, expected at most {_MAX_REPLACEMENT}"
+        )
     if inside_character.any():
         raise ValueError("its character map points into a character: damaged")

@@ -16,7 +16,10 @@ from flax_lite.checkpoints.sentence_transformers import (
     read_sentence_transformers,
     write_sentence_transformers,
 )
+from flax_lite.checkpoints.sources import companions
 from flax_lite.checkpoints.sources.resolve import open_source, sentence_transformers_layout
+from flax_lite.files.names import TOKENIZER_FILES
+from flax_lite.files.staging import staged_directory
 from tests.flax_lite import tiny
 from tests.flax_lite.checkpoints import files
 from tests.flax_lite.pipelines import cases
@@ -128,6 +131,40 @@ def test_convert_command_with_a_tokenizer(command, tmp_path):
     assert "tokenizer files: vocab.txt" in shown.out
     assert "bert.embeddings.word_embeddings.embedding [41, 12] float32" in shown.out
     assert (tmp_path / "two" / "vocab.txt").read_bytes() == (tmp_path / "one" / "vocab.txt").read_bytes()
+
+
+@pytest.mark.parametrize("name", TOKENIZER_FILES)
+def test_text_from_elsewhere_is_not_copied(command, name, tmp_path):
+    """A stranger's directory whose vocabulary is a link to a secret of whoever converts and publishes it."""
+    files.saved(tmp_path / "one", "MaskedLM", tiny.bert())
+    (tmp_path / "secret").write_text("hunter2")
+    (tmp_path / "one" / name).symlink_to("../secret")
+    status, shown = command("convert", tmp_path / "one", tmp_path / "two", "--to", "safetensors")
+    assert status == 2
+    assert f"{name} is a link out of its directory" in shown.err
+    assert not (tmp_path / "two").exists()
+    with pytest.raises(ValueError, match=f"{name} is a link out of its directory"):
+        export.export(tmp_path / "one", tmp_path / "three", "stablehlo", batch=1, length=4)
+    assert not (tmp_path / "three").exists()
+
+
+def test_weights_and_tokenizer_are_of_one_save(tmp_path, monkeypatch):
+    files.saved(tmp_path / "one", "MaskedLM", tiny.bert())
+    (tmp_path / "one" / "vocab.txt").write_text("first")
+    find = companions._tokenizer_files
+
+    def and_then_saved(source):
+        found = find(source)
+        monkeypatch.setattr(companions, "_tokenizer_files", find)
+        with staged_directory(tmp_path / "one") as stage:
+            (stage / "vocab.txt").write_text("second")
+        return found
+
+    monkeypatch.setattr(companions, "_tokenizer_files", and_then_saved)
+    convert.convert(str(tmp_path / "one"), str(tmp_path / "two"), ["safetensors"])
+    assert (tmp_path / "two" / "vocab.txt").read_text() == "second"
+    convert.convert(str(tmp_path / "one"), str(tmp_path / "one"), ["safetensors"])  # onto itself
+    assert (tmp_path / "one" / "vocab.txt").read_text() == "second"
 
 
 @pytest.mark.parametrize(
@@ -282,7 +319,7 @@ def test_convert_of_a_work_directory_takes_what_its_job_delivered(tmp_path, monk
     delivered = sentence_encoder(tmp_path / "work" / "model", normalize=True, max_length=9)
     (tmp_path / "work" / "config.json").write_text('{"job": "finetune"}')
     checkpoint = open_source(delivered)
-    monkeypatch.setattr(convert, "open_source", lambda source: checkpoint)
+    monkeypatch.setattr(companions, "open_source", lambda source: checkpoint)
     convert.convert(str(tmp_path / "work"), str(tmp_path / "two"), ("flax",))
     assert (
         read_sentence_transformers(tmp_path / "two")

@@ -1,13 +1,16 @@
-"""How an error lists everything that is wrong with a checkpoint."""
+"""How an error lists what is wrong with a checkpoint."""
 
 from collections.abc import Iterable
 
-# BERT-large has 391 parameters (24 layers of 16, and 7 around them): of published sizes, all of them are shown.
-_MAX_LINES = 400
+# What is wrong with one tensor is mostly wrong with all: the rest would only push the advice that follows out of sight.
+_MAX_LINES = 10
 
 
 def listing(heading: str, lines: Iterable[str]) -> str:
-    """A block of an error message: how many, what they have in common, and a line for each; empty if there is none."""
+    """A block of an error message: how many, what they have in common, and a line for each of the first ten.
+
+    Empty if there is none.
+    """
     ordered = sorted(lines)
     if not ordered:
         return ""

@@ -14,6 +14,7 @@ import msgpack
 import numpy as np
 
 from flax_lite.checkpoints.formats.tensors import FLOATS, StoredTensor, Tensors
+from flax_lite.files.mapping import map_file
 
 # Flax's extension type for arrays, and the form in which it splits large ones (flax/serialization.py).
 _ARRAY = 1
@@ -34,9 +35,10 @@ def read_msgpack(path: Path) -> dict[str, StoredTensor]:
     Raises:
         ValueError: if it is not a whole msgpack file of nested dictionaries of arrays.
     """
-    if path.stat().st_size == 0:
+    data = map_file(path)
+    if not len(data):
         raise ValueError(f"{path} is empty")
-    parser = _Parser(np.memmap(path, dtype=np.uint8, mode="r"))
+    parser = _Parser(data)
     try:
         tree = parser.value()
         if parser.position != len(parser.data):

@@ -10,6 +10,7 @@ import numpy as np
 import safetensors
 
 from flax_lite.checkpoints.formats.tensors import FLOATS, StoredTensor, Tensors
+from flax_lite.files.mapping import map_file
 from flax_lite.files.strict_json import MAX_BYTES, parse_json
 
 _DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
@@ -24,28 +25,27 @@ def read_safetensors(path: Path) -> tuple[dict[str, StoredTensor], str | None]:
     Raises:
         ValueError: if it is not a whole safetensors file.
     """
+    data = map_file(path)
     try:
-        header, start = _read_header(path)
+        header, start = _read_header(data)
         # The library checks the header against the size of the file: lengths, offsets, overlaps, coverage.
         with safetensors.safe_open(path, framework="numpy"):
             pass
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
     metadata = header.pop("__metadata__", None) or {}
-    data = np.memmap(path, dtype=np.uint8, mode="r")
     return {name: _stored(entry, data, start) for name, entry in header.items()}, metadata.get("format")
 
 
-def _read_header(path: Path) -> tuple[dict[str, Any], int]:
+def _read_header(data: np.ndarray) -> tuple[dict[str, Any], int]:
     """The header, and where the values begin.
 
     Refuses what the library lets pass: a header of up to 100 MB, and names that are there twice (the last one wins).
     """
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length > MAX_BYTES:
-            raise ValueError(f"its header has {length} bytes, expected at most {MAX_BYTES}")
-        return parse_json(file.read(length)), 8 + length
+    length = int.from_bytes(data[:8].tobytes(), "little")
+    if length > MAX_BYTES:
+        raise ValueError(f"its header has {length} bytes, expected at most {MAX_BYTES}")
+    return parse_json(data[8 : 8 + length].tobytes()), 8 + length
 
 
 def _stored(entry: Mapping[str, Any], data: np.ndarray, start: int) -> StoredTensor:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from flax_lite.checkpoints.formats.listing import listing
 from flax_lite.checkpoints.formats.tensors import StoredTensor, Tensors
+from flax_lite.files.reading import is_there
 from flax_lite.files.strict_json import read_json
 
 INDEX_SUFFIX = ".index.json"
@@ -93,15 +94,18 @@ def _divided(tensors: Tensors, max_bytes: float) -> list[dict[str, StoredTensor]
     return shards
 
 
-def read_shards(index: Path, read: Read, separator: str = ".") -> tuple[dict[str, StoredTensor], str | None]:
+def read_shards(
+    index: Path, read: Read, separator: str = ".", left_out: Callable[[str], bool] = lambda name: False
+) -> tuple[dict[str, StoredTensor], str | None]:
     """The tensors of all shards that an index names, and the format that their metadata name.
 
-    The index and the shards must agree on where every tensor lies.
+    The index and the shards must agree on where every tensor lies, but for those that are left out of one file too.
 
     Args:
         index: the index file; shards lie beside it.
         read: reads one shard.
         separator: what the index writes between the parts of a name.
+        left_out: whether a tensor is none of the model's parameters, as a buffer that older versions saved.
 
     Raises:
         ValueError: if the index is not one, names files elsewhere or files that are missing, or disagrees with them.
@@ -111,7 +115,7 @@ def read_shards(index: Path, read: Read, separator: str = ".") -> tuple[dict[str
         for name, file in _read_weight_map(index, index.name.removesuffix(INDEX_SUFFIX)).items()
     }
     files = sorted(set(weight_map.values()))
-    absent = [name for name in files if not (index.parent / name).is_file()]
+    absent = [name for name in files if not is_there(index.parent / name)]
     if absent:
         raise ValueError(
             listing(f"shards named by {index} are not there", absent) + "\nCopy or download the checkpoint anew."
@@ -125,7 +129,8 @@ def read_shards(index: Path, read: Read, separator: str = ".") -> tuple[dict[str
         tensors.update(held)
         for name in held:
             holders.setdefault(name, []).append(file)
-    _check_agreement(index, weight_map, holders)
+    wanted = {name: file for name, file in weight_map.items() if not left_out(name)}
+    _check_agreement(index, wanted, {name: files for name, files in holders.items() if not left_out(name)})
     if len(formats) > 1:
         raise ValueError(f"{index}: its shards name several formats: {', '.join(map(repr, formats))}; expected one")
     return tensors, next(iter(formats))

@@ -18,6 +18,8 @@ from flax_lite.checkpoints.formats.crc32c import masked_crc32c
 from flax_lite.checkpoints.formats.tensors import FLOATS, StoredTensor
 from flax_lite.checkpoints.formats.tf_table import read_table
 from flax_lite.files import protobuf
+from flax_lite.files.mapping import map_file
+from flax_lite.files.reading import is_there, read_bytes
 
 INDEX = ".index"
 _HEADER_SHARDS, _HEADER_ENDIANNESS, _HEADER_VERSION = 1, 2, 3
@@ -62,12 +64,11 @@ def read_bundle(prefix: Path) -> dict[str, StoredTensor]:
             or of a dtype that no parameter has.
     """
     index = Path(f"{prefix}{INDEX}")
-    if not index.is_file():
+    if not is_there(index):
         raise ValueError(f"{index} is not there; expected a TensorFlow checkpoint, PREFIX.index beside PREFIX.data-*")
+    data = read_bytes(index, _MAX_INDEX_BYTES)
     try:
-        if index.stat().st_size > _MAX_INDEX_BYTES:
-            raise ValueError(f"it has {index.stat().st_size} bytes, expected at most {_MAX_INDEX_BYTES}")
-        num_shards, entries = _read_index(memoryview(index.read_bytes()))
+        num_shards, entries = _read_index(memoryview(data))
     except ValueError as error:
         raise ValueError(f"{index} is not a whole TensorFlow index: {error}") from error
     shards = {shard: _map_shard(prefix, shard, num_shards) for shard in sorted({entry.shard for entry in entries})}
@@ -144,13 +145,11 @@ def _itemsize(dtype: str) -> int:
 
 def _map_shard(prefix: Path, shard: int, num_shards: int) -> tuple[Path, np.ndarray]:
     path = Path(f"{prefix}.data-{shard:05d}-of-{num_shards:05d}")
-    if not path.is_file():
+    if not is_there(path):
         raise ValueError(
             f"{path} is not there, but {prefix}{INDEX} says that tensors lie in it; copy it beside the index"
         )
-    # An empty file cannot be mapped.
-    empty = path.stat().st_size == 0
-    return path, np.empty(0, np.uint8) if empty else np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
+    return path, np.asarray(map_file(path))
 
 
 def _check_places(path: Path, num_bytes: int, entries: Iterable[_Entry]) -> None:

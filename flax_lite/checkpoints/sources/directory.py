@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import os
-import re
-import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -12,15 +10,18 @@ import jax
 import numpy as np
 
 from flax_lite.architecture.config import EncoderConfig
-from flax_lite.architecture.registry import load_config
+from flax_lite.architecture.registry import load_config, weight_table
 from flax_lite.checkpoints.checkpoint import FLAX, TORCH, Checkpoint, Dialect
 from flax_lite.checkpoints.engine import export_tensors
 from flax_lite.checkpoints.formats.msgpack_file import read_msgpack, write_msgpack
 from flax_lite.checkpoints.formats.safetensors_file import read_safetensors, write_safetensors
 from flax_lite.checkpoints.formats.shards import INDEX_SUFFIX, Read, Write, parse_size, read_shards, write_shards
 from flax_lite.checkpoints.formats.tensors import Tensors
+from flax_lite.checkpoints.slots import is_buffer
+from flax_lite.checkpoints.sources.foreign import refuse_adapter, whats_there
 from flax_lite.checkpoints.sources.google import is_google, open_google
-from flax_lite.files.names import CONFIG
+from flax_lite.files.names import CONFIG, MAX_TOKENIZER_BYTES
+from flax_lite.files.reading import copy_file, is_there, of_one_moment
 from flax_lite.files.staging import staged_directory
 
 SAFETENSORS = "model.safetensors"
@@ -60,7 +61,8 @@ _FORMATS: Mapping[str, _Format] = {
     ),
     "flax": _Format(MSGPACK, lambda path: (read_msgpack(path), "flax"), write_msgpack, FLAX, "/"),
 }
-_DIALECTS: Mapping[str | None, Dialect] = {None: TORCH, "pt": TORCH, "flax": FLAX}
+# As transformers 4.57 reads them (modeling_utils.py, from_pretrained): MLX writes PyTorch's names.
+_DIALECTS: Mapping[str | None, Dialect] = {None: TORCH, "pt": TORCH, "mlx": TORCH, "flax": FLAX}
 # What a directory may hold of an older model. Left beside new weights, some tool would read them instead.
 _WEIGHT_PATTERNS = (
     "model*.safetensors*",
@@ -74,58 +76,50 @@ _WEIGHT_PATTERNS = (
 def open_directory(source: str | os.PathLike[str]) -> Checkpoint:
     """Opens the checkpoint in a directory; of two formats, safetensors is read.
 
+    All is of one model, also where another process saves over the directory meanwhile.
+
     Raises:
         ValueError: if there is no such directory, or not a readable checkpoint in it.
     """
-    directory = Path(source)
-    if not (directory / CONFIG).is_file() and is_google(directory):
+    return of_one_moment(Path(source), lambda: _open(Path(source), os.fspath(source)))
+
+
+def _open(directory: Path, given: str) -> Checkpoint:
+    if not is_there(directory / CONFIG) and is_google(directory):
         return open_google(directory)
     if not directory.is_dir():
+        raise ValueError(f"{given!r} is no directory; expected one that holds {CONFIG} and {SAFETENSORS} or {MSGPACK}")
+    refuse_adapter(directory)
+    if not is_there(directory / CONFIG):
         raise ValueError(
-            f"{os.fspath(source)!r} is no directory; expected one that holds {CONFIG} and {SAFETENSORS} or {MSGPACK}"
+            f"{directory} holds no {CONFIG}: without it the architecture is unknown{whats_there(directory)}"
         )
-    if not (directory / CONFIG).is_file():
-        raise ValueError(f"{directory} holds no {CONFIG}: without it the architecture is unknown")
     config = load_config(directory)
+    table = weight_table(config)
     for file_format in _FORMATS.values():
         path = directory / file_format.file
         index = path.with_name(path.name + INDEX_SUFFIX)
-        if path.is_file():
+        if is_there(path):
             return _opened(path, config, *file_format.read(path))
-        if index.is_file():
-            return _opened(index, config, *read_shards(index, file_format.read, file_format.separator))
+        if is_there(index):
+            read = read_shards(index, file_format.read, file_format.separator, lambda name: is_buffer(name, table))
+            return _opened(index, config, *read)
     if is_google(directory):
         return open_google(directory)
-    raise ValueError(f"{directory} holds neither {SAFETENSORS} nor {MSGPACK}{_other_weights(directory)}")
+    raise ValueError(f"{directory} holds neither {SAFETENSORS} nor {MSGPACK}{whats_there(directory)}")
 
 
 def _opened(path: Path, config: EncoderConfig, tensors: Tensors, written_for: str | None) -> Checkpoint:
     if written_for not in _DIALECTS:
-        raise ValueError(f"{path} holds weights named as in {str(written_for)[:100]!r}, expected 'pt' or 'flax'")
+        raise ValueError(f"{path} holds weights named as in {str(written_for)[:100]!r}, expected 'pt', 'mlx' or 'flax'")
     if config.num_physical_layers > len(tensors):
         raise ValueError(
             f"{path} holds {len(tensors)} tensors, too few for the {config.num_physical_layers} layers that {CONFIG} "
             "beside it describes: the two files do not belong together"
         )
-    return Checkpoint(path, config, tensors, _DIALECTS[written_for])
-
-
-def _other_weights(directory: Path) -> str:
-    """What to say of weights in a form that is not read."""
-    names = sorted(file.name for pattern in _WEIGHT_PATTERNS for file in directory.glob(pattern))
-    if not names:
-        return ""
-    for file_format in _FORMATS.values():
-        file = Path(file_format.file)
-        shards = [name for name in names if re.fullmatch(rf"{file.stem}-\d+-of-\d+\{file.suffix}", name)]
-        if shards:
-            return f"; {shards[0]} is a shard, but {file}{INDEX_SUFFIX}, which says what is where, is not there"
-    if any(name.endswith(".bin") for name in names):
-        return (
-            f"; {', '.join(names)} is a pickle, which can run any code and is never opened: "
-            "ask its author for safetensors, or convert it where you trust it"
-        )
-    return f"; of what it holds, {', '.join(names)} cannot be read: save the model as {SAFETENSORS}"
+    head = path.with_name(HEAD_FILE)
+    beside = read_safetensors(head)[0] if is_there(head) else None
+    return Checkpoint(path, config, tensors, _DIALECTS[written_for], head_file=beside)
 
 
 def write_directory(
@@ -164,14 +158,9 @@ def write_directory(
             file_format = _FORMATS[name]
             tensors = export_tensors(params, file_format.written_as, config)
             write_shards(stage / file_format.file, tensors, max_bytes, file_format.write, file_format.separator)
-        copy_files(files or {}, stage)
-
-
-def copy_files(files: Mapping[str, Path], directory: Path) -> None:
-    """Copies files to their paths in a directory."""
-    for name, file in files.items():
-        (directory / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, directory / name)
+        for name, file in (files or {}).items():
+            (stage / name).parent.mkdir(parents=True, exist_ok=True)
+            copy_file(file, stage / name, MAX_TOKENIZER_BYTES)
 
 
 def write_config(directory: Path, config: EncoderConfig) -> None:

@@ -19,6 +19,7 @@ from flax_lite.architecture.registry import config_class
 from flax_lite.checkpoints.checkpoint import GOOGLE, Checkpoint
 from flax_lite.checkpoints.formats.tensors import StoredTensor, Tensors
 from flax_lite.checkpoints.formats.tf_bundle import INDEX, read_bundle
+from flax_lite.files.reading import is_there, read_bytes
 from flax_lite.files.strict_json import read_json
 
 # Variables of the training run, as the whole name or a part of it: optimization.py and lamb_optimizer.py of both
@@ -27,6 +28,8 @@ _TRAINING = frozenset(
     {"adam_m", "adam_v", "Adam", "Adam_1", "AdamWeightDecayOptimizer", "AdamWeightDecayOptimizer_1", "lamb_m", "lamb_v"}
     | {"LAMBOptimizer", "LAMBOptimizer_1", "beta1_power", "beta2_power", "global_step"}
 )
+# Of the file `checkpoint`, which lists a few names.
+_MAX_BYTES = 2**20
 # Under this key TensorFlow 2 keeps the graph of objects that its checkpoints' names follow.
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 # albert/modeling.py, `gelu`: the tanh approximation. The weights were trained with it, whatever Hugging Face's
@@ -81,7 +84,7 @@ def _prefixes(path: Path) -> list[Path]:
     # People paste the name of one of the files.
     stem = re.sub(r"\.(index|meta|data-\d{5}-of-\d{5})$", "", path.name)
     candidates = (path, path.with_name(stem)) if stem else ()
-    return [each for each in candidates if Path(f"{each}{INDEX}").is_file()][:1]
+    return [each for each in candidates if is_there(Path(f"{each}{INDEX}"))][:1]
 
 
 def _prefix(path: Path) -> Path:
@@ -100,9 +103,10 @@ def _prefix(path: Path) -> Path:
 
 def _latest(file: Path) -> str | None:
     """The name of the checkpoint that TensorFlow noted as the latest; its directory may be of another machine."""
-    if not file.is_file():
+    if not is_there(file):
         return None
-    found = re.search(r'^model_checkpoint_path: "([^"]+)"$', file.read_text("utf-8", errors="replace"), re.MULTILINE)
+    text = read_bytes(file, _MAX_BYTES).decode("utf-8", "replace")
+    found = re.search(r'^model_checkpoint_path: "([^"]+)"$', text, re.MULTILINE)
     return Path(found[1]).name if found else None
 
 

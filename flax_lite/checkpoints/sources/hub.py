@@ -21,6 +21,7 @@ from flax_lite.checkpoints.sentence_transformers import (
     module_paths,
 )
 from flax_lite.checkpoints.sources.directory import HEAD_FILE
+from flax_lite.checkpoints.sources.foreign import ADAPTER, MERGE, foreign_weights
 from flax_lite.checkpoints.sources.hub_client import Cached, Files, HubId, Online, UnreachableError, ask, resolve
 from flax_lite.files.names import CONFIG, TOKENIZER_FILES, VOCABULARIES
 from flax_lite.files.names import SETTINGS_FILE as TOKENIZER_SETTINGS
@@ -142,6 +143,8 @@ def _sentence_directory(files: Files) -> Path:
 
 
 def _model_directory(files: Files) -> Path:
+    if ADAPTER in files:
+        raise files.lacks(f"an adapter (PEFT, LoRA), as its {ADAPTER} says, which is added to another model: {MERGE}")
     if CONFIG not in files:
         raise files.lacks(f"no {CONFIG}")
     head = [HEAD_FILE] if HEAD_FILE in files else []
@@ -153,7 +156,7 @@ def _model_directory(files: Files) -> Path:
             return _fetch_all(files, (CONFIG, index, *_shards(files, index, Path(name).suffix), *head))
     others = sorted(name for name in files.names() if _OTHER_WEIGHTS.fullmatch(name))
     if not isinstance(files, Online) or not any(name.endswith(".bin") for name in others):
-        raise files.lacks(f"no {', no '.join(_WEIGHTS)}" + (f" (only {', '.join(others)})" if others else ""))
+        raise files.lacks(f"no {', no '.join(_WEIGHTS)}" + foreign_weights(files.names()))
     converted = _conversion(files, [CONFIG, *others])
     if converted is None:
         raise files.lacks(

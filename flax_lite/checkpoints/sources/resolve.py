@@ -22,6 +22,7 @@ from flax_lite.checkpoints.sources.hub import (
     parse_hub_id,
 )
 from flax_lite.checkpoints.sources.work_directory import is_work_directory, open_work_directory
+from flax_lite.files.reading import wait_for_exchange
 
 Source = str | os.PathLike[str]
 
@@ -38,6 +39,7 @@ def open_source(source: Source | Checkpoint) -> Checkpoint:
         return source
     text = os.fspath(source)
     path = Path(text)
+    wait_for_exchange(path)
     if is_work_directory(path):
         return open_work_directory(path)
     base, _, which = text.rpartition("@")

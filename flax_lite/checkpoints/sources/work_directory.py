@@ -8,16 +8,12 @@ file's.
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
-
-import jax
-import jax.numpy as jnp
-import numpy as np
-from flax import traverse_util
+from typing import Protocol, runtime_checkable
 
 from flax_lite.architecture.registry import config_class
 from flax_lite.checkpoints.checkpoint import FLAX, Checkpoint
 from flax_lite.checkpoints.engine import export_tensors
+from flax_lite.checkpoints.formats.orbax_step import read_arrays, read_meta
 from flax_lite.files.names import CONFIG
 from flax_lite.files.strict_json import read_json
 
@@ -92,12 +88,13 @@ def open_work_directory(path: Path, which: str | None = None) -> Checkpoint:
     if which is None:
         return _open_step(checkpoints / str(steps[-1]))
     if which == BEST:
-        best = _read_meta(checkpoints / str(steps[-1])).get("best")
-        if not best:
+        best = read_meta(checkpoints / str(steps[-1])).get("best")
+        step = best.get("step") if isinstance(best, Mapping) else None
+        if step not in steps:
             raise ValueError(
                 f"{path} keeps no best checkpoint (keep_best=True keeps one); name a step: {_listed(steps)}"
             )
-        return _open_step(checkpoints / str(best["step"]))
+        return _open_step(checkpoints / str(step))
     if not which.isdigit() or int(which) not in steps:
         raise ValueError(
             f"{path} has no checkpoint {which!r}; it holds {_listed(steps)}, and {BEST!r} where one is kept"
@@ -110,51 +107,17 @@ def _listed(steps: list[int]) -> str:
 
 
 def _open_step(path: Path) -> Checkpoint:
-    meta = _read_meta(path)
-    if not isinstance(meta.get("model"), Mapping):
+    meta = read_meta(path)
+    model, tree = meta.get("model"), meta.get("tree")
+    if not isinstance(model, Mapping) or not isinstance(tree, Mapping):
         raise ValueError(f"{path} does not say which model it holds; it was written by another version of the job")
-    config = config_class(meta["model"]["model_type"]).from_json_dict(meta["model"])
-    params: dict[str, Any] = traverse_util.flatten_dict(_read_params(path, meta["tree"]), sep="/")
+    try:
+        config = config_class(str(model.get("model_type"))).from_json_dict(dict(model))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    params = dict(read_arrays(path, tree, "params", PROJECTIONS))
     head = {name.removeprefix(_HEAD): params.pop(name) for name in list(params) if name.startswith(_HEAD)}
     return Checkpoint(path, config, export_tensors(params, FLAX, config), FLAX, head)
-
-
-def _read_meta(path: Path) -> Mapping[str, Any]:
-    import orbax.checkpoint as ocp
-
-    return _restore(path, ocp.JsonCheckpointHandler(), "meta", ocp.args.JsonRestore())
-
-
-def _read_params(path: Path, tree: Mapping[str, str]) -> Any:
-    """The model's parameters alone, as NumPy arrays: the optimizer's state, twice their size, is not read."""
-    import orbax.checkpoint as ocp
-
-    shapes = {tuple(name.split("/")): _shape(form) for name, form in tree.items() if name.startswith("params/")}
-    shapes = {path: shape for path, shape in shapes.items() if path[1] != PROJECTIONS}
-    abstract = traverse_util.unflatten_dict(shapes)
-    restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), abstract)
-    args = ocp.args.PyTreeRestore(item=abstract, restore_args=restore_args, partial_restore=True)
-    return _restore(path, ocp.PyTreeCheckpointHandler(), "state", args)["params"]
-
-
-def _shape(form: str) -> jax.ShapeDtypeStruct:
-    """float32[2,3] as a shape."""
-    dtype, _, sizes = form.rstrip("]").partition("[")
-    return jax.ShapeDtypeStruct(tuple(int(size) for size in sizes.split(",") if size), jnp.dtype(dtype))
-
-
-def _restore(path: Path, handler: Any, item: str, args: Any) -> Any:
-    import orbax.checkpoint as ocp
-
-    try:
-        with ocp.Checkpointer(handler) as checkpointer:
-            return checkpointer.restore((path / item).absolute(), args=args)
-    except Exception as error:
-        if not path.exists():
-            raise ValueError(
-                f"{path} was deleted while it was read: its job keeps only the newest. Try again"
-            ) from error
-        raise ValueError(f"{path} cannot be read ({type(error).__name__}: {error})") from error
 
 
 # Where a student keeps, while it learns, what is no part of it (flax_lite.distillation.objective.Projections).

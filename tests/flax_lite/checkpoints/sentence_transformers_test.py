@@ -251,7 +251,7 @@ def test_dropout_changes_nothing(kinds, tmp_path):
         (modules("Transformer", "Pooling", "Dense"), "lists Transformer, Pooling, Dense; what can be read is"),
         (modules("Transformer"), "lists Transformer; what can be read is"),
         ([], "lists nothing"),
-        ({"a": 1}, "holds no list of modules"),
+        ({"a": 1}, "holds a dict, expected a list"),
         (["a"], "holds no list of modules"),
         (modules("Transformer", "Pooling", first="0_Transformer"), "has its encoder in '0_Transformer'"),
         (modules("Transformer", "Pooling", pooling="../elsewhere"), "has its Pooling in '../elsewhere'"),

@@ -167,7 +167,7 @@ def test_truncated_file_is_refused(name: str, tmp_path: Path) -> None:
 
 def test_format_of_another_library_is_refused(model_directory: Path) -> None:
     edit(model_directory, dict, metadata={"format": "tf"})
-    with pytest.raises(ValueError, match="named as in 'tf', expected 'pt' or 'flax'"):
+    with pytest.raises(ValueError, match="named as in 'tf', expected 'pt', 'mlx' or 'flax'"):
         MaskedLM.from_pretrained(model_directory)
 
 

@@ -103,3 +103,14 @@ def test_directories_are_checked(api, directory):
     (directory / "model.safetensors").unlink()
     with pytest.raises(ValueError, match=r"holds no model: expected config.json beside model\*.safetensors or"):
         push_to_hub(directory, "owner/tiny")
+
+
+@pytest.mark.parametrize("name", ["vocab.txt", "runs", "1_Pooling/notes"])
+def test_links_out_of_the_directory_are_not_published(name, api, directory, tmp_path_factory):
+    secrets = tmp_path_factory.mktemp("secrets")
+    (directory / "vocab.bak").symlink_to("config.json")  # what stays in the directory may be linked
+    (directory / name).symlink_to(secrets)
+    with pytest.raises(ValueError, match=f"{name} is a link out of the directory, to .*secrets"):
+        push_to_hub(directory, "me/tiny")
+    (directory / name).unlink()
+    push_to_hub(directory, "me/tiny")

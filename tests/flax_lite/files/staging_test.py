@@ -124,3 +124,67 @@ def test_alone_it_replaces_all_and_removes_what_killed_processes_left(tmp_path):
         assert (target / "kept").is_dir()
     assert [path.name for path in target.iterdir()] == ["new"]
     assert {path.name for path in tmp_path.iterdir()} == {"model", ".model.md", ".models.new-0123abcd"}
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o750, 0o755, 0o2770, 0o3777, 0o555])
+def test_access_to_a_directory_stays(mode, existing):
+    umask = os.umask(0o022)
+    try:
+        existing.chmod(mode)
+        (existing / "weights").chmod(0o600)
+        former = (existing / "weights").stat().st_mtime_ns
+        with staged_directory(existing, replaces=("weights*",)) as stage:
+            assert stage.stat().st_mode & 0o777 == mode & 0o777 | 0o700  # nobody reads it before, either
+            (stage / "weights").write_text("new")
+            (stage / "more").write_text("new")
+        assert existing.stat().st_mode & 0o7777 == mode
+        modes = {name: (existing / name).stat().st_mode & 0o777 for name in ("weights", "more", "tokenizer.json")}
+        assert modes["weights"] == 0o600
+        assert modes["more"] == 0o644
+        assert (existing / "weights").stat().st_mtime_ns > former
+    finally:
+        os.umask(umask)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_owner_and_group_of_a_directory_stay(existing):
+    os.chown(existing, 12345, 23456)
+    existing.chmod(0o2770)
+    os.chown(existing / "weights", 12345, 34567)
+    with staged_directory(existing) as stage:
+        (stage / "weights").write_text("new")
+    found = existing.stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o7777) == (12345, 23456, 0o2770)
+    found = (existing / "weights").stat()
+    assert (found.st_uid, found.st_gid) == (12345, 34567)
+
+
+def test_another_group_is_not_given_what_the_former_had(existing, monkeypatch):
+    """Where the group cannot stay, its rights go to nobody."""
+    wanted = existing.stat().st_gid + 1
+    existing.chmod(0o2775)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    stat = Path.stat
+    monkeypatch.setattr(os, "chown", refuse)
+    monkeypatch.setattr(Path, "stat", lambda self, **options: of_group(stat(self, **options), self == existing, wanted))
+    with staged_directory(existing) as stage:
+        assert os.stat(stage).st_mode & 0o777 == 0o705
+
+
+def of_group(found: os.stat_result, is_it: bool, group: int) -> os.stat_result:
+    fields = list(found)
+    fields[5] = group if is_it else fields[5]
+    return os.stat_result(fields)
+
+
+def test_new_directory_follows_the_umask(tmp_path):
+    umask = os.umask(0o027)
+    try:
+        with staged_directory(tmp_path / "new") as stage:
+            (stage / "file").touch()
+    finally:
+        os.umask(umask)
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o750

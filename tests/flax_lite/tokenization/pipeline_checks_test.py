@@ -92,3 +92,54 @@ def test_panic_of_the_library_is_an_error_like_any_other(saved: Path) -> None:
     edit(saved, lambda values: values["normalizer"]["normalizers"][0]["pattern"].update(Regex=""))
     with pytest.raises(ValueError, match=r"tokenizer\.json is not a usable tokenizer: the tokenizers library gave up"):
         load_tokenizer(saved)
+
+
+CATASTROPHES = {
+    "nested Replace": lambda values: values.update(
+        normalizer={
+            "type": "Sequence",
+            "normalizers": [{"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}] * 30,
+        }
+    ),
+    "a repeat in a repeat": lambda values: values.update(
+        pre_tokenizer={"type": "Split", "pattern": {"Regex": "(a+)+b"}, "behavior": "Isolated", "invert": False}
+    ),
+    "on the way back": lambda values: values.update(
+        decoder={
+            "type": "Sequence",
+            "decoders": [{"type": "Replace", "pattern": {"Regex": "."}, "content": "aa"}] * 30,
+        }
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CATASTROPHES)
+def test_steps_that_may_take_for_ever_are_refused(name: str, saved: Path) -> None:
+    edit(saved, CATASTROPHES[name])
+    with pytest.raises(ValueError, match=r"tokenizer\.json is not a usable tokenizer: its .* may "):
+        load_tokenizer(saved)
+
+
+TOO_MUCH = {"continuing_subword_prefix": "#" * 33, "max_input_chars_per_word": 10**9}
+
+
+@pytest.mark.parametrize("key", TOO_MUCH)
+@pytest.mark.parametrize("saved", ["wordpiece"], indirect=True)
+def test_words_that_take_the_square_of_a_text_are_refused(key: str, saved: Path) -> None:
+    edit(saved, lambda values: values["model"].update({key: TOO_MUCH[key]}))
+    with pytest.raises(ValueError, match=f"its {key} (has|is) .*expected at most"):
+        load_tokenizer(saved)
+
+
+@pytest.mark.parametrize("saved", ["unigram"], indirect=True)
+def test_character_map_that_writes_a_long_text_is_refused(saved: Path) -> None:
+    data = tiny_charsmap()
+    size = int.from_bytes(data[:4], "little")
+    units, texts = data[4 : 4 + size], data[4 + size :]
+    first = texts.index(b"\0")
+    longer = texts[:first] + b"x" * 65 + texts[first:]
+    assert len(longer) == len(texts) + 65
+    text = base64.b64encode(data[:4] + units + longer).decode()
+    edit(saved, lambda values: charsmap_in(values).update(precompiled_charsmap=text))
+    with pytest.raises(ValueError, match=r"its character map writes \d+ bytes for a character, expected at most 64"):
+        load_tokenizer(saved)

@@ -3,13 +3,13 @@
 from flax_lite.checkpoints.formats.listing import listing
 
 
-def test_listing_counts_sorts_and_names_everything() -> None:
+def test_listing_counts_and_sorts() -> None:
     assert listing("missing", ["b", "a"]) == "2 missing:\n  a\n  b"
     assert listing("missing", []) == ""
 
 
 def test_listing_of_very_much_says_how_much_is_left_out() -> None:
     lines = listing("missing", [f"{number:05d}" for number in range(65_536)]).split("\n")
-    assert (lines[0], lines[1], lines[-1]) == ("65536 missing:", "  00000", "  ... and 65136 more")
-    assert len(lines) == 402
-    assert len(listing("missing", map(str, range(400))).split("\n")) == 401
+    assert (lines[0], lines[1], lines[-1]) == ("65536 missing:", "  00000", "  ... and 65526 more")
+    assert len(lines) == 12
+    assert len(listing("missing", map(str, range(10))).split("\n")) == 11

@@ -193,8 +193,26 @@ def test_missing_shards_are_named(sharded: tuple[Path, str]) -> None:
     names = sorted(set(read_index(directory, file_format)["weight_map"].values()))
     (directory / names[1]).unlink()
     (directory / names[2]).unlink()
-    (directory / names[2]).mkdir()
     assert f"are not there:\n  {names[1]}\n  {names[2]}\n" in refusal(directory)
+
+
+BUFFERS = ("bert.embeddings.position_ids", "embeddings.token_type_ids")
+
+
+@pytest.mark.parametrize("buffer", BUFFERS)
+@pytest.mark.parametrize("where", ["in a shard alone", "in the index alone", "in two shards", "in both"])
+def test_what_is_left_out_of_one_file_is_left_out_of_shards(where: str, buffer: str, tmp_path: Path) -> None:
+    """Buffers that transformers saved until 4.31; indexes were made by other versions, and by hand."""
+    directory = tmp_path / "model"
+    saved(directory, "MaskedLM", tiny.bert(), max_shard_size="4KB")
+    shards = sorted(set(read_index(directory, "safetensors")["weight_map"].values()))
+    holders = {"in the index alone": [], "in two shards": shards[:2]}.get(where, shards[:1])
+    for shard in holders:
+        held = {**library.load_file(directory / shard), buffer: np.arange(16)}
+        library.save_file(held, directory / shard, {"format": "pt"})
+    if where != "in a shard alone":
+        edit_index(directory, "safetensors", lambda weight_map: weight_map.update({buffer: shards[0]}))
+    assert_same_parameters(tiny_model("MaskedLM", tiny.bert()), MaskedLM.from_pretrained(directory))
 
 
 def test_index_and_shards_must_agree(sharded: tuple[Path, str]) -> None:

@@ -3,11 +3,18 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors import numpy as library
 
-from flax_lite.checkpoints.sources.directory import open_directory
+from flax_lite.checkpoints.checkpoint import TORCH
+from flax_lite.checkpoints.sources import directory as directory_module
+from flax_lite.checkpoints.sources.directory import open_directory, write_directory
+from flax_lite.models.contents import all_parameters
+from flax_lite.models.heads import MaskedLM
 from tests.flax_lite import tiny
-from tests.flax_lite.checkpoints.files import saved, tiny_model
+from tests.flax_lite.checkpoints.files import arrays, assert_same_parameters, saved, tiny_model
+from tests.flax_lite.files.special import SPECIAL
 
 
 @pytest.fixture
@@ -50,28 +57,6 @@ def test_unknown_format_is_refused(wrong: str | tuple[str, ...], message: str, t
     assert not (tmp_path / "model").exists()
 
 
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [
-        ((), "holds neither model.safetensors nor flax_model.msgpack$"),
-        (("pytorch_model.bin",), "pytorch_model.bin is a pickle.*never opened"),
-        (("tf_model.h5",), "of what it holds, tf_model.h5 cannot be read"),
-        (
-            ("model-00001-of-00002.safetensors",),
-            "model-00001-of-00002.safetensors is a shard, but model.safetensors.index",
-        ),
-        (("flax_model-00002-of-00002.msgpack",), "is a shard, but flax_model.msgpack.index.json, .*, is not there"),
-    ],
-)
-def test_unreadable_weights_are_explained(names: tuple[str, ...], message: str, model_directory: Path) -> None:
-    (model_directory / "model.safetensors").unlink()
-    (model_directory / "flax_model.msgpack").unlink()
-    for name in names:
-        (model_directory / name).write_text("x")
-    with pytest.raises(ValueError, match=message):
-        open_directory(model_directory)
-
-
 def test_missing_directory_and_config_are_explained(model_directory: Path) -> None:
     with pytest.raises(ValueError, match="'bert-base-uncased' is no directory"):
         open_directory("bert-base-uncased")
@@ -94,3 +79,86 @@ def test_broken_config_is_one_clear_message(text: str, message: str, model_direc
     (model_directory / "config.json").write_text(text)
     with pytest.raises(ValueError, match=message):
         open_directory(model_directory)
+
+
+# Each by the format that reads it; the head lies beside the weights.
+READ = {
+    "config.json": "safetensors",
+    "model.safetensors": "safetensors",
+    "flax_model.msgpack": "flax",
+    "model.safetensors.index.json": "safetensors shards",
+    "model-00002-of-00002.safetensors": "safetensors shards",
+    "flax_model.msgpack.index.json": "flax shards",
+    "beam_head.safetensors": "safetensors",
+    "adapter_config.json": "safetensors",
+}
+
+
+@pytest.mark.parametrize("what", SPECIAL)
+@pytest.mark.parametrize("name", READ)
+def test_special_files_are_refused(name: str, what: str, tmp_path: Path) -> None:
+    directory, make = tmp_path / "model", SPECIAL[what][0]
+    file_format, *shards = READ[name].split()
+    saved(directory, "MaskedLM", tiny.bert(), format=file_format, max_shard_size="10KB" if shards else None)
+    assert (directory / name).exists() or name in ("beam_head.safetensors", "adapter_config.json")
+    (directory / name).unlink(missing_ok=True)
+    make(directory / name)
+    with pytest.raises(ValueError, match=str(directory)):
+        open_directory(directory)
+
+
+def test_weights_may_be_linked_from_anywhere_but_text_may_not(tmp_path: Path) -> None:
+    """Of weights only tensors come; a config's unknown keys are written again."""
+    directory = tmp_path / "model"
+    saved(directory, "MaskedLM", tiny.bert())
+    for name in ("model.safetensors", "config.json"):
+        (directory / name).rename(tmp_path / name)
+        (directory / name).symlink_to(tmp_path / name)
+    with pytest.raises(ValueError, match=r"config\.json is a link out of its directory"):
+        open_directory(directory)
+    (directory / "config.json").unlink()
+    (tmp_path / "config.json").rename(directory / "config.json")
+    assert open_directory(directory).tensors
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"format": "pt"}, {"format": "mlx"}, {"format": "mlx", "by": "x"}])
+def test_formats_with_pytorchs_names_are_read_as_such(metadata: dict[str, str] | None, tmp_path: Path) -> None:
+    """transformers 4.57 takes "mlx" for "pt"; see modeling_utils.py, from_pretrained."""
+    saved(tmp_path / "model", "MaskedLM", tiny.bert())
+    library.save_file(arrays(tmp_path / "model"), tmp_path / "model" / "model.safetensors", metadata)
+    assert open_directory(tmp_path / "model").dialect is TORCH
+    assert_same_parameters(tiny_model("MaskedLM", tiny.bert()), MaskedLM.from_pretrained(tmp_path / "model"))
+
+
+@pytest.mark.parametrize("at", ["load_config", "_opened"])
+@pytest.mark.parametrize("saves", [1, 2])
+def test_reader_beside_a_writer_gets_one_model(
+    at: str, saves: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process saves between the readings of config.json and the weights, or after both."""
+    left = [("two", 2), ("one", 1)][:saves]
+    model = tmp_path / "model"
+    read = getattr(directory_module, at)
+
+    def then_saved(*args: object) -> object:
+        found = read(*args)
+        if left:
+            save(model, *left.pop(0))
+        return found
+
+    save(model, "one", 1)
+    monkeypatch.setattr(directory_module, at, then_saved)
+    if saves == 2:
+        with pytest.raises(ValueError, match=r"was replaced by another process while it was read.*try again"):
+            open_directory(model)
+        return
+    checkpoint = open_directory(model)
+    assert checkpoint.config.labels == ("two0", "two1")
+    assert set(np.ravel(checkpoint.tensors["classifier.bias"].read())) == {2}
+
+
+def save(directory: Path, name: str, value: float) -> None:
+    config = tiny.bert(labels=(f"{name}0", f"{name}1"))
+    params = {path: np.full(leaf.shape, value, np.float32) for path, leaf in all_parameters(config).items()}
+    params = {path: leaf for path, leaf in params.items() if path.startswith(("encoder/", "classifier/"))}
+    write_directory(directory, params, config, ("safetensors",))

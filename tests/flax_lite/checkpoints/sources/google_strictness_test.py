@@ -13,6 +13,7 @@ from flax_lite.checkpoints.sources.google import open_google
 from flax_lite.models.heads import PreTraining, SequenceClassification
 from tests.flax_lite.checkpoints.formats.tf_files import write_bundle
 from tests.flax_lite.checkpoints.sources.google_files import ALBERT, BERT, CHECKPOINTS, FIXTURE, values
+from tests.flax_lite.files.special import SPECIAL
 
 QUERY = "bert/encoder/layer_1/attention/self/query/kernel"
 SHAPES = {path.partition("/")[0]: shapes for path, (_, shapes) in CHECKPOINTS.items()}
@@ -165,3 +166,23 @@ def test_cut_shard_is_named(copied: Callable[[str], Path]) -> None:
     shard.write_bytes(shard.read_bytes()[:-4])
     with pytest.raises(ValueError, match=r"data-00000-of-00001 has 3584 bytes, but cls/\S+ lies at"):
         PreTraining.from_pretrained(shard.parent)
+
+
+GOOGLES_FILES = (
+    "bert_config.json",
+    "model.ckpt-7.index",
+    "model.ckpt-7.data-00000-of-00001",
+    "checkpoint",
+)
+
+
+@pytest.mark.parametrize("what", SPECIAL)
+@pytest.mark.parametrize("name", GOOGLES_FILES)
+def test_special_files_are_refused(name: str, what: str, copied: Callable[[str], Path]) -> None:
+    path = copied("bert_classifier")
+    (path / "model.ckpt-8.index").touch()  # so that `checkpoint` is read, which names the other
+    assert open_google(path).tensors
+    (path / name).unlink()
+    SPECIAL[what][0](path / name)
+    with pytest.raises(ValueError, match=str(path)):
+        open_google(path)

@@ -128,6 +128,27 @@ def test_pickle_is_never_downloaded(hub):
     assert hub.downloads("pytorch_model.bin") == []
 
 
+OTHERS = {
+    "an adapter": (
+        {"adapter_config.json": b"{}", "adapter_model.safetensors": b""},
+        "an adapter .*merge",
+    ),
+    "an adapter beside a model": (MODEL | {"adapter_config.json": b"{}"}, "an adapter .*merge"),
+    "a program": ({"config.json": b"{}", "onnx/model.onnx": b""}, "onnx/model.onnx is an exported program"),
+    "rust-bert's": (
+        {"config.json": b"{}", "rust_model.ot": b""},
+        "rust_model.ot is .* never opened",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_what_is_no_model_is_named(hub, case):
+    files, message = OTHERS[case]
+    hub.add(TINY.name, files)
+    refused(message)
+
+
 def test_conversion_is_looked_for(hub, offline, caplog):
     """On the second page of requests, beside those of others; the README may have changed since."""
     hub.add(TINY.name, PICKLED | {"README.md": b"new"})

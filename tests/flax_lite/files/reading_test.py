@@ -1,0 +1,252 @@
+"""Tests of the one way to open a file: what lies under a name, and what is refused without waiting or reading on."""
+
+import ast
+import os
+
+import numpy as np
+import pytest
+
+from flax_lite.files import reading
+from flax_lite.files.mapping import map_file
+from flax_lite.files.reading import copy_file, is_there, of_one_moment, read_bytes, read_text
+from flax_lite.files.staging import staged_directory
+from tests.flax_lite.files.special import SPECIAL
+
+READERS = {
+    "bytes": lambda path: read_bytes(path, 2**20),
+    "text": lambda path: read_text(path, 2**20),
+    "map": map_file,
+    "copy": lambda path: copy_file(path, path.with_name("copy"), 2**20),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("what", SPECIAL)
+def test_what_is_no_plain_file_is_refused(what, reader, tmp_path):
+    make, message = SPECIAL[what]
+    path = tmp_path / "file"
+    make(path)
+    assert is_there(path)
+    if (what, reader) == ("a process's memory", "map"):
+        assert not len(map_file(path))  # it says that it is empty
+        return
+    with pytest.raises(ValueError, match=f"^{path} .*{message}"):
+        READERS[reader](path)
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_nothing_there_is_no_malformed_file(reader, tmp_path):
+    assert not is_there(tmp_path / "file")
+    with pytest.raises(FileNotFoundError):
+        READERS[reader](tmp_path / "file")
+
+
+def test_plain_files_are_read(tmp_path):
+    path = tmp_path / "file"
+    for content in (b"", b"a\r\nb\n", "é\ufeff".encode(), bytes(3 * 2**20)):
+        path.write_bytes(content)
+        assert read_bytes(path, 2**23) == content
+        assert read_text(path, 2**23) == content.decode()
+        assert bytes(map_file(path)) == content
+        copy_file(path, tmp_path / "copy", 2**23)
+        assert (tmp_path / "copy").read_bytes() == content
+    assert isinstance(map_file(path), np.memmap)
+
+
+@pytest.mark.parametrize("size", [101, 10**12])
+def test_size_is_limited(size, tmp_path):
+    path = tmp_path / "file"
+    with path.open("wb") as sparse:
+        sparse.truncate(size)
+    with pytest.raises(ValueError, match=f"file has {size} bytes, expected at most 100"):
+        read_bytes(path, 100)
+    path.write_bytes(bytes(100))
+    assert len(read_bytes(path, 100)) == 100
+
+
+@pytest.mark.parametrize("told", [0, 50, 10**15])
+def test_size_told_is_not_believed(told, tmp_path, monkeypatch):
+    """As of the files of /proc, and of one that another process writes on."""
+    path, fstat = tmp_path / "file", os.fstat
+    path.write_bytes(bytes(200))
+
+    def claim(descriptor):
+        fields = list(fstat(descriptor))
+        fields[6] = min(told, 300)
+        return os.stat_result(fields)
+
+    monkeypatch.setattr(os, "fstat", claim)
+    assert len(read_bytes(path, 300)) == 200
+    if told < 199:
+        with pytest.raises(ValueError, match="has more than 199 bytes"):
+            read_bytes(path, 199)
+
+
+def test_files_of_proc_are_read_within_the_limit():
+    assert b"Name:" in read_bytes("/proc/self/status", 2**16)
+    with pytest.raises(ValueError, match="has more than 10 bytes"):
+        read_bytes("/proc/self/status", 10)
+
+
+MARKS = {"UTF-8": "utf-8-sig", "UTF-16": "utf-16"}
+
+
+@pytest.mark.parametrize("named", MARKS)
+def test_byte_order_mark_is_named(named, tmp_path):
+    path = tmp_path / "vocab.txt"
+    path.write_text("[PAD]\n", encoding=MARKS[named])
+    with pytest.raises(ValueError, match=rf"vocab\.txt: it begins with a byte order mark \({named}\)"):
+        read_text(path, 100)
+    path.write_bytes(b"\xe9")
+    with pytest.raises(ValueError, match=r"vocab\.txt: it is not UTF-8 text"):
+        read_text(path, 100)
+
+
+# Where the links lie, and where they lead; the file that is outside holds a secret.
+LINKS = {
+    "beside it": ("model/vocab.txt", "there.txt", True),
+    "below it": ("model/vocab.txt", "deep/there.txt", True),
+    "of a mounted volume": ("model/vocab.txt", "..data/there.txt", True),
+    "by its whole name": ("model/vocab.txt", "{root}/model/there.txt", True),
+    "a blob of the hub's cache": ("models--a--b/snapshots/0123/vocab.txt", "../../blobs/there.txt", True),
+    "a blob, from below": ("models--a--b/snapshots/0123/1_Pooling/config.json", "../../../blobs/there.txt", True),
+    "above it": ("model/vocab.txt", "../there.txt", False),
+    "somewhere else": ("model/vocab.txt", "{root}/secrets/there.txt", False),
+    "a directory whose name begins alike": ("model/vocab.txt", "../model2/there.txt", False),
+    "blobs without a snapshot": ("a/model/vocab.txt", "../blobs/there.txt", False),
+    "blobs of another repository": ("a/snapshots/0123/vocab.txt", "../../../b/blobs/there.txt", False),
+    "above the blobs": ("a/snapshots/0123/vocab.txt", "../../there.txt", False),
+    "a file of a system": ("a/snapshots/0123/vocab.txt", "/etc/passwd", False),
+}
+
+
+@pytest.mark.parametrize("where", LINKS)
+def test_links_stay_in_their_directory(where, tmp_path):
+    name, target, inside = LINKS[where]
+    link, target = tmp_path / name, target.format(root=tmp_path)
+    link.parent.mkdir(parents=True)
+    there = link.parent / target
+    if not there.exists():
+        there.parent.mkdir(parents=True, exist_ok=True)
+        there.write_bytes(b"text")
+    link.symlink_to(target)
+    assert len(map_file(link))  # values are all that a map can give
+    if inside:
+        assert read_bytes(link, 100) == b"text"
+        return
+    for reader in ("bytes", "text", "copy"):
+        with pytest.raises(ValueError, match=f"{link} is a link out of its directory, to .*put a copy"):
+            READERS[reader](link)
+    assert not link.with_name("copy").exists()
+
+
+def test_blobs_that_are_a_link_themselves_are_outside(tmp_path):
+    snapshot = tmp_path / "a" / "snapshots" / "0123"
+    snapshot.mkdir(parents=True)
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "key").write_text("secret")
+    (tmp_path / "a" / "blobs").symlink_to("../secrets")
+    (snapshot / "vocab.txt").symlink_to("../../blobs/key")
+    with pytest.raises(ValueError, match="out of its directory"):
+        read_bytes(snapshot / "vocab.txt", 100)
+
+
+def test_directory_that_is_a_link_may_lie_anywhere(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "file").write_text("text")
+    (tmp_path / "latest").symlink_to("model")
+    assert read_bytes(tmp_path / "latest" / "file", 10) == b"text"
+
+
+def save(directory, content):
+    with staged_directory(directory) as stage:
+        for name in ("config", "weights"):
+            (stage / name).write_text(content)
+
+
+@pytest.mark.parametrize("saves", [0, 1, 2, 5])
+@pytest.mark.parametrize("absent", [False, True])
+def test_what_is_read_is_of_one_moment(saves, absent, tmp_path):
+    """Another process saves between the readings of two files; or takes the directory away for a moment."""
+    directory, left = tmp_path / "model", list(range(saves))
+    save(directory, "first")
+
+    def read():
+        config = (directory / "config").read_text()
+        if left:
+            save(directory, f"save {left.pop()}")
+            if absent:
+                raise ValueError("a file is not there")
+        return config, (directory / "weights").read_text()
+
+    if saves >= 2:
+        with pytest.raises(ValueError, match=f"{directory} was replaced by another process.*try again"):
+            of_one_moment(directory, read)
+        return
+    config, weights = of_one_moment(directory, read)
+    assert config == weights == ("save 0" if saves else "first")
+
+
+def test_errors_of_a_directory_that_stays_are_its_own(tmp_path):
+    def read():
+        raise ValueError("no model")
+
+    for path in (tmp_path, tmp_path / "absent", tmp_path / "file"):
+        with pytest.raises(ValueError, match=r"^no model$"):
+            of_one_moment(path, read)
+
+
+def test_reader_waits_for_the_second_rename(tmp_path, monkeypatch):
+    """Between the two renames of an exchange no directory has the name."""
+    new, old, target = (tmp_path / name for name in (".model.new-01234567", ".model.old-89abcdef", "model"))
+    for each in (new, old):
+        each.mkdir()
+        (each / "file").write_text(each.name)
+    monkeypatch.setattr(reading.time, "sleep", lambda _: new.rename(target))
+    assert of_one_moment(target, (target / "file").read_text) == new.name
+
+
+# Calls that read a file in another way than this module's; and who has a reason to.
+READS = {
+    *("open", "read_text", "read_bytes", "memmap", "fromfile", "load_file", "safe_open", "from_file"),
+    *("copyfile", "copy2", "copytree", "copyfileobj", "getsize", "mmap"),
+}
+MAY = {
+    "files/reading.py": {"open"},
+    "files/mapping.py": {"memmap"},
+    # What it writes and keeps is its own; what it kept is linked or moved, not read.
+    "files/staging.py": {"open", "copy2"},
+    # The library looks over what has been opened here already.
+    "checkpoints/formats/safetensors_file.py": {"safe_open"},
+    # Lines to predict for, which the caller names; and where output goes.
+    "predict.py": {"open"},
+    # The copies that it has made of a tokenizer's files.
+    "export.py": {"copyfile"},
+}
+
+
+def calls_that_read(tree):
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        of = getattr(getattr(node.func, "value", None), "id", "")
+        modes = [each.value for each in node.args if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+        writes = name == "open" and any(mode in ("w", "wb", "x", "xb") for mode in modes)
+        if name in READS and of != "reading" and not writes and not is_own(node):
+            yield name
+
+
+def is_own(node):
+    """`read_bytes(path, ...)` of this module, not `path.read_bytes()`."""
+    return isinstance(node.func, ast.Name) and node.func.id in ("read_bytes", "read_text")
+
+
+def test_no_other_module_reads_a_file_in_another_way(repository):
+    library = repository / "flax_lite"
+    found = {}
+    for file in library.rglob("*.py"):
+        name = file.relative_to(library).as_posix()
+        if others := set(calls_that_read(ast.parse(file.read_text()))) - MAY.get(name, set()):
+            found[name] = others
+    assert found == {}

@@ -1,0 +1,89 @@
+"""Tests of what is said of a checkpoint that is not, or not wholly, of its family."""
+
+import re
+
+import numpy as np
+import pytest
+
+from flax_lite import inspect
+from tests.flax_lite import tiny
+from tests.flax_lite.checkpoints.files import edit, edit_config, saved
+
+
+def below(prefix):
+    return lambda arrays: {prefix + name: values for name, values in arrays.items()}
+
+
+def wrapped_in_part(arrays):
+    return {("module." if name.startswith("bert.") else "loss.") + name: values for name, values in arrays.items()}
+
+
+WRAPPED = "57 of 57 tensors lie below '{}.', which {} puts there: save the model inside it, or take the prefix off"
+FOREIGN = {
+    "DataParallel": (below("module."), WRAPPED.format("module", "torch.nn.DataParallel or its kin")),
+    "torch.compile": (below("_orig_mod."), WRAPPED.format("_orig_mod", "torch.compile")),
+    "both": (below("_orig_mod.module."), WRAPPED.format("_orig_mod.module", "torch.nn.DataParallel or its kin")),
+    "Lightning": (below("model."), WRAPPED.format("model", "a class around the model, such as Lightning's,")),
+    "sentence-transformers": (below("0.auto_model."), WRAPPED.format("0.auto_model", "sentence-transformers")),
+    "anything": (below("my.net."), WRAPPED.format("my.net", "a class around the model")),
+    "not all": (wrapped_in_part, "55 of 57 tensors lie below 'module.'"),
+    "too deep to tell": (below("a.b.c.d.e."), "Check that config.json belongs to these weights"),
+    "LoRA": (below("base_model.model.lora_A.default."), "The file holds LoRA matrices"),
+    "another model": (
+        lambda arrays: {f"gpt.h.{number}": values for number, values in enumerate(arrays.values())},
+        "Check that config.json belongs to these weights",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_model_of_which_no_tensor_was_found_is_not_described(name, tmp_path, capsys):
+    change, message = FOREIGN[name]
+    saved(tmp_path / "model", "SequenceClassification", tiny.bert())
+    edit(tmp_path / "model", change)
+    assert inspect.main([str(tmp_path / "model")]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "none of the 57 tensors is one of Bert's" in said.err
+    assert message in said.err
+    with pytest.raises(ValueError, match=r"none of the 57 tensors is one of Bert's.*" + re.escape(message)):
+        tiny.MODELS["SequenceClassification"].from_pretrained(tmp_path / "model")
+
+
+def test_what_is_unknown_and_what_is_missing_is_listed(tmp_path, capsys):
+    saved(tmp_path / "model", "SequenceClassification", tiny.bert())
+
+    def change(arrays):
+        kept = {name: values for name, values in arrays.items() if "layer.1.output" not in name}
+        return {**kept, "extra": np.zeros(2, np.float32), "bert.embeddings.position_ids": np.arange(16)}
+
+    edit(tmp_path / "model", change)
+    assert inspect.main([str(tmp_path / "model")]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert lines["unknown"] == "1: extra"
+    assert lines["missing"].startswith("4: encoder/layers/1/")
+    edit(tmp_path / "model", lambda arrays: {name: values for name, values in arrays.items() if "layer." not in name})
+    assert inspect.main([str(tmp_path / "model")]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith(", ...")
+
+
+def test_shapes_other_than_config_s_are_listed(tmp_path, capsys):
+    saved(tmp_path / "model", "MaskedLM", tiny.bert())
+    edit_config(tmp_path / "model", vocab_size=10**9, max_position_embeddings=17)
+    assert inspect.main([str(tmp_path / "model")]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("other shapes"))
+    assert "bert.embeddings.word_embeddings.weight [41, 12]" in line
+    assert "bert.embeddings.position_embeddings.weight [16, 12]" in line
+
+
+@pytest.mark.parametrize("head", ["Encoder", "MaskedLM", "SequenceClassification", "PreTraining"])
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_whole_model_lacks_nothing(family, head, tmp_path, capsys):
+    if (family, head) == ("distilbert", "PreTraining"):
+        return
+    saved(tmp_path / "model", head, tiny.FAMILIES[family]())
+    assert inspect.main([str(tmp_path / "model")]) == 0
+    said = capsys.readouterr().out
+    assert "unknown" not in said
+    assert "missing" not in said
+    assert "other shapes" not in said
