@@ -9,6 +9,7 @@ from flax_lite.architecture.registry import families
 from flax_lite.architecture.settings import COMMON
 from flax_lite.checkpoints.sentence_settings import TABLES as SENTENCE_TRANSFORMERS
 from flax_lite.files.settings import OFF, Setting, Table
+from flax_lite.tokenization.settings import CLASSES, PIPELINE, SETTINGS, SPECIALS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
 _HEAD = """# Settings of a model's files
@@ -31,12 +32,26 @@ def sections() -> dict[str, Table]:
         }
         for family in families()
     }
-    return {"config.json of every family": COMMON, **own, **SENTENCE_TRANSFORMERS}
+    tokenizer = {"tokenizer_config.json": SETTINGS, "special_tokens_map.json": SPECIALS, "tokenizer.json": PIPELINE}
+    return {"config.json of every family": COMMON, **own, **tokenizer, **SENTENCE_TRANSFORMERS}
 
 
 def page(tables: Mapping[str, Table]) -> str:
     """The page, in Markdown."""
-    return "\n".join([_HEAD, *(line for title, table in tables.items() for line in _section(title, table))])
+    return "\n".join(
+        [_HEAD, *(line for title, table in tables.items() for line in _section(title, table)), *_classes()]
+    )
+
+
+def _classes() -> Iterator[str]:
+    yield from ("## Classes of tokenizers", "", "| class | read from | |", "|---|---|---|")
+    for name, row in CLASSES.items():
+        remarks = [
+            *(["its settings rule over the normalizer of tokenizer.json"] if row.bert else []),
+            *([] if row.token_types else ["pairs have no token types, unless model_input_names lists them"]),
+        ]
+        yield f"| {name} | {', else '.join(row.files)} | {'; '.join(remarks)} |"
+    yield ""
 
 
 def _section(title: str, table: Table) -> Iterator[str]:

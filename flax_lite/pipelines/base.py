@@ -264,8 +264,8 @@ def text_of(given: Any, number: int, task: str) -> str:
 
 
 def single_row(tokenizer: Tokenizer, ids: Sequence[int], **fields: Any) -> Row:
-    """[CLS] ids [SEP]."""
-    tokens = np.array([tokenizer.cls_id, *ids, tokenizer.sep_id], np.int32)
+    """[CLS] ids [SEP], or as the tokenizer has it."""
+    tokens = np.array(tokenizer.template.single(ids), np.int32)
     return Row(tokens, len(tokens), **fields)
 
 

@@ -61,19 +61,22 @@ class FillMask(Pipeline[FillMaskOptions]):
 
     def _request(self, text: str, ids: list[int], number: int) -> Request:
         """A row for each mask."""
-        room = self.max_length - 2
+        room = self.max_length - self.tokenizer.template.single_size
         masks = [place for place, id_ in enumerate(ids) if id_ == self.tokenizer.mask_id]
         mask = self.tokenizer.specials.mask
         if not masks:
             raise InputError(number, f"has no {mask}: {text!r:.100}")
-        if masks[-1] >= room:
+        begin = 0 if self.tokenizer.truncation_side == "right" else max(0, len(ids) - room)
+        lost = [place for place in masks if not begin <= place < begin + room]
+        if lost:
             raise InputError(
                 number,
-                f"has {len(ids)} tokens, and its {mask} would be cut off: it is token {masks[-1] + 1} of {room} "
+                f"has {len(ids)} tokens, and its {mask} would be cut off: it is token {lost[-1] + 1} of {room} "
                 f"that fit into max_length={self.max_length}; give a shorter text",
             )
         self._cut(len(ids), room)
-        return Request(text, [single_row(self.tokenizer, ids[:room], position=place + 1) for place in masks])
+        kept = self.tokenizer.cut(ids, room)
+        return Request(text, [single_row(self.tokenizer, kept, position=place - begin + 1) for place in masks])
 
     def _read(self, request: Request, number: int, outputs: Outputs, options: FillMaskOptions) -> list[dict[str, Any]]:
         """The best pieces for one mask: of V scores only these stay in memory."""

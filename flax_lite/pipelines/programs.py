@@ -20,7 +20,7 @@ class Row:
 
     Attributes:
         tokens: ids, specials included.
-        second: where the second text begins, the number of tokens where there is none: token type 1 from there on.
+        second: where tokens begin to be of type 1, as those of a second text are; their number where none is.
         position: a place in the row that the function asks for, if it does.
     """
 

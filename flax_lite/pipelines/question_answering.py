@@ -103,7 +103,7 @@ class QuestionAnswering(Pipeline[QuestionAnsweringOptions]):
         (ids,) = self.tokenizer.encode([question])
         kept = min(len(ids), options.max_question_len)
         self._cut(len(ids), kept, "question", f"max_question_len={options.max_question_len}")
-        room = self.max_length - kept - 3
+        room = self.max_length - kept - self.tokenizer.template.pair_size
         shared = min(_DOC_STRIDE, self.max_length // 2) if options.doc_stride is None else options.doc_stride
         return question_windows(
             self.tokenizer,
@@ -117,8 +117,8 @@ class QuestionAnswering(Pipeline[QuestionAnsweringOptions]):
     def _read(self, request: Request, number: int, outputs: Outputs, options: QuestionAnsweringOptions) -> Any:
         window = request.notes[number]
         size = len(window.tokens)
-        allowed = np.zeros(size, np.bool_)
-        allowed[0], allowed[window.second : size - 1] = True, True
+        allowed = window.spans[:, 0] >= 0
+        allowed[0] = True
         return tuple(softmax(np.where(allowed, outputs[name][:size], -1e4)) for name in ("start", "end"))
 
     def _decode(self, request: Request, outputs: Sequence[Any], options: QuestionAnsweringOptions) -> Any:

@@ -57,11 +57,11 @@ class SentenceEmbedding(Pipeline[SentenceEmbeddingOptions]):
 
     def _encode(self, inputs: Sequence[Any], options: SentenceEmbeddingOptions, first: int) -> list[Request]:
         texts = [text_of(given, first + number, self.task) for number, given in enumerate(inputs)]
-        room = self.max_length - 2
+        room = self.max_length - self.tokenizer.template.single_size
         requests = []
         for text, ids in zip(texts, self.tokenizer.encode(texts), strict=True):
             self._cut(len(ids), room)
-            requests.append(Request(text, [single_row(self.tokenizer, ids[:room])]))
+            requests.append(Request(text, [single_row(self.tokenizer, self.tokenizer.cut(ids, room))]))
         return requests
 
     def _decode(self, request: Request, outputs: Sequence[Any], options: SentenceEmbeddingOptions) -> np.ndarray:

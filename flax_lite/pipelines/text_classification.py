@@ -9,7 +9,6 @@ import numpy as np
 
 from flax_lite.pipelines.base import InputError, Pipeline, Request, softmax
 from flax_lite.pipelines.programs import Row
-from flax_lite.tokenization.tokenizer import kept_lengths
 
 Function = Literal["softmax", "sigmoid", "none"]
 
@@ -82,15 +81,13 @@ class TextClassification(Pipeline[TextClassificationOptions]):
         raise InputError(number, f"is {given!r:.100}; {self.task} takes {self._takes}")
 
     def _row(self, ids: Sequence[Sequence[int]]) -> Row:
-        """[CLS] A [SEP], or [CLS] A [SEP] B [SEP]."""
-        front, end = self.tokenizer.cls_id, self.tokenizer.sep_id
-        room = self.max_length - 1 - len(ids)
-        kept = kept_lengths(len(ids[0]), len(ids[1]), room) if len(ids) == 2 else (min(room, len(ids[0])),)
-        self._cut(sum(map(len, ids)), sum(kept))
-        tokens = [front]
-        for part, length in zip(ids, kept, strict=True):
-            tokens += [*part[:length], end]
-        return Row(np.array(tokens, np.int32), kept[0] + 2)
+        """[CLS] A [SEP], or [CLS] A [SEP] B [SEP], or as the tokenizer has them."""
+        template, second = self.tokenizer.template, ids[1] if len(ids) == 2 else None
+        self._cut(
+            sum(map(len, ids)), self.max_length - (template.single_size if second is None else template.pair_size)
+        )
+        tokens, ones = self.tokenizer.row(ids[0], second, self.max_length)
+        return Row(np.array(tokens, np.int32), ones)
 
     def _decode(self, request: Request, outputs: Sequence[Any], options: TextClassificationOptions) -> Any:
         function = options.function_to_apply or _usual_function(self.model.config)

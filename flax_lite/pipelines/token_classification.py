@@ -179,17 +179,18 @@ class TokenClassification(Pipeline[TokenClassificationOptions]):
 
     def _encode(self, inputs: Sequence[Any], options: TokenClassificationOptions, first: int) -> list[Request]:
         texts = [text_of(given, first + number, self.task) for number, given in enumerate(inputs)]
-        room = self.max_length - 2
+        room = self.max_length - self.tokenizer.template.single_size
         requests = []
         for text, (ids, spans) in zip(texts, self.tokenizer.encode_with_spans(texts), strict=True):
             self._cut(len(ids), room)
-            requests.append(Request(text, [single_row(self.tokenizer, ids[:room])], [spans[:room]]))
+            row = single_row(self.tokenizer, self.tokenizer.cut(ids, room))
+            requests.append(Request(text, [row], [self.tokenizer.cut(spans, room)]))
         return requests
 
     def _read(
         self, request: Request, number: int, outputs: Outputs, options: TokenClassificationOptions
     ) -> list[Piece]:
-        ids = request.rows[number].tokens[1:-1].tolist()
+        ids = request.rows[number].tokens[1 : len(request.notes[number]) + 1].tolist()
         scores = softmax(outputs["logits"][1 : len(ids) + 1])
         return [
             self._piece(request.given, place, id_, request.notes[number][place], scores[place])

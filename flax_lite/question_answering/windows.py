@@ -16,12 +16,12 @@ _Piece = tuple[Int[np.ndarray, "n"], Int[np.ndarray, "n 2"]]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Window:
-    """A question with a part of its context: [CLS] question [SEP] part [SEP].
+    """A question with a part of its context: [CLS] question [SEP] part [SEP], or as the tokenizer joins texts.
 
     Attributes:
         example: index of the question.
         tokens: int32 ids.
-        second: where the part begins; tokens from there on are of type 1.
+        second: where tokens begin to be of type 1; of BERT's tokenizers with the part.
         spans: [start, end) of each of the part's tokens in characters of the context, without white space at its ends;
             start = end where a token has no character of its own; -1 for all other tokens.
         is_best: for the part's tokens, whether no other window shows more context on the side where there is less; each
@@ -72,12 +72,12 @@ def question_windows(
     for index, (question, context) in enumerate(zip(questions, contexts, strict=True)):
         whole = asked[question][0]
         ids = whole[:max_question_length]
-        front = np.array([tokenizer.cls_id, *ids, tokenizer.sep_id], np.int32)
-        room = max_length - len(front) - 1
+        room = max_length - len(ids) - tokenizer.template.pair_size
         if room < 1:
             raise ValueError(
                 f"max_length={max_length} has no room for context behind the {len(ids)} tokens of question {index} and "
-                f"3 special tokens; give more, or a smaller max_question_length ({max_question_length})"
+                f"{tokenizer.template.pair_size} special tokens; give more, or a smaller max_question_length "
+                f"({max_question_length})"
             )
         size = len(read[context][0])
         if doc_stride is None and size > room:
@@ -87,7 +87,7 @@ def question_windows(
             )
         parts = _parts(size, room, doc_stride or room)
         for part, best in zip(parts, _is_best(size, parts), strict=True):
-            windows.append(_window(index, front, len(whole), read[context], part, best, tokenizer.sep_id))
+            windows.append(_window(tokenizer, index, ids, len(whole), read[context], part, best))
     return windows
 
 
@@ -127,17 +127,18 @@ def _is_best(size: int, parts: Sequence[slice]) -> Iterator[Bool[np.ndarray, "p"
 
 
 def _window(
+    tokenizer: Tokenizer,
     example: int,
-    front: Int[np.ndarray, "q"],
+    question: Int[np.ndarray, "q"],
     question_length: int,
     context: _Piece,
     part: slice,
     best: Bool[np.ndarray, "p"],
-    sep_id: int,
 ) -> Window:
     ids, context_spans = context
-    tokens = np.concatenate([front, ids[part], [sep_id]]).astype(np.int32)
+    tokens, second = tokenizer.pair_row(question.tolist(), ids[part].tolist())
     spans, is_best = np.full((len(tokens), 2), -1, np.int32), np.zeros(len(tokens), np.bool_)
-    inner = slice(len(front), len(tokens) - 1)
+    first = len(tokenizer.template.front(question.tolist()))
+    inner = slice(first, first + len(best))
     spans[inner], is_best[inner] = context_spans[part], best
-    return Window(example, tokens, len(front), spans, is_best, question_length)
+    return Window(example, np.array(tokens, np.int32), second, spans, is_best, question_length)

@@ -1,74 +1,115 @@
-"""Tokens added to a finished vocabulary: what they are, and which ids beyond it they have.
+"""Tokens that a text's pieces are never cut across: the specials, and what was added to a finished vocabulary.
 
-Three files tell of them, by age: added_tokens.json (text and id), tokenizer.json, and tokenizer_config.json with its
-added_tokens_decoder, which alone counts where it is there.
+Four files tell of them, by age: special_tokens_map.json (specials by name), added_tokens.json (text and id),
+tokenizer.json, and tokenizer_config.json with its added_tokens_decoder, beside which the first three do not count.
 
-Source: transformers 4.57 PreTrainedTokenizerBase._from_pretrained.
+Source: transformers 4.57 PreTrainedTokenizerBase._from_pretrained, PreTrainedTokenizer and PreTrainedTokenizerFast.
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import tokenizers
 from tokenizers import AddedToken
 
-from flax_lite.files.names import ADDED_FILE, SPECIALS_FILE
+from flax_lite.files.names import ADDED_FILE, SETTINGS_FILE, SPECIALS_FILE
+from flax_lite.files.settings import check_settings
 from flax_lite.tokenization.files import read_json_beside
+from flax_lite.tokenization.settings import DECODER, MORE_SPECIALS, ROLES, SETTINGS, SPECIALS
 
-_DECODER = "added_tokens_decoder"
 _FLAGS = ("lstrip", "normalized", "rstrip", "single_word", "special")
 
 
-def read_settings(directory: Path, config_file: str) -> dict[str, Any]:
+def read_settings(directory: Path) -> dict[str, Any]:
     """What tokenizer_config.json says, with the names of specials that older versions kept in a file of their own.
 
     Raises:
-        ValueError: one of the two is no JSON object.
+        ValueError: one of the two is no JSON object, or asks for what is not supported.
     """
-    config = read_json_beside(directory, config_file)
-    if _DECODER in config:
+    config = read_json_beside(directory, SETTINGS_FILE)
+    check_settings(config, SETTINGS, str(directory / SETTINGS_FILE))
+    if DECODER in config:
         return config
     specials = read_json_beside(directory, SPECIALS_FILE)
-    return config | {name: value for name, value in specials.items() if value is not None}
+    check_settings(specials, SPECIALS, str(directory / SPECIALS_FILE))
+    merged = config | {name: value for name, value in specials.items() if value is not None}
+    for name in MORE_SPECIALS:
+        if isinstance(specials.get(name), list) and isinstance(config.get(name), list):
+            merged[name] = [*config[name], *(each for each in specials[name] if each not in config[name])]
+    return merged
 
 
-def read_added_tokens(
-    directory: Path, settings: Mapping[str, Any], pieces: Sequence[str], pipeline: Mapping[str, Any]
-) -> list[AddedToken]:
-    """The tokens beyond a vocabulary.
+def listed_tokens(directory: Path, settings: Mapping[str, Any], pipeline: Mapping[str, Any]) -> dict[int, AddedToken]:
+    """The tokens that files list with their ids; the newest file that there is counts.
 
     Args:
         directory: where added_tokens.json may be.
         settings: see `read_settings`.
-        pieces: the vocabulary in id order.
         pipeline: the content of a tokenizer.json with the same vocabulary, or nothing.
 
-    Returns:
-        In id order, from `len(pieces)` on.
+    Raises:
+        ValueError: malformed entries.
+    """
+    if DECODER in settings:
+        return _from_decoder(settings[DECODER])
+    listed = read_json_beside(directory, ADDED_FILE)
+    return _from_list(listed, settings) | _from_pipeline(pipeline.get("added_tokens") or [])
+
+
+def tokens_in_order(listed: Mapping[int, AddedToken], settings: Mapping[str, Any]) -> list[AddedToken]:
+    """Listed tokens by their ids, then the specials that settings name beside them."""
+    named = {token.content: token for token in _specials(settings)}
+    tokens = [listed[id_] for id_ in sorted(listed)]
+    tokens = [_as_special(token) if token.content in named else token for token in tokens]
+    contents = {token.content for token in tokens}
+    return tokens + [token for content, token in named.items() if content not in contents]
+
+
+def check_ids(backend: tokenizers.Tokenizer, listed: Mapping[int, AddedToken]) -> None:
+    """Refuses a pipeline in which a listed token has another id.
 
     Raises:
-        ValueError: malformed entries, ids with a gap, or a token that the vocabulary has already.
+        ValueError: for a gap in the ids beyond the vocabulary, or a token that had an id already.
     """
-    if _DECODER in settings:
-        found = _from_decoder(settings[_DECODER])
-    else:
-        listed = read_json_beside(directory, ADDED_FILE)
-        found = _from_list(listed, settings) | _from_pipeline(pipeline.get("added_tokens") or [])
-    first = len(pieces)
-    beyond = {id_: token for id_, token in found.items() if id_ >= first}
-    ids = sorted(beyond)
-    if ids != list(range(first, first + len(ids))):
-        raise ValueError(f"its added tokens have the ids {ids[0]} to {ids[-1]}; expected {first} on, without a gap")
-    contents = [beyond[id_].content for id_ in ids]
-    if doubled := set(contents) & set(pieces) or {text for text, count in Counter(contents).items() if count > 1}:
-        raise ValueError(f"{min(doubled)!r} has two ids, one of them as an added token")
-    return [beyond[id_] for id_ in ids]
+    size = backend.get_vocab_size(with_added_tokens=False)
+    for id_, token in sorted(listed.items()):
+        found = backend.token_to_id(token.content)
+        if found != id_:
+            raise ValueError(
+                f"the added token {token.content!r:.100} is listed with the id {id_}, but has {found}; expected the "
+                f"id of a piece of the same name, or one from {size} on without a gap"
+            )
+
+
+def special_names(settings: Mapping[str, Any]) -> set[str]:
+    """The texts of all specials that settings name."""
+    return {token.content for token in _specials(settings)}
+
+
+def _specials(settings: Mapping[str, Any]) -> list[AddedToken]:
+    """The specials that settings name, in the order in which transformers adds them."""
+    values: list[Any] = [settings.get(role) for role in ROLES]
+    for name in MORE_SPECIALS:
+        more = settings.get(name) or []
+        if not isinstance(more, list | Mapping):
+            raise ValueError(f"{name} is {more!r:.100}, expected a list of tokens")
+        values += more.values() if isinstance(more, Mapping) else more
+    return [_special(value) for value in values if value is not None]
+
+
+def _special(value: Any) -> AddedToken:
+    return _token({"content": value, "normalized": False, "special": True} if isinstance(value, str) else value)
+
+
+def _as_special(token: AddedToken) -> AddedToken:
+    flags = {name: getattr(token, name) for name in _FLAGS if name != "special"}
+    return AddedToken(token.content, special=True, **flags)
 
 
 def _from_decoder(decoder: Any) -> dict[int, AddedToken]:
     if not isinstance(decoder, Mapping) or not all(str(id_).isdecimal() for id_ in decoder):
-        raise ValueError(f"{_DECODER} is not a mapping from ids to tokens")
+        raise ValueError(f"{DECODER} is not a mapping from ids to tokens")
     return {int(id_): _token(entry) for id_, entry in decoder.items()}
 
 
@@ -79,10 +120,7 @@ def _from_pipeline(entries: Any) -> dict[int, AddedToken]:
 
 
 def _from_list(listed: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[int, AddedToken]:
-    values = [value for name, value in settings.items() if name.endswith(("_token", "_special_tokens"))]
-    names = [each for value in values for each in (value if isinstance(value, list) else [value])]
-    texts = (name.get("content") if isinstance(name, Mapping) else name for name in names)
-    special = {text for text in texts if isinstance(text, str)}
+    special = special_names(settings)
     return {
         _id(id_): _token({"content": content, "special": content in special, "normalized": content not in special})
         for content, id_ in listed.items()

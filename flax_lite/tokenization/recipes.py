@@ -12,7 +12,7 @@ import dataclasses
 import itertools
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
@@ -178,7 +178,7 @@ def unigram_backend(
         specials: which of them are special.
         normalizer: applied to the text between specials.
         isolated: regular expressions of what is never joined with its surroundings.
-        added: tokens beyond the vocabulary, in id order.
+        added: tokens that are never cut, those beyond the vocabulary in id order.
     """
     unk_id = next(index for index, (piece, _) in enumerate(vocab) if piece == specials.unk)
     rounded = [(piece, round(score, SCORE_DECIMALS)) for piece, score in vocab]
@@ -189,21 +189,16 @@ def unigram_backend(
     words = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="always")
     backend.pre_tokenizer = pre_tokenizers.Sequence([words, *splits])
     backend.decoder = decoders.Metaspace(replacement=SPACE, prepend_scheme="always")
-    backend.add_tokens([_taking_spaces(token) for token in added])
-    return _with_specials(backend, specials, _sentencepiece_special)
+    return _with_specials(backend, specials, map(_sentencepiece_token, _with_roles(added, specials)))
 
 
-def _sentencepiece_special(special: str) -> AddedToken:
-    # The slow tokenizer lower-cases before it looks for specials: "<PAD>" is one, "[cls]" is not.
-    return _taking_spaces(AddedToken(special, special=True, normalized=special == special.lower()))
-
-
-def _taking_spaces(token: AddedToken) -> AddedToken:
-    """What is found in normalised text takes the spaces around it, which the slow tokenizer strips from its pieces."""
-    if not token.normalized:
-        return token
-    flags = {name: getattr(token, name) for name in ("single_word", "special", "normalized")}
-    return AddedToken(token.content, lstrip=True, rstrip=True, **flags)
+def _sentencepiece_token(token: AddedToken) -> AddedToken:
+    """As `_lower_cased_first`; one in normalized text takes the spaces around it, which are stripped from pieces."""
+    found = _lower_cased_first(token)
+    if not found.normalized:
+        return found
+    flags = {name: getattr(found, name) for name in ("single_word", "special", "normalized")}
+    return AddedToken(found.content, lstrip=True, rstrip=True, **flags)
 
 
 def wordpiece_backend(
@@ -214,10 +209,21 @@ def wordpiece_backend(
     strip_accents: bool,
     chinese_characters: bool,
     added: Sequence[AddedToken] = (),
+    slow: bool = False,
 ) -> tokenizers.Tokenizer:
     """BERT's pipeline: clean text, split at spaces, punctuation and (if asked) CJK characters, longest piece first.
 
-    Source: google-research/bert tokenization.py (BasicTokenizer, WordpieceTokenizer).
+    Args:
+        vocab: ids by piece.
+        specials: which of the pieces are special.
+        lowercase: whether text is lower-cased.
+        strip_accents: whether accents are dropped.
+        chinese_characters: whether each CJK character is a word.
+        added: tokens that are never cut, those beyond the vocabulary in id order.
+        slow: what transformers' slow class has beside that: characters are composed, and where it lower-cases, it does
+            so before it looks for added tokens.
+
+    Source: google-research/bert tokenization.py (BasicTokenizer, WordpieceTokenizer); transformers 4.57 BertTokenizer.
     """
     model = models.WordPiece(dict(vocab), unk_token=specials.unk, max_input_chars_per_word=MAX_WORD_CHARACTERS)
     backend = tokenizers.Tokenizer(model)
@@ -226,8 +232,19 @@ def wordpiece_backend(
     )
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece()
-    backend.add_tokens(list(added))
-    return _with_specials(backend, specials, lambda special: AddedToken(special, special=True, normalized=False))
+    tokens = _with_roles(added, specials)
+    if slow and not strip_accents:
+        backend.normalizer = normalizers.Sequence([normalizers.NFC(), backend.normalizer])
+    if slow and lowercase:
+        tokens = [_lower_cased_first(token) for token in tokens]
+    return _with_specials(backend, specials, tokens)
+
+
+def _lower_cased_first(token: AddedToken) -> AddedToken:
+    """A token as the slow tokenizers find it, which lower-case all text but such tokens before: "<PAD>" is "<pad>"."""
+    normalized = (token.special or token.normalized) and token.content == token.content.lower()
+    flags = {name: getattr(token, name) for name in ("lstrip", "rstrip", "single_word", "special")}
+    return AddedToken(token.content, normalized=normalized, **flags)
 
 
 def bert_normalizer(*, lowercase: bool, strip_accents: bool, chinese_characters: bool) -> normalizers.Normalizer:
@@ -237,13 +254,26 @@ def bert_normalizer(*, lowercase: bool, strip_accents: bool, chinese_characters:
     )
 
 
+def _with_roles(added: Sequence[AddedToken], specials: Specials) -> list[AddedToken]:
+    """Added tokens and the five specials, which are special whatever a list of tokens says of them."""
+    plain = {special: AddedToken(special, special=True, normalized=False) for special in specials}
+    tokens = [token if token.special else plain.get(token.content, token) for token in added]
+    there = {token.content for token in tokens}
+    return tokens + [token for special, token in plain.items() if special not in there]
+
+
 def _with_specials(
-    backend: tokenizers.Tokenizer, specials: Specials, as_token: Callable[[str], AddedToken]
+    backend: tokenizers.Tokenizer, specials: Specials, tokens: Iterable[AddedToken]
 ) -> tokenizers.Tokenizer:
-    backend.add_special_tokens([as_token(special) for special in specials])
-    backend.post_processor = processors.TemplateProcessing(
+    backend.add_tokens(list(tokens))
+    backend.post_processor = row_template(backend, specials)
+    return backend
+
+
+def row_template(backend: tokenizers.Tokenizer, specials: Specials) -> processors.TemplateProcessing:
+    """Rows of BERT and ALBERT: [CLS] A [SEP], or [CLS] A [SEP] B [SEP] with type 1 from B on."""
+    return processors.TemplateProcessing(
         single=f"{specials.cls}:0 $A:0 {specials.sep}:0",
         pair=f"{specials.cls}:0 $A:0 {specials.sep}:0 $B:1 {specials.sep}:1",
         special_tokens=[(special, backend.token_to_id(special)) for special in (specials.cls, specials.sep)],
     )
-    return backend

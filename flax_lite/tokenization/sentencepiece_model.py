@@ -22,6 +22,7 @@ _MODEL_TYPES = {1: "unigram", 2: "BPE", 3: "word", 4: "character"}
 _MAX_REPLACEMENT = 64
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4
+_SPACE = "▁"
 _PIECE_TYPES = {NORMAL: "normal", UNKNOWN: "unknown", CONTROL: "control", USER_DEFINED: "user defined"}
 
 
@@ -136,6 +137,14 @@ def _check_pieces(pieces: list[tuple[str, float, int]]) -> None:
     unknown = [text for text, _, type_ in pieces if type_ == UNKNOWN]
     if len(unknown) != 1:
         raise ValueError(f"{len(unknown)} pieces have the type `unknown` ({unknown}); expected exactly one")
+
+    # Text is cut into words first, where the sums of scores are exact enough to tell every choice.
+    across = [text for text, _, _ in pieces if _SPACE in text.strip(_SPACE)]
+    if across:
+        raise ValueError(
+            f"{len(across)} pieces reach across spaces, {across[0]!r} among them (trained with "
+            "split_by_whitespace=False, or user-defined); only pieces of one word are supported"
+        )
 
 
 def check_charsmap(charsmap: bytes) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import tokenizers
@@ -15,13 +15,14 @@ from tokenizers import models
 
 from flax_lite.files.names import ADDED_FILE, JSON_FILE, SENTENCEPIECE_FILE, SETTINGS_FILE, SPECIALS_FILE, VOCAB_FILE
 from flax_lite.tokenization.pipeline_checks import library_errors
-from flax_lite.tokenization.recipes import SPACE, Specials
+from flax_lite.tokenization.recipes import SPACE, Specials, row_template
+from flax_lite.tokenization.template import template_of
 
 # Letters and punctuation of which a piece may consist without beginning a word; everything else is a word of its own.
 # google-research/albert create_pretraining_data.py, _is_start_piece_sp, whose punctuation lacks ' < = > too.
 _INNER_PUNCTUATION = frozenset('!"#$%&()*+,-./:;?@[\\]^_`{|}~')
 _INNER_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz") | _INNER_PUNCTUATION
-_CONTINUATION = "##"
+_Kept = TypeVar("_Kept")
 
 
 class Tokenizer:
@@ -34,8 +35,14 @@ class Tokenizer:
         specials: the special pieces by role.
         pieces: the vocabulary in id order.
         starts_word: whether a piece begins a word, for whole-word masks, [V]. Unigram: it starts with "▁" or "<", is a
-            punctuation mark, or contains anything other than letters a-z and punctuation. WordPiece: it lacks "##".
+            punctuation mark, or contains anything other than letters a-z and punctuation. WordPiece: it lacks "##", or
+            what the vocabulary has instead.
             True for specials.
+        template: the specials around one text or two.
+        gives_token_types: whether the second text of a pair is of type 1, where the template has it so.
+        truncation_side: the end at which texts are cut, "right" or "left".
+        odd_token_to_first: which of two long texts keeps a token more where the room is odd: the first, as in Google's
+            code and the slow classes of transformers, or else the longer one, of equals the second.
     """
 
     def __init__(
@@ -45,6 +52,9 @@ class Tokenizer:
         *,
         options: Mapping[str, Any] | None = None,
         sentencepiece_model: bytes | None = None,
+        token_types: bool = True,
+        truncation_side: str = "right",
+        odd_token_to_first: bool = False,
     ) -> None:
         """Wraps a pipeline of the `tokenizers` library.
 
@@ -53,9 +63,13 @@ class Tokenizer:
             specials: its special pieces, all in the vocabulary.
             options: entries of tokenizer_config.json to keep when saving.
             sentencepiece_model: the file it was read from, to be written again when saving.
+            token_types: whether its rows have token types other than 0.
+            truncation_side: "right" or "left".
+            odd_token_to_first: of pairs that are cut.
 
         Raises:
-            ValueError: another kind of model, ids with gaps, or a special piece that is not in the vocabulary.
+            ValueError: another kind of model, ids with gaps, a special piece that is not in the vocabulary, a side that
+                is none, or as `flax_lite.tokenization.template.template_of`.
         """
         kinds = {models.Unigram: "unigram", models.WordPiece: "wordpiece"}
         if type(backend.model) not in kinds:
@@ -68,13 +82,24 @@ class Tokenizer:
         self._backend = backend
         self._backend.no_truncation()
         self._backend.no_padding()
+        if truncation_side not in ("right", "left"):
+            raise ValueError(f"truncation_side={truncation_side!r:.50}; expected 'right' or 'left'")
+        if backend.post_processor is None:
+            backend.post_processor = row_template(backend, specials)
+        self.template = template_of(backend)
+        self.gives_token_types, self.truncation_side = token_types, truncation_side
+        self.odd_token_to_first = odd_token_to_first
         self._options = dict(options or {})
         self._sentencepiece_model = sentencepiece_model
         # Without the tokens added behind it. Specials may have been missing in it, then they are among those.
         self._vocabulary_size = backend.get_vocab_size(with_added_tokens=False)
         self._ids = {piece: id_ for id_, piece in enumerate(self.pieces)}
-        starts = _starts_sentencepiece_word if self.kind == "unigram" else _starts_wordpiece_word
-        self.starts_word: Bool[np.ndarray, "V"] = np.array([starts(piece) for piece in self.pieces], dtype=np.bool_)
+        if self.kind == "unigram":
+            starts = [_starts_sentencepiece_word(piece) for piece in self.pieces]
+        else:
+            inner = backend.model.continuing_subword_prefix
+            starts = [not piece.startswith(inner) for piece in self.pieces]
+        self.starts_word: Bool[np.ndarray, "V"] = np.array(starts, dtype=np.bool_)
         self.starts_word[list(self.special_ids)] = True
         self.starts_word[self._vocabulary_size :] = True
 
@@ -95,7 +120,7 @@ class Tokenizer:
 
     @property
     def cls_id(self) -> int:
-        """The id that every row begins with."""
+        """The id of the classifier's token; a row begins with it, unless its template says otherwise."""
         return self._ids[self.specials.cls]
 
     @property
@@ -150,7 +175,8 @@ class Tokenizer:
     ) -> dict[str, Int[np.ndarray, "B T"]]:
         """Rows as a model takes them: [CLS] A [SEP], or [CLS] A [SEP] B [SEP] with token type 1 from B on.
 
-        What does not fit is cut from the end, of a pair one token at a time from whichever text is then longer.
+        A tokenizer with other specials or types joins texts by its own `template`. What does not fit is cut from the
+        end (or the beginning, by `truncation_side`), of a pair one token at a time from whichever text is then longer.
 
         Args:
             texts: B texts.
@@ -166,21 +192,39 @@ class Tokenizer:
         """
         if pairs is not None and len(pairs) != len(texts):
             raise ValueError(f"{len(texts)} texts but {len(pairs)} pairs; expected one second text for each")
-        room = max_length - (2 if pairs is None else 3)
+        room = max_length - (self.template.single_size if pairs is None else self.template.pair_size)
         if room < 0:
             raise ValueError(f"max_length={max_length} has no room for the special tokens; give at least {-room} more")
         firsts = self.encode(texts)
-        seconds = None if pairs is None else self.encode(pairs)
-        rows = []
-        for index, first in enumerate(firsts):
-            if seconds is None:
-                rows.append(([self.cls_id, *first[:room], self.sep_id], []))
-                continue
-            second = seconds[index]
-            kept_a, kept_b = kept_lengths(len(first), len(second), room)
-            rows.append(([self.cls_id, *first[:kept_a], self.sep_id], [*second[:kept_b], self.sep_id]))
-        width = max_length if pad else max((len(a) + len(b) for a, b in rows), default=0)
+        seconds = [None] * len(firsts) if pairs is None else self.encode(pairs)
+        rows = [self.row(first, second, max_length) for first, second in zip(firsts, seconds, strict=True)]
+        width = max_length if pad else max((len(ids) for ids, _ in rows), default=0)
         return self._as_arrays(rows, width)
+
+    def row(self, first: Sequence[int], second: Sequence[int] | None, max_length: int) -> tuple[list[int], int]:
+        """The row of one text or two, cut to fit, and where its tokens begin to be of type 1.
+
+        Args:
+            first: ids of a text.
+            second: of the other text of a pair, or None.
+            max_length: the longest row, specials included, for which there is room.
+        """
+        if second is None:
+            ids = self.template.single(self.cut(first, max_length - self.template.single_size))
+            return ids, len(ids)
+        kept_a, kept_b = kept_lengths(
+            len(first), len(second), max_length - self.template.pair_size, odd_to_first=self.odd_token_to_first
+        )
+        return self.pair_row(self.cut(first, kept_a), self.cut(second, kept_b))
+
+    def pair_row(self, first: Sequence[int], second: Sequence[int]) -> tuple[list[int], int]:
+        """The row of a pair, and where its tokens begin to be of type 1."""
+        ids = self.template.pair(first, second)
+        return ids, self.template.types_from(len(first), len(ids)) if self.gives_token_types else len(ids)
+
+    def cut(self, ids: Sequence[_Kept], room: int) -> Sequence[_Kept]:
+        """What stays of a text (its ids, or one thing for each) for which there is room for so many tokens."""
+        return ids[:room] if self.truncation_side == "right" else ids[max(0, len(ids) - room) :]
 
     def decode(self, ids: Sequence[int] | Int[np.ndarray, "T"], *, skip_specials: bool = True) -> str:
         """The text of a row of ids, as far as normalisation kept it.
@@ -219,6 +263,7 @@ class Tokenizer:
         directory.mkdir(parents=True, exist_ok=True)
         names = {f"{role}_token": piece for role, piece in dataclasses.asdict(self.specials).items()}
         inputs = ["input_ids", "token_type_ids", "attention_mask"]
+        token_types = token_types and self.gives_token_types
         config = {
             "model_max_length": 512,
             **self._options,
@@ -228,6 +273,8 @@ class Tokenizer:
             # transformers 5 returns token types only if they are listed here.
             "model_input_names": inputs if token_types else [name for name in inputs if name != "token_type_ids"],
         }
+        if self.truncation_side != "right":
+            config["truncation_side"] = self.truncation_side
         (directory / JSON_FILE).write_text(self._backend.to_str(), encoding="utf-8")
         _write_json(directory / SETTINGS_FILE, config)
         _write_json(directory / SPECIALS_FILE, names)
@@ -242,15 +289,14 @@ class Tokenizer:
     def __repr__(self) -> str:
         return f"Tokenizer(kind={self.kind!r}, vocab_size={self.vocab_size}, fingerprint={self.fingerprint[:12]!r})"
 
-    def _as_arrays(self, rows: list[tuple[list[int], list[int]]], width: int) -> dict[str, Int[np.ndarray, "B T"]]:
+    def _as_arrays(self, rows: Sequence[tuple[list[int], int]], width: int) -> dict[str, Int[np.ndarray, "B T"]]:
         shape = (len(rows), width)
         input_ids = np.full(shape, self.pad_id, np.int32)
         attention_mask, token_type_ids = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
-        for index, (first, second) in enumerate(rows):
-            end = len(first) + len(second)
-            input_ids[index, :end] = first + second
-            attention_mask[index, :end] = 1
-            token_type_ids[index, len(first) : end] = 1
+        for index, (ids, ones) in enumerate(rows):
+            input_ids[index, : len(ids)] = ids
+            attention_mask[index, : len(ids)] = 1
+            token_type_ids[index, ones : len(ids)] = 1
         return {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
 
 
@@ -262,16 +308,26 @@ def _without_white_space(text: str, start: int, end: int) -> tuple[int, int]:
     return start, end
 
 
-def kept_lengths(first: int, second: int, room: int) -> tuple[int, int]:
-    """How much of each stays when the longer, of equals the second, is shortened until both fit into `room`."""
+def kept_lengths(first: int, second: int, room: int, *, odd_to_first: bool = True) -> tuple[int, int]:
+    """How much of each text stays when the longer is shortened, a token at a time, until both fit into `room`.
+
+    Args:
+        first: tokens of one text.
+        second: of the other.
+        room: for both.
+        odd_to_first: of equals the second is shortened; else whichever was shorter, of equals the first, has its half
+            rounded down.
+
+    Source: google-research/bert run_classifier.py, _truncate_seq_pair; tokenizers 0.22 utils/truncation.rs.
+    """
     if first + second <= room:
         return first, second
-    half_a, half_b = room - room // 2, room // 2
-    if first <= half_a:
+    small, large = room // 2, room - room // 2
+    if first <= small:
         return first, room - first
-    if second <= half_b:
+    if second <= small:
         return room - second, second
-    return half_a, half_b
+    return (large, small) if odd_to_first or first > second else (small, large)
 
 
 def _pieces_in_order(backend: tokenizers.Tokenizer) -> list[str]:
@@ -291,10 +347,6 @@ def _starts_sentencepiece_word(piece: str) -> bool:
         or piece in _INNER_PUNCTUATION
         or any(character.lower() not in _INNER_CHARACTERS for character in piece)
     )
-
-
-def _starts_wordpiece_word(piece: str) -> bool:
-    return not piece.startswith(_CONTINUATION)
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

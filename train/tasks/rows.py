@@ -10,7 +10,6 @@ from jaxtyping import Int
 
 from flax_lite.rows.buckets import batches_by_bucket
 from flax_lite.tokenization import Tokenizer
-from flax_lite.tokenization.tokenizer import kept_lengths
 
 Batch = dict[str, np.ndarray]
 # Batches whose rows are sorted by length together: among so many first ones is one of the longest rows there.
@@ -24,7 +23,7 @@ class Row:
     Attributes:
         example: index of its example.
         tokens: ids with their specials; several sequences where the model chooses among them.
-        seconds: where the second text of each begins, whose tokens are of type 1.
+        seconds: where the tokens of each begin to be of type 1, as those of a second text are.
         labels: what the objective reads, by name: numbers, or arrays with the tokens on the first axis.
     """
 
@@ -46,22 +45,17 @@ def joined(
     max_length: int,
     max_second: int | None = None,
 ) -> tuple[Int[np.ndarray, "t"], int]:
-    """[CLS] A [SEP] or [CLS] A [SEP] B [SEP], and where B begins.
+    """[CLS] A [SEP] or [CLS] A [SEP] B [SEP], or as the tokenizer has them, and where token type 1 begins.
 
     What does not fit is cut from the end of the longer text, a token at a time; with `max_second`, B is first cut to
     its last `max_second` tokens and then A alone from its end (google-research/albert, race_utils.py).
     """
-    if second is None:
-        ids = [tokenizer.cls_id, *first[: max_length - 2], tokenizer.sep_id]
-        return np.asarray(ids, np.int32), len(ids)
-    room = max_length - 3
-    if max_second is None:
-        kept_first, kept_second = kept_lengths(len(first), len(second), room)
+    if second is None or max_second is None:
+        ids, ones = tokenizer.row(first, second, max_length)
     else:
-        second = second[-max_second:]
-        kept_first, kept_second = max(0, room - len(second)), min(len(second), room)
-    ids = [tokenizer.cls_id, *first[:kept_first], tokenizer.sep_id]
-    return np.asarray([*ids, *second[:kept_second], tokenizer.sep_id], np.int32), len(ids)
+        room, second = max_length - tokenizer.template.pair_size, second[-max_second:]
+        ids, ones = tokenizer.pair_row(first[: max(0, room - len(second))], second[:room])
+    return np.asarray(ids, np.int32), ones
 
 
 class RowSet:

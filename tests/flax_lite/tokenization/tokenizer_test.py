@@ -7,9 +7,12 @@ import textwrap
 
 import numpy as np
 import pytest
+import tokenizers
+from tokenizers import models, pre_tokenizers
 
 from flax_lite.tokenization import load_tokenizer
-from flax_lite.tokenization.tokenizer import kept_lengths
+from flax_lite.tokenization.recipes import BERT_SPECIALS
+from flax_lite.tokenization.tokenizer import Tokenizer, kept_lengths
 from tests.flax_lite.tokenization import tiny_files
 
 
@@ -143,6 +146,19 @@ def test_kept_lengths_equal_cutting_one_token_at_a_time():
                 assert kept_lengths(first, second, room) == (a, b)
 
 
+def test_kept_lengths_equal_those_of_the_library():
+    """By the truncation of the `tokenizers` library itself."""
+    backend = tokenizers.Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    for room in range(1, 18):
+        backend.enable_truncation(room, strategy="longest_first")
+        for first in range(1, 9):
+            for second in range(1, 9):
+                sequence = backend.encode("a " * first, "a " * second).sequence_ids
+                lengths = sequence.count(0), sequence.count(1)
+                assert kept_lengths(first, second, room, odd_to_first=False) == lengths
+
+
 def test_wrong_calls_say_what_is_wrong(unigram):
     with pytest.raises(ValueError, match="2 texts but 1 pairs"):
         unigram(["a", "b"], ["c"], max_length=8)
@@ -223,3 +239,13 @@ def test_spans_point_into_the_text_as_it_was_given(kind, request):
     assert all(start <= end for start, end in spans)
     assert all(end <= start for (_, end), (start, _) in itertools.pairwise(span for span in spans if span[0] < span[1]))
     assert "".join(text[start:end] for start, end in spans) == "".join(text.split())
+
+
+@pytest.mark.parametrize("prefix", ["##", "@@", "_"])
+def test_pieces_inside_a_word_are_known_by_the_vocabulary_s_own_mark(prefix):
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", f"{prefix}b", "#"]
+    vocab = {piece: id_ for id_, piece in enumerate(pieces)}
+    model = models.WordPiece(vocab, unk_token="[UNK]", continuing_subword_prefix=prefix)
+    tokenizer = Tokenizer(tokenizers.Tokenizer(model), BERT_SPECIALS)
+    assert tokenizer.encode(["ab"]) == [[5, 6]]
+    assert tokenizer.starts_word.tolist() == [True] * 6 + [False, True]

@@ -53,7 +53,7 @@ class Tagging(Task):
 
     def _parts(self, lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
         """Where to cut a sentence of words of these lengths."""
-        room, begin, used = self.max_length - 2, 0, 0
+        room, begin, used = self.max_length - self.tokenizer.template.single_size, 0, 0
         for at, length in enumerate(lengths):
             if at > begin and used + length > room:
                 yield begin, at
@@ -62,11 +62,13 @@ class Tagging(Task):
         yield begin, len(lengths)
 
     def _row(self, example: int, words: Sequence[Sequence[int]], tags: Sequence[int]) -> Row:
-        ids, labels = [self.tokenizer.cls_id], [_NO_WORD]
+        template = self.tokenizer.template
+        ids, labels = [], []
         for word, tag in zip(words, tags, strict=True):
             ids += word
             labels += [tag, *[_NO_WORD] * (len(word) - 1)]
-        room = self.max_length - 1
+        room = self.max_length - template.single_size
         self.num_cut += len(ids) > room  # a single word may be longer than a row
-        tokens = np.array([*ids[:room], self.tokenizer.sep_id], np.int32)
-        return Row(example, (tokens,), (len(tokens),), {"tags": np.array([*labels[:room], _NO_WORD], np.int32)})
+        tokens = np.array(template.single(ids[:room]), np.int32)
+        labels = [_NO_WORD, *labels[:room], *[_NO_WORD] * len(template.end)]
+        return Row(example, (tokens,), (len(tokens),), {"tags": np.array(labels, np.int32)})
