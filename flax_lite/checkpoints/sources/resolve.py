@@ -37,13 +37,12 @@ def open_source(source: Source | Checkpoint) -> Checkpoint:
         return source
     text = os.fspath(source)
     path = Path(text)
-    wait_for_exchange(path)
+    here = wait_for_exchange(path) or _is_prefix(text)
     if is_work_directory(path):
         return open_work_directory(path)
     base, _, which = text.rpartition("@")
-    if not path.exists() and base and is_work_directory(Path(base)):
+    if not here and base and is_work_directory(Path(base)):
         return open_work_directory(Path(base), which)
-    here = path.exists() or _is_prefix(text)
     return open_directory(path if here else _fetched(text, fetch_model))
 
 
