@@ -79,14 +79,14 @@ def one_error(path: str | os.PathLike[str]) -> Iterator[None]:
         raise ValueError(f"{path} cannot be read ({error.strerror})") from error
 
 
-def read_bytes(path: str | os.PathLike[str], max_bytes: int) -> bytes:
-    """A file's content.
+def read_bytes(path: str | os.PathLike[str], max_bytes: int, *, links_out: bool = False) -> bytes:
+    """A file's content; links as in `open_file`.
 
     Raises:
         FileNotFoundError: nothing is there.
         ValueError: larger than `max_bytes`, whatever size it tells, or as `open_file`.
     """
-    with open_file(path) as file, one_error(path):
+    with open_file(path, links_out=links_out) as file, one_error(path):
         size = os.fstat(file.fileno()).st_size
         pieces, left = [], max_bytes + 1
         if size > max_bytes:

@@ -114,7 +114,7 @@ def _split(path: Path, articles: Sequence[Article], count: int | None) -> tuple[
 
 def _read(path: Path, version: Version) -> list[Article]:
     try:
-        content = read_json(path, _MAX_BYTES)
+        content = read_json(path, _MAX_BYTES, links_out=True)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:

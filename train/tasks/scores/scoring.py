@@ -145,7 +145,7 @@ def read_answers(path: Path) -> list[Prediction]:
         UserError: if the file is no JSON object of texts.
     """
     try:
-        answers = read_json_file(path, _MAX_BYTES)
+        answers = read_json_file(path, _MAX_BYTES, links_out=True)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     if not isinstance(answers, dict):
