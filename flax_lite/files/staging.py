@@ -81,12 +81,14 @@ def _exchange(path: Path, stage: Path, replaces: Collection[str]) -> None:
     except BaseException:
         old.rename(path)
         raise
+    with contextlib.suppress(OSError):  # of another owner, or writable as it is
+        old.chmod(0o700)
     for entry in kept:
         if not (path / entry.name).exists():
             (old / entry.name).rename(path / entry.name)
     shutil.rmtree(old)
-    if not access.st_mode & 0o200:  # whoever made it read-only has it so again
-        path.chmod(stat.S_IMODE(access.st_mode))
+    if (owner := access.st_mode & 0o700) != 0o700:  # whoever made it read-only has it so again
+        path.chmod(stat.S_IMODE(path.stat().st_mode) & ~0o700 | owner)
 
 
 def _take_access(former: Path, new: Path, at_least: int = 0) -> None:
