@@ -51,12 +51,14 @@ def run_request(request: Request) -> None:
     from train.machine import hosts
     from train.options import runtime
     from train.run import loop
+    from train.run.workdir import kept_tokenizer
     from train.tasks.opening import prepare
 
     runtime.settle_runtime(request.values)
     with hosts.together("preparing the task"):
         check_push(request.values)
-        prepared = prepare(request.values, lambda line: print(line, flush=True))
+        kept = kept_tokenizer(request)
+        prepared = prepare(request.values, lambda line: print(line, flush=True), kept_tokenizer=kept)
     request = resolved(request, prepared)
     if request.config.seeds == 1:
         loop.run(request, functools.partial(make_job, prepared))

@@ -11,7 +11,14 @@ from typing import Any
 import tokenizers
 from tokenizers import AddedToken
 
-from flax_lite.files.names import JSON_FILE, SENTENCEPIECE_FILE, SETTINGS_FILE, VOCAB_FILE, VOCABULARIES
+from flax_lite.files.names import (
+    JSON_FILE,
+    SENTENCEPIECE_FILE,
+    SETTINGS_FILE,
+    VOCAB_FILE,
+    VOCABULARIES,
+    NoTokenizerError,
+)
 from flax_lite.tokenization.added import read_added_tokens, read_settings
 from flax_lite.tokenization.files import read_bytes, read_json, read_json_beside, read_text
 from flax_lite.tokenization.pipeline_checks import check_pipeline, library_errors
@@ -59,7 +66,8 @@ def load_tokenizer(
 
     Raises:
         ValueError: nothing there, several or no tokenizer files, a malformed file, doubled pieces, missing specials, or
-            a hub id that cannot be fetched (see `flax_lite.checkpoints.sources.hub.fetch_tokenizer`).
+            a hub id that cannot be fetched (see `flax_lite.checkpoints.sources.hub.fetch_tokenizer`). It is a
+            `NoTokenizerError` where a directory, or a repository, is known to hold none.
 
     Source: transformers 4.57 tokenization_albert.py, tokenization_bert.py (the slow classes).
     """
@@ -112,7 +120,7 @@ def _files_in(directory: Path) -> list[Path]:
 def _choose_file(directory: Path) -> Path:
     found = _files_in(directory)
     if not found:
-        raise ValueError(f"{directory} holds no {SENTENCEPIECE_FILE}, {JSON_FILE} or {VOCAB_FILE}")
+        raise NoTokenizerError(f"{directory} holds no {SENTENCEPIECE_FILE}, {JSON_FILE} or {VOCAB_FILE}")
     first, *others = found
     if first.suffix != ".model" or not others:
         return first

@@ -50,8 +50,27 @@ CORPUS_LEAVES = (
     Leaf("data.builtin_documents", "identity", int, "documents the built-in source generates", at_least=1),
 )
 
+# The `teacher` that is drawn.
+RANDOM = "random"
+
 DEVICE_LEAVES = (
     Leaf("tokenizer", "identity", str | None, "directory, file, hub id, or train:KIND:SIZE; none: init_from's"),
+    Leaf(
+        "tokenizer_case",
+        "identity",
+        str | None,
+        "train:KIND:SIZE: case of the text; none: lower",
+        choices=("lower", "keep"),
+        implied=True,
+    ),
+    Leaf(
+        "tokenizer_accents",
+        "identity",
+        str | None,
+        "train:KIND:SIZE: accents; none: auto, which drops them where under 1% of the text has any",
+        choices=("auto", "strip", "keep"),
+        implied=True,
+    ),
     Leaf("model.preset", "identity", str | None, "a released architecture, as albert-base-v2; none: init_from's"),
     Leaf("execution.dtype", "free", str, "computation type", choices=("auto", "float32", "bfloat16")),
     Leaf(

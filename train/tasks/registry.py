@@ -32,14 +32,14 @@ class Entry:
     """A task.
 
     Attributes:
-        read: (leaves) to its data from files or tfds.
+        read: (leaves, whether there has to be something to learn from) to its data from files or tfds.
         builtin: the built-in task of its kind.
         make: (data, tokenizer, leaves) to its rows and head.
         options: of the built-in task.
         kind: of the examples, where they are read as another task's.
     """
 
-    read: Callable[[Values], TaskData]
+    read: Callable[[Values, bool], TaskData]
     builtin: str
     make: Callable[[TaskData, Tokenizer, Values], Task]
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -62,8 +62,10 @@ def _sentences(data: TaskData, tokenizer: Tokenizer, values: Values) -> Task:
     )
 
 
-def _read_classify(values: Values) -> TaskData:
-    train, evaluation, test = table_files(_path(values))
+def _read_classify(values: Values, training: bool) -> TaskData:
+    train, evaluation, test = table_files(_path(values), training=training)
+    if not training and evaluation is None and values["data.eval_fraction"] == 1.0:
+        train, evaluation = None, train
     return read_classify(
         train,
         evaluation=evaluation,
@@ -80,14 +82,16 @@ def _read_classify(values: Values) -> TaskData:
     )
 
 
-def _read_xnli(values: Values) -> TaskData:
+def _read_xnli(values: Values, training: bool) -> TaskData:
     languages = {"language": values["data.language"], "train_language": values["data.train_language"]}
-    return read_xnli(values["data.source"], **languages)
+    return read_xnli(values["data.source"], **languages, training=training)
 
 
-def _read_glue(task: str, values: Values) -> TaskData:
+def _read_glue(task: str, values: Values, training: bool) -> TaskData:
     source, tfds_dir = values["data.source"], values["data.tfds_dir"]
-    return read_ax(source, tfds_dir=tfds_dir) if task == "ax" else read_glue(task, source, tfds_dir=tfds_dir)
+    if task == "ax":
+        return read_ax(source, tfds_dir=tfds_dir, training=training)
+    return read_glue(task, source, tfds_dir=tfds_dir, training=training)
 
 
 def _path(values: Values) -> str:
@@ -115,19 +119,20 @@ def _spans(version: Version, data: TaskData, tokenizer: Tokenizer, values: Value
 
 
 def _squad(version: Version) -> Entry:
-    def read(values: Values) -> TaskData:
+    def read(values: Values, training: bool) -> TaskData:
         source = values["data.source"]
         return read_squad(
             source if source.startswith("tfds:") else _path(values),
             version,
             eval_articles=values["data.eval_articles"],
             tfds_dir=values["data.tfds_dir"],
+            training=training,
         )
 
     return Entry(read=read, builtin="spans", make=functools.partial(_spans, version), options=_UNANSWERABLE[version])
 
 
-def _read_builtin_alone(values: Values) -> TaskData:
+def _read_builtin_alone(values: Values, training: bool) -> TaskData:
     raise UserError(f"{values['task']} is a built-in task: data.source=builtin is its only source")
 
 
@@ -145,12 +150,22 @@ TASKS: dict[str, Entry] = {
     "classify": Entry(read=_read_classify, builtin="sentiment", make=_TEXTS),
     "sentences": Entry(read=_read_classify, builtin="similarity", make=_sentences, kind="sentences"),
     "ner": Entry(
-        read=lambda values: read_ner(values["data.source"], tfds_dir=values["data.tfds_dir"]),
+        read=lambda values, training: read_ner(
+            values["data.source"], tfds_dir=values["data.tfds_dir"], training=training
+        ),
         builtin="tags",
         make=_plain(Tagging),
     ),
-    "race": Entry(read=lambda values: read_race(values["data.source"]), builtin="choices", make=_plain(Choices)),
-    "swag": Entry(read=lambda values: read_swag(values["data.source"]), builtin="choices", make=_plain(Choices)),
+    "race": Entry(
+        read=lambda values, training: read_race(values["data.source"], training=training),
+        builtin="choices",
+        make=_plain(Choices),
+    ),
+    "swag": Entry(
+        read=lambda values, training: read_swag(values["data.source"], training=training),
+        builtin="choices",
+        make=_plain(Choices),
+    ),
     "squad_v1": _squad("v1"),
     "squad_v2": _squad("v2"),
     "spans": Entry(read=_read_builtin_alone, builtin="spans", make=functools.partial(_spans, "v1")),

@@ -22,6 +22,7 @@ from flax_lite.checkpoints.sources.hub import (
     parse_hub_id,
 )
 from flax_lite.checkpoints.sources.work_directory import is_work_directory, open_work_directory
+from flax_lite.files.names import NoTokenizerError
 
 Source = str | os.PathLike[str]
 
@@ -91,4 +92,5 @@ def _fetched(text: str, fetch: Callable[[HubId], Path]) -> Path:
     try:
         return fetch(hub_id)
     except ValueError as error:
-        raise ValueError(f"there is no directory {text!r}, and from the hub: {error}") from error
+        kind = NoTokenizerError if isinstance(error, NoTokenizerError) else ValueError
+        raise kind(f"there is no directory {text!r}, and from the hub: {error}") from error

@@ -23,6 +23,7 @@ from flax_lite.rows.buckets import bucket_lengths
 from flax_lite.tokenization import Tokenizer
 from flax_lite.training.objective import Objective
 from flax_lite.training.task_objectives import Teaching, make_task_eval_step, task_objective
+from train.data.vocabulary import check_tables
 from train.errors import UserError
 from train.tasks.examples import Kind, Prediction, TaskData
 from train.tasks.rows import Row, RowSet
@@ -40,6 +41,7 @@ class Task(abc.ABC):
         tokenizer: of the rows.
         max_length: of a row.
         num_cut: texts so far that were too long for a row.
+        num_token_types: of the rows so far: 2 where one of them holds two texts.
     """
 
     kind: ClassVar[Kind]
@@ -49,7 +51,7 @@ class Task(abc.ABC):
 
     def __init__(self, data: TaskData, tokenizer: Tokenizer, max_length: int) -> None:
         self.data, self.tokenizer, self.max_length = data, tokenizer, max_length
-        self.num_cut = 0
+        self.num_cut, self.num_token_types = 0, 1
 
     @property
     def problem(self) -> Problem:
@@ -59,7 +61,10 @@ class Task(abc.ABC):
     def rows(self, examples: Sequence[Any]) -> RowSet:
         """All rows of some examples."""
         fills = {**self.label_fills, **({"teacher_0": 0.0, "teacher_1": 0.0} if self.token_logits else {})}
-        return RowSet(self.encode(examples), self.tokenizer.pad_id, bucket_lengths(self.max_length), fills)
+        rows = self.encode(examples)
+        if any(second < len(tokens) for row in rows for tokens, second in zip(row.tokens, row.seconds, strict=True)):
+            self.num_token_types = 2
+        return RowSet(rows, self.tokenizer.pad_id, bucket_lengths(self.max_length), fills)
 
     def architectures(self, config: EncoderConfig) -> tuple[str, ...]:
         """Hugging Face's name of the model, if it has one."""
@@ -152,10 +157,17 @@ def trained_model(source: str, task: Task, execution: Execution, *, option: str,
         cure: the end of the message where labels are others.
 
     Raises:
-        UserError: if it cannot be read, lacks a part of the task's head, which would be drawn at random, or means other
-            labels.
+        UserError: if it cannot be read, lacks a part of the task's head, which would be drawn at random, means other
+            labels, or is too small for the rows.
     """
     checkpoint = opened(source)
+    check_tables(
+        f"{option}={source}",
+        checkpoint.config,
+        task.tokenizer,
+        length=task.max_length,
+        num_types=task.num_token_types,
+    )
     try:
         if task.model_class is BeamQuestionAnswering:
             if open_head(checkpoint) is None:

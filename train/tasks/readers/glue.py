@@ -8,7 +8,7 @@ from train.data.sources.tfds import read_examples, text_of
 from train.errors import UserError
 from train.options.schema import nearest
 from train.tasks.examples import TaskData, TextExample
-from train.tasks.readers.folders import find_file, folder_of, require_file
+from train.tasks.readers.folders import find_file, folder_of, require_file, single_file
 from train.tasks.readers.glue_table import GLUE, GlueTask
 from train.tasks.readers.label_names import index_of, number_of
 from train.tasks.readers.tables import Row, missing_column, tsv_rows
@@ -19,7 +19,7 @@ _TFDS_SETS = {"dev": "validation", "matched": "validation_matched", "mismatched"
 _TFDS_TESTS = {"test": "test", "matched": "test_matched", "mismatched": "test_mismatched"}
 
 
-def read_glue(task: str, source: str, *, tfds_dir: str | None = None) -> TaskData:
+def read_glue(task: str, source: str, *, tfds_dir: str | None = None, training: bool = True) -> TaskData:
     """Reads a task of GLUE (Wang et al. 2019, arXiv:1804.07461).
 
     Of MRPC the two files of Microsoft's archive are read as well: its test set is the evaluation set then, and a note
@@ -31,6 +31,8 @@ def read_glue(task: str, source: str, *, tfds_dir: str | None = None) -> TaskDat
         source: `files:DIR`, DIR being the folder of the task or one that holds it under the archive's name, or
             `tfds:glue/NAME`.
         tfds_dir: where a tfds set was prepared; tfds's own default if None.
+        training: whether there has to be a training set; where not, the held-out file is enough, in its directory or by
+            itself (`files:FILE`).
 
     Returns:
         Its examples. An id is the row's number, as in submissions. `test` is empty where the files are not there.
@@ -43,21 +45,28 @@ def read_glue(task: str, source: str, *, tfds_dir: str | None = None) -> TaskDat
     if source.startswith("tfds:"):
         return _read_tfds(GLUE[task], source.removeprefix("tfds:"), tfds_dir)
     usage = f"'files:DIR' with the files of GLUE's archive in DIR or DIR/{GLUE[task].folder}, or 'tfds:glue/{task}'"
+    if not training and (alone := single_file(source)):
+        name = next((name for name, file in GLUE[task].evaluation.items() if file == alone.name), "dev")
+        notes: list[str] = []
+        return _task_data(GLUE[task], [], {name: _labelled(GLUE[task], alone, notes)}, {}, notes)
     folder = folder_of(source, usage)
     inner = folder / GLUE[task].folder
-    return _read_files(GLUE[task], (inner if inner.is_dir() else folder,))
+    return _read_files(GLUE[task], (inner if inner.is_dir() else folder,), training)
 
 
-def _read_files(task: GlueTask, folders: tuple[Path, ...]) -> TaskData:
-    if task is GLUE["mrpc"] and not find_file(folders, ["train.tsv"]) and find_file(folders, [_MSR["train"]]):
-        return _read_msr(task, folders)
+def _read_files(task: GlueTask, folders: tuple[Path, ...], training: bool) -> TaskData:
+    has_train = find_file(folders, ["train.tsv"]) is not None
+    held_out = {name: file for name, file in task.evaluation.items() if find_file(folders, [file])}
+    is_msr = task is GLUE["mrpc"] and not has_train and (training or not held_out)
+    if is_msr and find_file(folders, [_MSR["train" if training else "test"]]):
+        return _read_msr(task, folders, training)
     notes: list[str] = []
     train: list[TextExample] = []
-    if task.evaluation:
+    if task.evaluation and (training or has_train):
         train = _labelled(task, require_file(folders, ["train.tsv"], f"training file of {task.folder}"), notes)
     evaluation = {
         name: _labelled(task, require_file(folders, [file], f"{name} file of {task.folder}"), notes)
-        for name, file in task.evaluation.items()
+        for name, file in (task.evaluation if training or not held_out else held_out).items()
     }
     tests = {name: find_file(folders, [file]) for name, file in task.test.items()}
     test = {name: list(_unlabelled(task, path)) for name, path in tests.items() if path}
@@ -66,9 +75,12 @@ def _read_files(task: GlueTask, folders: tuple[Path, ...]) -> TaskData:
     return _task_data(task, train, evaluation, test, notes)
 
 
-def _read_msr(task: GlueTask, folders: tuple[Path, ...]) -> TaskData:
+def _read_msr(task: GlueTask, folders: tuple[Path, ...], training: bool) -> TaskData:
     train, dev = (
-        _labelled(task, require_file(folders, [name], f"{split} file of MRPC"), []) for split, name in _MSR.items()
+        _labelled(task, require_file(folders, [name], f"{split} file of MRPC"), [])
+        if training or find_file(folders, [name])
+        else []
+        for split, name in _MSR.items()
     )
     note = (
         f"MRPC is read from Microsoft's files, which have no dev set: {_MSR['test']}, which is GLUE's test set, is the "

@@ -14,13 +14,14 @@ from train.tasks.readers.tables import Row, tsv_rows
 _LABELLED = "diagnostic-full.tsv"
 
 
-def read_ax(source: str, *, tfds_dir: str | None = None) -> TaskData:
+def read_ax(source: str, *, tfds_dir: str | None = None, training: bool = True) -> TaskData:
     """Reads MNLI to learn from and to be chosen by, and the diagnostic set to predict.
 
     Args:
         source: `files:DIR` with MNLI's folder and diagnostic/diagnostic.tsv in DIR, and diagnostic-full.tsv beside
             it where there are labels; or `tfds:glue/ax`, with `tfds:glue/mnli` beside it.
         tfds_dir: where tfds sets were prepared; tfds's own default if None.
+        training: whether MNLI's training set has to be there.
 
     Returns:
         MNLI's examples; `test` holds "test", which is submitted, and "full", which has labels, as far as they are
@@ -41,7 +42,7 @@ def read_ax(source: str, *, tfds_dir: str | None = None) -> TaskData:
         **(read_glue("ax", source).test if is_submitted else {}),
         **({"full": _labelled(labelled)} if labelled else {}),
     }
-    return dataclasses.replace(read_glue("mnli", source), test=test)
+    return dataclasses.replace(read_glue("mnli", source, training=training), test=test)
 
 
 def _labelled(path: Path) -> list[TextExample]:

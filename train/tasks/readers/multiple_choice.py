@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from train.errors import UserError
 from train.tasks.examples import ChoiceExample, TaskData
-from train.tasks.readers.folders import find_file, folder_of, require_file
+from train.tasks.readers.folders import folder_of, set_files, single_file
 from train.tasks.readers.label_names import index_of, name_of
 from train.tasks.readers.tables import Row, lines_of, read_rows
 
@@ -22,7 +22,7 @@ _SWAG_FILES = {
 _ENDINGS = ("ending0", "ending1", "ending2", "ending3")
 
 
-def read_race(source: str, *, level: Literal["all", "middle", "high"] = "all") -> TaskData:
+def read_race(source: str, *, level: Literal["all", "middle", "high"] = "all", training: bool = True) -> TaskData:
     """Reads RACE (Lai et al. 2017, arXiv:1704.04683).
 
     The context is the article. A choice is the question with the option in the place of every "_", or, where the
@@ -31,6 +31,7 @@ def read_race(source: str, *, level: Literal["all", "middle", "high"] = "all") -
     Args:
         source: `files:DIR`; DIR or `DIR/RACE` holds `{train,dev,test}/{middle,high}/*.txt`, each an article as JSON.
         level: which of the two exams.
+        training: whether all three folders have to be there; where not, dev, else test, is enough.
 
     Returns:
         Its examples, middle before high, articles in the order of their numbers; ids such as "middle/1432-0", the
@@ -42,11 +43,19 @@ def read_race(source: str, *, level: Literal["all", "middle", "high"] = "all") -
     root = folder_of(source, "'files:DIR' with RACE's folders train, dev and test in DIR or DIR/RACE")
     root = root / "RACE" if (root / "RACE").is_dir() else root
     levels = _LEVELS if level == "all" else (level,)
-    sets = {name: list(_articles(root / name, levels)) for name in ("train", "dev", "test")}
-    return TaskData(kind="choices", train=sets["train"], evaluation={"dev": sets["dev"]}, test={"test": sets["test"]})
+    names = ("train", "dev", "test")
+    there = [name for name in names if training or (root / name).is_dir()]
+    first = next((name for name in ("dev", "test") if name in there), "dev")
+    sets = {name: list(_articles(root / name, levels)) for name in dict.fromkeys([*there, first])}
+    return TaskData(
+        kind="choices",
+        train=sets.get("train", []),
+        evaluation={"dev": sets[first]},
+        test={"test": sets["test"]} if "test" in sets and first == "dev" else {},
+    )
 
 
-def read_swag(source: str) -> TaskData:
+def read_swag(source: str, *, training: bool = True) -> TaskData:
     """Reads SWAG (Zellers et al. 2018, arXiv:1808.05326).
 
     The context is `sent1`; a choice is `sent2`, which begins its sentence, a space and an ending.
@@ -54,6 +63,8 @@ def read_swag(source: str) -> TaskData:
     Args:
         source: `files:DIR` with train, val and test files, CSV as SWAG's own or a JSON object a line. `test` may be
             missing, and have no column `label`.
+        training: whether there has to be a training set; where not, the held-out file is enough, in its directory or by
+            itself (`files:FILE`).
 
     Returns:
         Its examples; an id is the row's number.
@@ -61,13 +72,13 @@ def read_swag(source: str) -> TaskData:
     Raises:
         UserError: if a file or a column is missing, a text is empty, or a label is not 0 to 3.
     """
-    folders = (folder_of(source, f"'files:DIR' with SWAG's files in DIR: {', '.join(_SWAG_FILES['train'])} and so on"),)
-    train = require_file(folders, _SWAG_FILES["train"], "training file of SWAG")
-    dev = require_file(folders, _SWAG_FILES["dev"], "evaluation file of SWAG")
-    test = find_file(folders, _SWAG_FILES["test"])
+    usage = f"'files:DIR' with SWAG's files in DIR: {', '.join(_SWAG_FILES['train'])} and so on"
+    train, dev, test = None, None if training else single_file(source), None
+    if dev is None:
+        train, dev, test = set_files((folder_of(source, usage),), _SWAG_FILES, " of SWAG", training=training)
     return TaskData(
         kind="choices",
-        train=[_swag(str(number), row) for number, row in enumerate(read_rows(train))],
+        train=[_swag(str(number), row) for number, row in enumerate(read_rows(train))] if train else [],
         evaluation={"dev": [_swag(str(number), row) for number, row in enumerate(read_rows(dev))]},
         test={"test": [_swag(str(n), row, labelled=False) for n, row in enumerate(read_rows(test))]} if test else {},
     )

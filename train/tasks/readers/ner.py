@@ -10,7 +10,7 @@ from typing import Any
 from train.data.sources.tfds import class_names, read_examples, text_of
 from train.errors import UserError
 from train.tasks.examples import TagExample, TaskData
-from train.tasks.readers.folders import find_file, folder_of, require_file
+from train.tasks.readers.folders import folder_of, set_files, single_file
 from train.tasks.readers.label_names import index_of, name_of
 from train.tasks.readers.tables import json_rows, lines_of, missing_column
 
@@ -68,6 +68,7 @@ def read_ner(
     tag_column: int = -1,
     labels: Sequence[str] = (),
     tfds_dir: str | None = None,
+    training: bool = True,
 ) -> TaskData:
     """Reads sentences with a tag for each word.
 
@@ -85,6 +86,8 @@ def read_ner(
         labels: the tags in the order of their indices; those found in the training and evaluation sets, O first and
             then by character, if none are given.
         tfds_dir: where a tfds set was prepared; tfds's own default if None.
+        training: whether there has to be a training set; where not, the held-out file is enough, in its directory or by
+            itself (`files:FILE`).
 
     Returns:
         Its examples; an id is the number of the sentence.
@@ -95,7 +98,7 @@ def read_ner(
     if source.startswith("tfds:"):
         sentences = _of_tfds(source.removeprefix("tfds:"), tfds_dir)
     else:
-        sentences = _of_files(source, lambda path: list(_sentences(path, word_column, tag_column, labels)))
+        sentences = _of_files(source, lambda path: list(_sentences(path, word_column, tag_column, labels)), training)
     names = tuple(labels) or _labels(tags for name in ("train", "dev") for _, (_, tags) in sentences[name])
     examples = {
         name: [_example(str(number), place, sentence, names, name) for number, (place, sentence) in enumerate(found)]
@@ -110,13 +113,12 @@ def read_ner(
     )
 
 
-def _of_files(source: str, read: Callable[[Path], list[_Placed]]) -> dict[str, list[_Placed]]:
+def _of_files(source: str, read: Callable[[Path], list[_Placed]], training: bool) -> dict[str, list[_Placed]]:
+    if not training and (alone := single_file(source)):
+        return {"train": [], "dev": read(alone), "test": []}
     usage = f"'files:DIR' with files such as {', '.join(FILES['train'][:3])} in DIR, or 'tfds:conll2003/conll2003'"
-    folders = (folder_of(source, usage),)
-    train = require_file(folders, FILES["train"], "training file")
-    dev = require_file(folders, FILES["dev"], "evaluation file")
-    test = find_file(folders, FILES["test"])
-    return {"train": read(train), "dev": read(dev), "test": read(test) if test else []}
+    files = set_files((folder_of(source, usage),), FILES, "", training=training)
+    return {name: read(path) if path else [] for name, path in zip(FILES, files, strict=True)}
 
 
 def _of_tfds(name: str, data_dir: str | None) -> dict[str, list[_Placed]]:

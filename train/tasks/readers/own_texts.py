@@ -34,7 +34,7 @@ class Columns:
 
 
 def read_classify(
-    train: str | Path,
+    train: str | Path | None,
     *,
     evaluation: str | Path | None = None,
     evaluation_fraction: float = 0.0,
@@ -46,7 +46,7 @@ def read_classify(
     """Reads a user's own task. The formats are those of `tables.read_rows`.
 
     Args:
-        train: the file to learn from.
+        train: the file to learn from; None where there is an evaluation file alone.
         evaluation: the file to evaluate on.
         evaluation_fraction: share of the rows of `train` to hold out where there is no such file: those whose texts'
             hash falls below it, so that equal texts stay together and adding rows moves none.
@@ -54,8 +54,8 @@ def read_classify(
         columns: where texts and labels stand.
         problem: one label of several; any number of them (a list in JSON, else names between separators; none is an
             empty field); or a number.
-        labels: their names in the order of their indices; those found in `train`, sorted (by value where all are
-            numbers), if none are given.
+        labels: their names in the order of their indices; those found in `train`, or in `evaluation` where that is
+            alone, sorted (by value where all are numbers), if none are given.
 
     Returns:
         Its examples; the only evaluation set is "dev".
@@ -66,16 +66,17 @@ def read_classify(
     """
     columns = columns or Columns()
     _check_request(evaluation, evaluation_fraction, problem, labels)
-    rows = list(read_rows(Path(train).expanduser(), columns.header))
-    names = _names(rows, columns, problem, labels, train)
-    known_from = "The labels given are" if labels else f"The labels of {train} are"
+    rows = list(read_rows(Path(train).expanduser(), columns.header)) if train is not None else []
+    alone = list(read_rows(Path(evaluation).expanduser(), columns.header)) if evaluation and train is None else []
+    names = _names(rows or alone, columns, problem, labels, train or evaluation)
+    known_from = "The labels given are" if labels else f"The labels of {train or evaluation} are"
 
     def examples(rows: Iterable[Row], *, labelled: bool = True) -> list[TextExample]:
         return _examples(rows, columns, problem, names, known_from, labelled=labelled)
 
     learned = examples(rows)
     if evaluation is not None:
-        held_out = examples(read_rows(Path(evaluation).expanduser(), columns.header))
+        held_out = examples(alone or read_rows(Path(evaluation).expanduser(), columns.header))
     else:
         shares = [hash_share(example.texts) < evaluation_fraction for example in learned]
         held_out = [example for example, held in zip(learned, shares, strict=True) if held]

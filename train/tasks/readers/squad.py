@@ -23,7 +23,12 @@ Article = list[SpanExample]
 
 
 def read_squad(
-    source: str, version: Version, *, eval_articles: int | None = None, tfds_dir: str | None = None
+    source: str,
+    version: Version,
+    *,
+    eval_articles: int | None = None,
+    tfds_dir: str | None = None,
+    training: bool = True,
 ) -> TaskData:
     """Questions with their contexts and answers.
 
@@ -34,6 +39,8 @@ def read_squad(
         eval_articles: how many articles at the end of a single file are held out, all of them for an evaluation alone;
             a sixth by default. Whole articles, since questions share their contexts.
         tfds_dir: where a tfds set was prepared; tfds's own default if None.
+        training: whether there has to be a training set. Where not, a single file, or the dev file alone, is held out
+            whole, unless `eval_articles` says how much of it.
 
     Raises:
         UserError: if a file cannot be read or is not as SQuAD's are, an answer to learn from does not occur in its
@@ -41,15 +48,16 @@ def read_squad(
     """
     if source.startswith("tfds:"):
         return _read_tfds(source.removeprefix("tfds:"), version, eval_articles, tfds_dir)
-    train_path, dev_path = _paths(Path(source), version)
-    if dev_path is None:
+    train_path, dev_path = _paths(Path(source), version, alone=training or eval_articles is not None)
+    if dev_path is None and train_path is not None:
         train, evaluation = _split(train_path, _read(train_path, version), eval_articles)
     else:
         if eval_articles is not None:
             raise UserError(
                 f"{eval_articles} articles to hold out, but {dev_path} has the held-out questions: leave it"
             )
-        train, evaluation = _read(train_path, version), _read(dev_path, version)
+        train = _read(train_path, version) if train_path else []
+        evaluation = _read(dev_path, version)
     learned = list(_joined(train_path, train))
     _check_learnable(train_path, learned)
     return TaskData(kind="spans", train=learned, evaluation={"dev": list(_joined(dev_path or train_path, evaluation))})
@@ -94,14 +102,14 @@ def _tfds_question(example: Mapping[str, Any], version: Version, place: str) -> 
     return _question(question, _text(question, "context", place), version, place)
 
 
-def _paths(source: Path, version: Version) -> tuple[Path, Path | None]:
-    """The training file and the held-out one, or the single file there is."""
+def _paths(source: Path, version: Version, *, alone: bool) -> tuple[Path | None, Path | None]:
+    """The training file and the held-out one; whether a single one, or the dev file alone, is the first is `alone`."""
     if not source.is_dir():
-        return source, None
-    present = [source / name for name in _FILES[version] if (source / name).exists()]
-    if not present:
+        return (source, None) if alone else (None, source)
+    train, dev = (path if path.exists() else None for path in (source / name for name in _FILES[version]))
+    if train is None and dev is None:
         raise UserError(f"{source} has neither {' nor '.join(_FILES[version])}; give a directory with them, or a file")
-    return (present[0], present[1]) if len(present) > 1 else (present[0], None)
+    return (dev, None) if train is None and alone else (train, dev)
 
 
 def _split(path: Path, articles: Sequence[Article], count: int | None) -> tuple[Sequence[Article], Sequence[Article]]:
