@@ -98,7 +98,7 @@ def evaluated(capsys, source, **options):
     def never(name):
         raise AssertionError(f"{name} is no JSON")
 
-    return status, json.loads(output, parse_constant=never) if output else None, errors
+    return status, json.loads(output, parse_constant=never) if output else {}, errors
 
 
 def test_a_checkpoint_is_read_with_its_own_tokenizer(model, source, tmp_path, capsys):
@@ -156,7 +156,7 @@ def test_a_checkpoint_that_the_rows_do_not_fit_is_refused(model, source, tmp_pat
     for name, path in names.items():
         message = message.replace(name, path)
     assert message in errors
-    assert (status, found) == (2, None)
+    assert (status, found) == (2, {})
     assert "Traceback" not in errors
 
 

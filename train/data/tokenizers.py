@@ -102,8 +102,11 @@ def open_tokenizer(
     Raises:
         UserError: if it cannot be read or kept.
     """
+    from flax_lite.tokenization import Tokenizer
+
     try:
-        return loaded_tokenizer(wanted, kept) or _trained(wanted.training, corpus, cache_root(cache_dir), say)
+        found = loaded_tokenizer(wanted, kept)
+        return found if isinstance(found, Tokenizer) else _trained(found, corpus, cache_root(cache_dir), say)
     except ValueError as error:
         raise UserError(f"{wanted.name}: {error}") from error
     except OSError as error:
@@ -113,8 +116,8 @@ def open_tokenizer(
         ) from error
 
 
-def loaded_tokenizer(wanted: Wanted, kept: Path | None) -> "Tokenizer | None":
-    """The tokenizer as far as there is no need to train it; None where there is.
+def loaded_tokenizer(wanted: Wanted, kept: Path | None) -> "Tokenizer | TokenizerSpec":
+    """The tokenizer that is there, or how it has yet to be trained.
 
     Raises:
         ValueError: if it cannot be read.
@@ -124,7 +127,7 @@ def loaded_tokenizer(wanted: Wanted, kept: Path | None) -> "Tokenizer | None":
 
     if wanted.training is None:
         return load_tokenizer(wanted.source)
-    return load_tokenizer(kept) if kept is not None and kept.is_dir() else None
+    return load_tokenizer(kept) if kept is not None and kept.is_dir() else wanted.training
 
 
 def learned_tokenizer(
@@ -148,8 +151,8 @@ def learned_tokenizer(
         remarks.append(line if found.example else "")
         say(line)
 
-    options = {"case": spec.case, "accents": spec.accents}
-    return train_tokenizer(texts, spec.kind, spec.vocab_size, **options, report=report), remarks[0]
+    tokenizer = train_tokenizer(texts, spec.kind, spec.vocab_size, case=spec.case, accents=spec.accents, report=report)
+    return tokenizer, remarks[0]
 
 
 def _described(spec: "TokenizerSpec") -> str:

@@ -44,7 +44,9 @@ def check_vocabularies(values: Values, tokenizer: "Tokenizer", name: str, say: C
 
 
 def check_vocabulary(model: str, source: str, tokenizer: "Tokenizer", name: str, say: Callable[[str], None]) -> None:
-    """Sees to it that ids mean the same to rows and to a model; what has no tokenizer beside it is believed.
+    """Sees to it that ids mean the same to rows and to a model.
+
+    What has no tokenizer beside it is believed to belong to one that is given, and never to one that is trained.
 
     Args:
         model: the option that names it, as "teacher=SOURCE".
@@ -54,7 +56,7 @@ def check_vocabulary(model: str, source: str, tokenizer: "Tokenizer", name: str,
         say: is told where it has the same pieces, but makes others of a text.
 
     Raises:
-        UserError: if the model's own tokenizer has other pieces, or cannot be read.
+        UserError: if the model's own tokenizer has other pieces, cannot be read, or is missing where a job trains one.
     """
     try:
         own = own_tokenizer(source)
@@ -65,6 +67,11 @@ def check_vocabulary(model: str, source: str, tokenizer: "Tokenizer", name: str,
             f"{model} has a tokenizer that cannot be read ({error}), so nobody can tell whether the ids of {name} mean "
             "the same words to it. If they do, give a copy of it without the tokenizer's files"
         ) from error
+    if own is None and name.startswith("tokenizer=train:"):
+        raise UserError(
+            f"{model} has no tokenizer beside it, and {name} trains one whose ids mean other words to it. Give the one "
+            "that it was trained with: --config.tokenizer=..."
+        )
     if own is None or own.fingerprint == tokenizer.fingerprint:
         return
     if own.pieces != tokenizer.pieces:

@@ -46,8 +46,8 @@ def _tokenizer(values: Mapping[str, Any], kept: Path, say: Callable[[str], None]
         tokenizer = loaded_tokenizer(wanted, kept)
     except (ValueError, OSError) as error:
         raise UserError(f"{wanted.name}: {error}") from error
-    if tokenizer is None and wanted.training is not None:
-        return _invented(wanted.training.vocab_size)
+    if not isinstance(tokenizer, Tokenizer):
+        return _invented(tokenizer.vocab_size)
     check_vocabularies(values, tokenizer, wanted.name, say)
     return tokenizer
 

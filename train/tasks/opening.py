@@ -205,10 +205,10 @@ def prepare(
 
 def _tokenizer(wanted: Wanted, data: TaskData, kept: Path | None, say: Callable[[str], None]) -> Tokenizer:
     try:
-        loaded = loaded_tokenizer(wanted, kept)
-        if loaded is not None or wanted.training is None:
-            return loaded
-        return learned_tokenizer(wanted.training, texts_of(data.train), "the training examples", say)[0]
+        found = loaded_tokenizer(wanted, kept)
+        if isinstance(found, Tokenizer):
+            return found
+        return learned_tokenizer(found, texts_of(data.train), "the training examples", say)[0]
     except (ValueError, OSError) as error:
         raise UserError(f"{wanted.name}: {error}") from error
 

@@ -54,6 +54,9 @@ def test_the_same_vocabulary_is_taken_and_a_model_without_one_believed(tmp_path)
     checked(tmp_path, write(tmp_path / "own", ["a", "b"]), ["a", "b"])
     (tmp_path / "bare").mkdir()
     checked(tmp_path, str(tmp_path / "bare"), ["a", "b"])
+    tokenizer, spec = load_tokenizer(tmp_path / "own"), "tokenizer=train:wordpiece:7"
+    with pytest.raises(UserError, match=f"bare has no tokenizer beside it, and {spec} trains one"):
+        check_vocabulary("init_from=bare", str(tmp_path / "bare"), tokenizer, spec, say_nothing)
 
 
 def test_the_same_pieces_that_read_a_text_otherwise_are_said(tmp_path):

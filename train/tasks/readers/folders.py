@@ -68,7 +68,7 @@ def single_file(source: str) -> Path | None:
 
 def set_files(
     folders: Iterable[Path], names: Mapping[str, Iterable[str]], what: str, *, training: bool
-) -> tuple[Path | None, Path | None, Path | None]:
+) -> tuple[Path | None, Path, Path | None]:
     """The files of the training, evaluation and test set.
 
     Args:

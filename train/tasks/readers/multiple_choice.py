@@ -73,8 +73,9 @@ def read_swag(source: str, *, training: bool = True) -> TaskData:
         UserError: if a file or a column is missing, a text is empty, or a label is not 0 to 3.
     """
     usage = f"'files:DIR' with SWAG's files in DIR: {', '.join(_SWAG_FILES['train'])} and so on"
-    train, dev, test = None, None if training else single_file(source), None
-    if dev is None:
+    if not training and (alone := single_file(source)):
+        train, dev, test = None, alone, None
+    else:
         train, dev, test = set_files((folder_of(source, usage),), _SWAG_FILES, " of SWAG", training=training)
     return TaskData(
         kind="choices",

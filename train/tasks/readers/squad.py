@@ -49,18 +49,15 @@ def read_squad(
     if source.startswith("tfds:"):
         return _read_tfds(source.removeprefix("tfds:"), version, eval_articles, tfds_dir)
     train_path, dev_path = _paths(Path(source), version, alone=training or eval_articles is not None)
-    if dev_path is None and train_path is not None:
-        train, evaluation = _split(train_path, _read(train_path, version), eval_articles)
-    else:
-        if eval_articles is not None:
-            raise UserError(
-                f"{eval_articles} articles to hold out, but {dev_path} has the held-out questions: leave it"
-            )
-        train = _read(train_path, version) if train_path else []
-        evaluation = _read(dev_path, version)
-    learned = list(_joined(train_path, train))
-    _check_learnable(train_path, learned)
-    return TaskData(kind="spans", train=learned, evaluation={"dev": list(_joined(dev_path or train_path, evaluation))})
+    train, evaluation = (_read(path, version) if path else [] for path in (train_path, dev_path))
+    if dev_path is None:
+        train, evaluation = _split(train_path, train, eval_articles)
+    elif eval_articles is not None:
+        raise UserError(f"{eval_articles} articles to hold out, but {dev_path} has the held-out questions: leave it")
+    learned = list(_joined(train_path or source, train))
+    _check_learnable(train_path or source, learned)
+    held_out = list(_joined(dev_path or train_path or source, evaluation))
+    return TaskData(kind="spans", train=learned, evaluation={"dev": held_out})
 
 
 def _read_tfds(name: str, version: Version, eval_articles: int | None, data_dir: str | None) -> TaskData:
@@ -112,7 +109,7 @@ def _paths(source: Path, version: Version, *, alone: bool) -> tuple[Path | None,
     return (dev, None) if train is None and alone else (train, dev)
 
 
-def _split(path: Path, articles: Sequence[Article], count: int | None) -> tuple[Sequence[Article], Sequence[Article]]:
+def _split(path: object, articles: Sequence[Article], count: int | None) -> tuple[Sequence[Article], Sequence[Article]]:
     if count is None:
         count = max(1, len(articles) // 6)
     if not 1 <= count <= len(articles):
