@@ -61,13 +61,16 @@ def decide(
             raise ValueError(f"{name}={given!r}; expected one of {', '.join(known)}")
     lowercase = case == "lower"
     kept, stripped = make(lowercase, False), make(lowercase, True)
-    changed: dict[str, tuple[int, str]] = {}
+    total = changed = 0
+    most: tuple[int, str] | None = None
     for word, count in words.items():
+        size = count * len(word)
+        total += size
         # Normalizers of either kind do the same to ASCII.
-        if not word.isascii() and (result := stripped.normalize_str(word)) != kept.normalize_str(word):
-            changed[word] = count, result
-    total = sum(count * len(word) for word, count in words.items())
-    share = sum(count * len(word) for word, (count, _) in changed.items()) / max(total, 1)
-    most = min(changed, key=lambda word: (-changed[word][0], word), default=None)
+        if not word.isascii() and stripped.normalize_str(word) != kept.normalize_str(word):
+            changed += size
+            most = min(most or (-count, word), (-count, word))
+    share = changed / max(total, 1)
     strip = share < AUTO_SHARE if accents == "auto" else accents == "strip"
-    return Normalization(lowercase, strip, share, None if most is None else (most, changed[most][1]))
+    example = None if most is None else (most[1], stripped.normalize_str(most[1]))
+    return Normalization(lowercase, strip, share, example)
