@@ -117,8 +117,8 @@ def train_tokenizer(
         case: "lower", or "keep".
         accents: "strip" (marks are dropped; unigram also writes characters of compatibility as what they stand for),
             "keep", or "auto": by the text, of a long one by its first million different words.
-        report: is told what was decided, and how much of the text it changes; if None, accents that "auto" drops are a
-            warning of the logger "flax_lite".
+        report: is told what was decided, and how much of the text it changes; if None, what is dropped without having
+            been asked for is a warning of the logger "flax_lite".
 
     Raises:
         ValueError: no text, an unknown kind, case or accents, or a `vocab_size` with no room for every character.
@@ -137,8 +137,8 @@ def train_tokenizer(
     counts, characters = _count(texts, choose, words, space)
     if report is not None:
         report(found[0])
-    elif accents == "auto" and found[0].strip_accents and found[0].example:
-        logger.warning('%s; accents="keep" keeps them', found[0])
+    elif accents == "auto" and found[0].is_lossy:
+        logger.warning('%s (accents="keep" keeps accents)', found[0])
     return train(counts, characters, vocab_size, found[0])
 
 

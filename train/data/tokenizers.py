@@ -148,7 +148,7 @@ def learned_tokenizer(
 
     def report(found: "Normalization") -> None:
         line = f"tokenizer: {found} ({' and '.join(_TRAINING_LEAVES)} choose)"
-        remarks.append(line if found.example else "")
+        remarks.append(line if found.accents or found.controls else "")
         say(line)
 
     tokenizer = train_tokenizer(texts, spec.kind, spec.vocab_size, case=spec.case, accents=spec.accents, report=report)

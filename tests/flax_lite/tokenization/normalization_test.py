@@ -119,6 +119,12 @@ def test_case_and_accents_are_kept_as_asked(kind, options, expected, tmp_path):
             {"accents": "strip", "case": "keep"},
             "case kept, accents dropped, which changes 50.00% of the text (aé to ae)",
         ),
+        # An example with letters is taken before a more frequent one without.
+        (
+            [*ENGLISH * 9, "≠", "≠", "café"],
+            {"accents": "strip"},
+            "lower case, accents dropped, which changes 0.02% of the text (café to cafe)",
+        ),
         # By characters, as a script without spaces has a sentence where another has a word.
         (
             [*ENGLISH, *["がっこうでべんきょうしましたがたのしかったです"] * 2],
@@ -131,6 +137,17 @@ def test_what_is_done_is_said_with_its_share_of_the_text(kind, texts, options, s
     found = []
     train_tokenizer(texts, kind, 200, report=found.append, **options)
     assert [str(each) for each in found] == [said]
+
+
+@pytest.mark.parametrize(("kind", "said"), [("unigram", ""), ("wordpiece", "(می\u200cخواهم to میخواهم)")])
+def test_joiners_that_bert_drops_are_said(kind, said):
+    """BERT's cleaning takes what Persian parts words with, and Hindi and Sinhala join letters with."""
+    found = []
+    texts = ["می\u200cخواهم بروم", "क्\u200dष"] * 10 + ["می\u200cخواهم"]
+    tokenizer = train_tokenizer(texts, kind, 100, report=found.append)
+    assert ("control characters dropped" in str(found[0])) == bool(said)
+    assert said in str(found[0])
+    assert (tokenizer.decode(tokenizer.encode(texts[:1])[0]) == texts[0]) == (not said)
 
 
 @pytest.mark.parametrize("texts", [ENGLISH, [*ENGLISH, "café"], [WRITTEN["hindi"]]])
