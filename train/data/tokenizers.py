@@ -85,7 +85,7 @@ def _model_with_tokenizer(values: Values) -> tuple[str, str]:
 
 
 def open_tokenizer(
-    wanted: Wanted, corpus: Corpus, kept: Path, *, cache_dir: str | None, say: Callable[[str], None]
+    wanted: Wanted, corpus: Corpus, kept: Path | None, *, cache_dir: str | None, say: Callable[[str], None]
 ) -> "Tokenizer":
     """The tokenizer that a job asks for.
 
@@ -95,7 +95,7 @@ def open_tokenizer(
     Args:
         wanted: which one.
         corpus: the training split, on which alone a tokenizer is trained.
-        kept: the job's own copy, which comes before training where it is there.
+        kept: the job's own copy, which comes before training where it is there; None where it has none.
         cache_dir: root of the cache; the default one if None.
         say: takes lines for a person.
 

@@ -174,7 +174,9 @@ def prepare(values: Mapping[str, Any], kept_tokenizer: Path, say: Callable[[str]
     train, held_out = open_corpus(options, "train"), open_corpus(options, "heldout")
     cache_dir = leaves["cache_dir"]
     wanted = wanted_tokenizer(values)
-    tokenizer = open_tokenizer(wanted, train, kept_tokenizer, cache_dir=cache_dir, say=say)
+    # What a job keeps of a vocabulary that it trims is the rest of it, whose ids are not the teacher's.
+    kept = None if values.get("trim_vocabulary") else kept_tokenizer
+    tokenizer = open_tokenizer(wanted, train, kept, cache_dir=cache_dir, say=say)
     check_vocabularies(values, tokenizer, wanted.name, say)  # before tokenising, which may take hours
     tokenise = functools.partial(build_store, cache_dir=cache_dir, say=say, workers=leaves["prepare_workers"])
     store, kept_ids = tokenise(train, tokenizer=tokenizer), None
