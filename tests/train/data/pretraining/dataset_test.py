@@ -16,6 +16,7 @@ def test_a_vocabulary_is_trimmed_alike_when_a_run_goes_on(repository, tmp_path):
     first = dataset.prepare(values, kept, lambda line: None)
     keep_tokenizer(first.tokenizer, kept)
     again = dataset.prepare(values, kept, lambda line: None)
+    assert first.kept_ids is not None
     assert first.kept_ids != tuple(range(len(first.kept_ids)))
     assert again.kept_ids == first.kept_ids
     assert again.tokenizer.fingerprint == first.tokenizer.fingerprint
