@@ -29,8 +29,9 @@ _OWN_LEAVES = (
         str | None,
         "model to score: directory, work directory, WORKDIR@best, hub id",
         implied=True,
+        is_place=True,
     ),
-    Leaf("predictions", "free", str | None, "file of predictions to score instead", implied=True),
+    Leaf("predictions", "free", str | None, "file of predictions to score instead", implied=True, is_place=True),
 )
 EVALUATE_LEAVES = {name: (*_OWN_LEAVES, *leaves) for name, leaves in FINETUNE_LEAVES.items()}
 

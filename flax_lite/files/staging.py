@@ -27,7 +27,7 @@ def staged_directory(
     Raises:
         ValueError: if the target is a file, a mount point, or holds the current directory: it cannot be replaced.
     """
-    path = Path(target).resolve()
+    path = Path(target).expanduser().resolve()
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path} is a file; expected the name of a directory")
     if path.is_mount() or Path.cwd().is_relative_to(path):

@@ -85,7 +85,7 @@ def load_tokenizer(
 
 def _find(source: str | Path) -> Path:
     """The file to begin with."""
-    path = Path(source)
+    path = Path(source).expanduser()
     if path.is_file():
         return path
     if not path.is_dir() or not _files_in(path):

@@ -35,7 +35,7 @@ def open_source(source: Source | Checkpoint) -> Checkpoint:
     """
     if isinstance(source, Checkpoint):
         return source
-    text = os.fspath(source)
+    text = os.path.expanduser(source)
     path = Path(text)
     if is_work_directory(path):
         return open_work_directory(path)
@@ -52,7 +52,7 @@ def tokenizer_directory(source: Source) -> Path:
     Raises:
         ValueError: if the source is a hub id that cannot be fetched.
     """
-    text = os.fspath(source)
+    text = os.path.expanduser(source)
     path = Path(text)
     base = Path(text.rpartition("@")[0] or text)
     work = next((each for each in (path, base) if is_work_directory(each)), None)
@@ -69,7 +69,7 @@ def sentence_transformers_layout(source: Source) -> SentenceLayout | None:
     Raises:
         ValueError: as there, or if the source is a hub id that cannot be fetched.
     """
-    text = os.fspath(source)
+    text = os.path.expanduser(source)
     if Path(text).exists():
         return read_sentence_transformers(Path(text))
     if _is_prefix(text) or is_work_directory(Path(text.rpartition("@")[0] or text)):
