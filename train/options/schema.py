@@ -97,9 +97,7 @@ def check(leaf: Leaf, value: Any) -> Any:
         value = float(value)
     if form is tuple and isinstance(value, list):
         value = tuple(value)
-    if leaf.is_place:
-        value = at_home(value)
-    if leaf.type == NAMES and not (isinstance(value, tuple) and all(isinstance(each, str) and each for each in value)):
+    if leaf.type == NAMES and not _are_names(value):
         raise ValueError(f"is {value!r}, expected {_expected(leaf)}")
     if not isinstance(value, form) or (isinstance(value, bool) and form is not bool):
         raise ValueError(f"is {value!r}, expected {_expected(leaf)}")
@@ -109,7 +107,7 @@ def check(leaf: Leaf, value: Any) -> Any:
         raise ValueError(f"is {value!r}, expected at least {leaf.at_least}")
     if leaf.above is not None and not value > leaf.above:
         raise ValueError(f"is {value!r}, expected more than {leaf.above}")
-    return value
+    return at_home(value) if leaf.is_place else value
 
 
 def at_home(value: Any) -> Any:
@@ -208,6 +206,10 @@ def _read(form: type, text: str) -> Any:
                 raise
             return int(number)
     return form(text)
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(each, str) and each for each in value)
 
 
 def _names(text: str) -> tuple[str, ...]:

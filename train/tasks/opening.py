@@ -13,7 +13,7 @@ from flax_lite.tokenization import Tokenizer
 from train.data.tokenizers import Wanted, learned_tokenizer, loaded_tokenizer, wanted_tokenizer
 from train.data.vocabulary import check_vocabularies
 from train.errors import UserError
-from train.tasks.examples import Example, Prediction, TaskData
+from train.tasks.examples import Example, Prediction, TaskData, drawn, lost_labels
 from train.tasks.kinds.task import Task
 from train.tasks.registry import TASKS
 from train.tasks.rows import RowSet, gathered
@@ -103,17 +103,19 @@ class Prepared:
         return balanced_weights([int(row.labels["labels"]) for row in self.train.rows], self.task.data.labels)
 
 
-def limited(data: TaskData, num_train: int | None, num_evaluation: int | None) -> TaskData:
-    """The first examples of the training set, and of each held-out set.
+def limited(data: TaskData, num_train: int | None, num_evaluation: int | None, seed: int = 0) -> TaskData:
+    """So many of the training examples, drawn with the seed, and of each held-out set, the same for every seed.
 
     Raises:
         UserError: if nothing is left to learn from or to score.
     """
-    evaluation = {name: list(examples)[:num_evaluation] for name, examples in data.evaluation.items()}
+    evaluation = {name: drawn(examples, num_evaluation, 0) for name, examples in data.evaluation.items()}
     empty = [name for name, examples in evaluation.items() if not examples]
     if not evaluation or empty:
         raise UserError(f"there are no held-out examples{f' in {empty[0]}' if empty else ''}, which the score is of")
-    return dataclasses.replace(data, train=list(data.train)[:num_train], evaluation=evaluation)
+    train = drawn(data.train, num_train, seed)
+    notes = (*data.notes, *lost_labels(data, train))
+    return dataclasses.replace(data, train=train, evaluation=evaluation, notes=notes)
 
 
 def texts_of(examples: Sequence[Any]) -> list[str]:
@@ -160,7 +162,7 @@ def open_data(values: Values, *, training: bool = True) -> TaskData:
         data = entry.read(values, training)
     if entry.kind is not None:
         data = dataclasses.replace(data, kind=entry.kind)
-    return limited(data, values["data.max_train_examples"], values["data.max_eval_examples"])
+    return limited(data, values["data.max_train_examples"], values["data.max_eval_examples"], values["seed"])
 
 
 def scorer_of(values: Values, data: TaskData) -> Scorer:

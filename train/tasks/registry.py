@@ -5,6 +5,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from flax_lite.models.heads import SequenceClassification, TokenClassification
 from flax_lite.tokenization import Tokenizer
 from train.errors import UserError
 from train.tasks.examples import Kind, TaskData
@@ -12,7 +13,7 @@ from train.tasks.kinds.classification import Choices, Classification
 from train.tasks.kinds.sentences import Sentences
 from train.tasks.kinds.spans import BeamSpans, Spans
 from train.tasks.kinds.tagging import Tagging
-from train.tasks.kinds.task import Task
+from train.tasks.kinds.task import Task, known_labels
 from train.tasks.readers.folders import table_files
 from train.tasks.readers.glue import read_glue
 from train.tasks.readers.glue_ax import read_ax
@@ -63,22 +64,40 @@ def _sentences(data: TaskData, tokenizer: Tokenizer, values: Values) -> Task:
 
 
 def _read_classify(values: Values, training: bool) -> TaskData:
-    train, evaluation, test = table_files(_path(values), training=training)
-    if not training and evaluation is None and values["data.eval_fraction"] == 1.0:
+    eval_fraction = values["data.eval_fraction"]
+    train, evaluation, test, notes = table_files(_path(values), eval_fraction, training=training)
+    if not training and evaluation is None and eval_fraction == 1.0:
         train, evaluation = None, train
-    return read_classify(
+    data = read_classify(
         train,
         evaluation=evaluation,
-        evaluation_fraction=0.0 if evaluation else values["data.eval_fraction"],
+        evaluation_fraction=0.0 if evaluation else eval_fraction,
         test=test,
         columns=Columns(
             text=values["data.columns.text"],
             text_pair=values["data.columns.text_pair"],
             label=values["data.columns.label"],
             id=values.get("data.columns.id"),
+            header=values["data.columns.header"],
             separator=values.get("data.label_separator", ","),
+            fields=values["data.separator"],
         ),
         problem=values.get("data.problem", "regression"),
+        labels=values.get("data.labels", ()),
+        known=known_labels(values, SequenceClassification),
+    )
+    return dataclasses.replace(data, notes=(*notes, *data.notes))
+
+
+def _read_ner(values: Values, training: bool) -> TaskData:
+    return read_ner(
+        values["data.source"],
+        word_column=values.get("data.columns.word"),
+        tag_column=values.get("data.columns.tag"),
+        labels=values.get("data.labels", ()),
+        known=known_labels(values, TokenClassification),
+        tfds_dir=values["data.tfds_dir"],
+        training=training,
     )
 
 
@@ -150,9 +169,7 @@ TASKS: dict[str, Entry] = {
     "classify": Entry(read=_read_classify, builtin="sentiment", make=_TEXTS),
     "sentences": Entry(read=_read_classify, builtin="similarity", make=_sentences, kind="sentences"),
     "ner": Entry(
-        read=lambda values, training: read_ner(
-            values["data.source"], tfds_dir=values["data.tfds_dir"], training=training
-        ),
+        read=_read_ner,
         builtin="tags",
         make=_plain(Tagging),
     ),

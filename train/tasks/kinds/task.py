@@ -26,6 +26,7 @@ from flax_lite.training.task_objectives import Teaching, make_task_eval_step, ta
 from train.data.vocabulary import check_tables
 from train.errors import UserError
 from train.tasks.examples import Kind, Prediction, TaskData
+from train.tasks.readers.label_names import KnownLabels
 from train.tasks.rows import Row, RowSet
 
 
@@ -125,6 +126,24 @@ def opened(source: str) -> Checkpoint:
         return open_source(source)
     except (ValueError, OSError) as error:
         raise UserError(f"{source}: {error}") from error
+
+
+def known_labels(values: Mapping[str, Any], model_class: type[TaskModel[Any]]) -> KnownLabels | None:
+    """The labels of the model that a job scores or begins with, else of its teacher, if it has a head for such labels.
+
+    Args:
+        values: the job's leaves; with new_head, the model to begin with has none that count.
+        model_class: with that head.
+    """
+    begun_with = None if values["new_head"] else values["init_from"]
+    for source in filter(None, (values.get("checkpoint"), begun_with, values["teacher"])):
+        try:
+            config = opened(source).config
+        except UserError:  # which is said where its parameters are read
+            continue
+        if architecture(model_class, config) in config.architectures:
+            return KnownLabels(config.labels, source)
+    return None
 
 
 def check_labels(checkpoint: Checkpoint, source: str, task: Task, cure: str) -> None:

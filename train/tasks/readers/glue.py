@@ -1,6 +1,6 @@
 """GLUE: nine tasks and a diagnostic set, from the benchmark's own files or from `tfds:glue`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from train.tasks.examples import TaskData, TextExample
 from train.tasks.readers.folders import find_file, folder_of, require_file, single_file
 from train.tasks.readers.glue_table import GLUE, GlueTask
 from train.tasks.readers.label_names import index_of, number_of
+from train.tasks.readers.lines import gathered
 from train.tasks.readers.tables import Row, missing_column, tsv_rows
 
 # Microsoft's own archive of MRPC, which GLUE's files were made from: no set of it is named dev.
@@ -69,7 +70,7 @@ def _read_files(task: GlueTask, folders: tuple[Path, ...], training: bool) -> Ta
         for name, file in (task.evaluation if training or not held_out else held_out).items()
     }
     tests = {name: find_file(folders, [file]) for name, file in task.test.items()}
-    test = {name: list(_unlabelled(task, path)) for name, path in tests.items() if path}
+    test = {name: _unlabelled(task, path) for name, path in tests.items() if path}
     if not evaluation and not test:
         require_file(folders, task.test.values(), f"file of {task.folder}")
     return _task_data(task, train, evaluation, test, notes)
@@ -92,14 +93,16 @@ def _read_msr(task: GlueTask, folders: tuple[Path, ...], training: bool) -> Task
 def _labelled(task: GlueTask, path: Path, notes: list[str]) -> list[TextExample]:
     bad: list[int] = []
     rows = tsv_rows(path, task.columns, on_bad_row=bad.append if task.bad_rows else None)
-    examples = [_example(task, str(number), row, row.value(task.label)) for number, row in enumerate(rows)]
+    examples = gathered(
+        enumerate(rows), lambda numbered: _example(task, str(numbered[0]), numbered[1], numbered[1].value(task.label))
+    )
     if bad:
         notes.append(f"{path} holds {len(bad)} row(s) with a wrong number of fields, left out: line {bad[0]} first.")
     return examples
 
 
-def _unlabelled(task: GlueTask, path: Path) -> Iterator[TextExample]:
-    return (_example(task, row.text(task.index), row, None) for row in tsv_rows(path))
+def _unlabelled(task: GlueTask, path: Path) -> list[TextExample]:
+    return gathered(tsv_rows(path), lambda row: _example(task, row.name(task.index), row, None))
 
 
 def _example(task: GlueTask, identifier: str, row: Row, written: Any) -> TextExample:
@@ -111,8 +114,15 @@ def _example(task: GlueTask, identifier: str, row: Row, written: Any) -> TextExa
 
 def _label(task: GlueTask, written: str, place: str) -> int | float:
     if task.problem == "regression":
-        return number_of(written, place)
+        return _on_scale(task, number_of(written, place), place)
     return index_of(written, task.written, place, f"The labels of {task.folder}")
+
+
+def _on_scale(task: GlueTask, number: float, place: str) -> float:
+    least, largest = task.scale
+    if not least <= number <= largest:
+        raise UserError(f"{place}: {number:g} is not from {least:g} to {largest:g}, the scale of {task.folder}.")
+    return number
 
 
 def _read_tfds(task: GlueTask, name: str, data_dir: str | None) -> TaskData:
@@ -137,7 +147,7 @@ def _tfds_example(task: GlueTask, example: dict[str, Any], place: str) -> TextEx
     columns = (*(task.tfds_texts or task.texts), "label", "idx")
     if missing := [column for column in columns if column not in example]:
         raise missing_column(missing[0], list(example), place)
-    texts = tuple(text_of(example[column], place).strip() for column in columns[:-2])
+    texts = tuple(text_of(example[column], place) for column in columns[:-2])
     return TextExample(id=str(example["idx"]), texts=texts, label=_tfds_label(task, example["label"], place))
 
 
@@ -145,7 +155,7 @@ def _tfds_label(task: GlueTask, label: Any, place: str) -> int | float | None:
     if label == -1:  # of a set to predict
         return None
     if task.problem == "regression":
-        return number_of(label, place)
+        return _on_scale(task, number_of(label, place), place)
     if label not in range(len(task.labels)):
         raise UserError(f"{place}: {task.folder} has no label {label}, only 0 to {len(task.labels) - 1}.")
     return int(label)

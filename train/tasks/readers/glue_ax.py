@@ -8,6 +8,7 @@ from train.tasks.readers.folders import find_file, folder_of
 from train.tasks.readers.glue import read_glue
 from train.tasks.readers.glue_table import GLUE
 from train.tasks.readers.label_names import index_of
+from train.tasks.readers.lines import gathered
 from train.tasks.readers.tables import Row, tsv_rows
 
 # The set with its labels and the phenomena that each pair is of, from the benchmark's page on diagnostics.
@@ -46,9 +47,9 @@ def read_ax(source: str, *, tfds_dir: str | None = None, training: bool = True) 
 
 
 def _labelled(path: Path) -> list[TextExample]:
-    return [_example(str(number), row) for number, row in enumerate(tsv_rows(path))]
+    return gathered(enumerate(tsv_rows(path)), lambda numbered: _example(str(numbered[0]), numbered[1]))
 
 
 def _example(identifier: str, row: Row) -> TextExample:
-    label = index_of(row.text("Label"), GLUE["ax"].labels, row.place, "The labels of MNLI")
+    label = index_of(row.name("Label"), GLUE["ax"].labels, row.place, "The labels of MNLI")
     return TextExample(id=identifier, texts=(row.text("Premise"), row.text("Hypothesis")), label=label)

@@ -7,6 +7,7 @@ from train.options.schema import nearest
 from train.tasks.examples import TaskData, TextExample
 from train.tasks.readers.folders import find_file, folder_of, require_file, single_file
 from train.tasks.readers.label_names import index_of
+from train.tasks.readers.lines import gathered
 from train.tasks.readers.tables import Row, tsv_rows
 
 LANGUAGES = ("ar", "bg", "de", "el", "en", "es", "fr", "hi", "ru", "sw", "th", "tr", "ur", "vi", "zh")
@@ -58,7 +59,7 @@ def read_xnli(
     dev = dev or require_file(folders, ["xnli.dev.tsv"], "evaluation file of XNLI")
     return TaskData(
         kind="classification",
-        train=[_translated(number, row) for number, row in enumerate(tsv_rows(train))] if train else (),
+        train=gathered(enumerate(tsv_rows(train)), lambda numbered: _translated(*numbered)) if train else (),
         evaluation={"dev": _in_language(dev, language)},
         test={"test": _in_language(test, language)} if test else {},
         labels=LABELS,
@@ -71,14 +72,14 @@ def _translated(number: int, row: Row) -> TextExample:
 
 def _in_language(path: Path, language: str) -> list[TextExample]:
     rows = (row for row in tsv_rows(path) if row.value("language") == language)
-    examples = [_example(row.text("pairID"), row, ("sentence1", "sentence2"), "gold_label") for row in rows]
+    examples = gathered(rows, lambda row: _example(row.name("pairID"), row, ("sentence1", "sentence2"), "gold_label"))
     if not examples:
         raise UserError(f"{path} holds no row of the language {language!r}.")
     return examples
 
 
 def _example(identifier: str, row: Row, columns: tuple[str, str], label: str) -> TextExample:
-    written = row.text(label)
+    written = row.name(label)
     return TextExample(
         id=identifier,
         # Some translations are empty.

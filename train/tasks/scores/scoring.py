@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flax_lite.files.strict_json import read_json as read_json_file
 from train.errors import UserError
 from train.tasks.examples import Example, Prediction, SpanExample, TaskData, in_order, is_labelled
 from train.tasks.readers.glue_table import GLUE
+from train.tasks.readers.lines import gathered, read_object
 from train.tasks.scores.baseline import Verdict, guess, judge, standard_error, verdict
 from train.tasks.scores.metrics import Reported, Scores, metrics_of, score
 from train.tasks.scores.squad_metric import squad_scores
@@ -144,16 +144,14 @@ def read_answers(path: Path) -> list[Prediction]:
     Raises:
         UserError: if the file is no JSON object of texts.
     """
-    try:
-        answers = read_json_file(path, _MAX_BYTES)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
-    if not isinstance(answers, dict):
-        raise UserError(f"{path} holds no JSON object of answers by question")
-    wrong = [key for key, value in answers.items() if not isinstance(value, str)]
-    if wrong:
-        raise UserError(f"{path}: the answer to {wrong[0]} is {answers[wrong[0]]!r}, expected a text")
-    return [Prediction(id=key, value=value) for key, value in answers.items()]
+
+    def prediction(answer: tuple[str, Any]) -> Prediction:
+        key, value = answer
+        if not isinstance(value, str):
+            raise UserError(f"{path}: the answer to {key} is {value!r:.200}, expected a text")
+        return Prediction(id=key, value=value)
+
+    return gathered(read_object(path, _MAX_BYTES).items(), prediction)
 
 
 def _span_scores(examples: Sequence[SpanExample], predictions: Sequence[Prediction]) -> dict[str, float]:
