@@ -118,6 +118,23 @@ def is_labelled(example: Example) -> bool:
     return (example.tags if isinstance(example, TagExample) else example.label) is not None
 
 
+def relabelled(data: TaskData, labels: Sequence[str]) -> TaskData:
+    """The same with its labels, which exclude each other, in another order."""
+    indices = {index: labels.index(name) for index, name in enumerate(data.labels)}
+
+    def changed(examples: Sequence[Example]) -> list[Example]:
+        texts = (example for example in examples if isinstance(example, TextExample))
+        return [dataclasses.replace(each, label=indices.get(each.label)) for each in texts]  # type: ignore[arg-type]
+
+    return dataclasses.replace(
+        data,
+        labels=tuple(labels),
+        train=changed(data.train),
+        evaluation={name: changed(examples) for name, examples in data.evaluation.items()},
+        test={name: changed(examples) for name, examples in data.test.items()},
+    )
+
+
 def drawn(examples: Sequence[Example], count: int | None, seed: int) -> list[Example]:
     """So many of them, drawn at random and in their own order: the first ones of a sorted file have one label.
 

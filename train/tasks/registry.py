@@ -8,7 +8,7 @@ from typing import Any
 from flax_lite.models.heads import SequenceClassification, TokenClassification
 from flax_lite.tokenization import Tokenizer
 from train.errors import UserError
-from train.tasks.examples import Kind, TaskData
+from train.tasks.examples import Kind, TaskData, relabelled
 from train.tasks.kinds.classification import Choices, Classification
 from train.tasks.kinds.sentences import Sentences
 from train.tasks.kinds.spans import BeamSpans, Spans
@@ -103,14 +103,20 @@ def _read_ner(values: Values, training: bool) -> TaskData:
 
 def _read_xnli(values: Values, training: bool) -> TaskData:
     languages = {"language": values["data.language"], "train_language": values["data.train_language"]}
-    return read_xnli(values["data.source"], **languages, training=training)
+    return _in_known_order(read_xnli(values["data.source"], **languages, training=training), values)
 
 
 def _read_glue(task: str, values: Values, training: bool) -> TaskData:
-    source, tfds_dir = values["data.source"], values["data.tfds_dir"]
-    if task == "ax":
-        return read_ax(source, tfds_dir=tfds_dir, training=training)
-    return read_glue(task, source, tfds_dir=tfds_dir, training=training)
+    read = read_ax if task == "ax" else functools.partial(read_glue, task)
+    data = read(values["data.source"], tfds_dir=values["data.tfds_dir"], training=training)
+    return _in_known_order(data, values)
+
+
+def _in_known_order(data: TaskData, values: Values) -> TaskData:
+    """A benchmark's labels in the order of the model's at hand, where these are the same ones."""
+    known = known_labels(values, SequenceClassification) if data.problem == "single_label" else None
+    names = known.of_data(data.labels) if known else data.labels
+    return relabelled(data, names) if names != data.labels and set(names) == set(data.labels) else data
 
 
 def _path(values: Values) -> str:

@@ -6,10 +6,13 @@ from flax import nnx
 import flax_lite as fl
 from tests.conftest import REPOSITORY
 from tests.flax_lite import tiny
+from tests.train.tasks.readers.glue_files import write
 from train.machine.signals import Guard
 from train.options.command_line import parse
 from train.options.task_leaves import FINETUNE_LEAVES
+from train.tasks.examples import Prediction
 from train.tasks.opening import open_data
+from train.tasks.scores.scoring import Scorer
 
 
 def read(config, source, *overrides):
@@ -77,6 +80,43 @@ def test_columns_and_labels_of_words_are_options(tmp_path, models, overrides, la
         )
     data = read("ner.py", tmp_path, *(each.format(models) for each in overrides))
     assert (data.labels, data.train[0].words) == (labels, words)
+
+
+ROWS = {"equivalent": "1", "not_equivalent": "0"}
+
+
+@pytest.mark.parametrize("labels", [tuple(ROWS), tuple(reversed(ROWS)), tuple(map(str.upper, ROWS))])
+def test_a_benchmarks_labels_take_the_models_order_and_are_scored_and_written_as_ever(tmp_path, labels):
+    model = fl.SequenceClassification(tiny.FAMILIES["distilbert"](labels=labels), rngs=nnx.Rngs(0))
+    model.save_pretrained(tmp_path / "model")
+    head = ["Quality", "#1 ID", "#2 ID", "#1 String", "#2 String"]
+    rows = [head, *([written, "1", "2", "a", "b"] for written in "1110010110")]
+    write(
+        tmp_path, train=rows, dev=rows, test=[["index", *head[1:]], *([str(n), "1", "2", "a", "b"] for n in range(2))]
+    )
+    data = read("glue.py:mrpc", tmp_path, f"init_from={tmp_path / 'model'}")
+    assert data.labels == tuple(map(str.lower, labels))
+    dev, scorer = data.evaluation["dev"], Scorer("mrpc", data)
+    assert [ROWS[data.labels[e.label]] for e in dev] == list("1110010110")
+    predictions = [
+        Prediction(id=e.id, value=data.labels.index(name))
+        for e, name in zip(dev, ["equivalent"] * 7 + ["not_equivalent"] * 3, strict=True)
+    ]
+    assert scorer.score(dev, predictions).values["f1"] == pytest.approx(8 / 13)
+    path = scorer.write("dev", dev, predictions, tmp_path)
+    assert [line.split("\t")[1] for line in path.read_text().splitlines()[1:]] == list("1111111000")
+    assert scorer.read(path, dev) == predictions
+
+
+def test_labels_of_xnli_take_the_models_order(tmp_path):
+    labels = ("contradiction", "entailment", "neutral")
+    model = fl.SequenceClassification(tiny.FAMILIES["distilbert"](labels=labels), rngs=nnx.Rngs(0))
+    model.save_pretrained(tmp_path / "model")
+    head = "language\tgold_label\tsentence1\tsentence2\tpairID\n"
+    (tmp_path / "xnli.dev.tsv").write_text(head + "".join(f"en\t{name}\ta\tb\t{name}\n" for name in labels))
+    data = read("xnli.py", tmp_path, f"init_from={tmp_path / 'model'}")
+    assert (data.labels, [e.label for e in data.evaluation["dev"]]) == (labels, [0, 1, 2])
+    assert read("xnli.py", tmp_path).labels == ("entailment", "neutral", "contradiction")
 
 
 def test_tables_without_a_header_and_with_separators_are_options(tmp_path):

@@ -149,6 +149,8 @@ def known_labels(values: Mapping[str, Any], model_class: type[TaskModel[Any]]) -
 def check_labels(checkpoint: Checkpoint, source: str, task: Task, cure: str) -> None:
     """Sees to it that a checkpoint with a head for this kind of task means the task's labels; unnamed ones may.
 
+    Case is no difference: half of the models on the hub write NEGATIVE where the data has negative.
+
     Args:
         checkpoint: as `opened`.
         source: where it is from, for the message.
@@ -161,7 +163,8 @@ def check_labels(checkpoint: Checkpoint, source: str, task: Task, cure: str) -> 
     theirs, ours = checkpoint.config, task.data.labels
     has_head = bool(ours) and set(task.architectures(theirs)) <= set(theirs.architectures)
     unnamed = theirs.labels == tuple(f"LABEL_{index}" for index in range(len(ours)))
-    if has_head and not unnamed and theirs.labels != ours:
+    same = [name.casefold() for name in theirs.labels] == [name.casefold() for name in ours]
+    if has_head and not unnamed and not same:
         raise UserError(f"{source} knows the labels {', '.join(theirs.labels)}, the task has {', '.join(ours)}. {cure}")
 
 

@@ -112,12 +112,18 @@ class KnownLabels:
     source: str = ""
 
     def of_data(self, found: Sequence[str]) -> tuple[str, ...]:
-        """The task's labels, of those that its data has: as Hugging Face's scripts choose them.
+        """The task's labels, of those that its data has: as Hugging Face's scripts choose them (run_glue.py).
 
-        Numbers are the indices of labels without names. Where the data has others than the model, they are the data's.
+        Numbers are the indices of labels without names. Names may differ in case, and are spelt as the data has them.
+        Where the data has others than the model, they are the data's.
         """
         count = len(self.names)
         unnamed = self.names == tuple(f"LABEL_{index}" for index in range(count))
-        numbers = tuple(map(str, range(count)))
-        names = numbers if unnamed else self.names
-        return names if set(found) <= set(names) else tuple(found)
+        names = tuple(map(str, range(count))) if unnamed else self.names
+        if set(found) <= set(names):
+            return names
+        spelt = {name.casefold(): name for name in found}
+        folded = [name.casefold() for name in names]
+        if len(spelt) == len(found) and len(set(folded)) == count and set(spelt) <= set(folded):
+            return tuple(spelt.get(each, name) for each, name in zip(folded, names, strict=True))
+        return tuple(found)

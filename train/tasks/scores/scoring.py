@@ -45,6 +45,14 @@ class Scorer:
         """The task of GLUE that it is, if it is one."""
         return self.task if self.task in GLUE else None
 
+    def _turned(self, labels: Sequence[Any], *, back: bool = False) -> list[Any]:
+        """Labels in the order that the benchmark's rules are made for, which may not be the data's; or back."""
+        if not self.glue or self.data.problem != "single_label":
+            return list(labels)
+        own, theirs = self.data.labels, GLUE[self.glue].labels
+        names, order = (theirs, own) if back else (own, theirs)
+        return [None if label is None else order.index(names[label]) for label in labels]
+
     @property
     def reported(self) -> Reported:
         """The metrics."""
@@ -62,8 +70,8 @@ class Scorer:
         """
         if self.data.kind == "spans":
             return Scores(_span_scores(examples, predictions))
-        references = [example.tags if self.data.kind == "tags" else example.label for example in examples]
-        found = score(self.reported, [each.value for each in predictions], references, self.data.labels)
+        references = self._turned([e.tags if self.data.kind == "tags" else e.label for e in examples])
+        found = score(self.reported, self._turned([e.value for e in predictions]), references, self.data.labels)
         headline = self.reported.headline
         return Scores({headline: found.values[headline], **found.values}, found.notes)
 
@@ -98,7 +106,10 @@ class Scorer:
         elif self.data.kind == "tags":
             write_columns(path, examples, [each.value for each in predictions], self.data.labels)
         elif self.glue:
-            write_glue(path, self.glue, predictions)
+            values = self._turned([each.value for each in predictions])
+            write_glue(
+                path, self.glue, [Prediction(id=p.id, value=v) for p, v in zip(predictions, values, strict=True)]
+            )
         else:
             labels = self.data.labels if self.data.problem != "regression" else ()
             write_json(path, predictions, labels, self.data.problem)
@@ -119,6 +130,8 @@ class Scorer:
         else:
             found = read_json(path, self.data.labels, self.data.problem)
         values = in_order(found, examples, path)
+        if path.suffix == ".tsv":
+            values = self._turned(values, back=True)
         return [Prediction(id=e.id, value=value) for e, value in zip(examples, values, strict=True)]
 
 
