@@ -92,7 +92,7 @@ def _opened(name: str) -> contextlib.AbstractContextManager[BinaryIO | TextIO]:
     """Bytes: UTF-8 whatever the locale, and only line feeds end a line, since text may hold other separators."""
     if name == "-":
         return contextlib.nullcontext(getattr(sys.stdin, "buffer", sys.stdin))
-    return open(name, "rb")
+    return open(os.path.expanduser(name), "rb")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -114,9 +114,10 @@ def test_mistakes_are_named_by_line(run, task, given, message):
 
 
 @pytest.mark.parametrize("line", ["the cat", '{"text": "the cat"}', '{"text": "a \\ud83d\\ude00"}'])
-def test_a_byte_order_mark_is_no_text(run, tmp_path, line):
+def test_a_byte_order_mark_is_no_text(run, monkeypatch, tmp_path, line):
+    monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "a.txt").write_text(f"{line}\n", encoding="utf-8-sig")
-    marked, plain = run("text-classification", tmp_path / "a.txt"), run("text-classification", given=line)
+    marked, plain = run("text-classification", "~/a.txt"), run("text-classification", given=line)
     assert marked == plain
     assert (marked[0], len(marked[1])) == (0, 1)
 

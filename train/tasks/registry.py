@@ -68,6 +68,7 @@ def _read_classify(values: Values, training: bool) -> TaskData:
     train, evaluation, test, notes = table_files(_path(values), eval_fraction, training=training)
     if not training and evaluation is None and eval_fraction == 1.0:
         train, evaluation = None, train
+    problem = values.get("data.problem", "regression")
     data = read_classify(
         train,
         evaluation=evaluation,
@@ -82,9 +83,9 @@ def _read_classify(values: Values, training: bool) -> TaskData:
             separator=values.get("data.label_separator", ","),
             fields=values["data.separator"],
         ),
-        problem=values.get("data.problem", "regression"),
+        problem=problem,
         labels=values.get("data.labels", ()),
-        known=known_labels(values, SequenceClassification),
+        known=None if problem == "regression" else known_labels(values, SequenceClassification),
     )
     return dataclasses.replace(data, notes=(*notes, *data.notes))
 
