@@ -67,7 +67,10 @@ _CLASS_WEIGHTS = Leaf(
 )
 
 _LABELS = Leaf(
-    "data.labels", "identity", NAMES, "in the order of their indices; (): the model's where it has the data's, or these"
+    "data.labels",
+    "identity",
+    NAMES,
+    "by their indices, as a,b; (): the model's where the data's are among them, else the data's",
 )
 
 _TABLE_LEAVES = (
