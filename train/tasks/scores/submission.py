@@ -148,6 +148,11 @@ def _probabilities(row: Row, labels: Sequence[str]) -> tuple[float, ...] | None:
         return None
     if isinstance(written, dict) and written.keys() == set(labels):
         written = [written[name] for name in labels]
+    elif isinstance(written, dict) and set(written) > set(labels):
+        raise UserError(
+            f"{row.place} has probabilities of the labels {', '.join(written)}, and the task has {', '.join(labels)}. "
+            "Of a model that knows more labels than the data has, give its own: --config.data.labels=..."
+        )
     if not isinstance(written, list):
         raise UserError(f"{row.place}: expected a probability for each label, got {written!r:.200}.")
     return tuple(number_of(share, row.place) for share in written)

@@ -160,6 +160,12 @@ def test_json_predictions_come_back(tmp_path, labels, problem, values, written):
         ('{"id": "0", "prediction": "x"}', ("a",), "regression", "'x' is not a finite number"),
         ('{"id": "0", "prediction": "a"}', (), "single_label", "expected the index of a choice"),
         ('{"id": "0", "prediction": "a", "probabilities": {"a": 1}}', ("a", "b"), "single_label", "for each label"),
+        (
+            '{"id": 0, "prediction": "a", "probabilities": {"b": 1, "a": 0}}',
+            ("a",),
+            "single_label",
+            "knows more labels",
+        ),
     ],
 )
 def test_other_json_is_refused(tmp_path, line, labels, problem, words):
