@@ -97,7 +97,10 @@ def read_classify(
             f"Expected at least two labels, got {', '.join(map(repr, names)) or 'none'}. Check column "
             f"{columns.label!r} of {source}; data.labels names labels that it lacks."
         )
-    of = f"of {known.source}" if known and set(names) > set(found) else f"of {source}"
+    absent = [name for name in names if name not in found] if found else []
+    if absent and known:
+        notes.append(f"{source} has no example of {', '.join(absent)}, which {known.source} knows")
+    of = f"of {known.source if absent and known else source}"
     known_from = f"The labels {'given' if labels else of} are"
 
     def examples(rows: Sequence[Row], *, labelled: bool = True) -> list[TextExample]:

@@ -145,7 +145,9 @@ def test_labels_are_those_of_the_model_at_hand(tmp_path, written, known, labels,
 def test_a_class_of_the_model_may_be_in_the_held_out_file_alone(tmp_path):
     path, dev = save(tmp_path, "a.tsv", TSV), save(tmp_path, "dev.tsv", TSV + "d\tneutral\n")
     known = KnownLabels(KNOWN, "model")
-    assert read_classify(path, evaluation=dev, known=known).evaluation["dev"][-1].label == 0
+    data = read_classify(path, evaluation=dev, known=known)
+    assert data.evaluation["dev"][-1].label == 0
+    assert data.notes == (f"{path} has no example of neutral, which model knows",)
     dev.write_text(TSV + "d\tbad\n")
     with pytest.raises(UserError, match=r"dev\.tsv, line 5: unknown label 'bad'.* The labels of model are: neutral"):
         read_classify(path, evaluation=dev, known=known)
