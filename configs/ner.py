@@ -9,15 +9,19 @@ Expected: not run.
 """
 
 import ml_collections
+from ml_collections import config_dict
 
 from configs import _finetuning
 
 JOB = "finetune"
-LEAVES = "tags"
+LEAVES = "words"
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """The experiment; `smoke` is the same code path in seconds, on built-in sentences."""
     config = _finetuning.finetuning("ner")
     config.optimizer.learning_rate = 5e-5
+    columns = config.data.columns = ml_collections.ConfigDict()
+    columns.word, columns.tag = config_dict.placeholder(int), config_dict.placeholder(int)
+    config.data.labels = ()
     return _finetuning.smoke(config) if variant == "smoke" else config

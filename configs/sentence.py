@@ -23,6 +23,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.epochs = 4.0
     columns = config.data.columns = ml_collections.ConfigDict()
     columns.text, columns.text_pair, columns.label = "sentence1", "sentence2", "score"
+    columns.header = ()
+    config.data.separator = "auto"
     config.data.eval_fraction = 0.1
     sentences = config.sentences = ml_collections.ConfigDict()
     sentences.pooling = "mean"

@@ -82,7 +82,8 @@ class Lines:
     def _input(self, line: bytes | str) -> Any:
         try:
             text = line.decode("utf-8") if isinstance(line, bytes) else line
-            return parse_line(text.removesuffix("\n").removesuffix("\r"), self._task)
+            # A byte order mark, which files that were joined have inside, is no text.
+            return parse_line(text.removesuffix("\n").removesuffix("\r").removeprefix("\ufeff"), self._task)
         except ValueError as error:
             raise InputError(self._count, f"cannot be read: {error}") from None
 
@@ -91,7 +92,7 @@ def _opened(name: str) -> contextlib.AbstractContextManager[BinaryIO | TextIO]:
     """Bytes: UTF-8 whatever the locale, and only line feeds end a line, since text may hold other separators."""
     if name == "-":
         return contextlib.nullcontext(getattr(sys.stdin, "buffer", sys.stdin))
-    return open(name, "rb")
+    return open(os.path.expanduser(name), "rb")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

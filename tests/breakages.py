@@ -244,7 +244,7 @@ BREAKAGES = {
     ),
     # Readers.
     "lines between documents are words": Breakage(
-        "train.tasks.readers.ner:_column_sentences",
+        "train.tasks.readers.columns:_blocks",
         ' and not line.startswith("-DOCSTART-")',
         "",
         f"{_JOBS}/tasks/readers/ner_test.py",

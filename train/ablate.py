@@ -17,6 +17,7 @@ from pathlib import Path
 
 from train import distill
 from train.errors import UserError
+from train.machine.files import write_json
 from train.options import cli
 from train.options.leaves import DISTILL_LEAVES
 from train.options.request import Request
@@ -53,7 +54,7 @@ def run(request: Request, num_seeds: int, chosen: Sequence[str] = ()) -> int:
             scores.setdefault(row.name, []).append(final_scores(work))
     lines = table(scores)
     request.local_workdir.mkdir(parents=True, exist_ok=True)
-    (request.local_workdir / "ablations.json").write_text(json.dumps(scores, indent=2) + "\n")
+    write_json(request.local_workdir / "ablations.json", scores)
     (request.local_workdir / "ablations.md").write_text("\n".join(lines) + "\n")
     draw(scores, request.local_workdir / "ablations.png")
     print("\n".join(["", *lines, "", f"kept in {request.local_workdir}: ablations.md, ablations.json, ablations.png"]))

@@ -4,15 +4,19 @@
     python -m train.evaluate --config configs/squad.py:v2 --config.data.source=files:DIR --config.predictions=FILE
 
 Takes a fine-tuning config and two options more, writes one JSON line to standard output, and what it does beside that
-to standard error.
+to standard error. What it is given is scored whole: a single file, or a directory with the held-out file alone. A
+checkpoint is read with its own tokenizer.
 """
 
-import json
 import sys
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from train.errors import UserError
+from train.machine.files import to_json
 from train.options import cli
 from train.options.request import Request
 from train.options.schema import Leaf
@@ -25,8 +29,9 @@ _OWN_LEAVES = (
         str | None,
         "model to score: directory, work directory, WORKDIR@best, hub id",
         implied=True,
+        is_place=True,
     ),
-    Leaf("predictions", "free", str | None, "file of predictions to score instead", implied=True),
+    Leaf("predictions", "free", str | None, "file of predictions to score instead", implied=True, is_place=True),
 )
 EVALUATE_LEAVES = {name: (*_OWN_LEAVES, *leaves) for name, leaves in FINETUNE_LEAVES.items()}
 
@@ -37,30 +42,36 @@ def run(request: Request) -> None:
     Raises:
         UserError: if neither or both are given, or they do not fit the task's data.
     """
-    print(json.dumps(evaluate(request.values)), flush=True)
+    print(to_json(evaluate(request.values, request.overrides)), flush=True)
 
 
-def evaluate(values: dict[str, Any]) -> dict[str, Any]:
-    """The metrics of each held-out set, the baseline's beside them.
+def evaluate(values: Mapping[str, Any], given: Collection[str] = ()) -> dict[str, Any]:
+    """The metrics of each held-out set, the baseline's beside them, and of how many examples they are.
 
     Args:
         values: leaves of a fine-tuning config, with "checkpoint" or "predictions".
+        given: leaves that do not come from the config file. Of a single file the share that a training would hold out
+            is scored where "data.eval_fraction" is among them, else all of it.
 
     Raises:
         UserError: as `run`.
     """
     from train.tasks.opening import open_data, prepare
+    from train.tasks.readers.folders import single_file
 
     checkpoint, predictions = values["checkpoint"], values["predictions"]
     if (checkpoint is None) == (predictions is None):
         raise UserError("give one of --config.checkpoint=SOURCE and --config.predictions=FILE")
+    # Of what a config says beside the task, nothing is a model that the rows meet.
+    values = {**values, "init_from": None, "teacher": None}
+    if "data.eval_fraction" in values and "data.eval_fraction" not in given and single_file(values["data.source"]):
+        values["data.eval_fraction"] = 1.0
     if predictions is not None:
-        return _score_file(values, open_data(values), Path(predictions))
-    prepared = prepare({**values, "init_from": checkpoint}, _say, training=False)
-    return _score_checkpoint(values, prepared)
+        return _score_file(values, open_data(values, training=False), Path(predictions))
+    return _score_checkpoint(values, prepare(values, _say, training=False))
 
 
-def _score_file(values: dict[str, Any], data: Any, path: Path) -> dict[str, Any]:
+def _score_file(values: Mapping[str, Any], data: Any, path: Path) -> dict[str, Any]:
     """Of several sets whose labels are known, the one that the file is named after, else the first held-out one."""
     from train.tasks.examples import is_labelled
     from train.tasks.opening import scorer_of
@@ -73,11 +84,12 @@ def _score_file(values: dict[str, Any], data: Any, path: Path) -> dict[str, Any]
     return {
         "predictions": str(path),
         "set": name,
+        "examples": len(sets[name]),
         **scorer.score(sets[name], scorer.read(path, sets[name])).values,
     }
 
 
-def _score_checkpoint(values: dict[str, Any], prepared: Any) -> dict[str, Any]:
+def _score_checkpoint(values: Mapping[str, Any], prepared: Any) -> dict[str, Any]:
     from flax import nnx
 
     from flax_lite.models.params import get_params
@@ -93,7 +105,37 @@ def _score_checkpoint(values: dict[str, Any], prepared: Any) -> dict[str, Any]:
     model = trained_model(source, task, runtime.execution(values), option="checkpoint", cure=cure)
     step = task.eval_step(nnx.graphdef(model))
     results = run_rows(step, get_params(model), prepared.held_out.rows, values["data.eval_tokens"])
-    return {"checkpoint": source, **summarise(prepared, results), "baseline": dict(prepared.baseline.values)}
+    _check_numbers(source, results)
+    return {
+        "checkpoint": source,
+        **_counts(prepared.held_out.sets),
+        **summarise(prepared, results),
+        "baseline": dict(prepared.baseline.values),
+    }
+
+
+def _counts(sets: Mapping[str, Sequence[Any]]) -> dict[str, int]:
+    """How many examples each set has, under names as `train.tasks.opening.HeldOut.scores` gives them."""
+    return {f"{name}_examples" if number else "examples": len(sets[name]) for number, name in enumerate(sets)}
+
+
+def _check_numbers(source: str, results: Sequence[Mapping[str, np.ndarray]]) -> None:
+    """Refuses to score what is no number: the first label would be taken for the likeliest.
+
+    Raises:
+        UserError: naming the share of the rows.
+    """
+    rows = bad = 0
+    for part in results:
+        kept = part["row"] >= 0
+        arrays = [np.asarray(array) for name, array in part.items() if name != "row" and np.ndim(array)]
+        nan = np.any([np.isnan(array.reshape(len(kept), -1)).any(1) for array in arrays], axis=0)
+        rows, bad = rows + int(kept.sum()), bad + int((kept & nan).sum())
+    if bad:
+        raise UserError(
+            f"checkpoint={source} gives no numbers (NaN) for {bad} of {rows} rows, so there is nothing to score: its "
+            "training diverged, or its weights were damaged. Try an earlier checkpoint"
+        )
 
 
 def _say(line: str) -> None:

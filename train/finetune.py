@@ -5,6 +5,7 @@ python -m train.finetune --config configs/glue.py:sst2 --config.init_from=SOURCE
 """
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,9 +38,10 @@ def run(config: Mapping[str, Any], workdir: str | Path, *, table: str = "texts")
     nested = config.to_dict() if isinstance(config, config_dict.ConfigDict) else dict(config)
     values = schema.validate(leaves, nested, "this config")
     frozen = config_dict.FrozenConfigDict(schema.nest(values))
-    run_request(Request(job="finetune", leaves=leaves, config=frozen, spec="CONFIG", workdir=Path(workdir)))
+    work = Path(os.path.expanduser(workdir))
+    run_request(Request(job="finetune", leaves=leaves, config=frozen, spec="CONFIG", workdir=work))
     name = "results.json" if values["seeds"] > 1 else "summary.json"
-    return json.loads((Path(workdir) / name).read_text())
+    return json.loads((work / name).read_text())
 
 
 def run_request(request: Request) -> None:
@@ -51,12 +53,14 @@ def run_request(request: Request) -> None:
     from train.machine import hosts
     from train.options import runtime
     from train.run import loop
+    from train.run.workdir import kept_tokenizer
     from train.tasks.opening import prepare
 
     runtime.settle_runtime(request.values)
     with hosts.together("preparing the task"):
         check_push(request.values)
-        prepared = prepare(request.values, lambda line: print(line, flush=True))
+        kept = kept_tokenizer(request)
+        prepared = prepare(request.values, lambda line: print(line, flush=True), kept_tokenizer=kept)
     request = resolved(request, prepared)
     if request.config.seeds == 1:
         loop.run(request, functools.partial(make_job, prepared))

@@ -10,3 +10,7 @@ VOCABULARIES = (SENTENCEPIECE_FILE, JSON_FILE, VOCAB_FILE)
 TOKENIZER_FILES = (*VOCABULARIES, SETTINGS_FILE, SPECIALS_FILE, ADDED_FILE)
 # The largest tokenizers in use are below 40 MB: a larger file is something else, and is not read into memory.
 MAX_TOKENIZER_BYTES = 64 * 2**20
+
+
+class NoTokenizerError(ValueError):
+    """A place that was looked at holds no tokenizer; one that cannot be read is another matter."""

@@ -28,7 +28,7 @@ _KINDS = {
 # github.com/git-lfs/git-lfs/blob/main/docs/spec.md: the first line of what git keeps in the place of a large file.
 _LFS = b"version https://git-lfs.github.com/spec/"
 _BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "UTF-8", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
-# How long the two renames of an exchange (flax_lite/files/staging.py) may leave no directory under the name.
+# How long an exchange (flax_lite/files/staging.py) may leave no directory under the name, or not all that it keeps.
 _EXCHANGE_SECONDS = 1.0
 
 
@@ -79,14 +79,14 @@ def one_error(path: str | os.PathLike[str]) -> Iterator[None]:
         raise ValueError(f"{path} cannot be read ({error.strerror})") from error
 
 
-def read_bytes(path: str | os.PathLike[str], max_bytes: int) -> bytes:
-    """A file's content.
+def read_bytes(path: str | os.PathLike[str], max_bytes: int, *, links_out: bool = False) -> bytes:
+    """A file's content; links as in `open_file`.
 
     Raises:
         FileNotFoundError: nothing is there.
         ValueError: larger than `max_bytes`, whatever size it tells, or as `open_file`.
     """
-    with open_file(path) as file, one_error(path):
+    with open_file(path, links_out=links_out) as file, one_error(path):
         size = os.fstat(file.fileno()).st_size
         pieces, left = [], max_bytes + 1
         if size > max_bytes:
@@ -144,51 +144,65 @@ def of_one_moment(place: Path, read: Callable[[], _Result]) -> _Result:
     Raises:
         ValueError: it was replaced again; or what `read` raises.
     """
-    for _ in range(2):
+    for again in (False, True):
         wait_for_exchange(place)
-        directory = place if place.is_dir() else place.parent
-        with _held(directory) as is_same:
+        with _held(place) as is_same:
             try:
                 result = read()
             except (ValueError, OSError):
-                if is_same():
+                # Directories that are kept follow into the new one, and the old one goes when they have.
+                if is_same() and (again or "old" not in _beside(place)):
                     raise
+                _wait_while(lambda: "old" in _beside(place))
             else:
                 if is_same():
                     return result
     raise ValueError(f"{place} was replaced by another process while it was read, and again: try again")
 
 
-def wait_for_exchange(directory: Path) -> None:
-    """Waits, for a moment, where another process is about to put a directory under this name."""
+def wait_for_exchange(path: Path) -> bool:
+    """Waits, for a moment, where another process is putting a directory under a name; returns whether it is there."""
+    for _ in range(2):  # a directory is listed while names move in it: one look may miss them
+        _wait_while(lambda: not is_there(path) and "old" in _beside(path))
+        if is_there(path):
+            return True
+        time.sleep(0.005)
+    return is_there(path)
+
+
+def _wait_while(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + _EXCHANGE_SECONDS
-    while not is_there(directory) and _exchanged(directory) and time.monotonic() < end:
+    while condition() and time.monotonic() < end:
         time.sleep(0.005)
 
 
-def _exchanged(directory: Path) -> bool:
-    """Whether the directory that is to take this name lies beside it, and the one that had it."""
+def _beside(directory: Path) -> set[str]:
+    """What an exchange has beside a directory: the "new" one, which is to take its name, and the "old" one."""
     path = Path(os.path.realpath(directory))
     staged = re.compile(rf"\.{re.escape(path.name)}\.(new|old)-[0-9a-f]{{8}}")
     try:
-        found = {match[1] for name in os.listdir(path.parent) if (match := staged.fullmatch(name))}
+        return {match[1] for name in os.listdir(path.parent) if (match := staged.fullmatch(name))}
     except OSError:
-        return False
-    return found == {"new", "old"}
+        return set()
 
 
 @contextlib.contextmanager
-def _held(directory: Path) -> Iterator[Callable[[], bool]]:
-    """Gives whether the name still is the same directory's, whose number nobody else gets while it is open here."""
+def _held(place: Path) -> Iterator[Callable[[], bool]]:
+    """Gives whether a directory, or that around a file, still is the same; open, its number is nobody else's."""
+
+    def directory() -> Path:
+        return place if place.is_dir() else place.parent
+
+    first = directory()
     try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(first, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:  # what is wrong with it, the reader says
-        yield lambda: not os.path.isdir(directory)
+        yield lambda: directory() == first and not first.is_dir()
         return
 
     def is_same() -> bool:
         try:
-            return os.path.samestat(os.fstat(descriptor), os.stat(directory))
+            return directory() == first and os.path.samestat(os.fstat(descriptor), os.stat(first))
         except OSError:
             return False
 

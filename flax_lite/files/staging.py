@@ -29,7 +29,7 @@ def staged_directory(
     Raises:
         ValueError: if the target is a file, a mount point, or holds the current directory: it cannot be replaced.
     """
-    path = Path(target).resolve()
+    path = Path(target).expanduser().resolve()
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path} is a file; expected the name of a directory")
     if path.is_mount() or Path.cwd().is_relative_to(path):
@@ -81,12 +81,14 @@ def _exchange(path: Path, stage: Path, replaces: Collection[str]) -> None:
     except BaseException:
         old.rename(path)
         raise
+    with contextlib.suppress(OSError):  # of another owner, or writable as it is
+        old.chmod(0o700)
     for entry in kept:
         if not (path / entry.name).exists():
             (old / entry.name).rename(path / entry.name)
     shutil.rmtree(old)
-    if not access.st_mode & 0o200:  # whoever made it read-only has it so again
-        path.chmod(stat.S_IMODE(access.st_mode))
+    if (owner := access.st_mode & 0o700) != 0o700:  # whoever made it read-only has it so again
+        path.chmod(stat.S_IMODE(path.stat().st_mode) & ~0o700 | owner)
 
 
 def _take_access(former: Path, new: Path, at_least: int = 0) -> None:

@@ -10,22 +10,24 @@ from flax_lite.files.reading import decoded, read_bytes
 MAX_BYTES = 16 * 2**20
 # Python's own reader and writer give up at about 1000, Rust's at 128 (serde_json); config.json needs 3.
 _MAX_DEPTH = 64
-# Each takes up to 100 bytes, and as little as 3 in the file: "[],". A tokenizer of 250,000 pieces has 750,000.
-_MAX_VALUES = 2**22
+# Each takes up to 100 bytes, and as little as 3 in the file: "[],". A tokenizer of 250,000 pieces has 750,000 in 15 MB;
+# in larger files they are longer, as questions with their contexts are.
+_MAX_VALUES, _BYTES_OF_A_VALUE = 2**22, 16
 
 
-def read_json(path: Path, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
+def read_json(path: Path, max_bytes: int = MAX_BYTES, *, links_out: bool = False) -> dict[str, Any]:
     """The object in a file.
 
     Args:
         path: the file.
         max_bytes: a larger file is refused.
+        links_out: as `flax_lite.files.reading.open_file`: for a file that its owner names, not one of a directory.
 
     Raises:
         FileNotFoundError: nothing is there.
         ValueError: as `flax_lite.files.reading.read_bytes` or `parse_json`; the message begins with the path.
     """
-    data = read_bytes(path, max_bytes)
+    data = read_bytes(path, max_bytes, links_out=links_out)
     try:
         return parse_json(data)
     except ValueError as error:
@@ -51,8 +53,9 @@ def parse_json(data: bytes) -> dict[str, Any]:
 
 
 def _parse(data: bytes, kind: type, called: str) -> Any:
-    if data.count(b",") + data.count(b"[") + data.count(b"{") > _MAX_VALUES:
-        raise ValueError(f"it holds more than {_MAX_VALUES} values")
+    most = max(_MAX_VALUES, len(data) // _BYTES_OF_A_VALUE)
+    if data.count(b",") + data.count(b"[") + data.count(b"{") > most:
+        raise ValueError(f"it holds more than {most} values")
     try:
         value = json.loads(decoded(data), object_pairs_hook=_object)
     except RecursionError:

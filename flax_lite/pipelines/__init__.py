@@ -85,7 +85,9 @@ def pipeline(
         if execution is not None:
             raise ValueError("execution belongs to a model that is read; this one has been made with its own")
         return _made(pipeline_class, model, _tokenizer(tokenizer), **sizes, **options)
-    loaded, reads, layout = of_one_moment(Path(model), lambda: _read(task, model, tokenizer, models, execution))
+    loaded, reads, layout = of_one_moment(
+        Path(model).expanduser(), lambda: _read(task, model, tokenizer, models, execution)
+    )
     if layout is not None:
         options = {"pooling": layout.pooling, "normalize": layout.normalize} | options
         sizes["max_length"] = max_length or layout.max_length

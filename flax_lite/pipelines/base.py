@@ -231,6 +231,8 @@ class Pipeline(abc.ABC, Generic[OptionsT]):
         raise wrong
 
     def _run(self, inputs: Sequence[Any], options: OptionsT, first: int = 0) -> Iterator[Any]:
+        for number, given in enumerate(inputs, first):
+            _check_characters(given, number)
         requests = self._encode(inputs, options, first)
         self._check_types(requests, first)
         owners = [(owner, place) for owner, request in enumerate(requests) for place in range(len(request.rows))]
@@ -250,6 +252,20 @@ def _taken(inputs: Iterator[Any], size: int) -> tuple[list[Any], InputError | No
     except InputError as error:
         return chunk, error
     return chunk, None
+
+
+def _check_characters(given: Any, number: int) -> None:
+    """Refuses a half of a surrogate pair, which JSON can spell and no tokenizer takes, before a batch holds it."""
+    for text in given.values() if isinstance(given, Mapping) else (given,):
+        try:
+            if isinstance(text, str):
+                text.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                number,
+                f"holds half a surrogate pair, {text[error.start]!r} at character {error.start}, which is no "
+                "character: was the text cut there?",
+            ) from None
 
 
 def text_of(given: Any, number: int, task: str) -> str:

@@ -4,7 +4,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flax_lite.files.names import CONFIG, JSON_FILE, SENTENCEPIECE_FILE, SETTINGS_FILE, VOCAB_FILE, VOCABULARIES
+from flax_lite.files.names import (
+    CONFIG,
+    JSON_FILE,
+    SENTENCEPIECE_FILE,
+    SETTINGS_FILE,
+    VOCAB_FILE,
+    VOCABULARIES,
+    NoTokenizerError,
+)
 from flax_lite.files.reading import is_there
 from flax_lite.tokenization.files import read_bytes, read_json, read_json_beside
 from flax_lite.tokenization.sentencepiece_model import parse_sentencepiece_model
@@ -18,9 +26,10 @@ def find_file(source: str | Path) -> Path:
     tokenizer.json, then vocab.txt.
 
     Raises:
-        ValueError: nothing there, none or several tokenizer files, or a class that is not supported.
+        ValueError: nothing there, several tokenizer files, or a class that is not supported; a `NoTokenizerError` where
+            there is none.
     """
-    path = Path(source)
+    path = Path(source).expanduser()
     if path.is_file():
         return path
     if not path.is_dir() or not _files_in(path):
@@ -52,7 +61,7 @@ def _choose_file(directory: Path) -> Path:
     found = _files_in(directory)
     expected = f"{SENTENCEPIECE_FILE}, {JSON_FILE} or {VOCAB_FILE}"
     if not found:
-        raise ValueError(f"{directory} holds no {expected}")
+        raise NoTokenizerError(f"{directory} holds no {expected}")
     if found[0].name not in VOCABULARIES:
         if len(found) > 1:
             names = ", ".join(path.name for path in found)

@@ -104,7 +104,8 @@ def load_tokenizer(
     Raises:
         ValueError: nothing there, several or no tokenizer files, a malformed file, doubled pieces, missing specials, a
             class or a setting that is not supported, or a hub id that cannot be fetched (see
-            `flax_lite.checkpoints.sources.hub.fetch_tokenizer`).
+            `flax_lite.checkpoints.sources.hub.fetch_tokenizer`). It is a `NoTokenizerError` where a directory, or a
+            repository, is known to hold none.
 
     Source: transformers 4.57 tokenization_albert.py, tokenization_bert.py (the slow classes).
     """
@@ -113,7 +114,7 @@ def load_tokenizer(
         given["do_lower_case"] = lowercase
     if strip_accents is not None:
         given |= {"strip_accents": strip_accents, "keep_accents": not strip_accents}
-    return of_one_moment(Path(source), lambda: _load(source, given))
+    return of_one_moment(Path(source).expanduser(), lambda: _load(source, given))
 
 
 def _load(source: str | Path, given: Mapping[str, bool]) -> Tokenizer:

@@ -4,14 +4,17 @@ import dataclasses
 import difflib
 import itertools
 import json
+import logging
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, get_args
 
 import tokenizers
 from tokenizers import Regex, models, normalizers, pre_tokenizers, trainers
 
+from flax_lite.tokenization.normalization import Accents, Case, Normalization, decide
 from flax_lite.tokenization.recipes import (
     ALBERT_SPECIALS,
     BERT_SPECIALS,
@@ -27,12 +30,14 @@ from flax_lite.tokenization.word_counts import (
     MARKERS,
     PRIVATE_USE,
     SEPARATOR,
+    Choose,
     count_words,
     cover_characters,
     occurrences,
     scale_down,
 )
 
+logger = logging.getLogger("flax_lite")
 Kind = Literal["unigram", "wordpiece"]
 _KINDS: tuple[str, ...] = get_args(Kind)
 # Sums of floats in another order move a score by 1e-14 (measured); rounding makes the order of the sums irrelevant.
@@ -44,10 +49,12 @@ _FALLBACK_STEP = 1e-4
 
 @dataclasses.dataclass(frozen=True)
 class TokenizerSpec:
-    """A request to train: which kind, and how many pieces at most."""
+    """A request to train: which kind, how many pieces at most, and what becomes of case and accents."""
 
     kind: Kind
     vocab_size: int
+    case: Case = "lower"
+    accents: Accents = "auto"
 
 
 def parse_tokenizer_spec(spec: str) -> TokenizerSpec | None:
@@ -77,8 +84,22 @@ def parse_tokenizer_spec(spec: str) -> TokenizerSpec | None:
     return TokenizerSpec("unigram" if kind == "unigram" else "wordpiece", int(size))
 
 
-def train_tokenizer(texts: Iterable[str], kind: Kind, vocab_size: int) -> Tokenizer:
-    """Trains a vocabulary: ALBERT's kind of unigram model, or BERT's kind of WordPiece, lower case without accents.
+def train_tokenizer(
+    texts: Iterable[str],
+    kind: Kind,
+    vocab_size: int,
+    *,
+    case: Case = "lower",
+    accents: Accents = "auto",
+    report: Callable[[Normalization], None] | None = None,
+) -> Tokenizer:
+    r"""Trains a vocabulary: ALBERT's kind of unigram model, or BERT's kind of WordPiece.
+
+    English gets what the papers' vocabularies have: lower case without accents. Where accents and other marks are more
+    than a few names' (1% of the text stands in words that have any), they are kept: they tell words apart in French and
+    Vietnamese, and are letters in Hindi, Thai, Japanese and Russian. What is kept stands as it was written: Unicode's
+    composed and decomposed spellings of a word stay two, so bring texts that mix them into one form (NFC) beforehand.
+    White space is collapsed; unigram also writes \`\` and '' as ", WordPiece also drops control characters.
 
     Pieces never join letters, digits and punctuation, and the rarest characters (0.005% of the text) get none. Ids are
     canonical: specials first (0 to 4: padding, unknown, [CLS], [SEP], [MASK]), then unigram pieces by falling score and
@@ -93,26 +114,47 @@ def train_tokenizer(texts: Iterable[str], kind: Kind, vocab_size: int) -> Tokeni
         texts: read once, one held at a time; from a corpus, its paragraphs.
         kind: "unigram" or "wordpiece".
         vocab_size: the most pieces, specials included; little text gives fewer (see `Tokenizer.vocab_size`).
+        case: "lower", or "keep".
+        accents: "strip" (marks are dropped; unigram also writes characters of compatibility as what they stand for),
+            "keep", or "auto": by the text, of a long one by its first million different words.
+        report: is told what was decided, and how much of the text it changes; if None, what is dropped without having
+            been asked for is a warning of the logger "flax_lite".
 
     Raises:
-        ValueError: no text, an unknown kind, or a `vocab_size` with no room for every character.
+        ValueError: no text, an unknown kind, case or accents, or a `vocab_size` with no room for every character.
 
     Source: google-research/albert README (spm_train flags); the trainers of the `tokenizers` library.
     """
     if kind not in _KINDS:
         raise ValueError(f"unknown kind of tokenizer {kind!r}; expected one of {', '.join(_KINDS)}")
-    return (_train_unigram if kind == "unigram" else _train_wordpiece)(texts, vocab_size)
+    train, make, words, space = _PARTS[kind]
+    found: list[Normalization] = []
+
+    def choose(raw: Mapping[str, int]) -> normalizers.Normalizer:
+        found.append(decide(raw, make, case, accents))
+        return make(found[0].lowercase, found[0].strip_accents)
+
+    counts, characters = _count(texts, choose, words, space)
+    if report is not None:
+        report(found[0])
+    elif accents == "auto" and found[0].is_lossy:
+        logger.warning('%s (accents="keep" keeps accents)', found[0])
+    return train(counts, characters, vocab_size, found[0])
 
 
-def _train_unigram(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    normalizer = albert_normalizer(lowercase=True, strip_accents=True)
-    counts, characters = _count(texts, normalizer, _UNIGRAM_WORDS, SPACE)
+def _train_unigram(counts: Counter[str], characters: set[str], vocab_size: int, text: Normalization) -> Tokenizer:
+    normalizer = _unigram_normalizer(text.lowercase, text.strip_accents)
     _check_room(vocab_size, len(characters | {SPACE}), len(ALBERT_SPECIALS))
     learned = _learn_unigram(counts, vocab_size)
     vocab = [(special, 0.0) for special in ALBERT_SPECIALS]
     vocab += _canonical_scores(learned, vocab_size - len(ALBERT_SPECIALS))
     backend = unigram_backend(vocab, ALBERT_SPECIALS, normalizer)
-    return Tokenizer(backend, ALBERT_SPECIALS, options={"do_lower_case": True, "keep_accents": False})
+    options = {"do_lower_case": text.lowercase, "keep_accents": not text.strip_accents}
+    return Tokenizer(backend, ALBERT_SPECIALS, options=options)
+
+
+def _unigram_normalizer(lowercase: bool, strip_accents: bool) -> normalizers.Normalizer:
+    return albert_normalizer(lowercase=lowercase, strip_accents=strip_accents)
 
 
 # A word takes the space before it along.
@@ -154,10 +196,20 @@ def _mark_frequent_words(counts: Counter[str], vocab_size: int) -> list[str]:
     """
     words: Counter[str] = Counter()
     for word, count in counts.items():
-        if begin := re.match(rf"{SPACE}(?:\d+|[^\W\d_]+)", word):
-            words[begin[0]] += count
+        if begin := _first_letters(word):
+            words[begin] += count
     frequent = sorted((word for word in words if words[word] > 1), key=lambda word: (-words[word], word))
     return [word + chr(FIRST_MARKER + index) for index, word in enumerate(frequent[: min(vocab_size, MARKERS)])]
+
+
+def _first_letters(word: str) -> str:
+    """The number, or the letters with their marks, that a word behind a space begins with."""
+    begin = re.match(rf"{SPACE}(?:\d+|[^\W\d_]+)", word)
+    if begin is None or begin.end() == len(word):
+        return word if begin else ""
+    # `re` has no class for marks.
+    rest = itertools.takewhile(lambda each: each.isalpha() or unicodedata.category(each)[0] == "M", word[begin.end() :])
+    return begin[0] + "".join(rest)
 
 
 def _canonical_scores(learned: dict[str, float], room: int) -> list[tuple[str, float]]:
@@ -179,9 +231,11 @@ def _canonical_scores(learned: dict[str, float], room: int) -> list[tuple[str, f
 _WORDPIECE_WORDS = pre_tokenizers.BertPreTokenizer()
 
 
-def _train_wordpiece(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    normalizer = bert_normalizer(lowercase=True, strip_accents=True, chinese_characters=True)
-    counts, characters = _count(texts, normalizer, _WORDPIECE_WORDS, "")
+def _wordpiece_normalizer(lowercase: bool, strip_accents: bool) -> normalizers.Normalizer:
+    return bert_normalizer(lowercase=lowercase, strip_accents=strip_accents, chinese_characters=True)
+
+
+def _train_wordpiece(counts: Counter[str], characters: set[str], vocab_size: int, text: Normalization) -> Tokenizer:
     # The trainer joins the most frequent pair, of equals the one with the lower ids; it numbers "##x" pieces in random
     # order unless they are given. A first pass, over the distinct words and with no room for joined pieces, finds them.
     alphabet = sorted(_learn_wordpieces(dict.fromkeys(counts, 1), 1, (), len(characters)))
@@ -191,11 +245,13 @@ def _train_wordpiece(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     backend = wordpiece_backend(
         {piece: id_ for id_, piece in enumerate(pieces)},
         BERT_SPECIALS,
-        lowercase=True,
-        strip_accents=True,
+        lowercase=text.lowercase,
+        strip_accents=text.strip_accents,
         chinese_characters=True,
     )
-    return Tokenizer(backend, BERT_SPECIALS, options={"do_lower_case": True})
+    # Without a word on accents, readers of tokenizer_config.json let them go with the case.
+    accents = {} if text.strip_accents == text.lowercase else {"strip_accents": text.strip_accents}
+    return Tokenizer(backend, BERT_SPECIALS, options={"do_lower_case": text.lowercase, **accents})
 
 
 def _learn_wordpieces(counts: Mapping[str, int], vocab_size: int, given: Sequence[str], alphabet_size: int) -> set[str]:
@@ -212,14 +268,14 @@ def _learn_wordpieces(counts: Mapping[str, int], vocab_size: int, given: Sequenc
 
 
 def _count(
-    texts: Iterable[str], normalizer: normalizers.Normalizer, words: pre_tokenizers.PreTokenizer, space: str
+    texts: Iterable[str], choose: Choose, words: pre_tokenizers.PreTokenizer, space: str
 ) -> tuple[Counter[str], set[str]]:
     """What is learned from: words with their counts; and all their characters, but for `space`."""
 
     def cut(text: str) -> list[str]:
         return [word for word, _ in words.pre_tokenize_str(text)]
 
-    return cover_characters(scale_down(count_words(texts, normalizer, cut)), space)
+    return cover_characters(scale_down(count_words(texts, choose, cut)), space)
 
 
 def _check_room(vocab_size: int, alphabet: int, specials: int) -> None:
@@ -228,3 +284,10 @@ def _check_room(vocab_size: int, alphabet: int, specials: int) -> None:
             f"vocab_size={vocab_size} has no room for the {alphabet} characters of the texts and {specials} special "
             f"pieces; give at least {alphabet + specials}, better several times as many"
         )
+
+
+# By kind: how it is trained, its normalizer, what cuts words, and what begins one that follows a space.
+_PARTS = {
+    "unigram": (_train_unigram, _unigram_normalizer, _UNIGRAM_WORDS, SPACE),
+    "wordpiece": (_train_wordpiece, _wordpiece_normalizer, _WORDPIECE_WORDS, ""),
+}

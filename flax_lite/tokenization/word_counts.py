@@ -38,8 +38,11 @@ FIRST_MARKER, MARKERS = 0xF0000, 0xFFFE
 PRIVATE_USE = f"[{chr(FIRST_MARKER)}-{chr(FIRST_MARKER + MARKERS - 1)}]"
 
 
+Choose = Callable[[Mapping[str, int]], normalizers.Normalizer]
+
+
 def count_words(
-    texts: Iterable[str], normalizer: normalizers.Normalizer, cut: Callable[[str], Iterable[str]]
+    texts: Iterable[str], normalizer: normalizers.Normalizer | Choose, cut: Callable[[str], Iterable[str]]
 ) -> Counter[str]:
     """The words of normalised texts with their counts; words no piece shall come from count as white space.
 
@@ -47,7 +50,8 @@ def count_words(
 
     Args:
         texts: read once; one is held at a time.
-        normalizer: must do to a text what it does to the parts between its spaces.
+        normalizer: must do to a text what it does to the parts between its spaces. Or what chooses it by the counts of
+            these parts: of the whole text, or of as much as one table holds.
         cut: a normalised text's words; likewise.
 
     Returns:
@@ -56,17 +60,25 @@ def count_words(
         dropped each time.
     """
     table = _BoundedTable()
+    for raw in _raw_words(texts):
+        if not isinstance(normalizer, normalizers.Normalizer):
+            normalizer = normalizer(raw)
+        table.add(raw, normalizer, cut)
+    return table.counts
+
+
+def _raw_words(texts: Iterable[str]) -> Iterator[Counter[str]]:
+    """What stands between spaces, with its counts, a table full at a time; each is cleared when the next is wanted."""
     raw: Counter[str] = Counter()
     characters = 0
     for text in texts:
         raw.update(text.split())
         characters += len(text)
         if len(raw) > _MOST_RAW_WORDS or characters > _MOST_RAW_CHARACTERS:
-            table.add(raw, normalizer, cut)
+            yield raw
             raw.clear()
             characters = 0
-    table.add(raw, normalizer, cut)
-    return table.counts
+    yield raw
 
 
 class _BoundedTable:

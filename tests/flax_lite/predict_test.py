@@ -92,13 +92,34 @@ def test_columns_are_keys(run, pipe, task, columns, names):
         ("text-classification", '{"text": 3}', "standard input, line 1: cannot be read: expected JSON with strings"),
         ("text-classification", '{"text": "a"', "standard input, line 1: cannot be read:"),
         ("text-classification", '{"text_pair": "a"}', "standard input, line 1: cannot be read:"),
+        *(
+            (task, f"{good}\n{json.dumps(half)}\n", "standard input, line 2: holds half a surrogate pair, '\\ud83d' at")
+            for task, good, half in (
+                ("text-classification", "a", {"text": "so \ud83d"}),
+                ("text-classification", "a", {"text": "a", "text_pair": "\ud83d so"}),
+                ("question-answering", "a\ta", {"question": "a", "context": "so \ud83d"}),
+                ("fill-mask", "[MASK]", {"text": "[MASK] \ud83d"}),
+                ("sentence-embedding", "a", {"text": "\ud83d"}),
+                ("token-classification", "a", {"text": "\ud83d"}),
+            )
+        ),
     ],
 )
 def test_mistakes_are_named_by_line(run, task, given, message):
-    status, _, err = run(task, given=given)
+    status, answers, err = run(task, given=given)
     assert status == 2
+    assert len(answers) == int(message.partition("line ")[2].partition(":")[0]) - 1
     assert err.startswith(f"predict: {message}")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("line", ["the cat", '{"text": "the cat"}', '{"text": "a \\ud83d\\ude00"}'])
+def test_a_byte_order_mark_is_no_text(run, monkeypatch, tmp_path, line):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a.txt").write_text(f"{line}\n", encoding="utf-8-sig")
+    marked, plain = run("text-classification", "~/a.txt"), run("text-classification", given=line)
+    assert marked == plain
+    assert (marked[0], len(marked[1])) == (0, 1)
 
 
 @pytest.mark.parametrize("size", [1, 2, 100])

@@ -1,10 +1,13 @@
-"""A file of predictions is scored on the set that it is of."""
+"""A file of predictions is scored on the set that it is of; a checkpoint is scored by its own tokenizer."""
 
 import json
 
+import jax
 import pytest
 
+from flax_lite.models.heads import SequenceClassification
 from tests.conftest import REPOSITORY
+from tests.flax_lite import tiny
 from tests.train.tasks.readers.glue_files import write_mnli
 from train import evaluate
 from train.options import cli
@@ -31,7 +34,7 @@ def test_of_two_held_out_sets_the_one_in_its_name(tmp_path, capsys, name, accura
     examples = data.evaluation[name]
     path = Scorer("mnli", data).write(name, examples, [Prediction(id=e.id, value=1) for e in examples], tmp_path)
     found = scores(capsys, "glue.py:mnli", source, path)
-    assert (found["set"], found["accuracy"]) == (name, accuracy)
+    assert (found["set"], found["accuracy"], found["examples"]) == (name, accuracy, 2)
 
 
 def test_a_test_set_whose_labels_are_public(tmp_path, capsys):
@@ -46,3 +49,117 @@ def test_a_test_set_whose_labels_are_public(tmp_path, capsys):
     mine = tmp_path / "mine.conll"
     mine.write_text(path.read_text())
     assert scores(capsys, "ner.py", source, mine)["set"] == "dev"
+
+
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "day", "two"]
+SIZES = {"vocab_size": len(PIECES), "num_hidden_layers": 1, "max_position_embeddings": 64, "labels": ("a", "b")}
+SMOKE = {"data.max_eval_examples": "none", "data.sequence_length": "16"}
+
+
+def write_vocabulary(folder, pieces=PIECES):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join(pieces) + "\n")
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path):
+    """`model(name, tokenizer=True, **sizes)`: a classifier's directory."""
+
+    def model(name, *, tokenizer=True, broken=False, **sizes):
+        made = tiny.make(SequenceClassification, tiny.bert(**{**SIZES, **sizes}))
+        if broken:
+            made = jax.tree.map(lambda leaf: leaf * 1e37, made)  # a file that holds NaN is not opened
+        made.save_pretrained(tmp_path / name, format="safetensors")
+        if tokenizer:
+            write_vocabulary(tmp_path / name)
+        return tmp_path / name
+
+    return model
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A table of 40 texts."""
+    rows = [f"{'good' if n % 2 else 'bad'} day,two,{'ab'[n % 2]}" for n in range(40)]
+    (tmp_path / "mine.csv").write_text("\n".join(["text,second,label", *rows]) + "\n")
+    return tmp_path / "mine.csv"
+
+
+def evaluated(capsys, source, **options):
+    """Status, the result if there is one, and what was said beside it."""
+    table = load_config(str(REPOSITORY / "configs/classify.py")).table
+    given = {"data.source": f"files:{source}", **SMOKE, **options}
+    argv = ["--config", f"{REPOSITORY / 'configs/classify.py'}:smoke"]
+    argv += [f"--config.{name}={value}" for name, value in given.items()]
+    status = cli.main("evaluate", {table: evaluate.EVALUATE_LEAVES[table]}, evaluate.run, argv)
+    output, errors = capsys.readouterr()
+
+    def never(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    return status, json.loads(output, parse_constant=never) if output else {}, errors
+
+
+def test_a_checkpoint_is_read_with_its_own_tokenizer(model, source, tmp_path, capsys):
+    """Whatever the config trains, and whether or not it is named; of a table all rows are scored, and counted."""
+    folder = model("whole")
+    same = write_vocabulary(tmp_path / "same")
+    results = [evaluated(capsys, source, checkpoint=folder, **options) for options in ({}, {"tokenizer": same})]
+    assert [status for status, _, _ in results] == [0, 0]
+    assert results[0][1] == results[1][1]
+    assert results[0][1]["examples"] == 40
+    said = f"tokenizer: that of checkpoint={folder}; tokenizer=train:wordpiece:600 would train another one"
+    assert [said in errors for _, _, errors in results] == [True, False]
+
+
+def test_a_share_of_a_file_is_scored_where_it_is_asked_for(model, source, capsys):
+    options = {"checkpoint": model("m"), "tokenizer": "none", "data.eval_fraction": "0.5"}
+    assert 0 < evaluated(capsys, source, **options)[1]["examples"] < 40
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "message"),
+    [
+        (
+            {},
+            {"tokenizer": "OTHER"},
+            "checkpoint=MODEL has another vocabulary than tokenizer=OTHER (9 pieces there, 9 here; first id 5: 'good'",
+        ),
+        ({}, {"tokenizer": "SHORT"}, "checkpoint=MODEL has another vocabulary than tokenizer=SHORT"),
+        ({"tokenizer": False}, {}, "checkpoint=MODEL: no tokenizer there. Give the one that it was trained with"),
+        ({"tokenizer": False}, {"tokenizer": "none"}, "checkpoint=MODEL: no tokenizer there"),
+        (
+            {"tokenizer": False, "vocab_size": 8},
+            {"tokenizer": "SAME"},
+            "checkpoint=MODEL has 8 word embeddings, too few for a tokenizer of 9 pieces",
+        ),
+        (
+            {"max_position_embeddings": 12},
+            {},
+            "data.sequence_length=16 is longer than the 12 positions of checkpoint=MODEL",
+        ),
+        ({"type_vocab_size": 1}, {"data.columns.text_pair": "second"}, "checkpoint=MODEL has embeddings of 1 type"),
+        ({"broken": True}, {}, "checkpoint=MODEL gives no numbers (NaN) for 40 of 40 rows"),
+    ],
+)
+def test_a_checkpoint_that_the_rows_do_not_fit_is_refused(model, source, tmp_path, capsys, given, options, message):
+    folder = model("m", **given)
+    names = {
+        "MODEL": str(folder),
+        "OTHER": str(write_vocabulary(tmp_path / "other", [*PIECES[:5], "gold", *PIECES[6:]])),
+        "SHORT": str(write_vocabulary(tmp_path / "short", PIECES[:-1])),
+        "SAME": str(write_vocabulary(tmp_path / "same")),
+    }
+    filled = {name: names.get(value, value) for name, value in options.items()}
+    status, found, errors = evaluated(capsys, source, checkpoint=folder, **filled)
+    for name, path in names.items():
+        message = message.replace(name, path)
+    assert message in errors
+    assert (status, found) == (2, {})
+    assert "Traceback" not in errors
+
+
+def test_single_texts_are_read_by_a_model_of_one_token_type(model, source, capsys):
+    status, found, _ = evaluated(capsys, source, checkpoint=model("m", type_vocab_size=1))
+    assert (status, found["examples"]) == (0, 40)

@@ -54,6 +54,7 @@ def test_finetune_makes_a_model_that_knows_its_labels(finished_finetune):
     assert model.config.labels == ("bad", "good")
     assert model.config.problem_type == "single_label_classification"
     tokenizer = fl.load_tokenizer(work / "model")
+    assert fl.load_tokenizer(work / "tokenizer").fingerprint == tokenizer.fingerprint
     inputs = jax.tree.map(jnp.asarray, tokenizer(["the house was warm"], max_length=16))
     logits = jax.jit(lambda inputs: model(**inputs).logits)(inputs)
     assert model.config.labels[int(logits[0].argmax())] == "good"
@@ -81,6 +82,8 @@ def test_finetune_continued_is_bit_equal_and_uploaded(tmp_path, finished_finetun
     assert finished_finetune.command.main(work, *again) == 0
     printed = capsys.readouterr().out
     assert "continuing from the checkpoint of step 40" in printed
+    assert "Training a wordpiece tokenizer" in finished_finetune.printed
+    assert "Training a wordpiece tokenizer" not in printed  # it goes on with the one that it keeps
     assert series(work) == series(finished_finetune.workdir)
     assert uploads == [(work / "model", "me/mine")]
     assert "uploaded: there" in printed

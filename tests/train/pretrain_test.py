@@ -151,6 +151,18 @@ def test_pretrain_explains_a_mistake(tmp_path, capsys, overrides, expected):
     assert not (tmp_path / "work" / "model").exists()
 
 
+@pytest.mark.parametrize("job", ["pretrain", "prepare", "show"])
+@pytest.mark.parametrize("spec", ["train:unigram:250", "train:wordpiece:600"])
+def test_a_model_to_start_from_is_never_read_under_another_vocabulary(finished_pretrain, tmp_path, capsys, job, spec):
+    """Before the text is tokenised: a vocabulary of the same size, or a smaller one, would fit its tables."""
+    model = finished_pretrain.workdir / "model"
+    command = Command(job, "configs/albert_base.py:smoke", (f"init_from={model}", f"tokenizer={spec}"))
+    assert command.main(tmp_path / "work") == 2
+    output, message = capsys.readouterr()
+    assert f"init_from={model} has another vocabulary than tokenizer={spec}" in message
+    assert "held-out data" not in output
+
+
 def test_pretrain_adapts_a_model_with_its_own_architecture_and_tokenizer(finished_pretrain, tmp_path, built):
     """Only the checkpoint is named: sizes, tokenizer and words come from it, the sentence head is left behind."""
     model = finished_pretrain.workdir / "model"

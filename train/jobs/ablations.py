@@ -8,12 +8,12 @@ from typing import Any
 
 from flax_lite.checkpoints.sources.resolve import open_source
 from flax_lite.models.flops import distillation_cost
-from flax_lite.tokenization import load_tokenizer
-from train.data import tokenizers
+from flax_lite.tokenization import Tokenizer, load_tokenizer
+from train.data.tokenizers import loaded_tokenizer, wanted_tokenizer
 from train.errors import UserError
 from train.jobs import build
-from train.jobs.teacher import RANDOM
 from train.options import schema
+from train.options.leaves import RANDOM
 
 Scores = Mapping[str, Sequence[Mapping[str, float]]]
 _SHOWN = {
@@ -64,7 +64,10 @@ def rows(values: Mapping[str, Any]) -> Iterator[Row]:
 def _cost(values: Mapping[str, Any]) -> float:
     length, slots = values["data.sequence_length"], values["data.max_predictions"]
     try:
-        teacher, tokenizer = open_source(values["teacher"]).config, load_tokenizer(tokenizers.tokenizer_spec(values))
+        teacher = open_source(values["teacher"]).config
+        found = loaded_tokenizer(wanted_tokenizer(values), None)
+        # One that has yet to be trained has to come out as the teacher's.
+        tokenizer = found if isinstance(found, Tokenizer) else load_tokenizer(values["teacher"])
     except ValueError as error:
         raise UserError(f"how much compute does a student need without its teacher? {error}") from error
     student = build.model_config(values, tokenizer, base=teacher, vocab_size=teacher.vocab_size)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
+from train.data.vocabulary import check_tables
 from train.errors import UserError
 from train.options.schema import Values, group
 
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
 
 
 def model_config(
-    values: Values, tokenizer: "Tokenizer", *, base: "EncoderConfig | None" = None, vocab_size: int | None = None
+    values: Values,
+    tokenizer: "Tokenizer",
+    *,
+    base: "EncoderConfig | None" = None,
+    vocab_size: int | None = None,
+    num_types: int = 1,
 ) -> "EncoderConfig":
     """The architecture: the preset's, init_from's or `base`'s, with the overrides that are given.
 
@@ -27,6 +33,7 @@ def model_config(
         tokenizer: whose vocabulary a preset is made for.
         base: taken where there is neither preset nor init_from.
         vocab_size: the rows of a preset's table, if it shall have more than the tokenizer has pieces.
+        num_types: token types of the rows.
 
     Raises:
         UserError: if the preset is unknown, or sizes do not fit each other or the length of the rows.
@@ -37,13 +44,14 @@ def model_config(
         if name is not None:
             base = _preset(name, tokenizer, vocab_size or tokenizer.vocab_size)
         elif source is not None:
-            base = _architecture_of(source, tokenizer)
+            base = _architecture_of(source)
         if base is None:
             raise UserError("which architecture? Give model.preset, or init_from to take a model's own")
         _check_known(overrides, base)
         config = base.replace(**overrides)
     except ValueError as error:
         raise UserError(f"model: {error}") from error
+    check_tables("the model" if source is None else f"init_from={source}", config, tokenizer, num_types=num_types)
     length = values["data.sequence_length"]
     if length > config.max_position_embeddings:
         raise UserError(
@@ -59,19 +67,12 @@ def _preset(name: str, tokenizer: "Tokenizer", vocab_size: int) -> "EncoderConfi
     return preset(name, vocab_size=vocab_size, pad_token_id=tokenizer.pad_id)
 
 
-def _architecture_of(source: str, tokenizer: "Tokenizer") -> "EncoderConfig":
+def _architecture_of(source: str) -> "EncoderConfig":
     from flax_lite.architecture.config import DEFAULT_LABELS
     from flax_lite.checkpoints.sources.resolve import open_source
 
-    config = open_source(source).config
-    # Published tables may have more rows than the tokenizer has pieces, for round sizes.
-    if tokenizer.vocab_size > config.vocab_size:
-        raise ValueError(
-            f"{source} has {config.vocab_size} word embeddings, too few for a tokenizer of {tokenizer.vocab_size} "
-            "pieces; use its own (leave `tokenizer` out)"
-        )
     # What a classifier's labels meant is not this job's.
-    return config.replace(labels=DEFAULT_LABELS, problem_type=None)
+    return open_source(source).config.replace(labels=DEFAULT_LABELS, problem_type=None)
 
 
 def _check_known(overrides: Mapping[str, Any], config: "EncoderConfig") -> None:

@@ -33,6 +33,7 @@ from flax_lite.training.steps import make_eval_step
 from train.data.pretraining import dataset
 from train.data.pretraining.dataset import Prepare, PretrainingData
 from train.data.tokenizers import keep_tokenizer
+from train.data.vocabulary import check_tables
 from train.errors import UserError
 from train.jobs import build
 from train.jobs.language_model import (
@@ -51,8 +52,9 @@ from train.jobs.language_model import (
     words_line,
 )
 from train.jobs.student import initial_params, student_alone, with_projections
-from train.jobs.teacher import RANDOM, Teacher, check_vocabulary, open_teacher, random_teacher
+from train.jobs.teacher import Teacher, open_teacher, random_teacher
 from train.options import runtime, schema
+from train.options.leaves import RANDOM
 from train.options.request import Request
 from train.run.job import Job, Result
 from train.run.workdir import WorkDir
@@ -129,24 +131,14 @@ def _open(work: WorkDir, wanted: DistillationRecipe, prepare: Prepare) -> tuple[
     teacher = None if is_random else open_teacher(values["teacher"], **words)
     host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
     data = dataset.open_data(values, kept_tokenizer, say, prepare=prepare, **host)
-    for source in filter(None, (None if is_random else values["teacher"], values["init_from"])):
-        check_vocabulary(data.tokenizer, source, data.kept_ids)
     if teacher is None:
         teacher = random_teacher(data.tokenizer, predicts_words=words["read_words"])
     elif data.kept_ids is not None:
         teacher = teacher.trimmed(data.kept_ids)
     if data.kept_ids is not None and values["init_from"] is not None:
         raise UserError("trim_vocabulary leaves out words of the teacher, not of init_from: give one of the two")
-    if data.tokenizer.vocab_size > teacher.config.vocab_size:
-        raise UserError(
-            f"teacher={teacher.source} has {teacher.config.vocab_size} word embeddings, too few for a tokenizer of "
-            f"{data.tokenizer.vocab_size} pieces. Leave `tokenizer` out to take the teacher's"
-        )
-    if values["data.sequence_length"] > teacher.config.max_position_embeddings:
-        raise UserError(
-            f"data.sequence_length={values['data.sequence_length']} is longer than the "
-            f"{teacher.config.max_position_embeddings} positions of teacher={teacher.source}"
-        )
+    length = values["data.sequence_length"]
+    check_tables(f"teacher={teacher.source}", teacher.config, data.tokenizer, length=length)
     keep_tokenizer(data.tokenizer, kept_tokenizer)
     return data, teacher
 

@@ -18,6 +18,7 @@ from ml_collections import config_dict
 from flax_lite.architecture.config import DEFAULT_LABELS, EncoderConfig
 from flax_lite.models.flops import Costs
 from flax_lite.training.steps import init_state, make_train_step
+from train.data.tokenizers import keep_tokenizer
 from train.errors import UserError
 from train.jobs import build
 from train.jobs.finetuning_report import describe_data, finish
@@ -32,7 +33,6 @@ from train.jobs.language_model import (
     with_learning_rate,
 )
 from train.jobs.task_teacher import open_task_teacher
-from train.jobs.teacher import check_vocabulary
 from train.options import runtime, schema
 from train.options.request import Request
 from train.run.job import Batch, Job, Outputs, add_up
@@ -97,7 +97,8 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
     values, task = work.request.values, prepared.task
     if values["early_stopping_evaluations"] is not None and not values["keep_best"]:
         raise UserError("early_stopping_evaluations waits for a better evaluation: it needs keep_best=true")
-    config = task_config(task, build.model_config(values, task.tokenizer))
+    keep_tokenizer(task.tokenizer, work.path / "tokenizer")
+    config = task_config(task, build.model_config(values, task.tokenizer, num_types=task.num_token_types))
     execution = runtime.execution(values)
     create = functools.partial(task.model_class, config, execution=execution)
     structure = structure_of(create)
@@ -163,12 +164,11 @@ def initial_params(
     """Reads the parameters of init_from, with a head drawn from the seed where it has none; None without init_from.
 
     Raises:
-        UserError: if its labels are others than the task's, or its vocabulary is.
+        UserError: if its labels are others than the task's.
     """
     source = values["init_from"]
     if source is None:
         return None
-    check_vocabulary(task.tokenizer, source, None)
     checkpoint = None
     if not values["new_head"]:
         checkpoint = opened(source)

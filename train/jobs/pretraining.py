@@ -52,7 +52,7 @@ def make_job(work: WorkDir, prepare: Prepare = dataset.prepare) -> Job:
     host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
     data = dataset.open_data(values, kept_tokenizer, say, prepare=prepare, **host)
     keep_tokenizer(data.tokenizer, kept_tokenizer)
-    config = build.model_config(values, data.tokenizer)
+    config = build.model_config(values, data.tokenizer, num_types=2 if data.recipe.rows == "pairs" else 1)
     execution = runtime.execution(values)
     model_class, objective = _task(config, data.recipe)
     create = functools.partial(model_class, config, execution=execution)

@@ -14,7 +14,7 @@ from flax_lite.distillation.recipe import uniform_layer_map
 from flax_lite.models.params import get_params, num_parameters, tree_shardings
 from flax_lite.training.task_objectives import Teaching, make_task_eval_step
 from train.errors import UserError
-from train.jobs.teacher import check_vocabulary, fingerprint
+from train.jobs.teacher import fingerprint
 from train.options import runtime
 from train.tasks.kinds.task import Task, trained_model
 from train.tasks.rows import Row, RowSet, gathered, run_rows
@@ -85,7 +85,7 @@ def open_task_teacher(values: Mapping[str, Any], task: Task, student: EncoderCon
     """Reads the teacher that the leaves name, if they do.
 
     Raises:
-        UserError: if it cannot be read, has learnt another task or vocabulary, or the losses do not fit it.
+        UserError: if it cannot be read, has learnt another task, is too small for the rows, or does not fit the losses.
     """
     source, losses = values["teacher"], {name: values[f"losses.{name}"] for name in LOSSES if values[f"losses.{name}"]}
     if source is None:
@@ -96,7 +96,6 @@ def open_task_teacher(values: Mapping[str, Any], task: Task, student: EncoderCon
         raise UserError(
             f"teacher={source} teaches nothing: give losses.soft_cross_entropy (0.5, say), or another of it"
         )
-    check_vocabulary(task.tokenizer, source, None)
     cure = "A teacher needs the same labels, in the same order"
     model = trained_model(source, task, runtime.execution(values), option="teacher", cure=cure)
     layer_map = _layer_map(values, losses, model.config, student)

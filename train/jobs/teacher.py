@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -22,11 +21,11 @@ from flax_lite.models.contents import survey
 from flax_lite.models.encoder import Encoder
 from flax_lite.models.heads import MaskedLM
 from flax_lite.models.params import abstract_params, get_params, path_name, tree_shardings
-from flax_lite.tokenization import Tokenizer, load_tokenizer
+from flax_lite.tokenization import Tokenizer
 from train.errors import UserError
+from train.options.leaves import RANDOM
 
-# What the leaf `teacher` says of `random_teacher`; its sizes are those of the smoke runs, twice as deep.
-RANDOM = "random"
+# Of `random_teacher`: those of the smoke runs, twice as deep.
 _RANDOM_SIZES = {"num_hidden_layers": 4, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
 
 
@@ -127,29 +126,3 @@ def random_teacher(tokenizer: Tokenizer, *, predicts_words: bool) -> Teacher:
 
     shapes = abstract_params(lambda: model_class(config, rngs=nnx.Rngs(0)))
     return Teacher(RANDOM, config, jax.tree_util.tree_map_with_path(values, shapes), predicts_words)
-
-
-def check_vocabulary(tokenizer: Tokenizer, source: str, kept_ids: Sequence[int] | None) -> None:
-    """Sees to it that ids mean the same to the rows and to a model; what has no tokenizer beside it is believed.
-
-    Args:
-        tokenizer: of the rows.
-        source: the model.
-        kept_ids: the model's ids of the tokenizer's pieces; None where they are the same.
-
-    Raises:
-        UserError: if the model's own tokenizer has other pieces.
-    """
-    try:
-        own = load_tokenizer(source).pieces
-    except ValueError:
-        return
-    theirs = own if kept_ids is None else [own[id_] for id_ in kept_ids if id_ < len(own)]
-    if theirs != tokenizer.pieces:
-        pairs = enumerate(zip(theirs, tokenizer.pieces, strict=False))
-        first = next((f"; first id {at}: {there!r}, {here!r}" for at, (there, here) in pairs if there != here), "")
-        raise UserError(
-            f"{source} has another vocabulary than the tokenizer of this run ({len(theirs)} pieces there, "
-            f"{tokenizer.vocab_size} here{first}): ids would mean other words to it. Leave `tokenizer` out to take the "
-            "teacher's"
-        )

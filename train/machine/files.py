@@ -4,8 +4,9 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,9 +60,22 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
 
 
+def to_json(value: Any, indent: int | None = None) -> str:
+    """A value as JSON. A number that is not finite becomes null, as JSON has no other way to say it."""
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file whole: a reader sees the old one or the new one."""
-    write_whole(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+    """Writes a JSON file whole, as `to_json`: a reader sees the old one or the new one."""
+    write_whole(path, (to_json(value, indent=2) + "\n").encode())
 
 
 def write_whole(path: Path, content: bytes) -> None:

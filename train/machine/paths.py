@@ -26,7 +26,7 @@ def work_path(text: str) -> WorkPath:
       UserError: it is in a bucket, and names no path there, or the package that reads buckets is not installed.
     """
     if not text.startswith(_SCHEME):
-        return Path(text)
+        return Path(os.path.expanduser(text))
     bucket, _, name = text.removeprefix(_SCHEME).strip("/").partition("/")
     if not bucket or not name:
         raise UserError(f"--workdir {text}: expected {_SCHEME}BUCKET/PATH")

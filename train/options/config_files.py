@@ -10,6 +10,7 @@ variant.
 import dataclasses
 import difflib
 import importlib.util
+import os
 import re
 import sys
 import traceback
@@ -44,7 +45,7 @@ def load_config(spec: str) -> LoadedConfig:
     Raises:
       UserError: no such file, no such variant, or the file fails.
     """
-    match = re.fullmatch(r"(.+?\.py)(?::(.*))?", spec)
+    match = re.fullmatch(r"(.+?\.py)(?::(.*))?", os.path.expanduser(spec))
     path, variant = Path(match[1] if match else spec), (match[2] or "") if match else ""
     if match is None or not path.is_file():
         here = ", ".join(config_files()) or "none"

@@ -25,33 +25,71 @@ RUN_LEAVES = (
         "free",
         str | None,
         "directory that keeps compiled programs; auto: the user's cache, on a CPU none",
+        is_place=True,
     ),
     Leaf("hosts.heartbeat_seconds", "free", int, "silence after which another host counts as lost", at_least=1),
     Leaf("hosts.initialization_seconds", "free", int, "time that hosts have to find each other", at_least=1),
-    Leaf("init_from", "identity", str | None, "model to start from: directory, hub id, ...; none: drawn from the seed"),
+    Leaf(
+        "init_from",
+        "identity",
+        str | None,
+        "model to start from: directory, hub id, ...; none: drawn from the seed",
+        is_place=True,
+    ),
 )
 
 SEQUENCE_LENGTH = Leaf("data.sequence_length", "identity", int, "tokens per row, specials included", at_least=8)
-TFDS_DIR = Leaf("data.tfds_dir", "free", str | None, "where tfds sets were prepared; none: tfds's own default")
+TFDS_DIR = Leaf(
+    "data.tfds_dir", "free", str | None, "where tfds sets were prepared; none: tfds's own default", is_place=True
+)
 
 CORPUS_LEAVES = (
-    Leaf("data.source", "identity", str, "builtin | text:GLOB | parquet:GLOB | tfds:NAME[/CONFIG][:SPLIT]"),
-    Leaf("data.mixture", "identity", tuple, "(('SOURCE', share of the text), ...), instead of data.source"),
-    Leaf("data.eval_source", "identity", str | None, "held-out data; none: a fraction of data.source"),
+    Leaf(
+        "data.source", "identity", str, "builtin | text:GLOB | parquet:GLOB | tfds:NAME[/CONFIG][:SPLIT]", is_place=True
+    ),
+    Leaf(
+        "data.mixture", "identity", tuple, "(('SOURCE', share of the text), ...), instead of data.source", is_place=True
+    ),
+    Leaf("data.eval_source", "identity", str | None, "held-out data; none: a fraction of data.source", is_place=True),
     Leaf("data.eval_fraction", "identity", float, "held-out fraction of the documents, by hash", at_least=0),
     Leaf("data.max_eval_rows", "identity", int, "held-out rows scored at each evaluation", at_least=1),
     SEQUENCE_LENGTH,
     Leaf("data.workers", "free", int, "processes that prepare rows; 0: in this one", at_least=0),
     Leaf("data.prepare_workers", "free", int | None, "processes that tokenise; none: one for each core", at_least=1),
-    Leaf("data.cache_dir", "free", str | None, "where tokenised data is kept; none: the user's cache"),
+    Leaf("data.cache_dir", "free", str | None, "where tokenised data is kept; none: the user's cache", is_place=True),
     Leaf("data.split_paragraphs", "identity", bool, "cut paragraphs into sentences"),
     Leaf("data.text_column", "identity", str, "where jsonl, parquet and tfds hold the text"),
     TFDS_DIR,
     Leaf("data.builtin_documents", "identity", int, "documents the built-in source generates", at_least=1),
 )
 
+# The `teacher` that is drawn.
+RANDOM = "random"
+
 DEVICE_LEAVES = (
-    Leaf("tokenizer", "identity", str | None, "directory, file, hub id, or train:KIND:SIZE; none: init_from's"),
+    Leaf(
+        "tokenizer",
+        "identity",
+        str | None,
+        "directory, file, hub id, or train:KIND:SIZE; none: init_from's",
+        is_place=True,
+    ),
+    Leaf(
+        "tokenizer_case",
+        "identity",
+        str | None,
+        "train:KIND:SIZE: case of the text; none: lower",
+        choices=("lower", "keep"),
+        implied=True,
+    ),
+    Leaf(
+        "tokenizer_accents",
+        "identity",
+        str | None,
+        "train:KIND:SIZE: accents; none: auto, which drops them where under 1% of the text has any",
+        choices=("auto", "strip", "keep"),
+        implied=True,
+    ),
     Leaf("model.preset", "identity", str | None, "a released architecture, as albert-base-v2; none: init_from's"),
     Leaf("execution.dtype", "free", str, "computation type", choices=("auto", "float32", "bfloat16")),
     Leaf(
@@ -166,7 +204,11 @@ DISTILL_LEAVES = (
     *MODEL_LEAVES,
     *MASK_LEAVES,
     Leaf(
-        "teacher", "free", str | None, "model to learn from: directory, hub id, ...; random: a tiny one, to try things"
+        "teacher",
+        "free",
+        str | None,
+        "model to learn from: directory, hub id, ...; random: a tiny one, to try things",
+        is_place=True,
     ),
     Leaf("trim_vocabulary", "identity", bool, "leave out the pieces that the training text does not use"),
     Leaf(

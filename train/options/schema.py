@@ -7,12 +7,16 @@ often or where. `total_steps` is the one identity leaf that may grow, with --ext
 import ast
 import dataclasses
 import difflib
+import os
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from train.errors import UserError
+
+NAMES = tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,12 +26,13 @@ class Leaf:
     Attributes:
       path: where it stands in the config, groups separated by dots.
       kind: "identity" (may not change within a work directory) or "free".
-      type: int, float, bool, str or tuple; `T | None` where the leaf may be nothing.
+      type: int, float, bool, str, tuple, or NAMES, a tuple of texts; `T | None` where the leaf may be nothing.
       doc: one line for --help.
       choices: the values it may take, when they are few.
       at_least: the smallest number it may be.
       above: a number that it has to be above.
       implied: whether a config may leave it out: it is nothing then.
+      is_place: whether it names a place, behind a scheme or not, where ~ is the home directory; a tuple names several.
     """
 
     path: str
@@ -38,6 +43,7 @@ class Leaf:
     at_least: float | None = None
     above: float | None = None
     implied: bool = False
+    is_place: bool = False
 
 
 _EXPECTED = {
@@ -46,6 +52,7 @@ _EXPECTED = {
     bool: "true or false",
     str: "text",
     tuple: "a tuple, as ('a','b')",
+    NAMES: "names, as a,b",
 }
 _BOOLS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
@@ -55,7 +62,7 @@ def form_of(leaf: Leaf) -> tuple[type, bool]:
     if isinstance(leaf.type, types.UnionType):
         (form,) = (member for member in typing.get_args(leaf.type) if member is not types.NoneType)
         return form, True
-    return leaf.type, False
+    return (tuple if leaf.type == NAMES else leaf.type), False
 
 
 def parse(leaf: Leaf, text: str) -> Any:
@@ -73,7 +80,7 @@ def parse(leaf: Leaf, text: str) -> Any:
             raise ValueError(f"cannot be none, expected {_expected(leaf)}")
         return None
     try:
-        value = _read(form, text)
+        value = _names(text) if leaf.type == NAMES else _read(form, text)
     except (ValueError, SyntaxError, KeyError):
         raise ValueError(f"expected {_expected(leaf)}") from None
     return check(leaf, value)
@@ -90,6 +97,8 @@ def check(leaf: Leaf, value: Any) -> Any:
         value = float(value)
     if form is tuple and isinstance(value, list):
         value = tuple(value)
+    if leaf.type == NAMES and not _are_names(value):
+        raise ValueError(f"is {value!r}, expected {_expected(leaf)}")
     if not isinstance(value, form) or (isinstance(value, bool) and form is not bool):
         raise ValueError(f"is {value!r}, expected {_expected(leaf)}")
     if leaf.choices and value not in leaf.choices:
@@ -98,6 +107,15 @@ def check(leaf: Leaf, value: Any) -> Any:
         raise ValueError(f"is {value!r}, expected at least {leaf.at_least}")
     if leaf.above is not None and not value > leaf.above:
         raise ValueError(f"is {value!r}, expected more than {leaf.above}")
+    return at_home(value) if leaf.is_place else value
+
+
+def at_home(value: Any) -> Any:
+    """A place, or each of a tuple, with the home directory for the ~ that it begins with, behind a scheme or not."""
+    if isinstance(value, (tuple, list)):
+        return tuple(map(at_home, value))
+    if isinstance(value, str) and (found := re.fullmatch(r"(\w+:)?(~.*)", value, re.DOTALL)):
+        return (found[1] or "") + os.path.expanduser(found[2])
     return value
 
 
@@ -190,8 +208,23 @@ def _read(form: type, text: str) -> Any:
     return form(text)
 
 
+def _are_names(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(each, str) and each for each in value)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Names between commas, or a tuple of them as Python writes it, for names that hold a comma."""
+    if text[:1] + text[-1:] not in ("()", "[]"):
+        return tuple(name.strip() for name in text.split(",")) if text.strip() else ()
+    value = ast.literal_eval(text)
+    if not isinstance(value, (tuple, list)):
+        raise ValueError
+    return tuple(each if isinstance(each, str) else str(each) for each in value)
+
+
 def _expected(leaf: Leaf) -> str:
     form, optional = form_of(leaf)
+    form = NAMES if leaf.type == NAMES else form
     expected = " | ".join(leaf.choices) if leaf.choices else _EXPECTED[form]
     return f"{expected}, or none" if optional else expected
 

@@ -1,7 +1,7 @@
 """The leaves of fine-tuning configs: those of every task, and those of some kinds of tasks."""
 
 from train.options.leaves import DEVICE_LEAVES, MODEL_LEAVES, RUN_LEAVES, SEQUENCE_LENGTH, TFDS_DIR
-from train.options.schema import Leaf
+from train.options.schema import NAMES, Leaf
 
 _TASK_LEAVES = (
     Leaf("task", "identity", str, "what is learnt: a benchmark's task, or kind of the data"),
@@ -24,11 +24,23 @@ _TASK_LEAVES = (
     ),
     Leaf("seeds", "free", int, "runs, with seeds from `seed` on, each in a directory of its own", at_least=1),
     Leaf("new_head", "identity", bool, "draw a new head where init_from's has other labels"),
-    Leaf("data.source", "identity", str, "builtin | files:PATH | tfds:NAME[/CONFIG]"),
+    Leaf("data.source", "identity", str, "builtin | files:PATH | tfds:NAME[/CONFIG]", is_place=True),
     TFDS_DIR,
     SEQUENCE_LENGTH,
-    Leaf("data.max_train_examples", "identity", int | None, "the first of the training examples alone", at_least=1),
-    Leaf("data.max_eval_examples", "identity", int | None, "the first of each held-out set alone", at_least=1),
+    Leaf(
+        "data.max_train_examples",
+        "identity",
+        int | None,
+        "so many of the training examples, drawn with the seed",
+        at_least=1,
+    ),
+    Leaf(
+        "data.max_eval_examples",
+        "identity",
+        int | None,
+        "so many of each held-out set, the same for every seed",
+        at_least=1,
+    ),
     Leaf("data.eval_tokens", "free", int, "tokens in a batch of evaluation, padding included", at_least=1),
     *DEVICE_LEAVES,
     *MODEL_LEAVES,
@@ -39,7 +51,7 @@ _TASK_LEAVES = (
         "dropout before the head; none: the preset's",
         at_least=0,
     ),
-    Leaf("teacher", "identity", str | None, "a model fine-tuned on this task to learn from as well"),
+    Leaf("teacher", "identity", str | None, "a model fine-tuned on this task to learn from as well", is_place=True),
     Leaf("losses.task", "identity", float, "weight of the labels", at_least=0),
     Leaf("losses.soft_cross_entropy", "identity", float, "weight of the divergence from the teacher", at_least=0),
     Leaf("losses.logit_mse", "identity", float, "weight of the squared error of the teacher's logits", at_least=0),
@@ -54,10 +66,25 @@ _CLASS_WEIGHTS = Leaf(
     "class_weights", "identity", str, "weight of each class's examples", choices=("equal", "balanced")
 )
 
+_LABELS = Leaf(
+    "data.labels",
+    "identity",
+    NAMES,
+    "by their indices, as a,b; (): the model's where the data's are among them, else the data's",
+)
+
 _TABLE_LEAVES = (
     Leaf("data.columns.text", "identity", str, "column of the text"),
     Leaf("data.columns.text_pair", "identity", str | None, "column of a second text"),
     Leaf("data.columns.label", "identity", str, "column of the label"),
+    Leaf("data.columns.header", "identity", NAMES, "names of the columns of tables without a header"),
+    Leaf(
+        "data.separator",
+        "identity",
+        str,
+        "between the fields of a table; auto: tabs in TSV, found in CSV",
+        choices=("auto", "comma", "semicolon", "tab", "bar"),
+    ),
     Leaf("data.eval_fraction", "identity", float, "held-out fraction where there is no file of held-out examples"),
 )
 
@@ -72,6 +99,13 @@ _COLUMN_LEAVES = (
         choices=("single_label", "multi_label", "regression"),
     ),
     Leaf("data.label_separator", "identity", str, "multi_label in TSV and CSV: what stands between labels"),
+    _LABELS,
+)
+
+_TAG_LEAVES = (
+    Leaf("data.columns.word", "identity", int | None, "column of the word, from 0; none: the first"),
+    Leaf("data.columns.tag", "identity", int | None, "column of the tag, from the end if negative; none: the last"),
+    _LABELS,
 )
 
 _LANGUAGE_LEAVES = (
@@ -120,6 +154,7 @@ FINETUNE_LEAVES = {
     "columns": (*_TASK_LEAVES, _CLASS_WEIGHTS, *_COLUMN_LEAVES),
     "languages": (*_TASK_LEAVES, *_LANGUAGE_LEAVES),
     "tags": (*_TASK_LEAVES,),
+    "words": (*_TASK_LEAVES, *_TAG_LEAVES),
     "choices": (*_TASK_LEAVES,),
     "spans": (*_TASK_LEAVES, *_SPAN_LEAVES),
     "sentences": (*_TASK_LEAVES, *_SENTENCE_LEAVES),

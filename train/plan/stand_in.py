@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from flax_lite.tokenization import Tokenizer, load_tokenizer, parse_tokenizer_spec
-from train.data import tokenizers
+from flax_lite.tokenization import Tokenizer, load_tokenizer
 from train.data.pretraining.dataset import PreparedData
 from train.data.sources import Corpus, CorpusOptions
+from train.data.tokenizers import loaded_tokenizer, wanted_tokenizer
 from train.data.tokens.store import TokenStore
+from train.data.vocabulary import check_vocabularies
 from train.errors import UserError
 
 _DOCUMENTS, _SENTENCES = 64, 8
@@ -29,24 +30,26 @@ def prepare(values: Mapping[str, Any], kept_tokenizer: Path, say: Callable[[str]
     keep all that there are.
 
     Raises:
-        UserError: the tokenizer cannot be read.
+        UserError: the tokenizer cannot be read, or is not that of a model that the leaves name.
     """
     if values.get("trim_vocabulary"):
         say("trim_vocabulary: planned for the whole vocabulary; what the text uses is known when it is tokenised")
-    tokenizer = _tokenizer(tokenizers.tokenizer_spec(values), kept_tokenizer)
+    tokenizer = _tokenizer(values, kept_tokenizer, say)
     store = _random_store(tokenizer, values["data.sequence_length"])
     corpus = Corpus("random tokens", {}, (), lambda: iter(()))
     return PreparedData(CorpusOptions(source="random"), tokenizer, store, store, corpus)
 
 
-def _tokenizer(spec: str, kept: Path) -> Tokenizer:
+def _tokenizer(values: Mapping[str, Any], kept: Path, say: Callable[[str], None]) -> Tokenizer:
+    wanted = wanted_tokenizer(values)
     try:
-        training = parse_tokenizer_spec(spec)
-        if training is None:
-            return load_tokenizer(spec)
-        return load_tokenizer(kept) if kept.is_dir() else _invented(training.vocab_size)
+        tokenizer = loaded_tokenizer(wanted, kept)
     except (ValueError, OSError) as error:
-        raise UserError(f"tokenizer={spec}: {error}") from error
+        raise UserError(f"{wanted.name}: {error}") from error
+    if not isinstance(tokenizer, Tokenizer):
+        return _invented(tokenizer.vocab_size)
+    check_vocabularies(values, tokenizer, wanted.name, say)
+    return tokenizer
 
 
 def _invented(vocab_size: int) -> Tokenizer:

@@ -106,7 +106,7 @@ def _requested(leaf: str | None) -> tuple[Path | None, str]:
             f"compilation_cache={leaf}: expected auto, none or a local directory. JAX_COMPILATION_CACHE_DIR takes more"
         )
     try:
-        path = private_directory(Path(leaf).expanduser())
+        path = private_directory(Path(leaf))
     except OSError as error:
         raise UserError(f"compilation_cache={leaf} cannot be made: {error.strerror}. Give another directory") from error
     return path, f"compilation cache: {path}"

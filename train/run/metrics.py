@@ -3,14 +3,13 @@
 import contextlib
 import io
 import json
-import math
 import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from train.machine.files import write_whole
+from train.machine.files import to_json, write_whole
 
 Row = dict[str, Any]
 
@@ -50,7 +49,7 @@ class MetricsWriter:
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
         """Appends one row. A number that is not finite becomes null, as JSON has no other way to say it."""
         row = {"step": step, "split": split} | {key: _plain(value) for key, value in values.items()}
-        self._file.write(json.dumps(row, allow_nan=False) + "\n")
+        self._file.write(to_json(row) + "\n")
         self._file.flush()
 
     def sync(self) -> None:
@@ -119,6 +118,5 @@ def _row(line: bytes) -> Row | None:
     return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
 
 
-def _plain(value: float) -> float | int | None:
-    number = value if isinstance(value, int) else float(value)
-    return number if math.isfinite(number) else None
+def _plain(value: float) -> float | int:
+    return value if isinstance(value, int) else float(value)

@@ -215,6 +215,15 @@ def _read_json(path: WorkPath) -> dict[str, Any] | None:
 _TOKENIZER = "tokenizer"
 
 
+def kept_tokenizer(request: Request) -> Path | None:
+    """The tokenizer of a run that the request goes on with; None where there is no such run, or it is not at hand.
+
+    A first try that failed in setup is no run: see `open_workdir`.
+    """
+    path = request.workdir
+    return path / _TOKENIZER if isinstance(path, Path) and _was_trained(path) else None
+
+
 @contextlib.contextmanager
 def open_everywhere(request: Request) -> Iterator[WorkDir]:
     """Opens the request's work directory on every host.

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
+
 from flax_lite.architecture.config import Problem
 from train.errors import UserError
 
@@ -114,6 +116,43 @@ def is_labelled(example: Example) -> bool:
     if isinstance(example, SpanExample):
         return True
     return (example.tags if isinstance(example, TagExample) else example.label) is not None
+
+
+def relabelled(data: TaskData, labels: Sequence[str]) -> TaskData:
+    """The same with its labels, which exclude each other, in another order."""
+    indices = {index: labels.index(name) for index, name in enumerate(data.labels)}
+
+    def changed(examples: Sequence[Example]) -> list[Example]:
+        texts = (example for example in examples if isinstance(example, TextExample))
+        return [dataclasses.replace(each, label=indices.get(each.label)) for each in texts]  # type: ignore[arg-type]
+
+    return dataclasses.replace(
+        data,
+        labels=tuple(labels),
+        train=changed(data.train),
+        evaluation={name: changed(examples) for name, examples in data.evaluation.items()},
+        test={name: changed(examples) for name, examples in data.test.items()},
+    )
+
+
+def drawn(examples: Sequence[Example], count: int | None, seed: int) -> list[Example]:
+    """So many of them, drawn at random and in their own order: the first ones of a sorted file have one label.
+
+    All of them where there are no more, or `count` is None.
+    """
+    if count is None or count >= len(examples):
+        return list(examples)
+    chosen = np.random.default_rng(seed).choice(len(examples), count, replace=False)
+    return [examples[index] for index in sorted(chosen)]
+
+
+def lost_labels(data: TaskData, train: Sequence[Example]) -> list[str]:
+    """A note where a label of the training set has no example among those that were drawn of it."""
+    if data.kind != "classification" or data.problem != "single_label":
+        return []
+    before, after = ({e.label for e in examples if isinstance(e, TextExample)} for examples in (data.train, train))
+    lost = [name for index, name in enumerate(data.labels) if index in before - after]
+    return [f"none of the {len(train)} training examples drawn has the label {', '.join(lost)}"] if lost else []
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

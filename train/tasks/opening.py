@@ -4,12 +4,16 @@ import dataclasses
 import hashlib
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from flax_lite.tokenization import Tokenizer
+from train.data.tokenizers import Wanted, learned_tokenizer, loaded_tokenizer, wanted_tokenizer
+from train.data.vocabulary import check_vocabularies
 from train.errors import UserError
-from train.tasks.examples import Example, Prediction, TaskData
+from train.tasks.examples import Example, Prediction, TaskData, drawn, lost_labels
 from train.tasks.kinds.task import Task
 from train.tasks.registry import TASKS
 from train.tasks.rows import RowSet, gathered
@@ -99,17 +103,19 @@ class Prepared:
         return balanced_weights([int(row.labels["labels"]) for row in self.train.rows], self.task.data.labels)
 
 
-def limited(data: TaskData, num_train: int | None, num_evaluation: int | None) -> TaskData:
-    """The first examples of the training set, and of each held-out set.
+def limited(data: TaskData, num_train: int | None, num_evaluation: int | None, seed: int = 0) -> TaskData:
+    """So many of the training examples, drawn with the seed, and of each held-out set, the same for every seed.
 
     Raises:
         UserError: if nothing is left to learn from or to score.
     """
-    evaluation = {name: list(examples)[:num_evaluation] for name, examples in data.evaluation.items()}
+    evaluation = {name: drawn(examples, num_evaluation, 0) for name, examples in data.evaluation.items()}
     empty = [name for name, examples in evaluation.items() if not examples]
     if not evaluation or empty:
         raise UserError(f"there are no held-out examples{f' in {empty[0]}' if empty else ''}, which the score is of")
-    return dataclasses.replace(data, train=list(data.train)[:num_train], evaluation=evaluation)
+    train = drawn(data.train, num_train, seed)
+    notes = (*data.notes, *lost_labels(data, train))
+    return dataclasses.replace(data, train=train, evaluation=evaluation, notes=notes)
 
 
 def texts_of(examples: Sequence[Any]) -> list[str]:
@@ -128,8 +134,13 @@ def texts_of(examples: Sequence[Any]) -> list[str]:
 Values = Mapping[str, Any]
 
 
-def open_data(values: Values) -> TaskData:
+def open_data(values: Values, *, training: bool = True) -> TaskData:
     """Reads a task's examples.
+
+    Args:
+        values: the job's leaves.
+        training: whether there have to be examples to learn from. Where not, held-out examples may be all there are: a
+            single file is held out whole, and where there is a test set alone, that is scored.
 
     Raises:
         UserError: if there is no such task or source, or the data is not as its benchmark has it.
@@ -148,10 +159,10 @@ def open_data(values: Values) -> TaskData:
         scheme, colon, _ = source.partition(":")
         if not colon or scheme not in ("files", "tfds"):
             raise UserError(f"data.source={source} is none of builtin, files:PATH and tfds:NAME[/CONFIG]")
-        data = entry.read(values)
+        data = entry.read(values, training)
     if entry.kind is not None:
         data = dataclasses.replace(data, kind=entry.kind)
-    return limited(data, values["data.max_train_examples"], values["data.max_eval_examples"])
+    return limited(data, values["data.max_train_examples"], values["data.max_eval_examples"], values["seed"])
 
 
 def scorer_of(values: Values, data: TaskData) -> Scorer:
@@ -159,19 +170,30 @@ def scorer_of(values: Values, data: TaskData) -> Scorer:
     return Scorer(None if values["data.source"] == "builtin" else values["task"], data)
 
 
-def prepare(values: Values, say: Callable[[str], None], *, training: bool = True) -> Prepared:
+def prepare(
+    values: Values, say: Callable[[str], None], *, training: bool = True, kept_tokenizer: Path | None = None
+) -> Prepared:
     """Makes a task ready.
 
     Args:
         values: the job's leaves.
         say: takes lines for a person.
-        training: whether rows to learn from are wanted.
+        training: whether rows to learn from are wanted. Where not, no tokenizer is trained: a model that is scored has
+            its own.
+        kept_tokenizer: what an earlier run keeps of a tokenizer that it trained.
 
     Raises:
-        UserError: as `open_data`, or if the tokenizer cannot be read, or rows cannot be cut as the leaves say.
+        UserError: as `open_data`, or if the tokenizer cannot be read or is not that of a model that the leaves name, or
+            rows cannot be cut as the leaves say.
     """
-    data = open_data(values)
-    task = TASKS[values["task"]].make(data, _tokenizer(values, data, say), values)
+    data = open_data(values, training=training)
+    wanted = wanted_tokenizer(values)
+    if wanted.training is not None and not training:
+        wanted = wanted_tokenizer({**values, "tokenizer": None, "tokenizer_case": None, "tokenizer_accents": None})
+        say(f"tokenizer: that of {wanted.name}; tokenizer={values['tokenizer']} would train another one")
+    tokenizer = _tokenizer(wanted, data, kept_tokenizer, say)
+    check_vocabularies(values, tokenizer, wanted.name, say)
+    task = TASKS[values["task"]].make(data, tokenizer, values)
     scorer = scorer_of(values, data)
     return Prepared(
         task=task,
@@ -183,19 +205,14 @@ def prepare(values: Values, say: Callable[[str], None], *, training: bool = True
     )
 
 
-def _tokenizer(values: Values, data: TaskData, say: Callable[[str], None]) -> Any:
-    from flax_lite.tokenization import load_tokenizer, parse_tokenizer_spec, train_tokenizer
-    from train.data import tokenizers
-
-    spec = tokenizers.tokenizer_spec(values)
+def _tokenizer(wanted: Wanted, data: TaskData, kept: Path | None, say: Callable[[str], None]) -> Tokenizer:
     try:
-        training = parse_tokenizer_spec(spec)
-        if training is None:
-            return load_tokenizer(spec)
-        say(f"Training a {training.kind} tokenizer of {training.vocab_size} pieces on the training examples.")
-        return train_tokenizer(texts_of(data.train), training.kind, training.vocab_size)
+        found = loaded_tokenizer(wanted, kept)
+        if isinstance(found, Tokenizer):
+            return found
+        return learned_tokenizer(found, texts_of(data.train), "the training examples", say)[0]
     except (ValueError, OSError) as error:
-        raise UserError(f"tokenizer={spec}: {error}") from error
+        raise UserError(f"{wanted.name}: {error}") from error
 
 
 def balanced_weights(indices: Sequence[int], labels: Sequence[str]) -> tuple[float, ...]:

@@ -5,14 +5,15 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from flax_lite.models.heads import SequenceClassification, TokenClassification
 from flax_lite.tokenization import Tokenizer
 from train.errors import UserError
-from train.tasks.examples import Kind, TaskData
+from train.tasks.examples import Kind, TaskData, relabelled
 from train.tasks.kinds.classification import Choices, Classification
 from train.tasks.kinds.sentences import Sentences
 from train.tasks.kinds.spans import BeamSpans, Spans
 from train.tasks.kinds.tagging import Tagging
-from train.tasks.kinds.task import Task
+from train.tasks.kinds.task import Task, known_labels
 from train.tasks.readers.folders import table_files
 from train.tasks.readers.glue import read_glue
 from train.tasks.readers.glue_ax import read_ax
@@ -32,14 +33,14 @@ class Entry:
     """A task.
 
     Attributes:
-        read: (leaves) to its data from files or tfds.
+        read: (leaves, whether there has to be something to learn from) to its data from files or tfds.
         builtin: the built-in task of its kind.
         make: (data, tokenizer, leaves) to its rows and head.
         options: of the built-in task.
         kind: of the examples, where they are read as another task's.
     """
 
-    read: Callable[[Values], TaskData]
+    read: Callable[[Values, bool], TaskData]
     builtin: str
     make: Callable[[TaskData, Tokenizer, Values], Task]
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -62,32 +63,61 @@ def _sentences(data: TaskData, tokenizer: Tokenizer, values: Values) -> Task:
     )
 
 
-def _read_classify(values: Values) -> TaskData:
-    train, evaluation, test = table_files(_path(values))
-    return read_classify(
+def _read_classify(values: Values, training: bool) -> TaskData:
+    eval_fraction = values["data.eval_fraction"]
+    train, evaluation, test, notes = table_files(_path(values), eval_fraction, training=training)
+    if not training and evaluation is None and eval_fraction == 1.0:
+        train, evaluation = None, train
+    problem = values.get("data.problem", "regression")
+    data = read_classify(
         train,
         evaluation=evaluation,
-        evaluation_fraction=0.0 if evaluation else values["data.eval_fraction"],
+        evaluation_fraction=0.0 if evaluation else eval_fraction,
         test=test,
         columns=Columns(
             text=values["data.columns.text"],
             text_pair=values["data.columns.text_pair"],
             label=values["data.columns.label"],
             id=values.get("data.columns.id"),
+            header=values["data.columns.header"],
             separator=values.get("data.label_separator", ","),
+            fields=values["data.separator"],
         ),
-        problem=values.get("data.problem", "regression"),
+        problem=problem,
+        labels=values.get("data.labels", ()),
+        known=None if problem == "regression" else known_labels(values, SequenceClassification),
+    )
+    return dataclasses.replace(data, notes=(*notes, *data.notes))
+
+
+def _read_ner(values: Values, training: bool) -> TaskData:
+    return read_ner(
+        values["data.source"],
+        word_column=values.get("data.columns.word"),
+        tag_column=values.get("data.columns.tag"),
+        labels=values.get("data.labels", ()),
+        known=known_labels(values, TokenClassification),
+        tfds_dir=values["data.tfds_dir"],
+        training=training,
     )
 
 
-def _read_xnli(values: Values) -> TaskData:
+def _read_xnli(values: Values, training: bool) -> TaskData:
     languages = {"language": values["data.language"], "train_language": values["data.train_language"]}
-    return read_xnli(values["data.source"], **languages)
+    return _in_known_order(read_xnli(values["data.source"], **languages, training=training), values)
 
 
-def _read_glue(task: str, values: Values) -> TaskData:
-    source, tfds_dir = values["data.source"], values["data.tfds_dir"]
-    return read_ax(source, tfds_dir=tfds_dir) if task == "ax" else read_glue(task, source, tfds_dir=tfds_dir)
+def _read_glue(task: str, values: Values, training: bool) -> TaskData:
+    read = read_ax if task == "ax" else functools.partial(read_glue, task)
+    data = read(values["data.source"], tfds_dir=values["data.tfds_dir"], training=training)
+    return _in_known_order(data, values)
+
+
+def _in_known_order(data: TaskData, values: Values) -> TaskData:
+    """A benchmark's labels in the order of the model's at hand, where these are the same ones."""
+    known = known_labels(values, SequenceClassification) if data.problem == "single_label" else None
+    names = known.of_data(data.labels) if known else data.labels
+    return relabelled(data, names) if names != data.labels and set(names) == set(data.labels) else data
 
 
 def _path(values: Values) -> str:
@@ -115,19 +145,20 @@ def _spans(version: Version, data: TaskData, tokenizer: Tokenizer, values: Value
 
 
 def _squad(version: Version) -> Entry:
-    def read(values: Values) -> TaskData:
+    def read(values: Values, training: bool) -> TaskData:
         source = values["data.source"]
         return read_squad(
             source if source.startswith("tfds:") else _path(values),
             version,
             eval_articles=values["data.eval_articles"],
             tfds_dir=values["data.tfds_dir"],
+            training=training,
         )
 
     return Entry(read=read, builtin="spans", make=functools.partial(_spans, version), options=_UNANSWERABLE[version])
 
 
-def _read_builtin_alone(values: Values) -> TaskData:
+def _read_builtin_alone(values: Values, training: bool) -> TaskData:
     raise UserError(f"{values['task']} is a built-in task: data.source=builtin is its only source")
 
 
@@ -145,12 +176,20 @@ TASKS: dict[str, Entry] = {
     "classify": Entry(read=_read_classify, builtin="sentiment", make=_TEXTS),
     "sentences": Entry(read=_read_classify, builtin="similarity", make=_sentences, kind="sentences"),
     "ner": Entry(
-        read=lambda values: read_ner(values["data.source"], tfds_dir=values["data.tfds_dir"]),
+        read=_read_ner,
         builtin="tags",
         make=_plain(Tagging),
     ),
-    "race": Entry(read=lambda values: read_race(values["data.source"]), builtin="choices", make=_plain(Choices)),
-    "swag": Entry(read=lambda values: read_swag(values["data.source"]), builtin="choices", make=_plain(Choices)),
+    "race": Entry(
+        read=lambda values, training: read_race(values["data.source"], training=training),
+        builtin="choices",
+        make=_plain(Choices),
+    ),
+    "swag": Entry(
+        read=lambda values, training: read_swag(values["data.source"], training=training),
+        builtin="choices",
+        make=_plain(Choices),
+    ),
     "squad_v1": _squad("v1"),
     "squad_v2": _squad("v2"),
     "spans": Entry(read=_read_builtin_alone, builtin="spans", make=functools.partial(_spans, "v1")),

@@ -52,7 +52,7 @@ def read_arrays(step: Path, tree: Mapping[str, str], top: str, without: str) -> 
     """
     import orbax.checkpoint as ocp
 
-    state = (step / "state").absolute()
+    state: Any = (step / "state").absolute()  # annotated there as a path of etils, which takes buckets too
     with _one_error(step):
         wanted = {path: _shape(path, form) for path, form in tree.items() if path.startswith(f"{top}/")}
         shapes = {tuple(path.split("/")): shape for path, shape in wanted.items() if path.split("/")[1] != without}
@@ -65,7 +65,8 @@ def read_arrays(step: Path, tree: Mapping[str, str], top: str, without: str) -> 
         args = ocp.args.PyTreeRestore(item=abstract, restore_args=restore_args, partial_restore=True)
         with ocp.Checkpointer(handler) as checkpointer:
             found = checkpointer.restore(state, args=args)
-        return traverse_util.flatten_dict(found[top], sep="/")
+        arrays: dict[str, Any] = traverse_util.flatten_dict(found[top], sep="/")
+        return arrays
 
 
 def _shape(path: str, form: Any) -> jax.ShapeDtypeStruct:

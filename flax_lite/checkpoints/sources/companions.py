@@ -43,7 +43,7 @@ def open_with_companions(source: str, folder: Path) -> tuple[Checkpoint, Compani
     Raises:
         ValueError: if the source cannot be read, or a file of it is none, or a link out of its directory.
     """
-    return of_one_moment(Path(source), lambda: _opened(source, folder))
+    return of_one_moment(Path(source).expanduser(), lambda: _opened(source, folder))
 
 
 def _opened(source: str, folder: Path) -> tuple[Checkpoint, Companions]:
@@ -85,7 +85,7 @@ def _sentence_files(source: str) -> tuple[dict[str, Path], list[str]]:
 
 def _others(source: str, checkpoint: Checkpoint, carried: Collection[Path]) -> list[str]:
     """A line on what else a directory holds, weights in another format among it."""
-    directory = Path(source)
+    directory = Path(source).expanduser()
     if not directory.is_dir() or is_work_directory(directory):
         return []
     stem, _, ending = checkpoint.path.name.partition(".")

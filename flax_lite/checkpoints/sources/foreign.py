@@ -42,7 +42,7 @@ _SHARD = re.compile(r"(model|flax_model)-\d+-of-\d+\.(safetensors|msgpack)")
 def foreign_weights(names: Iterable[str]) -> str:
     """What to say of weights in a form that is not read, by the names of files; empty if there are none."""
     ordered = sorted(names)
-    if shards := [found for name in ordered if (found := _SHARD.fullmatch(name))]:
+    if shards := [shard for name in ordered if (shard := _SHARD.fullmatch(name))]:
         index = f"{shards[0][1]}.{shards[0][2]}.index.json"
         return f"; {shards[0][0]} is a shard, but {index}, which says what is where, is not there"
     found: dict[int, list[str]] = {}

@@ -23,7 +23,7 @@ from flax_lite.checkpoints.sentence_transformers import (
 from flax_lite.checkpoints.sources.directory import HEAD_FILE
 from flax_lite.checkpoints.sources.foreign import ADAPTER, MERGE, foreign_weights
 from flax_lite.checkpoints.sources.hub_client import Cached, Files, HubId, Online, UnreachableError, ask, resolve
-from flax_lite.files.names import CONFIG, TOKENIZER_FILES, VOCABULARIES
+from flax_lite.files.names import CONFIG, TOKENIZER_FILES, VOCABULARIES, NoTokenizerError
 from flax_lite.files.names import SETTINGS_FILE as TOKENIZER_SETTINGS
 from flax_lite.files.strict_json import read_json
 
@@ -128,7 +128,9 @@ def _fetch_all(files: Files, names: Collection[str]) -> Path:
 
 def _tokenizer_directory(files: Files) -> Path:
     if not any(name in files for name in VOCABULARIES):
-        raise files.lacks(f"no tokenizer: none of {', '.join(VOCABULARIES)}")
+        lacking = files.lacks(f"no tokenizer: none of {', '.join(VOCABULARIES)}")
+        # A cache may hold a part of what there is.
+        raise NoTokenizerError(str(lacking)) if isinstance(files, Online) else lacking
     return _fetch_all(files, [name for name in (*TOKENIZER_FILES, CONFIG) if name in files])
 
 

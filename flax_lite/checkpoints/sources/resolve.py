@@ -22,6 +22,7 @@ from flax_lite.checkpoints.sources.hub import (
     parse_hub_id,
 )
 from flax_lite.checkpoints.sources.work_directory import is_work_directory, open_work_directory
+from flax_lite.files.names import NoTokenizerError
 from flax_lite.files.reading import wait_for_exchange
 
 Source = str | os.PathLike[str]
@@ -37,15 +38,14 @@ def open_source(source: Source | Checkpoint) -> Checkpoint:
     """
     if isinstance(source, Checkpoint):
         return source
-    text = os.fspath(source)
+    text = os.path.expanduser(source)
     path = Path(text)
-    wait_for_exchange(path)
+    here = wait_for_exchange(path) or _is_prefix(text)
     if is_work_directory(path):
         return open_work_directory(path)
     base, _, which = text.rpartition("@")
-    if not path.exists() and base and is_work_directory(Path(base)):
+    if not here and base and is_work_directory(Path(base)):
         return open_work_directory(Path(base), which)
-    here = path.exists() or _is_prefix(text)
     return open_directory(path if here else _fetched(text, fetch_model))
 
 
@@ -55,7 +55,7 @@ def tokenizer_directory(source: Source) -> Path:
     Raises:
         ValueError: if the source is a hub id that cannot be fetched.
     """
-    text = os.fspath(source)
+    text = os.path.expanduser(source)
     path = Path(text)
     base = Path(text.rpartition("@")[0] or text)
     work = next((each for each in (path, base) if is_work_directory(each)), None)
@@ -86,7 +86,7 @@ def sentence_length(source: Source) -> int | None:
 
 def sentence_transformers_directory(source: Source) -> Path | None:
     """The directory that `sentence_transformers_layout` looks into, if there is one; raises as there."""
-    text = os.fspath(source)
+    text = os.path.expanduser(source)
     base = Path(text.rpartition("@")[0] or text)
     work = next((each for each in (Path(text), base) if is_work_directory(each)), None)
     if work is not None:
@@ -110,4 +110,5 @@ def _fetched(text: str, fetch: Callable[[HubId], Path]) -> Path:
     try:
         return fetch(hub_id)
     except ValueError as error:
-        raise ValueError(f"there is no directory {text!r}, and from the hub: {error}") from error
+        kind = NoTokenizerError if isinstance(error, NoTokenizerError) else ValueError
+        raise kind(f"there is no directory {text!r}, and from the hub: {error}") from error

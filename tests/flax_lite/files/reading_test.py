@@ -206,6 +206,29 @@ def test_reader_waits_for_the_second_rename(tmp_path, monkeypatch):
     assert of_one_moment(target, (target / "file").read_text) == new.name
 
 
+@pytest.mark.parametrize("ends", [True, False])
+def test_reader_waits_for_directories_that_are_kept(ends, tmp_path, monkeypatch):
+    """They follow after the exchange; where the writer was killed, what is wrong is said as it is."""
+    target, old = tmp_path / "model", tmp_path / ".model.old-89abcdef"
+    target.mkdir()
+    (old / "1_Pooling").mkdir(parents=True)
+    (old / "1_Pooling" / "config.json").write_text("{}")
+
+    def follow(_):
+        if ends and old.is_dir():
+            (old / "1_Pooling").rename(target / "1_Pooling")
+            old.rmdir()
+
+    monkeypatch.setattr(reading.time, "sleep", follow)
+    monkeypatch.setattr(reading, "_EXCHANGE_SECONDS", 0.05)
+    read = (target / "1_Pooling" / "config.json").read_text
+    if ends:
+        assert of_one_moment(target, read) == "{}"
+    else:
+        with pytest.raises(FileNotFoundError, match="1_Pooling"):
+            of_one_moment(target, read)
+
+
 # Calls that read a file in another way than this module's; and who has a reason to.
 READS = {
     *("open", "read_text", "read_bytes", "memmap", "fromfile", "load_file", "safe_open", "from_file"),

@@ -126,7 +126,7 @@ def test_alone_it_replaces_all_and_removes_what_killed_processes_left(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"model", ".model.md", ".models.new-0123abcd"}
 
 
-@pytest.mark.parametrize("mode", [0o700, 0o750, 0o755, 0o2770, 0o3777, 0o555])
+@pytest.mark.parametrize("mode", [0o700, 0o750, 0o755, 0o2770, 0o3777, 0o555, 0o500])
 def test_access_to_a_directory_stays(mode, existing):
     umask = os.umask(0o022)
     try:

@@ -49,6 +49,23 @@ def test_file_is_named_and_a_large_one_is_not_read(tmp_path) -> None:
         read_json(file)
 
 
+def test_a_link_of_its_owner_s_may_lead_anywhere(tmp_path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "values.json").write_text('{"a": 1}')
+    (tmp_path / "data" / "link.json").symlink_to("../values.json")
+    assert read_json(tmp_path / "data" / "link.json", links_out=True) == {"a": 1}
+    with pytest.raises(ValueError, match="is a link out of its directory"):
+        read_json(tmp_path / "data" / "link.json")
+
+
+def test_values_of_a_large_file_may_be_many(monkeypatch) -> None:
+    monkeypatch.setattr("flax_lite.files.strict_json._MAX_VALUES", 4)
+    long = json.dumps({"a": ["x" * 20] * 10}).encode()
+    assert len(parse_json(long)["a"]) == 10
+    with pytest.raises(ValueError, match="holds more than 4 values"):
+        parse_json(b'{"a": [1, 1, 1, 1, 1]}')
+
+
 def test_a_list_is_read_where_one_is_expected(tmp_path) -> None:
     file = tmp_path / "values.json"
     file.write_text("[1, {}]")

@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.train.commands import TABLES
+from train import evaluate
 from train.errors import UserError
 from train.options import leaves, schema
 from train.options.schema import Leaf
@@ -12,14 +14,16 @@ TABLE = (
     Leaf("model.act", "identity", str, "an activation", choices=("gelu", "relu")),
     Leaf("run.plot", "free", bool, "draw"),
     Leaf("run.rate", "free", float, "a rate"),
-    Leaf("data.mixture", "identity", tuple, "sources"),
+    Leaf("data.mixture", "identity", tuple, "sources", is_place=True),
+    Leaf("data.labels", "identity", schema.NAMES, "labels"),
+    Leaf("data.source", "identity", str, "a source", is_place=True),
 )
 LEAF = {leaf.path: leaf for leaf in TABLE}
 VALUES = {
     "seed": 1,
     "model": {"width": None, "act": "gelu"},
     "run": {"plot": True, "rate": 0.5},
-    "data": {"mixture": ()},
+    "data": {"mixture": (), "labels": ("a",), "source": "builtin"},
 }
 
 
@@ -37,9 +41,27 @@ VALUES = {
         ("run.rate", "1e-3", 0.001),
         ("run.rate", "2", 2.0),
         ("data.mixture", "(('a', 0.8), ('b', 0.2))", (("a", 0.8), ("b", 0.2))),
+        ("data.mixture", "(('text:~/a', 0.8), ('builtin', 0.2))", (("text:/home/me/a", 0.8), ("builtin", 0.2))),
+        ("data.labels", "a,b", ("a", "b")),
+        ("data.labels", "b, a b", ("b", "a b")),
+        ("data.labels", "0,1", ("0", "1")),
+        ("data.labels", "alone", ("alone",)),
+        ("data.labels", "('a, b', 'c')", ("a, b", "c")),
+        ("data.labels", "(0, 1)", ("0", "1")),
+        ("data.labels", "['a']", ("a",)),
+        ("data.labels", "", ()),
+        ("data.labels", "()", ()),
+        ("data.source", "~/x", "/home/me/x"),
+        ("data.source", "~", "/home/me"),
+        ("data.source", "files:~/x y", "files:/home/me/x y"),
+        ("data.source", "text:~/*.txt", "text:/home/me/*.txt"),
+        ("data.source", "~/runs/a@best", "/home/me/runs/a@best"),
+        ("data.source", "files:/tmp/~/x", "files:/tmp/~/x"),
+        ("data.source", "owner/name", "owner/name"),
     ],
 )
-def test_parse_reads_every_type(path, text, value):
+def test_parse_reads_every_type(monkeypatch, path, text, value):
+    monkeypatch.setenv("HOME", "/home/me")
     parsed = schema.parse(LEAF[path], text)
     assert parsed == value
     assert type(parsed) is type(value)
@@ -57,6 +79,8 @@ def test_parse_reads_every_type(path, text, value):
         ("run.plot", "perhaps", "true or false"),
         ("run.rate", "fast", "a number"),
         ("data.mixture", "3", "a tuple"),
+        ("data.labels", "a,,b", "names, as a,b"),
+        ("data.labels", "(1+)", "names, as a,b"),
         ("data.mixture", "__import__('os')", "a tuple"),
     ],
 )
@@ -119,3 +143,23 @@ def test_tables_declare_each_leaf_once(table):
     paths = [leaf.path for leaf in table]
     assert len(paths) == len(set(paths))
     assert all(leaf.kind in ("identity", "free") and leaf.doc for leaf in table)
+
+
+# Beside these, places are what the readers of a source say of it.
+PLACES = (
+    *("init_from", "tokenizer", "teacher", "compilation_cache", "checkpoint", "predictions"),
+    *("data.source", "data.mixture", "data.eval_source", "data.tfds_dir", "data.cache_dir"),
+)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_place_knows_the_home_directory(table):
+    tables = (*TABLES[table], *evaluate.EVALUATE_LEAVES.get(table, ()))
+    assert {leaf.path for leaf in tables if leaf.is_place} == {leaf.path for leaf in tables if leaf.path in PLACES}
+
+
+@pytest.mark.parametrize("value", [("a", ""), ("a", 3), "a", 3])
+def test_names_of_a_config_are_texts(value):
+    with pytest.raises(ValueError, match="expected names"):
+        schema.check(LEAF["data.labels"], value)
+    assert schema.check(LEAF["data.labels"], ["a", "b"]) == ("a", "b")

@@ -14,13 +14,13 @@ from flax_lite.distillation.vocabulary import seen_ids
 from flax_lite.rows.recipe import PretrainingRecipe, TokenizerInfo
 from flax_lite.tokenization import Tokenizer
 from flax_lite.tokenization.trimming import trim_tokenizer
-from train.data import tokenizers
 from train.data.pretraining.loader import eval_batches, train_batches
 from train.data.pretraining.rows import PackedRows, PretrainingRows, Row, held_out_rows, make_rows
 from train.data.sources import Corpus, CorpusOptions, open_corpus
-from train.data.tokenizers import open_tokenizer
+from train.data.tokenizers import open_tokenizer, wanted_tokenizer
 from train.data.tokens.preparation import build_store
 from train.data.tokens.store import TokenStore
+from train.data.vocabulary import check_vocabularies
 from train.errors import UserError
 from train.options import schema
 
@@ -167,13 +167,17 @@ def prepare(values: Mapping[str, Any], kept_tokenizer: Path, say: Callable[[str]
         say: takes lines for a person.
 
     Raises:
-        UserError: if a source or the tokenizer cannot be had.
+        UserError: if a source or the tokenizer cannot be had, or a model that the leaves name has another vocabulary.
     """
     leaves = schema.group(values, "data")
     options = CorpusOptions(**{name: leaves[name] for name in _CORPUS_LEAVES})
     train, held_out = open_corpus(options, "train"), open_corpus(options, "heldout")
     cache_dir = leaves["cache_dir"]
-    tokenizer = open_tokenizer(tokenizers.tokenizer_spec(values), train, kept_tokenizer, cache_dir=cache_dir, say=say)
+    wanted = wanted_tokenizer(values)
+    # What a job keeps of a vocabulary that it trims is the rest of it, whose ids are not the teacher's.
+    kept = None if values.get("trim_vocabulary") else kept_tokenizer
+    tokenizer = open_tokenizer(wanted, train, kept, cache_dir=cache_dir, say=say)
+    check_vocabularies(values, tokenizer, wanted.name, say)  # before tokenising, which may take hours
     tokenise = functools.partial(build_store, cache_dir=cache_dir, say=say, workers=leaves["prepare_workers"])
     store, kept_ids = tokenise(train, tokenizer=tokenizer), None
     if values.get("trim_vocabulary"):

@@ -78,7 +78,7 @@ def matching_files(scheme: str, pattern: str) -> tuple[Path, ...]:
     Raises:
         UserError: if there is none.
     """
-    names = sorted(glob.glob(str(Path(pattern).expanduser()), recursive=True))
+    names = sorted(glob.glob(pattern, recursive=True))
     files = tuple(path for path in map(Path, names) if path.is_file())
     if not files:
         raise UserError(

@@ -14,7 +14,7 @@ from train.machine.files import content_hash, default_cache_dir
 
 def cache_root(cache_dir: str | os.PathLike[str] | None) -> Path:
     """The root of the cache: the given directory, or the default one."""
-    return Path(cache_dir).expanduser() if cache_dir is not None else default_cache_dir()
+    return Path(cache_dir) if cache_dir is not None else default_cache_dir()
 
 
 def corpus_inputs(corpus: Corpus, root: Path) -> dict[str, Any]:

@@ -18,6 +18,9 @@ from train.tasks.examples import Prediction, TaskData, TextExample
 from train.tasks.kinds.task import Task
 from train.tasks.rows import Row, RowSet, joined
 
+# Numbers from 0 to 1 where most is 5, the usual scale, are no accident; from 0 to 2 they may be.
+_FAR_BELOW = 4
+
 
 class Sentences(Task):
     """Pairs of texts, each a sequence of its own; the encoder's vectors are all there is to train.
@@ -87,10 +90,35 @@ class Sentences(Task):
         """The loss of pairs."""
         if teaching is not None:
             raise UserError("a sentence encoder's teacher works on plain text: see configs/sentence_student.py")
+        if self.loss == "cosine":
+            self._check_scale()
         try:
             return sentence_objective(self.loss, self.pooling, temperature=self.temperature)
         except ValueError as error:
             raise UserError(f"sentences: {error}") from error
+
+    def _check_scale(self) -> None:
+        """Refuses numbers that are not on the scale which is said: their cosines would be others than are meant.
+
+        With `most` of 1 they may be cosines, from -1 on.
+        """
+        scores = {example.id: float(example.label) for example in self.data.train}  # type: ignore[union-attr,arg-type]
+        least = -1.0 if self.most == 1 else 0.0
+        wrong = [name for name, score in scores.items() if not least <= score <= self.most]
+        largest = max(scores.values(), default=0.0)
+        cure = f"--config.sentences.most={largest:g} if that is what two sentences get that mean the same"
+        if wrong:
+            raise UserError(
+                f"{len(wrong)} of {len(scores)} training pairs have a number that is not from {least:g} to "
+                f"sentences.most={self.most:g}, the first being {scores[wrong[0]]:g} of pair {wrong[0]}. Give {cure}; "
+                "remove what is none."
+            )
+        if largest <= self.most / _FAR_BELOW:
+            raise UserError(
+                f"No training pair has a number above {largest:g}, and sentences.most={self.most:g} is what two "
+                f"sentences get that mean the same: their cosines would be {largest / self.most:g} at most. "
+                f"Give {cure}."
+            )
 
     def eval_step(self, structure: nnx.GraphDef) -> Callable[..., dict[str, jax.Array]]:
         """The cosines of a held-out batch."""

@@ -23,8 +23,10 @@ from flax_lite.rows.buckets import bucket_lengths
 from flax_lite.tokenization import Tokenizer
 from flax_lite.training.objective import Objective
 from flax_lite.training.task_objectives import Teaching, make_task_eval_step, task_objective
+from train.data.vocabulary import check_tables
 from train.errors import UserError
 from train.tasks.examples import Kind, Prediction, TaskData
+from train.tasks.readers.label_names import KnownLabels
 from train.tasks.rows import Row, RowSet
 
 
@@ -40,6 +42,7 @@ class Task(abc.ABC):
         tokenizer: of the rows.
         max_length: of a row.
         num_cut: texts so far that lost their end.
+        num_token_types: of the rows so far: 2 where one of them holds two texts.
     """
 
     kind: ClassVar[Kind]
@@ -49,7 +52,7 @@ class Task(abc.ABC):
 
     def __init__(self, data: TaskData, tokenizer: Tokenizer, max_length: int) -> None:
         self.data, self.tokenizer, self.max_length = data, tokenizer, max_length
-        self.num_cut = 0
+        self.num_cut, self.num_token_types = 0, 1
 
     @property
     def longest(self) -> str:
@@ -64,7 +67,10 @@ class Task(abc.ABC):
     def rows(self, examples: Sequence[Any]) -> RowSet:
         """All rows of some examples."""
         fills = {**self.label_fills, **({"teacher_0": 0.0, "teacher_1": 0.0} if self.token_logits else {})}
-        return RowSet(self.encode(examples), self.tokenizer.pad_id, bucket_lengths(self.max_length), fills)
+        rows = self.encode(examples)
+        if any(second < len(tokens) for row in rows for tokens, second in zip(row.tokens, row.seconds, strict=True)):
+            self.num_token_types = 2
+        return RowSet(rows, self.tokenizer.pad_id, bucket_lengths(self.max_length), fills)
 
     def architectures(self, config: EncoderConfig) -> tuple[str, ...]:
         """Hugging Face's name of the model, if it has one."""
@@ -79,7 +85,8 @@ class Task(abc.ABC):
 
     def count_cut(self, first: Sequence[int], second: Sequence[int] | None) -> None:
         """Counts a text or pair that is too long for a row."""
-        specials = 2 if second is None else 3
+        template = self.tokenizer.template
+        specials = template.single_size if second is None else template.pair_size
         self.num_cut += len(first) + len(second or ()) + specials > self.max_length
 
     @abc.abstractmethod
@@ -131,8 +138,28 @@ def opened(source: str) -> Checkpoint:
         raise UserError(f"{source}: {error}") from error
 
 
+def known_labels(values: Mapping[str, Any], model_class: type[TaskModel[Any]]) -> KnownLabels | None:
+    """The labels of the model that a job scores or begins with, else of its teacher, if it has a head for such labels.
+
+    Args:
+        values: the job's leaves; with new_head, the model to begin with has none that count.
+        model_class: with that head.
+    """
+    begun_with = None if values["new_head"] else values["init_from"]
+    for source in filter(None, (values.get("checkpoint"), begun_with, values["teacher"])):
+        try:
+            config = opened(source).config
+        except UserError:  # which is said where its parameters are read
+            continue
+        if architecture(model_class, config) in config.architectures:
+            return KnownLabels(config.labels, source)
+    return None
+
+
 def check_labels(checkpoint: Checkpoint, source: str, task: Task, cure: str) -> None:
     """Sees to it that a checkpoint with a head for this kind of task means the task's labels; unnamed ones may.
+
+    Case is no difference: half of the models on the hub write NEGATIVE where the data has negative.
 
     Args:
         checkpoint: as `opened`.
@@ -146,7 +173,8 @@ def check_labels(checkpoint: Checkpoint, source: str, task: Task, cure: str) -> 
     theirs, ours = checkpoint.config, task.data.labels
     has_head = bool(ours) and set(task.architectures(theirs)) <= set(theirs.architectures)
     unnamed = theirs.labels == tuple(f"LABEL_{index}" for index in range(len(ours)))
-    if has_head and not unnamed and theirs.labels != ours:
+    same = [name.casefold() for name in theirs.labels] == [name.casefold() for name in ours]
+    if has_head and not unnamed and not same:
         raise UserError(f"{source} knows the labels {', '.join(theirs.labels)}, the task has {', '.join(ours)}. {cure}")
 
 
@@ -161,10 +189,17 @@ def trained_model(source: str, task: Task, execution: Execution, *, option: str,
         cure: the end of the message where labels are others.
 
     Raises:
-        UserError: if it cannot be read, lacks a part of the task's head, which would be drawn at random, or means other
-            labels.
+        UserError: if it cannot be read, lacks a part of the task's head, which would be drawn at random, means other
+            labels, or is too small for the rows.
     """
     checkpoint = opened(source)
+    check_tables(
+        f"{option}={source}",
+        checkpoint.config,
+        task.tokenizer,
+        length=task.max_length,
+        num_types=task.num_token_types,
+    )
     try:
         if task.model_class is BeamQuestionAnswering:
             if open_head(checkpoint) is None:

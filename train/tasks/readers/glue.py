@@ -1,6 +1,6 @@
 """GLUE: nine tasks and a diagnostic set, from the benchmark's own files or from `tfds:glue`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +8,10 @@ from train.data.sources.tfds import read_examples, text_of
 from train.errors import UserError
 from train.options.schema import nearest
 from train.tasks.examples import TaskData, TextExample
-from train.tasks.readers.folders import find_file, folder_of, require_file
+from train.tasks.readers.folders import find_file, folder_of, require_file, single_file
 from train.tasks.readers.glue_table import GLUE, GlueTask
 from train.tasks.readers.label_names import index_of, number_of
+from train.tasks.readers.lines import gathered
 from train.tasks.readers.tables import Row, missing_column, tsv_rows
 
 # Microsoft's own archive of MRPC, which GLUE's files were made from: no set of it is named dev.
@@ -19,7 +20,7 @@ _TFDS_SETS = {"dev": "validation", "matched": "validation_matched", "mismatched"
 _TFDS_TESTS = {"test": "test", "matched": "test_matched", "mismatched": "test_mismatched"}
 
 
-def read_glue(task: str, source: str, *, tfds_dir: str | None = None) -> TaskData:
+def read_glue(task: str, source: str, *, tfds_dir: str | None = None, training: bool = True) -> TaskData:
     """Reads a task of GLUE (Wang et al. 2019, arXiv:1804.07461).
 
     Of MRPC the two files of Microsoft's archive are read as well: its test set is the evaluation set then, and a note
@@ -31,6 +32,8 @@ def read_glue(task: str, source: str, *, tfds_dir: str | None = None) -> TaskDat
         source: `files:DIR`, DIR being the folder of the task or one that holds it under the archive's name, or
             `tfds:glue/NAME`.
         tfds_dir: where a tfds set was prepared; tfds's own default if None.
+        training: whether there has to be a training set; where not, the held-out file is enough, in its directory or by
+            itself (`files:FILE`).
 
     Returns:
         Its examples. An id is the row's number, as in submissions. `test` is empty where the files are not there.
@@ -43,32 +46,42 @@ def read_glue(task: str, source: str, *, tfds_dir: str | None = None) -> TaskDat
     if source.startswith("tfds:"):
         return _read_tfds(GLUE[task], source.removeprefix("tfds:"), tfds_dir)
     usage = f"'files:DIR' with the files of GLUE's archive in DIR or DIR/{GLUE[task].folder}, or 'tfds:glue/{task}'"
+    if not training and (alone := single_file(source)):
+        name = next((name for name, file in GLUE[task].evaluation.items() if file == alone.name), "dev")
+        notes: list[str] = []
+        return _task_data(GLUE[task], [], {name: _labelled(GLUE[task], alone, notes)}, {}, notes)
     folder = folder_of(source, usage)
     inner = folder / GLUE[task].folder
-    return _read_files(GLUE[task], (inner if inner.is_dir() else folder,))
+    return _read_files(GLUE[task], (inner if inner.is_dir() else folder,), training)
 
 
-def _read_files(task: GlueTask, folders: tuple[Path, ...]) -> TaskData:
-    if task is GLUE["mrpc"] and not find_file(folders, ["train.tsv"]) and find_file(folders, [_MSR["train"]]):
-        return _read_msr(task, folders)
+def _read_files(task: GlueTask, folders: tuple[Path, ...], training: bool) -> TaskData:
+    has_train = find_file(folders, ["train.tsv"]) is not None
+    held_out = {name: file for name, file in task.evaluation.items() if find_file(folders, [file])}
+    is_msr = task is GLUE["mrpc"] and not has_train and (training or not held_out)
+    if is_msr and find_file(folders, [_MSR["train" if training else "test"]]):
+        return _read_msr(task, folders, training)
     notes: list[str] = []
     train: list[TextExample] = []
-    if task.evaluation:
+    if task.evaluation and (training or has_train):
         train = _labelled(task, require_file(folders, ["train.tsv"], f"training file of {task.folder}"), notes)
     evaluation = {
         name: _labelled(task, require_file(folders, [file], f"{name} file of {task.folder}"), notes)
-        for name, file in task.evaluation.items()
+        for name, file in (task.evaluation if training or not held_out else held_out).items()
     }
     tests = {name: find_file(folders, [file]) for name, file in task.test.items()}
-    test = {name: list(_unlabelled(task, path)) for name, path in tests.items() if path}
+    test = {name: _unlabelled(task, path) for name, path in tests.items() if path}
     if not evaluation and not test:
         require_file(folders, task.test.values(), f"file of {task.folder}")
     return _task_data(task, train, evaluation, test, notes)
 
 
-def _read_msr(task: GlueTask, folders: tuple[Path, ...]) -> TaskData:
+def _read_msr(task: GlueTask, folders: tuple[Path, ...], training: bool) -> TaskData:
     train, dev = (
-        _labelled(task, require_file(folders, [name], f"{split} file of MRPC"), []) for split, name in _MSR.items()
+        _labelled(task, require_file(folders, [name], f"{split} file of MRPC"), [])
+        if training or find_file(folders, [name])
+        else []
+        for split, name in _MSR.items()
     )
     note = (
         f"MRPC is read from Microsoft's files, which have no dev set: {_MSR['test']}, which is GLUE's test set, is the "
@@ -80,14 +93,16 @@ def _read_msr(task: GlueTask, folders: tuple[Path, ...]) -> TaskData:
 def _labelled(task: GlueTask, path: Path, notes: list[str]) -> list[TextExample]:
     bad: list[int] = []
     rows = tsv_rows(path, task.columns, on_bad_row=bad.append if task.bad_rows else None)
-    examples = [_example(task, str(number), row, row.value(task.label)) for number, row in enumerate(rows)]
+    examples = gathered(
+        enumerate(rows), lambda numbered: _example(task, str(numbered[0]), numbered[1], numbered[1].value(task.label))
+    )
     if bad:
         notes.append(f"{path} holds {len(bad)} row(s) with a wrong number of fields, left out: line {bad[0]} first.")
     return examples
 
 
-def _unlabelled(task: GlueTask, path: Path) -> Iterator[TextExample]:
-    return (_example(task, row.text(task.index), row, None) for row in tsv_rows(path))
+def _unlabelled(task: GlueTask, path: Path) -> list[TextExample]:
+    return gathered(tsv_rows(path), lambda row: _example(task, row.name(task.index), row, None))
 
 
 def _example(task: GlueTask, identifier: str, row: Row, written: Any) -> TextExample:
@@ -99,8 +114,15 @@ def _example(task: GlueTask, identifier: str, row: Row, written: Any) -> TextExa
 
 def _label(task: GlueTask, written: str, place: str) -> int | float:
     if task.problem == "regression":
-        return number_of(written, place)
+        return _on_scale(task, number_of(written, place), place)
     return index_of(written, task.written, place, f"The labels of {task.folder}")
+
+
+def _on_scale(task: GlueTask, number: float, place: str) -> float:
+    least, largest = task.scale
+    if not least <= number <= largest:
+        raise UserError(f"{place}: {number:g} is not from {least:g} to {largest:g}, the scale of {task.folder}.")
+    return number
 
 
 def _read_tfds(task: GlueTask, name: str, data_dir: str | None) -> TaskData:
@@ -125,7 +147,7 @@ def _tfds_example(task: GlueTask, example: dict[str, Any], place: str) -> TextEx
     columns = (*(task.tfds_texts or task.texts), "label", "idx")
     if missing := [column for column in columns if column not in example]:
         raise missing_column(missing[0], list(example), place)
-    texts = tuple(text_of(example[column], place).strip() for column in columns[:-2])
+    texts = tuple(text_of(example[column], place) for column in columns[:-2])
     return TextExample(id=str(example["idx"]), texts=texts, label=_tfds_label(task, example["label"], place))
 
 
@@ -133,7 +155,7 @@ def _tfds_label(task: GlueTask, label: Any, place: str) -> int | float | None:
     if label == -1:  # of a set to predict
         return None
     if task.problem == "regression":
-        return number_of(label, place)
+        return _on_scale(task, number_of(label, place), place)
     if label not in range(len(task.labels)):
         raise UserError(f"{place}: {task.folder} has no label {label}, only 0 to {len(task.labels) - 1}.")
     return int(label)

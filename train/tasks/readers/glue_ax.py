@@ -8,19 +8,21 @@ from train.tasks.readers.folders import find_file, folder_of
 from train.tasks.readers.glue import read_glue
 from train.tasks.readers.glue_table import GLUE
 from train.tasks.readers.label_names import index_of
+from train.tasks.readers.lines import gathered
 from train.tasks.readers.tables import Row, tsv_rows
 
 # The set with its labels and the phenomena that each pair is of, from the benchmark's page on diagnostics.
 _LABELLED = "diagnostic-full.tsv"
 
 
-def read_ax(source: str, *, tfds_dir: str | None = None) -> TaskData:
+def read_ax(source: str, *, tfds_dir: str | None = None, training: bool = True) -> TaskData:
     """Reads MNLI to learn from and to be chosen by, and the diagnostic set to predict.
 
     Args:
         source: `files:DIR` with MNLI's folder and diagnostic/diagnostic.tsv in DIR, and diagnostic-full.tsv beside
             it where there are labels; or `tfds:glue/ax`, with `tfds:glue/mnli` beside it.
         tfds_dir: where tfds sets were prepared; tfds's own default if None.
+        training: whether MNLI's training set has to be there.
 
     Returns:
         MNLI's examples; `test` holds "test", which is submitted, and "full", which has labels, as far as they are
@@ -41,13 +43,13 @@ def read_ax(source: str, *, tfds_dir: str | None = None) -> TaskData:
         **(read_glue("ax", source).test if is_submitted else {}),
         **({"full": _labelled(labelled)} if labelled else {}),
     }
-    return dataclasses.replace(read_glue("mnli", source), test=test)
+    return dataclasses.replace(read_glue("mnli", source, training=training), test=test)
 
 
 def _labelled(path: Path) -> list[TextExample]:
-    return [_example(str(number), row) for number, row in enumerate(tsv_rows(path))]
+    return gathered(enumerate(tsv_rows(path)), lambda numbered: _example(str(numbered[0]), numbered[1]))
 
 
 def _example(identifier: str, row: Row) -> TextExample:
-    label = index_of(row.text("Label"), GLUE["ax"].labels, row.place, "The labels of MNLI")
+    label = index_of(row.name("Label"), GLUE["ax"].labels, row.place, "The labels of MNLI")
     return TextExample(id=identifier, texts=(row.text("Premise"), row.text("Hypothesis")), label=label)

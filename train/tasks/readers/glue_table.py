@@ -27,6 +27,7 @@ class GlueTask:
         columns: of the labelled files, where these have no header.
         tfds_texts: the features of the texts in `tfds:glue`, where not as `texts`.
         problem: what the labels are.
+        scale: of a number, from the least to the largest.
         bad_rows: whether the labelled files are known to hold rows with a wrong number of fields, which every reader
             leaves out.
     """
@@ -43,6 +44,7 @@ class GlueTask:
     columns: tuple[str, ...] = ()
     tfds_texts: tuple[str, ...] = ()
     problem: Problem = "single_label"
+    scale: tuple[float, float] = (0.0, 5.0)
     bad_rows: bool = False
 
 

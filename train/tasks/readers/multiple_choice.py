@@ -1,28 +1,25 @@
 """RACE and SWAG: a context and several continuations, of which one is right."""
 
+import itertools
 import json
-from collections.abc import Iterator
+import string
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from train.errors import UserError
 from train.tasks.examples import ChoiceExample, TaskData
-from train.tasks.readers.folders import find_file, folder_of, require_file
-from train.tasks.readers.label_names import index_of, name_of
-from train.tasks.readers.tables import Row, lines_of, read_rows
+from train.tasks.readers.folders import folder_of, set_files, single_file
+from train.tasks.readers.label_names import index_of, is_missing, name_of
+from train.tasks.readers.lines import check_pairs, gathered, lines_of
+from train.tasks.readers.tables import JSON_ENDINGS, Row, missing_column, read_rows
 
-_LETTERS = ("A", "B", "C", "D")
-_NUMBERS = ("0", "1", "2", "3")
+_LETTERS = tuple(string.ascii_uppercase)
 _LEVELS = ("middle", "high")
-_SWAG_FILES = {
-    "train": ("train.csv", "train.jsonl", "train.json"),
-    "dev": ("val.csv", "val.jsonl", "val.json", "dev.csv", "dev.jsonl", "dev.json"),
-    "test": ("test.csv", "test.jsonl", "test.json"),
-}
-_ENDINGS = ("ending0", "ending1", "ending2", "ending3")
+_ENDING = "ending"
 
 
-def read_race(source: str, *, level: Literal["all", "middle", "high"] = "all") -> TaskData:
+def read_race(source: str, *, level: Literal["all", "middle", "high"] = "all", training: bool = True) -> TaskData:
     """Reads RACE (Lai et al. 2017, arXiv:1704.04683).
 
     The context is the article. A choice is the question with the option in the place of every "_", or, where the
@@ -31,64 +28,112 @@ def read_race(source: str, *, level: Literal["all", "middle", "high"] = "all") -
     Args:
         source: `files:DIR`; DIR or `DIR/RACE` holds `{train,dev,test}/{middle,high}/*.txt`, each an article as JSON.
         level: which of the two exams.
+        training: whether all three folders have to be there; where not, dev, else test, is enough.
 
     Returns:
         Its examples, middle before high, articles in the order of their numbers; ids such as "middle/1432-0", the
         article's file and the number of the question. The labels of the test set are public.
 
     Raises:
-        UserError: if a folder is missing, or a file is no article with questions, four options and an answer to each.
+        UserError: if a folder is missing, a file is no article with questions, options and an answer to each, or one
+            question has more options than another.
     """
     root = folder_of(source, "'files:DIR' with RACE's folders train, dev and test in DIR or DIR/RACE")
     root = root / "RACE" if (root / "RACE").is_dir() else root
     levels = _LEVELS if level == "all" else (level,)
-    sets = {name: list(_articles(root / name, levels)) for name in ("train", "dev", "test")}
-    return TaskData(kind="choices", train=sets["train"], evaluation={"dev": sets["dev"]}, test={"test": sets["test"]})
+    names = ("train", "dev", "test")
+    there = [name for name in names if training or (root / name).is_dir()]
+    first = next((name for name in ("dev", "test") if name in there), "dev")
+    sets = {name: _articles(root / name, levels) for name in dict.fromkeys([*there, first])}
+    _check_alike({str(root / name): examples for name, examples in sets.items()})
+    return TaskData(
+        kind="choices",
+        train=sets.get("train", []),
+        evaluation={"dev": sets[first]},
+        test={"test": sets["test"]} if "test" in sets and first == "dev" else {},
+    )
 
 
-def read_swag(source: str) -> TaskData:
+def read_swag(source: str, *, training: bool = True) -> TaskData:
     """Reads SWAG (Zellers et al. 2018, arXiv:1808.05326).
 
-    The context is `sent1`; a choice is `sent2`, which begins its sentence, a space and an ending.
+    The context is `sent1`; a choice is `sent2`, which begins its sentence, a space and an ending. Files of another
+    number of endings than SWAG's four are read as well.
 
     Args:
         source: `files:DIR` with train, val and test files, CSV as SWAG's own or a JSON object a line. `test` may be
-            missing, and have no column `label`.
+            missing, and have no column `label`, or -1 there.
+        training: whether there has to be a training set; where not, the held-out file is enough, in its directory or by
+            itself (`files:FILE`).
 
     Returns:
         Its examples; an id is the row's number.
 
     Raises:
-        UserError: if a file or a column is missing, a text is empty, or a label is not 0 to 3.
+        UserError: if a file or a column is missing, a text is empty, a label is no number of an ending, or one row has
+            more endings than another.
     """
-    folders = (folder_of(source, f"'files:DIR' with SWAG's files in DIR: {', '.join(_SWAG_FILES['train'])} and so on"),)
-    train = require_file(folders, _SWAG_FILES["train"], "training file of SWAG")
-    dev = require_file(folders, _SWAG_FILES["dev"], "evaluation file of SWAG")
-    test = find_file(folders, _SWAG_FILES["test"])
-    return TaskData(
-        kind="choices",
-        train=[_swag(str(number), row) for number, row in enumerate(read_rows(train))],
-        evaluation={"dev": [_swag(str(number), row) for number, row in enumerate(read_rows(dev))]},
-        test={"test": [_swag(str(n), row, labelled=False) for n, row in enumerate(read_rows(test))]} if test else {},
+    usage = "'files:DIR' with SWAG's files in DIR: train.csv, val.csv, test.csv, or .jsonl"
+    paths = (None, None if training else single_file(source), None)
+    if paths[1] is None:
+        paths = set_files(folder_of(source, usage), (".csv", *JSON_ENDINGS)).paths(" of SWAG", training=training)
+    notes: list[str] = []
+    train, dev, test = (
+        _swag_file(path, notes, labelled=labelled) if path else []
+        for path, labelled in zip(paths, (True, True, False), strict=True)
     )
+    _check_alike({str(path): examples for path, examples in zip(paths, (train, dev, test), strict=True)})
+    tests = {"test": test} if test else {}
+    return TaskData(kind="choices", train=train, evaluation={"dev": dev}, test=tests, notes=tuple(notes))
 
 
-def _swag(identifier: str, row: Row, *, labelled: bool = True) -> ChoiceExample:
-    beginning = row.text("sent2")
+def _swag_file(path: Path, notes: list[str], *, labelled: bool) -> list[ChoiceExample]:
+    rows = enumerate(read_rows(path, notes=notes))
+    return gathered(rows, lambda numbered: _swag(str(numbered[0]), numbered[1], labelled=labelled))
+
+
+def _swag(identifier: str, row: Row, *, labelled: bool) -> ChoiceExample:
+    endings = _endings(row)
+    written = row.value("label") if labelled else row.fields.get("label")
     label = None
-    if labelled or "label" in row.fields:
-        label = index_of(name_of(row.value("label")), _NUMBERS, row.place, "The labels of SWAG")
-    choices = tuple(f"{beginning} {row.text(ending)}" for ending in _ENDINGS)
+    if labelled or not (is_missing(written) or name_of(written) == "-1"):
+        numbers = tuple(map(str, range(len(endings))))
+        label = index_of(name_of(written), numbers, row.place, "The numbers of its endings are")
+    beginning = row.text("sent2")
+    choices = tuple(f"{beginning} {row.text(ending)}" for ending in endings)
     return ChoiceExample(id=identifier, context=row.text("sent1"), choices=choices, label=label)
 
 
-def _articles(folder: Path, levels: tuple[str, ...]) -> Iterator[ChoiceExample]:
+def _endings(row: Row) -> list[str]:
+    """The columns of the endings: every one that there is."""
+    numbers = {name.removeprefix(_ENDING) for name in row.fields if name.startswith(_ENDING)}
+    numbers = {number for number in numbers if number.isdecimal()}
+    for number in range(max(2, len(numbers))):
+        if str(number) not in numbers:
+            raise missing_column(f"{_ENDING}{number}", list(row.fields), row.place)
+    return [f"{_ENDING}{number}" for number in range(len(numbers))]
+
+
+def _check_alike(sets: Mapping[str, Sequence[ChoiceExample]]) -> None:
+    """Refuses another number of choices in one example than in the first: a batch has one for all."""
+    first = next((example for examples in sets.values() for example in examples), None)
+    for place, examples in sets.items():
+        for example in examples:
+            if first and len(example.choices) != len(first.choices):
+                raise UserError(
+                    f"{place}, example {example.id} has {len(example.choices)} choices, and example {first.id} of the "
+                    f"first set {len(first.choices)}: all need as many."
+                )
+
+
+def _articles(folder: Path, levels: tuple[str, ...]) -> list[ChoiceExample]:
+    found: list[tuple[Path, str]] = []
     for level in levels:
         files = sorted((folder / level).glob("*.txt"), key=lambda path: (len(path.stem), path.stem))
         if not files:
             raise UserError(f"There is no article of RACE in {folder / level}. Expected files named NUMBER.txt.")
-        for path in files:
-            yield from _questions(path, level)
+        found += [(path, level) for path in files]
+    return list(itertools.chain(*gathered(found, lambda placed: list(_questions(*placed)))))
 
 
 def _questions(path: Path, level: str) -> Iterator[ChoiceExample]:
@@ -100,31 +145,34 @@ def _questions(path: Path, level: str) -> Iterator[ChoiceExample]:
             "expected one of each to a question."
         )
     context = _text(article.get("article"), f"{path}: the article")
-    for number, (question, choices, answer) in enumerate(zip(questions, options, answers, strict=True)):
+    for number, (question, written, answer) in enumerate(zip(questions, options, answers, strict=True)):
         place = f"{path}, question {number}"
+        choices = _choices(_text(question, f"{place}: the question"), written, place)
         yield ChoiceExample(
             id=f"{level}/{path.stem}-{number}",
             context=context,
-            choices=_choices(_text(question, f"{place}: the question"), choices, place),
-            label=index_of(name_of(answer), _LETTERS, place, "The answers are"),
+            choices=choices,
+            label=index_of(name_of(answer), _LETTERS[: len(choices)], place, "The answers are"),
         )
 
 
 def _choices(question: str, options: Any, place: str) -> tuple[str, ...]:
-    if not isinstance(options, list) or len(options) != len(_LETTERS):
-        raise UserError(f"{place}: expected {len(_LETTERS)} options, got {options!r}.")
+    if not isinstance(options, list) or not 2 <= len(options) <= len(_LETTERS):
+        raise UserError(f"{place}: expected a list of 2 to {len(_LETTERS)} options, got {options!r:.200}.")
     # An option may be empty: RACE has some.
     texts = [_text(option, f"{place}: an option") for option in options]
     return tuple(question.replace("_", text) if "_" in question else f"{question} {text}".strip() for text in texts)
 
 
 def _json(path: Path) -> dict[str, Any]:
+    written = "\n".join(line for _, line in lines_of(path))
     try:
-        value = json.loads("\n".join(line for _, line in lines_of(path)))
+        value = json.loads(written)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON ({error}). Expected an article of RACE.") from error
     if not isinstance(value, dict):
         raise UserError(f"{path} holds a JSON {type(value).__name__}, expected an article of RACE: an object.")
+    check_pairs(value, written, str(path))
     return value
 
 

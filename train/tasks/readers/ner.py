@@ -3,16 +3,19 @@
 Tags are BIO, or IOB1 and made BIO (Ramshaw and Marcus 1995; Tjong Kim Sang and Veenstra 1999).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from train.data.sources.tfds import class_names, read_examples, text_of
 from train.errors import UserError
 from train.tasks.examples import TagExample, TaskData
-from train.tasks.readers.folders import find_file, folder_of, require_file
-from train.tasks.readers.label_names import index_of, name_of
-from train.tasks.readers.tables import json_rows, lines_of, missing_column
+from train.tasks.readers.columns import column_sentences
+from train.tasks.readers.folders import folder_of, set_files, single_file
+from train.tasks.readers.label_names import KnownLabels, index_of, is_missing, name_of
+from train.tasks.readers.lines import gathered
+from train.tasks.readers.tables import JSON_ENDINGS, Row, json_rows, missing_column
 
 
 def to_bio(tags: Sequence[str], place: str) -> tuple[str, ...]:
@@ -42,16 +45,12 @@ def to_bio(tags: Sequence[str], place: str) -> tuple[str, ...]:
     return tuple(result)
 
 
-_ENDINGS = (".txt", ".conll", ".bio", ".tsv", ".jsonl", ".json")
-# Beside these: CoNLL-2003's own names, and those of WNUT 2017 (Derczynski et al. 2017).
+_ENDINGS = (".txt", ".conll", ".conllu", ".bio", ".iob", ".iob2", ".tsv", *JSON_ENDINGS)
+# CoNLL-2003's own names, and those of WNUT 2017 (Derczynski et al. 2017); besides, every name that says its set.
 FILES = {
-    "train": ("eng.train", "wnut17train.conll", *(f"train{ending}" for ending in _ENDINGS)),
-    "dev": (
-        "eng.testa",
-        "emerging.dev.conll",
-        *(f"{name}{ending}" for name in ("dev", "valid", "validation") for ending in _ENDINGS),
-    ),
-    "test": ("eng.testb", "emerging.test.annotated", *(f"test{ending}" for ending in _ENDINGS)),
+    "train": ("eng.train", "wnut17train.conll"),
+    "dev": ("eng.testa", "emerging.dev.conll"),
+    "test": ("eng.testb", "emerging.test.annotated"),
 }
 _WORDS, _TAGS = ("tokens", "words"), ("ner_tags", "ner", "tags", "labels")
 _Sentence = tuple[tuple[str, ...], tuple[str, ...] | None]
@@ -64,27 +63,33 @@ _TFDS_SPLITS = {"train": ("train",), "dev": ("dev", "validation"), "test": ("tes
 def read_ner(
     source: str,
     *,
-    word_column: int = 0,
-    tag_column: int = -1,
+    word_column: int | None = None,
+    tag_column: int | None = None,
     labels: Sequence[str] = (),
+    known: KnownLabels | None = None,
     tfds_dir: str | None = None,
+    training: bool = True,
 ) -> TaskData:
     """Reads sentences with a tag for each word.
 
-    A file of columns has a word a line and a blank line between sentences; columns stand between tabs where the line
-    has one, else between spaces; lines that begin with -DOCSTART- are left out. In JSON lines, an object a sentence,
-    the words are `tokens` or `words` and the tags `ner_tags`, `ner`, `tags` or `labels`, names, or indices of `labels`.
-    Tags in IOB1, where B- only parts entities that touch, become BIO.
+    A file of columns is read as `columns.column_sentences` says. In JSON lines, an object a sentence, the words are
+    `tokens` or `words` and the tags `ner_tags`, `ner`, `tags` or `labels`, names, or indices of `labels`; sentences
+    without words are left out and counted. An empty word is [UNK] to a model, and keeps its tag. Tags in IOB1, where B-
+    only parts entities that touch, become BIO.
 
     Args:
-        source: `files:DIR` with one file of `FILES` for each set; `test` may be missing, and have no tags. Or
+        source: `files:DIR` with one file for each set, named after it; `test` may be missing, and have no tags. Or
             `tfds:NAME[/CONFIG]` with the words in `tokens` and the tags, whose names it has, in `ner`, `ner_tags` or
             `tags`: `tfds:conll2003/conll2003`, `tfds:wikiann/en`.
-        word_column: of the word, from 0; from the end if negative.
-        tag_column: of the tag.
+        word_column: of the word, from 0; from the end if negative. The first, if None: then a column of numbers is
+            refused.
+        tag_column: of the tag; the last, if None.
         labels: the tags in the order of their indices; those found in the training and evaluation sets, O first and
             then by character, if none are given.
+        known: the tags of a model at hand, taken where none are given and those found are among them.
         tfds_dir: where a tfds set was prepared; tfds's own default if None.
+        training: whether there has to be a training set; where not, the held-out file is enough, in its directory or by
+            itself (`files:FILE`).
 
     Returns:
         Its examples; an id is the number of the sentence.
@@ -92,13 +97,17 @@ def read_ner(
     Raises:
         UserError: if a file or a column is missing, a tag is not BIO, or one of the test set stands nowhere else.
     """
+    notes: list[str] = []
     if source.startswith("tfds:"):
         sentences = _of_tfds(source.removeprefix("tfds:"), tfds_dir)
     else:
-        sentences = _of_files(source, lambda path: list(_sentences(path, word_column, tag_column, labels)))
-    names = tuple(labels) or _labels(tags for name in ("train", "dev") for _, (_, tags) in sentences[name])
+        sentences = _of_files(source, lambda path: _sentences(path, word_column, tag_column, labels, notes), training)
+    found = _labels(tags for name in ("train", "dev") for _, (_, tags) in sentences[name])
+    names = tuple(labels) or (known or KnownLabels()).of_data(found)
     examples = {
-        name: [_example(str(number), place, sentence, names, name) for number, (place, sentence) in enumerate(found)]
+        name: gathered(
+            enumerate(found), lambda numbered, name=name: _example(str(numbered[0]), *numbered[1], names, name)
+        )
         for name, found in sentences.items()
     }
     return TaskData(
@@ -107,16 +116,16 @@ def read_ner(
         evaluation={"dev": examples["dev"]},
         test={"test": examples["test"]} if examples["test"] else {},
         labels=names,
+        notes=tuple(notes),
     )
 
 
-def _of_files(source: str, read: Callable[[Path], list[_Placed]]) -> dict[str, list[_Placed]]:
-    usage = f"'files:DIR' with files such as {', '.join(FILES['train'][:3])} in DIR, or 'tfds:conll2003/conll2003'"
-    folders = (folder_of(source, usage),)
-    train = require_file(folders, FILES["train"], "training file")
-    dev = require_file(folders, FILES["dev"], "evaluation file")
-    test = find_file(folders, FILES["test"])
-    return {"train": read(train), "dev": read(dev), "test": read(test) if test else []}
+def _of_files(source: str, read: Callable[[Path], list[_Placed]], training: bool) -> dict[str, list[_Placed]]:
+    if not training and (alone := single_file(source)):
+        return {"train": [], "dev": read(alone), "test": []}
+    usage = "'files:DIR' with files such as eng.train, train.conll, dev.jsonl in DIR, or 'tfds:conll2003/conll2003'"
+    paths = set_files(folder_of(source, usage), _ENDINGS, FILES).paths("", training=training)
+    return {name: read(path) if path else [] for name, path in zip(FILES, paths, strict=True)}
 
 
 def _of_tfds(name: str, data_dir: str | None) -> dict[str, list[_Placed]]:
@@ -168,76 +177,71 @@ def _example(identifier: str, place: str, sentence: _Sentence, labels: Sequence[
     return TagExample(id=identifier, words=words, tags=indices)
 
 
-def _sentences(path: Path, word: int, tag: int, labels: Sequence[str]) -> Iterator[tuple[str, _Sentence]]:
-    found = False
-    read = _json_sentences(path, labels) if path.suffix in (".jsonl", ".json") else _column_sentences(path, word, tag)
-    for place, (words, tags) in read:
-        found = True
-        yield place, (words, None if tags is None else to_bio(tags, place))
+def _sentences(path: Path, word: int | None, tag: int | None, labels: Sequence[str], notes: list[str]) -> list[_Placed]:
+    if path.suffix.lower() in JSON_ENDINGS:
+        rows = list(json_rows(path))
+        kept = [row for row in rows if row.value(_key(row, _WORDS) or _WORDS[0]) != []]
+        if len(kept) < len(rows):
+            notes.append(f"{path} has {len(rows) - len(kept)} sentence(s) without words, left out.")
+        read = gathered(kept, lambda row: (row.place, _of_row(row, labels)))
+    else:
+        read = gathered(column_sentences(path, word, tag), lambda found: (found[0], _of_columns(*found, labels)))
+    found = gathered(read, lambda placed: (placed[0], _in_bio(*placed)))
     if not found:
         raise UserError(f"{path} holds no sentence: is it whole, and the right file?")
+    return found
 
 
-def _column_sentences(path: Path, word: int, tag: int) -> Iterator[tuple[str, _Sentence]]:
-    rows: list[list[str]] = []
-    number = 0
-    for number, line in lines_of(path):
-        if line.strip() and not line.startswith("-DOCSTART-"):
-            rows.append(_fields(line))
-            _check_columns(f"{path}, line {number}", rows, word, tag)
-        elif rows:
-            yield f"{path}, line {number - len(rows)}", _of_columns(rows, word, tag)
-            rows = []
-    if rows:
-        yield f"{path}, line {number - len(rows) + 1}", _of_columns(rows, word, tag)
+def _in_bio(place: str, sentence: _Sentence) -> _Sentence:
+    words, tags = sentence
+    return words, None if tags is None else to_bio(tags, place)
 
 
-def _fields(line: str) -> list[str]:
-    # Words may hold other white space, a no-break space for one.
-    fields = line.rstrip("\t ").split("\t") if "\t" in line else line.split(" ")
-    return [field for field in fields if field]
+def _of_columns(place: str, rows: Sequence[tuple[str, str | None]], labels: Sequence[str]) -> _Sentence:
+    words, tags = tuple(word for word, _ in rows), [tag for _, tag in rows if tag is not None]
+    if all(tag == "_" for tag in tags):  # not known, as of MultiCoNER's test sets
+        return words, None
+    return words, tuple(_tag_name(tag, labels, place) for tag in tags)
 
 
-def _check_columns(place: str, rows: list[list[str]], word: int, tag: int) -> None:
-    fields = rows[-1]
-    if len(fields) != len(rows[0]):
-        raise UserError(f"{place} has {len(fields)} column(s), the sentence's first line {len(rows[0])}.")
-    for column, what in ((word, "word"), (tag, "tag")):
-        if not -len(fields) <= column < len(fields) and len(fields) > 1:
-            raise UserError(f"{place} has {len(fields)} columns, the {what} is looked for in column {column} (from 0).")
+def _key(row: Row, keys: Sequence[str]) -> str | None:
+    return next((key for key in keys if key in row.fields), None)
 
 
-def _of_columns(rows: list[list[str]], word: int, tag: int) -> _Sentence:
-    if len(rows[0]) == 1:
-        return tuple(row[0] for row in rows), None
-    return tuple(row[word] for row in rows), tuple(row[tag] for row in rows)
-
-
-def _json_sentences(path: Path, labels: Sequence[str]) -> Iterator[tuple[str, _Sentence]]:
-    for row in json_rows(path):
-        word_key, tag_key = (next((key for key in keys if key in row.fields), None) for keys in (_WORDS, _TAGS))
-        words = _strings(row.value(word_key or _WORDS[0]), row.place)
-        if tag_key is None:
-            yield row.place, (words, None)
-            continue
-        tags = row.fields[tag_key]
-        if not isinstance(tags, list) or len(tags) != len(words):
-            raise UserError(f"{row.place}: expected a list of {len(words)} tags, one for each word, got {tags!r:.200}.")
-        yield row.place, (words, tuple(_tag_name(tag, labels, row.place) for tag in tags))
+def _of_row(row: Row, labels: Sequence[str]) -> _Sentence:
+    words = _strings(row.value(_key(row, _WORDS) or _WORDS[0]), row.place)
+    tag_key = _key(row, _TAGS)
+    if tag_key is None or is_missing(row.fields[tag_key]):
+        return words, None
+    tags = row.fields[tag_key]
+    if not isinstance(tags, list) or len(tags) != len(words):
+        got = f"{len(tags)} of them" if isinstance(tags, list) else f"{tags!r:.200}"
+        raise UserError(f"{row.place}: expected a list of {len(words)} tags, one for each word, got {got}.")
+    if all(tag == -1 for tag in tags):  # not known
+        return words, None
+    return words, tuple(_tag_name(tag, labels, row.place) for tag in tags)
 
 
 def _strings(value: Any, place: str) -> tuple[str, ...]:
-    if not isinstance(value, list) or not value or not all(isinstance(word, str) and word for word in value):
+    if not isinstance(value, list) or not value:
         raise UserError(f"{place}: expected a list of words, got {value!r:.200}.")
+    for number, word in enumerate(value, 1):
+        if not isinstance(word, str):
+            raise UserError(f"{place}: word {number} of {len(value)} is {word!r:.200}, expected a text.")
     return tuple(value)
 
 
 def _tag_name(tag: Any, labels: Sequence[str], place: str) -> str:
-    if not isinstance(tag, int):
-        return name_of(tag)
+    """The name of a tag, which may be written as its index."""
+    is_index = isinstance(tag, int) and not isinstance(tag, bool)
+    if not is_index:
+        name = name_of(tag)
+        if not re.fullmatch(r"-?\d+", name) or name in labels:
+            return name
+        tag = int(name)
     if not 0 <= tag < len(labels):
         raise UserError(
             f"{place}: the tag {tag} is an index, and {len(labels)} labels are given. Give the names of all tags in "
-            "the order of their indices."
+            "the order of their indices: --config.data.labels=O,B-PER,I-PER,..."
         )
     return labels[tag]

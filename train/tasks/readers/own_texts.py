@@ -1,6 +1,7 @@
 """A user's own texts with labels, as TSV, CSV or JSON lines."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,21 @@ from typing import Any
 from train.data.sources.corpus import hash_share
 from train.errors import UserError
 from train.tasks.examples import Problem, TaskData, TextExample
-from train.tasks.readers.label_names import index_of, name_of, number_of, sorted_labels
-from train.tasks.readers.tables import Row, read_rows
+from train.tasks.readers.label_names import (
+    KnownLabels,
+    index_of,
+    is_missing,
+    list_in,
+    looks_like_several,
+    name_of,
+    number_of,
+    sorted_labels,
+)
+from train.tasks.readers.lines import gathered
+from train.tasks.readers.tables import Row, missing_column, read_rows
+
+# What a set to predict has for labels that are not known, in tfds and in Hugging Face's sets.
+_UNKNOWN = ("-1", "-1.0")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +37,7 @@ class Columns:
         id: column of an id; the row's number, from 0, if None.
         header: the names of the columns of files that have no header line.
         separator: between the labels of a text, where there may be several and they stand in one field.
+        fields: between the fields of a row, as `tables.read_rows` takes it.
     """
 
     text: str = "text"
@@ -31,10 +46,11 @@ class Columns:
     id: str | None = None
     header: tuple[str, ...] = ()
     separator: str = ","
+    fields: str = "auto"
 
 
 def read_classify(
-    train: str | Path,
+    train: str | Path | None,
     *,
     evaluation: str | Path | None = None,
     evaluation_fraction: float = 0.0,
@@ -42,20 +58,22 @@ def read_classify(
     columns: Columns | None = None,
     problem: Problem = "single_label",
     labels: Sequence[str] = (),
+    known: KnownLabels | None = None,
 ) -> TaskData:
     """Reads a user's own task. The formats are those of `tables.read_rows`.
 
     Args:
-        train: the file to learn from.
+        train: the file to learn from; None where there is an evaluation file alone.
         evaluation: the file to evaluate on.
         evaluation_fraction: share of the rows of `train` to hold out where there is no such file: those whose texts'
             hash falls below it, so that equal texts stay together and adding rows moves none.
-        test: a file to predict; its label column may be missing or empty.
+        test: a file to predict; its label column may be missing or empty, or -1 where that is no label.
         columns: where texts and labels stand.
-        problem: one label of several; any number of them (a list in JSON, else names between separators; none is an
-            empty field); or a number.
-        labels: their names in the order of their indices; those found in `train`, sorted (by value where all are
-            numbers), if none are given.
+        problem: one label of several; any number of them (a list in JSON, else names between separators, or a list as
+            Python writes it; none is an empty field); or a number.
+        labels: their names in the order of their indices; those found in `train`, or in `evaluation` where that is
+            alone, sorted (by value where all are numbers), if none are given.
+        known: the labels of a model at hand, taken where none are given and those found are among them.
 
     Returns:
         Its examples; the only evaluation set is "dev".
@@ -65,17 +83,32 @@ def read_classify(
             unknown, a doubled id, or a line that cannot be read; for less than two labels; for no way to evaluate.
     """
     columns = columns or Columns()
-    _check_request(evaluation, evaluation_fraction, problem, labels)
-    rows = list(read_rows(Path(train).expanduser(), columns.header))
-    names = _names(rows, columns, problem, labels, train)
-    known_from = "The labels given are" if labels else f"The labels of {train} are"
+    _check_request(evaluation, evaluation_fraction, problem, labels, columns)
+    notes: list[str] = []
+    source = train if train is not None else evaluation
+    rows = _rows(Path(train), columns, notes) if train is not None else []
+    alone = _rows(Path(evaluation), columns, notes) if evaluation is not None and train is None else []
+    found = () if labels or problem == "regression" else _found(rows or alone, columns, problem, source)
+    names = tuple(labels) or (known or KnownLabels()).of_data(found)
+    if problem == "regression":
+        names = tuple(labels) or (columns.label,)
+    elif len(names) < 2:
+        raise UserError(
+            f"Expected at least two labels, got {', '.join(map(repr, names)) or 'none'}. Check column "
+            f"{columns.label!r} of {source}; data.labels names labels that it lacks."
+        )
+    absent = [name for name in names if name not in found] if found else []
+    if absent and known:
+        notes.append(f"{source} has no example of {', '.join(absent)}, which {known.source} knows")
+    of = f"of {known.source if absent and known else source}"
+    known_from = f"The labels {'given' if labels else of} are"
 
-    def examples(rows: Iterable[Row], *, labelled: bool = True) -> list[TextExample]:
+    def examples(rows: Sequence[Row], *, labelled: bool = True) -> list[TextExample]:
         return _examples(rows, columns, problem, names, known_from, labelled=labelled)
 
     learned = examples(rows)
     if evaluation is not None:
-        held_out = examples(read_rows(Path(evaluation).expanduser(), columns.header))
+        held_out = examples(alone or _rows(Path(evaluation), columns, notes))
     else:
         shares = [hash_share(example.texts) < evaluation_fraction for example in learned]
         held_out = [example for example, held in zip(learned, shares, strict=True) if held]
@@ -89,13 +122,29 @@ def read_classify(
         kind="classification",
         train=learned,
         evaluation={"dev": held_out},
-        test={"test": examples(read_rows(Path(test).expanduser(), columns.header), labelled=False)} if test else {},
+        test={"test": examples(_rows(Path(test), columns, notes), labelled=False)} if test else {},
         labels=names,
         problem=problem,
+        notes=tuple(notes),
     )
 
 
-def _check_request(evaluation: object, fraction: float, problem: Problem, labels: Sequence[str]) -> None:
+def _rows(path: Path, columns: Columns, notes: list[str]) -> list[Row]:
+    rows = list(read_rows(path, columns.header, separator=columns.fields, notes=notes))
+    if columns.text not in rows[0].fields:
+        error = missing_column(columns.text, list(rows[0].fields), rows[0].place)
+        raise type(error)(
+            f"{error} A file without a header needs data.columns.header, the names of its columns; one whose fields "
+            "are divided otherwise, data.separator."
+        )
+    return rows
+
+
+def _check_request(
+    evaluation: object, fraction: float, problem: Problem, labels: Sequence[str], columns: Columns
+) -> None:
+    if problem == "multi_label" and not columns.separator:
+        raise UserError("data.label_separator is empty: give what stands between the labels of a text, as ',' or ';'.")
     if not 0.0 <= fraction < 1.0:
         raise UserError(f"The share to evaluate on is {fraction}, expected 0 or more and less than 1.")
     if evaluation is None and not fraction:
@@ -108,24 +157,25 @@ def _check_request(evaluation: object, fraction: float, problem: Problem, labels
         raise UserError(f"A label is given twice: {', '.join(labels)}.")
 
 
-def _names(
-    rows: Iterable[Row], columns: Columns, problem: Problem, labels: Sequence[str], train: object
-) -> tuple[str, ...]:
-    if problem == "regression":
-        return tuple(labels) or (columns.label,)
-    names = tuple(labels) or sorted_labels(
-        name for row in rows for name in _label_names(row, columns, multiple=problem == "multi_label")
-    )
-    if len(names) < 2:
+def _found(rows: Iterable[Row], columns: Columns, problem: Problem, train: object) -> tuple[str, ...]:
+    """The labels that the rows have, sorted."""
+    multiple = problem == "multi_label"
+    lists = gathered(rows, lambda row: _label_names(row, columns, multiple=multiple))
+    if multiple:
+        _check_indicators(lists, columns, train)
+    return sorted_labels(itertools.chain(*lists))
+
+
+def _check_indicators(lists: Sequence[Sequence[str]], columns: Columns, train: object) -> None:
+    """Refuses a 0 or 1 for each label, which would be taken for two labels named 0 and 1."""
+    if {*itertools.chain(*lists)} <= {"0", "1", "0.0", "1.0"} and any(len(set(each)) < len(each) for each in lists):
         raise UserError(
-            f"Expected at least two labels, got {', '.join(map(repr, names)) or 'none'}. Check column "
-            f"{columns.label!r} of {train}."
+            f"Column {columns.label!r} of {train} has a 0 or 1 for each label, expected the names of those that hold."
         )
-    return names
 
 
 def _examples(
-    rows: Iterable[Row],
+    rows: Sequence[Row],
     columns: Columns,
     problem: Problem,
     names: Sequence[str],
@@ -133,16 +183,28 @@ def _examples(
     *,
     labelled: bool,
 ) -> list[TextExample]:
-    examples: dict[str, TextExample] = {}
-    for number, row in enumerate(rows):
+    seen: set[str] = set()
+    # Among numbers one of -1 may be meant; if there is no other, none is.
+    is_number = problem == "regression" and not all(_is_unknown(row.fields.get(columns.label)) for row in rows)
+
+    def example(numbered: tuple[int, Row]) -> TextExample:
+        number, row = numbered
         texts = tuple(row.text(column) for column in (columns.text, columns.text_pair) if column is not None)
-        identifier = str(number) if columns.id is None else name_of(row.value(columns.id))
-        if identifier in examples:
+        identifier = str(number) if columns.id is None else row.name(columns.id)
+        if identifier in seen:
             raise UserError(f"{row.place}: the id {identifier!r} is there twice. Each row needs its own.")
-        known = labelled or row.fields.get(columns.label) not in (None, "")
+        seen.add(identifier)
+        written = row.fields.get(columns.label)
+        known = labelled or not (is_missing(written) or (_is_unknown(written) and not is_number and "-1" not in names))
         label = _label(row, columns, problem, names, known_from) if known else None
-        examples[identifier] = TextExample(id=identifier, texts=texts, label=label)
-    return list(examples.values())
+        return TextExample(id=identifier, texts=texts, label=label)
+
+    return gathered(enumerate(rows), example)
+
+
+def _is_unknown(written: Any) -> bool:
+    """Whether it is what a set that need have no labels has instead of one."""
+    return is_missing(written) or (not isinstance(written, (list, dict)) and name_of(written) in _UNKNOWN)
 
 
 def _label(
@@ -151,19 +213,32 @@ def _label(
     if problem == "regression":
         return number_of(row.value(columns.label), row.place)
     found = _label_names(row, columns, multiple=problem == "multi_label")
-    indices = [index_of(name, names, row.place, known_from) for name in found]
+    cure = " Others are given by --config.data.labels=..."
+    indices = [index_of(name, names, row.place, known_from, cure) for name in found]
     return indices[0] if problem == "single_label" else tuple(float(n in indices) for n in range(len(names)))
 
 
 def _label_names(row: Row, columns: Columns, *, multiple: bool) -> list[str]:
     written: Any = row.value(columns.label)
     if multiple:
-        written = written.split(columns.separator) if isinstance(written, str) else written
-        if not isinstance(written, list):
-            raise UserError(f"{row.place}: column {columns.label!r} holds {written!r}, expected a list of labels.")
-        return [name for name in map(name_of, written) if name]
-    if isinstance(written, (list, dict)):
-        raise UserError(f"{row.place}: column {columns.label!r} holds {written!r:.200}, expected one label.")
-    if written is None or name_of(written) == "":
+        return _several(written, columns, row.place)
+    if isinstance(written, (list, dict)) or (isinstance(written, str) and looks_like_several(written.strip())):
+        raise UserError(
+            f"{row.place}: column {columns.label!r} holds {written!r:.200}, expected one label. Texts with several "
+            "need data.problem=multi_label."
+        )
+    if is_missing(written):
         raise UserError(f"{row.place}: the label in column {columns.label!r} is empty. Fill it in or remove the row.")
     return [name_of(written)]
+
+
+def _several(written: Any, columns: Columns, place: str) -> list[str]:
+    if isinstance(written, str):
+        listed = list_in(written, place)
+        written = [name for name in written.split(columns.separator) if name.strip()] if listed is None else listed
+    if not isinstance(written, list):
+        raise UserError(f"{place}: column {columns.label!r} holds {written!r:.200}, expected a list of labels.")
+    wrong = [each for each in written if is_missing(each) or isinstance(each, (list, dict))]
+    if wrong:
+        raise UserError(f"{place}: column {columns.label!r} has {wrong[0]!r:.200} in its list, expected a label.")
+    return [name_of(name) for name in written]

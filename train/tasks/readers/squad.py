@@ -1,14 +1,17 @@
 """SQuAD of either version: its own files, articles of paragraphs with questions about each, or a set of tfds."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flax_lite.files.strict_json import read_json
 from flax_lite.question_answering.answers import find_answer
 from train.data.sources.tfds import read_examples, text_of
 from train.errors import UserError
 from train.tasks.examples import Answer, SpanExample, TaskData
+from train.tasks.readers.folders import set_files
+from train.tasks.readers.label_names import name_of
+from train.tasks.readers.lines import gathered, read_object
 from train.tasks.scores.squad_metric import Version
 
 _FILES: Mapping[Version, tuple[str, str]] = {
@@ -23,17 +26,24 @@ Article = list[SpanExample]
 
 
 def read_squad(
-    source: str, version: Version, *, eval_articles: int | None = None, tfds_dir: str | None = None
+    source: str,
+    version: Version,
+    *,
+    eval_articles: int | None = None,
+    tfds_dir: str | None = None,
+    training: bool = True,
 ) -> TaskData:
     """Questions with their contexts and answers.
 
     Args:
         source: `tfds:squad/v1.1`, `tfds:squad/v2.0` or a set with their features; or a directory with train-v1.1.json
-            and dev-v1.1.json (v2.0 likewise) or one of them; or any one file.
+            and dev-v1.1.json (v2.0 likewise), or files named after their sets, or one of them; or any one file.
         version: "v1", in which every question has an answer, or "v2".
         eval_articles: how many articles at the end of a single file are held out, all of them for an evaluation alone;
             a sixth by default. Whole articles, since questions share their contexts.
         tfds_dir: where a tfds set was prepared; tfds's own default if None.
+        training: whether there has to be a training set. Where not, a single file, or the dev file alone, is held out
+            whole, unless `eval_articles` says how much of it.
 
     Raises:
         UserError: if a file cannot be read or is not as SQuAD's are, an answer to learn from does not occur in its
@@ -41,18 +51,19 @@ def read_squad(
     """
     if source.startswith("tfds:"):
         return _read_tfds(source.removeprefix("tfds:"), version, eval_articles, tfds_dir)
-    train_path, dev_path = _paths(Path(source), version)
-    if dev_path is None:
-        train, evaluation = _split(train_path, _read(train_path, version), eval_articles)
+    train_path, dev_path = _paths(Path(source), version, alone=training or eval_articles is not None)
+    if train_path == dev_path:
+        train, evaluation = _split(dev_path, _read(dev_path, version), eval_articles)
     else:
         if eval_articles is not None:
             raise UserError(
                 f"{eval_articles} articles to hold out, but {dev_path} has the held-out questions: leave it"
             )
-        train, evaluation = _read(train_path, version), _read(dev_path, version)
-    learned = list(_joined(train_path, train))
-    _check_learnable(train_path, learned)
-    return TaskData(kind="spans", train=learned, evaluation={"dev": list(_joined(dev_path or train_path, evaluation))})
+        train = _read(train_path, version) if train_path else []
+        evaluation = _read(dev_path, version)
+    learned = list(_joined(train_path or dev_path, train))
+    _check_learnable(train_path or dev_path, learned)
+    return TaskData(kind="spans", train=learned, evaluation={"dev": list(_joined(dev_path, evaluation))})
 
 
 def _read_tfds(name: str, version: Version, eval_articles: int | None, data_dir: str | None) -> TaskData:
@@ -94,17 +105,28 @@ def _tfds_question(example: Mapping[str, Any], version: Version, place: str) -> 
     return _question(question, _text(question, "context", place), version, place)
 
 
-def _paths(source: Path, version: Version) -> tuple[Path, Path | None]:
-    """The training file and the held-out one, or the single file there is."""
+def _paths(source: Path, version: Version, *, alone: bool) -> tuple[Path | None, Path]:
+    """The training file, if there is one, and the held-out one, which are the same where one file is divided.
+
+    Args:
+        source: a file, or a directory.
+        version: of the names in it.
+        alone: whether a file, or the dev file alone, is divided, rather than held out whole.
+    """
     if not source.is_dir():
-        return source, None
-    present = [source / name for name in _FILES[version] if (source / name).exists()]
-    if not present:
+        return source if alone else None, source
+    others = {name for version_, names in _FILES.items() if version_ != version for name in names}
+    own: dict[str, list[str]] = {name: [file] for name, file in zip(("train", "dev"), _FILES[version], strict=True)}
+    named = set_files(source, (".json",), own).named
+    train, dev = (named[name] if name in named and named[name].name not in others else None for name in own)
+    if dev is not None:
+        return dev if train is None and alone else train, dev
+    if train is None:
         raise UserError(f"{source} has neither {' nor '.join(_FILES[version])}; give a directory with them, or a file")
-    return (present[0], present[1]) if len(present) > 1 else (present[0], None)
+    return train, train
 
 
-def _split(path: Path, articles: Sequence[Article], count: int | None) -> tuple[Sequence[Article], Sequence[Article]]:
+def _split(path: object, articles: Sequence[Article], count: int | None) -> tuple[Sequence[Article], Sequence[Article]]:
     if count is None:
         count = max(1, len(articles) // 6)
     if not 1 <= count <= len(articles):
@@ -113,24 +135,20 @@ def _split(path: Path, articles: Sequence[Article], count: int | None) -> tuple[
 
 
 def _read(path: Path, version: Version) -> list[Article]:
-    try:
-        content = read_json(path, _MAX_BYTES)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    articles = [_article(article, version, where) for where, article in _items(content, "data", str(path), "article")]
+    content = read_object(path, _MAX_BYTES)
+    articles = [list(_asked(article, where)) for where, article in _items(content, "data", str(path), "article")]
     if not any(articles):
         raise UserError(f"{path} has no questions")
-    return articles
+    questions = gathered(itertools.chain(*articles), lambda asked: _question(asked[1], asked[0], version, asked[2]))
+    found = iter(questions)
+    return [list(itertools.islice(found, len(article))) for article in articles]
 
 
-def _article(article: Any, version: Version, where: str) -> Article:
-    return [
-        _question(qa, _text(paragraph, "context", place), version, at)
-        for place, paragraph in _items(article, "paragraphs", where, "paragraph")
-        for at, qa in _items(paragraph, "qas", place, "question")
-    ]
+def _asked(article: Any, where: str) -> Iterator[tuple[str, Any, str]]:
+    """Each question of an article as it is written, with its context before it and its place behind."""
+    for place, paragraph in _items(article, "paragraphs", where, "paragraph"):
+        context = _text(paragraph, "context", place)
+        yield from ((context, qa, at) for at, qa in _items(paragraph, "qas", place, "question"))
 
 
 def _question(qa: Any, context: str, version: Version, where: str) -> SpanExample:
@@ -142,8 +160,14 @@ def _question(qa: Any, context: str, version: Version, where: str) -> SpanExampl
     if impossible == bool(answers):
         raise UserError(f"{where} has {len(answers)} answers, but is_impossible is {str(impossible).lower()}")
     return SpanExample(
-        id=_text(qa, "id", where), question=_text(qa, "question", where), context=context, answers=answers
+        id=_identifier(qa, where), question=_text(qa, "question", where), context=context, answers=answers
     )
+
+
+def _identifier(qa: Any, where: str) -> str:
+    """The id, which annotation tools write as a number."""
+    is_number = isinstance(qa.get("id"), int) and not isinstance(qa["id"], bool)
+    return name_of(qa["id"]) if is_number else _text(qa, "id", where)
 
 
 def _answer(answer: Any, context: str, where: str) -> Answer:
@@ -192,7 +216,9 @@ def _joined(path: Path | str, articles: Iterable[Article]) -> Iterator[SpanExamp
 
 
 def _check_learnable(path: Path | str, examples: Sequence[SpanExample]) -> None:
-    for example in examples:
+    def check(example: SpanExample) -> None:
         for answer in example.answers:
             if find_answer(example.context, answer.text, answer.start) is None:
                 raise UserError(f"{path}: the answer {answer.text[:60]!r} to {example.id} is not in its context")
+
+    gathered(examples, check)

@@ -5,8 +5,9 @@ from pathlib import Path
 from train.errors import UserError
 from train.options.schema import nearest
 from train.tasks.examples import TaskData, TextExample
-from train.tasks.readers.folders import find_file, folder_of, require_file
+from train.tasks.readers.folders import find_file, folder_of, require_file, single_file
 from train.tasks.readers.label_names import index_of
+from train.tasks.readers.lines import gathered
 from train.tasks.readers.tables import Row, tsv_rows
 
 LANGUAGES = ("ar", "bg", "de", "el", "en", "es", "fr", "hi", "ru", "sw", "th", "tr", "ur", "vi", "zh")
@@ -16,7 +17,9 @@ _SPELT = {"contradictory": "contradiction"}
 _USAGE = "'files:DIR' with the files of XNLI-1.0 and XNLI-MT-1.0 in DIR, or these folders as they were unpacked"
 
 
-def read_xnli(source: str, *, language: str = "en", train_language: str | None = None) -> TaskData:
+def read_xnli(
+    source: str, *, language: str = "en", train_language: str | None = None, training: bool = True
+) -> TaskData:
     """Reads XNLI in one language.
 
     The training file is `multinli.train.LANGUAGE.tsv`, a translation; the evaluation set `xnli.dev.tsv` and the test
@@ -28,6 +31,8 @@ def read_xnli(source: str, *, language: str = "en", train_language: str | None =
         language: of the evaluation and test sets.
         train_language: of the training set; as `language` if None. "en" with another `language` is the zero-shot
             setting.
+        training: whether there has to be a training set; where not, the held-out file is enough, in its directory or by
+            itself (`files:FILE`).
 
     Returns:
         Its examples; `train` and `test` are empty where their files are not there. An id is the number of the pair.
@@ -41,14 +46,20 @@ def read_xnli(source: str, *, language: str = "en", train_language: str | None =
             raise UserError(
                 f"XNLI has no language {given!r}{nearest(given, LANGUAGES)}. It has: {' '.join(LANGUAGES)}."
             )
+    if not training and (alone := single_file(source)):
+        return TaskData(
+            kind="classification", train=(), evaluation={"dev": _in_language(alone, language)}, labels=LABELS
+        )
     root = folder_of(source, _USAGE)
     folders = (root, root / "XNLI-1.0", root / "XNLI-MT-1.0" / "multinli")
     train = find_file(folders, [f"multinli.train.{train_language}.tsv"])
-    dev = require_file(folders, ["xnli.dev.tsv"], "evaluation file of XNLI")
-    test = find_file(folders, ["xnli.test.tsv"])
+    dev, test = find_file(folders, ["xnli.dev.tsv"]), find_file(folders, ["xnli.test.tsv"])
+    if dev is None and not training:
+        dev, test = test, None
+    dev = dev or require_file(folders, ["xnli.dev.tsv"], "evaluation file of XNLI")
     return TaskData(
         kind="classification",
-        train=[_translated(number, row) for number, row in enumerate(tsv_rows(train))] if train else (),
+        train=gathered(enumerate(tsv_rows(train)), lambda numbered: _translated(*numbered)) if train else (),
         evaluation={"dev": _in_language(dev, language)},
         test={"test": _in_language(test, language)} if test else {},
         labels=LABELS,
@@ -61,14 +72,14 @@ def _translated(number: int, row: Row) -> TextExample:
 
 def _in_language(path: Path, language: str) -> list[TextExample]:
     rows = (row for row in tsv_rows(path) if row.value("language") == language)
-    examples = [_example(row.text("pairID"), row, ("sentence1", "sentence2"), "gold_label") for row in rows]
+    examples = gathered(rows, lambda row: _example(row.name("pairID"), row, ("sentence1", "sentence2"), "gold_label"))
     if not examples:
         raise UserError(f"{path} holds no row of the language {language!r}.")
     return examples
 
 
 def _example(identifier: str, row: Row, columns: tuple[str, str], label: str) -> TextExample:
-    written = row.text(label)
+    written = row.name(label)
     return TextExample(
         id=identifier,
         # Some translations are empty.

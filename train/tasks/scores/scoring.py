@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flax_lite.files.strict_json import read_json as read_json_file
 from train.errors import UserError
 from train.tasks.examples import Example, Prediction, SpanExample, TaskData, in_order, is_labelled
 from train.tasks.readers.glue_table import GLUE
+from train.tasks.readers.lines import gathered, read_object
 from train.tasks.scores.baseline import Verdict, guess, judge, standard_error, verdict
 from train.tasks.scores.metrics import Reported, Scores, metrics_of, score
 from train.tasks.scores.squad_metric import squad_scores
@@ -45,6 +45,14 @@ class Scorer:
         """The task of GLUE that it is, if it is one."""
         return self.task if self.task in GLUE else None
 
+    def _turned(self, labels: Sequence[Any], *, back: bool = False) -> list[Any]:
+        """Labels in the order that the benchmark's rules are made for, which may not be the data's; or back."""
+        if not self.glue or self.data.problem != "single_label":
+            return list(labels)
+        own, theirs = self.data.labels, GLUE[self.glue].labels
+        names, order = (theirs, own) if back else (own, theirs)
+        return [None if label is None else order.index(names[label]) for label in labels]
+
     @property
     def reported(self) -> Reported:
         """The metrics."""
@@ -62,8 +70,8 @@ class Scorer:
         """
         if self.data.kind == "spans":
             return Scores(_span_scores(examples, predictions))
-        references = [example.tags if self.data.kind == "tags" else example.label for example in examples]
-        found = score(self.reported, [each.value for each in predictions], references, self.data.labels)
+        references = self._turned([e.tags if self.data.kind == "tags" else e.label for e in examples])
+        found = score(self.reported, self._turned([e.value for e in predictions]), references, self.data.labels)
         headline = self.reported.headline
         return Scores({headline: found.values[headline], **found.values}, found.notes)
 
@@ -98,7 +106,10 @@ class Scorer:
         elif self.data.kind == "tags":
             write_columns(path, examples, [each.value for each in predictions], self.data.labels)
         elif self.glue:
-            write_glue(path, self.glue, predictions)
+            values = self._turned([each.value for each in predictions])
+            write_glue(
+                path, self.glue, [Prediction(id=p.id, value=v) for p, v in zip(predictions, values, strict=True)]
+            )
         else:
             labels = self.data.labels if self.data.problem != "regression" else ()
             write_json(path, predictions, labels, self.data.problem)
@@ -119,6 +130,8 @@ class Scorer:
         else:
             found = read_json(path, self.data.labels, self.data.problem)
         values = in_order(found, examples, path)
+        if path.suffix == ".tsv":
+            values = self._turned(values, back=True)
         return [Prediction(id=e.id, value=value) for e, value in zip(examples, values, strict=True)]
 
 
@@ -144,16 +157,14 @@ def read_answers(path: Path) -> list[Prediction]:
     Raises:
         UserError: if the file is no JSON object of texts.
     """
-    try:
-        answers = read_json_file(path, _MAX_BYTES)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
-    if not isinstance(answers, dict):
-        raise UserError(f"{path} holds no JSON object of answers by question")
-    wrong = [key for key, value in answers.items() if not isinstance(value, str)]
-    if wrong:
-        raise UserError(f"{path}: the answer to {wrong[0]} is {answers[wrong[0]]!r}, expected a text")
-    return [Prediction(id=key, value=value) for key, value in answers.items()]
+
+    def prediction(answer: tuple[str, Any]) -> Prediction:
+        key, value = answer
+        if not isinstance(value, str):
+            raise UserError(f"{path}: the answer to {key} is {value!r:.200}, expected a text")
+        return Prediction(id=key, value=value)
+
+    return gathered(read_object(path, _MAX_BYTES).items(), prediction)
 
 
 def _span_scores(examples: Sequence[SpanExample], predictions: Sequence[Prediction]) -> dict[str, float]:

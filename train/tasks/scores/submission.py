@@ -9,7 +9,8 @@ from train.errors import UserError
 from train.tasks.examples import Prediction, Problem, TagExample
 from train.tasks.readers.glue_table import GLUE
 from train.tasks.readers.label_names import index_of, name_of, number_of
-from train.tasks.readers.tables import Row, json_rows, lines_of, tsv_rows
+from train.tasks.readers.lines import gathered, lines_of
+from train.tasks.readers.tables import Row, json_rows, tsv_rows
 
 
 def glue_file(task: str, name: str, *, labelled: bool) -> str:
@@ -47,17 +48,18 @@ def read_glue_predictions(path: Path, task: str) -> list[Prediction]:
     Raises:
         UserError: if a column is missing, or a prediction is no label of the task.
     """
-    return [Prediction(id=row.text("index"), value=_glue_value(task, row)) for row in tsv_rows(path)]
+    return gathered(tsv_rows(path), lambda row: Prediction(id=row.name("index"), value=_glue_value(task, row)))
 
 
 def _glue_label(task: str, value: Any) -> str:
     if GLUE[task].problem == "regression":
-        return f"{min(max(float(value), 0.0), 5.0):.3f}"
+        least, largest = GLUE[task].scale
+        return f"{min(max(float(value), least), largest):.3f}"
     return GLUE[task].written[value]
 
 
 def _glue_value(task: str, row: Row) -> int | float:
-    written = row.text("prediction")
+    written = row.name("prediction")
     if GLUE[task].problem == "regression":
         return number_of(written, row.place)
     return index_of(written, GLUE[task].written, row.place, f"The labels of {GLUE[task].folder}")
@@ -74,7 +76,9 @@ def write_columns(
     for example, tags in zip(examples, predictions, strict=True):
         columns = (example.tags, tags) if example.tags is not None else (tags,)
         named = [[labels[tag] for tag in column] for column in columns]
-        lines += [" ".join(fields) for fields in zip(example.words, *named, strict=True)]
+        # A space in a word, or no word, would be other columns to conlleval.
+        words = [word.replace(" ", "_") or "_" for word in example.words]
+        lines += [" ".join(fields) for fields in zip(words, *named, strict=True)]
         lines.append("")
     _write(path, lines)
 
@@ -122,7 +126,7 @@ def read_json(path: Path, labels: Sequence[str] = (), problem: Problem = "single
     Raises:
         UserError: if a line is no such object, or a prediction is none of the labels.
     """
-    return [_prediction(row, labels, problem) for row in json_rows(path)]
+    return gathered(json_rows(path), lambda row: _prediction(row, labels, problem))
 
 
 def _named(value: Any, labels: Sequence[str], problem: Problem) -> Any:
@@ -135,7 +139,7 @@ def _named(value: Any, labels: Sequence[str], problem: Problem) -> Any:
 
 def _prediction(row: Row, labels: Sequence[str], problem: Problem) -> Prediction:
     value = _value(row.value("prediction"), labels, problem, row.place)
-    return Prediction(id=row.text("id"), value=value, probabilities=_probabilities(row, labels))
+    return Prediction(id=row.name("id"), value=value, probabilities=_probabilities(row, labels))
 
 
 def _probabilities(row: Row, labels: Sequence[str]) -> tuple[float, ...] | None:
@@ -144,6 +148,11 @@ def _probabilities(row: Row, labels: Sequence[str]) -> tuple[float, ...] | None:
         return None
     if isinstance(written, dict) and written.keys() == set(labels):
         written = [written[name] for name in labels]
+    elif isinstance(written, dict) and set(written) > set(labels):
+        raise UserError(
+            f"{row.place} has probabilities of the labels {', '.join(written)}, and the task has {', '.join(labels)}. "
+            "Of a model that knows more labels than the data has, give its own: --config.data.labels=..."
+        )
     if not isinstance(written, list):
         raise UserError(f"{row.place}: expected a probability for each label, got {written!r:.200}.")
     return tuple(number_of(share, row.place) for share in written)

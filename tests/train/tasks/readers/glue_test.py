@@ -43,7 +43,7 @@ def test_real_files_give_every_row(shared_data, task):
     data = read_glue(task, f"files:{shared_data / 'glue'}")
     for examples, name in ((data.train, train), (data.evaluation["dev"], dev)):
         rows = rows_of(shared_data / "glue" / folder / name, header=task != "cola")
-        assert [e.texts for e in examples] == [tuple(row[n].strip() for n in texts) for row in rows]
+        assert [e.texts for e in examples] == [tuple(row[n] for n in texts) for row in rows]
         assert [written[e.label] for e in examples] == [row[label] for row in rows]
         assert [e.id for e in examples] == [str(n) for n in range(len(rows))]
     counts = [
@@ -111,7 +111,8 @@ SST = [["sentence", "label"], ["good", "1"]]
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ({"train": SST}, ["dev file of SST-2", "dev.tsv"]),
+        ({"train": SST, "val": SST}, ["dev file of SST-2", "dev.tsv", "Found: train.tsv, val.tsv"]),
+        ({"train": [*SST, ["a", "2"], ["b", "3"]], "dev": SST}, ["2 mistakes:", "line 3", "'3'"]),
         ({"train": [*SST, ["bad", "2"]], "dev": SST}, ["train.tsv, line 3", "'2'", "0, 1"]),
         ({"train": [*SST, ["bad"]], "dev": SST}, ["line 3 has 1 field(s), expected 2"]),
         ({"train": [["sentence", "lable"], ["good", "1"]], "dev": SST}, ["'label', nearest is lable"]),
@@ -124,6 +125,20 @@ def test_broken_files_are_refused(tmp_path, files, words):
     with pytest.raises(UserError) as caught:
         read_glue("sst2", f"files:{tmp_path}")
     assert all(word in str(caught.value) for word in words), caught.value
+
+
+@pytest.mark.parametrize(
+    ("score", "right"), [("0", True), ("5.000", True), ("5.1", False), ("10", False), ("-1", False)]
+)
+def test_scores_of_stsb_are_on_its_scale(tmp_path, score, right):
+    rows = [["sentence1", "sentence2", "score"], [" a", "b", "2.5"], ["a", "b", score]]
+    write(tmp_path, train=rows, dev=rows)
+    if 0 <= float(score) <= 5:
+        data = read_glue("stsb", f"files:{tmp_path}")
+        assert (data.train[1].label, data.train[0].texts[0]) == (float(score), " a")
+        return
+    with pytest.raises(UserError, match=r"train\.tsv, line 3: .* is not from 0 to 5, the scale of STS-B"):
+        read_glue("stsb", f"files:{tmp_path}")
 
 
 @pytest.mark.parametrize(

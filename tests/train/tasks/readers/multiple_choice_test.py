@@ -57,7 +57,7 @@ def test_race_level_reads_one_exam(tmp_path):
     [
         ({"answers": ["A", "E", "B"]}, "9.txt, question 1: unknown label 'E'. The answers are: A, B, C, D."),
         ({"answers": ["A"]}, "3 questions, 3 lists of options and 1 answers"),
-        ({"options": [["a"], ["b"], ["c"]]}, "question 0: expected 4 options, got ['a']"),
+        ({"options": [["a"], ["b"], ["c"]]}, "question 0: expected a list of 2 to 26 options, got ['a']"),
         ({"questions": None}, "has no list 'questions'"),
         ({"article": 3}, "the article is 3, expected a text"),
     ],
@@ -94,6 +94,64 @@ def test_swag_fixture_is_read(shared_data, tmp_path):
         (e.context, e.choices, e.id) for e in data.train
     ]
     assert {e.label for e in data.test["test"]} == {None}
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 11])
+def test_swag_reads_every_ending(tmp_path, count):
+    fields = {"sent1": " a", "sent2": "b", **{f"ending{n}": f"c{n}" for n in range(count)}}
+    rows = [{**fields, "label": 0}, {**fields, "label": count - 1}]
+    for name in ("train", "validation"):
+        with (tmp_path / f"{name}.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, [*reversed(fields), "label"])
+            writer.writeheader()
+            writer.writerows(rows)
+    (tmp_path / "test.jsonl").write_text(json.dumps({**fields, "label": -1}))
+    data = read_swag(f"files:{tmp_path}")
+    assert [e.choices for e in data.train] == [tuple(f"b c{n}" for n in range(count))] * 2
+    assert [e.label for e in (*data.train, *data.test["test"])] == [0, count - 1, None]
+    assert data.train[0].context == " a"
+
+
+@pytest.mark.parametrize(
+    ("train", "dev", "words"),
+    [
+        (
+            (0, 1, 2),
+            (0, 1, 2, 3),
+            "val.jsonl, example 0 has 4 choices, and example 0 of the first set 3",
+        ),
+        ((0, 1, 3), (0, 1, 3), "has no column 'ending2'"),
+        ((0,), (0,), "has no column 'ending1'"),
+        ((), (), "has no column 'ending0'"),
+    ],
+)
+def test_swag_refuses_endings_that_would_vanish(tmp_path, train, dev, words):
+    for name, numbers in {"train": train, "val": dev}.items():
+        row = {"sent1": "a", "sent2": "b", "label": 0, **{f"ending{n}": "c" for n in numbers}}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row))
+    with pytest.raises(UserError) as caught:
+        read_swag(f"files:{tmp_path}")
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "answers", "words"),
+    [
+        ([["x", "y", "z"]] * 3, ["A", "B", "C"], None),
+        ([["x", "y", "z"]] * 3, ["A", "B", "D"], "unknown label 'D'. The answers are: A, B, C."),
+        ([["x", "y", "z"], ["x", "y"], ["x", "y", "z"]], ["A", "B", "C"], "high/9-1 has 2 choices"),
+    ],
+)
+def test_race_takes_as_many_options_as_all_questions_have(tmp_path, options, answers, words):
+    write_race(tmp_path)
+    for path in tmp_path.glob("*/*/*.txt"):
+        path.write_text(json.dumps({**ARTICLE, "options": options, "answers": answers}))
+    if words is None:
+        assert {len(e.choices) for e in read_race(f"files:{tmp_path}").train} == {3}
+        return
+    with pytest.raises(UserError) as caught:
+        read_race(f"files:{tmp_path}", level="high")
+    assert words in str(caught.value)
 
 
 @pytest.mark.parametrize(("label", "words"), [("4", "unknown label '4'"), ("", "unknown label ''"), ("01", "'01'")])

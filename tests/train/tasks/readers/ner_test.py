@@ -9,6 +9,7 @@ from seqeval.metrics.sequence_labeling import get_entities
 
 from tests.train.data.sources.tfds_files import write_splits
 from train.errors import UserError
+from train.tasks.readers.label_names import KnownLabels
 from train.tasks.readers.ner import read_ner, to_bio
 
 
@@ -98,7 +99,7 @@ def test_indices_are_of_given_labels(tmp_path):
     ("files", "words"),
     [
         ({"train.txt": "a O\n"}, "There is no evaluation file"),
-        ({"train.txt": "a O\n", "train.conll": "a O\n", "dev.txt": "a O\n"}, "holds both train.txt and train.conll"),
+        ({"train.txt": "a O\n", "train.conll": "a O\n", "dev.txt": "a O\n"}, "holds both train.conll and train.txt"),
         ({"train.txt": "a O\nb X O\n", "dev.txt": "a O\n"}, "line 2 has 3 column(s), the sentence's first line 2"),
         ({"train.txt": "a O\nb S-X\n", "dev.txt": "a O\n"}, "the tag 'S-X' is neither O nor B-TYPE nor I-TYPE"),
         ({"train.txt": "a NN\n", "dev.txt": "a O\n"}, "the tag 'NN' is neither"),
@@ -110,6 +111,11 @@ def test_indices_are_of_given_labels(tmp_path):
         ),
         ({"train.jsonl": '{"tokens": ["a"], "ner_tags": []}', "dev.txt": "a O\n"}, "expected a list of 1 tags"),
         ({"train.jsonl": '{"words": "a b", "ner": []}', "dev.txt": "a O\n"}, "expected a list of words"),
+        (
+            {"train.jsonl": '{"words": ["a", 5], "ner": ["O", "O"]}', "dev.txt": "a O\n"},
+            "word 2 of 2 is 5, expected a text",
+        ),
+        ({"train.txt": "a O\nb S-X\n\nc O\n\nd E-X\n", "dev.txt": "a O\n"}, "2 mistakes:"),
         ({"train.jsonl": '{"text": "a b"}', "dev.txt": "a O\n"}, "has no column 'tokens'"),
     ],
 )
@@ -119,6 +125,117 @@ def test_broken_files_are_refused(tmp_path, files, words):
     with pytest.raises(UserError) as caught:
         read_ner(f"files:{tmp_path}")
     assert words in str(caught.value)
+
+
+GERMEVAL = "#\thttp://x\t[2009]\n1\tin\tO\tO\n2\tStuttgart\tB-LOC\tO\n\n#\thttp://y\t[2010]\n1\tBonn\tB-LOC\tB-ORG\n"
+OUTER = [["in/O", "Stuttgart/B-LOC"], ["Bonn/B-LOC"]]
+COLUMNS = {
+    "index first, outer tags": (
+        GERMEVAL,
+        {"word_column": 1, "tag_column": 2},
+        [["in/O", "Stuttgart/B-LOC"], ["Bonn/B-LOC"]],
+    ),
+    "index first, inner tags": (GERMEVAL, {"word_column": 1}, [["in/O", "Stuttgart/O"], ["Bonn/B-ORG"]]),
+    "from the end": (GERMEVAL, {"word_column": -3, "tag_column": -2}, OUTER),
+    "MultiCoNER": (
+        "# id 5-a\tdomain=en\nBonn _ _ B-LOC\nis _ _ O\n\n# id 6\tdomain=en\na _ _ O\n",
+        {},
+        [["Bonn/B-LOC", "is/O"], ["a/O"]],
+    ),
+    "several comments": ("# newdoc\n# text = a O\na\tX\tO\n", {}, [["a/O"]]),
+    "a comment that ends in a tag": ("# vitamin O\na O\n", {}, [["a/O"]]),
+    "a # that is a word": ("# O\n1 B-MISC\n\n# O\n", {}, [["#/O", "1/B-MISC"], ["#/O"]]),
+    "a # before tabs that is a word": ("#\tO\n#rust\tB-MISC\n# x\tO\n", {}, [["#/O", "#rust/B-MISC", "# x/O"]]),
+    "trailing tabs": ("Bonn _ _ B-LOC\t\nis _ _ O \t\n", {}, [["Bonn/B-LOC", "is/O"]]),
+    "tabs after tabs": ("Bonn\tX\tB-LOC\t\t\nNew York\tX\tO\n", {}, [["Bonn/B-LOC", "New York/O"]]),
+    "empty words": ("Anna\tB-PER\n\tO\nlives\tO\n", {}, [["Anna/B-PER", "/O", "lives/O"]]),
+    "a byte order mark": ("\ufeffAnna B-PER\n", {}, [["Anna/B-PER"]]),
+    "numbers that are words": ("1\tO\n2\tO\n", {}, [["1/O", "2/O"]]),
+    "numbers that count nothing": ("1 X O\n2 X O\n\n7 X O\n", {}, [["1/O", "2/O"], ["7/O"]]),
+    "lines of white space": ("a O\n \t\nb O\n", {}, [["a/O"], ["b/O"]]),
+}
+
+
+@pytest.mark.parametrize(("text", "options", "sentences"), COLUMNS.values(), ids=list(COLUMNS))
+def test_columns_are_read_as_people_write_them(tmp_path, text, options, sentences):
+    for name in ("NER-de-train.tsv", "NER-de-dev.tsv"):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    data = read_ner(f"files:{tmp_path}", **options)
+    assert [
+        [f"{word}/{data.labels[tag]}" for word, tag in zip(e.words, e.tags, strict=True)] for e in data.train
+    ] == sentences
+
+
+@pytest.mark.parametrize("text", ["1\tin\tO\tO\n2\ta\tO\tO\n\n1\tb\tO\tO\n", "0 a O\n1 b O\n", GERMEVAL])
+def test_a_column_that_numbers_the_words_is_refused(tmp_path, text):
+    for name in ("train.txt", "dev.txt"):
+        (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=r"train.txt: the first column numbers the words.*data\.columns\.word=1"):
+        read_ner(f"files:{tmp_path}")
+
+
+LONG = [f"w{number}" for number in range(60)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentences"),
+    [
+        ([(["a", " ", ""], ["O", "O", "B-X"])], [("a", " ", "")]),
+        ([([*LONG, ""], ["O"] * 61)], [(*LONG, "")]),
+        ([([""], ["O"]), ([], []), (["a"], ["B-X"])], [("",), ("a",)]),
+    ],
+)
+def test_empty_words_keep_their_tags_and_empty_sentences_are_counted(tmp_path, rows, sentences):
+    lines = [json.dumps({"tokens": words, "ner_tags": tags}) for words, tags in rows]
+    for name in ("train.jsonl", "dev.jsonl"):
+        (tmp_path / name).write_text("\n".join(lines))
+    data = read_ner(f"files:{tmp_path}")
+    assert [e.words for e in data.train] == sentences
+    assert all(len(e.tags) == len(e.words) for e in data.train)
+    assert [str(note).partition(" has ")[2] for note in data.notes] == (
+        ["1 sentence(s) without words, left out."] * 2 if len(rows) > len(sentences) else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("tags", "labels", "found"),
+    [
+        ([0, 2], ["O", "B-Y", "B-X"], (0, 2)),
+        (["0", "2"], ["O", "B-Y", "B-X"], (0, 2)),
+        (["O", "B-X"], ["O", "B-Y", "B-X"], (0, 2)),
+        ([0, 3], ["O", "B-Y", "B-X"], "the tag 3 is an index, and 3 labels are given"),
+        ([0, -1], ["O", "B-Y", "B-X"], "the tag -1 is an index"),
+        (["0", "1"], [], "the tag 0 is an index, and 0 labels are given.*--config.data.labels=O,B-PER"),
+        ([True, False], ["O", "B-X"], "the tag 'true' is neither O"),
+        ([-1, -1], ["O", "B-X"], "the sentence has no tags"),
+    ],
+)
+def test_integer_tags_have_the_names_that_are_given(tmp_path, tags, labels, found):
+    for name in ("train.jsonl", "dev.jsonl"):
+        (tmp_path / name).write_text(json.dumps({"tokens": ["a", "b"], "ner_tags": tags}))
+    if isinstance(found, str):
+        with pytest.raises(UserError, match=found):
+            read_ner(f"files:{tmp_path}", labels=labels)
+    else:
+        assert read_ner(f"files:{tmp_path}", labels=labels).train[0].tags == found
+
+
+@pytest.mark.parametrize("name", ["test.jsonl", "test.conll"])
+def test_tags_of_a_test_set_may_be_unknown(tmp_path, name):
+    for set_name in ("train.txt", "dev.txt"):
+        (tmp_path / set_name).write_text("a _ _ O\n")
+    text = "# id 1\na _ _ _\nb _ _ _\n" if name.endswith("conll") else '{"tokens": ["a", "b"], "ner_tags": [-1, -1]}'
+    (tmp_path / name).write_text(text)
+    assert [(e.words, e.tags) for e in read_ner(f"files:{tmp_path}").test["test"]] == [(("a", "b"), None)]
+
+
+def test_tags_are_those_of_the_model_at_hand(tmp_path):
+    for name in ("train.txt", "dev.txt"):
+        (tmp_path / name).write_text("a O\nb B-X\n")
+    known = KnownLabels(("B-X", "I-X", "O"), "model")
+    data = read_ner(f"files:{tmp_path}", known=known)
+    assert (data.labels, data.train[0].tags) == (("B-X", "I-X", "O"), (2, 0))
+    assert read_ner(f"files:{tmp_path}", known=KnownLabels(("O", "B-Y"), "model")).labels == ("O", "B-X")
 
 
 def test_a_column_that_is_not_there_is_refused(tmp_path):

@@ -1,5 +1,6 @@
 """A user's own files: formats, labels, sets, and the messages for what is wrong with them."""
 
+import csv
 import json
 from collections import Counter
 
@@ -7,6 +8,7 @@ import pytest
 
 from train.data.sources.corpus import hash_share
 from train.errors import UserError
+from train.tasks.readers.label_names import KnownLabels
 from train.tasks.readers.own_texts import Columns, read_classify
 
 
@@ -26,7 +28,7 @@ def test_movie_reviews_without_a_header(shared_data):
     assert data.labels == ("0", "1")
     for name, examples in {"train": data.train, "dev": data.evaluation["dev"]}.items():
         lines = [line.split("\t") for line in (folder / f"{name}.tsv").read_text(encoding="utf-8").splitlines()]
-        assert [(data.labels[e.label], *e.texts) for e in examples] == [(label, text.strip()) for label, text in lines]
+        assert [(data.labels[e.label], *e.texts) for e in examples] == [(label, text) for label, text in lines]
 
 
 def test_formats_give_the_same_task(tmp_path):
@@ -59,6 +61,108 @@ def test_several_labels_are_lists_or_joined_names(tmp_path):
         assert [e.label for e in data.train] == expected
 
 
+@pytest.mark.parametrize(
+    ("cell", "labels"),
+    [
+        ("['joy', 'love']", {"joy", "love"}),
+        ("['joy']", {"joy"}),
+        ('["joy", "it\'s, love"]', {"joy", "it's, love"}),
+        ("('joy', 'love')", {"joy", "love"}),
+        ("{'love', 'joy'}", {"joy", "love"}),
+        ("[1, 20]", {"1", "20"}),
+        ("[]", set()),
+        ("", set()),
+        ("joy, love", {"joy", "love"}),
+        ("joy,,", {"joy"}),
+        ("(joy),[x", {"(joy)", "[x"}),
+    ],
+)
+def test_lists_that_pandas_wrote_into_a_cell_are_lists(tmp_path, cell, labels):
+    path = tmp_path / "a.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([["text", "label"], ["x", cell], ["y", "other"], ["z", "another"]])
+    data = read_classify(path, evaluation=path, problem="multi_label")
+    assert {name for name, holds in zip(data.labels, data.train[0].label, strict=True) if holds} == labels
+
+
+@pytest.mark.parametrize(
+    ("name", "cell", "problem", "words"),
+    [
+        ("a.tsv", "['joy' 'love']", "multi_label", "looks like a list and cannot be read as one"),
+        ("a.tsv", "[joy, love]", "multi_label", "looks like a list and cannot be read as one"),
+        ("a.tsv", "['joy', nan]", "multi_label", "looks like a list and cannot be read as one"),
+        ("a.tsv", "[None]", "multi_label", "has None in its list, expected a label"),
+        ("a.tsv", "[0, 1, 1]", "multi_label", "has a 0 or 1 for each label"),
+        ("a.tsv", "['joy', 'love']", "single_label", "expected one label. Texts with several need data.problem"),
+        ("a.tsv", "['joy']", "single_label", "expected one label"),
+        ("a.tsv", "[1, 2]", "single_label", "expected one label"),
+        ("a.jsonl", ["joy", None], "multi_label", "has None in its list"),
+        ("a.jsonl", [["joy"]], "multi_label", "has ['joy'] in its list"),
+        ("a.jsonl", float("nan"), "multi_label", "holds nan, expected a list"),
+        ("a.jsonl", float("nan"), "single_label", "is empty"),
+        ("a.jsonl", "['joy']", "single_label", "expected one label"),
+    ],
+)
+def test_lists_that_cannot_be_meant_are_refused(tmp_path, name, cell, problem, words):
+    row = f"text\tlabel\nx\t{cell}\n" if name.endswith("tsv") else json.dumps({"text": "x", "label": cell})
+    path = save(tmp_path, name, row)
+    with pytest.raises(UserError) as caught:
+        read_classify(path, evaluation=path, problem=problem)
+    assert words in str(caught.value)
+
+
+def test_a_label_in_brackets_is_one(tmp_path):
+    path = save(tmp_path, "a.tsv", "text\tlabel\nx\t[NEG]\ny\t(other)\n")
+    assert read_classify(path, evaluation=path).labels == ("(other)", "[NEG]")
+
+
+KNOWN = ("neutral", "pos", "neg")
+UNNAMED = ("LABEL_0", "LABEL_1", "LABEL_2")
+
+
+@pytest.mark.parametrize(
+    ("written", "known", "labels", "indices"),
+    [
+        (["pos", "neg"], KNOWN, KNOWN, [1, 2]),
+        (["pos", "pos"], KNOWN, KNOWN, [1, 1]),
+        (["pos", "neg", "neutral"], KNOWN, KNOWN, [1, 2, 0]),
+        (["pos", "negative"], KNOWN, ("negative", "pos"), [1, 0]),
+        (["Pos", "NEG"], KNOWN, ("neutral", "Pos", "NEG"), [1, 2]),
+        (["pos", "POS"], KNOWN, ("POS", "pos"), [1, 0]),
+        (["a", "b"], ("A", "a", "b"), ("A", "a", "b"), [1, 2]),
+        (["a", "B"], ("A", "a", "b"), ("B", "a"), [1, 0]),
+        (["2", "0"], UNNAMED, ("0", "1", "2"), [2, 0]),
+        (["3", "0"], UNNAMED, ("0", "3"), [1, 0]),
+        (["b", "a"], UNNAMED, ("a", "b"), [1, 0]),
+    ],
+)
+def test_labels_are_those_of_the_model_at_hand(tmp_path, written, known, labels, indices):
+    path = save(tmp_path, "a.tsv", "text\tlabel\n" + "".join(f"x\t{name}\n" for name in written))
+    data = read_classify(path, evaluation=path, known=KnownLabels(known, "model"))
+    assert (data.labels, [e.label for e in data.train]) == (labels, indices)
+
+
+def test_a_class_of_the_model_may_be_in_the_held_out_file_alone(tmp_path):
+    path, dev = save(tmp_path, "a.tsv", TSV), save(tmp_path, "dev.tsv", TSV + "d\tneutral\n")
+    known = KnownLabels(KNOWN, "model")
+    data = read_classify(path, evaluation=dev, known=known)
+    assert data.evaluation["dev"][-1].label == 0
+    assert data.notes == (f"{path} has no example of neutral, which model knows",)
+    dev.write_text(TSV + "d\tbad\n")
+    with pytest.raises(UserError, match=r"dev\.tsv, line 5: unknown label 'bad'.* The labels of model are: neutral"):
+        read_classify(path, evaluation=dev, known=known)
+
+
+def test_all_faulty_rows_are_one_message(tmp_path):
+    path = save(tmp_path, "a.tsv", TSV + "x\t\n" * 3 + "y\tpos\n" + "x\t\n" * 20)
+    with pytest.raises(UserError) as caught:
+        read_classify(path, evaluation=path)
+    first, *shown, more = str(caught.value).splitlines()
+    assert (first, more) == ("23 mistakes:", "  and 13 more")
+    assert [f"line {number}:" in line for number, line in zip((5, 6, 7, 9), shown, strict=False)] == [True] * 4
+    assert len(shown) == 10
+
+
 def test_numbers_are_regression(tmp_path):
     path = save(tmp_path, "a.csv", "text,score\nx,-1.5\ny,2e3\n")
     data = read_classify(path, evaluation=path, problem="regression", columns=Columns(label="score"))
@@ -83,6 +187,10 @@ def test_a_test_file_needs_no_labels(tmp_path):
     some = save(tmp_path, "some.tsv", "id\ttext\tlabel\nq7\tz\tneg\nq8\tz\t\n")
     assert [e.label for e in read_classify(path, evaluation=path, test=bare).test["test"]] == [None]
     assert [e.label for e in read_classify(path, evaluation=path, test=some).test["test"]] == [0, None]
+    unknown = save(tmp_path, "unknown.tsv", "text\tlabel\nz\t-1\nz\tneg\n")
+    assert [e.label for e in read_classify(path, evaluation=path, test=unknown).test["test"]] == [None, 0]
+    numbers = save(tmp_path, "numbers.tsv", "text\tlabel\nx\t-1\ny\t1\n")
+    assert [e.label for e in read_classify(numbers, evaluation=numbers, test=numbers).test["test"]] == [0, 1]
     with_ids = save(tmp_path, "ids.tsv", "text\tlabel\tid\na\tpos\tx1\nb\tneg\tx2\n")
     data = read_classify(with_ids, evaluation=with_ids, test=some, columns=Columns(id="id"))
     assert [e.id for e in (*data.train, *data.test["test"])] == ["x1", "x2", "q7", "q8"]
@@ -106,6 +214,8 @@ def test_a_test_file_needs_no_labels(tmp_path):
         ("", {}, ["holds no row"]),
         (TSV, {"columns": Columns(id="text"), "test": TSV + "a\tpos\n"}, ["line 5: the id 'a' is there twice"]),
         (TSV, {"evaluation": TSV + "d\tpso\n"}, ["dev.tsv, line 5: unknown label 'pso', nearest is pos", "neg, pos"]),
+        ("a 1\tp\nb 1\tn\n", {}, ["no column 'text'", "needs data.columns.header"]),
+        (TSV, {"problem": "multi_label", "columns": Columns(separator="")}, ["data.label_separator is empty"]),
         (TSV, {"evaluation": None}, ["nothing to evaluate on"]),
         (TSV, {"evaluation_fraction": 0.5}, ["Both"]),
         (TSV, {"evaluation": None, "evaluation_fraction": 1.5}, ["share to evaluate on is 1.5"]),

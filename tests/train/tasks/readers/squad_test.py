@@ -94,6 +94,42 @@ def test_the_only_file_of_a_directory_is_split(tmp_path):
         read_squad(str(tmp_path), "v2")
 
 
+@pytest.mark.parametrize("identifier", [262, 0, -5, "q"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_ids_may_be_numbers_and_files_may_have_a_byte_order_mark(tmp_path, identifier, encoding):
+    value = content(GOOD)
+    value["data"][0]["paragraphs"][0]["qas"][0]["id"] = identifier
+    (tmp_path / "x.json").write_text(json.dumps(value), encoding=encoding)
+    assert ids(read_squad(str(tmp_path / "x.json"), "v2").evaluation["dev"]) == [str(identifier)]
+
+
+@pytest.mark.parametrize(
+    ("train", "dev"),
+    [("train.json", "val.json"), ("covid-train.json", "covid-dev.json"), ("train-v1.1.json", "validation.json")],
+)
+def test_a_directory_may_name_its_files_after_their_sets(tmp_path, train, dev):
+    written(tmp_path / train, content(GOOD, articles=5))
+    written(tmp_path / dev, content({**GOOD, "id": "d"}))
+    assert ids(read_squad(str(tmp_path), "v1").evaluation["dev"]) == ["d0"]
+
+
+def test_all_faulty_questions_are_one_message(tmp_path):
+    qas = [GOOD, {**GOOD, "question": ""}, {**GOOD, "answers": "cat"}, GOOD]
+    for number, qa in enumerate(qas):
+        qas[number] = {**qa, "id": str(number)}
+    with pytest.raises(UserError) as caught:
+        read_squad(written(tmp_path / "x.json", content(*qas)), "v2")
+    first, *shown = str(caught.value).splitlines()
+    assert first == "2 mistakes:"
+    assert ["question 2" in shown[0], "question 3" in shown[1], len(shown)] == [True, True, 2]
+    qas = [{**GOOD, "id": str(number), "answers": [{"text": "dog", "answer_start": 4}]} for number in range(15)]
+    with pytest.raises(UserError) as caught:
+        read_squad(written(tmp_path / "x.json", content(*qas, articles=2)), "v2")
+    first, *shown, more = str(caught.value).splitlines()
+    assert (first, more) == ("15 mistakes:", "  and 5 more")
+    assert all("the answer 'dog'" in line for line in shown)
+
+
 @pytest.mark.parametrize("count", [0, -1, 4])
 def test_as_many_articles_are_held_out_as_there_are_at_most(tmp_path, count):
     with pytest.raises(UserError, match="which has 3; give 1 to 3"):
@@ -119,7 +155,9 @@ DROP = object()
         ((*PARAGRAPH, "qas"), [], "has no questions"),
         (QUESTION, [], "question 1 is a list, expected an object"),
         ((*QUESTION, "question"), " ", "question 1: 'question' is empty"),
-        ((*QUESTION, "id"), 7, "question 1: 'id' is 7, expected a text"),
+        ((*QUESTION, "id"), 7.5, "question 1: 'id' is 7.5, expected a text"),
+        ((*QUESTION, "id"), True, "question 1: 'id' is True, expected a text"),
+        ((*QUESTION, "question"), "who \ud83d", "holds half a surrogate pair"),
         ((*QUESTION, "answers"), DROP, "question 1 has no 'answers'"),
         ((*QUESTION, "answers"), [], "0 answers, but is_impossible is false"),
         ((*QUESTION, "is_impossible"), True, "1 answers, but is_impossible is true"),

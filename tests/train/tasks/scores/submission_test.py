@@ -8,6 +8,7 @@ from train.errors import UserError
 from train.tasks.examples import ChoiceExample, Prediction, TagExample, in_order
 from train.tasks.readers.glue import read_glue
 from train.tasks.readers.glue_table import GLUE
+from train.tasks.scores.scoring import read_answers
 from train.tasks.scores.submission import (
     glue_file,
     read_columns,
@@ -87,6 +88,36 @@ def test_columns_are_word_right_and_predicted_tag(tmp_path):
     assert in_order(read_columns(path, LABELS), unknown, path) == [(1, 2)]
 
 
+def test_words_that_are_no_column_are_written_as_one(tmp_path):
+    path = tmp_path / "p.conll"
+    write_columns(path, [TagExample(id="0", words=("", " ", "New York"), tags=(0, 0, 0))], [(0, 1, 0)], LABELS)
+    lines = path.read_text().splitlines()
+    assert [line.split(" ")[0] for line in lines] == ["_", "_", "New_York", ""]
+    assert all(len(line.split()) == 3 for line in lines[:3])
+    assert read_columns(path, LABELS)[0].value == (0, 1, 0)
+
+
+@pytest.mark.parametrize("identifier", [7, "7", " 7"])
+def test_ids_of_predictions_may_be_numbers(tmp_path, identifier):
+    path = tmp_path / "p.jsonl"
+    path.write_text(json.dumps({"id": identifier, "prediction": "a"}), encoding="utf-8-sig")
+    assert read_json(path, ("a", "b")) == [Prediction(id="7", value=0)]
+
+
+def test_all_faulty_predictions_are_one_message(tmp_path):
+    path = tmp_path / "p.jsonl"
+    path.write_text("".join(json.dumps({"id": n, "prediction": "abcd"[n % 4]}) + "\n" for n in range(40)))
+    with pytest.raises(UserError) as caught:
+        read_json(path, ("a", "b"))
+    first, *shown, more = str(caught.value).splitlines()
+    assert (first, len(shown), more) == ("20 mistakes:", 10, "  and 10 more")
+    path.write_text(json.dumps({"1": "a", "2": 3, "3": None}), encoding="utf-8-sig")
+    with pytest.raises(
+        UserError, match=r"2 mistakes:\n.*the answer to 2 is 3, expected a text\n.*the answer to 3 is None"
+    ):
+        read_answers(path)
+
+
 def test_columns_of_other_sentences_are_refused(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("a O\n\nd O\n")
@@ -129,6 +160,12 @@ def test_json_predictions_come_back(tmp_path, labels, problem, values, written):
         ('{"id": "0", "prediction": "x"}', ("a",), "regression", "'x' is not a finite number"),
         ('{"id": "0", "prediction": "a"}', (), "single_label", "expected the index of a choice"),
         ('{"id": "0", "prediction": "a", "probabilities": {"a": 1}}', ("a", "b"), "single_label", "for each label"),
+        (
+            '{"id": 0, "prediction": "a", "probabilities": {"b": 1, "a": 0}}',
+            ("a",),
+            "single_label",
+            "knows more labels",
+        ),
     ],
 )
 def test_other_json_is_refused(tmp_path, line, labels, problem, words):

@@ -1,0 +1,146 @@
+"""A model meets the rows of its own tokenizer, or of one that says the same by its ids, within its tables."""
+
+import json
+
+import pytest
+
+from flax_lite.models.heads import MaskedLM
+from flax_lite.tokenization import load_tokenizer
+from tests.flax_lite import tiny
+from train.data.tokenizers import wanted_tokenizer
+from train.data.vocabulary import check_tables, check_vocabularies, check_vocabulary
+from train.errors import UserError
+
+SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def write(folder, pieces, **settings):
+    folder.mkdir(exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join([*SPECIALS, *pieces]) + "\n")
+    if settings:
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return str(folder)
+
+
+def say_nothing(line):
+    raise AssertionError(line)
+
+
+def checked(tmp_path, source, pieces, say=say_nothing, **settings):
+    given = write(tmp_path / "given", pieces, **settings)
+    check_vocabulary(f"init_from={source}", source, load_tokenizer(given), f"tokenizer={given}", say)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "first"),
+    [
+        (["a", "c"], "7 pieces there, 7 here; first id 6: 'b', 'c'"),
+        (["b", "a"], "first id 5: 'a', 'b'"),
+        (["a", "b", "c"], "7 pieces there, 8 here)"),
+        (["a"], "7 pieces there, 6 here)"),
+    ],
+)
+def test_another_vocabulary_is_refused_with_both_names(tmp_path, pieces, first):
+    own = write(tmp_path / "own", ["a", "b"])
+    with pytest.raises(UserError) as error:
+        checked(tmp_path, own, pieces)
+    message = str(error.value)
+    assert f"init_from={own} has another vocabulary than tokenizer={tmp_path / 'given'}" in message
+    assert first in message
+    assert "--config.tokenizer=none" in message
+
+
+def test_the_same_vocabulary_is_taken_and_a_model_without_one_believed(tmp_path):
+    checked(tmp_path, write(tmp_path / "own", ["a", "b"]), ["a", "b"])
+    (tmp_path / "bare").mkdir()
+    checked(tmp_path, str(tmp_path / "bare"), ["a", "b"])
+    tokenizer, spec = load_tokenizer(tmp_path / "own"), "tokenizer=train:wordpiece:7"
+    with pytest.raises(UserError, match=f"bare has no tokenizer beside it, and {spec} trains one"):
+        check_vocabulary("init_from=bare", str(tmp_path / "bare"), tokenizer, spec, say_nothing)
+
+
+def test_the_same_pieces_that_read_a_text_otherwise_are_said(tmp_path):
+    said = []
+    own = write(tmp_path / "own", ["i", "am", "it", "."])
+    checked(tmp_path, own, ["i", "am", "it", "."], said.append, do_lower_case=False)
+    (line,) = said
+    assert line == (
+        f"note: tokenizer={tmp_path / 'given'} has the pieces of init_from={own}, but makes '[UNK] am [UNK] .' of "
+        "'I am IT.', not 'i am it .'"
+    )
+
+
+def test_a_tokenizer_that_cannot_be_read_is_no_missing_one(tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "tokenizer.json").write_text("{}")
+    tiny.make(MaskedLM, tiny.bert(vocab_size=7, num_hidden_layers=1)).save_pretrained(own)
+    with pytest.raises(
+        UserError, match=r"has a tokenizer that cannot be read .* nobody can tell whether the ids of tok"
+    ):
+        checked(tmp_path, str(own), ["a", "b"])
+
+
+@pytest.mark.parametrize("source", ["/nowhere", "EMPTY.json"])
+def test_what_is_no_model_is_left_to_who_opens_it(tmp_path, source):
+    (tmp_path / "EMPTY.json").write_text("{}")
+    checked(tmp_path, source.replace("EMPTY", str(tmp_path / "EMPTY")), ["a", "b"])
+
+
+TINY = tiny.bert(vocab_size=8, max_position_embeddings=16)  # and two token types
+
+
+@pytest.mark.parametrize(
+    ("config", "sizes", "message"),
+    [
+        (TINY, {"length": 16, "num_types": 2}, None),
+        (TINY.replace(vocab_size=7), {"length": None}, None),
+        (TINY.replace(vocab_size=6), {}, "teacher=X has 6 word embeddings, too few for a tokenizer of 7 pieces"),
+        (TINY, {"length": 17}, "data.sequence_length=17 is longer than the 16 positions of teacher=X"),
+        (TINY.replace(type_vocab_size=1), {"num_types": 1}, None),
+        (TINY.replace(type_vocab_size=1), {"num_types": 2}, "teacher=X has embeddings of 1 type"),
+        (tiny.distilbert(vocab_size=8), {"num_types": 2}, None),  # it reads no types
+        (tiny.distilbert(vocab_size=3), {}, "3 word embeddings"),
+        (tiny.albert(vocab_size=8, type_vocab_size=1), {"num_types": 2}, "type_vocab_size"),
+        (tiny.albert(vocab_size=8), {"length": 512}, "512 is longer"),
+    ],
+)
+def test_rows_stay_within_a_models_tables(tmp_path, config, sizes, message):
+    tokenizer = load_tokenizer(write(tmp_path / "own", ["a", "b"]))
+    if message is None:
+        check_tables("teacher=X", config, tokenizer, **sizes)
+        return
+    with pytest.raises(UserError, match=message):
+        check_tables("teacher=X", config, tokenizer, **sizes)
+
+
+def leaves(**given):
+    return {"tokenizer": None, "teacher": None, "init_from": None, **given}
+
+
+def test_every_model_that_the_leaves_name_is_checked(tmp_path):
+    """Each but the one whose own tokenizer it is; the teacher that is drawn has none."""
+    mine, other = write(tmp_path / "mine", ["a"]), write(tmp_path / "other", ["b"])
+    tokenizer = load_tokenizer(mine)
+    check_vocabularies(leaves(teacher=mine, init_from=mine), tokenizer, f"teacher={mine}", say_nothing)
+    check_vocabularies(leaves(teacher="random", init_from=mine), tokenizer, "tokenizer=X", say_nothing)
+    for option in ("teacher", "init_from", "checkpoint"):
+        with pytest.raises(UserError, match=f"{option}={other} has another vocabulary than tokenizer=X"):
+            check_vocabularies(leaves(**{option: other}), tokenizer, "tokenizer=X", say_nothing)
+
+
+def test_the_tokenizer_is_that_of_the_leaf_then_of_the_first_model_that_has_one(tmp_path):
+    mine, other = write(tmp_path / "mine", ["a"]), write(tmp_path / "other", ["b"])
+    (tmp_path / "bare").mkdir()
+    bare = str(tmp_path / "bare")
+    for given, name in (
+        (leaves(tokenizer=mine, teacher=other), f"tokenizer={mine}"),
+        (leaves(teacher=other, init_from=mine), f"teacher={other}"),
+        (leaves(teacher=bare, init_from=mine), f"init_from={mine}"),
+        (leaves(teacher="random", init_from=mine), f"init_from={mine}"),
+    ):
+        assert wanted_tokenizer(given).name == name
+    with pytest.raises(UserError, match=f"teacher={bare}: no tokenizer there. Give the one that it was trained with"):
+        wanted_tokenizer(leaves(teacher=bare))
+    with pytest.raises(UserError, match="tokenizer is missing"):
+        wanted_tokenizer(leaves(teacher="random"))
