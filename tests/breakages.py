@@ -197,8 +197,8 @@ BREAKAGES = {
     ),
     "the second text's first token is of the first": Breakage(
         "flax_lite.tokenization.tokenizer:Tokenizer._as_arrays",
-        "len(first) : end",
-        "len(first) + 1 : end",
+        "ones : len(ids)",
+        "ones + 1 : len(ids)",
         f"{_LIB}/tokenization",
     ),
     "equally frequent pieces are in the trainer's order": Breakage(

@@ -83,7 +83,8 @@ def _warn(file: str, unknown: tuple[str, ...]) -> None:
     logger.warning(
         "%s has keys that are not known here, kept but without effect: %s%s",
         file,
-        ", ".join(key[:100] for key in unknown[:_MOST_NAMED]),
+        # A stranger's text: without what a terminal would obey, or no encoding can hold.
+        ", ".join(repr(key)[1:-1][:100] for key in unknown[:_MOST_NAMED]),
         more,
     )
 

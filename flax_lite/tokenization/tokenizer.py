@@ -1,10 +1,11 @@
 """The Tokenizer: texts to ids and model inputs, ids to text, and what masking needs to know about the pieces."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -148,7 +149,7 @@ class Tokenizer:
         """
         if isinstance(texts, str):
             raise ValueError("encode takes a sequence of texts; for one text write encode([text])[0]")
-        with library_errors():
+        with _text_errors(texts):
             encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
@@ -163,7 +164,7 @@ class Tokenizer:
         """
         if isinstance(texts, str):
             raise ValueError("encode_with_spans takes a sequence of texts; for one text write [text]")
-        with library_errors():
+        with _text_errors(texts):
             encodings = self._backend.encode_batch(list(texts), add_special_tokens=False)
         return [
             (encoding.ids, [_without_white_space(text, *span) for span in encoding.offsets])
@@ -298,6 +299,26 @@ class Tokenizer:
             attention_mask[index, : len(ids)] = 1
             token_type_ids[index, ones : len(ids)] = 1
         return {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
+
+
+@contextlib.contextmanager
+def _text_errors(texts: Sequence[str]) -> Iterator[None]:
+    """As `library_errors`, naming the text that is none: what is no string, or holds half a surrogate pair."""
+    try:
+        with library_errors():
+            yield
+    except ValueError as error:
+        for number, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise ValueError(f"text {number} is of type {type(text).__name__}, expected a string") from error
+            try:
+                text.encode()
+            except UnicodeEncodeError as half:
+                place = f"{text[half.start]!r} at character {half.start}"
+                raise ValueError(
+                    f"text {number} holds half a surrogate pair, {place}, which is no character"
+                ) from error
+        raise
 
 
 def _without_white_space(text: str, start: int, end: int) -> tuple[int, int]:

@@ -7,6 +7,7 @@ of a seed is always the same, so a failure is repeated by its number alone.
 import contextlib
 import dataclasses
 import functools
+import json
 import os
 import resource
 import shutil
@@ -120,13 +121,18 @@ def make_targets(root: Path) -> list[Target]:
         first = min(file.name for file in shards.glob("*-00001-of-*"))
         add(shards, mutations.BINARY, load_model, first)
     with_charsmap = functools.partial(write_sentencepiece, normalizer=bytes_field(2, tiny_charsmap()))
-    for name, write in (("unigram", with_charsmap), ("wordpiece", write_vocab)):
+    for name, write, named in (
+        ("unigram", with_charsmap, "AlbertTokenizer"),
+        ("wordpiece", write_vocab, "BertTokenizer"),
+    ):
         (root / name).mkdir()
         file = write(root / name).name
         tokenizer = load_tokenizer(root / name)
         tokenizer.save(root / f"{name}-json")
         (root / f"{name}-json" / file).unlink()
-        shutil.copyfile(root / f"{name}-json" / "tokenizer_config.json", root / name / "tokenizer_config.json")
+        settings = json.loads((root / f"{name}-json" / "tokenizer_config.json").read_text())
+        settings["tokenizer_class"] = named
+        (root / name / "tokenizer_config.json").write_text(json.dumps(settings))
         add(root / name, mutations.BINARY, load_texts, file)
         add(root / name, JSON, load_texts, "tokenizer_config.json")
         kinds = (*JSON, *3 * (mutations.in_charsmap,)) if name == "unigram" else JSON

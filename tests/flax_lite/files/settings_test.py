@@ -32,9 +32,9 @@ def test_a_refused_key_that_says_nothing_is_taken(off):
 
 
 def test_unknown_keys_are_named_once(caplog, tmp_path):
-    values = {"size": 1, "new": 2} | {f"k{number}": number for number in range(20)}
+    values = {"size": 1, "new": 2, "\x1b[2J\ud800": 3} | {f"k{number}": number for number in range(20)}
     for _ in range(2):
-        assert len(check_settings(values, _TABLE, str(tmp_path))) == 21
+        assert len(check_settings(values, _TABLE, str(tmp_path))) == 22
     (record,) = caplog.records
-    assert "new, k0" in record.getMessage()
-    assert "and 11 more" in record.getMessage()
+    assert "new, \\x1b[2J\\ud800, k0" in record.getMessage()
+    assert "and 12 more" in record.getMessage()

@@ -166,6 +166,11 @@ def test_wrong_calls_say_what_is_wrong(unigram):
         unigram(["a"], ["b"], max_length=2)
     with pytest.raises(ValueError, match="sequence of texts"):
         unigram.encode("the cat")
+    for encode in (unigram.encode, unigram.encode_with_spans):
+        with pytest.raises(ValueError, match="text 1 is of type int, expected a string"):
+            encode(["a", 7])
+        with pytest.raises(ValueError, match=r"text 1 holds half a surrogate pair, .* at character 2"):
+            encode(["a", "b \ud83d"])
     with pytest.raises(ValueError, match="id 99 is outside the vocabulary of 60 pieces"):
         unigram.decode([99])
 
