@@ -249,7 +249,7 @@ class Tokenizer:
         canonical = {"pipeline": json.loads(self._backend.to_str()), "specials": dataclasses.asdict(self.specials)}
         return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()
 
-    def save(self, directory: str | Path, *, token_types: bool = True) -> None:
+    def save(self, directory: str | Path, *, token_types: bool = True, max_length: int = 512) -> None:
         """Writes files from which this library and transformers 4.57 and 5 (AutoTokenizer) get the same ids.
 
         tokenizer.json is the whole pipeline; tokenizer_config.json and special_tokens_map.json name the specials;
@@ -259,6 +259,8 @@ class Tokenizer:
         Args:
             directory: made if needed; files of these names are replaced.
             token_types: whether transformers shall return token_type_ids too; false for a model that takes none.
+            max_length: the longest row of the model beside it, where the files that the tokenizer was read from name
+                none.
         """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
@@ -266,7 +268,7 @@ class Tokenizer:
         inputs = ["input_ids", "token_type_ids", "attention_mask"]
         token_types = token_types and self.gives_token_types
         config = {
-            "model_max_length": 512,
+            "model_max_length": max_length,
             **self._options,
             **names,
             # A class of its own rebuilds the pipeline from the vocabulary in transformers 5; this one reads the file.

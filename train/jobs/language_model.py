@@ -109,7 +109,7 @@ def export(
     """Writes a model in both formats, and its tokenizer."""
     model: Any = with_params(structure, params)
     model.save_pretrained(directory, format=("safetensors", "flax"))
-    tokenizer.save(directory)
+    tokenizer.save(directory, max_length=model.config.max_position_embeddings)
 
 
 def initial_params(values: Mapping[str, Any], model_class: type, create: Create) -> Callable[[], Any] | None:

@@ -157,6 +157,16 @@ def test_token_types_can_be_left_out_for_other_tools(source, tmp_path):
     assert names == [["input_ids", "token_type_ids", "attention_mask"], ["input_ids", "attention_mask"]]
 
 
+def test_the_longest_row_is_the_file_s_own_or_the_model_s(source, tmp_path):
+    def written(name, **options):
+        load_tokenizer(source).save(tmp_path / name, **options)
+        return json.loads((tmp_path / name / "tokenizer_config.json").read_text())["model_max_length"]
+
+    assert (written("one"), written("two", max_length=1024)) == (512, 1024)
+    write_config(source.parent, model_max_length=77)
+    assert written("three", max_length=1024) == 77
+
+
 def test_what_is_not_there_is_looked_for_on_the_hub(monkeypatch, tmp_path):
     """The suite runs offline: see tests/flax_lite/checkpoints/sources/hub_test.py for downloads."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
