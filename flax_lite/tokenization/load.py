@@ -245,19 +245,12 @@ def _read_pipeline(source: _Source) -> Tokenizer:
         backend = tokenizers.Tokenizer.from_str(json.dumps(data))
     pieces = [*backend.get_vocab(with_added_tokens=True), *(token.content for token in listed.values())]
     specials = _specials(settings, pieces, BERT_SPECIALS if BERT_SPECIALS.pad in pieces else ALBERT_SPECIALS)
-    known = backend.get_added_tokens_decoder()
-    listed_contents = {token.content for token in listed.values()}
     # A special that the settings merely name keeps the flags that the file gives it.
-    contents = {token.content for token in known.values()}
-    backend.add_tokens(
-        [
-            token
-            for token in tokens_in_order(listed, settings)
-            if token.content not in contents or token.content in listed_contents
-        ]
-    )
-    there = {token.content for token in backend.get_added_tokens_decoder().values() if token.special}
-    backend.add_special_tokens([special for special in specials if special not in there])
+    there = {token.content for token in backend.get_added_tokens_decoder().values()}
+    there -= {token.content for token in listed.values()}
+    backend.add_tokens([token for token in tokens_in_order(listed, settings) if token.content not in there])
+    special = {token.content for token in backend.get_added_tokens_decoder().values() if token.special}
+    backend.add_special_tokens([each for each in specials if each not in special])
     check_ids(backend, listed)
     return _made(dataclasses.replace(source, settings=settings), backend, specials, {})
 
@@ -335,6 +328,8 @@ def _gives_token_types(source: _Source) -> bool:
     if of_model is not None and not of_model.token_types:
         return True
     inputs = source.settings.get("model_input_names")
+    if inputs is not None and not isinstance(inputs, list):
+        raise ValueError(f"{SETTINGS_FILE} says model_input_names={inputs!r:.100}; expected a list of names")
     if inputs is not None:
         return "token_type_ids" in inputs
     return source.model_type is None or source.kind is None or source.kind.token_types

@@ -62,6 +62,7 @@ REFUSED = {
     "from_slow": (SETTINGS_FILE, True),
     "add_bos_token": (SETTINGS_FILE, True),
     "truncation_side": (SETTINGS_FILE, "middle"),
+    "model_input_names": (SETTINGS_FILE, "token_type_ids"),
 }
 
 
