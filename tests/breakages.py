@@ -195,6 +195,15 @@ BREAKAGES = {
     "pieces that end in a digit and a comma are reached": Breakage(
         "flax_lite.tokenization.recipes:penalise", "PENALTY if", "score if", f"{_LIB}/tokenization"
     ),
+    "a tokenizer's class in config.json is not looked at": Breakage(
+        "flax_lite.tokenization.settings:tokenizer_class",
+        "((SETTINGS_FILE, settings), (CONFIG, config))",
+        "((SETTINGS_FILE, settings),)",
+        f"{_LIB}/tokenization",
+    ),
+    "a setting that would change results is taken": Breakage(
+        "flax_lite.files.settings:check_settings", "if wrong:", "if not wrong:", f"{_LIB}/files"
+    ),
     "the second text's first token is of the first": Breakage(
         "flax_lite.tokenization.tokenizer:Tokenizer._as_arrays",
         "ones : len(ids)",
