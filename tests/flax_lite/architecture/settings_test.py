@@ -113,6 +113,11 @@ def test_what_nobody_knows_is_kept_and_named_once(family, tmp_path, caplog):
 
 
 # Keys to read as transformers does, beside those of a tiny model.
+def _only_4(*values):
+    """Transformers 5 raises, or takes the number and forgets the names; the names are right in 4.57."""
+    return pytest.param(*values, marks=pytest.mark.reference)
+
+
 READ = [
     (("distilbert",), {"hidden_size": 24}),
     (("distilbert",), {"hidden_size": 24, "dim": 12}),
@@ -128,9 +133,9 @@ READ = [
     (("albert",), {"classifier_dropout": 0.7}),
     (("bert", "albert"), {"layer_norm_epsilon": 0.1}),
     (FAMILIES, {"num_labels": 3}),
-    (FAMILIES, {"num_labels": None, "id2label": None, "label2id": None}),
+    _only_4(FAMILIES, {"num_labels": None, "id2label": None, "label2id": None}),
     (FAMILIES, {"id2label": None, "num_labels": 4}),
-    (FAMILIES, {"id2label": {"0": "a", "1": "b", "2": "c"}, "num_labels": 5}),
+    _only_4(FAMILIES, {"id2label": {"0": "a", "1": "b", "2": "c"}, "num_labels": 5}),
     (FAMILIES, {"id2label": {"1": "b", "0": "a"}, "label2id": {"b": 0, "a": 1}}),
     (FAMILIES, {"id2label": {"0": "a"}, "problem_type": "regression"}),
     (FAMILIES, {"id2label": {"0": "a", "1": "b"}, "problem_type": "multi_label_classification"}),
