@@ -37,8 +37,8 @@ class Objective:
 
 
 def averages(sums: Mapping[str, Any], weights: Mapping[str, Any], losses: Mapping[str, float]) -> dict[str, Any]:
-    """Each sum over its weight, and "loss", their weighted total. A weight of 0 counts as 1: its sum is 0 too."""
-    means = {name: total / jnp.maximum(weights[name], 1.0) for name, total in sums.items()}
+    """Each sum over its weight, however small, and "loss", their weighted total. What has no weight is 0."""
+    means = {name: total / jnp.where(weights[name] > 0, weights[name], 1.0) for name, total in sums.items()}
     return {"loss": sum(factor * means[name] for name, factor in losses.items()), **means}
 
 
