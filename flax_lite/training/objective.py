@@ -28,12 +28,15 @@ class Objective:
         weights: batch to the sum of weights that each name is divided by. It looks at the batch only, so that the
             divisor of the whole batch is known before its first micro-batch is computed.
         losses: names whose quotients are added up to the loss, each with its factor.
+        compares_rows: whether a row's loss depends on the other rows of its batch: then micro-batches would have other
+            sums than the whole, and `make_train_step` refuses them.
     """
 
     names: tuple[str, ...]
     sums: Callable[..., Sums]
     weights: Callable[[Batch], Sums]
     losses: Mapping[str, float]
+    compares_rows: bool = False
 
 
 def averages(sums: Mapping[str, Any], weights: Mapping[str, Any], losses: Mapping[str, float]) -> dict[str, Any]:

@@ -106,14 +106,17 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
     rows = teacher.add_logits(prepared.train, values["data.eval_tokens"], say) if teacher else prepared.train
     class_weights = prepared.class_weights() if values.get("class_weights") == "balanced" else None
     optimizer, learning_rate_at = build.optimizer(values)
+    objective = task.objective(class_weights, values["losses.task"], teacher.teaching if teacher else None)
+    if objective.compares_rows:
+        _check_comparisons(values, len(rows))
     train_step = make_train_step(
         structure,
-        task.objective(class_weights, values["losses.task"], teacher.teaching if teacher else None),
+        objective,
         optimizer,
         seed=values["seed"],
         accumulation_steps=values["accumulation_steps"],
     )
-    batches = TrainingBatches(rows, values["batch_size"], values["seed"])
+    batches = TrainingBatches(rows, values["batch_size"], values["seed"], distinct=objective.compares_rows)
     host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
     headline = prepared.scorer.reported.headline
     return Job(
@@ -140,13 +143,36 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
             execution=execution.resolve(len(config.layer_sequence())),
             teacher=teacher.config if teacher and teacher.runs_along else None,
         ),
-        identity=prepared.identity() | ({"teacher": teacher.fingerprint} if teacher else {}),
+        identity=prepared.identity()
+        | ({"teacher": teacher.fingerprint} if teacher else {})
+        # A run from when a batch could hold a pair twice reads other batches.
+        | ({"batches": "every pair once in a pass"} if objective.compares_rows else {}),
         constants=teacher.constants if teacher else lambda mesh: (),
         initial_params=initial_params(values, task, config, shapes_of(create)),
         describe_extension=functools.partial(describe_extension, values),
         patience=values["early_stopping_evaluations"],
         finish=functools.partial(finish, work, prepared, structure),
     )
+
+
+def _check_comparisons(values: Mapping[str, Any], pairs: int) -> None:
+    """Sees to it that each batch holds several pairs, every one once, and is taken as a whole.
+
+    Raises:
+        UserError: saying what to give.
+    """
+    objective, size = f"sentences.objective={values['sentences.objective']}", values["batch_size"]
+    if values["accumulation_steps"] > 1:
+        raise UserError(
+            f"{objective} tells each pair from all others of its batch, and accumulation_steps="
+            f"{values['accumulation_steps']} would leave it those of a micro-batch. Give accumulation_steps=1 and the "
+            "batch_size that fits"
+        )
+    if not 2 <= size <= pairs:
+        raise UserError(
+            f"{objective} tells each pair from the others of its batch, in which no pair may stand twice: "
+            f"batch_size={size} with {pairs} training pairs. Give a batch_size from 2 to {pairs}"
+        )
 
 
 def task_config(task: Task, base: EncoderConfig) -> EncoderConfig:
