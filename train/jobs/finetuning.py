@@ -17,6 +17,7 @@ from ml_collections import config_dict
 
 from flax_lite.architecture.config import DEFAULT_LABELS, EncoderConfig
 from flax_lite.models.flops import Costs
+from flax_lite.training.objective import Objective
 from flax_lite.training.steps import init_state, make_train_step
 from train.data.tokenizers import keep_tokenizer
 from train.errors import UserError
@@ -32,14 +33,15 @@ from train.jobs.language_model import (
     structure_of,
     with_learning_rate,
 )
-from train.jobs.task_teacher import open_task_teacher
+from train.jobs.task_teacher import TaskTeacher, open_task_teacher
+from train.machine.mesh import devices_of
 from train.options import runtime, schema
 from train.options.request import Request
 from train.run.job import Batch, Job, Outputs, add_up
 from train.run.workdir import WorkDir
 from train.tasks.kinds.task import Task, check_labels, opened
 from train.tasks.opening import Prepared
-from train.tasks.rows import RowSet, TrainingBatches
+from train.tasks.rows import RowSet, TrainingBatches, count_not_finite
 
 # What `flax_lite.pipeline` does with a model of each kind.
 _PIPELINES = {
@@ -126,7 +128,9 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
         tokens_per_batch=_tokens_per_batch(rows, values["batch_size"]),
         export=functools.partial(_export, structure, task),
         eval_step=task.eval_step(structure),
-        eval_batches=functools.partial(eval_batches, prepared.held_out.rows, values["data.eval_tokens"]),
+        eval_batches=functools.partial(
+            eval_batches, prepared.held_out.rows, values["data.eval_tokens"], devices_of(values)
+        ),
         summarise=functools.partial(summarise, prepared),
         describe_data=describe_data(prepared),
         describe=[
@@ -143,16 +147,23 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
             execution=execution.resolve(len(config.layer_sequence())),
             teacher=teacher.config if teacher and teacher.runs_along else None,
         ),
-        identity=prepared.identity()
-        | ({"teacher": teacher.fingerprint} if teacher else {})
-        # A run from when a batch could hold a pair twice reads other batches.
-        | ({"batches": "every pair once in a pass"} if objective.compares_rows else {}),
+        identity=_identity(prepared, teacher, objective),
         constants=teacher.constants if teacher else lambda mesh: (),
         initial_params=initial_params(values, task, config, shapes_of(create)),
         describe_extension=functools.partial(describe_extension, values),
         patience=values["early_stopping_evaluations"],
         finish=functools.partial(finish, work, prepared, structure),
     )
+
+
+def _identity(prepared: Prepared, teacher: TaskTeacher | None, objective: Objective) -> dict[str, str]:
+    """Fingerprints of all that a run's numbers depend on."""
+    found = prepared.identity()
+    if teacher:
+        found["teacher"] = teacher.fingerprint
+    if objective.compares_rows:  # a run from when a batch could hold a pair twice read other batches
+        found["batches"] = "every pair once in a pass"
+    return found
 
 
 def _check_comparisons(values: Mapping[str, Any], pairs: int) -> None:
@@ -212,22 +223,25 @@ def _export(structure: nnx.GraphDef, task: Task, params: Any, directory: Path, e
     task.complete(directory)
 
 
-def eval_batches(rows: RowSet, tokens: int) -> Iterator[Batch]:
-    """Every held-out row once; of several hosts, this one's part of each batch."""
+def eval_batches(rows: RowSet, tokens: int, devices: int) -> Iterator[Batch]:
+    """Every held-out row once, in batches that divide by the mesh's devices; of several hosts, this one's part."""
     count = jax.process_count()
-    for batch in rows.all_batches(tokens, multiple=jax.device_count()):
+    for batch in rows.all_batches(tokens, multiple=devices):
         size = len(batch["row"]) // count
         begin = jax.process_index() * size
         yield {name: array[begin : begin + size] for name, array in batch.items()}
 
 
 def summarise(prepared: Prepared, results: Iterable[Outputs]) -> dict[str, float]:
-    """The held-out loss and the task's metrics."""
+    """The held-out loss and the task's metrics: NaN where the model gives no finite numbers for a row."""
     kept = list(results)
     sums = add_up({name: value for name, value in part.items() if not np.ndim(value)} for part in kept)
-    predictions = prepared.held_out.predictions(prepared.task, kept)
-    scores = prepared.held_out.scores(prepared.scorer, predictions)
-    return {"loss": sums["task_loss"] / max(sums["weight"], 1.0), **scores}
+    held_out = prepared.held_out
+    if count_not_finite(kept)[0]:
+        names = held_out.names(prepared.baseline.values)
+        return {"loss": math.nan, **dict.fromkeys(names, math.nan)}
+    scores = held_out.scores(prepared.scorer, held_out.predictions(prepared.task, kept))
+    return {"loss": sums["task_loss"] / sums["weight"] if sums["weight"] else math.nan, **scores}
 
 
 def _tokens_per_batch(rows: RowSet, batch_size: int) -> int:

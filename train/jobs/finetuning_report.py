@@ -1,5 +1,6 @@
 """What a fine-tuning says of its data before it starts, and of its result when it ends."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from train.run.job import Result
 from train.run.workdir import WorkDir
 from train.tasks.examples import is_labelled
 from train.tasks.opening import HeldOut, Prepared
-from train.tasks.rows import run_rows
+from train.tasks.rows import count_not_finite, run_rows
 from train.tasks.scores.metrics import Scores
 
 _SHOWN = 5  # as many as fit a screen
@@ -32,21 +33,27 @@ def describe_data(prepared: Prepared) -> list[str]:
         lines.append(f"rows: {len(prepared.train):,}, up to {longest} tokens; lengths {_lengths(prepared)}")
     lines += task.describe_cut()
     lines.append(f"guessing: {_scores(prepared.baseline.values)}")
-    return [*lines, *(f"note: {note}" for note in task.data.notes)]
+    undefined = [note for note in prepared.baseline.notes if _decides_nothing(prepared)]
+    return [*lines, *(f"note: {note}" for note in (*undefined, *task.data.notes))]
+
+
+def _decides_nothing(prepared: Prepared) -> bool:
+    return math.isnan(prepared.baseline.values[prepared.scorer.reported.headline])
 
 
 def finish(work: WorkDir, prepared: Prepared, structure: nnx.GraphDef, result: Result) -> dict[str, Any]:
     """Prints scores and the verdict, writes predictions; returns what summary.json keeps."""
-    found = {**_predict(work, prepared, prepared.held_out, structure, result)}
+    found = _predict(work, prepared, prepared.held_out, structure, result)
     tested = _predict(work, prepared, prepared.test, structure, result)
-    first = next(iter(found))
+    nothing = Scores(dict.fromkeys(prepared.baseline.values, math.nan))
+    first = found.get(next(iter(prepared.held_out.sets)), nothing)
     say(f"held out, step {result.step}:")
     say(f"  {_scores({name: value for name, value in result.evaluation.items() if name != 'loss'})}")
     for name, scores in tested.items():
         say(f"  {name}, scored this once: {_scores(scores.values)}")
     for note in (note for scores in (*found.values(), *tested.values()) for note in scores.notes):
         say(f"  note: {note}")
-    judged = prepared.scorer.judge(found[first], prepared.baseline, len(prepared.judged_on))
+    judged = prepared.scorer.judge(first, prepared.baseline, len(prepared.judged_on))
     say(f"  {judged.message}")
     repository = work.request.values["push_to_hub"]
     if repository is not None:
@@ -91,7 +98,12 @@ def _predict(
     task, folder = prepared.task, work.path / "predictions"
     folder.mkdir(exist_ok=True)
     tokens = work.request.values["data.eval_tokens"]
-    predictions = held_out.predictions(task, run_rows(task.eval_step(structure), result.params, held_out.rows, tokens))
+    results = run_rows(task.eval_step(structure), result.params, held_out.rows, tokens)
+    bad, rows = count_not_finite(results)
+    if bad:
+        say(f"predictions: none of {', '.join(held_out.sets)}: no numbers (NaN or infinity) for {bad} of {rows} rows")
+        return {}
+    predictions = held_out.predictions(task, results)
     scores = {}
     for name, examples in held_out.sets.items():
         say(f"predictions: {work.address(prepared.scorer.write(name, examples, predictions[name], folder))}")
@@ -101,7 +113,8 @@ def _predict(
 
 
 def _scores(scores: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+    shown = {name: "not defined" if math.isnan(value) else f"{value:.4f}" for name, value in scores.items()}
+    return ", ".join(f"{name} {value}" for name, value in shown.items())
 
 
 def _lengths(prepared: Prepared) -> str:

@@ -1,6 +1,7 @@
 """What pretraining and distillation share: a job put together from its data, a model to create, and an objective."""
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -194,7 +195,10 @@ def _summary(flat_sums: dict[str, float], losses: Mapping[str, float]) -> dict[s
     for path, value in flat_sums.items():
         kind, name = path.split("/")
         (sums if kind == "sums" else weights)[name] = value
-    return {name: float(value) for name, value in averages(sums, weights, losses).items()}
+    found = {name: float(value) for name, value in averages(sums, weights, losses).items()}
+    # What no row has is not a loss of 0, which would be the best there is.
+    missing = [name for name, weight in weights.items() if not weight]
+    return found | dict.fromkeys([*missing, *(["loss"] if losses.keys() & set(missing) else [])], math.nan)
 
 
 def describe_extension(values: dict[str, Any], former: int, total: int, step: int) -> str:

@@ -1,6 +1,7 @@
 """How a run ends: model/ with its card, the plots and the last lines it prints, or why it cannot go on."""
 
 import contextlib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -55,7 +56,11 @@ def run_card(request: Request, task: str, step: int, evaluation: Mapping[str, fl
         task=task,
         description=f"Made by train.{request.job} of flax_lite; step {step} of {values['total_steps']}.",
         base_model=base,
-        scores=[Score(metric=n, value=v, dataset=str(data), split="held out") for n, v in evaluation.items()],
+        scores=[
+            Score(metric=n, value=v, dataset=str(data), split="held out")
+            for n, v in evaluation.items()
+            if math.isfinite(v)
+        ],
         settings={name: values[name] for name in _SETTINGS if values.get(name) is not None},
         command=request.command(extend=False),
     )

@@ -165,7 +165,9 @@ class Records:
     def evaluation(self, step: int) -> dict[str, float]:
         """Returns the held-out metrics written for a step, {} where there are none."""
         rows = [row for row in read_metrics(self._work.metrics) if row["step"] == step and row["split"] == "eval"]
-        return {name: value for name, value in rows[-1].items() if name not in ("step", "split")} if rows else {}
+        found = rows[-1].items() if rows else ()
+        # JSON has null for what is no number.
+        return {name: math.nan if value is None else value for name, value in found if name not in ("step", "split")}
 
     def sync(self) -> None:
         """Forces the rows to disk, or to the bucket: no checkpoint may be ahead of its rows.

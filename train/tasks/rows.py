@@ -222,6 +222,23 @@ def gathered(results: Sequence[Mapping[str, np.ndarray]], rows: RowSet) -> list[
     return [kept for kept in found if kept is not None]
 
 
+def count_not_finite(results: Sequence[Mapping[str, np.ndarray]]) -> tuple[int, int]:
+    """For how many rows a model gives something that is no finite number, and how many there are.
+
+    Nothing may be decided by such a row: NaN is the largest of all to argmax, infinity has no softmax.
+
+    Args:
+        results: as in `gathered`.
+    """
+    bad = rows = 0
+    for part in results:
+        kept = np.asarray(part["row"]) >= 0
+        arrays = [np.asarray(array) for name, array in part.items() if name != "row" and np.ndim(array)]
+        odd = np.any([~np.isfinite(array.reshape(len(kept), -1)).all(1) for array in arrays], axis=0)
+        rows, bad = rows + int(kept.sum()), bad + int((kept & odd).sum())
+    return bad, rows
+
+
 def run_rows(
     step: Callable[..., dict[str, jax.Array]], params: Any, rows: RowSet, tokens: int
 ) -> list[dict[str, np.ndarray]]:

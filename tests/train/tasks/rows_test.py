@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from train.tasks.rows import Row, RowSet, TrainingBatches, gathered
+from train.tasks.rows import Row, RowSet, TrainingBatches, count_not_finite, gathered
 
 LENGTHS = (8, 16, 24)
 
@@ -139,3 +139,15 @@ def test_outputs_come_back_in_the_order_of_the_rows():
         gathered([*results, results[0]], rows)
     with pytest.raises(ValueError, match="of 4 rows were not evaluated"):
         gathered(results[1:], rows)
+
+
+@pytest.mark.parametrize(("odd", "bad"), [(np.nan, 1), (np.inf, 1), (-np.inf, 1), (1e30, 0)])
+def test_rows_that_are_no_numbers_are_counted(odd, bad):
+    """Of rows that fill a batch up none is; a scalar is a sum over all."""
+    logits = np.zeros((3, 2), np.float32)
+    logits[1, 0], logits[2] = odd, np.nan
+    results = [
+        {"row": np.array([4, 0, -1]), "logits_0": logits, "task_loss": np.float32(np.nan)},
+        {"row": np.array([1]), "logits_0": np.zeros((1, 2), np.float32), "task_loss": np.float32(0)},
+    ]
+    assert count_not_finite(results) == (bad, 3)
