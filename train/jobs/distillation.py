@@ -77,6 +77,7 @@ def make_job(work: WorkDir, prepare: Prepare = dataset.prepare) -> Job:
     wanted = _recipe(values)
     data, teacher = _open(work, wanted, prepare)
     config = build.model_config(values, data.tokenizer, base=teacher.config, vocab_size=teacher.config.vocab_size)
+    wanted = dataclasses.replace(wanted, num_pieces=data.tokenizer.vocab_size)
     recipe, measured = _fitted(wanted, config, teacher, values["distill.project"])
     execution = runtime.execution(values)
     teacher_execution = dataclasses.replace(execution, dtype=values["distill.teacher_dtype"], remat="none")
@@ -219,7 +220,7 @@ def _finish(
 
 def _teacher_scores(teacher: Teacher, data: PretrainingData, batch_size: int) -> dict[str, float]:
     """The teacher's masked-LM result on the held-out rows."""
-    objective = masked_lm_objective()
+    objective = masked_lm_objective(data.tokenizer.vocab_size)
     step = jax.jit(make_eval_step(teacher.structure(Execution()), objective))
     params = jax.tree.map(jnp.asarray, teacher.params)
     parts = [jax.device_get(step(params, batch)) for batch in data.eval_batches(batch_size)]

@@ -136,10 +136,11 @@ def _notes(missing: Mapping[str, str], predictions: Sequence[Any]) -> tuple[str,
     reasons: dict[str, list[str]] = {}
     for name, reason in missing.items():
         if reason:
-            reasons.setdefault(f"{reason}: {{}} is not defined, and decides nothing.", []).append(name)
+            reasons.setdefault(f"{reason}: {{}} not defined, and decides nothing.", []).append(name)
         elif name in _CORRELATIONS and _constant(predictions):
-            reasons.setdefault("All predictions are equal: {} is not defined, counted as 0.", []).append(name)
-    return tuple(note.format(" and ".join(names)) for note, names in reasons.items())
+            reasons.setdefault("All predictions are equal: {} not defined, counted as 0.", []).append(name)
+    verbs = {True: "is", False: "are"}
+    return tuple(note.format(f"{', '.join(names)} {verbs[len(names) == 1]}") for note, names in reasons.items())
 
 
 def _constant(values: Sequence[Any]) -> bool:

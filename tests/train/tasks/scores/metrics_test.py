@@ -72,19 +72,20 @@ def test_correlations_by_their_formulas():
 def test_constant_predictions_count_as_nothing_and_are_said(reported):
     found = score(reported, [1, 1, 1], [0, 1, 1])
     assert set(found.values.values()) == {0.0}
-    assert found.notes == (f"All predictions are equal: {' and '.join(reported.names)} is not defined, counted as 0.",)
+    names = "matthews is" if reported is MATTHEWS else "pearson, spearman are"
+    assert found.notes == (f"All predictions are equal: {names} not defined, counted as 0.",)
 
 
 UNDEFINED = {
     "one class": (MATTHEWS, [0, 0], "All references are equal: matthews is"),
-    "one number": (CORRELATIONS, [5.0, 5.0], "All references are equal: pearson and spearman is"),
-    "one example": (CORRELATIONS, [5.0], "All references are equal: pearson and spearman is"),
+    "one number": (CORRELATIONS, [5.0, 5.0], "All references are equal: pearson, spearman are"),
+    "one example": (CORRELATIONS, [5.0], "All references are equal: pearson, spearman are"),
     "no pair alike": (ACCURACY_AND_F1, [0, 0], "No reference is positive: f1 is"),
-    "no label": (MULTI_LABEL, [(0.0, 0.0), (0.0, 0.0)], "No reference has a label: micro_f1 and macro_f1 is"),
+    "no label": (MULTI_LABEL, [(0.0, 0.0), (0.0, 0.0)], "No reference has a label: micro_f1, macro_f1 are"),
     "no entity": (
         ENTITIES,
         [(0, 0), (0,)],
-        "No reference has an entity: entity_precision and entity_recall and entity_f1 is",
+        "No reference has an entity: entity_precision, entity_recall, entity_f1 are",
     ),
 }
 
