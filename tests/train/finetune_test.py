@@ -195,6 +195,8 @@ def test_finetune_is_taught_nothing_new_by_the_model_it_begins_with(
     assert numbers["soft_cross_entropy_loss"] == pytest.approx(0.0, abs=1e-6)
     assert numbers["loss"] == pytest.approx(0.5 * numbers["task_loss"], rel=1e-5)
     assert ("teacher's logits kept: 8 bytes an example" in capsys.readouterr().out) == (cached == "true")
+    score = json.loads((finished_finetune.workdir / "summary.json").read_text())["evaluation"]["accuracy"]
+    assert list(job.describe_data)[-1] == f"teacher's own: accuracy {score:.4f} (guessing: accuracy 0.5000)"
 
 
 MISTAKES = {

@@ -128,11 +128,10 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
         tokens_per_batch=_tokens_per_batch(rows, values["batch_size"]),
         export=functools.partial(_export, structure, task),
         eval_step=task.eval_step(structure),
-        eval_batches=functools.partial(
-            eval_batches, prepared.held_out.rows, values["data.eval_tokens"], devices_of(values)
-        ),
+        # Counted when it is called: a plan is made for devices that need not be here.
+        eval_batches=lambda: eval_batches(prepared.held_out.rows, values["data.eval_tokens"], devices_of(values)),
         summarise=functools.partial(summarise, prepared),
-        describe_data=describe_data(prepared),
+        describe_data=_described(prepared, teacher, values["data.eval_tokens"]),
         describe=[
             describe_model(create, config),
             describe_execution(execution, config),
@@ -154,6 +153,13 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
         patience=values["early_stopping_evaluations"],
         finish=functools.partial(finish, work, prepared, structure),
     )
+
+
+def _described(prepared: Prepared, teacher: TaskTeacher | None, tokens: int) -> Iterator[str]:
+    """Lines about the data, and how the teacher does on it: found out when a run begins, and not for a plan."""
+    yield from describe_data(prepared)
+    if teacher:
+        yield from teacher.tried(prepared, tokens)
 
 
 def _identity(prepared: Prepared, teacher: TaskTeacher | None, objective: Objective) -> dict[str, str]:

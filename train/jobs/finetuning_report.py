@@ -14,7 +14,7 @@ from train.run.workdir import WorkDir
 from train.tasks.examples import is_labelled
 from train.tasks.opening import HeldOut, Prepared
 from train.tasks.rows import count_not_finite, run_rows
-from train.tasks.scores.metrics import Scores
+from train.tasks.scores.metrics import Scores, shown
 
 _SHOWN = 5  # as many as fit a screen
 
@@ -26,13 +26,13 @@ def describe_data(prepared: Prepared) -> list[str]:
     counts += [f"{len(examples):,} in {name}" for name, examples in prepared.held_out.sets.items()]
     lines = [f"examples: {', '.join(counts)}"]
     if task.data.labels and task.problem != "regression":
-        shown = ", ".join(task.data.labels[:20]) + (", ..." if len(task.data.labels) > 20 else "")
-        lines.append(f"labels: {shown}")
+        names = ", ".join(task.data.labels[:20]) + (", ..." if len(task.data.labels) > 20 else "")
+        lines.append(f"labels: {names}")
     if len(prepared.train):
         longest = max(row.length for row in prepared.train.rows)
         lines.append(f"rows: {len(prepared.train):,}, up to {longest} tokens; lengths {_lengths(prepared)}")
     lines += task.describe_cut()
-    lines.append(f"guessing: {_scores(prepared.baseline.values)}")
+    lines.append(f"guessing: {shown(prepared.baseline.values)}")
     undefined = [note for note in prepared.baseline.notes if _decides_nothing(prepared)]
     return [*lines, *(f"note: {note}" for note in (*undefined, *task.data.notes))]
 
@@ -48,9 +48,9 @@ def finish(work: WorkDir, prepared: Prepared, structure: nnx.GraphDef, result: R
     nothing = Scores(dict.fromkeys(prepared.baseline.values, math.nan))
     first = found.get(next(iter(prepared.held_out.sets)), nothing)
     say(f"held out, step {result.step}:")
-    say(f"  {_scores({name: value for name, value in result.evaluation.items() if name != 'loss'})}")
+    say(f"  {shown({name: value for name, value in result.evaluation.items() if name != 'loss'})}")
     for name, scores in tested.items():
-        say(f"  {name}, scored this once: {_scores(scores.values)}")
+        say(f"  {name}, scored this once: {shown(scores.values)}")
     for note in (note for scores in (*found.values(), *tested.values()) for note in scores.notes):
         say(f"  note: {note}")
     judged = prepared.scorer.judge(first, prepared.baseline, len(prepared.judged_on))
@@ -110,11 +110,6 @@ def _predict(
         if all(is_labelled(example) for example in examples):
             scores[name] = prepared.scorer.score(examples, predictions[name])
     return scores
-
-
-def _scores(scores: Mapping[str, float]) -> str:
-    shown = {name: "not defined" if math.isnan(value) else f"{value:.4f}" for name, value in scores.items()}
-    return ", ".join(f"{name} {value}" for name, value in shown.items())
 
 
 def _lengths(prepared: Prepared) -> str:

@@ -5,16 +5,13 @@ import math
 import numpy as np
 import pytest
 
+from tests.train.jobs.prepared import prepared_of
 from train.errors import UserError
 from train.jobs.finetuning import _check_comparisons, eval_batches, summarise
 from train.jobs.language_model import _summary
 from train.jobs.seeds import summarise as over_seeds
 from train.machine.mesh import devices_of, make_mesh, put_batch
-from train.tasks.examples import TaskData, TextExample
-from train.tasks.kinds.classification import Classification
-from train.tasks.opening import HeldOut, Prepared
 from train.tasks.rows import Row, RowSet
-from train.tasks.scores.scoring import Scorer
 
 
 @pytest.mark.parametrize(
@@ -55,22 +52,6 @@ def test_pairs_that_are_compared_stand_once_in_a_batch_that_is_not_split(size, a
 
 
 LABELS = {"single_label": [0, 1, 1, 0], "regression": [1.0, 4.0, 2.0, 2.5], "constant": [5.0, 5.0, 5.0, 5.0]}
-
-
-def prepared_of(problem, labels):
-    """Four texts in each of two held-out sets, whose rows are there already."""
-    names = ("a", "b") if problem == "single_label" else ()
-    sets = {
-        each: [TextExample(id=f"{each}-{n}", texts=("x",), label=label) for n, label in enumerate(labels)]
-        for each in ("dev", "more")
-    }
-    data = TaskData(kind="classification", train=sets["dev"], evaluation=sets, labels=names, problem=problem)
-    task, scorer = Classification(data, None, 8), Scorer(None, data)
-    rows = RowSet([Row(n, (np.zeros(2, np.int32),), (2,), {}) for n in range(8)], 0, (8,), {})
-    held_out = HeldOut(sets=sets, rows=rows)
-    return Prepared(
-        task=task, train=rows, held_out=held_out, test=held_out, scorer=scorer, baseline=scorer.baseline(sets["dev"])
-    )
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,12 @@ def score(
     return Scores(values, _notes(missing, predictions))
 
 
+def shown(scores: Mapping[str, float]) -> str:
+    """Scores in a line for a person."""
+    values = {name: "not defined" if math.isnan(value) else f"{value:.4f}" for name, value in scores.items()}
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
 def _missing(name: str, references: Sequence[Any], labels: Sequence[str]) -> str:
     """Why a metric would be the same for all predictions; nothing where it is not."""
     if name in _CORRELATIONS:
