@@ -6,7 +6,7 @@ python -m train.distill --config configs/distilbert_tiny.py --config.teacher=SOU
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,7 @@ def make_job(work: WorkDir, prepare: Prepare = dataset.prepare) -> Job:
     student_class = MaskedLM if student_predicts_words(wanted) else Encoder
     create = functools.partial(student_class, config, execution=execution)
     trained = with_projections(create, recipe, teacher, project=values["distill.project"])
+    theirs = functools.cache(functools.partial(_teacher_scores, teacher, data, values["batch_size"]))
     objectives = (distillation_objective(each, teacher.structure(teacher_execution)) for each in (recipe, measured))
     return make_language_model_job(
         work,
@@ -106,7 +107,8 @@ def make_job(work: WorkDir, prepare: Prepare = dataset.prepare) -> Job:
         initial_params=initial_params(values, teacher, data, student_class, create, trained),
         constants=functools.partial(_constants, teacher, teacher_execution),
         describe=_describe(teacher, create, config, execution, str(teacher_execution.compute_dtype), recipe),
-        finish=functools.partial(_finish, work.request, teacher, structure_of(create), student_class, data),
+        describe_data=_described(teacher, data, theirs),
+        finish=functools.partial(_finish, work.request, teacher, theirs, structure_of(create), student_class, data),
     )
 
 
@@ -191,9 +193,25 @@ def _describe(
     ]
 
 
+def _described(teacher: Teacher, data: PretrainingData, theirs: Callable[[], dict[str, float]]) -> Iterator[str]:
+    """Lines about the data, and how the teacher does on it: found out when a run begins, and not for a plan."""
+    yield from data.describe()
+    if not teacher.predicts_words or teacher.source == RANDOM:
+        return
+    scores = theirs()
+    yield words_line(scores, data, "teacher's own:").strip()
+    if not scores["mlm_loss"] < data.unigram_entropy:  # NaN is no better either
+        yield (
+            f"WARNING: teacher={teacher.source} guesses the held-out words no better than their frequencies do (loss "
+            f"{scores['mlm_loss']:.3f} nats, unigram entropy {data.unigram_entropy:.3f}), and that is what it teaches. "
+            "Is this the tokenizer that it was trained with, and its language?"
+        )
+
+
 def _finish(
     request: Request,
     teacher: Teacher,
+    teacher_scores: Callable[[], dict[str, float]],
     structure: nnx.GraphDef,
     student_class: type,
     data: PretrainingData,
@@ -204,11 +222,13 @@ def _finish(
     if "mlm_loss" in scores:
         lines.append(words_line(scores, data))
         if teacher.predicts_words:
-            theirs = _teacher_scores(teacher, data, request.config.batch_size)
+            theirs = teacher_scores()
             lines.append(words_line(theirs, data, "teacher's own:"))
             if theirs["mlm_accuracy"] > 0:
                 kept = scores["mlm_accuracy"] / theirs["mlm_accuracy"]
                 lines.append(f"  the student keeps {kept:.1%} of its accuracy")
+            else:
+                lines.append("  it has no word right: there is no share of its accuracy to keep")
     others = (f"{name.removesuffix('_loss')} {scores[name]:.4g}" for name in scores if name.endswith("_loss"))
     lines.append(f"  losses: {', '.join(others)}")
     if student_class is MaskedLM:
