@@ -106,11 +106,8 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
     structure = structure_of(create)
     teacher = open_task_teacher(values, task, config)
     rows = teacher.add_logits(prepared.train, values["data.eval_tokens"], say) if teacher else prepared.train
-    class_weights = prepared.class_weights() if values.get("class_weights") == "balanced" else None
     optimizer, learning_rate_at = build.optimizer(values)
-    objective = task.objective(class_weights, values["losses.task"], teacher.teaching if teacher else None)
-    if objective.compares_rows:
-        _check_comparisons(values, len(rows))
+    objective = _objective(values, prepared, teacher)
     train_step = make_train_step(
         structure,
         objective,
@@ -153,6 +150,20 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
         patience=values["early_stopping_evaluations"],
         finish=functools.partial(finish, work, prepared, structure),
     )
+
+
+def _objective(values: Mapping[str, Any], prepared: Prepared, teacher: TaskTeacher | None) -> Objective:
+    """What is optimised.
+
+    Raises:
+        UserError: if losses, weights or batches do not fit the task.
+    """
+    class_weights = prepared.class_weights() if values.get("class_weights") == "balanced" else None
+    teaching = teacher.teaching if teacher else None
+    objective = prepared.task.objective(class_weights, values["losses.task"], teaching)
+    if objective.compares_rows:
+        _check_comparisons(values, len(prepared.train))
+    return objective
 
 
 def _described(prepared: Prepared, teacher: TaskTeacher | None, tokens: int) -> Iterator[str]:

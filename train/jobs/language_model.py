@@ -197,8 +197,10 @@ def _summary(flat_sums: dict[str, float], losses: Mapping[str, float]) -> dict[s
         (sums if kind == "sums" else weights)[name] = value
     found = {name: float(value) for name, value in averages(sums, weights, losses).items()}
     # What no row has is not a loss of 0, which would be the best there is.
-    missing = [name for name, weight in weights.items() if not weight]
-    return found | dict.fromkeys([*missing, *(["loss"] if losses.keys() & set(missing) else [])], math.nan)
+    missing = {name for name, weight in weights.items() if not weight}
+    if losses.keys() & missing:
+        missing.add("loss")
+    return {name: math.nan if name in missing else value for name, value in found.items()}
 
 
 def describe_extension(values: dict[str, Any], former: int, total: int, step: int) -> str:
