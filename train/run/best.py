@@ -11,7 +11,7 @@ class Best:
     """The best held-out result of a run.
 
     Attributes:
-      found: {"step", "metric", "value"} of it, or None.
+      found: {"step", "metric", "value"} of it, or None; as "skipped" also the steps since whose result is no number.
       is_kept: whether its checkpoint is kept, and delivered at the end.
 
     Args:
@@ -32,7 +32,11 @@ class Best:
         """Notes a result; returns whether it is the best one, to be kept."""
         name, end = self._job.best
         value = row.get(name, math.nan)
-        if not self.is_kept or not math.isfinite(value):
+        if not self.is_kept:
+            return False
+        if not math.isfinite(value):
+            if self.found is not None:
+                self.found = {**self.found, "skipped": sorted({*self.found.get("skipped", ()), step})}
             return False
         sign = 1 if end == "min" else -1
         if self.found is not None and sign * value >= sign * self.found["value"]:
@@ -42,6 +46,7 @@ class Best:
 
     def is_too_old(self, step: int, every: int) -> bool:
         """Whether as many evaluations as the job has patience for, one each `every` steps, have passed since it."""
+        step -= every * len((self.found or {}).get("skipped", ()))  # what is no number is not worse either
         if self._job.patience is None or self.found is None:
             return False
         return step // every - self.found["step"] // every >= self._job.patience
