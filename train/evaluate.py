@@ -8,6 +8,7 @@ to standard error. What it is given is scored whole: a single file, or a directo
 checkpoint is read with its own tokenizer.
 """
 
+import math
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -106,6 +107,9 @@ def _score_checkpoint(values: Mapping[str, Any], prepared: Any) -> dict[str, Any
     step = task.eval_step(nnx.graphdef(model))
     results = run_rows(step, get_params(model), prepared.held_out.rows, values["data.eval_tokens"])
     _check_numbers(source, results)
+    if any(map(math.isnan, prepared.baseline.values.values())):
+        for note in prepared.baseline.notes:
+            _say(f"note: {note}")
     return {
         "checkpoint": source,
         **_counts(prepared.held_out.sets),
