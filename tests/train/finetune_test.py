@@ -333,3 +333,25 @@ def test_finetune_steps_on_the_command_line_come_before_passes_over_the_data(tmp
     overrides = {"total_steps": "60", "eval_every_steps": "7"}
     given = dataclasses.replace(request, config=config_dict.FrozenConfigDict(values), overrides=overrides)
     assert [finetuning.resolved(given, prepared).values[name] for name in steps] == [60, 6, 7, 1]
+
+
+@pytest.mark.parametrize(
+    ("words", "labels", "status", "said"),
+    [
+        ("", "pn", 2, "every piece of the training examples is [UNK]"),
+        ("a b c ", "pn", 0, "pieces: to learn from 25.00% of them unknown, in dev 25.00% of them unknown"),
+        ("a ", "pn", 0, "note: 50% of the pieces of the texts to learn from are unknown"),
+        ("a b ", "p", 0, "examples to learn from have the same label, p: there is nothing to tell apart"),
+    ],
+)
+def test_finetune_says_what_cannot_be_learnt_from_its_texts(tmp_path, built, capsys, words, labels, status, said):
+    """A word of over 100 letters is unknown to WordPiece, whatever its vocabulary."""
+    rows = [f"{words}{'d' * 150}{number},{labels[number % len(labels)]}" for number in range(40)]
+    (tmp_path / "train.csv").write_text("\n".join(["text,label", *rows]))
+    more = ("data.labels=p,n", "data.eval_fraction=0.25", "plot=false", "data.sequence_length=16")
+    command = Command("finetune", "configs/classify.py:smoke", (f"data.source=files:{tmp_path}/train.csv", *more))
+    if status:
+        assert command.main(tmp_path / "work") == status
+        assert said in capsys.readouterr().err
+    else:
+        assert said in "\n".join(built(command, tmp_path / "work").describe_data)

@@ -19,9 +19,10 @@ from flax_lite.architecture.config import DEFAULT_LABELS, EncoderConfig
 from flax_lite.models.flops import Costs
 from flax_lite.training.steps import init_state, make_train_step
 from train.data.tokenizers import keep_tokenizer
+from train.data.unknown import check_known
 from train.errors import UserError
 from train.jobs import build
-from train.jobs.finetuning_report import describe_data, finish
+from train.jobs.finetuning_report import describe_data, finish, unknown_share_of
 from train.jobs.language_model import (
     describe_execution,
     describe_extension,
@@ -58,12 +59,15 @@ def resolved(request: Request, prepared: Prepared) -> Request:
     """The request with its numbers of steps, where it gives passes over the data or shares of the run.
 
     Raises:
-        UserError: if neither gives any steps, or there is nothing to learn from.
+        UserError: if neither gives any steps, or there is nothing to learn from, or nothing in it that the tokenizer
+            knows.
     """
     values = request.values
     num_rows = len(prepared.train)
     if not num_rows:
         raise UserError("there are no training examples: the data has held-out sets alone (train.evaluate scores them)")
+    tokenizer = prepared.task.tokenizer
+    check_known(unknown_share_of(prepared.train.rows, tokenizer), tokenizer, "training examples")
     if _counts(request, "epochs", "total_steps"):
         values["total_steps"] = max(1, math.ceil(values["epochs"] * num_rows / values["batch_size"]))
     total = values["total_steps"]

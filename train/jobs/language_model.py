@@ -25,10 +25,12 @@ from train.errors import UserError
 from train.jobs import build
 from train.jobs.samples import fill_mask_examples
 from train.machine.paths import WorkPath
+from train.run.delivery import optional
 from train.run.job import Job, add_up
 from train.run.workdir import WorkDir
 
 Create = Callable[..., nnx.Module]
+_NUMBERS = ("no", "one", "two", "three", "four", "five")  # of examples
 
 
 def make_language_model_job(
@@ -158,9 +160,13 @@ def words_line(scores: dict[str, float], data: PretrainingData, title: str = "ma
 
 
 def examples(structure: nnx.GraphDef, data: PretrainingData, params: Any) -> list[str]:
-    """Held-out sentences with a word hidden in each, and the model's guesses."""
-    model: PreTraining | MaskedLM = with_params(structure, jax.tree.map(jnp.asarray, params))
-    return ["five held-out sentences, a word hidden in each:", *fill_mask_examples(model, data)]
+    """Held-out sentences with a word hidden in each, and the model's guesses; or why there are none."""
+    lines: list[str] = []
+    with optional("held-out sentences with a hidden word", lines.append):
+        model: PreTraining | MaskedLM = with_params(structure, jax.tree.map(jnp.asarray, params))
+        shown = list(fill_mask_examples(model, data))
+        return [f"{_NUMBERS[len(shown) // 2]} held-out sentences, a word hidden in each:", *shown]
+    return lines
 
 
 def say(line: str) -> None:
