@@ -2,6 +2,7 @@
 
 import dataclasses
 import fcntl
+import itertools
 import json
 import types
 
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from ml_collections import config_dict
 
 import flax_lite as fl
@@ -355,3 +357,50 @@ def test_finetune_says_what_cannot_be_learnt_from_its_texts(tmp_path, built, cap
         assert said in capsys.readouterr().err
     else:
         assert said in "\n".join(built(command, tmp_path / "work").describe_data)
+
+
+HEADS = {
+    "bert": (fl.BertConfig, "bert-tiny", {"intermediate_size": 16}, {"classifier"}),
+    "albert": (fl.AlbertConfig, "albert-base-v2", {"intermediate_size": 16, "embedding_size": 8}, {"classifier"}),
+    "distilbert": (
+        fl.DistilBertConfig,
+        "distilbert-base-uncased",
+        {"intermediate_size": 16},
+        {"classifier", "pre_classifier"},
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("family", "labels"),
+    [
+        ("bert", ("p", "n")),
+        ("bert", ("good", "bad")),
+        ("albert", ("LABEL_0", "LABEL_1")),
+        ("distilbert", ("n", "p")),
+        ("distilbert", ("one", "two", "three")),
+    ],
+)
+def test_finetune_draws_a_new_head_for_every_seed(tmp_path, built, family, labels):
+    kind, preset, sizes, heads = HEADS[family]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "words", *map(str, range(10))]
+    sizes = {**sizes, "vocab_size": len(words), "hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1}
+    config = kind.from_preset(preset, **sizes, max_position_embeddings=16, labels=labels)
+    model = fl.SequenceClassification(config, rngs=nnx.Rngs(7))
+    model.save_pretrained(tmp_path / "m", format="safetensors")
+    (tmp_path / "m" / "vocab.txt").write_text("\n".join(words))
+    rows = [f"words {number % 10} {number // 10},{'pn'[number % 2]}" for number in range(40)]
+    (tmp_path / "train.csv").write_text("\n".join(["text,label", *rows]))
+    more = (f"data.source=files:{tmp_path}/train.csv", "plot=false", "data.sequence_length=16", "new_head=true")
+    command = Command("finetune", "configs/classify.py:smoke", more)
+    former = fl.get_params(model)
+    begun = []
+    for number, seed in enumerate((1, 2, 2)):
+        job = built(command, tmp_path / f"w{number}", *begun_with(tmp_path / "m", f"seed={seed}"))
+        begun.append(job.initial_params())
+    for params in begun:
+        jax.tree.map(np.testing.assert_array_equal, params["encoder"], former["encoder"])
+    assert set(begun[0]) - {"encoder"} == heads
+    for head in heads:
+        kernels = [former[head]["kernel"], *(params[head]["kernel"] for params in begun)]
+        assert [np.array_equal(one, other) for one, other in itertools.pairwise(kernels)] == [0, 0, 1]

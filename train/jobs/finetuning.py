@@ -7,16 +7,18 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
+from flax import nnx, traverse_util
 from ml_collections import config_dict
 
 from flax_lite.architecture.config import DEFAULT_LABELS, EncoderConfig
 from flax_lite.models.flops import Costs
+from flax_lite.models.params import get_params
 from flax_lite.training.steps import init_state, make_train_step
 from train.data.tokenizers import keep_tokenizer
 from train.data.unknown import check_known
@@ -51,8 +53,9 @@ _PIPELINES = {
 }
 # Kinds whose labels stand in the config.
 _LABELLED = ("classification", "tags")
-# Heads that begin anew where a checkpoint's labels are of another task, and what DistilBERT has before one.
-_NEW_HEAD = ("classifier/*", "pre_classifier/*", "qa_outputs/*")
+# Heads that begin anew where a checkpoint's are another task's: with what DistilBERT has before one, and ALBERT's for
+# SQuAD 2.
+_NEW_HEAD = ("classifier/*", "pre_classifier/*", "qa_outputs/*", "head/*")
 
 
 def resolved(request: Request, prepared: Prepared) -> Request:
@@ -146,7 +149,7 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
         ),
         identity=prepared.identity() | ({"teacher": teacher.fingerprint} if teacher else {}),
         constants=teacher.constants if teacher else lambda mesh: (),
-        initial_params=initial_params(values, task, config, shapes_of(create)),
+        initial_params=initial_params(values, task, config, create),
         describe_extension=functools.partial(describe_extension, values),
         patience=values["early_stopping_evaluations"],
         finish=functools.partial(finish, work, prepared, structure),
@@ -163,9 +166,11 @@ def task_config(task: Task, base: EncoderConfig) -> EncoderConfig:
 
 
 def initial_params(
-    values: Mapping[str, Any], task: Task, config: EncoderConfig, shapes: Any
+    values: Mapping[str, Any], task: Task, config: EncoderConfig, create: Callable[..., nnx.Module]
 ) -> Callable[[], Any] | None:
     """Reads the parameters of init_from, with a head drawn from the seed where it has none; None without init_from.
+
+    With new_head the head is drawn in any case: also one of as many labels as the task's is another task's.
 
     Raises:
         UserError: if its labels are others than the task's.
@@ -182,7 +187,22 @@ def initial_params(
         options |= {"id2label": config.id2label, "problem_type": config.problem_type}
     if values["new_head"]:
         options["allow_missing"] = _NEW_HEAD
-    return functools.partial(build.load_params, task.model_class, source, shapes, checkpoint=checkpoint, **options)
+    load = functools.partial(
+        build.load_params, task.model_class, source, shapes_of(create), checkpoint=checkpoint, **options
+    )
+    return functools.partial(_with_new_head, load, create, values["seed"]) if values["new_head"] else load
+
+
+def _with_new_head(load: Callable[[], Any], create: Callable[..., nnx.Module], seed: int) -> Any:
+    """What `load` reads, with the parameters of its head as a new model has them."""
+
+    def drawn(key: jax.Array) -> dict[str, jax.Array]:
+        params = traverse_util.flatten_dict(get_params(create(rngs=nnx.Rngs(key))), sep="/")
+        return {path: leaf for path, leaf in params.items() if any(fnmatchcase(path, glob) for glob in _NEW_HEAD)}
+
+    # Under jit, what is not returned is not computed.
+    kept = traverse_util.flatten_dict(load(), sep="/")
+    return traverse_util.unflatten_dict(kept | jax.jit(drawn)(nnx.Rngs(seed).params()), sep="/")
 
 
 def _export(structure: nnx.GraphDef, task: Task, params: Any, directory: Path, evaluation: Mapping[str, float]) -> None:

@@ -23,7 +23,7 @@ _TASK_LEAVES = (
         at_least=1,
     ),
     Leaf("seeds", "free", int, "runs, with seeds from `seed` on, each in a directory of its own", at_least=1),
-    Leaf("new_head", "identity", bool, "draw a new head where init_from's has other labels"),
+    Leaf("new_head", "identity", bool, "draw a new head from the seed, whatever head init_from has"),
     Leaf("data.source", "identity", str, "builtin | files:PATH | tfds:NAME[/CONFIG]", is_place=True),
     TFDS_DIR,
     SEQUENCE_LENGTH,
