@@ -109,7 +109,7 @@ def untrained(monkeypatch):
     """Requests that came as far as the loop, which says at once what it would have reached."""
     requests = []
 
-    def run(request, build):
+    def run(request, build, inputs):
         requests.append(request)
         request.workdir.mkdir(parents=True)
         summary = {"evaluation": {"loss": 1.0, "accuracy": request.config.seed / 4}, "collapsed": True}
@@ -404,3 +404,28 @@ def test_finetune_draws_a_new_head_for_every_seed(tmp_path, built, family, label
     for head in heads:
         kernels = [former[head]["kernel"], *(params[head]["kernel"] for params in begun)]
         assert [np.array_equal(one, other) for one, other in itertools.pairwise(kernels)] == [0, 0, 1]
+
+
+def test_finetune_by_passes_over_the_data_can_be_extended(tmp_path, capsys):
+    """By passes or by steps; the warm-up, a share of the run, stays that of the first one."""
+    write_table(tmp_path / "data", 32)
+    sizes = ("num_hidden_layers=1", "hidden_size=8", "num_attention_heads=2", "intermediate_size=8")
+    more = (f"data.source=files:{tmp_path / 'data'}", "plot=false", "data.sequence_length=16", "warmup_fraction=0.5")
+    more += ("evaluations=1", "batch_size=16", "data.max_train_examples=none", "epochs=1")
+    command = Command("finetune", "configs/classify.py:smoke", (*more, *(f"model.{size}" for size in sizes)))
+    work = tmp_path / "work"
+    assert command.main(work) == 0
+    assert command.main(work, "epochs=2") == 2
+    assert "--extend" in capsys.readouterr().err
+    for longer, total, again in (("epochs=2", 4, "epochs=2"), ("total_steps=6", 6, "epochs=3")):
+        assert command.main(work, longer, flags=("--extend",)) == 0
+        printed = capsys.readouterr().out
+        assert f"-> {total}" in printed
+        assert "the warm-up stays 1 steps" in printed
+        assert command.main(work, again) == 0
+        assert f"is complete: {total} steps" in capsys.readouterr().out
+    kept = json.loads((work / "config.json").read_text())["config"]
+    assert (kept["total_steps"], kept["optimizer"]["warmup_steps"]) == (6, 1)
+    for file in (tmp_path / "data").iterdir():
+        file.write_text(file.read_text().replace("good", "fine"))
+    assert command.main(work, "epochs=3") == 2

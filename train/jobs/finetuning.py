@@ -14,7 +14,6 @@ from typing import Any
 import jax
 import numpy as np
 from flax import nnx, traverse_util
-from ml_collections import config_dict
 
 from flax_lite.architecture.config import DEFAULT_LABELS, EncoderConfig
 from flax_lite.models.flops import Costs
@@ -36,7 +35,7 @@ from train.jobs.language_model import (
     with_learning_rate,
 )
 from train.jobs.task_teacher import open_task_teacher
-from train.options import runtime, schema
+from train.options import runtime
 from train.options.request import Request
 from train.run.job import Batch, Job, Outputs, add_up
 from train.run.workdir import WorkDir
@@ -62,35 +61,41 @@ def resolved(request: Request, prepared: Prepared) -> Request:
     """The request with its numbers of steps, where it gives passes over the data or shares of the run.
 
     Raises:
-        UserError: if neither gives any steps, or there is nothing to learn from, or nothing in it that the tokenizer
-            knows.
+        UserError: if neither gives any steps, or there is nothing to learn from.
     """
     values = request.values
     num_rows = len(prepared.train)
     if not num_rows:
         raise UserError("there are no training examples: the data has held-out sets alone (train.evaluate scores them)")
-    tokenizer = prepared.task.tokenizer
-    check_known(unknown_share_of(prepared.train.rows, tokenizer), tokenizer, "training examples")
     if _counts(request, "epochs", "total_steps"):
         values["total_steps"] = max(1, math.ceil(values["epochs"] * num_rows / values["batch_size"]))
-    total = values["total_steps"]
+    total, derived = values["total_steps"], {}
     if _counts(request, "warmup_fraction", "optimizer.warmup_steps"):
-        values["optimizer.warmup_steps"] = int(values["warmup_fraction"] * total)
+        values["optimizer.warmup_steps"] = _warmup_steps(values)
+        derived["optimizer.warmup_steps"] = _warmup_steps
     if _counts(request, "evaluations", "eval_every_steps"):
         values["eval_every_steps"] = max(1, total // values["evaluations"])
         if "checkpoint_every_steps" not in request.overrides:
             values["checkpoint_every_steps"] = values["eval_every_steps"]
-    return dataclasses.replace(request, config=config_dict.FrozenConfigDict(schema.nest(values)))
+    return dataclasses.replace(request.with_values(values), derived=derived)
+
+
+def _warmup_steps(values: Mapping[str, Any]) -> int | None:
+    """The warm-up that a share of the run makes."""
+    share = values.get("warmup_fraction")
+    return None if share is None else int(share * values["total_steps"])
 
 
 def _counts(request: Request, relative: str, absolute: str) -> bool:
     """Whether a leaf that is relative to the data counts: not where the command line gives steps instead.
 
+    With --extend it may give both: what a run began with, and its new steps behind that.
+
     Raises:
         UserError: if it gives both.
     """
     given = absolute in request.overrides
-    if given and relative in request.overrides and request.values[relative] is not None:
+    if given and not request.extend and relative in request.overrides and request.values[relative] is not None:
         raise UserError(f"{relative} and {absolute} say the same in two ways: give one of them")
     return request.values[relative] is not None and not given
 
@@ -104,6 +109,7 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
     values, task = work.request.values, prepared.task
     if values["early_stopping_evaluations"] is not None and not values["keep_best"]:
         raise UserError("early_stopping_evaluations waits for a better evaluation: it needs keep_best=true")
+    check_known(unknown_share_of(prepared.train.rows, task.tokenizer), task.tokenizer, "training examples")
     keep_tokenizer(task.tokenizer, work.path / "tokenizer")
     config = task_config(task, build.model_config(values, task.tokenizer, num_types=task.num_token_types))
     execution = runtime.execution(values)

@@ -20,11 +20,12 @@ from flax_lite.rows.batch_masks import batch_masks
 from flax_lite.tokenization import Tokenizer
 from flax_lite.training.objective import Objective, averages
 from flax_lite.training.steps import init_state, make_eval_step, make_train_step
-from train.data.pretraining.dataset import PretrainingData
+from train.data.pretraining.dataset import PretrainingData, fingerprints
 from train.errors import UserError
 from train.jobs import build
 from train.jobs.samples import fill_mask_examples
 from train.machine.paths import WorkPath
+from train.options.request import Request
 from train.run.delivery import optional
 from train.run.job import Job, add_up
 from train.run.workdir import WorkDir
@@ -169,6 +170,12 @@ def examples(structure: nnx.GraphDef, data: PretrainingData, params: Any) -> lis
     return lines
 
 
+def inputs(request: Request) -> dict[str, str]:
+    """What a job would read, by the names of its `identity`, as far as that is known without tokenising."""
+    place = request.workdir / "tokenizer"
+    return fingerprints(request.values, place) if isinstance(place, Path) else {}
+
+
 def say(line: str) -> None:
     """Prints a line at once."""
     print(line, flush=True)
@@ -209,5 +216,6 @@ def describe_extension(values: dict[str, Any], former: int, total: int, step: in
     _, after = build.optimizer(values)
     return (
         f"the learning rate's decay is stretched to the new end: at step {step} it goes from "
-        f"{np.asarray(before(step)):.3g} to {np.asarray(after(step)):.3g}"
+        f"{np.asarray(before(step)):.3g} to {np.asarray(after(step)):.3g}; the warm-up stays "
+        f"{values['optimizer.warmup_steps']} steps"
     )

@@ -6,7 +6,8 @@ from train.options.schema import NAMES, Leaf
 _TASK_LEAVES = (
     Leaf("task", "identity", str, "what is learnt: a benchmark's task, or kind of the data"),
     *RUN_LEAVES,
-    Leaf("epochs", "identity", float | None, "passes over the training rows, instead of total_steps", at_least=0),
+    # What counts of it, and has to stay the same, is total_steps.
+    Leaf("epochs", "free", float | None, "passes over the training rows, instead of total_steps", at_least=0),
     Leaf("warmup_fraction", "identity", float | None, "of all steps, instead of optimizer.warmup_steps", at_least=0),
     Leaf(
         "evaluations",

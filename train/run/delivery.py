@@ -93,7 +93,8 @@ def deliver(
         times = (f"{phase} {seconds:.1f} s" for phase, seconds in clock.read().items())
         progress.say("\n".join((f"time: {', '.join(times)}", *records.describe())))
         more = job.finish(result) or {}
-    early = {"ended_early": True} if total < work.request.config.total_steps else {}
+    wanted = work.request.config.total_steps
+    early = {"ended_early": True, "ended_early_of": wanted} if total < wanted else {}
     records.status("finished", total, model_step=result.step, evaluation=result.evaluation, **early, **more)
 
 

@@ -26,22 +26,23 @@ from train.run.programs import Programs
 from train.run.progress import Progress
 from train.run.records import Records
 from train.run.start import Start, batches_after, check_inputs, check_observers, expected_meta, start
-from train.run.workdir import WorkDir, open_everywhere
+from train.run.workdir import Inputs, WorkDir, open_everywhere
 
 
-def run(request: Request, build: Callable[[WorkDir], Job]) -> None:
+def run(request: Request, build: Callable[[WorkDir], Job], inputs: Inputs | None = None) -> None:
     """Carries a request out: opens its work directory, builds the job, trains, delivers.
 
     Args:
       request: from the command line.
       build: makes the job; called with the work directory locked, unless the job is complete already.
+      inputs: the fingerprints of what the job would read (some or all of its `identity`), without building it.
 
     Raises:
       UserError: the request cannot be carried out.
       StopError: a signal stopped it; what was done is saved.
       RunError: a loss was not finite, or a checkpoint could not be written.
     """
-    with open_everywhere(request) as work, contextlib.ExitStack() as stack:
+    with open_everywhere(request, inputs) as work, contextlib.ExitStack() as stack:
         if work.finished:
             return
         clock = Clock()
@@ -75,7 +76,7 @@ def fit(job: Job, work: WorkDir, mesh: Mesh, clock: Clock) -> None:
             stack.callback(profiler.close)
         source = stack.enter_context(contextlib.closing(batches_after(job, begun.step, config.total_steps)))
 
-        best = Best(job, config.keep_best, begun.best)
+        best = Best(job, config.keep_best, begun.best, work.patient_from)
         fail = functools.partial(not_finite, work, checkpoints)
         log = Log(records, stop, begun.step, fail)
         evaluate = Evaluate(job, config, programs, best, records, stop, clock)
@@ -129,6 +130,8 @@ def _begin(job: Job, work: WorkDir, mesh: Mesh, checkpoints: Checkpoints, say: C
         begun = start(job, config.seed, mesh, checkpoints, say)
     if work.extended_from is not None:
         say(f"--extend: total_steps {work.extended_from} -> {config.total_steps}")
+        if work.patient_from:
+            say(f"it had ended early at step {work.patient_from}: patience for a better evaluation begins anew there")
         if job.describe_extension is not None:
             say(job.describe_extension(work.extended_from, config.total_steps, begun.step))
     return begun

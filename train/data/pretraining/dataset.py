@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from flax_lite.tokenization.trimming import trim_tokenizer
 from train.data.pretraining.loader import eval_batches, train_batches
 from train.data.pretraining.rows import PackedRows, PretrainingRows, Row, held_out_rows, make_rows
 from train.data.sources import Corpus, CorpusOptions, open_corpus
-from train.data.tokenizers import open_tokenizer, wanted_tokenizer
-from train.data.tokens.preparation import build_store
+from train.data.tokenizers import loaded_tokenizer, open_tokenizer, wanted_tokenizer
+from train.data.tokens.preparation import build_store, store_key
 from train.data.tokens.store import TokenStore
 from train.data.unknown import check_known, describe_unknown, unknown_notes, unknown_share
 from train.data.vocabulary import check_vocabularies
@@ -108,8 +108,7 @@ class PretrainingData:
     @property
     def fingerprint(self) -> str:
         """Names the tokenised text of both splits, by all that it was made from."""
-        names = "/".join(rows.store.fingerprint for rows in (self.train, self.held_out))
-        return hashlib.sha256(names.encode()).hexdigest()
+        return _joined(rows.store.fingerprint for rows in (self.train, self.held_out))
 
     def describe(self) -> list[str]:
         """Lines about the data for a person."""
@@ -202,6 +201,36 @@ def prepare(values: Mapping[str, Any], kept_tokenizer: Path, say: Callable[[str]
         tokenizer = trim_tokenizer(tokenizer, kept_ids)
         store = tokenise(train, tokenizer=tokenizer)
     return PreparedData(options, tokenizer, store, tokenise(held_out, tokenizer=tokenizer), held_out, kept_ids)
+
+
+def fingerprints(values: Mapping[str, Any], kept_tokenizer: Path) -> dict[str, str]:
+    """What the data and the tokenizer of `open_data` would be called, without tokenising.
+
+    Args:
+        values: the job's leaves.
+        kept_tokenizer: where the job keeps its tokenizer.
+
+    Returns:
+        Nothing where that is not known before: the tokenizer is not there, the vocabulary would be trimmed, or the text
+        cannot be read.
+    """
+    if values.get("trim_vocabulary") or not kept_tokenizer.is_dir():
+        return {}
+    leaves = schema.group(values, "data")
+    options = CorpusOptions(**{name: leaves[name] for name in _CORPUS_LEAVES})
+    try:
+        found = loaded_tokenizer(wanted_tokenizer(values), kept_tokenizer)
+        if not isinstance(found, Tokenizer):
+            return {}
+        corpora = [open_corpus(options, split) for split in ("train", "heldout")]
+        keys = [store_key(corpus, found, leaves["cache_dir"]) for corpus in corpora]
+    except (UserError, ValueError, OSError, ImportError):
+        return {}
+    return {"data": _joined(keys), "tokenizer": found.fingerprint}
+
+
+def _joined(names: Iterable[str]) -> str:
+    return hashlib.sha256("/".join(names).encode()).hexdigest()
 
 
 Prepare = Callable[[Mapping[str, Any], Path, Callable[[str], None]], PreparedData]
