@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from absl import flags
 
 from train.errors import STORAGE_ERRORS, JobError, StopError
-from train.machine.signals import Guard
+from train.machine.signals import Guard, leave
 from train.options.command_line import Leaves, parse
 from train.options.request import Request
 
@@ -43,7 +43,7 @@ def main(
       joins: whether the processes of several hosts run it together.
 
     Returns:
-      The exit status. The process ends here instead where other hosts go on without this one.
+      The exit status. The process ends here instead where other hosts go on without this one, or a signal stopped it.
     """
     # Grain 0.2.18 asks for a flag of absl's global table in its worker pool and fails where nobody parsed that table.
     flags.FLAGS.mark_as_parsed()
@@ -71,6 +71,8 @@ def main(
         from train.machine import hosts
 
         hosts.leave(status, error)
+    if isinstance(error, StopError) and argv is None:
+        leave(status)
     return status
 
 
