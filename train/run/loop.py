@@ -117,7 +117,7 @@ def fit(job: Job, work: WorkDir, mesh: Mesh, clock: Clock) -> None:
                 if hosts.is_first():
                     deliver(job, work, result, log.step, clock, records, progress)
         except BaseException as error:
-            _abandon(error, log.step, checkpoints, records, progress.say)
+            _abandon(error, begun.step, checkpoints, records, progress.say)
             raise
 
 
@@ -162,10 +162,16 @@ def _chosen(
 def _abandon(
     error: BaseException, step: int, checkpoints: Checkpoints, records: Records, say: Callable[[str], None]
 ) -> None:
-    """Lets the save in progress end and notes how the run did, without hiding the error that ends it."""
+    """Lets the save in progress end and notes how the run did, without hiding the error that ends it.
+
+    The step that is noted is the last one whose checkpoint is whole; where this run has saved none, the one it began
+    from.
+    """
+    status = "interrupted" if getattr(error, "status", None) == StopError.status else "failed"
     try:
-        checkpoints.wait()
-        status = "interrupted" if getattr(error, "status", None) == StopError.status else "failed"
-        records.status(status, step, reason=str(error))
+        try:
+            checkpoints.wait()
+        finally:
+            records.status(status, max([step, *checkpoints.steps()]), reason=str(error))
     except Exception as second:
         say(f"and on the way out: {second}")
