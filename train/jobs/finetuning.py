@@ -130,7 +130,7 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
     host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
     headline = prepared.scorer.reported.headline
     return Job(
-        init_state=lambda key: init_state(create(rngs=nnx.Rngs(key)), optimizer),
+        init_state=lambda key: init_state(create(rngs=build.initial_rngs(key, work.streams)), optimizer),
         train_step=with_learning_rate(train_step, learning_rate_at),
         train_batches=lambda start: batches.batches(start, **host),
         tokens_per_batch=_tokens_per_batch(rows, values["batch_size"]),
@@ -155,7 +155,7 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
         ),
         identity=prepared.identity() | ({"teacher": teacher.fingerprint} if teacher else {}),
         constants=teacher.constants if teacher else lambda mesh: (),
-        initial_params=initial_params(values, task, config, create),
+        initial_params=initial_params(values, task, config, create, work.streams),
         describe_extension=functools.partial(describe_extension, values),
         patience=values["early_stopping_evaluations"],
         finish=functools.partial(finish, work, prepared, structure),
@@ -172,7 +172,7 @@ def task_config(task: Task, base: EncoderConfig) -> EncoderConfig:
 
 
 def initial_params(
-    values: Mapping[str, Any], task: Task, config: EncoderConfig, create: Callable[..., nnx.Module]
+    values: Mapping[str, Any], task: Task, config: EncoderConfig, create: Callable[..., nnx.Module], streams: int
 ) -> Callable[[], Any] | None:
     """Reads the parameters of init_from, with a head drawn from the seed where it has none; None without init_from.
 
@@ -188,7 +188,8 @@ def initial_params(
     if not values["new_head"]:
         checkpoint = opened(source)
         check_labels(checkpoint, source, task, "Give new_head=true to begin with a new head")
-    options: dict[str, Any] = {"rngs": nnx.Rngs(values["seed"])}
+    key = jax.random.key(values["seed"])
+    options: dict[str, Any] = {"rngs": build.initial_rngs(key, streams)}
     if task.kind in _LABELLED:
         options |= {"id2label": config.id2label, "problem_type": config.problem_type}
     if values["new_head"]:
@@ -196,10 +197,14 @@ def initial_params(
     load = functools.partial(
         build.load_params, task.model_class, source, shapes_of(create), checkpoint=checkpoint, **options
     )
-    return functools.partial(_with_new_head, load, create, values["seed"]) if values["new_head"] else load
+    return (
+        functools.partial(_with_new_head, load, create, build.initial_rngs(key, streams))
+        if values["new_head"]
+        else load
+    )
 
 
-def _with_new_head(load: Callable[[], Any], create: Callable[..., nnx.Module], seed: int) -> Any:
+def _with_new_head(load: Callable[[], Any], create: Callable[..., nnx.Module], rngs: nnx.Rngs) -> Any:
     """What `load` reads, with the parameters of its head as a new model has them."""
 
     def drawn(key: jax.Array) -> dict[str, jax.Array]:
@@ -208,7 +213,7 @@ def _with_new_head(load: Callable[[], Any], create: Callable[..., nnx.Module], s
 
     # Under jit, what is not returned is not computed.
     kept = traverse_util.flatten_dict(load(), sep="/")
-    return traverse_util.unflatten_dict(kept | jax.jit(drawn)(nnx.Rngs(seed).params()), sep="/")
+    return traverse_util.unflatten_dict(kept | jax.jit(drawn)(rngs.params()), sep="/")
 
 
 def _export(structure: nnx.GraphDef, task: Task, params: Any, directory: Path, evaluation: Mapping[str, float]) -> None:

@@ -72,7 +72,7 @@ def make_language_model_job(
     )
     eval_step = make_eval_step(structure, measured)
     own: dict[str, Any] = {
-        "init_state": lambda key: init_state(create(rngs=nnx.Rngs(key)), optimizer),
+        "init_state": lambda key: init_state(create(rngs=build.initial_rngs(key, work.streams)), optimizer),
         "train_step": with_learning_rate(train_step, learning_rate_at),
         "train_batches": functools.partial(data.train_batches, values["batch_size"], workers=values["data.workers"]),
         "tokens_per_batch": values["batch_size"] * values["data.sequence_length"],

@@ -33,6 +33,9 @@ from train.options.request import Request
 from train.run.mirror import Mirror, names_in, opened_mirror
 
 _OWN_NAMES = {"lock", "config.json", ".config.json.staged"}
+# What a seed means: in 1, a run's first parameters were drawn with keys that its first steps' dropout was drawn with
+# again; from 2 on each has a stream of its own (`train.jobs.build.initial_rngs`).
+STREAMS = 2
 # Fingerprints of what a request would read, by the names that a job's `identity` has.
 Inputs = Callable[[Request], Mapping[str, str]]
 # Leaves that say where text is: what counts is what it holds, which its fingerprint says.
@@ -48,6 +51,7 @@ class WorkDir:
       request: what the user asked for this time.
       extended_from: the former total_steps where --extend raised it in this run, else None.
       patient_from: the step at which the run had ended early and was extended; 0 where it was not.
+      streams: what the seed means, as it did when the run began.
       finished: the job is complete as requested; nothing is left to do.
       shared: the directory that holds the checkpoints of all hosts; `path` if None.
       mirror: what copies `path` to the bucket, on the host that keeps a work directory there; else None.
@@ -58,6 +62,7 @@ class WorkDir:
     extended_from: int | None = None
     patient_from: int = 0
     finished: bool = False
+    streams: int = STREAMS
     shared: WorkPath | None = None
     mirror: Mirror | None = None
 
@@ -139,13 +144,15 @@ def open_workdir(
         finished = extended_from is None and _is_complete(request, summary)
         if finished:
             _check_inputs(request, summary, inputs)
+        streams = int(old.get("streams", 1)) if old and _was_trained(path) else STREAMS
+        state = (request, extended_from, patient_from, finished, streams)
         if mirror is None:
-            work = WorkDir(Path(path), request, extended_from, patient_from, finished)
+            work = WorkDir(Path(path), *state)
         else:
             mirror.fetch()
-            work = WorkDir(mirror.local, request, extended_from, patient_from, finished, shared=path, mirror=mirror)
+            work = WorkDir(mirror.local, *state, shared=path, mirror=mirror)
         command = {"config_file": request.spec, "overrides": request.overrides}
-        kept = {"derived": sorted(request.derived), "patient_from": patient_from}
+        kept = {"derived": sorted(request.derived), "patient_from": patient_from, "streams": streams}
         write_json(
             work.path / "config.json",
             {"format": FORMAT, "job": request.job, **command, **kept, "config": schema.nest(request.values)},
@@ -327,7 +334,7 @@ def open_everywhere(request: Request, inputs: Inputs | None = None) -> Iterator[
         told = None
         if work is not None:
             kept = {path: work.request.values[path] for path in request.derived}
-            state = {name: getattr(work, name) for name in ("extended_from", "patient_from", "finished")}
+            state = {name: getattr(work, name) for name in ("extended_from", "patient_from", "finished", "streams")}
             told = {"holder": lock_holder(request.workdir), "kept": kept, "state": state}
         told = hosts.from_first("the work directory", told)
         with hosts.together("seeing the work directory"):

@@ -280,3 +280,19 @@ def test_the_same_text_at_another_place_goes_on(tmp_path, capsys, fingerprint, c
     with pytest.raises(UserError) as caught, workdir.open_workdir(asked, inputs=lambda _: {"data": fingerprint}):
         pass
     assert refused in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kept", "was_trained", "streams"),
+    [({}, True, 1), ({"streams": 1}, True, 1), ({"streams": 2}, True, 2), ({}, False, workdir.STREAMS)],
+)
+def test_a_seed_means_what_it_meant_when_the_run_began(tmp_path, kept, was_trained, streams):
+    path = tmp_path / "w"
+    assert opened(path).streams == workdir.STREAMS
+    config = json.loads((path / "config.json").read_text())
+    del config["streams"]
+    (path / "config.json").write_text(json.dumps(config | kept))
+    if was_trained:
+        trained_by(path)
+    for _ in range(2):
+        assert opened(path).streams == streams
