@@ -86,6 +86,7 @@ def make_job(work: WorkDir, prepare: Prepare = dataset.prepare) -> Job:
     create = functools.partial(student_class, config, execution=execution)
     trained = with_projections(create, recipe, teacher, project=values["distill.project"])
     theirs = functools.cache(functools.partial(_teacher_scores, teacher, data, values["batch_size"]))
+    rngs = functools.partial(build.initial_rngs, jax.random.key(values["seed"]), work.streams)
     objectives = (distillation_objective(each, teacher.structure(teacher_execution)) for each in (recipe, measured))
     return make_language_model_job(
         work,
@@ -104,7 +105,7 @@ def make_job(work: WorkDir, prepare: Prepare = dataset.prepare) -> Job:
             word_chunks=0 if recipe.restrict_to_mask else teacher_predicts_words(recipe) * recipe.num_chunks,
         ),
         identity={"teacher": teacher.fingerprint},
-        initial_params=initial_params(values, teacher, data, student_class, create, trained),
+        initial_params=initial_params(values, teacher, data, student_class, create, trained, rngs),
         constants=functools.partial(_constants, teacher, teacher_execution),
         describe=_describe(teacher, create, config, execution, str(teacher_execution.compute_dtype), recipe),
         describe_data=_described(teacher, data, theirs),

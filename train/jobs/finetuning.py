@@ -7,22 +7,24 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
-from ml_collections import config_dict
+from flax import nnx, traverse_util
 
 from flax_lite.architecture.config import DEFAULT_LABELS, EncoderConfig
 from flax_lite.models.flops import Costs
+from flax_lite.models.params import get_params
 from flax_lite.training.objective import Objective
 from flax_lite.training.steps import init_state, make_train_step
 from train.data.tokenizers import keep_tokenizer
+from train.data.unknown import check_known
 from train.errors import UserError
 from train.jobs import build
-from train.jobs.finetuning_report import describe_data, finish
+from train.jobs.finetuning_report import describe_data, finish, unknown_share_of
 from train.jobs.language_model import (
     describe_execution,
     describe_extension,
@@ -35,7 +37,7 @@ from train.jobs.language_model import (
 )
 from train.jobs.task_teacher import TaskTeacher, open_task_teacher
 from train.machine.mesh import devices_of
-from train.options import runtime, schema
+from train.options import runtime
 from train.options.request import Request
 from train.run.job import Batch, Job, Outputs, add_up
 from train.run.workdir import WorkDir
@@ -52,8 +54,9 @@ _PIPELINES = {
 }
 # Kinds whose labels stand in the config.
 _LABELLED = ("classification", "tags")
-# Heads that begin anew where a checkpoint's labels are of another task, and what DistilBERT has before one.
-_NEW_HEAD = ("classifier/*", "pre_classifier/*", "qa_outputs/*")
+# Heads that begin anew where a checkpoint's are another task's: with what DistilBERT has before one, and ALBERT's for
+# SQuAD 2.
+_NEW_HEAD = ("classifier/*", "pre_classifier/*", "qa_outputs/*", "head/*")
 
 
 def resolved(request: Request, prepared: Prepared) -> Request:
@@ -68,24 +71,33 @@ def resolved(request: Request, prepared: Prepared) -> Request:
         raise UserError("there are no training examples: the data has held-out sets alone (train.evaluate scores them)")
     if _counts(request, "epochs", "total_steps"):
         values["total_steps"] = max(1, math.ceil(values["epochs"] * num_rows / values["batch_size"]))
-    total = values["total_steps"]
+    total, derived = values["total_steps"], {}
     if _counts(request, "warmup_fraction", "optimizer.warmup_steps"):
-        values["optimizer.warmup_steps"] = int(values["warmup_fraction"] * total)
+        values["optimizer.warmup_steps"] = _warmup_steps(values)
+        derived["optimizer.warmup_steps"] = _warmup_steps
     if _counts(request, "evaluations", "eval_every_steps"):
         values["eval_every_steps"] = max(1, total // values["evaluations"])
         if "checkpoint_every_steps" not in request.overrides:
             values["checkpoint_every_steps"] = values["eval_every_steps"]
-    return dataclasses.replace(request, config=config_dict.FrozenConfigDict(schema.nest(values)))
+    return dataclasses.replace(request.with_values(values), derived=derived)
+
+
+def _warmup_steps(values: Mapping[str, Any]) -> int | None:
+    """The warm-up that a share of the run makes."""
+    share = values.get("warmup_fraction")
+    return None if share is None else int(share * values["total_steps"])
 
 
 def _counts(request: Request, relative: str, absolute: str) -> bool:
     """Whether a leaf that is relative to the data counts: not where the command line gives steps instead.
 
+    With --extend it may give both: what a run began with, and its new steps behind that.
+
     Raises:
         UserError: if it gives both.
     """
     given = absolute in request.overrides
-    if given and relative in request.overrides and request.values[relative] is not None:
+    if given and not request.extend and relative in request.overrides and request.values[relative] is not None:
         raise UserError(f"{relative} and {absolute} say the same in two ways: give one of them")
     return request.values[relative] is not None and not given
 
@@ -99,6 +111,7 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
     values, task = work.request.values, prepared.task
     if values["early_stopping_evaluations"] is not None and not values["keep_best"]:
         raise UserError("early_stopping_evaluations waits for a better evaluation: it needs keep_best=true")
+    check_known(unknown_share_of(prepared.train.rows, task.tokenizer), task.tokenizer, "training examples")
     keep_tokenizer(task.tokenizer, work.path / "tokenizer")
     config = task_config(task, build.model_config(values, task.tokenizer, num_types=task.num_token_types))
     execution = runtime.execution(values)
@@ -119,7 +132,7 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
     host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
     headline = prepared.scorer.reported.headline
     return Job(
-        init_state=lambda key: init_state(create(rngs=nnx.Rngs(key)), optimizer),
+        init_state=lambda key: init_state(create(rngs=build.initial_rngs(key, work.streams)), optimizer),
         train_step=with_learning_rate(train_step, learning_rate_at),
         train_batches=lambda start: batches.batches(start, **host),
         tokens_per_batch=_tokens_per_batch(rows, values["batch_size"]),
@@ -145,7 +158,7 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
         ),
         identity=_identity(prepared, teacher, objective),
         constants=teacher.constants if teacher else lambda mesh: (),
-        initial_params=initial_params(values, task, config, shapes_of(create)),
+        initial_params=initial_params(values, task, config, create, work.streams),
         describe_extension=functools.partial(describe_extension, values),
         patience=values["early_stopping_evaluations"],
         finish=functools.partial(finish, work, prepared, structure),
@@ -213,9 +226,11 @@ def task_config(task: Task, base: EncoderConfig) -> EncoderConfig:
 
 
 def initial_params(
-    values: Mapping[str, Any], task: Task, config: EncoderConfig, shapes: Any
+    values: Mapping[str, Any], task: Task, config: EncoderConfig, create: Callable[..., nnx.Module], streams: int
 ) -> Callable[[], Any] | None:
     """Reads the parameters of init_from, with a head drawn from the seed where it has none; None without init_from.
+
+    With new_head the head is drawn in any case: also one of as many labels as the task's is another task's.
 
     Raises:
         UserError: if its labels are others than the task's.
@@ -227,12 +242,32 @@ def initial_params(
     if not values["new_head"]:
         checkpoint = opened(source)
         check_labels(checkpoint, source, task, "Give new_head=true to begin with a new head")
-    options: dict[str, Any] = {"rngs": nnx.Rngs(values["seed"])}
+    key = jax.random.key(values["seed"])
+    options: dict[str, Any] = {"rngs": build.initial_rngs(key, streams)}
     if task.kind in _LABELLED:
         options |= {"id2label": config.id2label, "problem_type": config.problem_type}
     if values["new_head"]:
         options["allow_missing"] = _NEW_HEAD
-    return functools.partial(build.load_params, task.model_class, source, shapes, checkpoint=checkpoint, **options)
+    load = functools.partial(
+        build.load_params, task.model_class, source, shapes_of(create), checkpoint=checkpoint, **options
+    )
+    return (
+        functools.partial(_with_new_head, load, create, build.initial_rngs(key, streams))
+        if values["new_head"]
+        else load
+    )
+
+
+def _with_new_head(load: Callable[[], Any], create: Callable[..., nnx.Module], rngs: nnx.Rngs) -> Any:
+    """What `load` reads, with the parameters of its head as a new model has them."""
+
+    def drawn(key: jax.Array) -> dict[str, jax.Array]:
+        params = traverse_util.flatten_dict(get_params(create(rngs=nnx.Rngs(key))), sep="/")
+        return {path: leaf for path, leaf in params.items() if any(fnmatchcase(path, glob) for glob in _NEW_HEAD)}
+
+    # Under jit, what is not returned is not computed.
+    kept = traverse_util.flatten_dict(load(), sep="/")
+    return traverse_util.unflatten_dict(kept | jax.jit(drawn)(rngs.params()), sep="/")
 
 
 def _export(structure: nnx.GraphDef, task: Task, params: Any, directory: Path, evaluation: Mapping[str, float]) -> None:

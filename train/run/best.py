@@ -18,10 +18,11 @@ class Best:
       job: says which metric counts, and how long to be patient.
       kept: whether the config asks for the best checkpoint.
       found: what earlier runs found.
+      patient_from: the step at which patience begins anew: a run that had ended early was extended there.
     """
 
-    def __init__(self, job: Job, kept: bool, found: dict[str, Any] | None) -> None:
-        self._job, self.is_kept, self.found = job, kept, found
+    def __init__(self, job: Job, kept: bool, found: dict[str, Any] | None, patient_from: int = 0) -> None:
+        self._job, self.is_kept, self.found, self._patient_from = job, kept, found, patient_from
 
     @property
     def step(self) -> int | None:
@@ -49,7 +50,7 @@ class Best:
         step -= every * len((self.found or {}).get("skipped", ()))  # what is no number is not worse either
         if self._job.patience is None or self.found is None:
             return False
-        return step // every - self.found["step"] // every >= self._job.patience
+        return step // every - max(self.found["step"], self._patient_from) // every >= self._job.patience
 
     def ended_early(self, step: int, total: int) -> str:
         """A line for a person: why a run ended at a step before its total."""
