@@ -11,6 +11,7 @@ Source of the rows: Sanh et al., 2019, arXiv:1910.01108, Table 4; those without 
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,8 +70,9 @@ def distilled(request: Request, work: Path, changes: dict[str, str]) -> int:
 
 
 def final_scores(work: Path) -> dict[str, float]:
-    """The held-out metrics of the model that a run delivered."""
-    return json.loads((work / "summary.json").read_text())["evaluation"]
+    """The held-out metrics of the model that a run delivered; NaN for what JSON has as null."""
+    found = json.loads((work / "summary.json").read_text())["evaluation"]
+    return {name: math.nan if value is None else value for name, value in found.items()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

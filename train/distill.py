@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 def run(request: Request) -> None:
     """Distils as requested; raises what `train.run.loop.run` raises."""
     from train.jobs.distillation import make_job
+    from train.jobs.language_model import inputs
     from train.options import runtime
     from train.run import loop
 
     runtime.settle_runtime(request.values)
-    loop.run(request, make_job)
+    loop.run(request, make_job, inputs)
 
 
 def rehearsal(request: Request) -> "Rehearsal":

@@ -4,6 +4,11 @@
 and no traceback. `train.options.cli.main` is the only place that turns them into a status.
 """
 
+import errno
+
+# No room, or none that may be written to: somebody makes some, and the same command continues.
+STORAGE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+
 
 class JobError(Exception):
     """Ends the job with this exception's message and `status`, without a traceback."""

@@ -8,6 +8,7 @@ to standard error. What it is given is scored whole: a single file, or a directo
 checkpoint is read with its own tokenizer.
 """
 
+import math
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -106,6 +107,9 @@ def _score_checkpoint(values: Mapping[str, Any], prepared: Any) -> dict[str, Any
     step = task.eval_step(nnx.graphdef(model))
     results = run_rows(step, get_params(model), prepared.held_out.rows, values["data.eval_tokens"])
     _check_numbers(source, results)
+    if any(map(math.isnan, prepared.baseline.values.values())):
+        for note in prepared.baseline.notes:
+            _say(f"note: {note}")
     return {
         "checkpoint": source,
         **_counts(prepared.held_out.sets),
@@ -125,16 +129,13 @@ def _check_numbers(source: str, results: Sequence[Mapping[str, np.ndarray]]) -> 
     Raises:
         UserError: naming the share of the rows.
     """
-    rows = bad = 0
-    for part in results:
-        kept = part["row"] >= 0
-        arrays = [np.asarray(array) for name, array in part.items() if name != "row" and np.ndim(array)]
-        nan = np.any([np.isnan(array.reshape(len(kept), -1)).any(1) for array in arrays], axis=0)
-        rows, bad = rows + int(kept.sum()), bad + int((kept & nan).sum())
+    from train.tasks.rows import count_not_finite
+
+    bad, rows = count_not_finite(results)
     if bad:
         raise UserError(
-            f"checkpoint={source} gives no numbers (NaN) for {bad} of {rows} rows, so there is nothing to score: its "
-            "training diverged, or its weights were damaged. Try an earlier checkpoint"
+            f"checkpoint={source} gives no numbers (NaN or infinity) for {bad} of {rows} rows, so there is nothing to "
+            "score: its training diverged, or its weights were damaged. Try an earlier checkpoint"
         )
 
 

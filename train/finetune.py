@@ -63,13 +63,13 @@ def run_request(request: Request) -> None:
         prepared = prepare(request.values, lambda line: print(line, flush=True), kept_tokenizer=kept)
     request = resolved(request, prepared)
     if request.config.seeds == 1:
-        loop.run(request, functools.partial(make_job, prepared))
+        loop.run(request, functools.partial(make_job, prepared), lambda _: prepared.identity())
         return
     from train.jobs.seeds import run_seeds
 
     run_seeds(
         request,
-        lambda single: loop.run(single, functools.partial(make_job, prepared)),
+        lambda single: loop.run(single, functools.partial(make_job, prepared), lambda _: prepared.identity()),
         prepared.scorer.reported.headline,
     )
 

@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 def run(request: Request) -> None:
     """Trains as requested; raises what `train.run.loop.run` raises."""
+    from train.jobs.language_model import inputs
     from train.jobs.pretraining import make_job
     from train.options import runtime
     from train.run import loop
 
     runtime.settle_runtime(request.values)
-    loop.run(request, make_job)
+    loop.run(request, make_job, inputs)
 
 
 def rehearsal(request: Request) -> "Rehearsal":

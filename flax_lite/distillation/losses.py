@@ -18,6 +18,7 @@ from flax_lite.training.losses import (
     cosine_distance,
     logit_squared_error,
     mean_squared_error,
+    of_pieces,
     soft_cross_entropy,
     sum_in_chunks,
     weighted_cross_entropy,
@@ -68,7 +69,8 @@ def _on_logits(loss: Callable[..., Array], lesson: Lesson) -> Float[Array, ""]:
         hidden, weights = [_at_masks(lesson.batch, each) for each in hidden], masked_weights(lesson.batch)
 
     def chunk_loss(student_hidden: Array, teacher_hidden: Array) -> Array:
-        return loss(student.model.word_logits(student_hidden), teacher.model.word_logits(teacher_hidden))
+        logits = student.model.word_logits(student_hidden), teacher.model.word_logits(teacher_hidden)
+        return loss(*(of_pieces(each, recipe.num_pieces) for each in logits))
 
     chunk_length = -(-weights.shape[1] // recipe.num_chunks)
     return sum_in_chunks(chunk_loss, *hidden, weights=weights, chunk_length=chunk_length)
@@ -86,6 +88,7 @@ def _logit_mse(lesson: Lesson) -> Sums:
 def _mlm(lesson: Lesson) -> Sums:
     batch, student = lesson.batch, lesson.student
     logits = student.model.word_logits(_at_masks(batch, student.output.last_hidden_state))
+    logits = of_pieces(logits, lesson.recipe.num_pieces)
     loss, correct = weighted_cross_entropy(logits, batch["masked_ids"], masked_weights(batch))
     return {"mlm_loss": loss, "mlm_accuracy": correct}
 

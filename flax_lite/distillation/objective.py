@@ -81,7 +81,7 @@ def fit_recipe(
             f"num_chunks={recipe.num_chunks}: expected 2 or more, so that no row's logits exist as a whole"
         )
     for name in recipe.losses:
-        _check_sizes(name, student, teacher, project)
+        _check_sizes(name, student, teacher, project, recipe.num_pieces)
     depths = teacher.num_hidden_layers, student.num_hidden_layers
     layer_map = recipe.layer_map or uniform_layer_map(*depths)
     _check_relation_heads(recipe, student, teacher)
@@ -92,11 +92,20 @@ def fit_recipe(
     )
 
 
-def _check_sizes(name: str, student: EncoderConfig, teacher: EncoderConfig, project: bool) -> None:
+def _check_sizes(
+    name: str, student: EncoderConfig, teacher: EncoderConfig, project: bool, num_pieces: int | None
+) -> None:
     loss = LOSSES[name]
+    if loss.words and num_pieces is not None:
+        for owner, config in (("student", student), ("teacher", teacher))[: 2 if loss.words == "both" else 1]:
+            if config.vocab_size < num_pieces:
+                raise ValueError(
+                    f"{name} reads the logits of num_pieces={num_pieces}, and the {owner} has vocab_size="
+                    f"{config.vocab_size}: take the tokenizer that both were made for"
+                )
     for field in loss.same:
         own, theirs = getattr(student, field), getattr(teacher, field)
-        if own == theirs or (loss.projects and project):
+        if own == theirs or (loss.projects and project) or (field == "vocab_size" and num_pieces is not None):
             continue
         cure = f", or project the student's {loss.projects} states to the teacher's width" if loss.projects else ""
         raise ValueError(

@@ -20,6 +20,8 @@ class DistillationRecipe:
         relation_layers: the one pair of the relations.
         relation_heads: R, the heads that queries, keys and values are cut into for their relations; the teacher's own
             number if None.
+        num_pieces: of the tokenizer, where tables may have more rows: logits are compared over these alone
+            (`flax_lite.training.losses.of_pieces`). If None, tables have equally many rows, and all count.
         num_chunks: parts of a row whose logits exist at a time, above 1.
     """
 
@@ -29,6 +31,7 @@ class DistillationRecipe:
     layer_map: tuple[Pair, ...] = ()
     relation_layers: Pair = (-1, -1)
     relation_heads: int | None = None
+    num_pieces: int | None = None
     num_chunks: int = 8
 
 

@@ -15,7 +15,7 @@ from flax_lite.layers.transformer import layer_norm
 from flax_lite.models.encoder import Encoder
 from flax_lite.models.outputs import ModelOutput
 from flax_lite.question_answering.beam_files import BeamPretrained
-from flax_lite.training.losses import cross_entropy
+from flax_lite.training.losses import cross_entropy, weighted_sum
 from flax_lite.training.objective import Batch, Objective, Sums, model_inputs
 
 # run_squad_v2.py of google-research/albert: the logit of a token that is no candidate, starts and ends for each start
@@ -213,7 +213,7 @@ def beam_objective() -> Objective:
             cross_entropy(output.end_logits, ends),
             jax.nn.softplus(output.null_logits) - output.null_logits * no_answer,
         )
-        totals = (jnp.sum(weights * each) for each in elements)
+        totals = (weighted_sum(each, weights) for each in elements)
         right = jnp.sum(weights * ((output.null_logits > 0) == no_answer))
         return {**dict(zip(losses, totals, strict=True)), "null_accuracy": right}
 

@@ -23,6 +23,19 @@ def cross_entropy(logits: Float[Array, "*axes V"], labels: Int[Array, "*axes"]) 
     return jnp.where(known, jax.nn.logsumexp(logits, axis=-1) - chosen, jnp.nan)
 
 
+def of_pieces(logits: Float[Array, "*axes V"], num_pieces: int | None) -> Float[Array, "*axes pieces"]:
+    """The logits of a vocabulary's pieces, without the rows that only fill a table up to a round size.
+
+    Published tables have such rows (30,528 for BERT's 30,522 pieces), which no text trains: probabilities with them are
+    others than those over the pieces, and two models of one vocabulary need not have as many.
+
+    Args:
+        logits: of a masked-LM head.
+        num_pieces: of the tokenizer; None: as many as there are logits.
+    """
+    return logits if num_pieces in (None, logits.shape[-1]) else logits[..., :num_pieces]
+
+
 def weighted_sum(losses: Float[Array, "*axes"], weights: Float[Array, "*axes"]) -> Float[Array, ""]:
     """sum(w * loss) over all axes; where a weight is 0 the loss adds nothing, NaN included."""
     return jnp.sum(jnp.where(weights > 0, weights * losses, 0.0))

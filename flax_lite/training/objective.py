@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from flax_lite.models.heads import MaskedLM, PreTraining
-from flax_lite.training.losses import weighted_cross_entropy
+from flax_lite.training.losses import of_pieces, weighted_cross_entropy
 
 Batch = Mapping[str, Array]
 Sums = dict[str, Array]
@@ -28,17 +28,20 @@ class Objective:
         weights: batch to the sum of weights that each name is divided by. It looks at the batch only, so that the
             divisor of the whole batch is known before its first micro-batch is computed.
         losses: names whose quotients are added up to the loss, each with its factor.
+        compares_rows: whether a row's loss depends on the other rows of its batch: then micro-batches would have other
+            sums than the whole, and `make_train_step` refuses them.
     """
 
     names: tuple[str, ...]
     sums: Callable[..., Sums]
     weights: Callable[[Batch], Sums]
     losses: Mapping[str, float]
+    compares_rows: bool = False
 
 
 def averages(sums: Mapping[str, Any], weights: Mapping[str, Any], losses: Mapping[str, float]) -> dict[str, Any]:
-    """Each sum over its weight, and "loss", their weighted total. A weight of 0 counts as 1: its sum is 0 too."""
-    means = {name: total / jnp.maximum(weights[name], 1.0) for name, total in sums.items()}
+    """Each sum over its weight, however small, and "loss", their weighted total. What has no weight is 0."""
+    means = {name: total / jnp.where(weights[name] > 0, weights[name], 1.0) for name, total in sums.items()}
     return {"loss": sum(factor * means[name] for name, factor in losses.items()), **means}
 
 
@@ -59,17 +62,21 @@ def masked_weights(batch: Batch) -> Float[Array, "B P"]:
     return batch["masked_weights"] * batch["row_weights"][:, None]
 
 
-def masked_lm_objective() -> Objective:
+def masked_lm_objective(num_pieces: int | None = None) -> Objective:
     """Masked-LM loss alone, averaged over the masked positions; for MaskedLM, and so for all three families.
 
     Batches are those of `pretraining_objective`, without `sentence_label`. Where texts share a row they also hold
     position_ids and segment_ids [B, T]: attention then keeps the texts apart.
+
+    Args:
+        num_pieces: of the tokenizer, where the table may have more rows (`flax_lite.training.losses.of_pieces`).
     """
     names = ("mlm_loss", "mlm_accuracy")
 
     def sums(model: MaskedLM, batch: Batch, key: jax.Array | None) -> Sums:
         output = model(**model_inputs(batch), key=key, masked_positions=batch["masked_positions"])
-        loss, correct = weighted_cross_entropy(output.logits, batch["masked_ids"], masked_weights(batch))
+        logits = of_pieces(output.logits, num_pieces)
+        loss, correct = weighted_cross_entropy(logits, batch["masked_ids"], masked_weights(batch))
         return dict(zip(names, (loss, correct), strict=True))
 
     def weights(batch: Batch) -> Sums:
@@ -78,7 +85,7 @@ def masked_lm_objective() -> Objective:
     return Objective(names, sums, weights, {"mlm_loss": 1.0})
 
 
-def pretraining_objective(sentence_task: str = "sop") -> Objective:
+def pretraining_objective(sentence_task: str = "sop", num_pieces: int | None = None) -> Objective:
     """Masked-LM loss plus sentence loss, each averaged over its own elements.
 
     Source: ALBERT section 3.1; google-research/albert run_pretraining.py.
@@ -90,11 +97,12 @@ def pretraining_objective(sentence_task: str = "sop") -> Objective:
     Args:
         sentence_task: how the sentence task is called in the metrics: "sop" gives "sop_loss" and "sop_accuracy", "nsp"
             likewise.
+        num_pieces: as in `masked_lm_objective`.
     """
     names = ("mlm_loss", "mlm_accuracy", f"{sentence_task}_loss", f"{sentence_task}_accuracy")
 
     def sums(model: PreTraining, batch: Batch, key: jax.Array | None) -> Sums:
-        return dict(zip(names, _pretraining_sums(model, batch, key), strict=True))
+        return dict(zip(names, _pretraining_sums(model, batch, key, num_pieces), strict=True))
 
     def weights(batch: Batch) -> Sums:
         masked = jnp.sum(masked_weights(batch))
@@ -104,8 +112,11 @@ def pretraining_objective(sentence_task: str = "sop") -> Objective:
     return Objective(names, sums, weights, {"mlm_loss": 1.0, f"{sentence_task}_loss": 1.0})
 
 
-def _pretraining_sums(model: PreTraining, batch: Batch, key: jax.Array | None) -> tuple[Array, Array, Array, Array]:
+def _pretraining_sums(
+    model: PreTraining, batch: Batch, key: jax.Array | None, num_pieces: int | None
+) -> tuple[Array, Array, Array, Array]:
     output = model(**model_inputs(batch), key=key, masked_positions=batch["masked_positions"])
-    words = weighted_cross_entropy(output.prediction_logits, batch["masked_ids"], masked_weights(batch))
+    logits = of_pieces(output.prediction_logits, num_pieces)
+    words = weighted_cross_entropy(logits, batch["masked_ids"], masked_weights(batch))
     sentences = weighted_cross_entropy(output.sentence_logits, batch["sentence_label"], batch["row_weights"])
     return *words, *sentences

@@ -267,18 +267,22 @@ def make_optimizer(
         b1: decay of the mean of the gradients.
         b2: decay of the mean of their squares.
         eps: added to the square root.
-        clip_norm: largest global norm of the gradient; None for no clipping.
+        clip_norm: largest global norm of the gradient; None or 0 for no clipping, as 0 means in Hugging Face's
+            max_grad_norm and MaxText's gradient_clipping_threshold: scaled to a norm of 0, nothing would learn.
 
     Returns:
         A transformation whose `update` needs the parameters.
 
     Raises:
-        ValueError: unknown name of an optimizer or a schedule, or lengths that `warmup_polynomial` refuses.
+        ValueError: unknown name of an optimizer or a schedule, lengths that `warmup_polynomial` refuses, or a clip_norm
+            that is negative or no number.
     """
+    if clip_norm is not None and not clip_norm >= 0:
+        raise ValueError(f"clip_norm is {clip_norm}; expected a positive number, or None or 0 for no clipping.")
     create = _choose("optimizer", name, OPTIMIZERS)
     learning_rate_at = make_schedule(schedule, learning_rate, warmup_steps, total_steps)
     optimizer = create(learning_rate_at, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay)
-    if clip_norm is None:
+    if not clip_norm:
         return optimizer
     return _in_float32(optax.chain(optax.clip_by_global_norm(clip_norm), optimizer))
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from flax_lite.layers.sentence_vectors import sentence_vectors
 from flax_lite.models.params import with_params
@@ -28,8 +28,9 @@ def sentence_objective(loss: Loss, pooling: Pooling, *, temperature: float = 0.0
     """Pairs of sentences against a number, or against all other pairs of the batch.
 
     cosine: (cos(u, v) - y)^2, y in [-1, 1].
-    contrastive: -log exp(cos(u_i, v_i) / T) / sum_j exp(cos(u_i, v_j) / T) over the pairs j of a batch (micro-batch),
-    whose labels are not read: every pair is one that belongs together.
+    contrastive: -log exp(cos(u_i, v_i) / T) / sum_j exp(cos(u_i, v_j) / T) over the pairs j of the whole batch, so that
+    there are no micro-batches. Labels are not read: every pair is one that belongs together. A pair j that has the
+    first sentence of i, or whose second sentence is one of i's, is left out of i's sum: it would be told from itself.
 
     Batches: input_ids, attention_mask [B, 2, T], labels [B, 1], row_weights [B].
 
@@ -55,13 +56,28 @@ def sentence_objective(loss: Loss, pooling: Pooling, *, temperature: float = 0.0
         if loss == "cosine":
             errors = (jnp.sum(first * second, axis=-1) - batch["labels"][:, 0]) ** 2
         else:
-            similar = jnp.where(weights[None, :] > 0, first @ second.T / temperature, _NOWHERE)
+            is_read = (weights[None, :] > 0) & _told_apart(batch)
+            similar = jnp.where(is_read, first @ second.T / temperature, _NOWHERE)
             errors = cross_entropy(similar, jnp.arange(len(similar)))
         return {"task_loss": weighted_sum(errors, weights)}
 
     return Objective(
-        ("task_loss",), sums, lambda batch: {"task_loss": jnp.sum(batch["row_weights"])}, {"task_loss": 1.0}
+        ("task_loss",),
+        sums,
+        lambda batch: {"task_loss": jnp.sum(batch["row_weights"])},
+        {"task_loss": 1.0},
+        compares_rows=loss == "contrastive",
     )
+
+
+def _told_apart(batch: Batch) -> Bool[Array, "B B"]:
+    """Whether the second sentence of pair j is one that pair i is told from; its own is.
+
+    sentence-transformers' NoDuplicatesBatchSampler keeps pairs that share a sentence out of one batch.
+    """
+    ids = jnp.where(batch["attention_mask"] > 0, batch["input_ids"], -1)
+    same = lambda ours, theirs: jnp.all(ids[:, None, ours] == ids[None, :, theirs], axis=-1)  # noqa: E731
+    return ~(same(0, 0) | same(1, 1) | same(0, 1)) | jnp.eye(len(ids), dtype=bool)
 
 
 def pair_vectors(

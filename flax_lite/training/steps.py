@@ -63,8 +63,14 @@ def make_train_step(
         own batch.
 
     Raises:
-        ValueError: when traced, if the batch is not divisible into `accumulation_steps`.
+        ValueError: if there are micro-batches of an objective that compares the rows of a batch; when traced, if the
+            batch is not divisible into `accumulation_steps`.
     """
+    if objective.compares_rows and accumulation_steps > 1:
+        raise ValueError(
+            f"accumulation_steps={accumulation_steps}: this loss compares all rows of a batch with each other, and a "
+            "micro-batch has a part of them. Give accumulation_steps=1"
+        )
     gradient = _gradient(structure, objective, accumulation_steps)
 
     def step(state: TrainState, batch: Batch, *constants: Any) -> tuple[TrainState, dict[str, Array]]:

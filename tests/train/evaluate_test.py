@@ -140,7 +140,7 @@ def test_a_share_of_a_file_is_scored_where_it_is_asked_for(model, source, capsys
             "data.sequence_length=16 is longer than the 12 positions of checkpoint=MODEL",
         ),
         ({"type_vocab_size": 1}, {"data.columns.text_pair": "second"}, "checkpoint=MODEL has embeddings of 1 type"),
-        ({"broken": True}, {}, "checkpoint=MODEL gives no numbers (NaN) for 40 of 40 rows"),
+        ({"broken": True}, {}, "checkpoint=MODEL gives no numbers (NaN or infinity) for 40 of 40 rows"),
     ],
 )
 def test_a_checkpoint_that_the_rows_do_not_fit_is_refused(model, source, tmp_path, capsys, given, options, message):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import fcntl
+import itertools
 import json
 import types
 
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from ml_collections import config_dict
 
 import flax_lite as fl
@@ -107,7 +109,7 @@ def untrained(monkeypatch):
     """Requests that came as far as the loop, which says at once what it would have reached."""
     requests = []
 
-    def run(request, build):
+    def run(request, build, inputs):
         requests.append(request)
         request.workdir.mkdir(parents=True)
         summary = {"evaluation": {"loss": 1.0, "accuracy": request.config.seed / 4}, "collapsed": True}
@@ -195,6 +197,8 @@ def test_finetune_is_taught_nothing_new_by_the_model_it_begins_with(
     assert numbers["soft_cross_entropy_loss"] == pytest.approx(0.0, abs=1e-6)
     assert numbers["loss"] == pytest.approx(0.5 * numbers["task_loss"], rel=1e-5)
     assert ("teacher's logits kept: 8 bytes an example" in capsys.readouterr().out) == (cached == "true")
+    score = json.loads((finished_finetune.workdir / "summary.json").read_text())["evaluation"]["accuracy"]
+    assert list(job.describe_data)[-1] == f"teacher's own: accuracy {score:.4f} (guessing: accuracy 0.5000)"
 
 
 MISTAKES = {
@@ -333,3 +337,97 @@ def test_finetune_steps_on_the_command_line_come_before_passes_over_the_data(tmp
     overrides = {"total_steps": "60", "eval_every_steps": "7"}
     given = dataclasses.replace(request, config=config_dict.FrozenConfigDict(values), overrides=overrides)
     assert [finetuning.resolved(given, prepared).values[name] for name in steps] == [60, 6, 7, 1]
+
+
+@pytest.mark.parametrize(
+    ("words", "labels", "status", "said"),
+    [
+        ("", "pn", 2, "every piece of the training examples is [UNK]"),
+        ("a b c ", "pn", 0, "pieces: to learn from 25.00% of them unknown, in dev 25.00% of them unknown"),
+        ("a ", "pn", 0, "note: 50% of the pieces of the texts to learn from are unknown"),
+        ("a b ", "p", 0, "examples to learn from have the same label, p: there is nothing to tell apart"),
+    ],
+)
+def test_finetune_says_what_cannot_be_learnt_from_its_texts(tmp_path, built, capsys, words, labels, status, said):
+    """A word of over 100 letters is unknown to WordPiece, whatever its vocabulary."""
+    rows = [f"{words}{'d' * 150}{number},{labels[number % len(labels)]}" for number in range(40)]
+    (tmp_path / "train.csv").write_text("\n".join(["text,label", *rows]))
+    more = ("data.labels=p,n", "data.eval_fraction=0.25", "plot=false", "data.sequence_length=16")
+    command = Command("finetune", "configs/classify.py:smoke", (f"data.source=files:{tmp_path}/train.csv", *more))
+    if status:
+        assert command.main(tmp_path / "work") == status
+        assert said in capsys.readouterr().err
+    else:
+        assert said in "\n".join(built(command, tmp_path / "work").describe_data)
+
+
+HEADS = {
+    "bert": (fl.BertConfig, "bert-tiny", {"intermediate_size": 16}, {"classifier"}),
+    "albert": (fl.AlbertConfig, "albert-base-v2", {"intermediate_size": 16, "embedding_size": 8}, {"classifier"}),
+    "distilbert": (
+        fl.DistilBertConfig,
+        "distilbert-base-uncased",
+        {"intermediate_size": 16},
+        {"classifier", "pre_classifier"},
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("family", "labels"),
+    [
+        ("bert", ("p", "n")),
+        ("bert", ("good", "bad")),
+        ("albert", ("LABEL_0", "LABEL_1")),
+        ("distilbert", ("n", "p")),
+        ("distilbert", ("one", "two", "three")),
+    ],
+)
+def test_finetune_draws_a_new_head_for_every_seed(tmp_path, built, family, labels):
+    kind, preset, sizes, heads = HEADS[family]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "words", *map(str, range(10))]
+    sizes = {**sizes, "vocab_size": len(words), "hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1}
+    config = kind.from_preset(preset, **sizes, max_position_embeddings=16, labels=labels)
+    model = fl.SequenceClassification(config, rngs=nnx.Rngs(7))
+    model.save_pretrained(tmp_path / "m", format="safetensors")
+    (tmp_path / "m" / "vocab.txt").write_text("\n".join(words))
+    rows = [f"words {number % 10} {number // 10},{'pn'[number % 2]}" for number in range(40)]
+    (tmp_path / "train.csv").write_text("\n".join(["text,label", *rows]))
+    more = (f"data.source=files:{tmp_path}/train.csv", "plot=false", "data.sequence_length=16", "new_head=true")
+    command = Command("finetune", "configs/classify.py:smoke", more)
+    former = fl.get_params(model)
+    begun = []
+    for number, seed in enumerate((1, 2, 2)):
+        job = built(command, tmp_path / f"w{number}", *begun_with(tmp_path / "m", f"seed={seed}"))
+        begun.append(job.initial_params())
+    for params in begun:
+        jax.tree.map(np.testing.assert_array_equal, params["encoder"], former["encoder"])
+    assert set(begun[0]) - {"encoder"} == heads
+    for head in heads:
+        kernels = [former[head]["kernel"], *(params[head]["kernel"] for params in begun)]
+        assert [np.array_equal(one, other) for one, other in itertools.pairwise(kernels)] == [0, 0, 1]
+
+
+def test_finetune_by_passes_over_the_data_can_be_extended(tmp_path, capsys):
+    """By passes or by steps; the warm-up, a share of the run, stays that of the first one."""
+    write_table(tmp_path / "data", 32)
+    sizes = ("num_hidden_layers=1", "hidden_size=8", "num_attention_heads=2", "intermediate_size=8")
+    more = (f"data.source=files:{tmp_path / 'data'}", "plot=false", "data.sequence_length=16", "warmup_fraction=0.5")
+    more += ("evaluations=1", "batch_size=16", "data.max_train_examples=none", "epochs=1")
+    command = Command("finetune", "configs/classify.py:smoke", (*more, *(f"model.{size}" for size in sizes)))
+    work = tmp_path / "work"
+    assert command.main(work) == 0
+    assert command.main(work, "epochs=2") == 2
+    assert "--extend" in capsys.readouterr().err
+    for longer, total, again in (("epochs=2", 4, "epochs=2"), ("total_steps=6", 6, "epochs=3")):
+        assert command.main(work, longer, flags=("--extend",)) == 0
+        printed = capsys.readouterr().out
+        assert f"-> {total}" in printed
+        assert "the warm-up stays 1 steps" in printed
+        assert command.main(work, again) == 0
+        assert f"is complete: {total} steps" in capsys.readouterr().out
+    kept = json.loads((work / "config.json").read_text())["config"]
+    assert (kept["total_steps"], kept["optimizer"]["warmup_steps"]) == (6, 1)
+    for file in (tmp_path / "data").iterdir():
+        file.write_text(file.read_text().replace("good", "fine"))
+    assert command.main(work, "epochs=3") == 2

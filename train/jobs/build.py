@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
+from flax import nnx
 
 from train.data.vocabulary import check_tables
 from train.errors import UserError
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from flax_lite.architecture.config import EncoderConfig
     from flax_lite.checkpoints.checkpoint import Checkpoint
     from flax_lite.tokenization import Tokenizer
+
+
+# Of `initial_rngs`: a number that no step reaches; the next one is `flax_lite.training.steps`' own.
+_INITIAL = 2**32 - 2
 
 
 def model_config(
@@ -97,6 +102,16 @@ def optimizer(values: Values) -> "tuple[optax.GradientTransformation, optax.Sche
         return rule, make_schedule(leaves["schedule"], rate, leaves["warmup_steps"], total_steps)
     except ValueError as error:
         raise UserError(f"optimizer: {error}") from error
+
+
+def initial_rngs(key: jax.Array, streams: int) -> nnx.Rngs:
+    """Where a run's first values are drawn from: a stream of their own.
+
+    Args:
+        key: that of the run's seed. The dropout of step s has fold_in(key, s), and nnx.Rngs(key) counts up as well.
+        streams: what the run's seed means (`train.run.workdir.STREAMS`); in 1 they were drawn from just these.
+    """
+    return nnx.Rngs(key if streams == 1 else jax.random.fold_in(key, _INITIAL))
 
 
 def load_params(

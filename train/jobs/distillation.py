@@ -6,7 +6,7 @@ python -m train.distill --config configs/distilbert_tiny.py --config.teacher=SOU
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,7 @@ def make_job(work: WorkDir, prepare: Prepare = dataset.prepare) -> Job:
     wanted = _recipe(values)
     data, teacher = _open(work, wanted, prepare)
     config = build.model_config(values, data.tokenizer, base=teacher.config, vocab_size=teacher.config.vocab_size)
+    wanted = dataclasses.replace(wanted, num_pieces=data.tokenizer.vocab_size)
     recipe, measured = _fitted(wanted, config, teacher, values["distill.project"])
     execution = runtime.execution(values)
     teacher_execution = dataclasses.replace(execution, dtype=values["distill.teacher_dtype"], remat="none")
@@ -84,6 +85,8 @@ def make_job(work: WorkDir, prepare: Prepare = dataset.prepare) -> Job:
     student_class = MaskedLM if student_predicts_words(wanted) else Encoder
     create = functools.partial(student_class, config, execution=execution)
     trained = with_projections(create, recipe, teacher, project=values["distill.project"])
+    theirs = functools.cache(functools.partial(_teacher_scores, teacher, data, values["batch_size"]))
+    rngs = functools.partial(build.initial_rngs, jax.random.key(values["seed"]), work.streams)
     objectives = (distillation_objective(each, teacher.structure(teacher_execution)) for each in (recipe, measured))
     return make_language_model_job(
         work,
@@ -102,10 +105,11 @@ def make_job(work: WorkDir, prepare: Prepare = dataset.prepare) -> Job:
             word_chunks=0 if recipe.restrict_to_mask else teacher_predicts_words(recipe) * recipe.num_chunks,
         ),
         identity={"teacher": teacher.fingerprint},
-        initial_params=initial_params(values, teacher, data, student_class, create, trained),
+        initial_params=initial_params(values, teacher, data, student_class, create, trained, rngs),
         constants=functools.partial(_constants, teacher, teacher_execution),
         describe=_describe(teacher, create, config, execution, str(teacher_execution.compute_dtype), recipe),
-        finish=functools.partial(_finish, work.request, teacher, structure_of(create), student_class, data),
+        describe_data=_described(teacher, data, theirs),
+        finish=functools.partial(_finish, work.request, teacher, theirs, structure_of(create), student_class, data),
     )
 
 
@@ -190,9 +194,25 @@ def _describe(
     ]
 
 
+def _described(teacher: Teacher, data: PretrainingData, theirs: Callable[[], dict[str, float]]) -> Iterator[str]:
+    """Lines about the data, and how the teacher does on it: found out when a run begins, and not for a plan."""
+    yield from data.describe()
+    if not teacher.predicts_words or teacher.source == RANDOM:
+        return
+    scores = theirs()
+    yield words_line(scores, data, "teacher's own:").strip()
+    if not scores["mlm_loss"] < data.unigram_entropy:  # NaN is no better either
+        yield (
+            f"WARNING: teacher={teacher.source} guesses the held-out words no better than their frequencies do (loss "
+            f"{scores['mlm_loss']:.3f} nats, unigram entropy {data.unigram_entropy:.3f}), and that is what it teaches. "
+            "Is this the tokenizer that it was trained with, and its language?"
+        )
+
+
 def _finish(
     request: Request,
     teacher: Teacher,
+    teacher_scores: Callable[[], dict[str, float]],
     structure: nnx.GraphDef,
     student_class: type,
     data: PretrainingData,
@@ -203,10 +223,13 @@ def _finish(
     if "mlm_loss" in scores:
         lines.append(words_line(scores, data))
         if teacher.predicts_words:
-            theirs = _teacher_scores(teacher, data, request.config.batch_size)
+            theirs = teacher_scores()
             lines.append(words_line(theirs, data, "teacher's own:"))
-            kept = scores["mlm_accuracy"] / max(theirs["mlm_accuracy"], 1e-9)
-            lines.append(f"  the student keeps {kept:.1%} of its accuracy")
+            if theirs["mlm_accuracy"] > 0:
+                kept = scores["mlm_accuracy"] / theirs["mlm_accuracy"]
+                lines.append(f"  the student keeps {kept:.1%} of its accuracy")
+            else:
+                lines.append("  it has no word right: there is no share of its accuracy to keep")
     others = (f"{name.removesuffix('_loss')} {scores[name]:.4g}" for name in scores if name.endswith("_loss"))
     lines.append(f"  losses: {', '.join(others)}")
     if student_class is MaskedLM:
@@ -218,7 +241,7 @@ def _finish(
 
 def _teacher_scores(teacher: Teacher, data: PretrainingData, batch_size: int) -> dict[str, float]:
     """The teacher's masked-LM result on the held-out rows."""
-    objective = masked_lm_objective()
+    objective = masked_lm_objective(data.tokenizer.vocab_size)
     step = jax.jit(make_eval_step(teacher.structure(Execution()), objective))
     params = jax.tree.map(jnp.asarray, teacher.params)
     parts = [jax.device_get(step(params, batch)) for batch in data.eval_batches(batch_size)]

@@ -7,21 +7,24 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
-from ml_collections import config_dict
+from flax import nnx, traverse_util
 
 from flax_lite.architecture.config import DEFAULT_LABELS, EncoderConfig
 from flax_lite.models.flops import Costs
+from flax_lite.models.params import get_params
+from flax_lite.training.objective import Objective
 from flax_lite.training.steps import init_state, make_train_step
 from train.data.tokenizers import keep_tokenizer
+from train.data.unknown import check_known
 from train.errors import UserError
 from train.jobs import build
-from train.jobs.finetuning_report import describe_data, finish
+from train.jobs.finetuning_report import describe_data, finish, unknown_share_of
 from train.jobs.language_model import (
     describe_execution,
     describe_extension,
@@ -32,14 +35,15 @@ from train.jobs.language_model import (
     structure_of,
     with_learning_rate,
 )
-from train.jobs.task_teacher import open_task_teacher
-from train.options import runtime, schema
+from train.jobs.task_teacher import TaskTeacher, open_task_teacher
+from train.machine.mesh import devices_of
+from train.options import runtime
 from train.options.request import Request
 from train.run.job import Batch, Job, Outputs, add_up
 from train.run.workdir import WorkDir
 from train.tasks.kinds.task import Task, check_labels, opened
 from train.tasks.opening import Prepared
-from train.tasks.rows import RowSet, TrainingBatches
+from train.tasks.rows import RowSet, TrainingBatches, count_not_finite
 
 # What `flax_lite.pipeline` does with a model of each kind.
 _PIPELINES = {
@@ -50,8 +54,9 @@ _PIPELINES = {
 }
 # Kinds whose labels stand in the config.
 _LABELLED = ("classification", "tags")
-# Heads that begin anew where a checkpoint's labels are of another task, and what DistilBERT has before one.
-_NEW_HEAD = ("classifier/*", "pre_classifier/*", "qa_outputs/*")
+# Heads that begin anew where a checkpoint's are another task's: with what DistilBERT has before one, and ALBERT's for
+# SQuAD 2.
+_NEW_HEAD = ("classifier/*", "pre_classifier/*", "qa_outputs/*", "head/*")
 
 
 def resolved(request: Request, prepared: Prepared) -> Request:
@@ -66,24 +71,33 @@ def resolved(request: Request, prepared: Prepared) -> Request:
         raise UserError("there are no training examples: the data has held-out sets alone (train.evaluate scores them)")
     if _counts(request, "epochs", "total_steps"):
         values["total_steps"] = max(1, math.ceil(values["epochs"] * num_rows / values["batch_size"]))
-    total = values["total_steps"]
+    total, derived = values["total_steps"], {}
     if _counts(request, "warmup_fraction", "optimizer.warmup_steps"):
-        values["optimizer.warmup_steps"] = int(values["warmup_fraction"] * total)
+        values["optimizer.warmup_steps"] = _warmup_steps(values)
+        derived["optimizer.warmup_steps"] = _warmup_steps
     if _counts(request, "evaluations", "eval_every_steps"):
         values["eval_every_steps"] = max(1, total // values["evaluations"])
         if "checkpoint_every_steps" not in request.overrides:
             values["checkpoint_every_steps"] = values["eval_every_steps"]
-    return dataclasses.replace(request, config=config_dict.FrozenConfigDict(schema.nest(values)))
+    return dataclasses.replace(request.with_values(values), derived=derived)
+
+
+def _warmup_steps(values: Mapping[str, Any]) -> int | None:
+    """The warm-up that a share of the run makes."""
+    share = values.get("warmup_fraction")
+    return None if share is None else int(share * values["total_steps"])
 
 
 def _counts(request: Request, relative: str, absolute: str) -> bool:
     """Whether a leaf that is relative to the data counts: not where the command line gives steps instead.
 
+    With --extend it may give both: what a run began with, and its new steps behind that.
+
     Raises:
         UserError: if it gives both.
     """
     given = absolute in request.overrides
-    if given and relative in request.overrides and request.values[relative] is not None:
+    if given and not request.extend and relative in request.overrides and request.values[relative] is not None:
         raise UserError(f"{relative} and {absolute} say the same in two ways: give one of them")
     return request.values[relative] is not None and not given
 
@@ -97,6 +111,7 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
     values, task = work.request.values, prepared.task
     if values["early_stopping_evaluations"] is not None and not values["keep_best"]:
         raise UserError("early_stopping_evaluations waits for a better evaluation: it needs keep_best=true")
+    check_known(unknown_share_of(prepared.train.rows, task.tokenizer), task.tokenizer, "training examples")
     keep_tokenizer(task.tokenizer, work.path / "tokenizer")
     config = task_config(task, build.model_config(values, task.tokenizer, num_types=task.num_token_types))
     execution = runtime.execution(values)
@@ -104,28 +119,29 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
     structure = structure_of(create)
     teacher = open_task_teacher(values, task, config)
     rows = teacher.add_logits(prepared.train, values["data.eval_tokens"], say) if teacher else prepared.train
-    class_weights = prepared.class_weights() if values.get("class_weights") == "balanced" else None
     optimizer, learning_rate_at = build.optimizer(values)
+    objective = _objective(values, prepared, teacher)
     train_step = make_train_step(
         structure,
-        task.objective(class_weights, values["losses.task"], teacher.teaching if teacher else None),
+        objective,
         optimizer,
         seed=values["seed"],
         accumulation_steps=values["accumulation_steps"],
     )
-    batches = TrainingBatches(rows, values["batch_size"], values["seed"])
+    batches = TrainingBatches(rows, values["batch_size"], values["seed"], distinct=objective.compares_rows)
     host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
     headline = prepared.scorer.reported.headline
     return Job(
-        init_state=lambda key: init_state(create(rngs=nnx.Rngs(key)), optimizer),
+        init_state=lambda key: init_state(create(rngs=build.initial_rngs(key, work.streams)), optimizer),
         train_step=with_learning_rate(train_step, learning_rate_at),
         train_batches=lambda start: batches.batches(start, **host),
         tokens_per_batch=_tokens_per_batch(rows, values["batch_size"]),
         export=functools.partial(_export, structure, task),
         eval_step=task.eval_step(structure),
-        eval_batches=functools.partial(eval_batches, prepared.held_out.rows, values["data.eval_tokens"]),
+        # Counted when it is called: a plan is made for devices that need not be here.
+        eval_batches=lambda: eval_batches(prepared.held_out.rows, values["data.eval_tokens"], devices_of(values)),
         summarise=functools.partial(summarise, prepared),
-        describe_data=describe_data(prepared),
+        describe_data=_described(prepared, teacher, values["data.eval_tokens"]),
         describe=[
             describe_model(create, config),
             describe_execution(execution, config),
@@ -140,13 +156,64 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
             execution=execution.resolve(len(config.layer_sequence())),
             teacher=teacher.config if teacher and teacher.runs_along else None,
         ),
-        identity=prepared.identity() | ({"teacher": teacher.fingerprint} if teacher else {}),
+        identity=_identity(prepared, teacher, objective),
         constants=teacher.constants if teacher else lambda mesh: (),
-        initial_params=initial_params(values, task, config, shapes_of(create)),
+        initial_params=initial_params(values, task, config, create, work.streams),
         describe_extension=functools.partial(describe_extension, values),
         patience=values["early_stopping_evaluations"],
         finish=functools.partial(finish, work, prepared, structure),
     )
+
+
+def _objective(values: Mapping[str, Any], prepared: Prepared, teacher: TaskTeacher | None) -> Objective:
+    """What is optimised.
+
+    Raises:
+        UserError: if losses, weights or batches do not fit the task.
+    """
+    class_weights = prepared.class_weights() if values.get("class_weights") == "balanced" else None
+    teaching = teacher.teaching if teacher else None
+    objective = prepared.task.objective(class_weights, values["losses.task"], teaching)
+    if objective.compares_rows:
+        _check_comparisons(values, len(prepared.train))
+    return objective
+
+
+def _described(prepared: Prepared, teacher: TaskTeacher | None, tokens: int) -> Iterator[str]:
+    """Lines about the data, and how the teacher does on it: found out when a run begins, and not for a plan."""
+    yield from describe_data(prepared)
+    if teacher:
+        yield from teacher.tried(prepared, tokens)
+
+
+def _identity(prepared: Prepared, teacher: TaskTeacher | None, objective: Objective) -> dict[str, str]:
+    """Fingerprints of all that a run's numbers depend on."""
+    found = prepared.identity()
+    if teacher:
+        found["teacher"] = teacher.fingerprint
+    if objective.compares_rows:  # a run from when a batch could hold a pair twice read other batches
+        found["batches"] = "every pair once in a pass"
+    return found
+
+
+def _check_comparisons(values: Mapping[str, Any], pairs: int) -> None:
+    """Sees to it that each batch holds several pairs, every one once, and is taken as a whole.
+
+    Raises:
+        UserError: saying what to give.
+    """
+    objective, size = f"sentences.objective={values['sentences.objective']}", values["batch_size"]
+    if values["accumulation_steps"] > 1:
+        raise UserError(
+            f"{objective} tells each pair from all others of its batch, and accumulation_steps="
+            f"{values['accumulation_steps']} would leave it those of a micro-batch. Give accumulation_steps=1 and the "
+            "batch_size that fits"
+        )
+    if not 2 <= size <= pairs:
+        raise UserError(
+            f"{objective} tells each pair from the others of its batch, in which no pair may stand twice: "
+            f"batch_size={size} with {pairs} training pairs. Give a batch_size from 2 to {pairs}"
+        )
 
 
 def task_config(task: Task, base: EncoderConfig) -> EncoderConfig:
@@ -159,9 +226,11 @@ def task_config(task: Task, base: EncoderConfig) -> EncoderConfig:
 
 
 def initial_params(
-    values: Mapping[str, Any], task: Task, config: EncoderConfig, shapes: Any
+    values: Mapping[str, Any], task: Task, config: EncoderConfig, create: Callable[..., nnx.Module], streams: int
 ) -> Callable[[], Any] | None:
     """Reads the parameters of init_from, with a head drawn from the seed where it has none; None without init_from.
+
+    With new_head the head is drawn in any case: also one of as many labels as the task's is another task's.
 
     Raises:
         UserError: if its labels are others than the task's.
@@ -173,12 +242,32 @@ def initial_params(
     if not values["new_head"]:
         checkpoint = opened(source)
         check_labels(checkpoint, source, task, "Give new_head=true to begin with a new head")
-    options: dict[str, Any] = {"rngs": nnx.Rngs(values["seed"])}
+    key = jax.random.key(values["seed"])
+    options: dict[str, Any] = {"rngs": build.initial_rngs(key, streams)}
     if task.kind in _LABELLED:
         options |= {"id2label": config.id2label, "problem_type": config.problem_type}
     if values["new_head"]:
         options["allow_missing"] = _NEW_HEAD
-    return functools.partial(build.load_params, task.model_class, source, shapes, checkpoint=checkpoint, **options)
+    load = functools.partial(
+        build.load_params, task.model_class, source, shapes_of(create), checkpoint=checkpoint, **options
+    )
+    return (
+        functools.partial(_with_new_head, load, create, build.initial_rngs(key, streams))
+        if values["new_head"]
+        else load
+    )
+
+
+def _with_new_head(load: Callable[[], Any], create: Callable[..., nnx.Module], rngs: nnx.Rngs) -> Any:
+    """What `load` reads, with the parameters of its head as a new model has them."""
+
+    def drawn(key: jax.Array) -> dict[str, jax.Array]:
+        params = traverse_util.flatten_dict(get_params(create(rngs=nnx.Rngs(key))), sep="/")
+        return {path: leaf for path, leaf in params.items() if any(fnmatchcase(path, glob) for glob in _NEW_HEAD)}
+
+    # Under jit, what is not returned is not computed.
+    kept = traverse_util.flatten_dict(load(), sep="/")
+    return traverse_util.unflatten_dict(kept | jax.jit(drawn)(rngs.params()), sep="/")
 
 
 def _export(structure: nnx.GraphDef, task: Task, params: Any, directory: Path, evaluation: Mapping[str, float]) -> None:
@@ -186,22 +275,25 @@ def _export(structure: nnx.GraphDef, task: Task, params: Any, directory: Path, e
     task.complete(directory)
 
 
-def eval_batches(rows: RowSet, tokens: int) -> Iterator[Batch]:
-    """Every held-out row once; of several hosts, this one's part of each batch."""
+def eval_batches(rows: RowSet, tokens: int, devices: int) -> Iterator[Batch]:
+    """Every held-out row once, in batches that divide by the mesh's devices; of several hosts, this one's part."""
     count = jax.process_count()
-    for batch in rows.all_batches(tokens, multiple=jax.device_count()):
+    for batch in rows.all_batches(tokens, multiple=devices):
         size = len(batch["row"]) // count
         begin = jax.process_index() * size
         yield {name: array[begin : begin + size] for name, array in batch.items()}
 
 
 def summarise(prepared: Prepared, results: Iterable[Outputs]) -> dict[str, float]:
-    """The held-out loss and the task's metrics."""
+    """The held-out loss and the task's metrics: NaN where the model gives no finite numbers for a row."""
     kept = list(results)
     sums = add_up({name: value for name, value in part.items() if not np.ndim(value)} for part in kept)
-    predictions = prepared.held_out.predictions(prepared.task, kept)
-    scores = prepared.held_out.scores(prepared.scorer, predictions)
-    return {"loss": sums["task_loss"] / max(sums["weight"], 1.0), **scores}
+    held_out = prepared.held_out
+    if count_not_finite(kept)[0]:
+        names = held_out.names(prepared.baseline.values)
+        return {"loss": math.nan, **dict.fromkeys(names, math.nan)}
+    scores = held_out.scores(prepared.scorer, held_out.predictions(prepared.task, kept))
+    return {"loss": sums["task_loss"] / sums["weight"] if sums["weight"] else math.nan, **scores}
 
 
 def _tokens_per_batch(rows: RowSet, batch_size: int) -> int:

@@ -1,19 +1,23 @@
 """What a fine-tuning says of its data before it starts, and of its result when it ends."""
 
-from collections.abc import Mapping
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from flax import nnx
 
 from flax_lite.exporting.hub_upload import check_upload, push_to_hub
+from flax_lite.tokenization import Tokenizer
+from train.data.unknown import counted, describe_unknown, unknown_notes, unknown_share
 from train.errors import RunError, UserError
 from train.jobs.language_model import say
 from train.run.job import Result
 from train.run.workdir import WorkDir
-from train.tasks.examples import is_labelled
+from train.tasks.examples import TextExample, is_labelled
 from train.tasks.opening import HeldOut, Prepared
-from train.tasks.rows import run_rows
-from train.tasks.scores.metrics import Scores
+from train.tasks.rows import Row, count_not_finite, run_rows
+from train.tasks.scores.metrics import Scores, shown
 
 _SHOWN = 5  # as many as fit a screen
 
@@ -21,32 +25,66 @@ _SHOWN = 5  # as many as fit a screen
 def describe_data(prepared: Prepared) -> list[str]:
     """Sets, labels, lengths and the baseline, in a line each."""
     task = prepared.task
-    counts = [f"{len(task.data.train):,} to learn from"]
-    counts += [f"{len(examples):,} in {name}" for name, examples in prepared.held_out.sets.items()]
-    lines = [f"examples: {', '.join(counts)}"]
+    sizes = {"to learn from": len(task.data.train)}
+    sizes |= {f"in {name}": len(examples) for name, examples in prepared.held_out.sets.items()}
+    lines = [f"examples: {', '.join(f'{size:,} {name}' for name, size in sizes.items())}"]
+    shares = dict(zip(sizes, _unknown_shares(prepared), strict=True))
+    lines.append(f"pieces: {', '.join(f'{name} {describe_unknown(share)}' for name, share in shares.items())}")
     if task.data.labels and task.problem != "regression":
-        shown = ", ".join(task.data.labels[:20]) + (", ..." if len(task.data.labels) > 20 else "")
-        lines.append(f"labels: {shown}")
+        names = ", ".join(task.data.labels[:20]) + (", ..." if len(task.data.labels) > 20 else "")
+        lines.append(f"labels: {names}")
     if len(prepared.train):
         longest = max(row.length for row in prepared.train.rows)
         lines.append(f"rows: {len(prepared.train):,}, up to {longest} tokens; lengths {_lengths(prepared)}")
     lines += task.describe_cut()
-    lines.append(f"guessing: {_scores(prepared.baseline.values)}")
-    return [*lines, *(f"note: {note}" for note in task.data.notes)]
+    lines.append(f"guessing: {shown(prepared.baseline.values)}")
+    lines += unknown_notes({f"texts {name}": share for name, share in shares.items()})
+    undefined = [note for note in prepared.baseline.notes if _decides_nothing(prepared)]
+    return [*lines, *_constant_label(prepared), *(f"note: {note}" for note in (*undefined, *task.data.notes))]
+
+
+def _decides_nothing(prepared: Prepared) -> bool:
+    return math.isnan(prepared.baseline.values[prepared.scorer.reported.headline])
+
+
+def unknown_share_of(rows: Sequence[Row], tokenizer: Tokenizer) -> float:
+    """The share of unknown pieces in some rows."""
+    return unknown_share(counted((tokens for row in rows for tokens in row.tokens), tokenizer.vocab_size), tokenizer)
+
+
+def _unknown_shares(prepared: Prepared) -> Iterator[float]:
+    """The share of the rows to learn from, and of each held-out set's."""
+    tokenizer, ends = prepared.task.tokenizer, list(itertools.accumulate(map(len, prepared.held_out.sets.values())))
+    yield unknown_share_of(prepared.train.rows, tokenizer)
+    for first, end in zip((0, *ends), ends, strict=False):
+        yield unknown_share_of([row for row in prepared.held_out.rows.rows if first <= row.example < end], tokenizer)
+
+
+def _constant_label(prepared: Prepared) -> list[str]:
+    """In a line, that all examples to learn from have the same label, if that is so."""
+    data = prepared.task.data
+    found = [str(example.label) for example in data.train if isinstance(example, TextExample)]
+    if data.kind != "classification" or len(set(found)) != 1:
+        return []
+    name = data.labels[int(found[0])] if data.problem == "single_label" else found[0]
+    return [
+        f"note: all {len(found):,} examples to learn from have the same label, {name}: there is nothing to tell apart"
+    ]
 
 
 def finish(work: WorkDir, prepared: Prepared, structure: nnx.GraphDef, result: Result) -> dict[str, Any]:
     """Prints scores and the verdict, writes predictions; returns what summary.json keeps."""
-    found = {**_predict(work, prepared, prepared.held_out, structure, result)}
+    found = _predict(work, prepared, prepared.held_out, structure, result)
     tested = _predict(work, prepared, prepared.test, structure, result)
-    first = next(iter(found))
+    nothing = Scores(dict.fromkeys(prepared.baseline.values, math.nan))
+    first = found.get(next(iter(prepared.held_out.sets)), nothing)
     say(f"held out, step {result.step}:")
-    say(f"  {_scores({name: value for name, value in result.evaluation.items() if name != 'loss'})}")
+    say(f"  {shown({name: value for name, value in result.evaluation.items() if name != 'loss'})}")
     for name, scores in tested.items():
-        say(f"  {name}, scored this once: {_scores(scores.values)}")
+        say(f"  {name}, scored this once: {shown(scores.values)}")
     for note in (note for scores in (*found.values(), *tested.values()) for note in scores.notes):
         say(f"  note: {note}")
-    judged = prepared.scorer.judge(found[first], prepared.baseline, len(prepared.judged_on))
+    judged = prepared.scorer.judge(first, prepared.baseline, len(prepared.judged_on))
     say(f"  {judged.message}")
     repository = work.request.values["push_to_hub"]
     if repository is not None:
@@ -91,17 +129,18 @@ def _predict(
     task, folder = prepared.task, work.path / "predictions"
     folder.mkdir(exist_ok=True)
     tokens = work.request.values["data.eval_tokens"]
-    predictions = held_out.predictions(task, run_rows(task.eval_step(structure), result.params, held_out.rows, tokens))
+    results = run_rows(task.eval_step(structure), result.params, held_out.rows, tokens)
+    bad, rows = count_not_finite(results)
+    if bad:
+        say(f"predictions: none of {', '.join(held_out.sets)}: no numbers (NaN or infinity) for {bad} of {rows} rows")
+        return {}
+    predictions = held_out.predictions(task, results)
     scores = {}
     for name, examples in held_out.sets.items():
         say(f"predictions: {work.address(prepared.scorer.write(name, examples, predictions[name], folder))}")
         if all(is_labelled(example) for example in examples):
             scores[name] = prepared.scorer.score(examples, predictions[name])
     return scores
-
-
-def _scores(scores: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
 
 
 def _lengths(prepared: Prepared) -> str:

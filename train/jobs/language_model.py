@@ -1,6 +1,7 @@
 """What pretraining and distillation share: a job put together from its data, a model to create, and an objective."""
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,18 @@ from flax_lite.rows.batch_masks import batch_masks
 from flax_lite.tokenization import Tokenizer
 from flax_lite.training.objective import Objective, averages
 from flax_lite.training.steps import init_state, make_eval_step, make_train_step
-from train.data.pretraining.dataset import PretrainingData
+from train.data.pretraining.dataset import PretrainingData, fingerprints
 from train.errors import UserError
 from train.jobs import build
 from train.jobs.samples import fill_mask_examples
 from train.machine.paths import WorkPath
+from train.options.request import Request
+from train.run.delivery import optional
 from train.run.job import Job, add_up
 from train.run.workdir import WorkDir
 
 Create = Callable[..., nnx.Module]
+_NUMBERS = ("no", "one", "two", "three", "four", "five")  # of examples
 
 
 def make_language_model_job(
@@ -69,7 +73,7 @@ def make_language_model_job(
     )
     eval_step = make_eval_step(structure, measured)
     own: dict[str, Any] = {
-        "init_state": lambda key: init_state(create(rngs=nnx.Rngs(key)), optimizer),
+        "init_state": lambda key: init_state(create(rngs=build.initial_rngs(key, work.streams)), optimizer),
         "train_step": with_learning_rate(train_step, learning_rate_at),
         "train_batches": functools.partial(data.train_batches, values["batch_size"], workers=values["data.workers"]),
         "tokens_per_batch": values["batch_size"] * values["data.sequence_length"],
@@ -158,9 +162,19 @@ def words_line(scores: dict[str, float], data: PretrainingData, title: str = "ma
 
 
 def examples(structure: nnx.GraphDef, data: PretrainingData, params: Any) -> list[str]:
-    """Held-out sentences with a word hidden in each, and the model's guesses."""
-    model: PreTraining | MaskedLM = with_params(structure, jax.tree.map(jnp.asarray, params))
-    return ["five held-out sentences, a word hidden in each:", *fill_mask_examples(model, data)]
+    """Held-out sentences with a word hidden in each, and the model's guesses; or why there are none."""
+    lines: list[str] = []
+    with optional("held-out sentences with a hidden word", lines.append):
+        model: PreTraining | MaskedLM = with_params(structure, jax.tree.map(jnp.asarray, params))
+        shown = list(fill_mask_examples(model, data))
+        return [f"{_NUMBERS[len(shown) // 2]} held-out sentences, a word hidden in each:", *shown]
+    return lines
+
+
+def inputs(request: Request) -> dict[str, str]:
+    """What a job would read, by the names of its `identity`, as far as that is known without tokenising."""
+    place = request.workdir / "tokenizer"
+    return fingerprints(request.values, place) if isinstance(place, Path) else {}
 
 
 def say(line: str) -> None:
@@ -194,7 +208,12 @@ def _summary(flat_sums: dict[str, float], losses: Mapping[str, float]) -> dict[s
     for path, value in flat_sums.items():
         kind, name = path.split("/")
         (sums if kind == "sums" else weights)[name] = value
-    return {name: float(value) for name, value in averages(sums, weights, losses).items()}
+    found = {name: float(value) for name, value in averages(sums, weights, losses).items()}
+    # What no row has is not a loss of 0, which would be the best there is.
+    missing = {name for name, weight in weights.items() if not weight}
+    if losses.keys() & missing:
+        missing.add("loss")
+    return {name: math.nan if name in missing else value for name, value in found.items()}
 
 
 def describe_extension(values: dict[str, Any], former: int, total: int, step: int) -> str:
@@ -203,5 +222,6 @@ def describe_extension(values: dict[str, Any], former: int, total: int, step: in
     _, after = build.optimizer(values)
     return (
         f"the learning rate's decay is stretched to the new end: at step {step} it goes from "
-        f"{np.asarray(before(step)):.3g} to {np.asarray(after(step)):.3g}"
+        f"{np.asarray(before(step)):.3g} to {np.asarray(after(step)):.3g}; the warm-up stays "
+        f"{values['optimizer.warmup_steps']} steps"
     )

@@ -54,7 +54,7 @@ def make_job(work: WorkDir, prepare: Prepare = dataset.prepare) -> Job:
     keep_tokenizer(data.tokenizer, kept_tokenizer)
     config = build.model_config(values, data.tokenizer, num_types=2 if data.recipe.rows == "pairs" else 1)
     execution = runtime.execution(values)
-    model_class, objective = _task(config, data.recipe)
+    model_class, objective = _task(config, data.recipe, data.tokenizer.vocab_size)
     create = functools.partial(model_class, config, execution=execution)
     return make_language_model_job(
         work,
@@ -70,13 +70,15 @@ def make_job(work: WorkDir, prepare: Prepare = dataset.prepare) -> Job:
     )
 
 
-def _task(config: EncoderConfig, recipe: PretrainingRecipe) -> tuple[type[PreTraining] | type[MaskedLM], Objective]:
+def _task(
+    config: EncoderConfig, recipe: PretrainingRecipe, num_pieces: int
+) -> tuple[type[PreTraining] | type[MaskedLM], Objective]:
     """What the rows teach: words and a sentence task where they are pairs, words alone where they are packed texts."""
     if recipe.rows == "packed":
-        return MaskedLM, masked_lm_objective()
+        return MaskedLM, masked_lm_objective(num_pieces)
     if not config.has_pooler:
         raise UserError(f"{config.model_type} has no sentence task: give data.rows=packed, or another model.preset")
-    return PreTraining, pretraining_objective(recipe.pair_task)
+    return PreTraining, pretraining_objective(recipe.pair_task, num_pieces)
 
 
 def _finish(

@@ -10,6 +10,7 @@ import numpy as np
 from flax_lite.models.heads import MaskedLM, PreTraining
 from flax_lite.models.outputs import PreTrainingOutput
 from flax_lite.tokenization import Tokenizer
+from flax_lite.training.losses import of_pieces
 from train.data.pretraining.dataset import PretrainingData
 
 _GUESSES = 3
@@ -40,18 +41,21 @@ def fill_mask_examples(model: PreTraining | MaskedLM, data: PretrainingData, cou
 
     A passage is the start of a document: of rows of pairs its first sentence as one segment and what still fits a row
     as the other, of packed rows all as one text. The word is hidden whole; of a word of several pieces the first is
-    guessed.
+    guessed, among the tokenizer's pieces: a table that is padded to a round size has rows that stand for none.
 
     Yields:
         Two lines for each passage: the text with its hidden word in brackets, and the likeliest pieces.
     """
     tokenizer = data.tokenizer
     passages = list(_passages(data, count))
+    if not passages:
+        return
     batch = _batch(passages, tokenizer, data.recipe.max_length, pairs=data.recipe.rows == "pairs")
     run = jax.jit(lambda ids, mask, types, where: model(ids, mask, types, masked_positions=where))
     output = run(*map(jnp.asarray, batch))
     logits = output.prediction_logits if isinstance(output, PreTrainingOutput) else output.logits
-    shares, guesses = jax.lax.top_k(jax.nn.softmax(logits[:, 0]), _GUESSES)
+    logits = of_pieces(logits[:, 0], tokenizer.vocab_size)
+    shares, guesses = jax.lax.top_k(jax.nn.softmax(logits), _GUESSES)
     for passage, row_shares, row_guesses in zip(passages, shares.tolist(), guesses.tolist(), strict=True):
         yield f"  {_shown(passage, tokenizer)}"
         named = zip(row_guesses, row_shares, strict=True)
@@ -64,7 +68,8 @@ def _passages(data: PretrainingData, count: int) -> Iterator[_Passage]:
     for document in data.held_out_corpus.documents():
         if count == 0:
             return
-        first, *others = (sentence[:room] for sentence in tokenizer.encode(document[:_SENTENCES]))
+        sentences = [sentence[:room] for sentence in tokenizer.encode(document[:_SENTENCES]) if sentence]
+        first, *others = sentences or [[]]
         second = [piece for sentence in others for piece in sentence][: room - len(first)]
         if len(first) + len(second) > 1:
             yield _Passage(first, second, *_choose_word(first + second, tokenizer, rng))

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import math
 import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -70,14 +71,19 @@ def _write_results(request: Request, works: Mapping[int, Path], headline: str) -
 def summarise(evaluations: Mapping[int, Mapping[str, float]], headline: str) -> dict[str, Any]:
     """Each seed's metrics, and mean, smallest and largest of each metric, the headline first."""
     names = [headline, *(name for name in next(iter(evaluations.values())) if name != headline)]
-    columns = {name: [evaluation[name] for evaluation in evaluations.values()] for name in names}
-    return {
-        "seeds": {str(seed): dict(evaluation) for seed, evaluation in evaluations.items()},
-        "metrics": {
-            name: {"mean": statistics.fmean(values), "min": min(values), "max": max(values)}
-            for name, values in columns.items()
-        },
+    # What summary.json has as null is no number, and there is no mean with it.
+    numbers = {
+        str(seed): {name: math.nan if value is None else value for name, value in evaluation.items()}
+        for seed, evaluation in evaluations.items()
     }
+    columns = {name: [evaluation.get(name, math.nan) for evaluation in numbers.values()] for name in names}
+    return {"seeds": numbers, "metrics": {name: _spread(values) for name, values in columns.items()}}
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    if any(map(math.isnan, values)):
+        return dict.fromkeys(("mean", "min", "max"), math.nan)
+    return {"mean": statistics.fmean(values), "min": min(values), "max": max(values)}
 
 
 def table(results: Mapping[str, Any], headline: str) -> Sequence[str]:
@@ -86,7 +92,7 @@ def table(results: Mapping[str, Any], headline: str) -> Sequence[str]:
     lines = [f"| seed | {' | '.join(names)} | |", f"|---|{'---:|' * len(names)}---|"]
     for seed, evaluation in results["seeds"].items():
         remark = _COLLAPSED if int(seed) in results["collapsed"] else ""
-        lines.append(f"| {seed} | {' | '.join(f'{evaluation[name]:.4f}' for name in names)} | {remark} |")
+        lines.append(f"| {seed} | {' | '.join(f'{evaluation.get(name, math.nan):.4f}' for name in names)} | {remark} |")
     for what in ("mean", "min", "max"):
         values = (results["metrics"][name][what] for name in names)
         lines.append(f"| {what} | {' | '.join(f'{value:.4f}' for value in values)} | |")

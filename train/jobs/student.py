@@ -47,6 +47,7 @@ def initial_params(
     student_class: type,
     create: Create,
     trained: Create,
+    rngs: Callable[[], nnx.Rngs],
 ) -> Callable[[], Any] | None:
     """How a student's first parameters are had; None where they are drawn from the seed.
 
@@ -57,6 +58,7 @@ def initial_params(
         student_class: its class, for a checkpoint.
         create: (rngs=...) to the student.
         trained: (rngs=...) to the student with its projections.
+        rngs: makes the source of what neither has.
 
     Raises:
         UserError: if leaves contradict each other; by the function returned, if the parameters do not fit.
@@ -72,24 +74,24 @@ def initial_params(
     def read() -> Any:
         params = shapes_of(trained)
         if source is not None:
-            return _drawn(trained, values["seed"], params | build.load_params(student_class, source, shapes_of(create)))
+            return _drawn(trained, rngs, params | build.load_params(student_class, source, shapes_of(create)))
         own, given = student_alone(params), jax.tree.map(jnp.asarray, teacher.params)
         try:
             begun = init_from_teacher(_as_task(own), _as_task(given), layers or None, _word_counts(data, teacher))
         except ValueError as error:
             raise UserError(f"student.init=teacher: {error}. Or give student.init=random") from error
-        return _drawn(trained, values["seed"], params | (begun if "encoder" in own else begun["encoder"]))
+        return _drawn(trained, rngs, params | (begun if "encoder" in own else begun["encoder"]))
 
     return read
 
 
-def _drawn(create: Create, seed: int, params: Any) -> Any:
-    """Parameters with every shape among them replaced by what `create` draws from the seed."""
+def _drawn(create: Create, rngs: Callable[[], nnx.Rngs], params: Any) -> Any:
+    """Parameters with every shape among them replaced by what `create` draws."""
     flat = traverse_util.flatten_dict(params, sep="/")
     missing = [path for path, leaf in flat.items() if isinstance(leaf, jax.ShapeDtypeStruct)]
 
     def draw() -> Mapping[str, Any]:  # under jit, what is not returned is not computed
-        drawn = traverse_util.flatten_dict(get_params(create(rngs=nnx.Rngs(jax.random.key(seed)))), sep="/")
+        drawn = traverse_util.flatten_dict(get_params(create(rngs=rngs())), sep="/")
         return {path: drawn[path] for path in missing}
 
     return traverse_util.unflatten_dict({**flat, **(jax.jit(draw)() if missing else {})}, sep="/")

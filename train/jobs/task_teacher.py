@@ -17,7 +17,9 @@ from train.errors import UserError
 from train.jobs.teacher import fingerprint
 from train.options import runtime
 from train.tasks.kinds.task import Task, trained_model
-from train.tasks.rows import Row, RowSet, gathered, run_rows
+from train.tasks.opening import Prepared
+from train.tasks.rows import Row, RowSet, count_not_finite, gathered, run_rows
+from train.tasks.scores.metrics import shown
 
 LOSSES = ("soft_cross_entropy", "logit_mse", "hidden_mse")
 
@@ -59,14 +61,52 @@ class TaskTeacher:
         """The rows, with its logits as "teacher_0" (and "teacher_1") where the recipe asks for that."""
         if self.runs_along:
             return rows
-        step = make_task_eval_step(self.structure, self.task.kind, self.task.problem)
-        results = run_rows(
-            lambda params, batch: {**step(params, batch), "row": batch["row"]}, self.params, rows, tokens
-        )
-        taught = [self._taught(row, kept) for row, kept in zip(rows.rows, gathered(results, rows), strict=True)]
+        kept = self._run(rows, tokens, "training")
+        taught = [self._taught(row, each) for row, each in zip(rows.rows, kept, strict=True)]
         size = sum(array.nbytes for row in taught for name, array in row.labels.items() if name.startswith("teacher_"))
         say(f"teacher's logits kept: {size / len(taught):,.0f} bytes an example, {size / 2**20:,.1f} MiB")
         return rows.of(taught)
+
+    def tried(self, prepared: Prepared, tokens: int) -> list[str]:
+        """Its own score on the held-out set that decides, beside guessing, before it teaches.
+
+        Labels named LABEL_0, LABEL_1 may stand in another order than the task's, and nothing but the score tells.
+
+        Raises:
+            UserError: if it gives no finite numbers.
+        """
+        examples, held_out = prepared.judged_on, prepared.held_out.rows
+        rows = held_out.of([row for row in held_out.rows if row.example < len(examples)])
+        predictions = self.task.predict(examples, rows, self._run(rows, tokens, "held-out"))
+        scores = prepared.scorer.score(examples, predictions)
+        lines = [f"teacher's own: {shown(scores.values)} (guessing: {shown(prepared.baseline.values)})"]
+        if prepared.scorer.judge(scores, prepared.baseline, len(examples)).guessing:
+            lines.append(
+                f"WARNING: teacher={self.source} is no better than guessing on the held-out examples, and that is what "
+                f"it teaches{self._order()}"
+            )
+        return lines
+
+    def _order(self) -> str:
+        ours, theirs = self.task.data.labels, self.config.labels
+        if not ours or [name.casefold() for name in theirs] == [name.casefold() for name in ours]:
+            return ""
+        return (
+            f". Its labels are {', '.join(theirs)}: if these stand for another order than {', '.join(ours)}, its "
+            "config.json has to say so (id2label)"
+        )
+
+    def _run(self, rows: RowSet, tokens: int, which: str) -> list[dict[str, np.ndarray]]:
+        step = make_task_eval_step(self.structure, self.task.kind, self.task.problem)
+        params = jax.device_put(self.params)
+        results = run_rows(lambda params, batch: {**step(params, batch), "row": batch["row"]}, params, rows, tokens)
+        bad, count = count_not_finite(results)
+        if bad:
+            raise UserError(
+                f"teacher={self.source} gives no numbers (NaN or infinity) for {bad} of {count} {which} rows: its "
+                "training diverged, its weights were damaged, or execution.dtype is too narrow for it"
+            )
+        return gathered(results, rows)
 
     def describe(self) -> list[str]:
         """Name, size and losses in a line."""

@@ -48,6 +48,11 @@ def mesh_sizes(data: int, fsdp: int, present: int) -> tuple[int, int]:
     return sizes[0], sizes[1]
 
 
+def devices_of(values: Mapping[str, Any]) -> int:
+    """How many devices the mesh has that a job's leaves ask for; errors are those of `mesh_sizes`."""
+    return math.prod(mesh_sizes(values["mesh.data"], values["mesh.fsdp"], jax.device_count()))
+
+
 def make_mesh(data: int, fsdp: int) -> Mesh:
     """Arranges the devices that are present; arguments and errors are those of `mesh_sizes`.
 

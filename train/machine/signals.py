@@ -1,13 +1,19 @@
 """Signals that ask a job to stop: the first stops it at the next safe place, the third kills it.
 
 SIGTERM is what a preempted TPU or a scheduler sends, SIGINT is Ctrl-C.
+
+While modules are imported a signal ends the process where it stands. An exception raised there is taken for a package
+that cannot be had, or leaves half of one behind; and nothing is in flight yet.
 """
 
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
+from types import FrameType
+from typing import NoReturn
 
 from train.errors import StopError
 
@@ -52,7 +58,7 @@ class Guard:
         finally:
             self._deferred = False
 
-    def _handle(self, number: int, _frame: object) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         self._count += 1
         name = signal.Signals(number).name
         if self._count > 2:
@@ -64,8 +70,51 @@ class Guard:
         else:
             self.signal_name = name
             if not self._deferred:
+                if self._ends_process and _is_importing(frame):
+                    _end(number, frame)
                 raise StopError(f"stopped by {name} outside the training steps; the same command continues")
             _say(f"{name}: saving at the end of this step")
+
+
+def end_at_a_signal() -> None:
+    """Lets a signal end this process with the status of one that was stopped, until a `Guard` is entered."""
+    for number in _SIGNALS:
+        signal.signal(number, _end)
+
+
+def leave(status: int) -> NoReturn:
+    """Ends the process without taking the interpreter apart.
+
+    Threads of JAX and of TensorStore that are still at work, as where a compilation was interrupted, find their modules
+    gone then, and the process ends in a segmentation fault instead of its status.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    _kill_children()
+    os._exit(status)
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    _say(f"stopped by {signal.Signals(number).name} before the training steps; the same command continues")
+    _kill_children()
+    os._exit(StopError.status)
+
+
+def _kill_children() -> None:
+    """What multiprocessing would do at the exit that is left out: daemons end with their parent."""
+    if (multiprocessing := sys.modules.get("multiprocessing")) is not None:
+        with contextlib.suppress(Exception):
+            for child in multiprocessing.active_children():
+                child.kill()
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _say(line: str) -> None:

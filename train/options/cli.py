@@ -7,7 +7,8 @@ Exit status: 0 done or already complete; 2 the user's mistake (one message, no t
 defect (with a traceback) or a run that failed (one message).
 """
 
-import errno
+import contextlib
+import io
 import os
 import sys
 import traceback
@@ -15,12 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from absl import flags
 
-from train.errors import JobError, StopError
-from train.machine.signals import Guard
+from train.errors import STORAGE_ERRORS, JobError, StopError
+from train.machine.signals import Guard, leave
 from train.options.command_line import Leaves, parse
 from train.options.request import Request
-
-_STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 def main(
@@ -44,10 +43,11 @@ def main(
       joins: whether the processes of several hosts run it together.
 
     Returns:
-      The exit status. The process ends here instead where other hosts go on without this one.
+      The exit status. The process ends here instead where other hosts go on without this one, or a signal stopped it.
     """
     # Grain 0.2.18 asks for a flag of absl's global table in its worker pool and fails where nobody parsed that table.
     flags.FLAGS.mark_as_parsed()
+    _show_all_text()
     request, error, joined = None, None, False
     status: int | None = 0
     try:
@@ -71,6 +71,8 @@ def main(
         from train.machine import hosts
 
         hosts.leave(status, error)
+    if isinstance(error, StopError) and argv is None:
+        leave(status)
     return status
 
 
@@ -97,9 +99,9 @@ def _expected_end(job: str, request: Request | None, error: Exception, joined: b
         return _end(job, str(error), error.status, joined)
     if isinstance(error, BrokenPipeError) and request is None:  # a run must not end without a word
         # Who read the output has seen enough (`--help | head`). Nothing may be written on the way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return JobError.status
-    if isinstance(error, OSError) and error.errno in _STORAGE_ERRORS:
+    if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
         return _end(job, f"{error}. Make room there, then the same command continues", JobError.status, joined)
     return None
 
@@ -113,3 +115,16 @@ def _end(job: str, message: str, status: int, joined: bool) -> int:
     sys.stdout.flush()
     print(f"{who}: {message}", file=sys.stderr, flush=True)
     return status
+
+
+def _show_all_text() -> None:
+    """Lets the output show as an escape what its encoding has no letters for: held-out text is of any script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a notebook's is none, and takes everything
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _forget_output() -> None:
+    """Nobody reads the output any more: what is left in its buffer must not fail the process on its way out."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

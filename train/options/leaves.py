@@ -110,7 +110,13 @@ DEVICE_LEAVES = (
     Leaf("optimizer.b1", "identity", float, "first moment's decay", at_least=0),
     Leaf("optimizer.b2", "identity", float, "second moment's decay", at_least=0),
     Leaf("optimizer.eps", "identity", float, "added to the root of the second moment", at_least=0),
-    Leaf("optimizer.clip_norm", "identity", float | None, "global gradient norm limit; none: no clipping", at_least=0),
+    Leaf(
+        "optimizer.clip_norm",
+        "identity",
+        float | None,
+        "global gradient norm limit; none or 0: no clipping",
+        at_least=0,
+    ),
     Leaf("mesh.data", "free", int, "devices that split the batch; -1: all that are left", at_least=-1),
     Leaf("mesh.fsdp", "free", int, "devices that split batch, parameters and optimizer state", at_least=-1),
 )

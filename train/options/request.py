@@ -2,9 +2,11 @@
 
 import dataclasses
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from ml_collections import config_dict
 
 from train.errors import UserError
 from train.machine.paths import WorkPath
@@ -29,6 +31,8 @@ class Request:
       coordinator: HOST:PORT of process 0 of several; None: as the environment says.
       num_processes: how many run the job together.
       process_id: which of them this is.
+      derived: leaves that follow from others and the data, as warm-up steps from their share of the run: by path, what
+        they are of a config's values, or None where these give them directly. A run that goes on keeps what it had.
       guard: tells when a signal asked the job to stop.
     """
 
@@ -44,12 +48,18 @@ class Request:
     coordinator: str | None = None
     num_processes: int | None = None
     process_id: int | None = None
+    derived: Mapping[str, Callable[[Mapping[str, Any]], Any]] = dataclasses.field(default_factory=dict)
     guard: Guard = dataclasses.field(default_factory=Guard, compare=False)
 
     @property
     def values(self) -> dict[str, Any]:
         """{dotted path: value} of every leaf."""
         return schema.flatten(self.config.to_dict())
+
+    def with_values(self, changes: Mapping[str, Any]) -> "Request":
+        """The same request with other values of some leaves."""
+        config = config_dict.FrozenConfigDict(schema.nest(self.values | dict(changes)))
+        return dataclasses.replace(self, config=config)
 
     @property
     def local_workdir(self) -> Path:

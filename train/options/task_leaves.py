@@ -6,7 +6,8 @@ from train.options.schema import NAMES, Leaf
 _TASK_LEAVES = (
     Leaf("task", "identity", str, "what is learnt: a benchmark's task, or kind of the data"),
     *RUN_LEAVES,
-    Leaf("epochs", "identity", float | None, "passes over the training rows, instead of total_steps", at_least=0),
+    # What counts of it, and has to stay the same, is total_steps.
+    Leaf("epochs", "free", float | None, "passes over the training rows, instead of total_steps", at_least=0),
     Leaf("warmup_fraction", "identity", float | None, "of all steps, instead of optimizer.warmup_steps", at_least=0),
     Leaf(
         "evaluations",
@@ -23,7 +24,7 @@ _TASK_LEAVES = (
         at_least=1,
     ),
     Leaf("seeds", "free", int, "runs, with seeds from `seed` on, each in a directory of its own", at_least=1),
-    Leaf("new_head", "identity", bool, "draw a new head where init_from's has other labels"),
+    Leaf("new_head", "identity", bool, "draw a new head from the seed, whatever head init_from has"),
     Leaf("data.source", "identity", str, "builtin | files:PATH | tfds:NAME[/CONFIG]", is_place=True),
     TFDS_DIR,
     SEQUENCE_LENGTH,

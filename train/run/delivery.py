@@ -1,13 +1,15 @@
 """How a run ends: model/ with its card, the plots and the last lines it prints, or why it cannot go on."""
 
 import contextlib
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from flax_lite.checkpoints.sources.hub import parse_hub_id
 from flax_lite.exporting.model_card import Score, model_card
 from flax_lite.files.staging import staged_directory
-from train.errors import RunError, StopError
+from train.errors import STORAGE_ERRORS, JobError, RunError, StopError
 from train.machine import hosts
 from train.machine.paths import fresh_path
 from train.options.request import Request
@@ -55,7 +57,11 @@ def run_card(request: Request, task: str, step: int, evaluation: Mapping[str, fl
         task=task,
         description=f"Made by train.{request.job} of flax_lite; step {step} of {values['total_steps']}.",
         base_model=base,
-        scores=[Score(metric=n, value=v, dataset=str(data), split="held out") for n, v in evaluation.items()],
+        scores=[
+            Score(metric=n, value=v, dataset=str(data), split="held out")
+            for n, v in evaluation.items()
+            if math.isfinite(v)
+        ],
         settings={name: values[name] for name in _SETTINGS if values.get(name) is not None},
         command=request.command(extend=False),
     )
@@ -65,6 +71,9 @@ def deliver(
     job: Job, work: WorkDir, result: Result, total: int, clock: Clock, records: Records, progress: Progress
 ) -> None:
     """Writes the result and the plots, prints the end, and marks the job finished.
+
+    Once the model is written, nothing of the project's own fails the run any more: it would fail again at every start,
+    and the run would never end. What cannot be had is said and left out.
 
     Args:
       job: what was trained.
@@ -76,24 +85,56 @@ def deliver(
       progress: what prints.
     """
     with clock("export"):
-        _write_model(job, work, result)
-        plots = draw_plots(work.path, job.references, work.request.workdir.name) if work.request.config.plot else []
-    progress.say(f"model of step {result.step}: {result.address}")
-    if plots:
-        progress.say(f"plots: {', '.join(str(work.address(path)) for path in plots)}")
-    times = (f"{phase} {seconds:.1f} s" for phase, seconds in clock.read().items())
-    progress.say("\n".join((f"time: {', '.join(times)}", *records.describe())))
-    more = job.finish(result) or {}
-    early = {"ended_early": True} if total < work.request.config.total_steps else {}
+        _write_model(job, work, result, progress.say)
+        plots: list[Path] = []
+        if work.request.config.plot:
+            with optional("the plots", progress.say):
+                plots = draw_plots(work.path, job.references, work.request.workdir.name)
+    more: Mapping[str, Any] = {}
+    with optional("the end of what is printed", progress.say, but=STORAGE_ERRORS):
+        progress.say(f"model of step {result.step}: {result.address}")
+        if plots:
+            progress.say(f"plots: {', '.join(str(work.address(path)) for path in plots)}")
+        times = (f"{phase} {seconds:.1f} s" for phase, seconds in clock.read().items())
+        progress.say("\n".join((f"time: {', '.join(times)}", *records.describe())))
+        more = job.finish(result) or {}
+    wanted = work.request.config.total_steps
+    early = {"ended_early": True, "ended_early_of": wanted} if total < wanted else {}
     records.status("finished", total, model_step=result.step, evaluation=result.evaluation, **early, **more)
 
 
-def _write_model(job: Job, work: WorkDir, result: Result) -> None:
+@contextlib.contextmanager
+def optional(what: str, say: Callable[[str], None], but: Collection[int] = ()) -> Iterator[None]:
+    """Lets an error of what is nice to have be a line, with which the body ends.
+
+    Args:
+      what: of the body, for the line.
+      say: takes it.
+      but: numbers of system errors that are raised nevertheless.
+
+    Raises:
+      JobError: as the body: a signal, or what the user asked for and cannot have.
+      OSError: as the body, with a number in `but`.
+    """
+    try:
+        yield
+    except JobError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in but:
+            raise
+        with contextlib.suppress(Exception):  # the output itself may be what failed
+            reason = str(error).strip().partition("\n")[0]
+            say(f"{what} left out: {type(error).__name__}{': ' * bool(reason)}{reason}")
+
+
+def _write_model(job: Job, work: WorkDir, result: Result, say: Callable[[str], None]) -> None:
     with staged_directory(work.model, replaces=("*",), alone=True) as staged:
         job.export(result.params, staged, result.evaluation)
         if job.task is not None:
-            card = run_card(work.request, job.task, result.step, result.evaluation)
-            (staged / "README.md").write_text(card, encoding="utf-8")
+            with optional("the model's card", say):
+                card = run_card(work.request, job.task, result.step, result.evaluation)
+                (staged / "README.md").write_text(card, encoding="utf-8")
 
 
 def stopped(work: WorkDir, reason: str, step: int) -> StopError:

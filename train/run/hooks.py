@@ -135,13 +135,14 @@ class Save:
     ) -> None:
         self._job, self._config, self._programs, self._checkpoints = job, config, programs, checkpoints
         self._best, self._records, self._clock, self._not_finite = best, records, clock, not_finite
+        self._begun: int | None = None
 
     def is_due(self, step: int) -> bool:
         """Whether a step's state is to be saved."""
         return step % self._config.checkpoint_every_steps == 0 or step == self._config.total_steps
 
     def __call__(self, step: int, state: State) -> None:
-        """Begins to save it; the devices work on.
+        """Begins to save it; the devices work on. The summary names it when it is whole: here, the one before.
 
         Raises:
           RunError: a parameter is not finite.
@@ -154,8 +155,8 @@ class Save:
             meta = {"step": step, "next_row": step * self._config.batch_size, "best": self._best.found}
             meta["model"] = dict(self._job.model)
             self._checkpoints.save(step, state, meta | expected_meta(self._job), self._best.step)
-            with hosts.together("noting the step"):
-                self._records.status("running", step)
+            self._note()
+            self._begun = step
 
     def finish(self, step: int, state: State) -> None:
         """Sees to it that a step, the last one taken, is saved; returns when it is."""
@@ -164,3 +165,11 @@ class Save:
         if not self._checkpoints.has(step):
             self(step, state)
             self._checkpoints.wait()
+        self._note()
+
+    def _note(self) -> None:
+        """Notes the step whose save was begun, which is whole by now."""
+        if self._begun is not None:
+            with hosts.together("noting the step"):
+                self._records.status("running", self._begun)
+            self._begun = None

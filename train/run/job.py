@@ -90,7 +90,7 @@ class Job:
     eval_batches: Callable[[], Iterable[Batch]] = lambda: ()
     summarise: Callable[[Iterable[Outputs]], dict[str, float]] = add_up
     describe: Sequence[str] = ()
-    describe_data: Sequence[str] = ()
+    describe_data: Iterable[str] = ()
     shown: Sequence[str] = ("loss",)
     best: tuple[str, Literal["min", "max"]] = ("loss", "min")
     references: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)

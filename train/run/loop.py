@@ -26,22 +26,23 @@ from train.run.programs import Programs
 from train.run.progress import Progress
 from train.run.records import Records
 from train.run.start import Start, batches_after, check_inputs, check_observers, expected_meta, start
-from train.run.workdir import WorkDir, open_everywhere
+from train.run.workdir import Inputs, WorkDir, open_everywhere
 
 
-def run(request: Request, build: Callable[[WorkDir], Job]) -> None:
+def run(request: Request, build: Callable[[WorkDir], Job], inputs: Inputs | None = None) -> None:
     """Carries a request out: opens its work directory, builds the job, trains, delivers.
 
     Args:
       request: from the command line.
       build: makes the job; called with the work directory locked, unless the job is complete already.
+      inputs: the fingerprints of what the job would read (some or all of its `identity`), without building it.
 
     Raises:
       UserError: the request cannot be carried out.
       StopError: a signal stopped it; what was done is saved.
       RunError: a loss was not finite, or a checkpoint could not be written.
     """
-    with open_everywhere(request) as work, contextlib.ExitStack() as stack:
+    with open_everywhere(request, inputs) as work, contextlib.ExitStack() as stack:
         if work.finished:
             return
         clock = Clock()
@@ -75,7 +76,7 @@ def fit(job: Job, work: WorkDir, mesh: Mesh, clock: Clock) -> None:
             stack.callback(profiler.close)
         source = stack.enter_context(contextlib.closing(batches_after(job, begun.step, config.total_steps)))
 
-        best = Best(job, config.keep_best, begun.best)
+        best = Best(job, config.keep_best, begun.best, work.patient_from)
         fail = functools.partial(not_finite, work, checkpoints)
         log = Log(records, stop, begun.step, fail)
         evaluate = Evaluate(job, config, programs, best, records, stop, clock)
@@ -116,7 +117,7 @@ def fit(job: Job, work: WorkDir, mesh: Mesh, clock: Clock) -> None:
                 if hosts.is_first():
                     deliver(job, work, result, log.step, clock, records, progress)
         except BaseException as error:
-            _abandon(error, log.step, checkpoints, records, progress.say)
+            _abandon(error, begun.step, checkpoints, records, progress.say)
             raise
 
 
@@ -129,6 +130,8 @@ def _begin(job: Job, work: WorkDir, mesh: Mesh, checkpoints: Checkpoints, say: C
         begun = start(job, config.seed, mesh, checkpoints, say)
     if work.extended_from is not None:
         say(f"--extend: total_steps {work.extended_from} -> {config.total_steps}")
+        if work.patient_from:
+            say(f"it had ended early at step {work.patient_from}: patience for a better evaluation begins anew there")
         if job.describe_extension is not None:
             say(job.describe_extension(work.extended_from, config.total_steps, begun.step))
     return begun
@@ -159,10 +162,16 @@ def _chosen(
 def _abandon(
     error: BaseException, step: int, checkpoints: Checkpoints, records: Records, say: Callable[[str], None]
 ) -> None:
-    """Lets the save in progress end and notes how the run did, without hiding the error that ends it."""
+    """Lets the save in progress end and notes how the run did, without hiding the error that ends it.
+
+    The step that is noted is the last one whose checkpoint is whole; where this run has saved none, the one it began
+    from.
+    """
+    status = "interrupted" if getattr(error, "status", None) == StopError.status else "failed"
     try:
-        checkpoints.wait()
-        status = "interrupted" if getattr(error, "status", None) == StopError.status else "failed"
-        records.status(status, step, reason=str(error))
+        try:
+            checkpoints.wait()
+        finally:
+            records.status(status, max([step, *checkpoints.steps()]), reason=str(error))
     except Exception as second:
         say(f"and on the way out: {second}")

@@ -1,8 +1,10 @@
 """loss.png and accuracy.png from metrics.jsonl; by hand, of a running job too: `python -m train.run.plots WORKDIR`."""
 
+import contextlib
 import math
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +42,9 @@ def draw_plots(
 def _draw(
     rows: Sequence[Row], names: Sequence[str], kind: str, references: Mapping[str, float], title: str, target: Path
 ) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, whatever the user's settings say
-    from matplotlib.figure import Figure
+    with _own_backend():
+        from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, whatever the user's settings say
+        from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
@@ -70,6 +73,20 @@ def _draw(
     if title:
         axes.set_title(title, loc="left", fontsize=11)
     figure.savefig(target)
+
+
+@contextlib.contextmanager
+def _own_backend() -> Iterator[None]:
+    """Hides MPLBACKEND while matplotlib is imported.
+
+    A notebook hands down the name of a backend of its own, and where that package is not installed the import fails.
+    """
+    hidden = os.environ.pop("MPLBACKEND", None)
+    try:
+        yield
+    finally:
+        if hidden is not None:
+            os.environ["MPLBACKEND"] = hidden
 
 
 def _names(rows: Sequence[Row], kind: str) -> list[str]:

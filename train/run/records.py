@@ -25,10 +25,19 @@ class Summary:
       first_step: the step it continues from.
       lost_steps: steps an earlier run did behind its last checkpoint, to be done again.
       mesh: mesh sizes.
+      inputs: fingerprints of what it reads.
     """
 
-    def __init__(self, work: WorkDir, clock: Clock, first_step: int, lost_steps: int, mesh: dict[str, int]) -> None:
-        self._work, self._clock = work, clock
+    def __init__(
+        self,
+        work: WorkDir,
+        clock: Clock,
+        first_step: int,
+        lost_steps: int,
+        mesh: dict[str, int],
+        inputs: Mapping[str, str],
+    ) -> None:
+        self._work, self._clock, self._inputs = work, clock, dict(inputs)
         self._earlier = list(work.read_summary().get("runs", []))
         self._run = {**provenance(), "mesh": mesh, "from_step": first_step, "lost_steps": lost_steps}
 
@@ -46,6 +55,7 @@ class Summary:
         run |= measured
         runs = [*self._earlier, run]
         head = {"job": self._work.request.job, "config": self._work.request.spec, "status": status, "step": step}
+        head["inputs"] = self._inputs
         self._work.write_summary({**head, **more, "totals": totals(runs), "runs": runs})
 
 
@@ -130,7 +140,7 @@ class Records:
             folder = work.path / "tensorboard"
             self._writers.append(TensorBoardWriter(folder, first_step))
             progress.say(f"event files: tensorboard --logdir {work.address(folder)}")
-        self._summary = Summary(work, clock, first_step, metrics.lost_steps, dict(mesh.shape))
+        self._summary = Summary(work, clock, first_step, metrics.lost_steps, dict(mesh.shape), job.identity)
         self.status("running", first_step)
 
     def train_row(self, step: int, metrics: Mapping[str, jax.Array], flops: float | None = None) -> None:
@@ -165,7 +175,9 @@ class Records:
     def evaluation(self, step: int) -> dict[str, float]:
         """Returns the held-out metrics written for a step, {} where there are none."""
         rows = [row for row in read_metrics(self._work.metrics) if row["step"] == step and row["split"] == "eval"]
-        return {name: value for name, value in rows[-1].items() if name not in ("step", "split")} if rows else {}
+        found = rows[-1].items() if rows else ()
+        # JSON has null for what is no number.
+        return {name: math.nan if value is None else value for name, value in found if name not in ("step", "split")}
 
     def sync(self) -> None:
         """Forces the rows to disk, or to the bucket: no checkpoint may be ahead of its rows.

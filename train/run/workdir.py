@@ -21,7 +21,8 @@ from typing import Any
 
 from etils import epath
 
-from flax_lite.checkpoints.sources.work_directory import FORMAT
+from flax_lite.checkpoints.formats.orbax_step import read_meta
+from flax_lite.checkpoints.sources.work_directory import FORMAT, complete_steps
 from train.errors import UserError
 from train.machine import hosts
 from train.machine.files import write_json
@@ -32,6 +33,13 @@ from train.options.request import Request
 from train.run.mirror import Mirror, names_in, opened_mirror
 
 _OWN_NAMES = {"lock", "config.json", ".config.json.staged"}
+# What a seed means: in 1, a run's first parameters were drawn with keys that its first steps' dropout was drawn with
+# again; from 2 on each has a stream of its own (`train.jobs.build.initial_rngs`).
+STREAMS = 2
+# Fingerprints of what a request would read, by the names that a job's `identity` has.
+Inputs = Callable[[Request], Mapping[str, str]]
+# Leaves that say where text is: what counts is what it holds, which its fingerprint says.
+_PLACES = {"data.source", "data.eval_source", "data.mixture"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +50,8 @@ class WorkDir:
       path: the directory; or this host's local copy of it, where it is in a bucket or kept by another host.
       request: what the user asked for this time.
       extended_from: the former total_steps where --extend raised it in this run, else None.
+      patient_from: the step at which the run had ended early and was extended; 0 where it was not.
+      streams: what the seed means, as it did when the run began.
       finished: the job is complete as requested; nothing is left to do.
       shared: the directory that holds the checkpoints of all hosts; `path` if None.
       mirror: what copies `path` to the bucket, on the host that keeps a work directory there; else None.
@@ -50,7 +60,9 @@ class WorkDir:
     path: Path
     request: Request
     extended_from: int | None = None
+    patient_from: int = 0
     finished: bool = False
+    streams: int = STREAMS
     shared: WorkPath | None = None
     mirror: Mirror | None = None
 
@@ -103,38 +115,98 @@ class WorkDir:
 
 
 @contextlib.contextmanager
-def open_workdir(request: Request, say: Callable[[str], None] = print) -> Iterator[WorkDir]:
+def open_workdir(
+    request: Request, say: Callable[[str], None] = print, inputs: Inputs | None = None
+) -> Iterator[WorkDir]:
     """Creates or reopens the request's work directory and holds its lock.
+
+    Args:
+      request: what is asked for.
+      say: takes lines for a person.
+      inputs: what the request would read, so that a complete job is held against it, and text may have been moved.
 
     Raises:
       UserError: it cannot be written, holds something else, is in use, is of a newer format, or was started with other
-        identity leaves. Nothing in it is changed then.
+        identity leaves or is complete with other inputs. Nothing in it is changed then.
     """
     path = request.workdir
     with _opened(path, lambda names: not names - _OWN_NAMES or "config.json" in names) as mirror:
         old = _read_config(path, request)
-        if old and not _was_trained(path) and _differences(request, old):
+        summary = _read_json(path / "summary.json") or {}
+        if old and _was_trained(path):
+            request = request.with_values(_kept(request, old))
+        elif old and _differences(request, old):
             _forget(path)  # a first try that failed in setup does not bind the second to its mistake
-            old = None
-        extended_from = _check_identity(request, old) if old else None
-        values = request.values
+            old, summary = None, {}
+        extended_from = _check_identity(request, old, summary, say, inputs) if old else None
+        early = int(summary["step"]) if _ended_early(summary) else 0
+        patient_from = (early if extended_from is not None else 0) or int((old or {}).get("patient_from", 0))
+        finished = extended_from is None and _is_complete(request, summary)
+        if finished:
+            _check_inputs(request, summary, inputs)
+        streams = int(old.get("streams", 1)) if old and _was_trained(path) else STREAMS
+        state = (request, extended_from, patient_from, finished, streams)
         if mirror is None:
-            work = WorkDir(Path(path), request, extended_from)
+            work = WorkDir(Path(path), *state)
         else:
             mirror.fetch()
-            work = WorkDir(mirror.local, request, extended_from, shared=path, mirror=mirror)
+            work = WorkDir(mirror.local, *state, shared=path, mirror=mirror)
         command = {"config_file": request.spec, "overrides": request.overrides}
+        kept = {"derived": sorted(request.derived), "patient_from": patient_from, "streams": streams}
         write_json(
             work.path / "config.json",
-            {"format": FORMAT, "job": request.job, **command, "config": schema.nest(values)},
+            {"format": FORMAT, "job": request.job, **command, **kept, "config": schema.nest(request.values)},
         )
         work.publish()
-        summary = work.read_summary()
-        at_end = summary.get("step") == values["total_steps"] or summary.get("ended_early")
-        if summary.get("status") == "finished" and at_end and (path / "model").is_dir():
-            say(f"{path} is complete: {summary['step']} steps, the model is in {path / 'model'}")
-            work = dataclasses.replace(work, finished=True)
+        if finished:
+            end = f" (it ended early; {request.config.total_steps} were asked for)" * bool(early)
+            say(f"{path} is complete: {summary['step']} steps{end}, the model is in {path / 'model'}")
         yield work
+
+
+def _is_complete(request: Request, summary: Mapping[str, Any]) -> bool:
+    total = request.config.total_steps
+    at_end = summary.get("step") == total or (_ended_early(summary) and summary.get("ended_early_of", total) == total)
+    return summary.get("status") == "finished" and at_end and (request.workdir / "model").is_dir()
+
+
+def _ended_early(summary: Mapping[str, Any]) -> bool:
+    return summary.get("status") == "finished" and bool(summary.get("ended_early"))
+
+
+def _kept(request: Request, old: Mapping[str, Any]) -> dict[str, Any]:
+    """The derived leaves as the run has them: with more steps or rows they would be others."""
+    former = schema.flatten(old["config"])
+    follows = {path: path in old.get("derived", ()) for path in request.derived}
+    follows |= {path: True for path, of in request.derived.items() if path in former and former[path] == of(former)}
+    return {path: former[path] for path, kept in follows.items() if kept and path in former}
+
+
+def _known_inputs(request: Request, summary: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fingerprints of what a run has read; of one that was not noted in its summary, its newest checkpoint's."""
+    if summary.get("inputs"):
+        return summary["inputs"]
+    checkpoints = request.workdir / "checkpoints"
+    try:
+        return read_meta(checkpoints / str(complete_steps(checkpoints)[-1])).get("identity") or {}
+    except (ValueError, OSError, LookupError):
+        return {}
+
+
+def _other_inputs(request: Request, summary: Mapping[str, Any], inputs: Inputs | None) -> dict[str, tuple[str, str]]:
+    """{name: (before, now)} of what a run has read and the request would read otherwise."""
+    known = _known_inputs(request, summary)
+    now = inputs(request) if inputs is not None and known else {}
+    return {name: (known[name], value) for name, value in now.items() if name in known and known[name] != value}
+
+
+def _check_inputs(request: Request, summary: Mapping[str, Any], inputs: Inputs | None) -> None:
+    """Raises UserError where a complete run has read something else than the request would."""
+    if other := _other_inputs(request, summary, inputs):
+        lines = [f"  {name}: {before} -> {now}" for name, (before, now) in other.items()]
+        message = [f"{request.workdir} is complete, but of other inputs than this command would read:", *lines]
+        message += ["Its model is of the former ones. To train on these, start afresh:"]
+        raise UserError("\n".join([*message, f"  {request.command(workdir=fresh_path(request.workdir))}"]))
 
 
 @contextlib.contextmanager
@@ -167,10 +239,21 @@ def _read_config(path: WorkPath, request: Request) -> dict[str, Any] | None:
     return old
 
 
-def _check_identity(request: Request, old: Mapping[str, Any]) -> int | None:
+def _check_identity(
+    request: Request,
+    old: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    say: Callable[[str], None],
+    inputs: Inputs | None,
+) -> int | None:
     """Returns the former total_steps where it may and does grow."""
     changed = _differences(request, old)
     grown = None
+    moved = {path: changed[path] for path in changed.keys() & _PLACES}
+    if moved and _is_same_text(request, summary, inputs):
+        for path, (before, now) in moved.items():
+            del changed[path]
+            say(f"{path}: {before!r} -> {now!r} is the same text at another place")
     if set(changed) == {"total_steps"}:
         before, now = changed["total_steps"]
         if now > before and request.extend:
@@ -184,6 +267,11 @@ def _check_identity(request: Request, old: Mapping[str, Any]) -> int | None:
         message += ["To train this one for longer:", f"  {request.command(extend=True)}"]
     message += ["To start afresh:", f"  {request.command(workdir=fresh_path(request.workdir))}"]
     raise UserError("\n".join(message))
+
+
+def _is_same_text(request: Request, summary: Mapping[str, Any], inputs: Inputs | None) -> bool:
+    known = _known_inputs(request, summary)
+    return bool(inputs and known.get("data")) and inputs(request).get("data") == known["data"]
 
 
 def _differences(request: Request, old: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -225,7 +313,7 @@ def kept_tokenizer(request: Request) -> Path | None:
 
 
 @contextlib.contextmanager
-def open_everywhere(request: Request) -> Iterator[WorkDir]:
+def open_everywhere(request: Request, inputs: Inputs | None = None) -> Iterator[WorkDir]:
     """Opens the request's work directory on every host.
 
     On host 0 as `train.run.workdir.open_workdir` does. The others get a directory that is thrown away, with the
@@ -235,20 +323,24 @@ def open_everywhere(request: Request) -> Iterator[WorkDir]:
       UserError: as `open_workdir`; or another host does not see the directory that host 0 has opened.
     """
     if hosts.count() == 1:
-        with open_workdir(request) as work:
+        with open_workdir(request, inputs=inputs) as work:
             yield work
         return
     with contextlib.ExitStack() as stack:
         work = None
         with hosts.together("opening the work directory"):
             if hosts.is_first():
-                work = stack.enter_context(open_workdir(request))
-        told = {"holder": lock_holder(request.workdir), "extended_from": work.extended_from} if work else None
-        told = hosts.from_first("the work directory", told and told | {"finished": work and work.finished})
+                work = stack.enter_context(open_workdir(request, inputs=inputs))
+        told = None
+        if work is not None:
+            kept = {path: work.request.values[path] for path in request.derived}
+            state = {name: getattr(work, name) for name in ("extended_from", "patient_from", "finished", "streams")}
+            told = {"holder": lock_holder(request.workdir), "kept": kept, "state": state}
+        told = hosts.from_first("the work directory", told)
         with hosts.together("seeing the work directory"):
             if work is None:
-                work = stack.enter_context(_copied(request, told["holder"]))
-                work = dataclasses.replace(work, extended_from=told["extended_from"], finished=told["finished"])
+                work = stack.enter_context(_copied(request.with_values(told["kept"]), told["holder"]))
+                work = dataclasses.replace(work, **told["state"])
         yield work
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +46,15 @@ class HeldOut:
 
     def scores(self, scorer: Scorer, predictions: Mapping[str, Sequence[Prediction]]) -> dict[str, float]:
         """The metrics of every set: those of the first under their own names, the others' behind their set's."""
-        scores = {}
-        for number, (name, examples) in enumerate(self.sets.items()):
-            prefix = f"{name}_" if number else ""
-            own = scorer.score(examples, predictions[name])
-            scores |= {f"{prefix}{metric}": value for metric, value in own.values.items()}
-        return scores
+        own = {name: scorer.score(examples, predictions[name]).values for name, examples in self.sets.items()}
+        return {f"{prefix}{metric}": value for name, prefix in self._prefixes() for metric, value in own[name].items()}
+
+    def names(self, metrics: Iterable[str]) -> list[str]:
+        """What metrics are called in `scores`."""
+        return [f"{prefix}{metric}" for _, prefix in self._prefixes() for metric in metrics]
+
+    def _prefixes(self) -> list[tuple[str, str]]:
+        return [(name, f"{name}_" if number else "") for number, name in enumerate(self.sets)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -142,27 +142,52 @@ class TrainingBatches:
     A batch takes `batch_size` rows from wherever a pass has come to, across its end too. Of `window` batches the rows
     are sorted by length before they are cut into batches, and the batches are shuffled again: little padding, and still
     a random draw. Every batch follows from seed and number, so that a resumed run reads on where it was.
+
+    Args:
+        rows: of all examples.
+        batch_size: rows of a batch.
+        seed: of the orders.
+        distinct: whether no row may stand twice in a batch. Each pass is then cut into batches for itself, and leaves
+            out what makes no whole one: other rows in every pass.
+        window: batches whose rows are sorted together.
+
+    Raises:
+        ValueError: if there are fewer rows than a batch of distinct ones has.
     """
 
-    def __init__(self, rows: RowSet, batch_size: int, seed: int, *, window: int = WINDOW) -> None:
-        self.rows, self.batch_size, self.seed, self.window = rows, batch_size, seed, window
+    def __init__(
+        self, rows: RowSet, batch_size: int, seed: int, *, distinct: bool = False, window: int = WINDOW
+    ) -> None:
+        self.rows, self.batch_size, self.seed, self.distinct, self.window = rows, batch_size, seed, distinct, window
+        if distinct and len(rows) < batch_size:
+            raise ValueError(f"{len(rows)} rows make no batch of {batch_size} distinct ones")
 
     def batches(self, start_step: int, process_index: int = 0, process_count: int = 1) -> Iterator[Batch]:
         """The batches of steps start_step + 1, start_step + 2, ... without end; of several hosts, this one's part."""
-        number, skipped = divmod(start_step, self.window)
+        step = start_step
         while True:
-            for indices in self._window(number)[skipped:]:
+            batches, place = self._window(step)
+            for indices in batches[place:]:
                 length = self.rows.lengths[self.rows.bucket[indices].max()]
                 part = indices.reshape(process_count, -1)[process_index]
                 yield self.rows.batch(part.tolist(), len(part), length)
-            number, skipped = number + 1, 0
+            step += len(batches) - place
 
-    def _window(self, number: int) -> Int[np.ndarray, "window B"]:
-        taken = self.window * self.batch_size
-        rows = self._stream(number * taken, taken)
+    def _window(self, step: int) -> tuple[Int[np.ndarray, "window B"], int]:
+        """The batches of the window that a step is in, and its place among them."""
+        if self.distinct:
+            per_pass = len(self.rows) // self.batch_size
+            number, at = divmod(step, per_pass)
+            place = at % self.window
+            first, count = number * len(self.rows), min(self.window, per_pass - (at - place))
+            first, number = first + (at - place) * self.batch_size, step - place
+        else:
+            number, place = divmod(step, self.window)
+            first, count = number * self.window * self.batch_size, self.window
+        rows = self._stream(first, count * self.batch_size)
         draw = np.random.default_rng((self.seed, 1, number))
         by_length = rows[np.argsort(self.rows.bucket[rows], kind="stable")]
-        return by_length.reshape(self.window, self.batch_size)[draw.permutation(self.window)]
+        return by_length.reshape(count, self.batch_size)[draw.permutation(count)], place
 
     def _stream(self, start: int, count: int) -> Int[np.ndarray, "count"]:
         """Rows `start` to `start + count` of one pass after the other."""
@@ -195,6 +220,23 @@ def gathered(results: Sequence[Mapping[str, np.ndarray]], rows: RowSet) -> list[
     if missing:
         raise ValueError(f"{len(missing)} of {len(rows)} rows were not evaluated")
     return [kept for kept in found if kept is not None]
+
+
+def count_not_finite(results: Sequence[Mapping[str, np.ndarray]]) -> tuple[int, int]:
+    """For how many rows a model gives something that is no finite number, and how many there are.
+
+    Nothing may be decided by such a row: NaN is the largest of all to argmax, infinity has no softmax.
+
+    Args:
+        results: as in `gathered`.
+    """
+    bad = rows = 0
+    for part in results:
+        kept = np.asarray(part["row"]) >= 0
+        arrays = [np.asarray(array) for name, array in part.items() if name != "row" and np.ndim(array)]
+        odd = np.any([~np.isfinite(array.reshape(len(kept), -1)).all(1) for array in arrays], axis=0)
+        rows, bad = rows + int(kept.sum()), bad + int((kept & odd).sum())
+    return bad, rows
 
 
 def run_rows(

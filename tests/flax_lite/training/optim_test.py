@@ -279,3 +279,21 @@ def test_optimizer_steps_follow_the_schedule():
 def test_wrong_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+@pytest.mark.parametrize("clip_norm", [0, 0.0, -0.0, False])
+def test_a_limit_of_zero_is_none(name, clip_norm):
+    params, gradients = {"kernel": jnp.ones(3)}, {"kernel": jnp.array([3.0, -4.0, 12.0])}
+    updates = []
+    for limit in (clip_norm, None):
+        optimizer = optim.make_optimizer(name, 0.1, 5, schedule="constant", clip_norm=limit)
+        updates.append(optimizer.update(gradients, optimizer.init(params), params)[0]["kernel"])
+    np.testing.assert_array_equal(*updates)
+    assert np.all(updates[0] != 0)
+
+
+@pytest.mark.parametrize("clip_norm", [-1.0, -1e-9, float("nan")])
+def test_a_limit_below_zero_is_refused(clip_norm):
+    with pytest.raises(ValueError, match="clip_norm is"):
+        optim.make_optimizer("adamw", 0.1, 5, clip_norm=clip_norm)

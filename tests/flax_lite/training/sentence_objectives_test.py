@@ -56,6 +56,31 @@ def test_contrastive_is_the_cross_entropy_of_the_own_partner_among_those_that_co
     np.testing.assert_allclose(found, losses @ [1.0, 0.5, 1.0], rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("sentences", "left_out"),
+    [
+        ("ab cd ef", []),
+        ("ab ab ef", [(0, 1), (1, 0)]),  # a pair twice
+        ("ab ad ef", [(0, 1), (1, 0)]),  # two answers to one question
+        ("ab cb ef", [(0, 1), (1, 0)]),  # one answer to two questions
+        ("ab ca ef", [(0, 1)]),  # the answer is the other's question
+        ("aa cd cd", [(1, 2), (2, 1)]),  # a sentence beside itself, as in SimCSE, is a pair
+    ],
+)
+def test_contrastive_tells_no_pair_from_a_sentence_of_its_own(sentences, left_out):
+    """Else a pair that stands twice in a batch has a loss of ln 2 at least."""
+    ids = np.array([[[ord(letter) - 96] * LENGTH for letter in pair] for pair in sentences.split()])
+    mask = np.ones_like(ids)
+    ids[:, 1, -1], mask[:, :, -1] = 7, 0  # what padding holds makes no sentence another one
+    batch = jax.tree.map(jnp.asarray, {"input_ids": ids, "attention_mask": mask, "row_weights": np.ones(3, np.float32)})
+    scores = np.exp(cosines(batch, "mean") / 0.1)
+    own = np.log(np.diag(scores))
+    for ours, theirs in left_out:
+        scores[ours, theirs] = 0.0
+    found = sentence_objective("contrastive", "mean", temperature=0.1).sums(model, batch, None)["task_loss"]
+    np.testing.assert_allclose(found, (np.log(scores.sum(axis=-1)) - own).sum(), rtol=1e-5)
+
+
 def test_a_temperature_of_zero_is_refused():
     with pytest.raises(ValueError, match="a temperature above 0, got 0"):
         sentence_objective("contrastive", "mean", temperature=0)

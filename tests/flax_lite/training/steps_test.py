@@ -14,6 +14,7 @@ from scipy import special
 from flax_lite.rows.token_masks import mask_tokens
 from flax_lite.training import steps
 from flax_lite.training.objective import Objective, averages, masked_lm_objective, pretraining_objective
+from flax_lite.training.sentence_objectives import sentence_objective
 from tests.flax_lite import tiny
 from tests.flax_lite.jaxprs import largest_intermediates
 from tests.flax_lite.lessons import assert_same_gradient, keep_gradient
@@ -121,6 +122,12 @@ def test_train_step_refuses_rows_that_cannot_be_split():
     state, split = setup(PLAIN, 4)
     with pytest.raises(ValueError, match="10 rows cannot be split into 4"):
         split(state, unmasked(make_batch(rows=10)))
+
+
+def test_train_step_refuses_micro_batches_of_a_loss_that_compares_rows():
+    objective, model = sentence_objective("contrastive", "mean"), tiny.make("Encoder", PLAIN)
+    with pytest.raises(ValueError, match=r"accumulation_steps=2: this loss compares all rows .* Give accumul"):
+        steps.make_train_step(nnx.graphdef(model), objective, optax.sgd(0.0), seed=0, accumulation_steps=2)
 
 
 def test_train_step_draws_from_the_step_alone():

@@ -82,12 +82,32 @@ def test_classification_is_the_mean_cross_entropy_of_real_rows():
     assert found["task_accuracy"] == pytest.approx((logits.argmax(-1) == batch["labels"])[:3].mean())
 
 
-def test_class_weights_weigh_examples_and_divide_by_their_sum():
-    batch, logits, weights = batch_of("classification"), logits_of("classification"), [0.5, 2.0, 3.0]
-    each = -special.log_softmax(logits, -1)[range(3), batch["labels"][:3]]
-    expected = np.average(each, weights=np.take(weights, batch["labels"][:3]))
+@pytest.mark.parametrize(
+    ("weights", "labels"),
+    [
+        ([0.5, 2.0, 3.0], [0, 1, 2]),
+        ([0.11, 10.0, 10.0], [0, 0, 0]),  # 10 classes, balanced, and a batch of the common one: 0.33 together
+        ([1e-6, 1.0, 1.0], [0, 0, 0]),
+        ([0.0, 1e-3, 2.0], [0, 1, 0]),
+        ([300.0, 2e4, 1.0], [0, 1, 1]),
+    ],
+)
+def test_class_weights_weigh_examples_and_divide_by_their_sum(weights, labels):
+    """Whatever the sum is: torch.nn.CrossEntropyLoss(weight), whose mean reduction is this formula."""
+    batch, logits = batch_of("classification"), logits_of("classification")
+    batch["labels"][:3] = labels
+    each = -special.log_softmax(logits, -1)[range(3), labels]
     objective = task_objective("classification", class_weights=weights)
-    assert measured(objective, stub("classification", logits), batch)["loss"] == pytest.approx(expected, rel=1e-6)
+    found = measured(objective, stub("classification", logits), batch)
+    assert found["loss"] == pytest.approx(np.average(each, weights=np.take(weights, labels)), rel=1e-6)
+
+
+def test_rows_without_any_weight_have_no_loss():
+    """torch gives 0 / 0 there, which would end a training."""
+    batch, logits = batch_of("classification"), logits_of("classification")
+    batch["labels"][:3] = 1
+    found = measured(task_objective("classification", class_weights=[1, 0, 1]), stub("classification", logits), batch)
+    assert found["loss"] == 0.0
 
 
 def test_several_labels_take_the_binary_cross_entropy_of_each():

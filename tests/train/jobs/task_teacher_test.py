@@ -1,10 +1,14 @@
-"""Which layers of a task's teacher and of its student are compared."""
+"""Which layers of a task's teacher and of its student are compared, and how a teacher is tried before it teaches."""
 
+import numpy as np
 import pytest
 
+from flax_lite.training.task_objectives import Teaching
 from tests.flax_lite import tiny
+from tests.train.jobs.prepared import prepared_of
 from train.errors import UserError
-from train.jobs.task_teacher import _layer_map
+from train.jobs import task_teacher
+from train.jobs.task_teacher import TaskTeacher, _layer_map
 
 TEACHER, STUDENT = tiny.bert(num_hidden_layers=4), tiny.bert(num_hidden_layers=2)
 
@@ -34,3 +38,56 @@ def test_hidden_states_of_two_widths_are_not_compared():
 
 def test_no_layers_are_compared_where_the_loss_is_not_asked_for():
     assert _layer_map({}, {"soft_cross_entropy": 1.0}, TEACHER, STUDENT) == ()
+
+
+RIGHT, ODD = [0, 1, 1, 0], np.nan
+# Predicted classes of four held-out examples, names of the teacher's labels, and what is said of it.
+TRIALS = {
+    "right": (RIGHT, ("bad", "good"), "accuracy 1.0000", None),
+    "unnamed": (RIGHT, ("LABEL_0", "LABEL_1"), "accuracy 1.0000", None),
+    "permuted": ([1, 0, 0, 1], ("LABEL_0", "LABEL_1"), "accuracy 0.0000", "another order than bad, good"),
+    "three of four": ([1, 1, 1, 0], ("LABEL_0", "LABEL_1"), "accuracy 0.7500", "it teaches. Its labels are LABEL_0"),
+    "guessing": ([0, 0, 0, 0], ("bad", "GOOD"), "accuracy 0.5000", "that is what it teaches"),
+}
+
+
+@pytest.fixture
+def teacher_of(monkeypatch):
+    """`teacher_of(logits, labels)`: a teacher that has these logits for the rows of `prepared_of`, and those."""
+
+    def teacher_of(logits, labels):
+        prepared = prepared_of("single_label", RIGHT, ("bad", "good"))
+
+        def batches(step, params, rows, tokens):
+            return [{"row": np.arange(len(rows)), "logits_0": logits[: len(rows)]}]
+
+        monkeypatch.setattr(task_teacher, "run_rows", batches)
+        monkeypatch.setattr(task_teacher, "make_task_eval_step", lambda *arguments: None)
+        teaching = Teaching(structure=None, losses={"soft_cross_entropy": 1.0})
+        return prepared, TaskTeacher("SOURCE", prepared.task, tiny.bert(labels=labels), None, {}, teaching, "")
+
+    return teacher_of
+
+
+@pytest.mark.parametrize(("classes", "labels", "score", "warning"), TRIALS.values(), ids=TRIALS)
+def test_a_teacher_is_tried_on_the_set_that_decides(teacher_of, classes, labels, score, warning):
+    """Not on the second set, on which it is always wrong."""
+    logits = np.eye(2, dtype=np.float32)[[*classes, *(1 - each for each in RIGHT)]]
+    prepared, teacher = teacher_of(logits, labels)
+    first, *more = teacher.tried(prepared, 64)
+    assert first == f"teacher's own: {score} (guessing: accuracy 0.5000)"
+    assert len(more) == (warning is not None)
+    if warning:
+        assert more[0].startswith("WARNING: teacher=SOURCE is no better than guessing on the held-out examples")
+        assert warning in more[0]
+        assert ("Its labels are" in more[0]) == (labels[0] == "LABEL_0")
+
+
+@pytest.mark.parametrize(("rows", "method"), [("held-out", "tried"), ("training", "add_logits")])
+def test_a_teacher_that_gives_no_numbers_does_not_teach(teacher_of, rows, method):
+    logits = np.zeros((8, 2), np.float32)
+    logits[2] = ODD
+    prepared, teacher = teacher_of(logits, ("bad", "good"))
+    given = {"tried": (prepared, 64), "add_logits": (prepared.train, 64, print)}[method]
+    with pytest.raises(UserError, match=rf"teacher=SOURCE gives no numbers \(NaN or infinity\) for 1 of . {rows} rows"):
+        getattr(teacher, method)(*given)

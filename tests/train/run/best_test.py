@@ -50,3 +50,25 @@ def test_patience_counts_evaluations_since_the_best(patience, step, old):
     assert not chosen.is_too_old(step, 5)
     chosen.update(10, {"score": 1.0})
     assert chosen.is_too_old(step, 5) == old
+
+
+@pytest.mark.parametrize(
+    ("scores", "ends_at"),
+    [
+        ([0.5, 0.4, 0.4], 3),
+        ([0.5, math.nan, 0.4, 0.4], 4),
+        ([0.5, 0.4, math.nan, math.inf, 0.4], 5),
+        ([0.5, math.nan, 0.6, 0.4, 0.4], 5),  # a better one counts anew
+        ([math.nan, math.nan, math.nan], None),
+    ],
+)
+def test_what_is_no_number_does_not_end_a_run(scores, ends_at):
+    """Neither where an evaluation is read again, as after an interruption."""
+    chosen, ended = best("max", patience=2), None
+    for number, score in enumerate(scores, start=1):
+        for _ in range(2):
+            chosen.update(10 * number, {"score": score})
+        chosen = best("max", patience=2, found=chosen.found)
+        if ended is None and chosen.is_too_old(10 * number, 10):
+            ended = number
+    assert ended == ends_at

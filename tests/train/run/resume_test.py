@@ -9,6 +9,11 @@ import numpy as np
 import pytest
 
 from tests.train.run.runs import DAMAGES, launch, outcome, signal_at, summary, wait_for_row
+from train.errors import RunError
+from train.run.checkpoints import Checkpoints, complete_steps
+from train.run.records import Records
+
+FEW = ("total_steps=6", "checkpoint_every_steps=2", "keep_checkpoints=9")
 
 
 # Many moments are dear: each kill costs a start.
@@ -69,3 +74,31 @@ def test_a_work_directory_of_the_former_layout_goes_on(tmp_path, start, whole):
     # The first half is another machine's.
     np.testing.assert_allclose([row[2] for row in rows], [row[2] for row in expected], rtol=1e-4)
     assert summary(tmp_path / "work")["runs"][-1]["from_step"] == 10
+
+
+@pytest.mark.parametrize("when", ["saved", "wait"])
+def test_the_summary_names_no_step_whose_checkpoint_is_not_whole(tmp_path, start, monkeypatch, when):
+    """At every moment: as a save is begun, and where one fails."""
+    status, found = Records.status, []
+
+    def noted(self, status_, step, **more):
+        status(self, status_, step, **more)
+        told = summary(tmp_path / "work")["step"]
+        found.append((told, told == 0 or told in complete_steps(tmp_path / "work" / "checkpoints")))
+
+    monkeypatch.setattr(Records, "status", noted)
+    if when == "saved":
+        assert start(*FEW) == 0
+        assert [step for step, _ in found] == [0, 2, 4, 6, 6]
+    else:
+        save = Checkpoints.save
+
+        def failing(self, step, *arguments):
+            if step == 4:
+                raise RunError("no room")
+            save(self, step, *arguments)
+
+        monkeypatch.setattr(Checkpoints, "save", failing)
+        assert start(*FEW) == 1
+        assert found[-1] == (2, True)
+    assert all(whole for _, whole in found)

@@ -87,3 +87,15 @@ def test_the_second_signal_is_ignored_and_the_third_kills(tmp_path, config, whol
     assert process.wait() == (-signal.SIGTERM if third else 75)
     assert run(config, work) == 0
     assert outcome(work) == whole
+
+
+@pytest.mark.parametrize("what", ["the check of the parameters", "the training step"])
+def test_a_signal_while_programs_are_compiled_ends_in_75(tmp_path, config, whole, what):
+    """The compiler's threads may still be at work then: the interpreter is not taken apart around them."""
+    process = launch(config, tmp_path / "work", environment={"JAX_ENABLE_COMPILATION_CACHE": "false"})
+    while f"compiling {what}" not in process.output:
+        assert process.poll(0.001) is None, process.errors
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 75
+    assert run(config, tmp_path / "work") == 0
+    assert outcome(tmp_path / "work") == whole

@@ -1,5 +1,6 @@
 """The work directory: who may use it, what must stay the same, and that nothing is lost when it is refused."""
 
+import dataclasses
 import json
 import sys
 import time
@@ -167,3 +168,131 @@ def test_totals_add_up_over_runs():
         "lost_steps": 4,
         "goodput": 0.6,
     }
+
+
+def warmed(path, extend=False, share=0.25, **changes):
+    """Opens a directory whose batch size follows from a share of the run, as a fine-tuning's warm-up does."""
+    asked = request(path, extend, **changes)
+    derived = {} if share is None else {"batch_size": lambda values: int(share * values["total_steps"])}
+    asked = asked.with_values({name: of(asked.values) for name, of in derived.items()})
+    with workdir.open_workdir(dataclasses.replace(asked, derived=derived)) as work:
+        return work
+
+
+@pytest.mark.parametrize(("steps", "kept"), [((20, 40), 5), ((20, 40, 40), 5), ((20, 40, 80, 80), 5), ((20, 20), 5)])
+def test_what_follows_from_the_length_of_a_run_is_kept_when_that_grows(tmp_path, steps, kept):
+    for number, total in enumerate(steps):
+        work = warmed(trained_by(tmp_path / "w"), extend=total > steps[number - 1], total_steps=total)
+    assert work.request.config.batch_size == kept
+    assert work.request.config.total_steps == steps[-1]
+    assert json.loads((tmp_path / "w" / "config.json").read_text())["derived"] == ["batch_size"]
+
+
+def trained_by(path):
+    if (path / "config.json").exists():
+        (path / "metrics.jsonl").write_text('{"step": 1, "split": "train", "loss": 1.0}\n')
+    return path
+
+
+def test_what_was_given_is_not_what_follows(tmp_path):
+    path = trained(tmp_path / "w")  # its batches of 8 are no quarter of 20
+    with pytest.raises(UserError, match="batch_size: 8 -> 5"):
+        warmed(path)
+    warmed(tmp_path / "v")
+    with pytest.raises(UserError, match="batch_size: 5 -> 10"):
+        warmed(trained_by(tmp_path / "v"), extend=True, share=None, total_steps=40, batch_size=10)
+
+
+def ended_early(path, **more):
+    work = opened(path)
+    work.write_summary({"status": "finished", "step": 12, "ended_early": True, **more})
+    work.model.mkdir()
+    (path / "metrics.jsonl").write_text('{"step": 12, "split": "train", "loss": 1.0}\n')
+    return path
+
+
+@pytest.mark.parametrize("more", [{}, {"ended_early_of": 20}])
+def test_a_run_that_ended_early_can_be_extended(tmp_path, capsys, more):
+    path = ended_early(tmp_path / "w", **more)
+    assert opened(path).finished
+    assert "complete: 12 steps (it ended early; 20 were asked for)" in capsys.readouterr().out
+    work = opened(path, extend=True, total_steps=40)
+    assert (work.finished, work.extended_from, work.patient_from) == (False, 20, 12)
+    (path / "summary.json").unlink()  # its own takes its place
+    work = opened(path, total_steps=40)
+    assert (work.finished, work.extended_from, work.patient_from) == (False, None, 12)
+
+
+def test_an_extension_that_was_killed_at_once_is_not_complete(tmp_path):
+    path = ended_early(tmp_path / "w", ended_early_of=20)
+    opened(path, extend=True, total_steps=40)
+    assert not opened(path, total_steps=40).finished
+
+
+def finished_on(path, **known):
+    work = opened(path)
+    work.write_summary({"status": "finished", "step": 20, "inputs": known})
+    work.model.mkdir()
+    (work.model / "config.json").touch()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("known", "now", "other"),
+    [
+        ({"data": "a"}, {"data": "a"}, None),
+        ({"data": "a", "tokenizer": "t"}, {"data": "b", "tokenizer": "t"}, "data: a -> b"),
+        ({"data": "a", "tokenizer": "t"}, {"data": "a", "tokenizer": "u"}, "tokenizer: t -> u"),
+        ({"data": "a", "teacher": "t"}, {"data": "a"}, None),  # what is not known before is not compared
+        ({"data": "a"}, {}, None),
+        ({}, {"data": "a"}, None),
+    ],
+)
+def test_a_finished_job_is_held_against_what_it_would_read(tmp_path, known, now, other):
+    path = finished_on(tmp_path / "w", **known)
+    before = snapshot(path)
+    if other is None:
+        with workdir.open_workdir(request(path), inputs=lambda _: now) as work:
+            assert work.finished
+        return
+    with pytest.raises(UserError, match=other), workdir.open_workdir(request(path), inputs=lambda _: now):
+        pass
+    assert snapshot(path) == before
+
+
+@pytest.mark.parametrize(
+    ("fingerprint", "changes", "refused"),
+    [
+        ("a", {"data__source": "moved"}, None),
+        ("b", {"data__source": "moved"}, "data.source: 'normal' -> 'moved'"),
+        ("a", {"data__source": "moved", "seed": 3}, "seed: 0 -> 3"),
+        ("a", {"data__source": "moved", "total_steps": 40}, "--extend"),
+    ],
+)
+def test_the_same_text_at_another_place_goes_on(tmp_path, capsys, fingerprint, changes, refused):
+    path = finished_on(tmp_path / "w", data="a")
+    asked = request(path, **changes)
+    if refused is None:
+        with workdir.open_workdir(asked, inputs=lambda _: {"data": fingerprint}) as work:
+            assert work.finished
+        assert "is the same text at another place" in capsys.readouterr().out
+        return
+    with pytest.raises(UserError) as caught, workdir.open_workdir(asked, inputs=lambda _: {"data": fingerprint}):
+        pass
+    assert refused in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kept", "was_trained", "streams"),
+    [({}, True, 1), ({"streams": 1}, True, 1), ({"streams": 2}, True, 2), ({}, False, workdir.STREAMS)],
+)
+def test_a_seed_means_what_it_meant_when_the_run_began(tmp_path, kept, was_trained, streams):
+    path = tmp_path / "w"
+    assert opened(path).streams == workdir.STREAMS
+    config = json.loads((path / "config.json").read_text())
+    del config["streams"]
+    (path / "config.json").write_text(json.dumps(config | kept))
+    if was_trained:
+        trained_by(path)
+    for _ in range(2):
+        assert opened(path).streams == streams

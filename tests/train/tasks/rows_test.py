@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from train.tasks.rows import Row, RowSet, TrainingBatches, gathered
+from train.tasks.rows import Row, RowSet, TrainingBatches, count_not_finite, gathered
 
 LENGTHS = (8, 16, 24)
 
@@ -66,6 +66,29 @@ def test_a_row_that_no_batch_takes_is_refused():
         rows_of([25])
 
 
+@pytest.mark.parametrize(("num_rows", "batch_size"), [(7, 4), (8, 8), (40, 4), (100, 8), (9, 5), (131, 8)])
+def test_training_on_distinct_rows_has_none_twice_in_a_batch(num_rows, batch_size):
+    """Also where windows of sorted rows meet the end of a pass; and a run reads on where it was."""
+    rows = rows_of(np.random.default_rng(0).integers(1, 25, size=num_rows))
+    batches, per_pass = TrainingBatches(rows, batch_size, seed=1, distinct=True, window=4), num_rows // batch_size
+    drawn = [numbers(batch) for batch in itertools.islice(batches.batches(0), 9 * per_pass)]
+    for number in range(9):
+        taken = np.concatenate(drawn[number * per_pass : (number + 1) * per_pass])
+        assert len(set(taken.tolist())) == len(taken) == per_pass * batch_size
+    assert {*itertools.chain(*drawn)} == set(range(num_rows))  # none is always left out
+    for start in (1, per_pass - 1, per_pass, 2 * per_pass + 1, 5 * per_pass):
+        later = [numbers(batch) for batch in itertools.islice(batches.batches(start), 5)]
+        assert later[: len(drawn) - start] == drawn[start : start + 5]
+    hosts = [itertools.islice(batches.batches(3, host, batch_size), 4) for host in range(batch_size)]
+    shares = [sorted(itertools.chain(*map(numbers, each))) for each in zip(*hosts, strict=True)]
+    assert shares == [sorted(batch) for batch in drawn[3:7]]
+
+
+def test_training_on_distinct_rows_needs_a_batch_of_them():
+    with pytest.raises(ValueError, match="3 rows make no batch of 4 distinct ones"):
+        TrainingBatches(rows_of([1, 2, 3]), 4, seed=1, distinct=True)
+
+
 @pytest.mark.parametrize(("num_rows", "batch_size"), [(7, 4), (40, 4), (100, 8), (3, 5)])
 def test_training_passes_over_every_row_equally_often(num_rows, batch_size):
     sizes = np.random.default_rng(0).integers(1, 25, size=num_rows)
@@ -116,3 +139,15 @@ def test_outputs_come_back_in_the_order_of_the_rows():
         gathered([*results, results[0]], rows)
     with pytest.raises(ValueError, match="of 4 rows were not evaluated"):
         gathered(results[1:], rows)
+
+
+@pytest.mark.parametrize(("odd", "bad"), [(np.nan, 1), (np.inf, 1), (-np.inf, 1), (1e30, 0)])
+def test_rows_that_are_no_numbers_are_counted(odd, bad):
+    """Of rows that fill a batch up none is; a scalar is a sum over all."""
+    logits = np.zeros((3, 2), np.float32)
+    logits[1, 0], logits[2] = odd, np.nan
+    results = [
+        {"row": np.array([4, 0, -1]), "logits_0": logits, "task_loss": np.float32(np.nan)},
+        {"row": np.array([1]), "logits_0": np.zeros((1, 2), np.float32), "task_loss": np.float32(0)},
+    ]
+    assert count_not_finite(results) == (bad, 3)

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from flax_lite.tokenization.trimming import trim_tokenizer
 from train.data.pretraining.loader import eval_batches, train_batches
 from train.data.pretraining.rows import PackedRows, PretrainingRows, Row, held_out_rows, make_rows
 from train.data.sources import Corpus, CorpusOptions, open_corpus
-from train.data.tokenizers import open_tokenizer, wanted_tokenizer
-from train.data.tokens.preparation import build_store
+from train.data.tokenizers import loaded_tokenizer, open_tokenizer, wanted_tokenizer
+from train.data.tokens.preparation import build_store, store_key
 from train.data.tokens.store import TokenStore
+from train.data.unknown import check_known, describe_unknown, unknown_notes, unknown_share
 from train.data.vocabulary import check_vocabularies
 from train.errors import UserError
 from train.options import schema
@@ -48,6 +49,10 @@ _CORPUS_LEAVES = (
     "builtin_documents",
     "split_paragraphs",
 )
+
+
+# Rows in which a mask is looked for before a run that would learn from masks: the first one nearly always has one.
+_LOOKED_AT = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,22 +108,32 @@ class PretrainingData:
     @property
     def fingerprint(self) -> str:
         """Names the tokenised text of both splits, by all that it was made from."""
-        names = "/".join(rows.store.fingerprint for rows in (self.train, self.held_out))
-        return hashlib.sha256(names.encode()).hexdigest()
+        return _joined(rows.store.fingerprint for rows in (self.train, self.held_out))
 
     def describe(self) -> list[str]:
         """Lines about the data for a person."""
-        lines = []
+        lines, shares = [], {}
         for name, rows in (("training", self.train), ("held-out", self.held_out)):
-            counts = rows.store.counts
+            counts, share = rows.store.counts, unknown_share(rows.store.token_counts, self.tokenizer)
+            shares[f"{name} text"] = share
             lines.append(
                 f"{name} data: {counts['documents']:,} documents, {counts['sentences']:,} sentences, "
-                f"{counts['tokens']:,} tokens"
+                f"{counts['tokens']:,} tokens, {describe_unknown(share)}"
             )
         rows = f"{self.train.epoch_size(0):,} per epoch of {self.recipe.max_length} tokens"
         if isinstance(self.train, PackedRows):
             rows += f", {self.train.padding_share:.1%} padding"
-        return [*lines, f"rows: {rows}; {self.yardsticks()}"]
+        return [*lines, f"rows: {rows}; {self.yardsticks()}", *unknown_notes(shares), *self._constant_label()]
+
+    def _constant_label(self) -> list[str]:
+        """In a line, that the sentence task has one answer alone, if that is so."""
+        labels = self.train.sentence_labels(0)
+        if labels is None or len(np.unique(labels)) > 1:
+            return []
+        why = "a segment has no other of its document" if labels[0] else "there is no other document"
+        rows = f"all {len(labels):,} rows of the first epoch have the sentence label {labels[0]}, for {why}"
+        cure = "In text files a blank line ends a document; data.rows=packed has no such task"
+        return [f"note: {rows}: the sentence task has nothing to learn. {cure}"]
 
     def yardsticks(self) -> str:
         """What a masked-word loss compares with."""
@@ -188,6 +203,36 @@ def prepare(values: Mapping[str, Any], kept_tokenizer: Path, say: Callable[[str]
     return PreparedData(options, tokenizer, store, tokenise(held_out, tokenizer=tokenizer), held_out, kept_ids)
 
 
+def fingerprints(values: Mapping[str, Any], kept_tokenizer: Path) -> dict[str, str]:
+    """What the data and the tokenizer of `open_data` would be called, without tokenising.
+
+    Args:
+        values: the job's leaves.
+        kept_tokenizer: where the job keeps its tokenizer.
+
+    Returns:
+        Nothing where that is not known before: the tokenizer is not there, the vocabulary would be trimmed, or the text
+        cannot be read.
+    """
+    if values.get("trim_vocabulary") or not kept_tokenizer.is_dir():
+        return {}
+    leaves = schema.group(values, "data")
+    options = CorpusOptions(**{name: leaves[name] for name in _CORPUS_LEAVES})
+    try:
+        found = loaded_tokenizer(wanted_tokenizer(values), kept_tokenizer)
+        if not isinstance(found, Tokenizer):
+            return {}
+        corpora = [open_corpus(options, split) for split in ("train", "heldout")]
+        keys = [store_key(corpus, found, leaves["cache_dir"]) for corpus in corpora]
+    except (UserError, ValueError, OSError, ImportError):
+        return {}
+    return {"data": _joined(keys), "tokenizer": found.fingerprint}
+
+
+def _joined(names: Iterable[str]) -> str:
+    return hashlib.sha256("/".join(names).encode()).hexdigest()
+
+
 Prepare = Callable[[Mapping[str, Any], Path, Callable[[str], None]], PreparedData]
 
 
@@ -227,6 +272,8 @@ def open_data(
         held_out = held_out_rows(prepared.held_out, info, recipe, num_rows=leaves["max_eval_rows"])
     except ValueError as error:
         raise UserError(f"data: {error}") from error
+    for name, rows in (("training", train), ("held-out", held_out)):
+        _check_learnable(rows, prepared.tokenizer, f"{name} text")
     return PretrainingData(
         prepared.tokenizer,
         recipe,
@@ -239,6 +286,30 @@ def open_data(
         process_index,
         process_count,
     )
+
+
+def _check_learnable(rows: PretrainingRows, tokenizer: Tokenizer, name: str) -> None:
+    """Sees to it that something of a text can be masked, where anything is to be.
+
+    Raises:
+        UserError: naming the text.
+    """
+    counts, recipe = rows.store.token_counts, rows.recipe
+    check_known(unknown_share(counts, tokenizer), tokenizer, name)
+    if not recipe.masked_fraction:
+        return
+    if recipe.masking == "batch":
+        seen, has_masks = "in it", bool(counts[rows.tokenizer.is_maskable].any())
+    else:
+        size = min(rows.epoch_size(0), len(rows), _LOOKED_AT)
+        parts = (range(first, min(first + 16, size)) for first in range(0, size, 16))
+        seen, has_masks = f"in {size} rows", any(rows.batch(part)["masked_weights"].any() for part in parts)
+    if not has_masks:
+        raise UserError(
+            f"the {name} has nothing that can be masked ({seen}): words are hidden whole, up to "
+            f"data.max_predictions={recipe.max_predictions} pieces and data.masked_fraction="
+            f"{recipe.masked_fraction:g} of a row. Give data.whole_word=false, more of these, or another tokenizer"
+        )
 
 
 def unigram_entropy(counts: np.ndarray) -> float:

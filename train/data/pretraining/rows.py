@@ -83,6 +83,11 @@ class PretrainingRows(abc.ABC):
     def _make_plan(self, epoch: int) -> Any:
         """Which text each row of an epoch holds; `num_rows` says how many there are."""
 
+    def sentence_labels(self, epoch: int) -> np.ndarray | None:
+        """The sentence label of each of an epoch's rows; None where rows have none."""
+        del epoch
+        return None
+
     @abc.abstractmethod
     def _compose(self, plan: Any, index: int) -> Row:
         """The tokens of row `index` of a plan, without masks: `input_ids` of its length, and its kind's own fields."""
@@ -193,6 +198,10 @@ class PairRows(PretrainingRows):
 
     def _count(self, epoch: int) -> int:
         return count_pairs(*self._offsets, self.recipe.pairs, seed=self._seed, epoch=epoch)
+
+    def sentence_labels(self, epoch: int) -> np.ndarray | None:
+        """The sentence label of each of an epoch's rows."""
+        return self._plans.get(epoch).label
 
     def _make_plan(self, epoch: int) -> PairPlan:
         return plan_pairs(*self._offsets, self.recipe.pairs, seed=self._seed, epoch=epoch)

@@ -92,6 +92,11 @@ def build_store(
         ) from error
 
 
+def store_key(corpus: Corpus, tokenizer: "Tokenizer", cache_dir: str | None = None) -> str:
+    """The fingerprint of what `build_store` opens or makes, from its inputs alone; raises as reading these."""
+    return key_of(_inputs(corpus, tokenizer, cache_root(cache_dir)))
+
+
 def _inputs(corpus: Corpus, tokenizer: "Tokenizer", root: Path) -> dict[str, Any]:
     return {
         **corpus_inputs(corpus, root),

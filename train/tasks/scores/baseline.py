@@ -36,7 +36,8 @@ class Verdict:
         score: the model's.
         baseline: that of guessing.
         standard_error: how far chance moves the baseline's.
-        guessing: whether the score is at most the baseline and one standard error.
+        guessing: whether the score is at most the baseline and one standard error, or no number. Not, where guessing
+            itself has no score.
         message: says so, with the cure where it is guessing.
     """
 
@@ -126,7 +127,10 @@ def judge(reported: Reported, scores: Scores, guessed: Scores, num_examples: int
 
 def verdict(metric: str, value: float, guessed: float, error: float) -> Verdict:
     """The verdict on a score, given what guessing scores and its standard error, all on one scale."""
-    guessing = value <= guessed + error
+    if math.isnan(guessed):
+        message = f"not compared with guessing: {metric} is not defined on these examples"
+        return Verdict(score=value, baseline=guessed, standard_error=error, guessing=False, message=message)
+    guessing = not value > guessed + error  # NaN is no better than anything
     compared = f"{metric} {value:.4f}, guessing {guessed:.4f} with a standard error of {error:.4f}"
     message = f"no better than guessing ({compared}). {CURE}" if guessing else f"better than guessing ({compared})"
     return Verdict(score=value, baseline=guessed, standard_error=error, guessing=guessing, message=message)

@@ -1,7 +1,8 @@
 """How predictions are scored: metrics by name, which of them a task reports, and the one that decides.
 
-All are shares (0 to 1) or correlations (-1 to 1). What is predicted of an example, and its reference, is an index of a
-label; a number (regression); a 0 or 1 for each label (multi_label); an index for each word (tags).
+All are shares (0 to 1) or correlations (-1 to 1), or NaN where the references define none. What is predicted of an
+example, and its reference, is an index of a label; a number (regression); a 0 or 1 for each label (multi_label); an
+index for each word (tags).
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ import numpy as np
 
 from train.tasks.examples import Kind, Problem
 
+_CORRELATIONS = ("matthews", "pearson", "spearman")
 # What is counted where there is nothing to divide by. (scikit-learn's annotation knows only its default, a warning.)
 _NONE_FOUND: Any = 0.0
 
@@ -37,7 +39,10 @@ class Reported:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Scores:
-    """The values of the metrics, "mean" among them where it is the headline; and what to know of them."""
+    """The values of the metrics, "mean" among them where it is the headline; and what to know of them.
+
+    One that is not defined on the references, whatever is predicted, is NaN: it decides nothing.
+    """
 
     values: Mapping[str, float]
     notes: tuple[str, ...] = ()
@@ -104,20 +109,44 @@ def score(
         raise ValueError("a prediction is not finite")
     if unknown := [name for name in reported.names if name not in _METRICS]:
         raise ValueError(f"unknown metric {unknown[0]!r}, expected one of {', '.join(_METRICS)}")
-    values = {name: _METRICS[name](predictions, references, labels) for name in reported.names}
+    missing = {name: _missing(name, references, labels) for name in reported.names}
+    values = {
+        name: math.nan if missing[name] else _METRICS[name](predictions, references, labels) for name in reported.names
+    }
     if reported.headline == "mean":
         values["mean"] = sum(values.values()) / len(values)
-    return Scores(values, _notes(reported, predictions, references))
+    return Scores(values, _notes(missing, predictions))
 
 
-def _notes(reported: Reported, predictions: Sequence[Any], references: Sequence[Any]) -> tuple[str, ...]:
-    undefined = [name for name in reported.names if name in ("matthews", "pearson", "spearman")]
-    if not undefined:
-        return ()
-    sides = {"predictions": predictions, "references": references}
-    if constant := [side for side, values in sides.items() if _constant(values)]:
-        return (f"All {' and '.join(constant)} are equal: {' and '.join(undefined)} is not defined, counted as 0.",)
-    return ()
+def shown(scores: Mapping[str, float]) -> str:
+    """Scores in a line for a person."""
+    values = {name: "not defined" if math.isnan(value) else f"{value:.4f}" for name, value in scores.items()}
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _missing(name: str, references: Sequence[Any], labels: Sequence[str]) -> str:
+    """Why a metric would be the same for all predictions; nothing where it is not."""
+    if name in _CORRELATIONS:
+        return "All references are equal" if _constant(references) else ""
+    if name == "f1":
+        return "" if 1 in references else "No reference is positive"
+    if name in ("micro_f1", "macro_f1"):
+        return "" if np.any(references) else "No reference has a label"
+    if name.startswith("entity_"):
+        found = any(labels[tag] != "O" for tags in references for tag in tags)
+        return "" if found else "No reference has an entity"
+    return ""
+
+
+def _notes(missing: Mapping[str, str], predictions: Sequence[Any]) -> tuple[str, ...]:
+    reasons: dict[str, list[str]] = {}
+    for name, reason in missing.items():
+        if reason:
+            reasons.setdefault(f"{reason}: {{}} not defined, and decides nothing.", []).append(name)
+        elif name in _CORRELATIONS and _constant(predictions):
+            reasons.setdefault("All predictions are equal: {} not defined, counted as 0.", []).append(name)
+    verbs = {True: "is", False: "are"}
+    return tuple(note.format(f"{', '.join(names)} {verbs[len(names) == 1]}") for note, names in reasons.items())
 
 
 def _constant(values: Sequence[Any]) -> bool:
@@ -140,7 +169,7 @@ def _f1(predictions: Sequence[Any], references: Sequence[Any], labels: Sequence[
 def _matthews(predictions: Sequence[Any], references: Sequence[Any], labels: Sequence[str]) -> float:
     from sklearn.metrics import matthews_corrcoef
 
-    if _constant(predictions) or _constant(references):
+    if _constant(predictions):
         return 0.0
     return float(matthews_corrcoef(references, predictions))
 
@@ -159,7 +188,7 @@ def _correlation(name: str) -> _Metric:
     def correlation(predictions: Sequence[Any], references: Sequence[Any], labels: Sequence[str]) -> float:
         from scipy import stats
 
-        if _constant(predictions) or _constant(references):
+        if _constant(predictions):
             return 0.0
         with warnings.catch_warnings():
             # Nearly equal predictions, as of a model that has learned nothing: the value is as good as any.

@@ -88,6 +88,12 @@ def test_standard_errors_are_what_chance_does():
         standard_error("bleu", 0.0, 300)
 
 
+def test_what_is_no_number_is_no_better_than_guessing():
+    verdict = judge(ACCURACY, Scores({"accuracy": math.nan}), Scores({"accuracy": 0.5}), 100)
+    assert verdict.guessing
+    assert verdict.message.startswith("no better than guessing (accuracy nan")
+
+
 def test_the_verdict_turns_at_one_standard_error():
     guessed = Scores({"accuracy": 0.5})
     error = math.sqrt(0.25 / 100)

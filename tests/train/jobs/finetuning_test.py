@@ -1,0 +1,102 @@
+"""A fine-tuning's batches, of pairs that are compared and of evaluation on any mesh; and scores that are no number."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tests.train.jobs.prepared import prepared_of
+from train.errors import UserError
+from train.jobs.finetuning import _check_comparisons, eval_batches, summarise
+from train.jobs.language_model import _summary
+from train.jobs.seeds import summarise as over_seeds
+from train.machine.mesh import devices_of, make_mesh, put_batch
+from train.tasks.rows import Row, RowSet
+
+
+@pytest.mark.parametrize(
+    ("data", "fsdp", "devices"), [(-1, 1, 8), (1, 1, 1), (2, 1, 2), (3, 1, 3), (3, 2, 6), (1, 7, 7)]
+)
+@pytest.mark.parametrize("tokens", [1, 64, 1000])
+def test_evaluation_batches_divide_by_the_mesh(data, fsdp, devices, tokens):
+    """Also by one of a part of the devices there are, 8 in these tests."""
+    sizes = np.random.default_rng(0).integers(1, 25, size=13)
+    rows = [Row(i, (np.full(size, i + 1, np.int32),), (size,), {}) for i, size in enumerate(sizes)]
+    assert devices_of({"mesh.data": data, "mesh.fsdp": fsdp}) == devices
+    mesh, seen = make_mesh(data, fsdp), []
+    for batch in eval_batches(RowSet(rows, 0, (16, 32), {}), tokens, devices):
+        placed = put_batch(batch, mesh)
+        assert placed["input_ids"].sharding.num_devices == devices
+        seen += [row for row in batch["row"].tolist() if row >= 0]
+    assert sorted(seen) == list(range(13))
+
+
+@pytest.mark.parametrize(
+    ("size", "accumulation", "pairs", "message"),
+    [
+        (8, 1, 8, None),
+        (2, 1, 9, None),
+        (16, 1, 8, "batch_size=16 with 8 training pairs. Give a batch_size from 2 to 8"),
+        (1, 1, 8, "batch_size=1 with 8 training pairs. Give a batch_size from 2 to 8"),
+        (8, 2, 8, "accumulation_steps=2 would leave it those of a micro-batch. Give accumulation_steps=1"),
+        (8, 8, 99, "accumulation_steps=8 would"),
+    ],
+)
+def test_pairs_that_are_compared_stand_once_in_a_batch_that_is_not_split(size, accumulation, pairs, message):
+    values = {"sentences.objective": "contrastive", "batch_size": size, "accumulation_steps": accumulation}
+    if message is None:
+        _check_comparisons(values, pairs)
+        return
+    with pytest.raises(UserError, match=f"sentences.objective=contrastive .*{message}"):
+        _check_comparisons(values, pairs)
+
+
+LABELS = {"single_label": [0, 1, 1, 0], "regression": [1.0, 4.0, 2.0, 2.5], "constant": [5.0, 5.0, 5.0, 5.0]}
+
+
+@pytest.mark.parametrize(
+    ("labels", "odd", "is_number"),
+    [
+        ("single_label", None, True),
+        ("single_label", np.nan, False),  # argmax takes NaN for the largest: a right answer, sometimes
+        ("single_label", np.inf, False),
+        ("regression", None, True),
+        ("regression", np.nan, False),
+        ("constant", None, False),  # a correlation with equal numbers
+    ],
+)
+def test_a_score_of_what_is_no_number_is_none_and_keeps_its_names(labels, odd, is_number):
+    problem = "single_label" if labels == "single_label" else "regression"
+    prepared = prepared_of(problem, LABELS[labels])
+    logits = np.random.default_rng(0).normal(size=(8, 2 if problem == "single_label" else 1)).astype(np.float32)
+    if odd is not None:
+        logits[5, 0] = odd
+    found = summarise(prepared, [{"row": np.arange(8), "logits_0": logits, "task_loss": 2.0, "weight": 8.0}])
+    metrics = {"accuracy"} if problem == "single_label" else {"mean", "pearson", "spearman"}
+    assert found.keys() == {"loss", *metrics, *(f"more_{name}" for name in metrics)}
+    assert {math.isfinite(found[name]) for name in metrics} == {is_number}
+    assert math.isfinite(found["loss"]) == (odd is None)
+
+
+@pytest.mark.parametrize(
+    ("weights", "missing"),
+    [
+        ({"mlm_loss": 4.0, "sop_loss": 2.0}, set()),
+        ({"mlm_loss": 0.5, "sop_loss": 2.0}, set()),
+        ({"mlm_loss": 0.0, "sop_loss": 2.0}, {"mlm_loss", "loss"}),
+        ({"mlm_loss": 4.0, "sop_loss": 2.0, "measured": 0.0}, {"measured"}),
+    ],
+)
+def test_a_held_out_loss_that_no_row_has_is_no_number(weights, missing):
+    """Not 0, which would be the best there is."""
+    flat = {f"weights/{name}": weight for name, weight in weights.items()}
+    flat |= {f"sums/{name}": 3.0 * weight for name, weight in weights.items()}
+    found = _summary(flat, {"mlm_loss": 1.0, "sop_loss": 1.0})
+    assert {name for name, value in found.items() if math.isnan(value)} == missing
+    assert {found[name] for name in weights if name not in missing} == {3.0}
+
+
+def test_seeds_have_no_mean_of_what_one_of_them_lacks():
+    found = over_seeds({0: {"f1": 0.5, "loss": 1.0}, 1: {"f1": None, "loss": 3.0}}, "f1")["metrics"]
+    assert found["loss"] == {"mean": 2.0, "min": 1.0, "max": 3.0}
+    assert all(map(math.isnan, found["f1"].values()))
