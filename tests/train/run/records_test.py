@@ -5,8 +5,11 @@ import dataclasses
 import functools
 import io
 import json
+import math
 import shutil
 import sys
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import pytest
@@ -95,6 +98,17 @@ class ToyCosts:
 
     def flops(self, batch):
         return 2.0 * batch["x"].size * toy.WIDTH
+
+
+def test_what_is_null_in_a_held_out_row_is_read_as_no_number(tmp_path):
+    """As the best step is looked for, and scores are printed, when a run goes on or ends."""
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 4, "split": "eval", "loss": 1.5, "spearman": null}\n')
+    stub: Any = SimpleNamespace(_work=SimpleNamespace(metrics=path))
+    found = records.Records.evaluation(stub, 4)
+    assert found["loss"] == 1.5
+    assert math.isnan(found["spearman"])
+    assert records.Records.evaluation(stub, 5) == {}
 
 
 def with_costs(job):
