@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             **options,
         )
         for result in pipe.stream(lines, chunk_size=given.chunk_size):
-            sys.stdout.write(json.dumps(result, ensure_ascii=False, default=np.ndarray.tolist) + "\n")
+            sys.stdout.write(json.dumps(result, ensure_ascii=False, allow_nan=False, default=np.ndarray.tolist) + "\n")
             # Whoever reads the other end of a pipe gets each chunk when it is done.
             sys.stdout.flush()
     except InputError as error:

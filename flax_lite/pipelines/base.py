@@ -113,7 +113,7 @@ class Pipeline(abc.ABC, Generic[OptionsT]):
             options: of the task, for this call.
 
         Raises:
-            InputError: for an input that the task does not take, a ValueError.
+            InputError: for an input that the task does not take, or whose results are not finite; a ValueError.
             ValueError: for such an option.
         """
         chosen = self._chosen(options)
@@ -158,6 +158,8 @@ class Pipeline(abc.ABC, Generic[OptionsT]):
     # What a task defines.
 
     _takes: ClassVar[str] = "a string"
+    # Whether outputs are of each token of a row; those of its padding mean nothing, whatever they are.
+    _is_by_token: ClassVar[bool] = False
 
     @abc.abstractmethod
     def _compute(self, model: Any, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
@@ -212,6 +214,18 @@ class Pipeline(abc.ABC, Generic[OptionsT]):
                     f"{self.task} of two texts needs a model that was trained on pairs",
                 )
 
+    def _not_finite(self, given: Any, number: int) -> InputError:
+        """A label, a place or a vector made of such numbers would look like any other."""
+        dtype = str(self.model.execution.compute_dtype)
+        cause = (
+            "numbers on the way leave its range: give float32 or bfloat16 (execution=Execution(dtype=...), --dtype)"
+            if dtype == "float16"
+            else "the model's weights give none for this text"
+        )
+        return InputError(
+            number, f"has results in {dtype} that are not finite (NaN or infinite): {given!r:.100}; {cause}"
+        )
+
     def _chosen(self, options: Mapping[str, Any]) -> OptionsT:
         defaults: Any = self._defaults
         return self._checked(dataclasses.replace(defaults, **options)) if options else defaults
@@ -237,9 +251,16 @@ class Pipeline(abc.ABC, Generic[OptionsT]):
         self._check_types(requests, first)
         owners = [(owner, place) for owner, request in enumerate(requests) for place in range(len(request.rows))]
         kept: list[list[Any]] = [[None] * len(request.rows) for request in requests]
+        lost: set[int] = set()
         for number, outputs in self._programs([row for request in requests for row in request.rows]):
             owner, place = owners[number]
-            kept[owner][place] = self._read(requests[owner], place, outputs, options)
+            real = slice(len(requests[owner].rows[place].tokens)) if self._is_by_token else ...
+            if all(np.isfinite(array[real]).all() for array in outputs.values()):
+                kept[owner][place] = self._read(requests[owner], place, outputs, options)
+            else:
+                lost.add(owner)
+        if lost:
+            raise self._not_finite(requests[min(lost)].given, first + min(lost))
         for request, outputs in zip(requests, kept, strict=True):
             yield self._decode(request, outputs, options)
 
@@ -283,12 +304,6 @@ def single_row(tokenizer: Tokenizer, ids: Sequence[int], **fields: Any) -> Row:
     """[CLS] ids [SEP], or as the tokenizer has it."""
     tokens = np.array(tokenizer.template.single(ids), np.int32)
     return Row(tokens, len(tokens), **fields)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Over the last axis."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
 def _max_length(given: int | None, limit: int) -> int:

@@ -6,8 +6,9 @@ from typing import Any
 
 import jax
 import numpy as np
+from scipy import special
 
-from flax_lite.pipelines.base import InputError, Pipeline, Request, single_row, softmax, text_of
+from flax_lite.pipelines.base import InputError, Pipeline, Request, single_row, text_of
 from flax_lite.pipelines.programs import Outputs
 from flax_lite.tokenization import Tokenizer
 
@@ -80,7 +81,7 @@ class FillMask(Pipeline[FillMaskOptions]):
 
     def _read(self, request: Request, number: int, outputs: Outputs, options: FillMaskOptions) -> list[dict[str, Any]]:
         """The best pieces for one mask: of V scores only these stay in memory."""
-        probabilities = softmax(outputs["logits"].astype(np.float64))[: self.tokenizer.vocab_size]
+        probabilities = special.softmax(outputs["logits"].astype(np.float64))[: self.tokenizer.vocab_size]
         ids = np.arange(len(probabilities))
         if options.targets is not None:
             ids = np.array([_piece_id(self.tokenizer, piece) for piece in options.targets])

@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
+from scipy import special
 
-from flax_lite.pipelines.base import InputError, Pipeline, Request, softmax
+from flax_lite.pipelines.base import InputError, Pipeline, Request
 from flax_lite.pipelines.programs import Row
 
 Function = Literal["softmax", "sigmoid", "none"]
@@ -37,8 +38,8 @@ class TextClassificationOptions:
 
 
 _FUNCTIONS = {
-    "softmax": softmax,
-    "sigmoid": lambda logits: 1 / (1 + np.exp(-logits)),
+    "softmax": special.softmax,
+    "sigmoid": special.expit,
     "none": lambda logits: logits,
 }
 
@@ -91,7 +92,7 @@ class TextClassification(Pipeline[TextClassificationOptions]):
 
     def _decode(self, request: Request, outputs: Sequence[Any], options: TextClassificationOptions) -> Any:
         function = options.function_to_apply or _usual_function(self.model.config)
-        scores = _FUNCTIONS[function](outputs[0]["logits"])
+        scores = _FUNCTIONS[function](outputs[0]["logits"].astype(np.float64))
         labels = self.model.config.labels
         count = 1 if options.top_k == "best" else options.top_k
         # A stable sort: of equal scores the first label comes first.

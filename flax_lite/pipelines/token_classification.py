@@ -8,8 +8,9 @@ from typing import Any, Literal
 import jax
 import numpy as np
 from jaxtyping import Float
+from scipy import special
 
-from flax_lite.pipelines.base import Pipeline, Request, single_row, softmax, text_of
+from flax_lite.pipelines.base import Pipeline, Request, single_row, text_of
 from flax_lite.pipelines.programs import Outputs
 
 Strategy = Literal["none", "simple", "first", "average", "max"]
@@ -172,6 +173,7 @@ class TokenClassification(Pipeline[TokenClassificationOptions]):
 
     task = "token-classification"
     options_type = TokenClassificationOptions
+    _is_by_token = True
 
     def _compute(self, model: Any, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         output = model(batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
@@ -191,7 +193,7 @@ class TokenClassification(Pipeline[TokenClassificationOptions]):
         self, request: Request, number: int, outputs: Outputs, options: TokenClassificationOptions
     ) -> list[Piece]:
         ids = request.rows[number].tokens[1 : len(request.notes[number]) + 1].tolist()
-        scores = softmax(outputs["logits"][1 : len(ids) + 1])
+        scores = special.softmax(outputs["logits"][1 : len(ids) + 1].astype(np.float64), axis=-1)
         return [
             self._piece(request.given, place, id_, request.notes[number][place], scores[place])
             for place, id_ in enumerate(ids)
