@@ -1,7 +1,9 @@
 """Labels of the tokens of a text, and labels of tokens put together into those of words and entities."""
 
+import bisect
 import dataclasses
 import itertools
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -61,7 +63,8 @@ def entities(
     With "none", each token whose label is not ignored. Otherwise neighbours are put together whose labels are the same
     behind "B-" and "I-", unless the later one has "B-": tokens ("simple"), or words, whose label is that of their first
     token ("first"), of their surest token ("max"), or has the highest mean probability ("average"). An entity's score
-    is the mean of those of its parts.
+    is the mean of those of its parts. A word of which no character was read, as one that is cut behind its "▁", is no
+    entity; tokens are, as in transformers.
 
     Args:
         pieces: its tokens without specials.
@@ -94,14 +97,14 @@ def _token(piece: Piece, labels: Sequence[str]) -> dict[str, Any]:
 
 
 def _words(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
-    word: list[Piece] = []
+    """Those with a character."""
+    words: list[list[Piece]] = []
     for piece in pieces:
-        if word and not piece.is_inner:
-            yield word
-            word = []
-        word.append(piece)
-    if word:
-        yield word
+        if piece.is_inner and words:
+            words[-1].append(piece)
+        else:
+            words.append([piece])
+    return (word for word in words if any(piece.start < piece.end for piece in word))
 
 
 def _label(word: Sequence[Piece], labels: Sequence[str], strategy: Strategy) -> _Labelled:
@@ -134,13 +137,24 @@ def _split(label: str) -> tuple[bool, str]:
 
 def _entity(group: Sequence[_Labelled], spell: Callable[[Sequence[str]], str]) -> dict[str, Any]:
     pieces = list(itertools.chain.from_iterable(part.pieces for part in group))
+    first = next((piece for piece in pieces if piece.start < piece.end), pieces[0])
     return {
         "entity_group": group[0].label.split("-", 1)[-1],
         "score": float(np.mean([part.score for part in group])),
         "word": spell([piece.word for piece in pieces]),
-        "start": pieces[0].start,
+        "start": first.start,
         "end": pieces[-1].end,
     }
+
+
+def _words_of(text: str, spans: Sequence[tuple[int, int]]) -> list[int]:
+    """The number of the word between spaces that each piece is of; of one without a character, of that behind it."""
+    begins = [match.start() for match in re.finditer(r"\S+", text)]
+    words, at = [], len(text)
+    for start, end in reversed(spans):
+        at = start if start < end else at
+        words.append(bisect.bisect_right(begins, at))
+    return words[::-1]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -186,7 +200,8 @@ class TokenClassification(Pipeline[TokenClassificationOptions]):
         for text, (ids, spans) in zip(texts, self.tokenizer.encode_with_spans(texts), strict=True):
             self._cut(len(ids), room)
             row = single_row(self.tokenizer, self.tokenizer.cut(ids, room))
-            requests.append(Request(text, [row], [self.tokenizer.cut(spans, room)]))
+            notes = list(zip(spans, _words_of(text, spans), strict=True))
+            requests.append(Request(text, [row], [self.tokenizer.cut(notes, room)]))
         return requests
 
     def _read(
@@ -194,22 +209,17 @@ class TokenClassification(Pipeline[TokenClassificationOptions]):
     ) -> list[Piece]:
         ids = request.rows[number].tokens[1 : len(request.notes[number]) + 1].tolist()
         scores = special.softmax(outputs["logits"][1 : len(ids) + 1].astype(np.float64), axis=-1)
-        return [
-            self._piece(request.given, place, id_, request.notes[number][place], scores[place])
-            for place, id_ in enumerate(ids)
-            # A special that stands in the text is no word of it.
-            if id_ == self.tokenizer.unk_id or id_ not in self.tokenizer.special_ids
-        ]
-
-    def _piece(self, text: str, place: int, id_: int, span: tuple[int, int], scores: np.ndarray) -> Piece:
-        start, end = span
-        word, is_inner = self.tokenizer.pieces[id_], not self.tokenizer.starts_word[id_]
-        if self.tokenizer.kind == "unigram":
-            # Its words are what stands between spaces: a piece inside one carries no mark of it.
-            is_inner = start > 0 and start < end and not text[start - 1].isspace()
-        if id_ == self.tokenizer.unk_id:
-            word, is_inner = text[start:end], False
-        return Piece(place + 1, word, start, end, is_inner, scores)
+        pieces, before = [], None
+        for place, (id_, ((start, end), word)) in enumerate(zip(ids, request.notes[number], strict=True)):
+            is_unknown = id_ == self.tokenizer.unk_id
+            if id_ in self.tokenizer.special_ids and not is_unknown:
+                continue  # a special that stands in the text is no word of it
+            spelled = request.given[start:end] if is_unknown else self.tokenizer.pieces[id_]
+            # Unigram words are what stands between spaces, as in training; a piece inside one carries no mark of it.
+            is_inner = word == before if self.tokenizer.kind == "unigram" else not self.tokenizer.starts_word[id_]
+            pieces.append(Piece(place + 1, spelled, start, end, is_inner, scores[place]))
+            before = word
+        return pieces
 
     def _decode(self, request: Request, outputs: Sequence[Any], options: TokenClassificationOptions) -> Any:
         labels, strategy = self.model.config.labels, options.aggregation_strategy
