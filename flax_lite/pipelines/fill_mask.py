@@ -91,13 +91,14 @@ class FillMask(Pipeline[FillMaskOptions]):
         for id_ in best.tolist():
             tokens = row.tokens.copy()
             tokens[row.position] = id_
+            tokens = tokens[tokens != self.tokenizer.pad_id]
             results.append(
                 {
                     "score": float(probabilities[id_]),
                     "token": id_,
-                    "token_str": self.tokenizer.decode([id_], skip_specials=False),
+                    "token_str": self.tokenizer.decode([id_], skip_specials=False, tidy=True),
                     # The other masks are specials too, and stay visible.
-                    "sequence": self.tokenizer.decode(tokens, skip_specials=is_only),
+                    "sequence": self.tokenizer.decode(tokens, skip_specials=is_only, tidy=True),
                 }
             )
         return results
