@@ -120,10 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except TypeError as error:  # an option that the task does not have
-        sys.stderr.write(f"predict: {given.task} has no such option: {error}\n")
-        return 2
-    except (ValueError, OSError) as error:
+    except (TypeError, ValueError, OSError) as error:  # the first of an option that the task does not have
         sys.stderr.write(f"predict: {error}\n")
         return 2
     return 0

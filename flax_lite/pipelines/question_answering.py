@@ -10,6 +10,7 @@ from jaxtyping import Float
 from scipy import special
 
 from flax_lite.pipelines.base import InputError, Pipeline, Request
+from flax_lite.pipelines.options import check_count
 from flax_lite.pipelines.programs import Outputs, Row
 from flax_lite.question_answering.answers import AnswerSpan
 from flax_lite.question_answering.beam_decoding import Beams, decode_beams
@@ -42,10 +43,9 @@ class QuestionAnsweringOptions:
 
     def __post_init__(self) -> None:
         for name in ("top_k", "max_answer_len", "max_question_len"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}; expected at least 1")
-        if self.doc_stride is not None and self.doc_stride < 0:
-            raise ValueError(f"doc_stride={self.doc_stride}; expected at least 0")
+            check_count(name, getattr(self, name))
+        if self.doc_stride is not None:
+            check_count("doc_stride", self.doc_stride, 0)
 
 
 class QuestionAnswering(Pipeline[QuestionAnsweringOptions]):

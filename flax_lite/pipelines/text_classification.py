@@ -9,6 +9,7 @@ import numpy as np
 from scipy import special
 
 from flax_lite.pipelines.base import InputError, Pipeline, Request
+from flax_lite.pipelines.options import check_count
 from flax_lite.pipelines.programs import Row
 
 Function = Literal["softmax", "sigmoid", "none"]
@@ -29,8 +30,8 @@ class TextClassificationOptions:
     function_to_apply: Function | None = None
 
     def __post_init__(self) -> None:
-        if self.top_k not in ("best", None) and (not isinstance(self.top_k, int) or self.top_k < 1):
-            raise ValueError(f"top_k={self.top_k!r}; expected a number of labels from 1 on, or None for all")
+        if self.top_k not in ("best", None):
+            check_count("top_k", self.top_k, expected="a number of labels from 1 on, or None for all")
         if self.function_to_apply not in (None, *_FUNCTIONS):
             raise ValueError(
                 f"function_to_apply={self.function_to_apply!r}; choose from {', '.join(_FUNCTIONS)}, or leave it out"
@@ -59,6 +60,16 @@ class TextClassification(Pipeline[TextClassificationOptions]):
         """See Pipeline."""
         result = super().__call__(inputs, **options)
         return [result] if isinstance(inputs, str) and isinstance(result, dict) else result
+
+    def _checked(self, options: TextClassificationOptions) -> TextClassificationOptions:
+        count = self.model.config.num_labels
+        if count == 1 and options.function_to_apply == "softmax":
+            raise ValueError(
+                "function_to_apply='softmax' of a model with one label is 1 for every text: give 'sigmoid' or 'none'"
+            )
+        if isinstance(options.top_k, int) and options.top_k > count:
+            self._say_once(f"top_k={options.top_k}, and the model has {count} labels: results have all of them")
+        return options
 
     def _compute(self, model: Any, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         output = model(batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])

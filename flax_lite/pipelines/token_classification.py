@@ -176,6 +176,8 @@ class TokenClassificationOptions:
             )
         if isinstance(self.ignore_labels, str):
             raise ValueError(f"ignore_labels={self.ignore_labels!r} is one string, expected a collection of labels")
+        if not isinstance(self.ignore_labels, Collection):
+            raise ValueError(f"ignore_labels={self.ignore_labels!r:.50}, expected a collection of labels, () for none")
 
 
 class TokenClassification(Pipeline[TokenClassificationOptions]):
@@ -188,6 +190,13 @@ class TokenClassification(Pipeline[TokenClassificationOptions]):
     task = "token-classification"
     options_type = TokenClassificationOptions
     _is_by_token = True
+
+    def _checked(self, options: TokenClassificationOptions) -> TokenClassificationOptions:
+        labels = self.model.config.labels
+        known = {*labels, *(_split(label)[1] for label in labels), "O"}  # "O" is ignored where there is none, too
+        if unknown := [str(label) for label in options.ignore_labels if label not in known]:
+            self._say_once(f"ignore_labels has {', '.join(unknown)}, and the model has {', '.join(labels)}")
+        return options
 
     def _compute(self, model: Any, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         output = model(batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
