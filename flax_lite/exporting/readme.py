@@ -43,6 +43,8 @@ inputs = {{"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_id
 inputs = {{each["name"]: inputs[each["name"]] for each in about["inputs"]}}
 check(inputs)
 for name, values in run(weights, inputs).items():
+    if not np.isfinite(values).all():
+        raise ValueError(f"{{name}} has values that are not finite in {{values.dtype}}")
     print(name, values.shape)
 ```
 """

@@ -105,6 +105,7 @@ BEYOND = [
         " has 15 tokens in a row; the program takes 16 to 16",
     ),
     ("exported_fixed", "np.ones((8, 16)", "np.ones((2, 16)", " has 2 rows; the program takes 8 to 8"),
+    ("exported", "run(weights, inputs)", "{'logits': np.array([1, np.nan])}", "logits has values that are not finite"),
     ("exported_onnx", "np.ones((2, 5)", "np.ones((2, 17)", "17 tokens in a row; the model takes at most 16"),
 ]
 
