@@ -79,7 +79,8 @@ class TextClassification(Pipeline[TextClassificationOptions]):
         texts = [self._texts(given, first + number) for number, given in enumerate(inputs)]
         ids = iter(self.tokenizer.encode([text for parts in texts for text in parts]))
         return [
-            Request(given, [self._row([next(ids) for _ in parts])]) for given, parts in zip(inputs, texts, strict=True)
+            Request(given, [self._row([next(ids) for _ in parts], number)])
+            for number, (given, parts) in enumerate(zip(inputs, texts, strict=True), first)
         ]
 
     def _texts(self, given: Any, number: int) -> tuple[str, ...]:
@@ -92,12 +93,16 @@ class TextClassification(Pipeline[TextClassificationOptions]):
                 return texts
         raise InputError(number, f"is {given!r:.100}; {self.task} takes {self._takes}")
 
-    def _row(self, ids: Sequence[Sequence[int]]) -> Row:
+    def _row(self, ids: Sequence[Sequence[int]], number: int) -> Row:
         """[CLS] A [SEP], or [CLS] A [SEP] B [SEP], or as the tokenizer has them."""
         template, second = self.tokenizer.template, ids[1] if len(ids) == 2 else None
-        self._cut(
-            sum(map(len, ids)), self.max_length - (template.single_size if second is None else template.pair_size)
-        )
+        try:
+            room = self.max_length - (template.single_size if second is None else template.pair_size)
+        except ValueError as error:
+            raise InputError(number, f"has two texts: {error}") from None
+        if room < 1:
+            raise InputError(number, f"has no room for its text beside the specials in max_length={self.max_length}")
+        self._cut(sum(map(len, ids)), room)
         tokens, ones = self.tokenizer.row(ids[0], second, self.max_length)
         return Row(np.array(tokens, np.int32), ones)
 
