@@ -84,7 +84,7 @@ def _score_file(values: Mapping[str, Any], data: Any, path: Path) -> dict[str, A
     return {
         "predictions": str(path),
         "set": name,
-        **_counts({name: sets[name]}, data.wholes),
+        **_counts({str(name): sets[name]}, data.wholes),
         **scorer.score(sets[name], scorer.read(path, sets[name])).values,
     }
 

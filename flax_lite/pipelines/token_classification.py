@@ -148,13 +148,9 @@ def _entity(group: Sequence[_Labelled], spell: Callable[[Sequence[str]], str]) -
 
 
 def _words_of(text: str, spans: Sequence[tuple[int, int]]) -> list[int]:
-    """The number of the word between spaces that each piece is of; of one without a character, of that behind it."""
+    """The number of the word between spaces that each piece is of; a mark alone stands where its word begins."""
     begins = [match.start() for match in re.finditer(r"\S+", text)]
-    words, at = [], len(text)
-    for start, end in reversed(spans):
-        at = start if start < end else at
-        words.append(bisect.bisect_right(begins, at))
-    return words[::-1]
+    return [bisect.bisect_right(begins, start) for start, _ in spans]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
