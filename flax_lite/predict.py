@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             **options,
         )
         for result in pipe.stream(lines, chunk_size=given.chunk_size):
-            sys.stdout.write(json.dumps(result, ensure_ascii=False, default=np.ndarray.tolist) + "\n")
+            sys.stdout.write(json.dumps(result, ensure_ascii=False, allow_nan=False, default=np.ndarray.tolist) + "\n")
             # Whoever reads the other end of a pipe gets each chunk when it is done.
             sys.stdout.flush()
     except InputError as error:
@@ -120,10 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except TypeError as error:  # an option that the task does not have
-        sys.stderr.write(f"predict: {given.task} has no such option: {error}\n")
-        return 2
-    except (ValueError, OSError) as error:
+    except (TypeError, ValueError, OSError) as error:  # the first of an option that the task does not have
         sys.stderr.write(f"predict: {error}\n")
         return 2
     return 0

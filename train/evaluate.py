@@ -85,7 +85,7 @@ def _score_file(values: Mapping[str, Any], data: Any, path: Path) -> dict[str, A
     return {
         "predictions": str(path),
         "set": name,
-        "examples": len(sets[name]),
+        **_counts({str(name): sets[name]}, data.wholes),
         **scorer.score(sets[name], scorer.read(path, sets[name])).values,
     }
 
@@ -112,15 +112,21 @@ def _score_checkpoint(values: Mapping[str, Any], prepared: Any) -> dict[str, Any
             _say(f"note: {note}")
     return {
         "checkpoint": source,
-        **_counts(prepared.held_out.sets),
+        **_counts(prepared.held_out.sets, task.data.wholes),
         **summarise(prepared, results),
         "baseline": dict(prepared.baseline.values),
     }
 
 
-def _counts(sets: Mapping[str, Sequence[Any]]) -> dict[str, int]:
-    """How many examples each set has, under names as `train.tasks.opening.HeldOut.scores` gives them."""
-    return {f"{name}_examples" if number else "examples": len(sets[name]) for number, name in enumerate(sets)}
+def _counts(sets: Mapping[str, Sequence[Any]], wholes: Mapping[str, int]) -> dict[str, int]:
+    """How many examples each set has, of a part also of how many, under names as `HeldOut.scores` gives them."""
+    counts = {}
+    for number, (name, examples) in enumerate(sets.items()):
+        prefix = f"{name}_" if number else ""
+        counts[f"{prefix}examples"] = len(examples)
+        if name in wholes:
+            counts[f"{prefix}of_examples"] = wholes[name]
+    return counts
 
 
 def _check_numbers(source: str, results: Sequence[Mapping[str, np.ndarray]]) -> None:

@@ -7,7 +7,8 @@ _STABLEHLO = """\
 # {title} as a JAX program
 
 Runs on CPU, CUDA and TPU with jax, flatbuffers, numpy and safetensors alone. `export.json` names the inputs, the
-outputs and the weights; token ids come from the tokenizer whose files are here.
+outputs and the weights, and the bounds of what is open: beyond them the compiler's own error, or NaN for an id, says
+little, so `check` comes before a batch is run. Token ids come from the tokenizer whose files are here.
 
 ```python
 import json
@@ -23,10 +24,27 @@ program = export.deserialize(bytearray(Path("model.jax_export").read_bytes()))
 weights = jax.device_put(load_file("weights.safetensors"))
 run = jax.jit(program.call)
 
+
+def check(inputs):
+    for each in about["inputs"]:
+        name, values = each["name"], inputs[each["name"]]
+        for axis, size, expected in zip(("rows", "tokens in a row"), values.shape, each["shape"]):
+            bounds = about["symbols"].get(expected, {{"least": expected, "most": expected}})
+            most = bounds.get("most", "any number")
+            if size < bounds["least"] or size > bounds.get("most", size):
+                raise ValueError(f"{{name}} has {{size}} {{axis}}; the program takes {{bounds['least']}} to {{most}}")
+        if values.min() < each["least"] or values.max() > each["most"]:
+            expected = f"{{each['least']}} to {{each['most']}}"
+            raise ValueError(f"{{name}} holds {{values.min()}} to {{values.max()}}, expected {{expected}}")
+
+
 ids = np.ones(({batch}, {length}), np.int32)
 inputs = {{"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}}
 inputs = {{each["name"]: inputs[each["name"]] for each in about["inputs"]}}
+check(inputs)
 for name, values in run(weights, inputs).items():
+    if not np.isfinite(values).all():
+        raise ValueError(f"{{name}} has values that are not finite in {{values.dtype}}")
     print(name, values.shape)
 ```
 """
@@ -37,12 +55,18 @@ _ONNX = """\
 Runs with onnxruntime, or any other reader of opset 17. Token ids come from the tokenizer whose files are here.
 
 ```python
+import json
+from pathlib import Path
+
 import numpy as np
 import onnxruntime
 
+most = json.loads(Path("config.json").read_text())["max_position_embeddings"]
 session = onnxruntime.InferenceSession("model.onnx")
 
 ids = np.ones(({batch}, {length}), np.int64)
+if ids.shape[1] > most:
+    raise ValueError(f"{{ids.shape[1]}} tokens in a row; the model takes at most {{most}}")
 inputs = {{"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}}
 inputs = {{each.name: inputs[each.name] for each in session.get_inputs()}}
 for output, values in zip(session.get_outputs(), session.run(None, inputs)):

@@ -14,6 +14,7 @@ from flax import nnx, traverse_util
 from jax import export
 
 import flax_lite
+from flax_lite.architecture.config import EncoderConfig
 from flax_lite.checkpoints.formats.safetensors_file import write_safetensors
 from flax_lite.checkpoints.formats.tensors import StoredTensor
 from flax_lite.exporting.tasks import Sizes, input_names, outputs_of, task_of
@@ -114,11 +115,16 @@ def _description(model: Any, exported: export.Exported, sizes: Sizes) -> dict[st
         "weights_file": WEIGHTS,
         "platforms": list(exported.platforms),
         "symbols": {symbol: bounds for symbol, bounds in open_sizes.items() if bounds},
-        "inputs": _specs(inputs),
+        "inputs": [each | {"least": 0, "most": _most(model.config)[each["name"]]} for each in _specs(inputs)],
         "outputs": _specs(jax.tree.unflatten(exported.out_tree, exported.out_avals)),
         "weights": _specs(weights),
         "versions": {"flax_lite": flax_lite.__version__, "jax": jax.__version__},
     }
+
+
+def _most(config: EncoderConfig) -> dict[str, int]:
+    """The largest number that an input may hold: a compiled program answers ids outside of its tables with NaN."""
+    return {"input_ids": config.vocab_size - 1, "attention_mask": 1, "token_type_ids": config.type_vocab_size - 1}
 
 
 def _specs(avals: Mapping[str, Any]) -> list[dict[str, Any]]:

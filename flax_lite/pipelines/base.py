@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from flax_lite.layers.stack import for_inference
+from flax_lite.pipelines.options import check_count, check_names
 from flax_lite.pipelines.programs import Outputs, Programs, Row
 from flax_lite.rows.buckets import bucket_lengths, rows_by_budget
 from flax_lite.tokenization import Tokenizer
@@ -100,7 +101,8 @@ class Pipeline(abc.ABC, Generic[OptionsT]):
                 f"the tokenizer has {tokenizer.vocab_size} pieces, the model {model.config.vocab_size}: "
                 "they do not belong together"
             )
-        self._defaults = self._checked(self.options_type(**options))
+        self._said: set[str] = set()
+        self._defaults = self._checked(self.options_type(**self._named(options)))
         rows = _rows(bucket_lengths(self.max_length), batch_size, tokens_per_batch)
         self._programs = Programs(self._compute, self.model, rows, tokenizer.pad_id)
         self._has_warned = False
@@ -113,8 +115,9 @@ class Pipeline(abc.ABC, Generic[OptionsT]):
             options: of the task, for this call.
 
         Raises:
-            InputError: for an input that the task does not take, a ValueError.
+            InputError: for an input that the task does not take, or whose results are not finite; a ValueError.
             ValueError: for such an option.
+            TypeError: for an option that no call of the task has.
         """
         chosen = self._chosen(options)
         if self._is_one(inputs):
@@ -136,8 +139,7 @@ class Pipeline(abc.ABC, Generic[OptionsT]):
         Raises:
             ValueError: as a call.
         """
-        if chunk_size < 1:
-            raise ValueError(f"chunk_size={chunk_size}; expected at least 1")
+        check_count("chunk_size", chunk_size)
         return self._chunks(iter(inputs), chunk_size, self._chosen(options))
 
     def warm_up(self) -> None:
@@ -158,6 +160,10 @@ class Pipeline(abc.ABC, Generic[OptionsT]):
     # What a task defines.
 
     _takes: ClassVar[str] = "a string"
+    # Whether outputs are of each token of a row; those of its padding mean nothing, whatever they are.
+    _is_by_token: ClassVar[bool] = False
+    # Options of the task that belong to `flax_lite.pipeline`, and to no call.
+    _of_pipeline: ClassVar[Sequence[str]] = ()
 
     @abc.abstractmethod
     def _compute(self, model: Any, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
@@ -212,9 +218,33 @@ class Pipeline(abc.ABC, Generic[OptionsT]):
                     f"{self.task} of two texts needs a model that was trained on pairs",
                 )
 
+    def _not_finite(self, given: Any, number: int) -> InputError:
+        """A label, a place or a vector made of such numbers would look like any other."""
+        dtype = str(self.model.execution.compute_dtype)
+        cause = (
+            "numbers on the way leave its range: give float32 or bfloat16 (execution=Execution(dtype=...), --dtype)"
+            if dtype == "float16"
+            else "the model's weights give none for this text"
+        )
+        return InputError(
+            number, f"has results in {dtype} that are not finite (NaN or infinite): {given!r:.100}; {cause}"
+        )
+
     def _chosen(self, options: Mapping[str, Any]) -> OptionsT:
         defaults: Any = self._defaults
-        return self._checked(dataclasses.replace(defaults, **options)) if options else defaults
+        return self._checked(dataclasses.replace(defaults, **self._named(options))) if options else defaults
+
+    def _named(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The options of a call, if they are."""
+        names = [field.name for field in dataclasses.fields(self.options_type)]
+        check_names(options, self.task, names, self._of_pipeline)
+        return options
+
+    def _say_once(self, problem: str) -> None:
+        """Says what an option asks for and cannot have, the first time that it does."""
+        if problem not in self._said:
+            self._said.add(problem)
+            logger.warning("%s: %s", self.task, problem)
 
     def _chunks(self, inputs: Iterator[Any], size: int, options: OptionsT) -> Iterator[Any]:
         first, wrong = 0, None
@@ -237,9 +267,16 @@ class Pipeline(abc.ABC, Generic[OptionsT]):
         self._check_types(requests, first)
         owners = [(owner, place) for owner, request in enumerate(requests) for place in range(len(request.rows))]
         kept: list[list[Any]] = [[None] * len(request.rows) for request in requests]
+        lost: set[int] = set()
         for number, outputs in self._programs([row for request in requests for row in request.rows]):
             owner, place = owners[number]
-            kept[owner][place] = self._read(requests[owner], place, outputs, options)
+            real = slice(len(requests[owner].rows[place].tokens)) if self._is_by_token else ...
+            if all(np.isfinite(array[real]).all() for array in outputs.values()):
+                kept[owner][place] = self._read(requests[owner], place, outputs, options)
+            else:
+                lost.add(owner)
+        if lost:
+            raise self._not_finite(requests[min(lost)].given, first + min(lost))
         for request, outputs in zip(requests, kept, strict=True):
             yield self._decode(request, outputs, options)
 
@@ -285,15 +322,10 @@ def single_row(tokenizer: Tokenizer, ids: Sequence[int], **fields: Any) -> Row:
     return Row(tokens, len(tokens), **fields)
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Over the last axis."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
-
-
 def _max_length(given: int | None, limit: int) -> int:
     if given is None:
         return limit
+    check_count("max_length", given)
     if not 3 <= given <= limit:
         raise ValueError(f"max_length={given}; expected 3 to {limit}, which the model's positions end at")
     return given
@@ -305,6 +337,5 @@ def _rows(buckets: tuple[int, ...], batch_size: int | None, tokens_per_batch: in
     if batch_size is None:
         usual = _CPU_TOKENS if jax.default_backend() == "cpu" else _ACCELERATOR_TOKENS
         return rows_by_budget(buckets, max(usual, buckets[-1]) if tokens_per_batch is None else tokens_per_batch)
-    if batch_size < 1:
-        raise ValueError(f"batch_size={batch_size}; expected at least 1")
+    check_count("batch_size", batch_size)
     return dict.fromkeys(buckets, batch_size)

@@ -6,8 +6,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from scipy import special
 
-from flax_lite.pipelines.base import InputError, Pipeline, Request, single_row, softmax, text_of
+from flax_lite.pipelines.base import InputError, Pipeline, Request, single_row, text_of
+from flax_lite.pipelines.options import check_count
 from flax_lite.pipelines.programs import Outputs
 from flax_lite.tokenization import Tokenizer
 
@@ -18,16 +20,19 @@ class FillMaskOptions:
 
     Attributes:
         top_k: pieces to give for each mask, best first.
-        targets: pieces to choose from, as they stand in the vocabulary or as text that is one piece; all if None.
+        targets: pieces to choose from, as they stand in the vocabulary or as text that is one piece of it; all if None.
     """
 
     top_k: int = 5
     targets: str | Sequence[str] | None = None
 
     def __post_init__(self) -> None:
-        if self.top_k < 1:
-            raise ValueError(f"top_k={self.top_k}; expected a number of pieces from 1 on")
-        if self.targets is not None and not len(self.targets):
+        check_count("top_k", self.top_k, expected="a number of pieces from 1 on")
+        if self.targets is None or isinstance(self.targets, str):
+            return
+        if not isinstance(self.targets, Sequence) or not all(isinstance(target, str) for target in self.targets):
+            raise ValueError(f"targets={self.targets!r:.50}; expected a piece or a list of pieces, as strings")
+        if not self.targets:
             raise ValueError("targets is empty; expected pieces, or None for the whole vocabulary")
 
 
@@ -42,7 +47,10 @@ class FillMask(Pipeline[FillMaskOptions]):
     options_type = FillMaskOptions
 
     def _checked(self, options: FillMaskOptions) -> FillMaskOptions:
+        size = self.tokenizer.vocab_size
         if options.targets is None:
+            if options.top_k > size:
+                self._say_once(f"top_k={options.top_k}, and the vocabulary has {size} pieces: results have all of them")
             return options
         targets = (options.targets,) if isinstance(options.targets, str) else options.targets
         ids = [_piece_id(self.tokenizer, target) for target in targets]
@@ -80,7 +88,7 @@ class FillMask(Pipeline[FillMaskOptions]):
 
     def _read(self, request: Request, number: int, outputs: Outputs, options: FillMaskOptions) -> list[dict[str, Any]]:
         """The best pieces for one mask: of V scores only these stay in memory."""
-        probabilities = softmax(outputs["logits"].astype(np.float64))[: self.tokenizer.vocab_size]
+        probabilities = special.softmax(outputs["logits"].astype(np.float64))[: self.tokenizer.vocab_size]
         ids = np.arange(len(probabilities))
         if options.targets is not None:
             ids = np.array([_piece_id(self.tokenizer, piece) for piece in options.targets])
@@ -90,13 +98,14 @@ class FillMask(Pipeline[FillMaskOptions]):
         for id_ in best.tolist():
             tokens = row.tokens.copy()
             tokens[row.position] = id_
+            tokens = tokens[tokens != self.tokenizer.pad_id]
             results.append(
                 {
                     "score": float(probabilities[id_]),
                     "token": id_,
-                    "token_str": self.tokenizer.decode([id_], skip_specials=False),
+                    "token_str": self.tokenizer.decode([id_], skip_specials=False, tidy=True),
                     # The other masks are specials too, and stay visible.
-                    "sequence": self.tokenizer.decode(tokens, skip_specials=is_only),
+                    "sequence": self.tokenizer.decode(tokens, skip_specials=is_only, tidy=True),
                 }
             )
         return results
@@ -109,6 +118,10 @@ def _piece_id(tokenizer: Tokenizer, target: str) -> int:
     if target in tokenizer.pieces:
         return tokenizer.pieces.index(target)
     (ids,) = tokenizer.encode([target])
+    if ids == [tokenizer.unk_id]:
+        raise ValueError(
+            f"target {target!r} is not in the vocabulary: its score would be that of {tokenizer.specials.unk}"
+        )
     if len(ids) != 1:
         pieces = ", ".join(tokenizer.pieces[id_] for id_ in ids)
         raise ValueError(f"target {target!r} is {len(ids)} pieces ({pieces}); only a single one can stand for a mask")

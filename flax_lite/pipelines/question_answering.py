@@ -7,8 +7,10 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import Float
+from scipy import special
 
-from flax_lite.pipelines.base import InputError, Pipeline, Request, softmax
+from flax_lite.pipelines.base import InputError, Pipeline, Request
+from flax_lite.pipelines.options import check_count
 from flax_lite.pipelines.programs import Outputs, Row
 from flax_lite.question_answering.answers import AnswerSpan
 from flax_lite.question_answering.beam_decoding import Beams, decode_beams
@@ -41,10 +43,9 @@ class QuestionAnsweringOptions:
 
     def __post_init__(self) -> None:
         for name in ("top_k", "max_answer_len", "max_question_len"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}; expected at least 1")
-        if self.doc_stride is not None and self.doc_stride < 0:
-            raise ValueError(f"doc_stride={self.doc_stride}; expected at least 0")
+            check_count(name, getattr(self, name))
+        if self.doc_stride is not None:
+            check_count("doc_stride", self.doc_stride, 0)
 
 
 class QuestionAnswering(Pipeline[QuestionAnsweringOptions]):
@@ -57,6 +58,7 @@ class QuestionAnswering(Pipeline[QuestionAnsweringOptions]):
 
     task = "question-answering"
     options_type = QuestionAnsweringOptions
+    _is_by_token = True
     _takes = '{"question": ..., "context": ...}'
 
     def __init__(self, model: Any, tokenizer: Any, *, max_length: int | None = None, **options: Any) -> None:
@@ -119,7 +121,9 @@ class QuestionAnswering(Pipeline[QuestionAnsweringOptions]):
         size = len(window.tokens)
         allowed = window.spans[:, 0] >= 0
         allowed[0] = True
-        return tuple(softmax(np.where(allowed, outputs[name][:size], -1e4)) for name in ("start", "end"))
+        logits = (np.where(allowed, outputs[name][:size].astype(np.float64), -np.inf) for name in ("start", "end"))
+        # In logarithms a span stays behind one that is likelier where the probabilities of both round to 0.
+        return tuple(special.log_softmax(each) for each in logits)
 
     def _decode(self, request: Request, outputs: Sequence[Any], options: QuestionAnsweringOptions) -> Any:
         context, found = request.given["context"], []
@@ -128,7 +132,7 @@ class QuestionAnswering(Pipeline[QuestionAnsweringOptions]):
                 if options.align_to_words:
                     first, last = self._whole_words(window, first, last, context)
                 found.append(((int(window.spans[first, 0]), int(window.spans[last, 1])), score))
-        nothing = min(float(start[0] * end[0]) for start, end in outputs) if options.handle_impossible_answer else None
+        nothing = min(np.exp(start[0] + end[0]) for start, end in outputs) if options.handle_impossible_answer else None
         return best_of(context, found, nothing, options.top_k)
 
     def _candidates(self, options: QuestionAnsweringOptions) -> int:
@@ -199,12 +203,13 @@ def _best_spans(
     options: QuestionAnsweringOptions,
     count: int,
 ) -> list[tuple[int, int, float]]:
-    """The `count` best first and last tokens in a window, with their scores."""
+    """The `count` best first and last tokens in a window by their logarithmic probabilities, with their scores."""
     visible = window.spans[:, 0] < window.spans[:, 1]
-    scores = np.tril(np.triu(np.outer(start * visible, end * visible)), options.max_answer_len - 1)
-    best = np.argsort(-scores, axis=None, kind="stable")[:count]
+    allowed = np.tril(np.triu(np.outer(visible, visible)), options.max_answer_len - 1)
+    scores = np.where(allowed, start[:, None] + end, -np.inf)
+    best = np.argsort(-scores, axis=None, kind="stable")[: min(count, int(allowed.sum()))]
     places = np.stack(np.unravel_index(best, scores.shape), axis=1).tolist()
-    return [(first, last, float(scores[first, last])) for first, last in places if scores[first, last] > 0]
+    return [(first, last, float(np.exp(scores[first, last]))) for first, last in places]
 
 
 _BEAMS = ("start_tokens", "start_log_probs", "end_tokens", "end_log_probs")
@@ -216,6 +221,8 @@ class BeamAnswers(QuestionAnswering):
     They sum to 1 with that of no answer, which is the head's own and takes part with `handle_impossible_answer`; it
     is also the result where the beams hold no answer at all.
     """
+
+    _is_by_token = False
 
     def _compute(self, model: Any, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         output = model(batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
@@ -232,7 +239,7 @@ class BeamAnswers(QuestionAnswering):
             (self._place(windows, answer, context, align_to_words=options.align_to_words), answer.probability)
             for answer in answers
         ]
-        nothing = 1 / (1 + np.exp(-null_logit)) if options.handle_impossible_answer or not found else None
+        nothing = special.expit(null_logit) if options.handle_impossible_answer or not found else None
         return best_of(context, found, nothing, options.top_k)
 
     def _place(

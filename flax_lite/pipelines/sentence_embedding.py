@@ -25,6 +25,7 @@ class SentenceEmbedding(Pipeline[SentenceEmbeddingOptions]):
 
     task = "sentence-embedding"
     options_type = SentenceEmbeddingOptions
+    _of_pipeline = ("pooling", "normalize")
 
     def __init__(
         self, model: Any, tokenizer: Tokenizer, *, pooling: str = "mean", normalize: bool = False, **options: Any
@@ -68,7 +69,7 @@ class SentenceEmbedding(Pipeline[SentenceEmbeddingOptions]):
         return outputs[0]["vectors"].copy()
 
     def _collected(self, results: list[Any]) -> Any:
-        return np.stack(results) if results else []
+        return np.stack(results) if results else np.zeros((0, self.model.config.hidden_size), np.float32)
 
 
 def _mean(hidden: Float[Array, "B T D"], mask: Int[Array, "B T"]) -> Float[Array, "B D"]:

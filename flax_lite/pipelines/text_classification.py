@@ -6,8 +6,10 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
+from scipy import special
 
-from flax_lite.pipelines.base import InputError, Pipeline, Request, softmax
+from flax_lite.pipelines.base import InputError, Pipeline, Request
+from flax_lite.pipelines.options import check_count
 from flax_lite.pipelines.programs import Row
 
 Function = Literal["softmax", "sigmoid", "none"]
@@ -28,8 +30,8 @@ class TextClassificationOptions:
     function_to_apply: Function | None = None
 
     def __post_init__(self) -> None:
-        if self.top_k not in ("best", None) and (not isinstance(self.top_k, int) or self.top_k < 1):
-            raise ValueError(f"top_k={self.top_k!r}; expected a number of labels from 1 on, or None for all")
+        if self.top_k not in ("best", None):
+            check_count("top_k", self.top_k, expected="a number of labels from 1 on, or None for all")
         if self.function_to_apply not in (None, *_FUNCTIONS):
             raise ValueError(
                 f"function_to_apply={self.function_to_apply!r}; choose from {', '.join(_FUNCTIONS)}, or leave it out"
@@ -37,8 +39,8 @@ class TextClassificationOptions:
 
 
 _FUNCTIONS = {
-    "softmax": softmax,
-    "sigmoid": lambda logits: 1 / (1 + np.exp(-logits)),
+    "softmax": special.softmax,
+    "sigmoid": special.expit,
     "none": lambda logits: logits,
 }
 
@@ -59,6 +61,16 @@ class TextClassification(Pipeline[TextClassificationOptions]):
         result = super().__call__(inputs, **options)
         return [result] if isinstance(inputs, str) and isinstance(result, dict) else result
 
+    def _checked(self, options: TextClassificationOptions) -> TextClassificationOptions:
+        count = self.model.config.num_labels
+        if count == 1 and options.function_to_apply == "softmax":
+            raise ValueError(
+                "function_to_apply='softmax' of a model with one label is 1 for every text: give 'sigmoid' or 'none'"
+            )
+        if isinstance(options.top_k, int) and options.top_k > count:
+            self._say_once(f"top_k={options.top_k}, and the model has {count} labels: results have all of them")
+        return options
+
     def _compute(self, model: Any, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         output = model(batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
         return {"logits": output.logits}
@@ -67,7 +79,8 @@ class TextClassification(Pipeline[TextClassificationOptions]):
         texts = [self._texts(given, first + number) for number, given in enumerate(inputs)]
         ids = iter(self.tokenizer.encode([text for parts in texts for text in parts]))
         return [
-            Request(given, [self._row([next(ids) for _ in parts])]) for given, parts in zip(inputs, texts, strict=True)
+            Request(given, [self._row([next(ids) for _ in parts], number)])
+            for number, (given, parts) in enumerate(zip(inputs, texts, strict=True), first)
         ]
 
     def _texts(self, given: Any, number: int) -> tuple[str, ...]:
@@ -80,18 +93,22 @@ class TextClassification(Pipeline[TextClassificationOptions]):
                 return texts
         raise InputError(number, f"is {given!r:.100}; {self.task} takes {self._takes}")
 
-    def _row(self, ids: Sequence[Sequence[int]]) -> Row:
+    def _row(self, ids: Sequence[Sequence[int]], number: int) -> Row:
         """[CLS] A [SEP], or [CLS] A [SEP] B [SEP], or as the tokenizer has them."""
         template, second = self.tokenizer.template, ids[1] if len(ids) == 2 else None
-        self._cut(
-            sum(map(len, ids)), self.max_length - (template.single_size if second is None else template.pair_size)
-        )
+        try:
+            room = self.max_length - (template.single_size if second is None else template.pair_size)
+        except ValueError as error:
+            raise InputError(number, f"has two texts: {error}") from None
+        if room < 1:
+            raise InputError(number, f"has no room for its text beside the specials in max_length={self.max_length}")
+        self._cut(sum(map(len, ids)), room)
         tokens, ones = self.tokenizer.row(ids[0], second, self.max_length)
         return Row(np.array(tokens, np.int32), ones)
 
     def _decode(self, request: Request, outputs: Sequence[Any], options: TextClassificationOptions) -> Any:
         function = options.function_to_apply or _usual_function(self.model.config)
-        scores = _FUNCTIONS[function](outputs[0]["logits"])
+        scores = _FUNCTIONS[function](outputs[0]["logits"].astype(np.float64))
         labels = self.model.config.labels
         count = 1 if options.top_k == "best" else options.top_k
         # A stable sort: of equal scores the first label comes first.

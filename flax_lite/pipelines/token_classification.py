@@ -1,15 +1,18 @@
 """Labels of the tokens of a text, and labels of tokens put together into those of words and entities."""
 
+import bisect
 import dataclasses
 import itertools
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
 import numpy as np
 from jaxtyping import Float
+from scipy import special
 
-from flax_lite.pipelines.base import Pipeline, Request, single_row, softmax, text_of
+from flax_lite.pipelines.base import Pipeline, Request, single_row, text_of
 from flax_lite.pipelines.programs import Outputs
 
 Strategy = Literal["none", "simple", "first", "average", "max"]
@@ -60,7 +63,8 @@ def entities(
     With "none", each token whose label is not ignored. Otherwise neighbours are put together whose labels are the same
     behind "B-" and "I-", unless the later one has "B-": tokens ("simple"), or words, whose label is that of their first
     token ("first"), of their surest token ("max"), or has the highest mean probability ("average"). An entity's score
-    is the mean of those of its parts.
+    is the mean of those of its parts. A word of which no character was read, as one that is cut behind its "▁", is no
+    entity; tokens are, as in transformers.
 
     Args:
         pieces: its tokens without specials.
@@ -93,14 +97,14 @@ def _token(piece: Piece, labels: Sequence[str]) -> dict[str, Any]:
 
 
 def _words(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
-    word: list[Piece] = []
+    """Those with a character."""
+    words: list[list[Piece]] = []
     for piece in pieces:
-        if word and not piece.is_inner:
-            yield word
-            word = []
-        word.append(piece)
-    if word:
-        yield word
+        if piece.is_inner and words:
+            words[-1].append(piece)
+        else:
+            words.append([piece])
+    return (word for word in words if any(piece.start < piece.end for piece in word))
 
 
 def _label(word: Sequence[Piece], labels: Sequence[str], strategy: Strategy) -> _Labelled:
@@ -133,13 +137,20 @@ def _split(label: str) -> tuple[bool, str]:
 
 def _entity(group: Sequence[_Labelled], spell: Callable[[Sequence[str]], str]) -> dict[str, Any]:
     pieces = list(itertools.chain.from_iterable(part.pieces for part in group))
+    first = next((piece for piece in pieces if piece.start < piece.end), pieces[0])
     return {
         "entity_group": group[0].label.split("-", 1)[-1],
         "score": float(np.mean([part.score for part in group])),
         "word": spell([piece.word for piece in pieces]),
-        "start": pieces[0].start,
+        "start": first.start,
         "end": pieces[-1].end,
     }
+
+
+def _words_of(text: str, spans: Sequence[tuple[int, int]]) -> list[int]:
+    """The number of the word between spaces that each piece is of; a mark alone stands where its word begins."""
+    begins = [match.start() for match in re.finditer(r"\S+", text)]
+    return [bisect.bisect_right(begins, start) for start, _ in spans]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -161,6 +172,8 @@ class TokenClassificationOptions:
             )
         if isinstance(self.ignore_labels, str):
             raise ValueError(f"ignore_labels={self.ignore_labels!r} is one string, expected a collection of labels")
+        if not isinstance(self.ignore_labels, Collection):
+            raise ValueError(f"ignore_labels={self.ignore_labels!r:.50}, expected a collection of labels, () for none")
 
 
 class TokenClassification(Pipeline[TokenClassificationOptions]):
@@ -172,6 +185,14 @@ class TokenClassification(Pipeline[TokenClassificationOptions]):
 
     task = "token-classification"
     options_type = TokenClassificationOptions
+    _is_by_token = True
+
+    def _checked(self, options: TokenClassificationOptions) -> TokenClassificationOptions:
+        labels = self.model.config.labels
+        known = {*labels, *(_split(label)[1] for label in labels), "O"}  # "O" is ignored where there is none, too
+        if unknown := [str(label) for label in options.ignore_labels if label not in known]:
+            self._say_once(f"ignore_labels has {', '.join(unknown)}, and the model has {', '.join(labels)}")
+        return options
 
     def _compute(self, model: Any, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         output = model(batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
@@ -184,30 +205,26 @@ class TokenClassification(Pipeline[TokenClassificationOptions]):
         for text, (ids, spans) in zip(texts, self.tokenizer.encode_with_spans(texts), strict=True):
             self._cut(len(ids), room)
             row = single_row(self.tokenizer, self.tokenizer.cut(ids, room))
-            requests.append(Request(text, [row], [self.tokenizer.cut(spans, room)]))
+            notes = list(zip(spans, _words_of(text, spans), strict=True))
+            requests.append(Request(text, [row], [self.tokenizer.cut(notes, room)]))
         return requests
 
     def _read(
         self, request: Request, number: int, outputs: Outputs, options: TokenClassificationOptions
     ) -> list[Piece]:
         ids = request.rows[number].tokens[1 : len(request.notes[number]) + 1].tolist()
-        scores = softmax(outputs["logits"][1 : len(ids) + 1])
-        return [
-            self._piece(request.given, place, id_, request.notes[number][place], scores[place])
-            for place, id_ in enumerate(ids)
-            # A special that stands in the text is no word of it.
-            if id_ == self.tokenizer.unk_id or id_ not in self.tokenizer.special_ids
-        ]
-
-    def _piece(self, text: str, place: int, id_: int, span: tuple[int, int], scores: np.ndarray) -> Piece:
-        start, end = span
-        word, is_inner = self.tokenizer.pieces[id_], not self.tokenizer.starts_word[id_]
-        if self.tokenizer.kind == "unigram":
-            # Its words are what stands between spaces: a piece inside one carries no mark of it.
-            is_inner = start > 0 and start < end and not text[start - 1].isspace()
-        if id_ == self.tokenizer.unk_id:
-            word, is_inner = text[start:end], False
-        return Piece(place + 1, word, start, end, is_inner, scores)
+        scores = special.softmax(outputs["logits"][1 : len(ids) + 1].astype(np.float64), axis=-1)
+        pieces, before = [], None
+        for place, (id_, ((start, end), word)) in enumerate(zip(ids, request.notes[number], strict=True)):
+            is_unknown = id_ == self.tokenizer.unk_id
+            if id_ in self.tokenizer.special_ids and not is_unknown:
+                continue  # a special that stands in the text is no word of it
+            spelled = request.given[start:end] if is_unknown else self.tokenizer.pieces[id_]
+            # Unigram words are what stands between spaces, as in training; a piece inside one carries no mark of it.
+            is_inner = word == before if self.tokenizer.kind == "unigram" else not self.tokenizer.starts_word[id_]
+            pieces.append(Piece(place + 1, spelled, start, end, is_inner, scores[place]))
+            before = word
+        return pieces
 
     def _decode(self, request: Request, outputs: Sequence[Any], options: TokenClassificationOptions) -> Any:
         labels, strategy = self.model.config.labels, options.aggregation_strategy

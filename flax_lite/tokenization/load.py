@@ -319,7 +319,18 @@ def _made(
         truncation_side=settings.get("truncation_side") or "right",
         # A vocabulary alone is Google's, whose code cuts so too.
         odd_token_to_first=source.is_slow or (source.kind is None and source.path.suffix != ".json"),
+        tidies=_tidies(source),
     )
+
+
+def _tidies(source: _Source) -> bool:
+    """Whether text made of ids is tidied up: as the settings say, else where a slow class of BERT's is read for it.
+
+    A fast class has that class's default only where it is made of it, for want of a tokenizer.json.
+    """
+    if "clean_up_tokenization_spaces" in source.settings:  # nothing, as null, says no
+        return bool(source.settings["clean_up_tokenization_spaces"])
+    return source.path.suffix == ".txt"
 
 
 def _gives_token_types(source: _Source) -> bool:

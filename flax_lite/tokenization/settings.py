@@ -23,6 +23,7 @@ SETTINGS: Table = {
     **used(DECODER, *MORE_SPECIALS, *ROLES),
     **used("model_input_names", why="without token_type_ids, a pair has none; not of a DistilBERT, which reads none"),
     **used("truncation_side"),
+    **used("clean_up_tokenization_spaces", why="the text of fill-mask; by default, a vocab.txt's is tidied up"),
     **used("model_max_length", "max_len", why="the longest row of a sentence-transformers directory; kept"),
     **inert(
         *("name_or_path", "special_tokens_map_file", "tokenizer_file", "vocab_file", "init_inputs", "_commit_hash"),
@@ -31,7 +32,7 @@ SETTINGS: Table = {
     ),
     **inert("auto_map", why="code of strangers is never run"),
     **inert("chat_template", "response_schema", "verbose", "deprecation_warnings"),
-    **inert("clean_up_tokenization_spaces", "spaces_between_special_tokens", why="text made of ids is not tidied up"),
+    **inert("spaces_between_special_tokens", why="only slow classes read it, of added tokens"),
     **inert(
         *("max_length", "stride", "truncation_strategy", "truncation", "padding", "pad_to_multiple_of"),
         *("pad_token_type_id", "return_token_type_ids", "return_tensors"),

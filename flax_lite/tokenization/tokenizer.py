@@ -23,6 +23,13 @@ from flax_lite.tokenization.template import template_of
 # google-research/albert create_pretraining_data.py, _is_start_piece_sp, whose punctuation lacks ' < = > too.
 _INNER_PUNCTUATION = frozenset('!"#$%&()*+,-./:;?@[\\]^_`{|}~')
 _INNER_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz") | _INNER_PUNCTUATION
+# Spaces that are taken away, one pair after the other.
+# transformers 4.57 tokenization_utils_base.py, clean_up_tokenization.
+_TIDIED = (
+    *((f" {mark}", mark) for mark in (".", "?", "!", ",")),
+    (" ' ", "'"),
+    *((f" {ending}", ending) for ending in ("n't", "'m", "'s", "'ve", "'re")),
+)
 _Kept = TypeVar("_Kept")
 
 
@@ -42,6 +49,8 @@ class Tokenizer:
         template: the specials around one text or two.
         gives_token_types: whether the second text of a pair is of type 1, where the template has it so.
         truncation_side: the end at which texts are cut, "right" or "left".
+        tidies: whether text made of ids loses spaces before marks of punctuation and in contractions, where `decode` is
+            asked for it.
         odd_token_to_first: which of two long texts keeps a token more where the room is odd: the first, as in Google's
             code and the slow classes of transformers, or else the longer one, of equals the second.
     """
@@ -56,6 +65,7 @@ class Tokenizer:
         token_types: bool = True,
         truncation_side: str = "right",
         odd_token_to_first: bool = False,
+        tidies: bool = False,
     ) -> None:
         """Wraps a pipeline of the `tokenizers` library.
 
@@ -67,6 +77,7 @@ class Tokenizer:
             token_types: whether its rows have token types other than 0.
             truncation_side: "right" or "left".
             odd_token_to_first: of pairs that are cut.
+            tidies: as clean_up_tokenization_spaces in transformers.
 
         Raises:
             ValueError: another kind of model, ids with gaps, a special piece that is not in the vocabulary, a side that
@@ -89,7 +100,7 @@ class Tokenizer:
             backend.post_processor = row_template(backend, specials)
         self.template = template_of(backend)
         self.gives_token_types, self.truncation_side = token_types, truncation_side
-        self.odd_token_to_first = odd_token_to_first
+        self.odd_token_to_first, self.tidies = odd_token_to_first, tidies
         self._options = dict(options or {})
         self._sentencepiece_model = sentencepiece_model
         # Without the tokens added behind it. Specials may have been missing in it, then they are among those.
@@ -227,8 +238,16 @@ class Tokenizer:
         """What stays of a text (its ids, or one thing for each) for which there is room for so many tokens."""
         return ids[:room] if self.truncation_side == "right" else ids[max(0, len(ids) - room) :]
 
-    def decode(self, ids: Sequence[int] | Int[np.ndarray, "T"], *, skip_specials: bool = True) -> str:
+    def decode(
+        self, ids: Sequence[int] | Int[np.ndarray, "T"], *, skip_specials: bool = True, tidy: bool = False
+    ) -> str:
         """The text of a row of ids, as far as normalisation kept it.
+
+        Args:
+            ids: of pieces.
+            skip_specials: leave specials out.
+            tidy: without the spaces that transformers takes away where the tokenizer's settings say so (`tidies`). The
+                text of a row does not begin with that of its first ids then.
 
         Raises:
             ValueError: an id outside the vocabulary.
@@ -236,7 +255,8 @@ class Tokenizer:
         ids = [int(id_) for id_ in ids]
         if outside := [id_ for id_ in ids if not 0 <= id_ < self.vocab_size]:
             raise ValueError(f"id {outside[0]} is outside the vocabulary of {self.vocab_size} pieces")
-        return self._backend.decode(ids, skip_special_tokens=skip_specials)
+        text = self._backend.decode(ids, skip_special_tokens=skip_specials)
+        return functools.reduce(lambda text, pair: text.replace(*pair), _TIDIED, text) if tidy and self.tidies else text
 
     def spell(self, pieces: Sequence[str]) -> str:
         """The text of pieces, which need not be of the vocabulary."""
@@ -278,6 +298,8 @@ class Tokenizer:
         }
         if self.truncation_side != "right":
             config["truncation_side"] = self.truncation_side
+        if self.tidies:  # not the default of the class that is named
+            config["clean_up_tokenization_spaces"] = True
         (directory / JSON_FILE).write_text(self._backend.to_str(), encoding="utf-8")
         _write_json(directory / SETTINGS_FILE, config)
         _write_json(directory / SPECIALS_FILE, names)

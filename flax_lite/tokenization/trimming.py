@@ -62,7 +62,15 @@ def trim_tokenizer(tokenizer: Tokenizer, kept: Sequence[int]) -> Tokenizer:
     pipeline["model"] |= trim(pipeline["model"], ids, tokenizer.specials.pad)
     with library_errors():
         backend = tokenizers.Tokenizer.from_str(json.dumps(pipeline))
-    return Tokenizer(backend, tokenizer.specials, options=tokenizer._options)
+    return Tokenizer(
+        backend,
+        tokenizer.specials,
+        options=tokenizer._options,
+        token_types=tokenizer.gives_token_types,
+        truncation_side=tokenizer.truncation_side,
+        odd_token_to_first=tokenizer.odd_token_to_first,
+        tidies=tokenizer.tidies,
+    )
 
 
 def check_kept(kept: Sequence[int], size: int, unit: str) -> None:

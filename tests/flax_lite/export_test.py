@@ -91,6 +91,41 @@ def test_code_of_the_readme_beside_an_export_runs(target, documented, folder, mo
     assert capsys.readouterr() == ("logits (8, 3)\n" if target == "exported_fixed" else "logits (2, 3)\n", "")
 
 
+# Where an export is, what of its code becomes what, and the line that says the bound.
+BEYOND = [
+    ("exported", "np.ones((2, 5)", "np.ones((2, 17)", " has 17 tokens in a row; the program takes 1 to 16"),
+    ("exported", "np.ones((2, 5)", "np.ones((2, 0)", " has 0 tokens in a row; the program takes 1 to 16"),
+    ("exported", "np.ones((2, 5)", "np.ones((0, 5)", " has 0 rows; the program takes 1 to any number"),
+    ("exported", "np.ones((2, 5)", "41 * np.ones((2, 5)", "input_ids holds 41 to 41, expected 0 to 40"),
+    ("exported", "np.zeros_like(ids)", "2 + ids", "token_type_ids holds 3 to 3, expected 0 to 1"),
+    (
+        "exported_fixed",
+        "np.ones((8, 16)",
+        "np.ones((8, 15)",
+        " has 15 tokens in a row; the program takes 16 to 16",
+    ),
+    ("exported_fixed", "np.ones((8, 16)", "np.ones((2, 16)", " has 2 rows; the program takes 8 to 8"),
+    ("exported", "run(weights, inputs)", "{'logits': np.array([1, np.nan])}", "logits has values that are not finite"),
+    ("exported_onnx", "np.ones((2, 5)", "np.ones((2, 17)", "17 tokens in a row; the model takes at most 16"),
+]
+
+
+@pytest.mark.parametrize(("target", "old", "new", "message"), BEYOND)
+def test_what_an_export_does_not_take_is_one_line(target, old, new, message, documented, folder, monkeypatch):
+    """In the code of its README, and in that of docs/export.md, where the same stands: the bound and what was given."""
+    monkeypatch.chdir(folder / target)
+    (code,) = re.findall(r"```python\n(.*?)```", (folder / target / "README.md").read_text(), re.DOTALL)
+    documents = [(folder / target, code)]
+    if target != "exported_fixed":
+        documents.append((folder, SNIPPETS[target == "exported_onnx"]))
+    for place, text in documents:
+        monkeypatch.chdir(place)
+        assert text.count(old) == 1
+        with pytest.raises(ValueError, match=re.escape(message)) as raised:
+            exec(text.replace(old, new), {})
+        assert "\n" not in str(raised.value)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

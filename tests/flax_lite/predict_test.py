@@ -4,6 +4,7 @@ import functools
 import io
 import json
 
+import numpy as np
 import pytest
 
 import flax_lite as fl
@@ -150,3 +151,26 @@ def test_other_mistakes_are_one_line(run, directories, capsys, tmp_path):
         assert err.count("\n") == 1
     assert predict.main(["--task", "fill-mask", "--model", str(directories["question-answering"])]) == 2
     assert "cannot be used for fill-mask" in capsys.readouterr().err
+
+
+def test_an_option_of_another_task_is_answered_with_what_this_one_takes(run):
+    status, found, err = run("token-classification", "--top_k", 2, given="a\n")
+    assert (status, found) == (2, [])
+    said = "predict: token-classification takes no top_k here: there is no top_k. A call takes aggregation_strategy, "
+    assert err.startswith(said)
+
+
+def test_a_line_whose_results_are_no_numbers_is_named(run, pipe, monkeypatch):
+    """Never NaN, which is no JSON; what stands before it is answered."""
+    one = pipe("text-classification")
+    expected = one(["the cat"])
+
+    def spoiled(rows, programs=one._programs):
+        for number, outputs in programs(rows):
+            spoil = np.nan if len(rows[number].tokens) == 3 else 0
+            yield number, {"logits": outputs["logits"] + spoil}
+
+    monkeypatch.setattr(one, "_programs", spoiled)
+    status, found, err = run("text-classification", given="the cat\ncat\nthe cat\n")
+    assert (status, found) == (2, expected)
+    assert err.startswith("predict: standard input, line 2: has results in float32 that are not finite")

@@ -113,9 +113,22 @@ def test_a_checkpoint_is_read_with_its_own_tokenizer(model, source, tmp_path, ca
     assert [said in errors for _, _, errors in results] == [True, False]
 
 
-def test_a_share_of_a_file_is_scored_where_it_is_asked_for(model, source, capsys):
-    options = {"checkpoint": model("m"), "tokenizer": "none", "data.eval_fraction": "0.5"}
-    assert 0 < evaluated(capsys, source, **options)[1]["examples"] < 40
+def test_a_share_of_a_file_is_scored_where_it_is_asked_for(model, source, tmp_path, capsys):
+    """And a part of it, or of a directory's, says of how many; the whole says how many it is alone."""
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone" / "train.csv").write_bytes(source.read_bytes())
+    folder = model("m")
+
+    def counts(source, **options):
+        found = evaluated(capsys, source, checkpoint=folder, tokenizer="none", **options)[1]
+        return found["examples"], found.get("of_examples")
+
+    share, whole = counts(source, **{"data.eval_fraction": "0.5"})
+    assert (0 < share < 40, whole) == (True, 40)
+    assert counts(source, **{"data.max_eval_examples": 7}) == (7, 40)
+    assert counts(source, **{"data.eval_fraction": "0.5", "data.max_eval_examples": 1}) == (1, 40)
+    assert counts(tmp_path / "alone", **{"data.eval_fraction": "0.5"}) == (share, 40)
+    assert counts(source) == (40, None)
 
 
 @pytest.mark.parametrize(

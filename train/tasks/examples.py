@@ -99,6 +99,7 @@ class TaskData:
         labels: names of the labels in the order of their indices; of regression a single name; none of spans and
             choices.
         problem: what labels of a text are; "single_label" for the other kinds.
+        wholes: of a held-out set that is a part of what there is, by its name, of how many examples.
         notes: what a reader of the results should know of how the data was read, a sentence each.
     """
 
@@ -108,6 +109,7 @@ class TaskData:
     test: Mapping[str, Sequence[Example]] = dataclasses.field(default_factory=dict)
     labels: tuple[str, ...] = ()
     problem: Problem = "single_label"
+    wholes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 

@@ -116,9 +116,11 @@ def limited(data: TaskData, num_train: int | None, num_evaluation: int | None, s
     empty = [name for name, examples in evaluation.items() if not examples]
     if not evaluation or empty:
         raise UserError(f"there are no held-out examples{f' in {empty[0]}' if empty else ''}, which the score is of")
+    wholes = {name: len(examples) for name, examples in data.evaluation.items()} | dict(data.wholes)
+    wholes = {name: count for name, count in wholes.items() if len(evaluation[name]) < count}
     train = drawn(data.train, num_train, seed)
     notes = (*data.notes, *lost_labels(data, train))
-    return dataclasses.replace(data, train=train, evaluation=evaluation, notes=notes)
+    return dataclasses.replace(data, train=train, evaluation=evaluation, wholes=wholes, notes=notes)
 
 
 def texts_of(examples: Sequence[Any]) -> list[str]:

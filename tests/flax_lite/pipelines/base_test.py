@@ -2,16 +2,20 @@
 
 import concurrent.futures
 import itertools
+import json
 import threading
 
 import jax
 import numpy as np
 import pytest
+from flax import nnx, traverse_util
 
 import flax_lite as fl
+from flax_lite.models.params import get_params, with_params
 from flax_lite.pipelines import TASKS, base, programs
 from tests.flax_lite import tiny
 from tests.flax_lite.pipelines import cases
+from tests.flax_lite.tokenization import tiny_files
 
 pytestmark = pytest.mark.compat
 
@@ -227,3 +231,109 @@ def test_a_token_type_that_the_model_lacks_is_an_error(task, inputs, wrong, type
     assert len([next(answered) for _ in range(wrong)]) == wrong
     with pytest.raises(base.InputError):
         next(answered)
+
+
+def asked(context):
+    return {"question": "cat", "context": context}
+
+
+def beyond_float16(task, head, dtype):
+    """A pipeline whose model has numbers that float16 does not hold, in rows with the piece "sat"."""
+    sizes = {"vocab_size": 90, "num_hidden_layers": 1, "max_position_embeddings": cases.LENGTH}
+    config = tiny.bert(**sizes, tie_word_embeddings=False)  # or the score of "sat" were infinite in every text
+    model = tiny.make(getattr(fl, head), config, execution=fl.Execution(dtype=dtype))
+    flat = traverse_util.flatten_dict(get_params(model), sep="/")
+    (words,) = (path for path in flat if "embeddings/word/" in path)
+    flat[words] = flat[words].at[tiny_files.VOCAB.index("sat")].multiply(1e7)
+    large = with_params(nnx.graphdef(model), traverse_util.unflatten_dict(flat, sep="/"))
+    return fl.pipeline(task, large, tokenizer=cases.pipe("fill-mask").tokenizer, batch_size=1)
+
+
+# Inputs of which the second has a piece that float16 does not hold; a long one in the last of its rows.
+OVERFLOWS = [
+    ("text-classification", "SequenceClassification", ["the cat", "the cat sat a", "a"]),
+    ("token-classification", "TokenClassification", ["the cat", "the cat sat a", "a"]),
+    ("sentence-embedding", "Encoder", ["the cat", "the cat sat a", "a"]),
+    ("fill-mask", "MaskedLM", ["the [MASK]", "the [MASK] sat a", "[MASK]"]),
+    ("fill-mask", "MaskedLM", ["[MASK]", "sat [MASK] a [MASK]"]),
+    ("question-answering", "QuestionAnswering", [asked("a"), asked("the cat sat"), asked("a b")]),
+    ("question-answering", "QuestionAnswering", [asked("a"), asked("the cat " * 30 + "sat")]),
+    ("question-answering", "BeamQuestionAnswering", [asked("a"), asked("the cat sat")]),
+]
+
+
+@pytest.mark.parametrize(("task", "head", "inputs"), OVERFLOWS)
+def test_results_that_are_not_finite_are_an_error(task, head, inputs):
+    """Not a label with NaN, no entities, or no answer: which text, and in which dtype; float32 holds all of them."""
+    assert len(beyond_float16(task, head, "float32")(inputs)) == len(inputs)
+    pipe = beyond_float16(task, head, "float16")
+    said = r"^input 1 has results in float16 that are not finite \(NaN or infinite\): .*; .* give float32 or bfloat16"
+    with pytest.raises(base.InputError, match=said) as raised:
+        pipe(inputs)
+    assert repr(inputs[1])[:60] in str(raised.value)
+    answered = pipe.stream(inputs)
+    assert next(answered) is not None
+    with pytest.raises(base.InputError, match="input 1 "):
+        next(answered)
+
+
+def test_padding_may_be_whatever_it_is(source, monkeypatch):
+    """Numbers of a token that is none are read by nobody."""
+    pipe = cases.pipe("token-classification")
+    expected, run = pipe("the cat"), pipe._programs
+
+    def spoiled(rows):
+        for number, outputs in run(rows):
+            logits = np.array(outputs["logits"])
+            logits[len(rows[number].tokens) :] = np.nan
+            yield number, {"logits": logits}
+
+    monkeypatch.setattr(pipe, "_programs", spoiled)
+    assert pipe("the cat") == expected
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_model_that_gives_no_numbers_is_an_error_in_float32_too(source, bad, monkeypatch):
+    pipe = pipeline(source)
+    monkeypatch.setattr(pipe, "_programs", lambda rows: ((0, {"logits": np.array([0.0, bad, 1.0])}) for _ in rows))
+    with pytest.raises(base.InputError, match=r"in float32 that are not finite .*: 'the cat'; the model's weights"):
+        pipe("the cat")
+
+
+FAR = 3e38
+# Outputs that are finite and as far from each other as float32 has them, and what is expected of some result.
+EDGES = [
+    ("text-classification", {"logits": [-FAR, 0.0, FAR]}, {}, {"label": "good", "score": 1.0}),
+    ("text-classification", {"logits": [-FAR, -FAR, -FAR]}, {}, {"label": "bad", "score": 1 / 3}),
+    ("text-classification", {"logits": [-FAR, -2e3, FAR]}, {"function_to_apply": "sigmoid"}, {"score": 1.0}),
+    ("text-classification", {"logits": [-FAR] * 3}, {"function_to_apply": "sigmoid"}, {"label": "bad", "score": 0.0}),
+    ("text-classification", {"logits": [FAR, 0.0, 0.0]}, {"function_to_apply": "none"}, {"label": "bad"}),
+    ("token-classification", {"logits": [[0.0, FAR, -FAR, 0.0, 0.0]] * 9}, {}, {"entity": "B-PER", "score": 1.0}),
+    ("fill-mask", {"logits": [-FAR] * 7 + [FAR] + [-FAR] * 82}, {}, {"token": 7, "score": 1.0}),
+    # Of [CLS] cat [SEP] the cat sat [SEP]: surely no answer, which is not asked for.
+    ("question-answering", {"start": [FAR] + [0.0] * 5 + [1.0], "end": [FAR] + [0.0] * 6}, {}, {"score": 0.0}),
+    ("question-answering", {"start": [2e3, 0, 0, 0, 2, 1, 0], "end": [2e3] + [0.0] * 6}, {}, {"answer": "cat"}),
+    # The likeliest end stands before the likeliest start.
+    ("question-answering", {"start": [0, 0, 0, 0, 0, 2e3, 0], "end": [0, 0, 0, 2e3, 0, 1, 0]}, {}, {"answer": "sat"}),
+    ("question-answering", {"start": [-2e4] * 7, "end": [-2e4] * 7}, {}, {"score": 1 / 16}),
+    ("question-answering", {"start": [-FAR] * 7, "end": [FAR] * 7}, {"handle_impossible_answer": True}, {"start": 0}),
+]
+
+
+@pytest.mark.parametrize(("task", "outputs", "options", "expected"), EDGES)
+def test_an_item_at_the_edge_of_numbers_does_not_lose_a_list(task, outputs, options, expected, monkeypatch):
+    """Each head's decoding: no error, no warning, which is an error here, and no number that JSON lacks."""
+    pipe = cases.pipe(task)
+    (given,) = {"fill-mask": ["[MASK]"], "question-answering": [asked("the cat sat")]}.get(task, ["the cat"])
+    usual, arrays = pipe(given, **options), {name: np.array(values, np.float32) for name, values in outputs.items()}
+
+    def far_once(rows, run=pipe._programs):
+        for number, found in run(rows):
+            yield number, arrays if number == 0 else found
+
+    monkeypatch.setattr(pipe, "_programs", far_once)
+    far, near = pipe([given, given], **options)
+    assert [near] == usual if task == "text-classification" else near == usual
+    first = far[0] if isinstance(far, list) else far
+    assert {name: first[name] for name in expected} == pytest.approx(expected)
+    assert json.loads(json.dumps(far, allow_nan=False)) == far

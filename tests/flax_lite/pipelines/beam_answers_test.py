@@ -53,6 +53,25 @@ def test_answers_are_whole_words_of_the_context(pipe):
     assert LONG[best["start"] : best["end"]] == best["answer"] != ""
 
 
+@pytest.mark.parametrize("null_logit", [-3e38, -1e3, 1e3, 3e38])
+@pytest.mark.parametrize("log_prob", [0.0, -1e5])
+def test_outputs_at_the_edge_of_numbers_are_answered(pipe, null_logit, log_prob, monkeypatch):
+    """Without a warning, which is an error here; "no answer" is sure or impossible, and the shares are numbers."""
+    run = pipe._programs
+
+    def far(rows):
+        for number, found in run(rows):
+            probs = {name: np.full_like(found[name], log_prob) for name in ("start_log_probs", "end_log_probs")}
+            yield number, {**found, **probs, "null_logits": np.float32(null_logit)}
+
+    monkeypatch.setattr(pipe, "_programs", far)
+    asked = {"question": QUESTION, "context": SHORT}
+    for found in pipe([asked, asked], top_k=50, handle_impossible_answer=True):
+        assert sum(each["score"] for each in found) == pytest.approx(1.0)
+        assert {each["answer"]: each["score"] for each in found}[""] == (null_logit > 0)
+    assert all(answer["answer"] for answer in pipe([asked, asked]))
+
+
 def test_no_answer_in_any_beam_is_none(pipe, monkeypatch):
     monkeypatch.setattr("flax_lite.pipelines.question_answering.decode_beams", lambda *arguments, **limits: ([], 0.0))
     assert pipe(question=QUESTION, context=SHORT) == {"score": 0.5, "start": 0, "end": 0, "answer": ""}

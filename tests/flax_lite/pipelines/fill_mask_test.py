@@ -96,3 +96,29 @@ def test_options_are_checked(pipe):
             pipe(ONE[0], **options)
     with pytest.raises(TypeError, match="topk"):
         pipe(ONE[0], topk=3)
+
+
+SEQUENCES = [
+    ("the cat's [MASK], a ' b", "a", "the cat's a, a'b"),
+    ("[MASK] ' s", "b", "b's"),
+    ("the [PAD] [MASK]", "cat", "the cat"),
+    # With several masks specials stay, but not padding, be it a prediction.
+    ("the [PAD] [MASK] [MASK]", "cat", "[CLS] the cat [MASK] [SEP]"),
+    ("the [MASK] [MASK]", "[PAD]", "[CLS] the [MASK] [SEP]"),
+    ("the [MASK] [UNK] [MASK]", ",", "[CLS] the, [UNK] [MASK] [SEP]"),
+]
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize(("text", "target", "expected"), SEQUENCES)
+def test_sequences_are_written_as_transformers_writes_them(text, target, expected, pipe, tmp_path):
+    """With its tokenizer, by the lines of its FillMaskPipeline: ids without padding, decoded by its settings."""
+    transformers = pytest.importorskip("transformers")
+    pipe.tokenizer.save(tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    ids = np.array(theirs(text)["input_ids"])
+    masks = np.flatnonzero(ids == theirs.mask_token_id)
+    ids[masks[0]] = theirs.convert_tokens_to_ids(target)
+    assert theirs.decode(ids[ids != theirs.pad_token_id], skip_special_tokens=len(masks) == 1) == expected
+    found = pipe(text, targets=target)
+    assert (found if len(masks) == 1 else found[0])[0]["sequence"] == expected

@@ -1,9 +1,12 @@
 """Labels of texts: what transformers' own pipeline makes of its Flax class's logits, and shapes of results."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 import flax_lite as fl
+from flax_lite.pipelines.base import InputError
 from tests.flax_lite.pipelines import cases
 
 TASK = "text-classification"
@@ -80,3 +83,24 @@ def test_options_are_checked_before_the_model_runs(options, message, pipe):
     with pytest.raises(ValueError, match=message):
         fresh(["the cat"], **options)
     assert fresh.compiled == ()
+
+
+PAIR = {"text": "the cat", "text_pair": "a"}
+
+
+@pytest.mark.parametrize(
+    ("max_length", "problem", "message"),
+    [
+        (cases.LENGTH, "its pairs have the second text first", "input 1 has two texts: the tokenizer cannot join two"),
+        (3, "", "input 1 has no room for its text beside the specials in max_length=3"),
+    ],
+)
+def test_a_pair_that_makes_no_row_does_not_lose_what_stands_before_it(max_length, problem, message, pipe, monkeypatch):
+    """A row of specials alone would have a label like any other."""
+    template = dataclasses.replace(pipe.tokenizer.template, pair_problem=problem)
+    monkeypatch.setattr(pipe.tokenizer, "template", template)
+    monkeypatch.setattr(pipe, "max_length", max_length)
+    answered = pipe.stream(["a", PAIR, "a"])
+    assert next(answered).keys() == {"label", "score"}
+    with pytest.raises(InputError, match=message):
+        next(answered)

@@ -160,3 +160,52 @@ def test_albert_with_a_bert_vocabulary_gives_the_ids_of_its_tokenizer_class(tmp_
         assert {name: pair[name] for name in rows} == {name: array.tolist() for name, array in rows.items()}
     size = len(tiny_files.CHINESE_VOCAB)
     assert tokenizer.encode(texts[:1]) == [[5, 6, 6, 7, 8, 9, size - 2]]
+
+
+# A model, its vocabulary, what is said beside it, and whether text made of ids is tidied up.
+TIDIED = [
+    ("bert", "vocab.txt", {}, True),
+    ("distilbert", "vocab.txt", {}, True),
+    ("bert", "vocab.txt", {"tokenizer_class": "BertTokenizerFast", "do_lower_case": True}, True),
+    ("bert", "vocab.txt", {"clean_up_tokenization_spaces": False}, False),
+    ("bert", "vocab.txt", {"clean_up_tokenization_spaces": None}, False),
+    ("bert", "tokenizer.json", {}, False),
+    ("bert", "tokenizer.json", {"tokenizer_class": "ElectraTokenizer"}, False),
+    ("distilbert", "tokenizer.json", {"clean_up_tokenization_spaces": True}, True),
+    ("bert", "tokenizer.json", {"tokenizer_class": "PreTrainedTokenizerFast"}, False),
+    ("albert", "spiece.model", {}, False),
+    ("albert", "spiece.model", {"clean_up_tokenization_spaces": True}, True),
+]
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize(("model_type", "file", "settings", "expected"), TIDIED)
+def test_text_made_of_ids_is_tidied_up_as_the_directory_says(model_type, file, settings, expected, tmp_path):
+    """Read from the directory, and saved and read again here and by transformers 4.57, whose 5 does it otherwise."""
+    transformers = pytest.importorskip("transformers")
+    if file == "spiece.model":
+        tiny_files.write_sentencepiece(tmp_path)
+    else:
+        load_tokenizer(tiny_files.write_vocab(tmp_path)).save(tmp_path / "all")
+        (tmp_path / file).write_bytes((tmp_path / "all" / file).read_bytes())
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    tokenizer = load_tokenizer(tmp_path)
+    assert tokenizer.tidies is expected
+    tokenizer.save(tmp_path / "saved")
+    again = load_tokenizer(tmp_path / "saved")
+    others = [transformers.AutoTokenizer.from_pretrained(each) for each in (tmp_path, tmp_path / "saved")]
+    for row in tokenizer.encode(["the cat's sat, a ' b ' s . 's ' a , a", "a's b . , ' s"]):
+        text = tokenizer.decode(row, tidy=True)
+        assert [other.decode(row, skip_special_tokens=True) for other in others] == [text] * 2
+        assert again.decode(row, tidy=True) == text
+        assert (text != tokenizer.decode(row)) is expected
+
+
+def test_a_vocabulary_alone_is_tidied_up_as_bert_does(tmp_path):
+    tokenizer = load_tokenizer(tiny_files.write_vocab(tmp_path))
+    (row,) = tokenizer.encode(["the cat's sat, a. want'm 've n't ? !"])
+    assert tokenizer.decode(row, tidy=True).startswith("the cat's sat, a.")
+    assert tokenizer.decode(row).startswith("the cat ' s sat, a.")
+    assert not train_tokenizer(TRAINING_TEXTS, "wordpiece", 80).tidies
+    assert not load_tokenizer(tiny_files.write_sentencepiece(tmp_path)).tidies

@@ -298,3 +298,15 @@ def test_trim_tokenizer_refuses_to_lose_what_the_post_processor_inserts(tokenize
 def test_trim_tokenizer_refuses_wrong_ids(tokenizer, kept, message):
     with pytest.raises(ValueError, match=message):
         trim_tokenizer(tokenizer, kept)
+
+
+SETTINGS = {"token_types": False, "truncation_side": "left", "odd_token_to_first": True, "tidies": True}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_trimmed_tokenizer_keeps_what_its_settings_said(name):
+    """How rows are cut and typed, and how text is written."""
+    whole = Tokenizer(wordpiece_of(tiny_files.VOCAB), BERT_SPECIALS, **{name: SETTINGS[name]})
+    trimmed = trim_tokenizer(whole, used(whole, TEXTS))
+    attribute = {"token_types": "gives_token_types"}.get(name, name)
+    assert getattr(trimmed, attribute) == getattr(whole, attribute) == SETTINGS[name]

@@ -125,6 +125,7 @@ def read_classify(
         test={"test": examples(_rows(Path(test), columns, notes), labelled=False)} if test else {},
         labels=names,
         problem=problem,
+        wholes={"dev": len(rows)} if evaluation is None else {},
         notes=tuple(notes),
     )
 

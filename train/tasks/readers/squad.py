@@ -63,7 +63,9 @@ def read_squad(
         evaluation = _read(dev_path, version)
     learned = list(_joined(train_path or dev_path, train))
     _check_learnable(train_path or dev_path, learned)
-    return TaskData(kind="spans", train=learned, evaluation={"dev": list(_joined(dev_path, evaluation))})
+    held_out = list(_joined(dev_path, evaluation))
+    wholes = {"dev": len(learned) + len(held_out)} if train_path == dev_path else {}
+    return TaskData(kind="spans", train=learned, evaluation={"dev": held_out}, wholes=wholes)
 
 
 def _read_tfds(name: str, version: Version, eval_articles: int | None, data_dir: str | None) -> TaskData:
