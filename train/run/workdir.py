@@ -1,6 +1,7 @@
 """A job's work directory: who may use it, what it holds, and what it remembers of earlier runs.
 
-config.json     the request: job, config file, every leaf (identity leaves never change; see train.options.schema);
+config.json     the request: job, config file, every leaf (identity leaves never change; see train.options.schema),
+                but for the options that came after the run began;
                 "format", the version of this layout (flax_lite.checkpoints.sources.work_directory)
 summary.json    what ran: versions, devices, commit, mesh, seconds by phase, per run and in total; "status"
 metrics.jsonl   one object a line (train.run.metrics)
@@ -15,11 +16,12 @@ import contextlib
 import dataclasses
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from etils import epath
+from ml_collections import config_dict
 
 from flax_lite.checkpoints.sources.work_directory import FORMAT
 from train.errors import UserError
@@ -45,6 +47,7 @@ class WorkDir:
       finished: the job is complete as requested; nothing is left to do.
       shared: the directory that holds the checkpoints of all hosts; `path` if None.
       mirror: what copies `path` to the bucket, on the host that keeps a work directory there; else None.
+      younger: options that came after the run began: it goes on without them.
     """
 
     path: Path
@@ -53,6 +56,7 @@ class WorkDir:
     finished: bool = False
     shared: WorkPath | None = None
     mirror: Mirror | None = None
+    younger: tuple[str, ...] = ()
 
     @property
     def model(self) -> Path:
@@ -116,18 +120,20 @@ def open_workdir(request: Request, say: Callable[[str], None] = print) -> Iterat
         if old and not _was_trained(path) and _differences(request, old):
             _forget(path)  # a first try that failed in setup does not bind the second to its mistake
             old = None
+        younger, wanted = _younger(request, old) if old else (), request.values
+        request = _without(request, younger)
         extended_from = _check_identity(request, old) if old else None
+        if without := [f"{leaf}={wanted[leaf]}" for leaf in younger if wanted[leaf] is not None]:
+            say(f"{path} was begun before there was {', '.join(without)}: it goes on without")
         values = request.values
         if mirror is None:
-            work = WorkDir(Path(path), request, extended_from)
+            work = WorkDir(Path(path), request, extended_from, younger=younger)
         else:
             mirror.fetch()
-            work = WorkDir(mirror.local, request, extended_from, shared=path, mirror=mirror)
+            work = WorkDir(mirror.local, request, extended_from, shared=path, mirror=mirror, younger=younger)
         command = {"config_file": request.spec, "overrides": request.overrides}
-        write_json(
-            work.path / "config.json",
-            {"format": FORMAT, "job": request.job, **command, "config": schema.nest(values)},
-        )
+        kept = schema.nest({leaf: value for leaf, value in values.items() if leaf not in younger})
+        write_json(work.path / "config.json", {"format": FORMAT, "job": request.job, **command, "config": kept})
         work.publish()
         summary = work.read_summary()
         at_end = summary.get("step") == values["total_steps"] or summary.get("ended_early")
@@ -190,6 +196,20 @@ def _differences(request: Request, old: Mapping[str, Any]) -> dict[str, tuple[An
     return schema.differences(request.leaves, schema.flatten(old["config"]), request.values)
 
 
+def _younger(request: Request, old: Mapping[str, Any]) -> tuple[str, ...]:
+    """The implied options that the run knew nothing of when it began."""
+    known = schema.flatten(old["config"])
+    return tuple(
+        leaf.path for leaf in request.leaves if leaf.kind == "identity" and leaf.implied and leaf.path not in known
+    )
+
+
+def _without(request: Request, younger: Iterable[str]) -> Request:
+    """The request as it was before there were some options, where the command line does not give them."""
+    values = request.values | dict.fromkeys(path for path in younger if path not in request.overrides)
+    return dataclasses.replace(request, config=config_dict.FrozenConfigDict(schema.nest(values)))
+
+
 def _was_trained(path: WorkPath) -> bool:
     metrics = path / "metrics.jsonl"
     kept = any(any((path / name).glob("*")) for name in ("checkpoints", "checkpoints.bad", "model"))
@@ -243,12 +263,13 @@ def open_everywhere(request: Request) -> Iterator[WorkDir]:
         with hosts.together("opening the work directory"):
             if hosts.is_first():
                 work = stack.enter_context(open_workdir(request))
-        told = {"holder": lock_holder(request.workdir), "extended_from": work.extended_from} if work else None
-        told = hosts.from_first("the work directory", told and told | {"finished": work and work.finished})
+        names = ("extended_from", "finished", "younger")
+        told = {"holder": lock_holder(request.workdir)} if work else None
+        told = hosts.from_first("the work directory", told and told | {name: getattr(work, name) for name in names})
         with hosts.together("seeing the work directory"):
             if work is None:
-                work = stack.enter_context(_copied(request, told["holder"]))
-                work = dataclasses.replace(work, extended_from=told["extended_from"], finished=told["finished"])
+                work = stack.enter_context(_copied(_without(request, told["younger"]), told["holder"]))
+                work = dataclasses.replace(work, **{name: told[name] for name in names})
         yield work
 
 
