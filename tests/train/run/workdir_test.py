@@ -122,6 +122,12 @@ def test_an_option_that_came_after_a_run_is_refused_to_it(option, value, tmp_pat
     assert snapshot(path) == before
 
 
+def test_an_option_that_every_config_gives_is_taken_from_it(tmp_path):
+    path = begun_before(tmp_path / "w", "optimizer.learning_rate")
+    assert opened(path).request.config.optimizer.learning_rate == 0.05
+    assert json.loads((path / "config.json").read_text())["config"]["optimizer"]["learning_rate"] == 0.05
+
+
 def test_a_run_that_has_not_begun_takes_new_options(tmp_path):
     path = begun_before(tmp_path / "w", *YOUNGER)
     (path / "checkpoints" / "4").rmdir()
