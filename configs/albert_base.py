@@ -112,11 +112,13 @@ def _optimizer() -> ml_collections.ConfigDict:
     optimizer.name = "lamb"
     optimizer.learning_rate = 0.00176
     optimizer.schedule = "linear"
+    optimizer.decay_from = config_dict.placeholder(str)
     optimizer.warmup_steps = 3125
     optimizer.weight_decay = 0.01
     optimizer.b1 = 0.9
     optimizer.b2 = 0.999
     optimizer.eps = 1e-6
+    optimizer.bias_correction = config_dict.placeholder(bool)
     optimizer.clip_norm = 1.0
     return optimizer
 

@@ -1,8 +1,9 @@
 """DistilBERT on masked words alone, without a teacher: what distillation has to beat.
 
 Paper: Sanh et al., 2019, arXiv:1910.01108, section 3: single texts, masks drawn anew for every batch, no next sentence.
-    Rate, betas, decay, warm-up, clipping and smoothing of the masks are those of its code (huggingface/transformers,
-    research_projects/distillation); the paper has no run without a teacher, and the number of steps is ours.
+    Rate and its schedule, betas, weight decay, warm-up, clipping and smoothing of the masks are those of its code
+    (huggingface/transformers, research_projects/distillation); the paper has no run without a teacher, and the number
+    of steps is ours.
 Command: python -m train.pretrain --config configs/distilbert_mlm.py --config.data.source='text:corpus/*.txt'
 Hardware: not run at this size; the paper distilled for 90 hours on 8 V100.
 Expected: not run by us.
@@ -30,6 +31,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.model.hidden_act = "gelu"
     config.optimizer.name = "adamw"
     config.optimizer.learning_rate = 5e-4
+    config.optimizer.decay_from = "peak"
     config.optimizer.warmup_steps = 6250  # 5%
     config.optimizer.weight_decay = 0.0
     config.optimizer.b2 = 0.98

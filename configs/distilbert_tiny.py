@@ -1,8 +1,9 @@
 """A tiny DistilBERT, half as deep as its teacher, which bert_tiny.py trains; both on the built-in corpus.
 
-Paper: Sanh et al., 2019, arXiv:1910.01108, for the losses and their weights; the sizes are ours. `:logits` has the
-    squared error of the logits in place of the divergence of the words (Kim et al., 2021, arXiv:2105.08919), with the
-    weight at which both are one for a high temperature: T^2 KL tends to the squared error over 2 V.
+Paper: Sanh et al., 2019, arXiv:1910.01108, for the losses, their weights and the schedule; the sizes are ours.
+    `:logits` has the squared error of the logits in place of the divergence of the words (Kim et al., 2021,
+    arXiv:2105.08919), with the weight at which both are one for a high temperature: T^2 KL tends to the squared error
+    over 2 V.
 Command: python -m train.pretrain --config configs/bert_tiny.py && python -m train.distill \
     --config configs/distilbert_tiny.py
 Hardware: 2 CPU cores.

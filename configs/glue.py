@@ -10,11 +10,10 @@ Expected: DistilBERT's development scores (its paper's Table 1): CoLA 51.3, MNLI
     RTE 59.9, SST-2 91.3, STS-B 86.9, WNLI 56.3. Not run by us from these checkpoints.
 """
 
-from typing import NamedTuple
-
 import ml_collections
 
 from configs import _finetuning
+from configs._finetuning import Published
 
 JOB = "finetune"
 LEAVES = "texts"
@@ -22,27 +21,17 @@ VARIANTS = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli"
 OPTIONS = ("albert",)
 
 
-class _Published(NamedTuple):
-    """A row of the ALBERT paper's Table 14; every one has a classifier dropout of 0.1 and 512 tokens."""
-
-    learning_rate: float
-    batch_size: int
-    dropout: float
-    total_steps: int
-    warmup_steps: int
-
-
 _ALBERT = {
-    "cola": _Published(1e-5, 16, 0.0, 5336, 320),
-    "stsb": _Published(2e-5, 16, 0.0, 3598, 214),
-    "sst2": _Published(1e-5, 32, 0.0, 20935, 1256),
-    "mnli": _Published(3e-5, 128, 0.0, 10000, 1000),
-    "ax": _Published(3e-5, 128, 0.0, 10000, 1000),
-    "qnli": _Published(1e-5, 32, 0.0, 33112, 1986),
-    "qqp": _Published(5e-5, 128, 0.1, 14000, 1000),
-    "rte": _Published(3e-5, 32, 0.1, 800, 200),
-    "mrpc": _Published(2e-5, 32, 0.0, 800, 200),
-    "wnli": _Published(2e-5, 16, 0.1, 2000, 250),
+    "cola": Published(1e-5, 16, 0.0, 5336, 320),
+    "stsb": Published(2e-5, 16, 0.0, 3598, 214),
+    "sst2": Published(1e-5, 32, 0.0, 20935, 1256),
+    "mnli": Published(3e-5, 128, 0.0, 10000, 1000),
+    "ax": Published(3e-5, 128, 0.0, 10000, 1000),
+    "qnli": Published(1e-5, 32, 0.0, 33112, 1986),
+    "qqp": Published(5e-5, 128, 0.1, 14000, 1000),
+    "rte": Published(3e-5, 32, 0.1, 800, 200),
+    "mrpc": Published(2e-5, 32, 0.0, 800, 200),
+    "wnli": Published(2e-5, 16, 0.1, 2000, 250),
 }
 
 
@@ -52,12 +41,6 @@ def get_config(variant: str = "sst2") -> ml_collections.ConfigDict:
     config = _finetuning.finetuning(task)
     config.class_weights = "equal"
     if "albert" in options:
-        published = _ALBERT[task]
-        _finetuning.by_steps(config, published.total_steps, published.warmup_steps)
-        config.batch_size = published.batch_size
-        config.data.sequence_length = 512
-        config.optimizer.learning_rate = published.learning_rate
-        config.model.hidden_dropout_prob = published.dropout
-        config.model.attention_probs_dropout_prob = published.dropout
+        _finetuning.as_published(config, _ALBERT[task])
         config.model.classifier_dropout_prob = 0.1
     return _finetuning.smoke(config) if "smoke" in options else config

@@ -12,24 +12,22 @@ Expected: not run by us. ALBERT-base reaches 64.0% (v1) and 66.8% (v2) on RACE (
 import ml_collections
 
 from configs import _finetuning
+from configs._finetuning import Published
 
 JOB = "finetune"
 LEAVES = "choices"
 VARIANTS = ("race", "race_v2", "swag")
+
+_RACE = {"race": Published(2e-5, 32, 0.1, 12000, 1000), "race_v2": Published(1e-5, 32, 0.0, 12000, 1000)}
 
 
 def get_config(variant: str = "race") -> ml_collections.ConfigDict:
     """The experiment; `smoke` is the same code path in seconds, on built-in sentences."""
     task, *options = variant.split(",")
     config = _finetuning.finetuning(task.removesuffix("_v2"))
-    if task in ("race", "race_v2"):
-        _finetuning.by_steps(config, 12000, 1000)
-        config.data.sequence_length = 512
-        dropout = 0.0 if task == "race_v2" else 0.1
-        config.model.hidden_dropout_prob = dropout
-        config.model.attention_probs_dropout_prob = dropout
+    if task in _RACE:
+        _finetuning.as_published(config, _RACE[task])
         config.model.classifier_dropout_prob = 0.1
-        config.optimizer.learning_rate = 1e-5 if task == "race_v2" else 2e-5
     else:
         config.batch_size = 16
     return _finetuning.smoke(config) if "smoke" in options else config

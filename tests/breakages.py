@@ -124,15 +124,15 @@ BREAKAGES = {
         f"{_LIB}/training/optim_test.py",
     ),
     "LayerNorms decay": Breakage(
-        "flax_lite.training.optim:decay_mask",
-        "_EXCLUDED.search(_path(keys)) is None",
-        'not _path(keys).endswith("bias")',
+        "flax_lite.training.optim:_is_matrix",
+        'path.rpartition("/")[2] not in _VECTORS and np.ndim(leaf) - bool(_STACKED.search(path)) >= 2',
+        'not path.endswith("bias")',
         f"{_LIB}/training/optim_test.py",
     ),
     "the decay counts from the end of the warm-up": Breakage(
         "flax_lite.training.optim:warmup_polynomial",
-        "transition_steps=total_steps",
-        "transition_steps=max(total_steps - warmup_steps, 1), transition_begin=warmup_steps",
+        '_choose("decay_from", decay_from, DECAYS) * warmup_steps',
+        "warmup_steps",
         f"{_LIB}/training/optim_test.py",
     ),
     "the update is clipped, not the gradient": Breakage(

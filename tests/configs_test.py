@@ -77,6 +77,60 @@ def test_config_says_what_it_is(name):
         assert part in docstring
 
 
+_DISTILBERT = {"optimizer.decay_from": "peak", "optimizer.bias_correction": None}
+_CODE = {"optimizer.decay_from": None, "optimizer.bias_correction": False}
+_RECIPES = {
+    # huggingface/transformers, research_projects/distillation, distiller.py and train.py.
+    "distilbert_mlm.py": {**_DISTILBERT, "optimizer.clip_norm": 5.0, "optimizer.weight_decay": 0.0},
+    **dict.fromkeys(
+        (
+            "distilbert_base.py",
+            "distilbert_base.py:cased",
+            "distilbert_base_multilingual.py",
+            "distilalbert.py",
+            "distilbert_tiny.py",
+            "distilbert_tiny.py:logits",
+            "distilalbert_tiny.py",
+            "minilm_6.py:v1",
+        ),
+        _DISTILBERT,
+    ),
+    # google-research/albert: optimization.py, and Table 14.
+    **{spec: {**_CODE, "optimizer.weight_decay": 0.01} for spec in SPECS if spec.endswith(",albert")},
+    "glue.py:rte,albert": {**_CODE, "optimizer.learning_rate": 3e-5, "batch_size": 32, "total_steps": 800},
+    "glue.py:mrpc,albert": {**_CODE, "optimizer.learning_rate": 2e-5, "optimizer.warmup_steps": 200},
+    "squad.py:v1,albert": {**_CODE, "data.sequence_length": 384, "batch_size": 48, "total_steps": 3649},
+    "squad.py:v2,albert": {**_CODE, "data.sequence_length": 512, "answers.head": "beam", "total_steps": 8144},
+    "multiple_choice.py:race": {**_CODE, "optimizer.learning_rate": 2e-5, "model.hidden_dropout_prob": 0.1},
+    "multiple_choice.py:race_v2": {**_CODE, "optimizer.learning_rate": 1e-5, "model.hidden_dropout_prob": 0.0},
+    # google-research/bert, optimization.py, for pretraining alone.
+    "bert_base.py": _CODE,
+    "glue.py:rte": {"optimizer.decay_from": None, "optimizer.bias_correction": None, "optimizer.weight_decay": 0.01},
+    "squad.py:v1": {"optimizer.decay_from": None, "optimizer.bias_correction": None, "optimizer.weight_decay": 0.01},
+    "albert_base.py": {"optimizer.decay_from": None, "optimizer.bias_correction": None, "optimizer.clip_norm": 1.0},
+    # Dropout was removed after the runs of 125k steps.
+    "albert_xxlarge.py": {"model.hidden_dropout_prob": 0.1, "model.attention_probs_dropout_prob": 0.1},
+    # huawei-noah/Pretrained-Language-Model, TinyBERT: general_distill.py, pregenerate_training_data.py, BertAdam.
+    "tinybert_4.py": {
+        "optimizer.decay_from": "peak",
+        "optimizer.bias_correction": False,
+        "optimizer.learning_rate": 5e-5,
+        "optimizer.clip_norm": 1.0,
+        "optimizer.weight_decay": 0.01,
+        "batch_size": 256,
+        "data.masked_fraction": 0.0,
+    },
+    "minilm_6.py:v2": {**_DISTILBERT, "optimizer.clip_norm": 1.0, "optimizer.weight_decay": 0.01},
+    "sentence_student.py": {"optimizer.decay_from": None},
+}
+
+
+@pytest.mark.parametrize("spec", _RECIPES)
+def test_config_has_the_recipe_of_its_source(spec):
+    values = schema.flatten(load_config(f"{REPOSITORY / 'configs'}/{spec}").values)
+    assert {leaf: values[leaf] for leaf in _RECIPES[spec]} == _RECIPES[spec]
+
+
 def smoke(spec, workdir, overrides=()):
     job = load_config(f"{REPOSITORY / 'configs' / spec}").job
     return Command(job, f"configs/{spec}", ("plot=false", *overrides)).main(workdir)

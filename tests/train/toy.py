@@ -24,8 +24,8 @@ WIDTH = 16
 _COMMON = """
 seed batch_size accumulation_steps total_steps log_every_steps eval_every_steps checkpoint_every_steps keep_checkpoints
 keep_best plot tensorboard profile.first_step profile.num_steps compilation_cache mesh.data mesh.fsdp execution.dtype
-hosts.heartbeat_seconds hosts.initialization_seconds
-execution.deterministic
+hosts.heartbeat_seconds hosts.initialization_seconds execution.deterministic optimizer.decay_from
+optimizer.bias_correction
 """
 LEAVES = (
     *(leaf for leaf in leaves.COMMON_LEAVES if leaf.path in _COMMON.split()),
@@ -52,7 +52,7 @@ DEFAULTS = {
     "mesh": {"data": 1, "fsdp": 1},
     "hosts": {"heartbeat_seconds": 10, "initialization_seconds": 60},
     "execution": {"dtype": "float32", "deterministic": False},
-    "optimizer": {"learning_rate": 0.05, "clip_norm": None},
+    "optimizer": {"learning_rate": 0.05, "clip_norm": None, "decay_from": "peak", "bias_correction": None},
     "data": {"source": "normal", "bad_step": None, "delay_seconds": 0.0},
 }
 

@@ -96,10 +96,12 @@ def optimizer(values: Values) -> "tuple[optax.GradientTransformation, optax.Sche
     from flax_lite.training.optim import make_optimizer, make_schedule
 
     leaves = group(values, "optimizer")
+    leaves["decay_from"] = leaves["decay_from"] or "start"
     name, rate, total_steps = leaves.pop("name"), leaves.pop("learning_rate"), values["total_steps"]
     try:
         rule = make_optimizer(name, rate, total_steps, **leaves)
-        return rule, make_schedule(leaves["schedule"], rate, leaves["warmup_steps"], total_steps)
+        schedule, warmup_steps = leaves["schedule"], leaves["warmup_steps"]
+        return rule, make_schedule(schedule, rate, warmup_steps, total_steps, decay_from=leaves["decay_from"])
     except ValueError as error:
         raise UserError(f"optimizer: {error}") from error
 

@@ -105,11 +105,27 @@ DEVICE_LEAVES = (
     Leaf("optimizer.name", "identity", str, "update rule", choices=("lamb", "adamw")),
     Leaf("optimizer.learning_rate", "identity", float, "peak learning rate", at_least=0),
     Leaf("optimizer.schedule", "identity", str, "decay after warm-up", choices=("linear", "constant")),
+    Leaf(
+        "optimizer.decay_from",
+        "identity",
+        str | None,
+        "where a linear decay counts from: step 0 (Google's), or the end of the warm-up (Hugging Face's); none: start",
+        choices=("start", "peak"),
+        implied=True,
+    ),
     Leaf("optimizer.warmup_steps", "identity", int, "steps of linear warm-up", at_least=0),
     Leaf("optimizer.weight_decay", "identity", float, "decay of kernels and embeddings", at_least=0),
     Leaf("optimizer.b1", "identity", float, "first moment's decay", at_least=0),
     Leaf("optimizer.b2", "identity", float, "second moment's decay", at_least=0),
     Leaf("optimizer.eps", "identity", float, "added to the root of the second moment", at_least=0),
+    Leaf(
+    Leaf(
+        "optimizer.bias_correction",
+        "identity",
+        bool | None,
+        "of both moments, early on; none: adamw's with, lamb's without, as Google's",
+        implied=True,
+    ),
     Leaf(
         "optimizer.clip_norm",
         "identity",

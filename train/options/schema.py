@@ -31,7 +31,7 @@ class Leaf:
       choices: the values it may take, when they are few.
       at_least: the smallest number it may be.
       above: a number that it has to be above.
-      implied: whether a config may leave it out: it is nothing then.
+      implied: whether a config may leave it out: it is nothing then, as in a work directory that is older than it.
       is_place: whether it names a place, behind a scheme or not, where ~ is the home directory; a tuple names several.
     """
 
@@ -173,9 +173,12 @@ def validate(leaves: Sequence[Leaf], config: Mapping[str, Any], where: str) -> d
 
 
 def differences(leaves: Sequence[Leaf], old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Returns {path: (old, new)} of the identity leaves that differ; one that `old` does not know does not differ."""
-    paths = [leaf.path for leaf in leaves if leaf.kind == "identity"]
-    return {path: (old[path], new[path]) for path in paths if path in old and _plain(old[path]) != _plain(new[path])}
+    """Returns {path: (old, new)} of the identity leaves that differ.
+
+    One that `old` does not know is nothing there if it is implied, and does not differ otherwise.
+    """
+    known = [leaf.path for leaf in leaves if leaf.kind == "identity" and (leaf.implied or leaf.path in old)]
+    return {path: (old.get(path), new[path]) for path in known if _plain(old.get(path)) != _plain(new[path])}
 
 
 def nearest(given: str, known: Iterable[str]) -> str:

@@ -1,6 +1,7 @@
 """A job's work directory: who may use it, what it holds, and what it remembers of earlier runs.
 
-config.json     the request: job, config file, every leaf (identity leaves never change; see train.options.schema);
+config.json     the request: job, config file, every leaf (identity leaves never change; see train.options.schema),
+                but for the options that came after the run began;
                 "format", the version of this layout (flax_lite.checkpoints.sources.work_directory)
 summary.json    what ran: versions, devices, commit, mesh, seconds by phase, per run and in total; "status"
 metrics.jsonl   one object a line (train.run.metrics)
@@ -15,7 +16,7 @@ import contextlib
 import dataclasses
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ class WorkDir:
       finished: the job is complete as requested; nothing is left to do.
       shared: the directory that holds the checkpoints of all hosts; `path` if None.
       mirror: what copies `path` to the bucket, on the host that keeps a work directory there; else None.
+      younger: options that came after the run began: it goes on without them.
     """
 
     path: Path
@@ -65,6 +67,7 @@ class WorkDir:
     streams: int = STREAMS
     shared: WorkPath | None = None
     mirror: Mirror | None = None
+    younger: tuple[str, ...] = ()
 
     @property
     def model(self) -> Path:
@@ -138,7 +141,11 @@ def open_workdir(
         elif old and _differences(request, old):
             _forget(path)  # a first try that failed in setup does not bind the second to its mistake
             old, summary = None, {}
+        younger, wanted = _younger(request, old) if old else (), request.values
+        request = _without(request, younger)
         extended_from = _check_identity(request, old, summary, say, inputs) if old else None
+        if without := [f"{leaf}={wanted[leaf]}" for leaf in younger if wanted[leaf] is not None]:
+            say(f"{path} was begun before there was {', '.join(without)}: it goes on without")
         early = int(summary["step"]) if _ended_early(summary) else 0
         patient_from = (early if extended_from is not None else 0) or int((old or {}).get("patient_from", 0))
         finished = extended_from is None and _is_complete(request, summary)
@@ -147,15 +154,15 @@ def open_workdir(
         streams = int(old.get("streams", 1)) if old and _was_trained(path) else STREAMS
         state = (request, extended_from, patient_from, finished, streams)
         if mirror is None:
-            work = WorkDir(Path(path), *state)
+            work = WorkDir(Path(path), *state, younger=younger)
         else:
             mirror.fetch()
-            work = WorkDir(mirror.local, *state, shared=path, mirror=mirror)
+            work = WorkDir(mirror.local, *state, shared=path, mirror=mirror, younger=younger)
         command = {"config_file": request.spec, "overrides": request.overrides}
         kept = {"derived": sorted(request.derived), "patient_from": patient_from, "streams": streams}
+        values = schema.nest({leaf: value for leaf, value in request.values.items() if leaf not in younger})
         write_json(
-            work.path / "config.json",
-            {"format": FORMAT, "job": request.job, **command, **kept, "config": schema.nest(request.values)},
+            work.path / "config.json", {"format": FORMAT, "job": request.job, **command, **kept, "config": values}
         )
         work.publish()
         if finished:
@@ -278,6 +285,19 @@ def _differences(request: Request, old: Mapping[str, Any]) -> dict[str, tuple[An
     return schema.differences(request.leaves, schema.flatten(old["config"]), request.values)
 
 
+def _younger(request: Request, old: Mapping[str, Any]) -> tuple[str, ...]:
+    """The implied options that the run knew nothing of when it began."""
+    known = schema.flatten(old["config"])
+    return tuple(
+        leaf.path for leaf in request.leaves if leaf.kind == "identity" and leaf.implied and leaf.path not in known
+    )
+
+
+def _without(request: Request, younger: Iterable[str]) -> Request:
+    """The request as it was before there were some options, where the command line does not give them."""
+    return request.with_values(dict.fromkeys(path for path in younger if path not in request.overrides))
+
+
 def _was_trained(path: WorkPath) -> bool:
     metrics = path / "metrics.jsonl"
     kept = any(any((path / name).glob("*")) for name in ("checkpoints", "checkpoints.bad", "model"))
@@ -331,15 +351,16 @@ def open_everywhere(request: Request, inputs: Inputs | None = None) -> Iterator[
         with hosts.together("opening the work directory"):
             if hosts.is_first():
                 work = stack.enter_context(open_workdir(request, inputs=inputs))
-        told = None
+        told, names = None, ("extended_from", "patient_from", "finished", "streams", "younger")
         if work is not None:
             kept = {path: work.request.values[path] for path in request.derived}
-            state = {name: getattr(work, name) for name in ("extended_from", "patient_from", "finished", "streams")}
+            state = {name: getattr(work, name) for name in names}
             told = {"holder": lock_holder(request.workdir), "kept": kept, "state": state}
         told = hosts.from_first("the work directory", told)
         with hosts.together("seeing the work directory"):
             if work is None:
-                work = stack.enter_context(_copied(request.with_values(told["kept"]), told["holder"]))
+                asked = _without(request.with_values(told["kept"]), told["state"]["younger"])
+                work = stack.enter_context(_copied(asked, told["holder"]))
                 work = dataclasses.replace(work, **told["state"])
         yield work
 

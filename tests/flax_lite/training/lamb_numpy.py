@@ -1,4 +1,4 @@
-"""ALBERT's optimizer again, in float64 NumPy, as its description reads: one variable after another, no stacked layers.
+"""ALBERT's optimizers again, in float64 NumPy, as its description reads: one variable after another, no stacked layers.
 
 Written without the library: no line of flax_lite/training/optim.py is used here.
 """
@@ -8,31 +8,46 @@ import numpy as np
 Variables = dict[str, np.ndarray]
 
 
-class Lamb:
-    """Google's LAMB with its slots. A variable's name decides whether it is decayed and adapted."""
+class AdamW:
+    """Google's AdamWeightDecayOptimizer with its slots. A variable's name decides whether it is decayed."""
 
     excluded = ("LayerNorm", "layer_norm", "bias")
 
-    def __init__(self, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-6, weight_decay: float = 0.01) -> None:
-        self.b1, self.b2, self.eps, self.weight_decay = b1, b2, eps, weight_decay
-        self.slots: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    def __init__(
+        self, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-6, weight_decay: float = 0.01, corrected: bool = False
+    ) -> None:
+        self.b1, self.b2, self.eps, self.weight_decay, self.corrected = b1, b2, eps, weight_decay, corrected
+        self.slots: dict[str, tuple[np.ndarray, np.ndarray, int]] = {}
 
     def apply(self, variables: Variables, gradients: Variables, learning_rate: float) -> Variables:
         """The variables after one step."""
         return {name: self._apply_one(name, w, gradients[name], learning_rate) for name, w in variables.items()}
 
     def _apply_one(self, name: str, w: np.ndarray, g: np.ndarray, learning_rate: float) -> np.ndarray:
-        m, v = self.slots.get(name, (np.zeros_like(w), np.zeros_like(w)))
+        m, v, t = self.slots.get(name, (np.zeros_like(w), np.zeros_like(w), 0))
         m = m * self.b1 + g * (1 - self.b1)
         v = v * self.b2 + np.square(g) * (1 - self.b2)
-        self.slots[name] = (m, v)
+        self.slots[name] = (m, v, t + 1)
+        if self.corrected:
+            m, v = m / (1 - self.b1 ** (t + 1)), v / (1 - self.b2 ** (t + 1))
         step = m / (np.sqrt(v) + self.eps)
         if any(word in name for word in self.excluded):
             return w - learning_rate * step
         step = step + self.weight_decay * w
+        return w - self.ratio(w, step) * learning_rate * step
+
+    def ratio(self, w: np.ndarray, step: np.ndarray) -> float:
+        """How much of the learning rate a decayed variable takes."""
+        return 1.0
+
+
+class Lamb(AdamW):
+    """Google's LAMB: what is decayed is adapted as well."""
+
+    def ratio(self, w: np.ndarray, step: np.ndarray) -> float:
+        """The trust ratio."""
         w_norm, step_norm = np.linalg.norm(w.ravel()), np.linalg.norm(step.ravel())
-        ratio = w_norm / step_norm if w_norm > 0 and step_norm > 0 else 1.0
-        return w - ratio * learning_rate * step
+        return float(w_norm / step_norm) if w_norm > 0 and step_norm > 0 else 1.0
 
 
 def clip_by_global_norm(gradients: Variables, clip_norm: float) -> Variables:
@@ -46,3 +61,10 @@ def learning_rate(step: int, peak: float, warmup_steps: int, total_steps: int) -
     if step < warmup_steps:
         return peak * step / warmup_steps
     return peak * (1 - min(step, total_steps) / total_steps)
+
+
+def learning_rate_from_peak(step: int, peak: float, warmup_steps: int, total_steps: int) -> float:
+    """Hugging Face's get_linear_schedule_with_warmup, line by line."""
+    if step < warmup_steps:
+        return peak * float(step) / float(max(1, warmup_steps))
+    return peak * max(0.0, float(total_steps - step) / float(max(1, total_steps - warmup_steps)))

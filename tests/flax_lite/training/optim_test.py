@@ -1,4 +1,4 @@
-"""LAMB against an independent NumPy port, its exclusions and slices, AdamW's mask, the schedule."""
+"""LAMB and AdamW against an independent NumPy port, what they leave out, LAMB's slices, the schedules."""
 
 import flax.traverse_util
 import jax
@@ -83,7 +83,15 @@ def first_update(optimizer, params, gradients):
     )
 
 
-def test_lamb_equals_numpy_port_over_25_steps():
+PORTS = {"lamb": lamb_numpy.Lamb, "adamw": lamb_numpy.AdamW}
+RATES = {"start": lamb_numpy.learning_rate, "peak": lamb_numpy.learning_rate_from_peak}
+
+
+@pytest.mark.parametrize(
+    ("name", "bias_correction", "decay_from"),
+    [("lamb", None, "start"), ("lamb", True, "start"), ("adamw", False, "start"), ("adamw", None, "peak")],
+)
+def test_optimizer_equals_numpy_port_over_25_steps(name, bias_correction, decay_from):
     """Warm-up, hand-over, decay and clipping included: the gradients' norms lie on both sides of the limit."""
     peak, warmup, total, clip = 0.05, 8, 30, 10.0
     params = random_tree(seed=0)
@@ -91,29 +99,42 @@ def test_lamb_equals_numpy_port_over_25_steps():
     norms = [np.sqrt(sum(np.sum(leaf**2) for leaf in flat(gradient).values())) for gradient in gradients]
     assert min(norms) < clip < max(norms)
 
-    expected, reference = one_variable_per_layer(params), lamb_numpy.Lamb()
+    expected = one_variable_per_layer(params)
+    reference = PORTS[name](corrected=name == "adamw" if bias_correction is None else bias_correction)
     for step, gradient in enumerate(gradients):
         clipped = lamb_numpy.clip_by_global_norm(one_variable_per_layer(gradient), clip)
-        expected = reference.apply(expected, clipped, lamb_numpy.learning_rate(step, peak, warmup, total))
-    actual = run(optim.make_optimizer("lamb", peak, total, warmup_steps=warmup, clip_norm=clip), params, gradients)
+        expected = reference.apply(expected, clipped, RATES[decay_from](step, peak, warmup, total))
+    options = {"warmup_steps": warmup, "decay_from": decay_from, "bias_correction": bias_correction, "clip_norm": clip}
+    actual = run(optim.make_optimizer(name, peak, total, **options), params, gradients)
 
     assert largest_error(one_variable_per_layer(params), expected) > 0.1
-    # Float32 against float64: each of 25 steps rounds at 6e-8 of the parameter.
-    assert largest_error(one_variable_per_layer(actual), expected) < 3e-6
+    # Float32 against float64: each of 25 steps rounds at 6e-8 of the parameter, the corrections 1 - b^t at as much.
+    assert largest_error(one_variable_per_layer(actual), expected) < 6e-6
 
 
-def test_lamb_takes_its_numbers_from_the_arguments():
+@pytest.mark.parametrize("name", PORTS)
+def test_optimizer_takes_its_numbers_from_the_arguments(name):
     """Every argument reaches its place: none of them has the value of its default here."""
     numbers = {"b1": 0.8, "b2": 0.95, "eps": 1e-2, "weight_decay": 0.3}
     params = random_tree(seed=0, shapes=STACKED)
     gradients = [random_tree(seed, scale=0.1, shapes=STACKED) for seed in range(1, 6)]
-    expected, reference = one_variable_per_layer(params), lamb_numpy.Lamb(**numbers)
+    expected, reference = one_variable_per_layer(params), PORTS[name](**numbers)
     for gradient in gradients:
         expected = reference.apply(expected, one_variable_per_layer(gradient), 0.03)
-    actual = run(optim.lamb(0.03, **numbers), params, gradients)
+    numbers["bias_correction"] = False
+    actual = run(optim.OPTIMIZERS[name](0.03, **numbers), params, gradients)
     assert largest_error(one_variable_per_layer(actual), expected) < 1e-6  # float32, 5 steps
-    made = optim.make_optimizer("lamb", 0.03, 5, schedule="constant", clip_norm=None, **numbers)
-    assert largest_error(flat(run(made, params, gradients)), flat(actual)) == 0
+    made = optim.make_optimizer(name, 0.03, 5, schedule="constant", clip_norm=None, **numbers)
+    assert largest_error(flat(run(made, params, gradients)), flat(actual)) < 1e-7  # a rate that is an array
+
+
+def test_adamw_is_that_of_optax():
+    """Updates and tree of the state: checkpoints hold it."""
+    params = random_tree(seed=0)
+    reference = optax.adamw(0.1, 0.9, 0.999, 1e-6, weight_decay=0.01, mask=optim.decay_mask)
+    own, theirs = optim.adamw(0.1), reference
+    assert jax.tree.structure(own.init(params)) == jax.tree.structure(theirs.init(params))
+    jax.tree.map(np.testing.assert_array_equal, *(first_update(each, params, params) for each in (own, theirs)))
 
 
 def test_lamb_numbered_layers_are_not_slices():
@@ -188,16 +209,63 @@ def test_adamw_first_update_is_bias_corrected():
     np.testing.assert_allclose(updates["dense"]["kernel"], [[-0.01, 0.01], [-0.01, -0.01]], rtol=1e-5)
 
 
-@pytest.mark.parametrize("config", [fl.AlbertConfig, fl.BertConfig, fl.DistilBertConfig], ids=lambda c: c.__name__)
-def test_decay_mask_on_models_is_kernels_and_embeddings(config):
-    """The names that the mask goes by are the names that the models have."""
+MODELS = {
+    "ALBERT": (fl.MaskedLM, fl.AlbertConfig),
+    "BERT": (fl.MaskedLM, fl.BertConfig),
+    "DistilBERT": (fl.MaskedLM, fl.DistilBertConfig),
+    "sentence order": (fl.PreTraining, fl.AlbertConfig),
+    "classes": (fl.SequenceClassification, fl.DistilBertConfig),
+    "choices": (fl.MultipleChoice, fl.BertConfig),
+    "spans": (fl.QuestionAnswering, fl.BertConfig),
+    "spans by beams": (fl.BeamQuestionAnswering, fl.AlbertConfig),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_decay_mask_on_models_is_kernels_and_embeddings(name):
+    """In a model's own dictionaries and in the state that nnx makes of it."""
+    model, config = MODELS[name]
     small = config(vocab_size=V, hidden_size=8, num_attention_heads=2, intermediate_size=8, num_hidden_layers=3)
-    params = abstract_params(lambda: fl.MaskedLM(small, rngs=nnx.Rngs(0)))
+    params = abstract_params(lambda: model(small, rngs=nnx.Rngs(0)))
     decayed = {path for path, decays in flat(optim.decay_mask(params)).items() if decays}
-    assert decayed == {path for path in flat(params) if path.rsplit("/")[-1] in ("kernel", "embedding")}
+    assert decayed == {path for path in flat(params) if path.rpartition("/")[2] in ("kernel", "embedding")}
+    state = nnx.state(nnx.eval_shape(lambda: model(small, rngs=nnx.Rngs(0))), nnx.Param)
+    assert jax.tree.leaves(optim.decay_mask(state)) == [path in decayed for path in sorted(flat(params))]
     stacked = {path: leaf.shape for path, leaf in flat(params).items() if optim._STACKED.search(path)}
     assert len(stacked) == (0 if config is fl.AlbertConfig else 16)
     assert all(shape[0] == 3 for shape in stacked.values())
+
+
+@pytest.mark.parametrize(
+    ("path", "shape", "decays"),
+    [
+        ("final_norm/scale", (D,), False),
+        ("rms/scale", (D,), False),
+        ("norm/weight", (D,), False),
+        ("LayerNorm/gamma", (D,), False),
+        ("predictions/output_bias", (V,), False),
+        ("cls", (D,), False),
+        ("temperature", (), False),
+        ("layers/gain", (3, D), False),
+        ("layers/norm/scale", (3, D), False),
+        ("blocks/norm/scale", (3, D), False),
+        ("attention/query/bias", (2, D), False),
+        ("layers/0/table", (3, D), True),
+        ("layers/kernel", (3, D, F), True),
+        ("unbiased/kernel", (D, F), True),
+        ("layer_norm_mlp/kernel", (D, F), True),
+        ("relative_bias/embedding", (V, D), True),
+        ("scale/kernel", (D, 1), True),
+        ("attention/query/kernel", (D, 2, 3), True),
+    ],
+)
+def test_decay_goes_by_the_kind_of_a_parameter(path, shape, decays):
+    """What decays is adapted too: LAMB's first update has the parameter's norm then, whatever the gradient's."""
+    params = {path: np.full(shape, 2.0, np.float32)}
+    assert flat(optim.decay_mask(unflat(params))) == {path: decays}
+    update = flat(first_update(optim.lamb(1.0), unflat(params), unflat(params)))[path]
+    adapted = np.isclose(np.linalg.norm(update), np.linalg.norm(params[path]), rtol=1e-5)
+    assert adapted == decays
 
 
 class _Model(nnx.Module):
@@ -244,10 +312,32 @@ def test_schedule_without_warmup_and_with_another_end():
     np.testing.assert_allclose([rate(0), rate(5), rate(10)], [1.0, 0.625, 0.5], rtol=1e-6)
 
 
+@pytest.mark.parametrize(("warmup", "total"), [(50, 1000), (0, 10), (1, 10), (9, 10), (10, 10), (0, 1), (1, 1)])
+def test_decay_from_the_peak_is_hugging_faces(warmup, total):
+    steps = np.arange(total + 3)
+    rates = optim.warmup_polynomial(5e-4, warmup, total, decay_from="peak")(jnp.array(steps))
+    port = [lamb_numpy.learning_rate_from_peak(step, 5e-4, warmup, total) for step in steps]
+    np.testing.assert_allclose(rates, port, rtol=1e-5, atol=1e-10)
+    parts = [optax.linear_schedule(0.0, 5e-4, warmup), optax.linear_schedule(5e-4, 0.0, max(1, total - warmup))]
+    joined = optax.join_schedules(parts, [warmup])(jnp.array(steps[:total]))
+    np.testing.assert_allclose(rates[:total], joined, rtol=1e-5, atol=1e-10)
+    if warmup:
+        from_start = optim.warmup_polynomial(5e-4, warmup, total)(jnp.array(steps[warmup:total]))
+        np.testing.assert_allclose(from_start, (1 - warmup / total) * rates[warmup:total], rtol=1e-3)
+
+
+def test_decay_from_the_peak_to_another_end():
+    rate = optim.warmup_polynomial(1.0, 2, 10, power=2.0, end=0.5, decay_from="peak")
+    np.testing.assert_allclose([rate(1), rate(2), rate(6), rate(10), rate(11)], [0.5, 1.0, 0.625, 0.5, 0.5], rtol=1e-6)
+
+
 def test_schedule_by_name():
     linear, constant = (optim.make_schedule(name, 2.0, 4, 10) for name in ("linear", "constant"))
     np.testing.assert_allclose([linear(2), linear(4), linear(10)], [1.0, 1.2, 0.0], rtol=1e-6)
     np.testing.assert_allclose([constant(2), constant(4), constant(10), constant(99)], [1.0, 2.0, 2.0, 2.0], rtol=1e-6)
+    linear, constant = (optim.make_schedule(name, 2.0, 4, 10, decay_from="peak") for name in ("linear", "constant"))
+    np.testing.assert_allclose([linear(2), linear(4), linear(7), linear(10)], [1.0, 2.0, 1.0, 0.0], rtol=1e-6)
+    np.testing.assert_allclose([constant(2), constant(4), constant(10)], [1.0, 2.0, 2.0], rtol=1e-6)
 
 
 def test_optimizer_steps_follow_the_schedule():
@@ -271,6 +361,7 @@ def test_optimizer_steps_follow_the_schedule():
     [
         (lambda: optim.make_optimizer("adam", 0.1, 10), r"'adam'.*lamb, adamw"),
         (lambda: optim.make_optimizer("lamb", 0.1, 10, schedule="cosine"), r"'cosine'.*linear, constant"),
+        (lambda: optim.make_schedule("linear", 0.1, 1, 10, decay_from="end"), r"decay_from 'end'.*start, peak"),
         (lambda: optim.warmup_polynomial(0.1, 0, 0), "total_steps is 0"),
         (lambda: optim.warmup_polynomial(0.1, 11, 10), r"warmup_steps is 11; expected 0 to total_steps \(10\)"),
         (lambda: optim.warmup_polynomial(0.1, -1, 10), "warmup_steps is -1"),

@@ -209,7 +209,8 @@ def test_kept_logits_teach_as_the_teacher_does(kind):
     found = lesson(kind)(params_of(kind, 0), params_of(kind, 1), batch_of(kind))
     for name, value in found["by_logits"].items():
         if name != "loss":
-            assert value == pytest.approx(found["beside"][name], rel=1e-6)
+            # Sums of numbers near 1 in 32 bits, by two programs.
+            assert value == pytest.approx(found["beside"][name], rel=1e-6, abs=1e-6)
 
 
 def test_a_teacher_learns_nothing():

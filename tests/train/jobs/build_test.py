@@ -1,6 +1,7 @@
-"""What a job makes of its options: where its first values are drawn from."""
+"""What a job makes of its options: where its first values are drawn from, its update rule and its schedule."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -28,3 +29,45 @@ def test_first_values_and_dropout_share_no_key(seed):
 def test_seeds_draw_different_first_values():
     keys = [drawn(build.initial_rngs(jax.random.key(seed), STREAMS)) for seed in range(4)]
     assert len(set().union(*keys)) == sum(map(len, keys))
+
+
+LEAVES = {
+    "total_steps": 10,
+    "optimizer.name": "adamw",
+    "optimizer.learning_rate": 0.1,
+    "optimizer.schedule": "linear",
+    "optimizer.decay_from": None,
+    "optimizer.warmup_steps": 4,
+    "optimizer.weight_decay": 0.0,
+    "optimizer.b1": 0.9,
+    "optimizer.b2": 0.999,
+    "optimizer.eps": 1e-6,
+    "optimizer.bias_correction": None,
+    "optimizer.clip_norm": None,
+}
+_CORRECTED, _UNCORRECTED = 1.0, 0.1 / np.sqrt(0.001)
+
+
+@pytest.mark.parametrize(
+    ("changes", "rate", "first_update"),
+    [
+        ({}, 0.06, _CORRECTED),
+        ({"decay_from": "start"}, 0.06, _CORRECTED),
+        ({"decay_from": "peak"}, 0.1, _CORRECTED),
+        ({"decay_from": "peak", "schedule": "constant"}, 0.1, _CORRECTED),
+        ({"bias_correction": True}, 0.06, _CORRECTED),
+        ({"bias_correction": False}, 0.06, _UNCORRECTED),
+        ({"name": "lamb"}, 0.06, _UNCORRECTED),
+        ({"name": "lamb", "bias_correction": True}, 0.06, _CORRECTED),
+    ],
+)
+def test_options_reach_rule_and_schedule(changes, rate, first_update):
+    """The rate behind the warm-up, and an update by the first gradient in units of the rate of its step."""
+    values = LEAVES | {f"optimizer.{name}": value for name, value in changes.items()}
+    rule, rate_at = build.optimizer(values)
+    np.testing.assert_allclose(rate_at(4), rate, rtol=1e-6)
+    params = {"bias": jnp.ones(3)}  # what LAMB does not adapt
+    without_warmup, _ = build.optimizer(values | {"optimizer.warmup_steps": 0})
+    updates, _ = without_warmup.update({"bias": jnp.full(3, 2.0)}, without_warmup.init(params), params)
+    np.testing.assert_allclose(updates["bias"], -0.1 * first_update, rtol=1e-4)
+    assert float(rule.update(params, rule.init(params), params)[0]["bias"][0]) == 0.0

@@ -125,6 +125,12 @@ def test_differences_are_those_of_identity_leaves():
     assert not schema.differences(TABLE, old, {**new, "data.mixture": ()})
 
 
+def test_an_implied_leaf_that_is_unknown_was_nothing():
+    table = (Leaf("late", "identity", str | None, "one that a config may leave out", implied=True),)
+    assert schema.differences(table, {}, {"late": "x"}) == {"late": (None, "x")}
+    assert not schema.differences(table, {}, {"late": None})
+
+
 @pytest.mark.parametrize(
     ("given", "found"),
     [("sed", "seed"), ("width", "model.width"), ("modl.width", "model.width"), ("run.rte", "run.rate"), ("zzz", "")],

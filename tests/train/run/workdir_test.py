@@ -73,6 +73,70 @@ def test_changed_identity_leaves_are_refused_by_name(tmp_path):
     assert snapshot(path) == before
 
 
+def begun_before(path, *options):
+    """A work directory in which steps were done when there were no such options."""
+    trained(path)
+    config = json.loads((path / "config.json").read_text())
+    kept = {leaf: value for leaf, value in flatten(config["config"]).items() if leaf not in options}
+    (path / "config.json").write_text(json.dumps(config | {"config": nest(kept)}))
+    return path
+
+
+YOUNGER = ("optimizer.decay_from", "optimizer.bias_correction")
+
+
+@pytest.mark.parametrize(
+    ("options", "changes", "is_said"),
+    [
+        ((), {}, False),
+        (YOUNGER[:1], {}, True),
+        (YOUNGER[1:], {}, False),
+        (YOUNGER, {}, True),
+        (YOUNGER, {"log_every_steps": 7}, True),
+        (YOUNGER, {"optimizer__decay_from": None}, False),
+        (YOUNGER, {"total_steps": 30, "extend": True}, True),
+    ],
+)
+def test_a_run_goes_on_without_the_options_that_came_after_it(options, changes, is_said, tmp_path, capsys):
+    """What a config file says of them is for new runs."""
+    path = begun_before(tmp_path / "w", *options)
+    first = opened(path, **changes)
+    assert ("goes on without" in capsys.readouterr().out) == is_said
+    assert first.extended_from == (20 if "extend" in changes else None)
+    more = {"total_steps": 30} if "extend" in changes else {}
+    for work in (first, opened(path, **more), opened(path, **more, mesh__data=8)):  # resuming does not make them known
+        leaves = {"optimizer.decay_from": "peak", "optimizer.bias_correction": None} | dict.fromkeys(options)
+        assert {leaf: work.request.values[leaf] for leaf in YOUNGER} == leaves
+    kept = flatten(json.loads((path / "config.json").read_text())["config"])
+    assert set(YOUNGER) - kept.keys() == set(options)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("optimizer__decay_from", "peak"), ("optimizer__bias_correction", False)]
+)
+def test_an_option_that_came_after_a_run_is_refused_to_it(option, value, tmp_path):
+    """Where the command line asks for it: it would mix two experiments."""
+    path = begun_before(tmp_path / "w", *YOUNGER)
+    before = snapshot(path)
+    with pytest.raises(UserError, match=f"{option.replace('__', '.')}: None -> {value!r}"):
+        opened(path, **{option: value})
+    assert snapshot(path) == before
+
+
+def test_an_option_that_every_config_gives_is_taken_from_it(tmp_path):
+    path = begun_before(tmp_path / "w", "optimizer.learning_rate")
+    assert opened(path).request.config.optimizer.learning_rate == 0.05
+    assert json.loads((path / "config.json").read_text())["config"]["optimizer"]["learning_rate"] == 0.05
+
+
+def test_a_run_that_has_not_begun_takes_new_options(tmp_path):
+    path = begun_before(tmp_path / "w", *YOUNGER)
+    (path / "checkpoints" / "4").rmdir()
+    (path / "metrics.jsonl").unlink()
+    assert opened(path).request.config.optimizer.decay_from == "peak"
+    assert json.loads((path / "config.json").read_text())["config"]["optimizer"]["decay_from"] == "peak"
+
+
 def test_identity_is_free_until_something_was_trained(tmp_path):
     """A first try that failed on a mistyped path must not bind the second to its mistake."""
     opened(tmp_path / "w", data__source="mistyped")
