@@ -206,8 +206,9 @@ def _finish(
         if teacher.predicts_words:
             theirs = _teacher_scores(teacher, data, request.config.batch_size)
             lines.append(words_line(theirs, data, "teacher's own:"))
-            kept = scores["mlm_accuracy"] / max(theirs["mlm_accuracy"], 1e-9)
-            lines.append(f"  the student keeps {kept:.1%} of its accuracy")
+            if theirs["mlm_accuracy"]:
+                kept = scores["mlm_accuracy"] / theirs["mlm_accuracy"]
+                lines.append(f"  the student keeps {kept:.1%} of its accuracy")
     others = (f"{name.removesuffix('_loss')} {scores[name]:.4g}" for name in scores if name.endswith("_loss"))
     lines.append(f"  losses: {', '.join(others)}")
     if student_class is MaskedLM:

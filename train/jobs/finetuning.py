@@ -231,12 +231,12 @@ def eval_batches(rows: RowSet, tokens: int) -> Iterator[Batch]:
 
 
 def summarise(prepared: Prepared, results: Iterable[Outputs]) -> dict[str, float]:
-    """The held-out loss and the task's metrics."""
+    """The held-out loss, where any label is known, and the task's metrics."""
     kept = list(results)
     sums = add_up({name: value for name, value in part.items() if not np.ndim(value)} for part in kept)
     predictions = prepared.held_out.predictions(prepared.task, kept)
     scores = prepared.held_out.scores(prepared.scorer, predictions)
-    return {"loss": sums["task_loss"] / max(sums["weight"], 1.0), **scores}
+    return ({"loss": sums["task_loss"] / sums["weight"]} if sums["weight"] else {}) | scores
 
 
 def _tokens_per_batch(rows: RowSet, batch_size: int) -> int:
