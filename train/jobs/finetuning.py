@@ -261,7 +261,7 @@ def initial_params(
 def _with_new_head(load: Callable[[], Any], create: Callable[..., nnx.Module], rngs: nnx.Rngs) -> Any:
     """What `load` reads, with the parameters of its head as a new model has them."""
 
-    def drawn(key: jax.Array) -> dict[str, jax.Array]:
+    def drawn(key: jax.Array) -> dict[str, Any]:
         params = traverse_util.flatten_dict(get_params(create(rngs=nnx.Rngs(key))), sep="/")
         return {path: leaf for path, leaf in params.items() if any(fnmatchcase(path, glob) for glob in _NEW_HEAD)}
 

@@ -119,7 +119,6 @@ DEVICE_LEAVES = (
     Leaf("optimizer.b2", "identity", float, "second moment's decay", at_least=0),
     Leaf("optimizer.eps", "identity", float, "added to the root of the second moment", at_least=0),
     Leaf(
-    Leaf(
         "optimizer.bias_correction",
         "identity",
         bool | None,

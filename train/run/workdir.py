@@ -193,6 +193,8 @@ def _known_inputs(request: Request, summary: Mapping[str, Any]) -> Mapping[str, 
     """The fingerprints of what a run has read; of one that was not noted in its summary, its newest checkpoint's."""
     if summary.get("inputs"):
         return summary["inputs"]
+    if not isinstance(request.workdir, Path):
+        return {}
     checkpoints = request.workdir / "checkpoints"
     try:
         return read_meta(checkpoints / str(complete_steps(checkpoints)[-1])).get("identity") or {}
@@ -277,8 +279,8 @@ def _check_identity(
 
 
 def _is_same_text(request: Request, summary: Mapping[str, Any], inputs: Inputs | None) -> bool:
-    known = _known_inputs(request, summary)
-    return bool(inputs and known.get("data")) and inputs(request).get("data") == known["data"]
+    known = _known_inputs(request, summary).get("data")
+    return known is not None and inputs is not None and inputs(request).get("data") == known
 
 
 def _differences(request: Request, old: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

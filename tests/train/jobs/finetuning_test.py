@@ -78,6 +78,15 @@ def test_a_score_of_what_is_no_number_is_none_and_keeps_its_names(labels, odd, i
     assert math.isfinite(found["loss"]) == (odd is None)
 
 
+@pytest.mark.parametrize(("total", "weight", "loss"), [(6.0, 3.0, 2.0), (0.1, 0.25, 0.4), (0.0, 0.0, math.nan)])
+def test_the_loss_is_divided_by_its_weight_itself(total, weight, loss):
+    """A weight below one divides as any other; where no label is known there is no loss."""
+    prepared = prepared_of("single_label", LABELS["single_label"])
+    logits = np.zeros((8, 2), np.float32)
+    result = {"row": np.arange(8), "logits_0": logits, "task_loss": np.float32(total), "weight": np.float32(weight)}
+    assert summarise(prepared, [result])["loss"] == pytest.approx(loss, nan_ok=True)
+
+
 @pytest.mark.parametrize(
     ("weights", "missing"),
     [

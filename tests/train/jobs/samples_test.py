@@ -1,30 +1,64 @@
-"""Guesses of hidden words are pieces of the tokenizer, whatever rows a table has beside them."""
+"""The examples at the end of a run: of any held-out text, and of tables with more rows than there are pieces."""
 
-import types
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import pytest
 
+import flax_lite as fl
 from flax_lite.models.outputs import MaskedLMOutput
-from flax_lite.tokenization import load_tokenizer
 from train.jobs.samples import fill_mask_examples
 
-PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "one", "two", "three"]
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c", "d"]
 
 
-@pytest.mark.parametrize("rows", [8, 9, 64])
-def test_padding_rows_are_never_guessed(rows, tmp_path):
-    """Their logits are the highest; the shares shown are those of the pieces."""
-    (tmp_path / "vocab.txt").write_text("\n".join(PIECES) + "\n")
-    data = types.SimpleNamespace(
-        tokenizer=load_tokenizer(tmp_path / "vocab.txt"),
-        recipe=types.SimpleNamespace(max_length=8, rows="packed"),
-        held_out_corpus=types.SimpleNamespace(documents=lambda: iter([["one two three"], ["two one"]])),
-    )
-    logits = jnp.where(jnp.arange(rows) < 8, jnp.arange(rows, dtype=jnp.float32), 99.0)
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tokenizer")
+    (folder / "vocab.txt").write_text("\n".join(PIECES))
+    return fl.load_tokenizer(folder)
 
-    def model(ids, mask, token_types, masked_positions):
-        return MaskedLMOutput(logits=jnp.broadcast_to(logits, (len(ids), 1, rows)))
 
-    lines = list(fill_mask_examples(model, data))
-    assert lines[1::2] == ["      three 63%, two 23%, one 9%"] * 2
+def shown(tokenizer, documents, rows="packed", best=(5, 6, 7), size=9):
+    corpus = SimpleNamespace(documents=lambda: iter(documents))
+    recipe = SimpleNamespace(max_length=16, rows=rows)
+    data = SimpleNamespace(tokenizer=tokenizer, recipe=recipe, held_out_corpus=corpus)
+
+    def model(ids, mask, types, masked_positions):
+        logits = jnp.zeros((*masked_positions.shape, size)).at[..., jnp.array(best)].set(jnp.array([9.0, 8.0, 7.0]))
+        return MaskedLMOutput(logits=logits)
+
+    return list(fill_mask_examples(model, data))
+
+
+@pytest.mark.parametrize("size", [len(PIECES), 16, 64])
+@pytest.mark.parametrize("rows", ["packed", "pairs"])
+def test_rows_that_pad_a_table_are_no_guesses(tokenizer, rows, size):
+    _, guesses = shown(tokenizer, [["a b", "c d"]], rows, best=(size - 1, 6, 7), size=size)
+    words = [part.split()[0] for part in guesses.split(", ")]
+    assert words[:2] == (["d", "b"] if size == len(PIECES) else ["b", "c"])
+    assert len(words) == 3
+
+
+@pytest.mark.parametrize(
+    ("documents", "count"),
+    [
+        ([], 0),
+        ([["a"]], 0),  # a single piece leaves nothing to guess by
+        ([[]], 0),
+        ([["", "  "]], 0),
+        ([["x y"]], 1),  # unknown pieces alone
+        ([["", "a b"]], 1),
+        ([["a b"], ["c"], ["c d", "a"]], 2),
+        ([["a b c"]] * 9, 5),
+    ],
+)
+def test_any_held_out_text_gives_as_many_examples_as_it_has(tokenizer, documents, count):
+    assert len(shown(tokenizer, documents)) == 2 * count
+
+
+@pytest.mark.parametrize("size", [9, 10, 64])
+def test_shares_are_those_of_the_pieces(tokenizer, size):
+    """The rows that pad the table have the highest logits, and none of the shares."""
+    _, guesses = shown(tokenizer, [["a b"]], best=(5, 6, 7), size=size)
+    assert guesses.strip() == "a 66%, b 24%, c 9%"

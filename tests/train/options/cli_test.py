@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import runpy
 import shlex
 import subprocess
@@ -9,6 +10,7 @@ import sys
 
 import pytest
 
+from tests.conftest import REPOSITORY
 from tests.train import toy
 from train.errors import RunError, StopError, UserError
 from train.options import cli, schema
@@ -228,3 +230,18 @@ def test_command_reproduces_the_request(folder):
     again = read(*words[3:])[1]
     assert again == request
     assert "--extend" in request.command(extend=True)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp1252", "utf-8"])
+def test_any_text_can_be_printed_in_any_encoding(encoding):
+    code = (
+        "from train.options import cli; from train.options.leaves import PRETRAIN_LEAVES as leaves; "
+        "words = ['--config', 'configs/albert_tiny.py']; "
+        "exit(cli.main('pretrain', leaves, lambda request: print('\\u6625 \\xe9'), words))"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, env=environment, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == "\u6625 \xe9\n".encode(encoding, errors="backslashreplace")

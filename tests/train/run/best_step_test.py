@@ -41,6 +41,24 @@ def test_a_job_ends_early_where_nothing_gets_better(tmp_path, start, capsys):
     assert "is complete: 15 steps" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("losses", "step", "best"),
+    [([5, 6], 20, 10), ([0.5, 1, 1], 25, 20), ([0.5, 0.4, 0.3, 0.2, 0.1], 40, 40)],
+)
+def test_patience_begins_anew_where_a_run_that_ended_early_is_extended(tmp_path, start, capsys, losses, step, best):
+    def patient(losses):
+        return lambda job: scripted(losses)(dataclasses.replace(job, patience=1))
+
+    assert start("keep_best=true", change=patient([3, 1, 2])) == 0
+    interrupted = lambda job: signal_at(17)(patient([])(job))  # noqa: E731
+    assert start("keep_best=true", "total_steps=40", change=interrupted, more=["--extend"]) == 75
+    said = capsys.readouterr().out
+    assert "--extend: total_steps 20 -> 40" in said
+    assert "it had ended early at step 15: patience for a better evaluation begins anew there" in said
+    assert start("keep_best=true", "total_steps=40", change=patient(losses)) == 0
+    assert (summary(tmp_path / "work")["step"], summary(tmp_path / "work")["model_step"]) == (step, best)
+
+
 def test_the_best_and_patience_outlive_an_interruption(tmp_path, start):
     def change(job):
         return scripted([3, 1])(signal_at(12)(dataclasses.replace(job, patience=1)))

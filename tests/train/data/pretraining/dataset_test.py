@@ -20,3 +20,33 @@ def test_a_vocabulary_is_trimmed_alike_when_a_run_goes_on(repository, tmp_path):
     assert first.kept_ids != tuple(range(len(first.kept_ids)))
     assert again.kept_ids == first.kept_ids
     assert again.tokenizer.fingerprint == first.tokenizer.fingerprint
+
+
+def test_fingerprints_are_known_without_tokenising(repository, tmp_path):
+    """They are those of the data that is opened; the text's contents count, not its place."""
+    text = "\n\n".join(f"word {number} and word {number + 1}.\nothers follow {number}." for number in range(60))
+    for name, content in (("a", text), ("b", text), ("c", text.replace("others", "some"))):
+        (tmp_path / f"{name}.txt").write_text(content, encoding="utf-8")
+    values = schema.flatten(load_config(f"{repository}/configs/albert_tiny.py:smoke").values)
+    values |= {"data.eval_fraction": 0.2, "data.prepare_workers": 1, "tokenizer": "train:wordpiece:100"}
+    values |= {"data.source": f"text:{tmp_path}/a.txt", "data.cache_dir": str(tmp_path / "cache")}
+    kept = tmp_path / "tokenizer"
+    assert dataset.fingerprints(values, kept) == {}  # there is no tokenizer yet
+    data = dataset.open_data(values, kept, lambda line: None)
+    keep_tokenizer(data.tokenizer, kept)
+    begun = {"data": data.fingerprint, "tokenizer": data.tokenizer.fingerprint}
+    stores = sorted((tmp_path / "cache" / "tokens").iterdir())
+    tables = [
+        ({}, begun),
+        ({"data.source": f"text:{tmp_path}/b.txt"}, begun),
+        ({"data.source": f"text:{tmp_path}/[b].txt"}, begun),
+        ({"data.source": f"text:{tmp_path}/none.txt"}, {}),
+        ({"trim_vocabulary": True}, {}),
+    ]
+    for changes, expected in tables:
+        assert dataset.fingerprints({**values, **changes}, kept) == expected, changes
+    for changes in ({"data.source": f"text:{tmp_path}/c.txt"}, {"data.eval_fraction": 0.3}):
+        found = dataset.fingerprints({**values, **changes}, kept)
+        assert found["tokenizer"] == begun["tokenizer"]
+        assert found["data"] != begun["data"]
+    assert sorted((tmp_path / "cache" / "tokens").iterdir()) == stores
