@@ -121,13 +121,8 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
     rows = teacher.add_logits(prepared.train, values["data.eval_tokens"], say) if teacher else prepared.train
     optimizer, learning_rate_at = build.optimizer(values)
     objective = _objective(values, prepared, teacher)
-    train_step = make_train_step(
-        structure,
-        objective,
-        optimizer,
-        seed=values["seed"],
-        accumulation_steps=values["accumulation_steps"],
-    )
+    steps = {"seed": values["seed"], "accumulation_steps": values["accumulation_steps"]}
+    train_step = make_train_step(structure, objective, optimizer, **steps)
     batches = TrainingBatches(rows, values["batch_size"], values["seed"], distinct=objective.compares_rows)
     host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
     headline = prepared.scorer.reported.headline

@@ -60,13 +60,12 @@ def read_classify(
     labels: Sequence[str] = (),
     known: KnownLabels | None = None,
 ) -> TaskData:
-    """Reads a user's own task. The formats are those of `tables.read_rows`.
+    """Reads a user's own task, in the formats of `tables.read_rows`; the only evaluation set is "dev".
 
     Args:
         train: the file to learn from; None where there is an evaluation file alone.
         evaluation: the file to evaluate on.
-        evaluation_fraction: share of the rows of `train` to hold out where there is no such file: those whose texts'
-            hash falls below it, so that equal texts stay together and adding rows moves none.
+        evaluation_fraction: share of the rows of `train` to hold out where there is no such file.
         test: a file to predict; its label column may be missing or empty, or -1 where that is no label.
         columns: where texts and labels stand.
         problem: one label of several; any number of them (a list in JSON, else names between separators, or a list as
@@ -74,9 +73,6 @@ def read_classify(
         labels: their names in the order of their indices; those found in `train`, or in `evaluation` where that is
             alone, sorted (by value where all are numbers), if none are given.
         known: the labels of a model at hand, taken where none are given and those found are among them.
-
-    Returns:
-        Its examples; the only evaluation set is "dev".
 
     Raises:
         UserError: with file and line, for a missing column, an empty text, a label that is missing, no number or
@@ -88,20 +84,12 @@ def read_classify(
     source = train if train is not None else evaluation
     rows = _rows(Path(train), columns, notes) if train is not None else []
     alone = _rows(Path(evaluation), columns, notes) if evaluation is not None and train is None else []
-    found = () if labels or problem == "regression" else _found(rows or alone, columns, problem, source)
-    names = tuple(labels) or (known or KnownLabels()).of_data(found)
-    if problem == "regression":
-        names = tuple(labels) or (columns.label,)
-    elif len(names) < 2:
-        raise UserError(
-            f"Expected at least two labels, got {', '.join(map(repr, names)) or 'none'}. Check column "
-            f"{columns.label!r} of {source}; data.labels names labels that it lacks."
-        )
-    absent = [name for name in names if name not in found] if found else []
-    if absent and known:
-        notes.append(f"{source} has no example of {', '.join(absent)}, which {known.source} knows")
-    of = f"of {known.source if absent and known else source}"
-    known_from = f"The labels {'given' if labels else of} are"
+    names, known_from = tuple(labels) or (columns.label,), "The labels given are"
+    if problem != "regression":
+        if not labels:
+            found = _found(rows or alone, columns, problem, source)
+            names, known_from = _names_of(found, known or KnownLabels(), source, notes)
+        _check_names(names, columns, source)
 
     def examples(rows: Sequence[Row], *, labelled: bool = True) -> list[TextExample]:
         return _examples(rows, columns, problem, names, known_from, labelled=labelled)
@@ -110,14 +98,7 @@ def read_classify(
     if evaluation is not None:
         held_out = examples(alone or _rows(Path(evaluation), columns, notes))
     else:
-        shares = [hash_share(example.texts) < evaluation_fraction for example in learned]
-        held_out = [example for example, held in zip(learned, shares, strict=True) if held]
-        learned = [example for example, held in zip(learned, shares, strict=True) if not held]
-        if not held_out or not learned:
-            raise UserError(
-                f"A share of {evaluation_fraction} of the {len(rows)} rows of {train} leaves {len(learned)} to learn "
-                f"from and {len(held_out)} to evaluate on. Change the share, or give an evaluation file."
-            )
+        learned, held_out = _divided(learned, evaluation_fraction, train)
     return TaskData(
         kind="classification",
         train=learned,
@@ -128,6 +109,39 @@ def read_classify(
         wholes={"dev": len(rows)} if evaluation is None else {},
         notes=tuple(notes),
     )
+
+
+def _names_of(
+    found: Sequence[str], known: KnownLabels, source: object, notes: list[str]
+) -> tuple[tuple[str, ...], str]:
+    """Labels where none are given, and how a message calls them."""
+    names = tuple(known.of_data(found))
+    absent = [name for name in names if name not in found]
+    if absent:
+        notes.append(f"{source} has no example of {', '.join(absent)}, which {known.source} knows")
+    return names, f"The labels of {known.source if absent else source} are"
+
+
+def _check_names(names: Sequence[str], columns: Columns, source: object) -> None:
+    if len(names) < 2:
+        raise UserError(
+            f"Expected at least two labels, got {', '.join(map(repr, names)) or 'none'}. Check column "
+            f"{columns.label!r} of {source}; data.labels names labels that it lacks."
+        )
+
+
+def _divided(
+    examples: Sequence[TextExample], share: float, source: object
+) -> tuple[list[TextExample], list[TextExample]]:
+    """Those to learn from, and those to hold out: equal texts stay together, and adding rows moves none."""
+    held_out = [example for example in examples if hash_share(example.texts) < share]
+    learned = [example for example in examples if hash_share(example.texts) >= share]
+    if not held_out or not learned:
+        raise UserError(
+            f"A share of {share} of the {len(examples)} rows of {source} leaves {len(learned)} to learn from and "
+            f"{len(held_out)} to evaluate on. Change the share, or give an evaluation file."
+        )
+    return learned, held_out
 
 
 def _rows(path: Path, columns: Columns, notes: list[str]) -> list[Row]:
