@@ -66,14 +66,14 @@ def test_what_is_done_to_a_text_is_said_again_when_it_comes_from_the_cache(tmp_p
 
 
 def test_a_work_directory_goes_on_with_the_tokenizer_that_it_keeps(tmp_path):
-    """One of a time before the options too: they are not compared with what does not know them."""
+    """One of a time before the options too: they are nothing there, and what is asked for now is refused by name."""
     former, _ = opened(tmp_path, tokenizer_accents="strip")
     keep_tokenizer(former, tmp_path / "work")
     tokenizer, said = opened(tmp_path, kept="work")
     assert (tokenizer.fingerprint, said) == (former.fingerprint, [])
     assert load_tokenizer(tmp_path / "work").fingerprint == former.fingerprint
-    now = {"tokenizer": SPEC, "tokenizer_case": None, "tokenizer_accents": "keep"}
+    now = {leaf.path: None for leaf in PRETRAIN_LEAVES if leaf.implied} | {"tokenizer": SPEC}
+    asked = now | {"tokenizer_accents": "keep"}
     assert schema.differences(PRETRAIN_LEAVES, {"tokenizer": SPEC}, now) == {}
-    assert schema.differences(PRETRAIN_LEAVES, {**now, "tokenizer_case": "keep"}, now) == {
-        "tokenizer_case": ("keep", None)
-    }
+    assert schema.differences(PRETRAIN_LEAVES, {"tokenizer": SPEC}, asked) == {"tokenizer_accents": (None, "keep")}
+    assert schema.differences(PRETRAIN_LEAVES, asked, now) == {"tokenizer_accents": ("keep", None)}
