@@ -8,6 +8,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from flax_lite.files.settings import shown
+
 _POSITIVE_FIELDS = frozenset(
     {
         "vocab_size",
@@ -123,12 +125,6 @@ def class_names(architectures: Any) -> tuple[str, ...]:
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"architectures={shown(architectures)} must be a list of class names")
     return tuple(names)
-
-
-def shown(value: Any) -> str:
-    """A value as a message shows it: the beginning of a long one."""
-    text = repr(value)
-    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def _check_type(name: str, value: Any, kind: Any) -> None:

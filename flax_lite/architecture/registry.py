@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flax_lite.architecture import checks
 from flax_lite.architecture.config import EncoderConfig
 from flax_lite.architecture.weights import WeightTable
 from flax_lite.files.names import CONFIG
+from flax_lite.files.settings import shown
 from flax_lite.files.strict_json import read_json
 
 
@@ -62,7 +62,7 @@ def config_class(model_type: str) -> type[EncoderConfig]:
 def _family(model_type: str) -> Family:
     if model_type not in _FAMILIES:
         raise ValueError(
-            f"model_type {checks.shown(model_type)} is not supported; flax_lite reads {', '.join(sorted(_FAMILIES))}"
+            f"model_type {shown(model_type)} is not supported; flax_lite reads {', '.join(sorted(_FAMILIES))}"
         )
     return _FAMILIES[model_type]
 

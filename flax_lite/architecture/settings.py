@@ -1,6 +1,6 @@
 """What is made of each key of a config.json that is no field of a configuration: known to be inert, or refused by name.
 
-A family's own rows are its configuration's `settings`. Sources: transformers 4.57 and 5 (configuration_utils.py,
+A family's own rows are its configuration's `json_settings`. Sources: transformers 4.57 and 5 (configuration_utils.py,
 modeling_utils.py, pipelines, models/bert, albert, distilbert), google-research/bert and albert (modeling.py).
 """
 

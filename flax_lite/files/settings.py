@@ -50,7 +50,7 @@ def refused(*keys: str, why: str, unless: Iterable[Any] = OFF) -> dict[str, Sett
     return dict.fromkeys(keys, Setting("refused", why, tuple(unless)))
 
 
-def check_settings(values: Mapping[str, Any], table: Table, file: str) -> tuple[str, ...]:
+def check_settings(values: Mapping[str, Any], table: Table, file: str) -> None:
     """Refuses what would change a result, and warns once of keys that the table lacks.
 
     Args:
@@ -58,14 +58,11 @@ def check_settings(values: Mapping[str, Any], table: Table, file: str) -> tuple[
         table: what is known of its keys.
         file: how messages call it.
 
-    Returns:
-        The keys that the table lacks.
-
     Raises:
         ValueError: naming every refused key with its value, and what it would do.
     """
     wrong = [
-        f"{key}={_shown(values[key])}: {row.why}"
+        f"{key}={shown(values[key])}: {row.why}"
         for key, row in table.items()
         if row.use == "refused" and key in values and not _is_one_of(values[key], row.unless)
     ]
@@ -74,7 +71,6 @@ def check_settings(values: Mapping[str, Any], table: Table, file: str) -> tuple[
     unknown = tuple(key for key in values if key not in table)
     if unknown:
         _warn(file, unknown)
-    return unknown
 
 
 @functools.lru_cache(maxsize=1024)  # a directory is read several times while a model is loaded
@@ -94,6 +90,7 @@ def _is_one_of(value: Any, values: Iterable[Any]) -> bool:
     return any(value == each and isinstance(value, bool) == isinstance(each, bool) for each in values)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value as a message shows it: the beginning of a long one."""
     text = repr(value)
     return text if len(text) <= 100 else f"{text[:100]}..."

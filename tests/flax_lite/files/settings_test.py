@@ -27,14 +27,15 @@ def test_refuses_by_name(values, named):
 
 
 @pytest.mark.parametrize("off", [None, False, 0, "", [], {}])
-def test_a_refused_key_that_says_nothing_is_taken(off):
-    assert check_settings({"mode": off, "size": 3, "name": "x", "kind": "a"}, _TABLE, "a file") == ()
+def test_a_refused_key_that_says_nothing_is_taken(off, caplog):
+    check_settings({"mode": off, "size": 3, "name": "x", "kind": "a"}, _TABLE, "a file")
+    assert not caplog.records
 
 
 def test_unknown_keys_are_named_once(caplog, tmp_path):
     values = {"size": 1, "new": 2, "\x1b[2J\ud800": 3} | {f"k{number}": number for number in range(20)}
     for _ in range(2):
-        assert len(check_settings(values, _TABLE, str(tmp_path))) == 22
+        check_settings(values, _TABLE, str(tmp_path))
     (record,) = caplog.records
     assert "new, \\x1b[2J\\ud800, k0" in record.getMessage()
     assert "and 12 more" in record.getMessage()

@@ -56,4 +56,5 @@ def test_numbers_off_the_scale_are_refused_before_they_are_learnt(tokenizer, sco
     ],
 )
 def test_numbers_on_the_scale_or_not_read_are_taken(tokenizer, scores, most, loss):
-    task_of(tokenizer, scores, most, loss).objective(None, 1.0, None)
+    objective = task_of(tokenizer, scores, most, loss).objective(None, 1.0, None)
+    assert objective.compares_rows == (loss == "contrastive")
