@@ -1,4 +1,4 @@
-"""Checks what a wheel holds: flax_lite with its type marker, the licence, and nothing that belongs to the checkout.
+"""Checks what a wheel holds: flax_lite with its type marker, the license, and nothing that belongs to the checkout.
 
 Usage: check_wheel.py WHEEL, in an environment that has the dependencies.
 """

@@ -4,8 +4,8 @@
         [--seeds 3] [--out DIR] [--config.KEY=VALUE ...]
 
 A sentence's vector is the mean of its tokens' last hidden states, and the score is Spearman's correlation between the
-cosines of pairs and people's judgements. Students learn from plain text by configs/sentence_student.py and never see a
-judgement; the best untrained pick of the teacher's layers is what they have to beat. Interrupted, the same command goes
+cosines of pairs and people's judgments. Students learn from plain text by configs/sentence_student.py and never see a
+judgment; the best untrained pick of the teacher's layers is what they have to beat. Interrupted, the same command goes
 on where it was.
 """
 
@@ -32,7 +32,7 @@ from flax_lite.layers.sentence_vectors import sentence_vectors
 from train import distill
 from train.errors import UserError
 from train.options import cli
-from train.options.leaves import DISTILL_LEAVES
+from train.options.tables import DISTILL_OPTIONS
 
 _CONFIG = "configs/sentence_student.py"
 _LENGTH_STEP = 16
@@ -44,7 +44,7 @@ class Pairs(NamedTuple):
 
     first: list[str]
     second: list[str]
-    judgements: list[float]
+    judgments: list[float]
 
 
 def read_pairs(path: Path) -> Pairs:
@@ -70,7 +70,7 @@ def _vectors(model: fl.Encoder, batch: Mapping[str, jax.Array]) -> jax.Array:
 
 
 def score(model: fl.Encoder, tokenizer: fl.Tokenizer, pairs: Pairs) -> float:
-    """Spearman's correlation between cosines and judgements."""
+    """Spearman's correlation between cosines and judgments."""
 
     def embed(texts: list[str]) -> np.ndarray:
         """Vectors of all texts, in batches of about equal length: few shapes, little padding."""
@@ -84,7 +84,7 @@ def score(model: fl.Encoder, tokenizer: fl.Tokenizer, pairs: Pairs) -> float:
         return vectors
 
     cosines = np.sum(embed(pairs.first) * embed(pairs.second), axis=-1)
-    return float(stats.spearmanr(cosines, pairs.judgements)[0])  # type: ignore[arg-type]
+    return float(stats.spearmanr(cosines, pairs.judgments)[0])  # type: ignore[arg-type]
 
 
 def score_picks(teacher: fl.Encoder, depth: int, tokenizer: fl.Tokenizer, pairs: Pairs) -> dict[str, float]:
@@ -105,7 +105,7 @@ def train_student(given: argparse.Namespace, overrides: Sequence[str], seed: int
     work = given.out / f"seed-{seed}"
     argv = ["--config", _CONFIG, "--workdir", str(work), f"--config.teacher={given.teacher}", f"--config.seed={seed}"]
     argv += ["--config.keep_checkpoints=100", *overrides]
-    status = cli.main("distill", DISTILL_LEAVES, distill.run, argv)
+    status = cli.main("distill", DISTILL_OPTIONS, distill.run, argv)
     return status or work
 
 
@@ -147,8 +147,8 @@ def draw(results: Mapping[str, Any], path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     start = next(iter(results["picks"].values()))
-    for colour, (seed, points) in zip(("#0072B2", "#D55E00", "#009E73") * 9, results["curves"].items(), strict=False):
-        axes.plot(list(map(int, points)), list(points.values()), "o-", color=colour, markersize=4, label=f"seed {seed}")
+    for color, (seed, points) in zip(("#0072B2", "#D55E00", "#009E73") * 9, results["curves"].items(), strict=False):
+        axes.plot(list(map(int, points)), list(points.values()), "o-", color=color, markersize=4, label=f"seed {seed}")
     for name, value in (("teacher", results["teacher"]), ("best untrained pick", start)):
         axes.axhline(value, color="#666666", linewidth=1, linestyle=":")
         axes.annotate(f"{name} {value:.4f}", (1.01, value), xycoords=("axes fraction", "data"), va="center", fontsize=8)

@@ -24,7 +24,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.tokenizer = "train:unigram:1000"  # the corpus has some 300 words; a piece each, and the letters
     config.data.source = "builtin"
     config.data.max_eval_rows = 2048
-    # Three sentences of seven tokens and the specials. The order of two segments is learnt from their neighbouring
+    # Three sentences of seven tokens and the specials. The order of two segments is learned from their neighboring
     # sentences; in rows of 64 it was still at chance after 1500 steps.
     config.data.sequence_length = 24
     config.data.max_predictions = 4

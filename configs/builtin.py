@@ -1,4 +1,4 @@
-"""Labelled tasks on the built-in corpus: does a pretrained model learn them from few examples?
+"""Labeled tasks on the built-in corpus: does a pretrained model learn them from few examples?
 
 Paper: none; the tasks and their sizes are ours.
 Command: python -m train.finetune --config configs/builtin.py:entailment --config.init_from=runs/albert_tiny
@@ -14,7 +14,7 @@ from ml_collections import config_dict
 from configs import _finetuning
 
 JOB = "finetune"
-LEAVES = {
+TASK_OPTIONS = {
     "sentiment": "texts",
     "entailment": "texts",
     "similarity": "texts",
@@ -23,7 +23,7 @@ LEAVES = {
     "spans": "spans",
     "spans_v2": "spans",
 }
-VARIANTS = tuple(LEAVES)
+VARIANTS = tuple(TASK_OPTIONS)
 
 
 def get_config(variant: str = "entailment") -> ml_collections.ConfigDict:
@@ -32,9 +32,9 @@ def get_config(variant: str = "entailment") -> ml_collections.ConfigDict:
     config = _finetuning.finetuning(task)
     config.data.sequence_length = 64
     config.optimizer.learning_rate = 5e-4
-    if LEAVES[task] == "texts":
+    if TASK_OPTIONS[task] == "texts":
         config.class_weights = "equal"
-    if LEAVES[task] == "spans":
+    if TASK_OPTIONS[task] == "spans":
         config.data.max_question_length = 32
         config.data.doc_stride = 32
         config.data.eval_articles = config_dict.placeholder(int)

@@ -13,7 +13,7 @@ from ml_collections import config_dict
 from configs import _finetuning
 
 JOB = "finetune"
-LEAVES = "columns"
+TASK_OPTIONS = "columns"
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:

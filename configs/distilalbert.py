@@ -1,4 +1,4 @@
-"""Both ideas in one: a student with one layer shared over six, and factorised embeddings, taught by BERT-base.
+"""Both ideas in one: a student with one layer shared over six, and factorized embeddings, taught by BERT-base.
 
 Paper: Lan et al., 2019, arXiv:1909.11942, for the shape; Sanh et al., 2019, arXiv:1910.01108, for the losses, their
     weights and the recipe. The combination is ours.

@@ -16,9 +16,9 @@ from configs import _finetuning
 from configs._finetuning import Published
 
 JOB = "finetune"
-LEAVES = "texts"
+TASK_OPTIONS = "texts"
 VARIANTS = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli", "ax")
-OPTIONS = ("albert",)
+RECIPES = ("albert",)
 
 
 _ALBERT = {

@@ -15,7 +15,7 @@ from configs import _finetuning
 from configs._finetuning import Published
 
 JOB = "finetune"
-LEAVES = "choices"
+TASK_OPTIONS = "choices"
 VARIANTS = ("race", "race_v2", "swag")
 
 _RACE = {"race": Published(2e-5, 32, 0.1, 12000, 1000), "race_v2": Published(1e-5, 32, 0.0, 12000, 1000)}

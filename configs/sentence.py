@@ -1,4 +1,4 @@
-"""A sentence encoder trained on pairs: cosines against judgements, or pairs told from all others of a batch.
+"""A sentence encoder trained on pairs: cosines against judgments, or pairs told from all others of a batch.
 
 Paper: Reimers and Gurevych, 2019, arXiv:1908.10084, section 3.1 and 4.2 (STS benchmark: four epochs, batches of 16,
     2e-5, a tenth of warm-up).
@@ -13,7 +13,7 @@ import ml_collections
 from configs import _finetuning
 
 JOB = "finetune"
-LEAVES = "sentences"
+TASK_OPTIONS = "sentences"
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:

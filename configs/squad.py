@@ -19,9 +19,9 @@ from configs import _finetuning
 from configs._finetuning import Published
 
 JOB = "finetune"
-LEAVES = "spans"
+TASK_OPTIONS = "spans"
 VARIANTS = ("v1", "v2")
-OPTIONS = ("albert",)
+RECIPES = ("albert",)
 
 _ALBERT = {"v1": Published(5e-5, 48, 0.0, 3649, 365, 384), "v2": Published(3e-5, 48, 0.0, 8144, 814)}
 

@@ -8,7 +8,7 @@ Paper: Jiao et al., 2019, arXiv:1909.10351, section 3.1 and 4.2: squared errors 
     Differences to its code: the errors are means over real tokens, where padding counts there. Hidden states and
     embeddings have a map each, without a bias, as in the paper's equations 8 and 9, where the code has one Dense for
     both. The gradient is clipped as a whole, each parameter's alone there. Rows are single texts, where the code pairs
-    segments as BERT does: the embedding of the second token type is not learnt before there is a task with pairs.
+    segments as BERT does: the embedding of the second token type is not learned before there is a task with pairs.
 Command: python -m train.distill --config configs/tinybert_4.py --config.data.source='text:corpus/*.txt'
 Hardware: not run at this size.
 Expected: after task distillation 77.0 on the GLUE test set, against BERT-base's 79.5 (the paper's Table 1). Not run by

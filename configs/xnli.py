@@ -14,7 +14,7 @@ from ml_collections import config_dict
 from configs import _finetuning
 
 JOB = "finetune"
-LEAVES = "languages"
+TASK_OPTIONS = "languages"
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:

@@ -87,13 +87,13 @@ BREAKAGES = {
         f"{_LIB}/training/steps_test.py {_LIB}/distillation/objective_test.py",
     ),
     "soft cross-entropy is scaled by T": Breakage(
-        "flax_lite.training.losses:soft_cross_entropy",
+        "flax_lite.training.losses:distillation_kl",
         "temperature**2 *",
         "temperature *",
         f"{_LIB}/training/token_losses_test.py",
     ),
     "the teacher gets a gradient": Breakage(
-        "flax_lite.training.losses:soft_cross_entropy",
+        "flax_lite.training.losses:distillation_kl",
         "jax.lax.stop_gradient(teacher_logits)",
         "teacher_logits",
         f"{_LIB}/training/token_losses_test.py {_LIB}/distillation/objective_test.py",
@@ -193,7 +193,7 @@ BREAKAGES = {
     ),
     # Tokenizers.
     "pieces that end in a digit and a comma are reached": Breakage(
-        "flax_lite.tokenization.recipes:penalise", "PENALTY if", "score if", f"{_LIB}/tokenization"
+        "flax_lite.tokenization.recipes:penalize", "PENALTY if", "score if", f"{_LIB}/tokenization"
     ),
     "a tokenizer's class in config.json is not looked at": Breakage(
         "flax_lite.tokenization.settings:tokenizer_class",

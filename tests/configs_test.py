@@ -1,4 +1,4 @@
-"""Every config: builds, fits its job's table of leaves, and has a smoke variant that runs to the end."""
+"""Every config: builds, fits its job's table of options, and has a smoke variant that runs to the end."""
 
 import importlib.util
 
@@ -18,7 +18,7 @@ def variants(name):
     spec = importlib.util.spec_from_file_location("config_of_test", REPOSITORY / "configs" / name)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    named, options = getattr(module, "VARIANTS", ("",)), getattr(module, "OPTIONS", ())
+    named, options = getattr(module, "VARIANTS", ("",)), getattr(module, "RECIPES", ())
     return (*named, *(f"{variant},{option}" for variant in named for option in options))
 
 
@@ -63,7 +63,7 @@ def test_config_has_the_leaves_of_its_job(spec):
 
 
 def test_every_loss_is_used_by_a_config():
-    """A loss that no shipped config optimises has no place in the library."""
+    """A loss that no shipped config optimizes has no place in the library."""
     loaded = map(load_config, (f"{REPOSITORY / 'configs'}/{spec}" for spec in SPECS))
     weights = [each.values["losses"] for each in loaded if each.job == "distill"]
     assert {name for each in weights for name, weight in each.items() if weight} == set(LOSSES)
@@ -128,7 +128,7 @@ _RECIPES = {
 @pytest.mark.parametrize("spec", _RECIPES)
 def test_config_has_the_recipe_of_its_source(spec):
     values = schema.flatten(load_config(f"{REPOSITORY / 'configs'}/{spec}").values)
-    assert {leaf: values[leaf] for leaf in _RECIPES[spec]} == _RECIPES[spec]
+    assert {option: values[option] for option in _RECIPES[spec]} == _RECIPES[spec]
 
 
 def smoke(spec, workdir, overrides=()):

@@ -15,10 +15,10 @@ import pytest
 from tests.conftest import REPOSITORY
 from tests.flax_lite import fake_hub, tiny
 from tests.flax_lite.tokenization import tiny_files
-from train.evaluate import EVALUATE_LEAVES
+from train.evaluate import EVALUATE_OPTIONS
 from train.options import cli
-from train.options.leaves import JOB_LEAVES
-from train.options.task_leaves import FINETUNE_LEAVES
+from train.options.tables import JOB_OPTIONS
+from train.options.task_tables import FINETUNE_OPTIONS
 
 README = (REPOSITORY / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
@@ -132,9 +132,9 @@ def test_readme_job_is_accepted(line, monkeypatch, capsys):
     if hasattr(job, "main"):  # it has options of its own
         assert job.main([*arguments, "--print_config"]) == 0
         return
-    # Those that are no job of their own take the leaves of the config's job.
+    # Those that are no job of their own take the options of the config's job.
     name = module.removeprefix("train.")
-    table = {"finetune": FINETUNE_LEAVES, "evaluate": EVALUATE_LEAVES}.get(name) or JOB_LEAVES.get(name, JOB_LEAVES)
+    table = {"finetune": FINETUNE_OPTIONS, "evaluate": EVALUATE_OPTIONS}.get(name) or JOB_OPTIONS.get(name, JOB_OPTIONS)
     assert cli.main(name, table, job.run, [*arguments, "--print_config"]) == 0
     assert '"total_steps"' in capsys.readouterr().out
 

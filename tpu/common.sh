@@ -267,7 +267,7 @@ run_to_end() {
 # Prints the status that decides, of the workers' lines on standard input; nothing where none has failed.
 # One that is lost took the others with it: 75. Where all have a status, 75 may say that another worker was lost, so any
 # other failure explains it, also one that was written down later. Of the rest the first to end is the cause: a
-# collective fails, or JAX aborts, where a neighbour is gone.
+# collective fails, or JAX aborts, where a neighbor is gone.
 deciding_status() {
   LC_ALL=C awk '
     $1 == "flax_lite-worker" && $3 ~ /^(lost|none)$/ { print 0, 0, 75 }

@@ -32,7 +32,7 @@ switches+=(on_demand shared_disk delete_when_done)
 readonly LONGEST_PAUSE_SECONDS=1800
 # gcloud itself tries an ssh connection ten times (googlecloudsdk/command_lib/compute/tpus/tpu_vm/ssh.py).
 readonly SILENT_LOOKS=3
-# Two minutes by default: a worker whose neighbour has died learns of it from JAX's heartbeat after 100 s.
+# Two minutes by default: a worker whose neighbor has died learns of it from JAX's heartbeat after 100 s.
 readonly LATE_LOOKS=2
 
 newest=0   # step of the newest checkpoint seen

@@ -20,8 +20,8 @@ from train import distill
 from train.errors import UserError
 from train.machine.files import write_json
 from train.options import cli
-from train.options.leaves import DISTILL_LEAVES
 from train.options.request import Request
+from train.options.tables import DISTILL_OPTIONS
 
 
 def run(request: Request, num_seeds: int, chosen: Sequence[str] = ()) -> int:
@@ -66,7 +66,7 @@ def distilled(request: Request, work: Path, changes: dict[str, str]) -> int:
     """Runs a row; returns its exit status."""
     options = [f"--config.{path}={text}" for path, text in (request.overrides | changes).items()]
     argv = ["--config", request.spec, "--workdir", str(work), *options]
-    return cli.main("distill", DISTILL_LEAVES, distill.run, argv)
+    return cli.main("distill", DISTILL_OPTIONS, distill.run, argv)
 
 
 def final_scores(work: Path) -> dict[str, float]:
@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         nonlocal status
         status = run(request, given.seeds, [name for name in given.rows.split(",") if name])
 
-    return cli.main("ablate", DISTILL_LEAVES, start, rest, help_config="configs/distilbert_tiny.py") or status
+    return cli.main("ablate", DISTILL_OPTIONS, start, rest, help_config="configs/distilbert_tiny.py") or status
 
 
 if __name__ == "__main__":

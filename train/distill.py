@@ -10,8 +10,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from train.options import cli
-from train.options.leaves import DISTILL_LEAVES as LEAVES
 from train.options.request import Request
+from train.options.tables import DISTILL_OPTIONS as OPTIONS
 
 if TYPE_CHECKING:
     from train.plan.rehearsal import Rehearsal
@@ -47,4 +47,4 @@ def plan(request: Request) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.main("distill", LEAVES, run, help_config="configs/distilbert_tiny.py", plan=plan, joins=True))
+    sys.exit(cli.main("distill", OPTIONS, run, help_config="configs/distilbert_tiny.py", plan=plan, joins=True))

@@ -20,11 +20,11 @@ from train.errors import UserError
 from train.machine.files import to_json
 from train.options import cli
 from train.options.request import Request
-from train.options.schema import Leaf
-from train.options.task_leaves import FINETUNE_LEAVES
+from train.options.schema import Option
+from train.options.task_tables import FINETUNE_OPTIONS
 
-_OWN_LEAVES = (
-    Leaf(
+_OWN_OPTIONS = (
+    Option(
         "checkpoint",
         "free",
         str | None,
@@ -32,9 +32,9 @@ _OWN_LEAVES = (
         implied=True,
         is_place=True,
     ),
-    Leaf("predictions", "free", str | None, "file of predictions to score instead", implied=True, is_place=True),
+    Option("predictions", "free", str | None, "file of predictions to score instead", implied=True, is_place=True),
 )
-EVALUATE_LEAVES = {name: (*_OWN_LEAVES, *leaves) for name, leaves in FINETUNE_LEAVES.items()}
+EVALUATE_OPTIONS = {name: (*_OWN_OPTIONS, *options) for name, options in FINETUNE_OPTIONS.items()}
 
 
 def run(request: Request) -> None:
@@ -50,8 +50,8 @@ def evaluate(values: Mapping[str, Any], given: Collection[str] = ()) -> dict[str
     """The metrics of each held-out set, the baseline's beside them, and of how many examples they are.
 
     Args:
-        values: leaves of a fine-tuning config, with "checkpoint" or "predictions".
-        given: leaves that do not come from the config file. Of a single file the share that a training would hold out
+        values: options of a fine-tuning config, with "checkpoint" or "predictions".
+        given: options that do not come from the config file. Of a single file the share that a training would hold out
             is scored where "data.eval_fraction" is among them, else all of it.
 
     Raises:
@@ -74,11 +74,11 @@ def evaluate(values: Mapping[str, Any], given: Collection[str] = ()) -> dict[str
 
 def _score_file(values: Mapping[str, Any], data: Any, path: Path) -> dict[str, Any]:
     """Of several sets whose labels are known, the one that the file is named after, else the first held-out one."""
-    from train.tasks.examples import is_labelled
+    from train.tasks.examples import is_labeled
     from train.tasks.opening import scorer_of
 
     scorer = scorer_of(values, data)
-    known = {name: examples for name, examples in data.test.items() if all(map(is_labelled, examples))}
+    known = {name: examples for name, examples in data.test.items() if all(map(is_labeled, examples))}
     sets = {**known, **data.evaluation}
     named = {scorer.file_name(name, examples): name for name, examples in sets.items()}
     name = path.stem if path.stem in sets else named.get(path.name, next(iter(data.evaluation)))
@@ -94,7 +94,7 @@ def _score_checkpoint(values: Mapping[str, Any], prepared: Any) -> dict[str, Any
     from flax import nnx
 
     from flax_lite.models.params import get_params
-    from train.jobs.finetuning import summarise
+    from train.jobs.finetuning import summarize
     from train.options import runtime
     from train.tasks.kinds.task import trained_model
     from train.tasks.rows import run_rows
@@ -113,7 +113,7 @@ def _score_checkpoint(values: Mapping[str, Any], prepared: Any) -> dict[str, Any
     return {
         "checkpoint": source,
         **_counts(prepared.held_out.sets, task.data.wholes),
-        **summarise(prepared, results),
+        **summarize(prepared, results),
         "baseline": dict(prepared.baseline.values),
     }
 
@@ -150,4 +150,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.main("evaluate", EVALUATE_LEAVES, run, help_config="configs/glue.py:sst2"))
+    sys.exit(cli.main("evaluate", EVALUATE_OPTIONS, run, help_config="configs/glue.py:sst2"))

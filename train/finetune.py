@@ -1,4 +1,4 @@
-"""Fine-tuning: a labelled task, a head on a pretrained encoder, and a score.
+"""Fine-tuning: a labeled task, a head on a pretrained encoder, and a score.
 
 python -m train.finetune --config configs/glue.py:sst2 --config.init_from=SOURCE --config.data.source=files:DIR \
         [--workdir DIR] [--config.KEY=VALUE ...]
@@ -15,7 +15,7 @@ from ml_collections import config_dict
 
 from train.options import cli, schema
 from train.options.request import Request
-from train.options.task_leaves import FINETUNE_LEAVES as LEAVES
+from train.options.task_tables import FINETUNE_OPTIONS as OPTIONS
 
 if TYPE_CHECKING:
     from train.plan.rehearsal import Rehearsal
@@ -25,21 +25,21 @@ def run(config: Mapping[str, Any], workdir: str | Path, *, table: str = "texts")
     """Fine-tunes as a config says, and returns the content of summary.json; of several seeds, of results.json.
 
     Args:
-        config: every leaf, as `get_config` of a config file returns them.
+        config: every option, as `get_config` of a config file returns them.
         workdir: where everything is written.
-        table: the LEAVES of that file.
+        table: the OPTIONS of that file.
 
     Raises:
         UserError: the config does not fit, or the data or the model to start from does not.
         StopError: a signal stopped it; what was done is saved, and the same call goes on.
         RunError: a loss was not finite, or a checkpoint could not be written.
     """
-    leaves = LEAVES[table]
+    options = OPTIONS[table]
     nested = config.to_dict() if isinstance(config, config_dict.ConfigDict) else dict(config)
-    values = schema.validate(leaves, nested, "this config")
+    values = schema.validate(options, nested, "this config")
     frozen = config_dict.FrozenConfigDict(schema.nest(values))
     work = Path(os.path.expanduser(workdir))
-    run_request(Request(job="finetune", leaves=leaves, config=frozen, spec="CONFIG", workdir=work))
+    run_request(Request(job="finetune", options=options, config=frozen, spec="CONFIG", workdir=work))
     name = "results.json" if values["seeds"] > 1 else "summary.json"
     return json.loads((work / name).read_text())
 
@@ -57,7 +57,7 @@ def run_request(request: Request) -> None:
     from train.tasks.opening import prepare
 
     runtime.settle_runtime(request.values)
-    with hosts.together("preparing the task"):
+    with hosts.sync_errors("preparing the task"):
         check_push(request.values)
         kept = kept_tokenizer(request)
         prepared = prepare(request.values, lambda line: print(line, flush=True), kept_tokenizer=kept)
@@ -95,4 +95,4 @@ def plan(request: Request) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.main("finetune", LEAVES, run_request, help_config="configs/glue.py:sst2", plan=plan, joins=True))
+    sys.exit(cli.main("finetune", OPTIONS, run_request, help_config="configs/glue.py:sst2", plan=plan, joins=True))

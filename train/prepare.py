@@ -1,4 +1,4 @@
-"""Prepares a job's data before the job runs: trains the tokenizer, tokenises both splits into the cache.
+"""Prepares a job's data before the job runs: trains the tokenizer, tokenizes both splits into the cache.
 
     python -m train.prepare --config configs/albert_base.py [--config.KEY=VALUE ...]
 
@@ -9,8 +9,8 @@ that reads the same text with the same tokenizer. Interrupted, the same command 
 import sys
 
 from train.options import cli
-from train.options.leaves import JOB_LEAVES
 from train.options.request import Request
+from train.options.tables import JOB_OPTIONS
 
 
 def run(request: Request) -> None:
@@ -35,4 +35,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.main("prepare", JOB_LEAVES, run))
+    sys.exit(cli.main("prepare", JOB_OPTIONS, run))

@@ -9,8 +9,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from train.options import cli
-from train.options.leaves import PRETRAIN_LEAVES as LEAVES
 from train.options.request import Request
+from train.options.tables import PRETRAIN_OPTIONS as OPTIONS
 
 if TYPE_CHECKING:
     from train.plan.rehearsal import Rehearsal
@@ -46,4 +46,4 @@ def plan(request: Request) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.main("pretrain", LEAVES, run, plan=plan, joins=True))
+    sys.exit(cli.main("pretrain", OPTIONS, run, plan=plan, joins=True))

@@ -3,7 +3,7 @@
     python -m train.show --config configs/albert_tiny.py [--workdir DIR] [--config.KEY=VALUE ...]
 
 It takes the job's own config and changes nothing in its work directory. What the job would prepare first (a trained
-tokenizer, tokenised text) is prepared in the cache, where the job will find it.
+tokenizer, tokenized text) is prepared in the cache, where the job will find it.
 """
 
 import contextlib
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from train.options import cli
-from train.options.leaves import JOB_LEAVES
 from train.options.request import Request
+from train.options.tables import JOB_OPTIONS
 
 if TYPE_CHECKING:
     from flax_lite.tokenization import Tokenizer
@@ -154,7 +154,7 @@ def describe(statistics: "RowStatistics", pair_task: str | None) -> Iterator[str
         yield f"sentence labels: {shares['label 1']:.1%} {_LABELS[pair_task][1]}"
     yield f"masked: {shares['masked']:.2%} of the tokens that may be, {shares['slots used']:.1%} of the slots"
     yield f"masked tokens: {treatments}"
-    yield f"masked tokens in runs of 1, 2, 3, more words: {', '.join(runs)} (neighbouring n-grams are one run)"
+    yield f"masked tokens in runs of 1, 2, 3, more words: {', '.join(runs)} (neighboring n-grams are one run)"
     yield "lengths of rows:"
     yield from _histogram(statistics.row_lengths)
 
@@ -170,4 +170,4 @@ def _histogram(counts: np.ndarray) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.main("show", JOB_LEAVES, run))
+    sys.exit(cli.main("show", JOB_OPTIONS, run))

@@ -61,7 +61,7 @@ class Case:
 
     @property
     def order(self) -> tuple[int | str, ...]:
-        """Sorts cases: those that differ in execution alone are neighbours, and of these those that differ in depth."""
+        """Sorts cases: those that differ in execution alone are neighbors, and of these those that differ in depth."""
         unroll = (self.unroll == 0, self.unroll)
         return KINDS.index(self.kind), self.family, REMATS.index(self.remat), *unroll, self.num_layers
 

@@ -10,8 +10,8 @@ from benchmarks.compile_vs_run.analysis import break_evens
 from benchmarks.compile_vs_run.cases import FAMILIES, KINDS, Case, describe_execution
 from benchmarks.compile_vs_run.results import Measurement
 
-# Okabe and Ito's palette: told apart with any colour vision, and in grey print.
-_COLOURS = {1: "#0072B2", 2: "#D55E00", 4: "#009E73", 0: "#CC79A7", 3: "#E69F00", 6: "#56B4E9", 8: "#000000"}
+# Okabe and Ito's palette: told apart with any color vision, and in gray print.
+_COLORS = {1: "#0072B2", 2: "#D55E00", 4: "#009E73", 0: "#CC79A7", 3: "#E69F00", 6: "#56B4E9", 8: "#000000"}
 _DASHES = {"none": "-", "dots": "--", "full": ":"}
 _MIB = 2**20
 
@@ -93,11 +93,11 @@ def _scale(axes: Any, values: Collection[float], is_logarithmic: bool) -> None:
 
 
 def _styles(cases: Mapping[Case, float]) -> dict[str, dict[str, Any]]:
-    """Colour by layers of an iteration, dashes by remat: the same in every panel and every picture."""
+    """Color by layers of an iteration, dashes by remat: the same in every panel and every picture."""
     pairs = sorted({(case.remat != "none", case.remat, case.unroll == 0, case.unroll) for case in cases})
     return {
         describe_execution(unroll, remat): {
-            "color": _COLOURS.get(unroll, "#666666"),
+            "color": _COLORS.get(unroll, "#666666"),
             "linestyle": _DASHES[remat],
         }
         for _, remat, _, unroll in pairs

@@ -84,7 +84,7 @@ class Model:
     Attributes:
         title: what tables call it.
         preset: its architecture.
-        target: model FLOPs utilisation.
+        target: model FLOPs utilization.
         tokens: of a step, in the order in which they are tried.
     """
 

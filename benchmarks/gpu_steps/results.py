@@ -88,7 +88,7 @@ def tokens_per_second(case: Case, measured: Measurement) -> float:
     return case.rows * case.length / measured.step
 
 
-def utilisation(flops: float, measured: Measurement, rate: float | None) -> float | None:
+def utilization(flops: float, measured: Measurement, rate: float | None) -> float | None:
     """A step's model FLOPs over what a device of that many FLOPs a second could have done in its time."""
     return None if rate is None else flops / (measured.step * rate)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from benchmarks.circumstances import told
 from benchmarks.gpu_steps.cases import SMOKE, TORCH_TARGET, Case, Group, Work
 from benchmarks.gpu_steps.plan import fastest
-from benchmarks.gpu_steps.results import Measurement, Results, disagreements, tokens_per_second, utilisation
+from benchmarks.gpu_steps.results import Measurement, Results, disagreements, tokens_per_second, utilization
 from benchmarks.markdown import table
 from benchmarks.spread import spread
 
@@ -105,7 +105,7 @@ def _step_and_speed(case: Case, one: Measurement) -> list[str]:
 
 
 def _percent(work: Work, case: Case, one: Measurement, rate: float | None) -> str:
-    share = utilisation(work.flops(case), one, rate)
+    share = utilization(work.flops(case), one, rate)
     return "" if share is None else f"{share:.1%}"
 
 

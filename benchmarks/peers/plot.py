@@ -9,8 +9,8 @@ from benchmarks.peers.results import Measured
 from benchmarks.peers.rivals import KINDS, OURS, RIVALS
 from benchmarks.peers.work import TITLES
 
-# Okabe and Ito's palette: told apart with any colour vision, and in grey print.
-_COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#E69F00", "#009E73", "#CC79A7")
+# Okabe and Ito's palette: told apart with any color vision, and in gray print.
+_COLORS = ("#0072B2", "#56B4E9", "#D55E00", "#E69F00", "#009E73", "#CC79A7")
 _TITLES = {
     "forward": "forward",
     "mlm": "training step",
@@ -33,7 +33,7 @@ def draw(groups: Sequence[Measured], target: Path) -> None:
     figure = Figure(figsize=(11, 3.6 * rows), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     panels = list(figure.subplots(rows, 3, squeeze=False).flat)
-    colours = dict(zip((name for name in RIVALS if name != OURS), _COLOURS, strict=True))
+    colors = dict(zip((name for name in RIVALS if name != OURS), _COLORS, strict=True))
     shown: dict[str, None] = {}
     for axes, kind in zip(panels, kinds, strict=False):
         own = [group for group in groups if group.key.kind == kind]
@@ -44,11 +44,11 @@ def draw(groups: Sequence[Measured], target: Path) -> None:
                 shown[name] = None
                 reach = [[found.median - found.low], [found.high - found.median]]
                 where = place + 0.12 * (offset - len(group.rows) / 2)
-                axes.errorbar(where, found.median, reach, fmt="o", color=colours[name], markersize=5, capsize=2)
+                axes.errorbar(where, found.median, reach, fmt="o", color=colors[name], markersize=5, capsize=2)
         _finish(axes, _TITLES[kind], [_label(group) for group in own])
     for axes in panels[len(kinds) :]:
         axes.set_visible(False)
-    handles = [_handle(colours[name]) for name in shown]
+    handles = [_handle(colors[name]) for name in shown]
     figure.legend(handles, [RIVALS[name].title for name in shown], loc="outside lower center", ncol=3, frameon=False)
     figure.suptitle("seconds of a rival over flax_lite's; above the line, flax_lite is faster", fontsize=11)
     figure.savefig(target)
@@ -59,10 +59,10 @@ def _label(group: Measured) -> str:
     return title if group.key.layers is None else f"{title.removesuffix('-base')}\n{group.key.layers}"
 
 
-def _handle(colour: str) -> Any:
+def _handle(color: str) -> Any:
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], color=colour, marker="o", linestyle="none")
+    return Line2D([], [], color=color, marker="o", linestyle="none")
 
 
 def _finish(axes: Any, title: str, labels: list[str]) -> None:

@@ -150,7 +150,7 @@ CLAIMS = (
     Claim(
         DISTILBERT,
         "Table 4",
-        "random initialisation costs 3.69 points of GLUE, no soft targets 2.96, no cosine 1.46, no masked words 0.31",
+        "random initialization costs 3.69 points of GLUE, no soft targets 2.96, no cosine 1.46, no masked words 0.31",
         needs="about 90 hours of eight V100 for each row; `python -m train.ablate` takes recipes apart at small size",
     ),
     Claim(

@@ -10,9 +10,9 @@ from benchmarks.study.published import retention
 from benchmarks.study.report import rows_of
 from benchmarks.study.results import Entry, Figures
 
-# Okabe and Ito's palette: told apart with any colour vision, and in grey print. A row's colour is the same everywhere.
+# Okabe and Ito's palette: told apart with any color vision, and in gray print. A row's color is the same everywhere.
 _PALETTE = ("#000000", "#D55E00", "#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#999999", "#666666")
-_COLOURS = dict(zip(MODELS, _PALETTE, strict=True))
+_COLORS = dict(zip(MODELS, _PALETTE, strict=True))
 _PARTS = {"embeddings": "#56B4E9", "layer": "#0072B2", "pooler": "#E69F00", "masked_lm_head": "#999999"}
 
 
@@ -91,11 +91,9 @@ def _parameters(axes: Any, figures: Figures, rows: Sequence[str]) -> bool:
     if not parts:
         return False
     lefts = dict.fromkeys(parts, 0.0)
-    for name, colour in _PARTS.items():
+    for name, color in _PARTS.items():
         widths = [parts[row].get(name, 0) / 1e6 for row in parts]
-        axes.barh(
-            list(range(len(parts))), widths, left=list(lefts.values()), color=colour, label=name.replace("_", " ")
-        )
+        axes.barh(list(range(len(parts))), widths, left=list(lefts.values()), color=color, label=name.replace("_", " "))
         lefts = {row: lefts[row] + width for row, width in zip(parts, widths, strict=True)}
     axes.set_yticks(range(len(parts)), [MODELS[row].title for row in parts])
     axes.invert_yaxis()
@@ -111,7 +109,7 @@ def _latency(axes: Any, figures: Figures, rows: Sequence[str]) -> bool:
         return False
     for row, seconds in found.items():
         points = [(int(length), 1000 * (figures.latency(row, length) or 0)) for length in seconds]
-        axes.loglog(*zip(*points, strict=True), "o-", color=_COLOURS[row], label=MODELS[row].title, markersize=4)
+        axes.loglog(*zip(*points, strict=True), "o-", color=_COLORS[row], label=MODELS[row].title, markersize=4)
     lengths = sorted({int(length) for seconds in found.values() for length in seconds})
     axes.set_xticks(lengths, list(map(str, lengths)))
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -149,8 +147,8 @@ def _quality(axes: Any, figures: Figures, rows: Sequence[str]) -> bool:
     points = {row: (figures.latency(row, length), retention(row)) for row in rows}
     known = {row: (1000 * x, 100 * y) for row, (x, y) in points.items() if x is not None and y is not None}
     for number, (row, point) in enumerate(sorted(known.items(), key=lambda item: item[1])):
-        above = 1 if number % 2 else -1  # neighbours may be near each other
-        axes.plot(*point, "o", markerfacecolor="none", markeredgecolor=_COLOURS[row], markersize=9, markeredgewidth=2)
+        above = 1 if number % 2 else -1  # neighbors may be near each other
+        axes.plot(*point, "o", markerfacecolor="none", markeredgecolor=_COLORS[row], markersize=9, markeredgewidth=2)
         where = {"xytext": (0, 10 * above), "textcoords": "offset points", "ha": "center"}
         axes.annotate(MODELS[row].title, point, va="bottom" if above > 0 else "top", fontsize=8, **where)
     axes.set_xlabel(f"measured, ms for a row of {length} tokens")

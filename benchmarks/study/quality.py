@@ -38,7 +38,7 @@ def check(row: str, source: str, config: EncoderConfig) -> None:
 
 
 def quality(source: str, data: str) -> dict[str, Any]:
-    """Correlations with people's judgements, in percent: of a regression head, or of a sentence encoder's cosines.
+    """Correlations with people's judgments, in percent: of a regression head, or of a sentence encoder's cosines.
 
     Args:
         source: a checkpoint that `check` let pass.
@@ -55,10 +55,10 @@ def quality(source: str, data: str) -> dict[str, Any]:
     scores = Scorer(model)(with_buckets(tokenizer(found.first, found.second, max_length=LONGEST)))
     if not np.isfinite(scores).all():
         raise RuntimeError("not every score is finite")
-    judgements = np.array(found.judgements)
-    pearson, spearman = (100 * _correlation(test, scores, judgements) for test in (stats.pearsonr, stats.spearmanr))
+    judgments = np.array(found.judgments)
+    pearson, spearman = (100 * _correlation(test, scores, judgments) for test in (stats.pearsonr, stats.spearmanr))
     return {**told, "method": "regression head", "pearson": pearson, "spearman": spearman}
 
 
-def _correlation(test: Callable[..., Any], scores: np.ndarray, judgements: np.ndarray) -> float:
-    return float(test(scores, judgements)[0])
+def _correlation(test: Callable[..., Any], scores: np.ndarray, judgments: np.ndarray) -> float:
+    return float(test(scores, judgments)[0])

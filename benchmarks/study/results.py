@@ -80,7 +80,7 @@ class Figures:
         return self._get(row, f"{kind}_memory", "bytes")
 
     def spearman(self, row: str) -> float | None:
-        """Correlation with STS-B's judgements, in percent."""
+        """Correlation with STS-B's judgments, in percent."""
         return self._get(row, "quality", "spearman")
 
     def _get(self, row: str, part: str, *path: str) -> Any:

@@ -32,7 +32,7 @@ class Rules:
     Attributes:
         complete: nothing may be missing, because the checkpoint says that it holds this very task.
         foreign_heads: heads that belong to another task under the same name; their tensors are skipped.
-        allow_missing: globs on parameter paths that may be missing or mis-shaped; they are initialised.
+        allow_missing: globs on parameter paths that may be missing or mis-shaped; they are initialized.
         ignore: globs on names in the file, dots between the parts; these tensors are left out.
     """
 

@@ -39,7 +39,7 @@ _RENAME = (
 )
 # torch.compile around DataParallel around a script's own class.
 _MAX_WRAPPERS = 4
-Initialise = Callable[[Collection[str]], Mapping[str, jax.Array]]
+Initialize = Callable[[Collection[str]], Mapping[str, jax.Array]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,19 +48,19 @@ class Loaded:
 
     Attributes:
         params: the parameters, by path.
-        initialised: paths of those that the file does not hold.
+        initialized: paths of those that the file does not hold.
         skipped: names of tensors that belong to other heads.
         remarks: whatever else the reader of a log should know.
     """
 
     params: dict[str, jax.Array]
-    initialised: tuple[str, ...]
+    initialized: tuple[str, ...]
     skipped: tuple[str, ...]
     remarks: tuple[str, ...]
 
 
 def load_parameters(
-    tensors: Tensors, dialect: Dialect, config: EncoderConfig, target: Shapes, rules: Rules, initialise: Initialise
+    tensors: Tensors, dialect: Dialect, config: EncoderConfig, target: Shapes, rules: Rules, initialize: Initialize
 ) -> Loaded:
     """Parameters of a model from the tensors of a file.
 
@@ -70,7 +70,7 @@ def load_parameters(
         config: the model's.
         target: shape and dtype of every parameter, by path, and where to put it if not on the default device.
         rules: what to accept.
-        initialise: gives initial values of the named parameters, for those that are missing and may be.
+        initialize: gives initial values of the named parameters, for those that are missing and may be.
 
     Raises:
         ValueError: listing everything missing, unmapped, doubled or not as expected; or every tensor with a NaN or an
@@ -86,7 +86,7 @@ def load_parameters(
         account.close()
     except ValueError as error:
         raise ValueError(f"{error}\n{_advice(tensors, dialect, table)}") from None
-    initial = initialise(account.incomplete) if account.incomplete else {}
+    initial = initialize(account.incomplete) if account.incomplete else {}
     rows: dict[str, list[Candidate | None]] = {path: [] for path in target}
     for slot in slots.values():
         if slot.is_parameter:
@@ -97,7 +97,7 @@ def load_parameters(
         raise ValueError(
             listing("not made of numbers to compute with", broken)
             + "\nThe run that wrote them diverged, or the file is "
-            "damaged. What is named by both ignore and allow_missing is initialised instead."
+            "damaged. What is named by both ignore and allow_missing is initialized instead."
         )
     return Loaded(params, tuple(sorted(account.incomplete)), tuple(account.skipped), tuple(account.remarks))
 
@@ -203,7 +203,7 @@ def _follows_formula(tensor: StoredTensor, slot: Slot) -> bool:
     values = tensor.read()
     # The values lie in [-1, 1] and were rounded once, by half an epsilon at most; a reader may have rounded once more.
     tolerance = 2 * float(jnp.finfo(values.dtype).eps)
-    with np.errstate(invalid="ignore"):  # a signalling NaN, which is then found with the others
+    with np.errstate(invalid="ignore"):  # a signaling NaN, which is then found with the others
         values = values.astype(np.float64)
     return bool(np.all(np.abs(values - slot.weight.formula(*tensor.shape)) <= tolerance))
 

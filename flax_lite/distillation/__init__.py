@@ -1,6 +1,6 @@
 """Students, and what they learn from a teacher."""
 
-from flax_lite.distillation.initialization import factorised, init_from_teacher
+from flax_lite.distillation.initialization import factorized, init_from_teacher
 from flax_lite.distillation.objective import Projections, distillation_objective, fit_recipe
 from flax_lite.distillation.recipe import DistillationRecipe, uniform_layer_map
 from flax_lite.distillation.relations import attention_divergence, attention_score_error, relation_divergence
@@ -12,7 +12,7 @@ __all__ = [
     "attention_divergence",
     "attention_score_error",
     "distillation_objective",
-    "factorised",
+    "factorized",
     "fit_recipe",
     "init_from_teacher",
     "relation_divergence",

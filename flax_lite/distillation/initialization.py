@@ -7,8 +7,8 @@ means go over into each other, and with
 
     z = sqrt(E / D) x R,    K = sqrt(D / E) R^T diag(gamma),    b = beta
 
-z has x's variance and epsilon means the same on both sides: the student's embeddings are the teacher's with the centred
-x replaced by its projection onto R. They are equal where the centred rows have rank E - 1 or less.
+z has x's variance and epsilon means the same on both sides: the student's embeddings are the teacher's with the
+centered x replaced by its projection onto R. They are equal where the centered rows have rank E - 1 or less.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -55,16 +55,16 @@ _TRANSFORMS: Mapping[str, _Transform] = {
 }
 
 
-def needs_factorisation(student: Mapping[str, Any], teacher: Flat) -> bool:
+def needs_factorization(student: Mapping[str, Any], teacher: Flat) -> bool:
     """Whether the student has a Dense after its embeddings, the teacher has none, and E <= D; parameters by name."""
     has_projection = [f"{_PROJECTION}/kernel" in params for params in (student, teacher)]
     return has_projection == [True, False] and student[_WORD].shape[1] <= teacher[_WORD].shape[1]
 
 
-def factorised(
+def factorized(
     student: Mapping[str, Any], teacher: Flat, word_counts: Real[np.ndarray, "V"] | None = None
 ) -> dict[str, Array]:
-    """The student's embeddings and masked-LM head by name, where `needs_factorisation`; float32, no randomness.
+    """The student's embeddings and masked-LM head by name, where `needs_factorization`; float32, no randomness.
 
     A teacher without a table of positions has sinusoidal ones; without token types the student's are zeros. Token types
     that only the teacher has are left.
@@ -120,7 +120,7 @@ def second_moment(tables: Mapping[str, np.ndarray], word_weights: Real[np.ndarra
 
 
 def principal_axes(moment: Float[np.ndarray, "D D"], width: int) -> Float[np.ndarray, "D E"]:
-    """R: orthonormal columns that span the vector of ones and the E - 1 main axes of the centred rows.
+    """R: orthonormal columns that span the vector of ones and the E - 1 main axes of the centered rows.
 
     R = U H + 1 1^T / sqrt(D E), with U [D, E - 1] the eigenvectors of `moment` inside the complement of the ones, each
     with its largest element positive, and H [E - 1, E] Helmert's matrix. It is the identity for E = D, where every
@@ -179,7 +179,7 @@ def init_from_teacher(
 
     Embeddings, their LayerNorm and the parts of the heads are taken as they are. Where the student's embeddings have a
     projection from E to D and the teacher's have none, they and the masked-LM head are
-    made by `factorised`.
+    made by `factorized`.
 
     Each of the student's physical layers (its groups' too, however often one is applied) is one of the teacher's; one
     that is used all the way down is the mean of the teacher's. Of a 6-layer MiniLM, last hidden state on WikiText-2,
@@ -195,7 +195,7 @@ def init_from_teacher(
         layers: numbers of teacher's layers with parameters of their own. Stacked students: one for each of their
             physical layers, `spread_layers` if None; of a teacher that shares its layer (ALBERT) every one is that.
             Students that share one: those whose mean it is, all if None.
-        word_counts: how often each token occurs, for factorised embeddings (`factorised`); of no
+        word_counts: how often each token occurs, for factorized embeddings (`factorized`); of no
             effect on others.
 
     Raises:
@@ -207,8 +207,8 @@ def init_from_teacher(
     given = {keystr(path, simple=True, separator="/"): leaf for path, leaf in tree_flatten_with_path(teacher)[0]}
     own = {keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
     picked = given | _layers(own, given, layers)
-    if needs_factorisation(own, given):
-        picked |= factorised(own, given, word_counts)
+    if needs_factorization(own, given):
+        picked |= factorized(own, given, word_counts)
     wrong = [
         f"  {name}: teacher {picked[name].shape}, student {leaf.shape}"
         for name, leaf in own.items()

@@ -16,10 +16,10 @@ from flax_lite.layers.sentence_vectors import sentence_counts, sentence_vectors
 from flax_lite.models.outputs import EncoderOutput
 from flax_lite.training.losses import (
     cosine_distance,
+    distillation_kl,
     logit_squared_error,
     mean_squared_error,
     of_pieces,
-    soft_cross_entropy,
     sum_in_chunks,
     weighted_cross_entropy,
     weighted_sum,
@@ -43,7 +43,7 @@ class View:
 
 
 @dataclasses.dataclass(frozen=True)
-class Lesson:
+class DistillationInputs:
     """All that a loss may read: both models' views of a batch, the batch, and the recipe with nothing left open."""
 
     student: View
@@ -61,7 +61,7 @@ def _at_masks(batch: Batch, tokens: Float[Array, "B T D"]) -> Float[Array, "B P 
     return jnp.take_along_axis(tokens, batch["masked_positions"][:, :, None], axis=1)
 
 
-def _on_logits(loss: Callable[..., Array], lesson: Lesson) -> Float[Array, ""]:
+def _on_logits(loss: Callable[..., Array], lesson: DistillationInputs) -> Float[Array, ""]:
     """Sum of a loss on both models' logits, over every token or over the masked ones, in chunks."""
     student, teacher, recipe = lesson.student, lesson.teacher, lesson.recipe
     hidden, weights = [view.output.last_hidden_state for view in (student, teacher)], token_weights(lesson.batch)
@@ -76,16 +76,16 @@ def _on_logits(loss: Callable[..., Array], lesson: Lesson) -> Float[Array, ""]:
     return sum_in_chunks(chunk_loss, *hidden, weights=weights, chunk_length=chunk_length)
 
 
-def _soft_cross_entropy(lesson: Lesson) -> Sums:
-    loss = functools.partial(soft_cross_entropy, temperature=lesson.recipe.temperature)
+def _soft_cross_entropy(lesson: DistillationInputs) -> Sums:
+    loss = functools.partial(distillation_kl, temperature=lesson.recipe.temperature)
     return {"soft_cross_entropy_loss": _on_logits(loss, lesson)}
 
 
-def _logit_mse(lesson: Lesson) -> Sums:
+def _logit_mse(lesson: DistillationInputs) -> Sums:
     return {"logit_mse_loss": _on_logits(logit_squared_error, lesson)}
 
 
-def _mlm(lesson: Lesson) -> Sums:
+def _mlm(lesson: DistillationInputs) -> Sums:
     batch, student = lesson.batch, lesson.student
     logits = student.model.word_logits(_at_masks(batch, student.output.last_hidden_state))
     logits = of_pieces(logits, lesson.recipe.num_pieces)
@@ -93,12 +93,12 @@ def _mlm(lesson: Lesson) -> Sums:
     return {"mlm_loss": loss, "mlm_accuracy": correct}
 
 
-def _cosine(lesson: Lesson) -> Sums:
+def _cosine(lesson: DistillationInputs) -> Sums:
     student, teacher = (view.output.last_hidden_state for view in (lesson.student, lesson.teacher))
     return {"cosine_loss": weighted_sum(cosine_distance(student, teacher), token_weights(lesson.batch))}
 
 
-def _hidden_mse(lesson: Lesson) -> Sums:
+def _hidden_mse(lesson: DistillationInputs) -> Sums:
     projection = project(lesson.student.model, "hidden")
     total = sum(
         weighted_sum(
@@ -112,13 +112,13 @@ def _hidden_mse(lesson: Lesson) -> Sums:
     return {"hidden_mse_loss": jnp.asarray(total)}
 
 
-def _embedding_mse(lesson: Lesson) -> Sums:
+def _embedding_mse(lesson: DistillationInputs) -> Sums:
     student = project(lesson.student.model, "embedding")(lesson.student.output.embedding_output)
     error = mean_squared_error(student, lesson.teacher.output.embedding_output)
     return {"embedding_mse_loss": weighted_sum(error, token_weights(lesson.batch))}
 
 
-def _attention_mse(lesson: Lesson) -> Sums:
+def _attention_mse(lesson: DistillationInputs) -> Sums:
     student, teacher = (view.captured["scores"] for view in (lesson.student, lesson.teacher))
     total = sum(
         weighted_sum(attention_score_error(student[own], teacher[theirs], lesson.visible), token_weights(lesson.batch))
@@ -127,14 +127,14 @@ def _attention_mse(lesson: Lesson) -> Sums:
     return {"attention_mse_loss": jnp.asarray(total)}
 
 
-def _attention_relation(lesson: Lesson) -> Sums:
+def _attention_relation(lesson: DistillationInputs) -> Sums:
     theirs, own = lesson.recipe.relation_layers
     student, teacher = lesson.student.captured["scores"][own], lesson.teacher.captured["scores"][theirs]
     divergence = attention_divergence(student, teacher, lesson.visible)
     return {"attention_relation_loss": weighted_sum(divergence, token_weights(lesson.batch))}
 
 
-def _relation(part: str, lesson: Lesson) -> Sums:
+def _relation(part: str, lesson: DistillationInputs) -> Sums:
     theirs, own = lesson.recipe.relation_layers
     student, teacher = lesson.student.captured[part][own], lesson.teacher.captured[part][theirs]
     heads = lesson.recipe.relation_heads or teacher.shape[2]
@@ -142,7 +142,7 @@ def _relation(part: str, lesson: Lesson) -> Sums:
     return {f"{_SINGULAR[part]}_relation_loss": weighted_sum(divergence, token_weights(lesson.batch))}
 
 
-def _sentence_mse(lesson: Lesson) -> Sums:
+def _sentence_mse(lesson: DistillationInputs) -> Sums:
     projection = project(lesson.student.model, "hidden")
     hidden = (projection(lesson.student.output.last_hidden_state), lesson.teacher.output.last_hidden_state)
     segments, most = _segments(lesson.batch)
@@ -186,7 +186,7 @@ class Loss:
         projects: the width projection that may make up for different widths.
     """
 
-    sums: Callable[[Lesson], Sums]
+    sums: Callable[[DistillationInputs], Sums]
     metrics: tuple[str, ...]
     words: Literal["student", "both"] | None = None
     capture: str | None = None

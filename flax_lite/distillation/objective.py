@@ -12,7 +12,7 @@ from flax import nnx
 from jaxtyping import Array
 
 from flax_lite.architecture.config import EncoderConfig
-from flax_lite.distillation.losses import LOSSES, Lesson, Loss, View, sentence_weights
+from flax_lite.distillation.losses import LOSSES, DistillationInputs, Loss, View, sentence_weights
 from flax_lite.distillation.recipe import DistillationRecipe, Pair, uniform_layer_map
 from flax_lite.models.params import with_params
 from flax_lite.training.objective import Batch, Objective, Sums, masked_weights, model_inputs, token_weights
@@ -64,7 +64,7 @@ def fit_recipe(
         project: whether the student has projections to the teacher's width.
 
     Raises:
-        ValueError: if there is nothing to optimise, a layer is not there, or a loss needs equal sizes that differ.
+        ValueError: if there is nothing to optimize, a layer is not there, or a loss needs equal sizes that differ.
     """
     unknown = [name for name in recipe.losses if name not in LOSSES]
     if unknown:
@@ -164,7 +164,7 @@ def distillation_objective(recipe: DistillationRecipe, teacher: nnx.GraphDef) ->
 
     def sums(student: Any, batch: Batch, key: jax.Array | None, teacher_params: Any) -> Sums:
         frozen = with_params(teacher, jax.lax.stop_gradient(teacher_params))
-        lesson = Lesson(
+        lesson = DistillationInputs(
             student=_view(student, batch, key, _layers(recipe, 1), chosen),
             teacher=_view(frozen, batch, None, _layers(recipe, 0), chosen),
             batch=batch,

@@ -12,7 +12,7 @@ class DistillationRecipe:
 
     Attributes:
         losses: weight of each loss by name, out of `flax_lite.distillation.losses.LOSSES`; one of weight 0 is measured
-            and not optimised.
+            and not optimized.
         temperature: T of the soft cross-entropy.
         restrict_to_mask: the losses on logits see the masked positions only, not every token.
         layer_map: (teacher's layer, student's layer) pairs of the losses on hidden states and attention scores;

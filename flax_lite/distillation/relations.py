@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from flax_lite.layers.dense import wide
-from flax_lite.training.losses import soft_cross_entropy
+from flax_lite.training.losses import distillation_kl
 
 
 def attention_score_error(
@@ -71,7 +71,7 @@ def attention_divergence(
     student, teacher = (
         jnp.where(pairs, wide(scores), jnp.finfo(wide(scores).dtype).min) for scores in (student_scores, teacher_scores)
     )
-    return jnp.mean(soft_cross_entropy(student, teacher, temperature=1.0), axis=1)
+    return jnp.mean(distillation_kl(student, teacher, temperature=1.0), axis=1)
 
 
 def relation_divergence(

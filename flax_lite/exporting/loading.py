@@ -1,4 +1,4 @@
-"""Reads a model to export: every parameter from the checkpoint, none initialised."""
+"""Reads a model to export: every parameter from the checkpoint, none initialized."""
 
 import logging
 from collections.abc import Collection

@@ -51,7 +51,7 @@ def model_card(
     settings: Mapping[str, Any] | None = None,
     command: str | None = None,
 ) -> str:
-    """The text of a README.md, metadata first. What is not given is left out, a licence above all.
+    """The text of a README.md, metadata first. What is not given is left out, a license above all.
 
     Args:
         name: of the model, as in its hub id.

@@ -1,8 +1,8 @@
 """The encoder and its heads as a graph of ONNX operators; each function adds a part and returns the name of its value.
 
-The depth is written out, one set of nodes for each application of a layer, for that is what onnxruntime optimises;
+The depth is written out, one set of nodes for each application of a layer, for that is what onnxruntime optimizes;
 layers that share their parameters read the same constants, so the file's size is that of the parameters. The parts
-follow `flax_lite.layers.transformer`, in the operators that onnxruntime's fusions and quantisation look for: a matrix
+follow `flax_lite.layers.transformer`, in the operators that onnxruntime's fusions and quantization look for: a matrix
 product with one weight for every Dense, and the usual forms of GELU. A `path` is where a module's parameters are.
 """
 

@@ -1,4 +1,4 @@
-"""ALBERT: one layer shared across the depth, and factorised embeddings (Lan et al., 2019, arXiv:1909.11942)."""
+"""ALBERT: one layer shared across the depth, and factorized embeddings (Lan et al., 2019, arXiv:1909.11942)."""
 
 import dataclasses
 from collections.abc import Mapping

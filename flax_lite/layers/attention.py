@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from flax_lite.layers.dense import float32_product
+from flax_lite.layers.dense import einsum_f32
 from flax_lite.layers.dropout import drop
 
 
@@ -34,7 +34,7 @@ def attention_scores(queries: Float[Array, "B T N H"], keys: Float[Array, "B S N
     scaled = queries / math.sqrt(queries.shape[-1])
     # Heads are brought to the front by hand, here and in `attend`. An einsum of [B, T, N, H] leaves it to its
     # gradients, and makes V^T P^T of "BNTS,BSNH->BTNH": 5% of a forward pass (BERT-base, 8 x 128, two CPU cores).
-    return float32_product("BNTH,BNSH->BNTS", scaled.swapaxes(1, 2), keys.swapaxes(1, 2))
+    return einsum_f32("BNTH,BNSH->BNTS", scaled.swapaxes(1, 2), keys.swapaxes(1, 2))
 
 
 def attention_probabilities(

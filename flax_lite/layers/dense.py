@@ -1,4 +1,4 @@
-"""Dense layers as BERT initialises them, and products whose results stay in float32, in both directions."""
+"""Dense layers as BERT initializes them, and products whose results stay in float32, in both directions."""
 
 import functools
 from typing import Any
@@ -12,7 +12,7 @@ from flax_lite.architecture.config import EncoderConfig
 from flax_lite.layers.execution import Execution
 
 
-def float32_product(subscripts: str, left: Float[Array, "..."], right: Float[Array, "..."]) -> Float[Array, "..."]:
+def einsum_f32(subscripts: str, left: Float[Array, "..."], right: Float[Array, "..."]) -> Float[Array, "..."]:
     """jnp.einsum(subscripts, left, right) in float32; its gradients are products of factors in the factors' dtype.
 
     By JAX's own rule a float32 result has a float32 cotangent, with which the other factor is multiplied in float32
@@ -46,7 +46,7 @@ _product.defvjp(_forward, _backward)
 def linear(
     in_features: int, out_features: int, config: EncoderConfig, execution: Execution, *, rngs: nnx.Rngs
 ) -> nnx.Linear:
-    """A Dense layer initialised as BERT's: truncated normal kernel, zero bias.
+    """A Dense layer initialized as BERT's: truncated normal kernel, zero bias.
 
     The normal is cut at two sigma and its standard deviation is that of the uncut one, as
     tf.truncated_normal_initializer has it.

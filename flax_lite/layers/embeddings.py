@@ -17,7 +17,7 @@ _FEW = 8  # token types whose rows are chosen one by one: the program grows with
 
 
 def embedding_table(num_rows: int, config: EncoderConfig, execution: Execution, *, rngs: nnx.Rngs) -> nnx.Embed:
-    """An embedding table [num_rows, E] initialised as BERT's."""
+    """An embedding table [num_rows, E] initialized as BERT's."""
     embedding_init = jax.nn.initializers.truncated_normal(stddev=config.initializer_range)
     return nnx.Embed(
         num_rows, config.embedding_size, embedding_init=embedding_init, dtype=execution.compute_dtype, rngs=rngs
@@ -29,11 +29,11 @@ def _float32(table: nnx.Embed) -> Float[Array, "rows E"]:
     return values.astype(jnp.promote_types(values.dtype, jnp.float32))
 
 
-def rows_of(table: nnx.Embed, ids: Int[Array, "B T"]) -> Float[Array, "B T E"]:
+def embedding_lookup(table: nnx.Embed, ids: Int[Array, "B T"]) -> Float[Array, "B T E"]:
     """The rows of a table by their numbers, in float32; NaN for a number from its size on; -1 is the last row.
 
     In float32 because its gradient adds up all tokens of a word: in bfloat16 a sum stops growing at 256 times an
-    addend, and a GPU adds bfloat16 atomically by trying again (see `rows_of_few`).
+    addend, and a GPU adds bfloat16 atomically by trying again (see `select_lookup`).
     """
     return jnp.take(_float32(table), ids, axis=0)
 
@@ -49,8 +49,8 @@ def _row_major(x: Float[Array, "B T E"]) -> Float[Array, "B T E"]:
     return with_layout_constraint(x, Layout(major_to_minor=(0, 1, 2)))
 
 
-def rows_of_few(table: nnx.Embed, ids: Int[Array, "B T"]) -> Float[Array, "B T E"]:
-    """`rows_of` for a table of a few rows: each is chosen where its number is, so that its gradient is a sum.
+def select_lookup(table: nnx.Embed, ids: Int[Array, "B T"]) -> Float[Array, "B T E"]:
+    """`embedding_lookup` for a table of a few rows: each is chosen where its number is, so that its gradient is a sum.
 
     NaN for every number that no row has, negative ones too.
 
@@ -99,10 +99,10 @@ class Embeddings(nnx.Module):
         positions = self._positions(input_ids, position_ids)
         if key is not None:
             positions = _row_major(jnp.broadcast_to(positions, (*input_ids.shape, self.config.embedding_size)))
-        x = rows_of(self.word, input_ids) + positions
+        x = embedding_lookup(self.word, input_ids) + positions
         if self.config.type_vocab_size:
             types = jnp.zeros_like(input_ids) if token_type_ids is None else token_type_ids
-            look_up = rows_of_few if self.config.type_vocab_size <= _FEW else rows_of
+            look_up = select_lookup if self.config.type_vocab_size <= _FEW else embedding_lookup
             x = x + look_up(self.token_type, types)
         x = dropout(self.layer_norm(x), self.config.hidden_dropout_prob, key)
         return self.projection(x) if self.config.has_embedding_projection else x

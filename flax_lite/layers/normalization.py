@@ -28,7 +28,7 @@ def layer_norm(num_features: int, config: EncoderConfig, execution: Execution, *
     )
 
 
-def normalise(norm: nnx.LayerNorm, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+def normalize(norm: nnx.LayerNorm, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
     """norm(x); in 16 bits with a derivative of its own, which moves less memory.
 
     With n = (x - mean) / deviation, a = dy scale, and means over D: dx = (a - mean(a) - n mean(a n)) / deviation,
@@ -42,11 +42,11 @@ def normalise(norm: nnx.LayerNorm, x: Float[Array, "B T D"]) -> Float[Array, "B 
     # that x does, for JAX to add the parts up. What is added makes float32 of parameters kept in 16 bits, too.
     zeros = jnp.zeros_like(x, shape=x.shape[-1:], dtype=jnp.float32)
     scale, bias = (zeros + part[...] for part in (norm.scale, norm.bias))  # type: ignore[index]
-    return _normalised(x, scale, bias, norm.epsilon)
+    return _normalized(x, scale, bias, norm.epsilon)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _normalised(x: Array, scale: Array, bias: Array, epsilon: float) -> Array:
+def _normalized(x: Array, scale: Array, bias: Array, epsilon: float) -> Array:
     return _forward(x, scale, bias, epsilon)[0]
 
 
@@ -63,12 +63,12 @@ def _backward(epsilon: float, kept: _Kept, cotangent: Array) -> tuple[Array, Arr
     del epsilon
     x, mean, inverse, scale = kept
     wide, dy = x.astype(jnp.float32), cotangent.astype(jnp.float32)
-    normalised, a = (wide - mean) * inverse, dy * scale
-    dx = inverse * (a - a.mean(-1, keepdims=True) - normalised * (a * normalised).mean(-1, keepdims=True))
-    # Not dy * normalised, which a kernel that sums rows could then share with this one, which sums columns: by memory.
+    normalized, a = (wide - mean) * inverse, dy * scale
+    dx = inverse * (a - a.mean(-1, keepdims=True) - normalized * (a * normalized).mean(-1, keepdims=True))
+    # Not dy * normalized, which a kernel that sums rows could then share with this one, which sums columns: by memory.
     dscale = dy * (wide * inverse - mean * inverse)
     over = tuple(range(x.ndim - 1))
     return dx.astype(x.dtype), dscale.sum(over), dy.sum(over)
 
 
-_normalised.defvjp(_forward, _backward)
+_normalized.defvjp(_forward, _backward)

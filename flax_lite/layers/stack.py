@@ -26,7 +26,7 @@ REMAT_POLICIES: dict[str, Callable[..., bool] | None] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Requests:
+class CaptureSpec:
     """What the caller wants to see of the layers beside their output.
 
     Attributes:
@@ -90,7 +90,7 @@ def run_layers(
     mask: Bool[Array, "B 1 #T T"] | None,
     *,
     key: jax.Array | None,
-    requests: Requests,
+    requests: CaptureSpec,
 ) -> tuple[Float[Array, "B T D"], Mapping[str, Array]]:
     """Applies the layers in the order of `config.layer_sequence()`.
 
@@ -156,7 +156,7 @@ def _scanned(
         source, *rest = step
         return apply(nnx.merge(structure, select(source)), carry, *rest)
 
-    wrapped = _rematerialised(body, execution, fully_unrolled=int(execution.unroll) >= len(sequence))
+    wrapped = _rematerialized(body, execution, fully_unrolled=int(execution.unroll) >= len(sequence))
     return jax.lax.scan(wrapped, carry, (source, *steps), unroll=int(execution.unroll))
 
 
@@ -168,7 +168,7 @@ def _one_by_one(
     carry: Carry,
     steps: tuple[Array, Any],
 ) -> tuple[Carry, Outputs]:
-    apply = _rematerialised(apply, execution, fully_unrolled=True)
+    apply = _rematerialized(apply, execution, fully_unrolled=True)
     outputs = []
     for number, index in enumerate(sequence):
         row, key = jax.tree.map(lambda array, number=number: array[number], steps)
@@ -186,7 +186,7 @@ def _layer_source(params: Any, sequence: tuple[int, ...]) -> tuple[Callable[[Any
     return (lambda index: jax.tree.map(lambda stacked: stacked[index], params)), jnp.asarray(sequence)
 
 
-def _capture_buffers(config: EncoderConfig, requests: Requests, x: Array) -> dict[str, Array]:
+def _capture_buffers(config: EncoderConfig, requests: CaptureSpec, x: Array) -> dict[str, Array]:
     batch, length, width = x.shape
     heads = config.num_attention_heads
     projected = ((len(requests.layers), batch, length, heads, width // heads), x.dtype)
@@ -198,7 +198,7 @@ def _capture_buffers(config: EncoderConfig, requests: Requests, x: Array) -> dic
     return {name: jnp.zeros_like(x, shape=shapes[name][0], dtype=shapes[name][1]) for name in requests.captures}
 
 
-def _rematerialised(body: Callable, execution: Execution, *, fully_unrolled: bool) -> Callable:
+def _rematerialized(body: Callable, execution: Execution, *, fully_unrolled: bool) -> Callable:
     if execution.remat == "none":
         return body
     # Inside a loop XLA cannot merge the recomputation with the forward pass; unrolled it can, and undoes the saving.

@@ -19,7 +19,7 @@ from flax_lite.layers.attention import (
 from flax_lite.layers.dense import linear
 from flax_lite.layers.dropout import LayerMasks, drop
 from flax_lite.layers.execution import Execution, recomputed
-from flax_lite.layers.normalization import layer_norm, normalise
+from flax_lite.layers.normalization import layer_norm, normalize
 
 
 def add_and_norm(
@@ -31,7 +31,7 @@ def add_and_norm(
     execution: Execution,
 ) -> Float[Array, "B T D"]:
     """LayerNorm(x + dropout(output)). The backward pass computes the statistics again."""
-    return recomputed(lambda x, output: normalise(norm, x + drop(output, rate, keep)), execution)(x, output)
+    return recomputed(lambda x, output: normalize(norm, x + drop(output, rate, keep)), execution)(x, output)
 
 
 class SelfAttention(nnx.Module):

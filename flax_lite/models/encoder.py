@@ -11,7 +11,7 @@ from flax_lite.layers.dense import linear
 from flax_lite.layers.dropout import split_key
 from flax_lite.layers.embeddings import Embeddings
 from flax_lite.layers.execution import Execution
-from flax_lite.layers.stack import Requests, make_layers, run_layers
+from flax_lite.layers.stack import CaptureSpec, make_layers, run_layers
 from flax_lite.models.outputs import EncoderOutput
 from flax_lite.models.pretrained import Pretrained
 
@@ -88,7 +88,7 @@ class Encoder(Pretrained, nnx.Module):
         Raises:
             ValueError: for rows longer than `max_position_embeddings`, or an unknown capture or layer.
         """
-        requests = Requests(output_hidden_states, output_attentions, tuple(capture), tuple(capture_layers))
+        requests = CaptureSpec(output_hidden_states, output_attentions, tuple(capture), tuple(capture_layers))
         embeddings_key, layers_key = split_key(key, 2)
         with jax.named_scope("embeddings"):
             embedded = self.embeddings(input_ids, token_type_ids, position_ids, key=embeddings_key)

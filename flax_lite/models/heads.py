@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, Shaped
 
 from flax_lite.architecture.config import EncoderConfig
 from flax_lite.layers.activations import ACTIVATION_FUNCTIONS
-from flax_lite.layers.dense import float32_product, linear
+from flax_lite.layers.dense import einsum_f32, linear
 from flax_lite.layers.dropout import dropout, split_key
 from flax_lite.layers.execution import Execution
 from flax_lite.layers.normalization import layer_norm
@@ -54,7 +54,7 @@ class MaskedLMHead(nnx.Module):
         """Logits over the vocabulary, in float32."""
         x = self.layer_norm(ACTIVATION_FUNCTIONS[self.config.hidden_act](self.dense(hidden)))
         table = word_embedding if self.config.tie_word_embeddings else self.decoder.kernel[...].T
-        logits = float32_product("BPE,VE->BPV", x, table.astype(x.dtype))
+        logits = einsum_f32("BPE,VE->BPV", x, table.astype(x.dtype))
         return logits + self.bias[...]
 
 

@@ -53,7 +53,7 @@ class Pretrained:
     ) -> Self:
         """Reads a model; everything in the file and everything in the model must be accounted for.
 
-        Heads of other tasks are skipped, a head that the checkpoint does not have is initialised, and both are said in
+        Heads of other tasks are skipped, a head that the checkpoint does not have is initialized, and both are said in
         one line by the logger "flax_lite"; so is a missing pooler. If config.json's `architectures` names this very
         task, nothing may be missing.
 
@@ -67,7 +67,7 @@ class Pretrained:
             problem_type: what the labels mean: "regression", "single_label_classification" or
                 "multi_label_classification"; the checkpoint's if None.
             num_hidden_layers: another depth, for an ALBERT of one group: its layer is applied that often.
-            allow_missing: parameters that may be missing or of another shape and are initialised then: globs on paths
+            allow_missing: parameters that may be missing or of another shape and are initialized then: globs on paths
                 such as "classifier/*" or "encoder/layers/3/*" (`*` crosses slashes).
             ignore: tensors to leave out: globs on names in the file, dots between the parts (slashes in
                 TensorFlow's), e.g. "*.adapter.*".
@@ -81,7 +81,7 @@ class Pretrained:
                 not finite (also after rounding to `param_dtype`).
         """
         checkpoint = open_source(source)
-        config = of_depth(_relabelled(_settled(checkpoint), num_labels, id2label), num_hidden_layers)
+        config = of_depth(_relabeled(_settled(checkpoint), num_labels, id2label), num_hidden_layers)
         config = config if problem_type is None else config.replace(problem_type=problem_type)
         rules = _rules(cls, config, _globs("allow_missing", allow_missing), _globs("ignore", ignore))
         dtype = jnp.dtype(param_dtype or jnp.float32)
@@ -149,7 +149,7 @@ def _globs(argument: str, patterns: Collection[str]) -> tuple[str, ...]:
     return tuple(patterns)
 
 
-def _relabelled(config: EncoderConfig, num_labels: int | None, id2label: Mapping[int, str] | None) -> EncoderConfig:
+def _relabeled(config: EncoderConfig, num_labels: int | None, id2label: Mapping[int, str] | None) -> EncoderConfig:
     if id2label is None and num_labels is not None and num_labels != config.num_labels:
         id2label = {index: f"LABEL_{index}" for index in range(num_labels)}
     if id2label is None:
@@ -191,7 +191,7 @@ def _read(
     def create(key: jax.Array) -> nnx.Module:
         return cls(config, rngs=nnx.Rngs(key), execution=execution)
 
-    def initialise(paths: Collection[str]) -> Mapping[str, jax.Array]:
+    def initialize(paths: Collection[str]) -> Mapping[str, jax.Array]:
         # Under jit, what is not returned is not computed.
         values = jax.jit(lambda key: _chosen(_flat_params(create(key)), paths))
         return values(rngs.params())
@@ -199,7 +199,7 @@ def _read(
     abstract = nnx.eval_shape(lambda: create(jax.random.key(0)))
     target = _target(abstract, dtype, mesh)
     try:
-        loaded = load_parameters(checkpoint.tensors, checkpoint.dialect, config, target, rules, initialise)
+        loaded = load_parameters(checkpoint.tensors, checkpoint.dialect, config, target, rules, initialize)
     except ValueError as error:
         raise ValueError(f"{checkpoint.path} does not fit {cls.__name__}:\n{error}") from None
     _report(cls.__name__, checkpoint.path, loaded, checkpoint.dialect.separator)
@@ -226,17 +226,17 @@ def _target(model: nnx.Module, dtype: jnp.dtype, mesh: Mesh | None) -> dict[str,
 def _report(model: str, path: os.PathLike[str], loaded: Loaded, separator: str) -> None:
     """Says in one line what was skipped and what is new; a missing pooler in a line of its own."""
     new = {"poolers": [], "heads": []}
-    for name in loaded.initialised:
+    for name in loaded.initialized:
         new["poolers" if "pooler/" in name else "heads"].append(name)
     parts = []
     if loaded.skipped:
         parts.append(f"skipped {_modules(loaded.skipped, separator)}")
     if new["heads"]:
-        parts.append(f"initialised {_modules(new['heads'], '/')}: train it before use")
+        parts.append(f"initialized {_modules(new['heads'], '/')}: train it before use")
     if parts:
         logger.warning("%s from %s: %s", model, path, "; ".join(parts))
     if new["poolers"]:
-        logger.warning("%s holds no pooler; it is initialised, and its output means nothing before training", path)
+        logger.warning("%s holds no pooler; it is initialized, and its output means nothing before training", path)
     for remark in loaded.remarks:
         logger.warning("%s: %s", path, remark)
 

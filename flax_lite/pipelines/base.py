@@ -1,4 +1,4 @@
-"""What all pipelines do: check inputs, tokenise, run in fixed shapes, give results in the order of the inputs."""
+"""What all pipelines do: check inputs, tokenize, run in fixed shapes, give results in the order of the inputs."""
 
 import abc
 import dataclasses
@@ -18,7 +18,7 @@ from flax_lite.tokenization import Tokenizer
 
 logger = logging.getLogger("flax_lite")
 
-# Inputs that are tokenised and sorted by length together: what a stream holds at a time.
+# Inputs that are tokenized and sorted by length together: what a stream holds at a time.
 CHUNK_SIZE = 1024
 # Tokens of a batch: accelerators need many at once, a CPU is busy with few.
 _CPU_TOKENS, _ACCELERATOR_TOKENS = 512, 16384
@@ -63,7 +63,7 @@ class Pipeline(abc.ABC, Generic[OptionsT]):
 
     Attributes:
         model: what computes, in the form that answers soonest here (`flax_lite.layers.stack`).
-        tokenizer: what tokenises.
+        tokenizer: what tokenizes.
         max_length: tokens of the longest row, specials included. Longer texts lose their end, which is said once.
     """
 

@@ -29,7 +29,7 @@ class QuestionAnsweringOptions:
         handle_impossible_answer: whether "" (no answer) takes part.
         max_answer_len: of an answer, in tokens.
         align_to_words: whether an answer is widened to whole words.
-        doc_stride: tokens that two neighbouring windows share, of a context that does not fit into one row; half a
+        doc_stride: tokens that two neighboring windows share, of a context that does not fit into one row; half a
             window where it is not longer than that. None: 128, or half a row.
         max_question_len: tokens of a question; a longer one loses its end, which is said once.
     """

@@ -43,7 +43,7 @@ class Piece:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Labelled:
+class _Labeled:
     """One or several tokens under one label."""
 
     label: str
@@ -60,7 +60,7 @@ def entities(
 ) -> list[dict[str, Any]]:
     """The entities of a text.
 
-    With "none", each token whose label is not ignored. Otherwise neighbours are put together whose labels are the same
+    With "none", each token whose label is not ignored. Otherwise neighbors are put together whose labels are the same
     behind "B-" and "I-", unless the later one has "B-": tokens ("simple"), or words, whose label is that of their first
     token ("first"), of their surest token ("max"), or has the highest mean probability ("average"). An entity's score
     is the mean of those of its parts. A word of which no character was read, as one that is cut behind its "▁", is no
@@ -107,7 +107,7 @@ def _words(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
     return (word for word in words if any(piece.start < piece.end for piece in word))
 
 
-def _label(word: Sequence[Piece], labels: Sequence[str], strategy: Strategy) -> _Labelled:
+def _label(word: Sequence[Piece], labels: Sequence[str], strategy: Strategy) -> _Labeled:
     if strategy == "average":
         scores = np.mean([piece.scores for piece in word], axis=0)
     elif strategy == "max":
@@ -115,11 +115,11 @@ def _label(word: Sequence[Piece], labels: Sequence[str], strategy: Strategy) -> 
     else:
         scores = word[0].scores
     best = int(scores.argmax())
-    return _Labelled(labels[best], float(scores[best]), tuple(word))
+    return _Labeled(labels[best], float(scores[best]), tuple(word))
 
 
-def _groups(parts: Sequence[_Labelled]) -> Iterator[list[_Labelled]]:
-    group: list[_Labelled] = []
+def _groups(parts: Sequence[_Labeled]) -> Iterator[list[_Labeled]]:
+    group: list[_Labeled] = []
     for part in parts:
         begins, kind = _split(part.label)
         if group and (begins or kind != _split(group[-1].label)[1]):
@@ -135,7 +135,7 @@ def _split(label: str) -> tuple[bool, str]:
     return label.startswith("B-"), label[2:] if label.startswith(("B-", "I-")) else label
 
 
-def _entity(group: Sequence[_Labelled], spell: Callable[[Sequence[str]], str]) -> dict[str, Any]:
+def _entity(group: Sequence[_Labeled], spell: Callable[[Sequence[str]], str]) -> dict[str, Any]:
     pieces = list(itertools.chain.from_iterable(part.pieces for part in group))
     first = next((piece for piece in pieces if piece.start < piece.end), pieces[0])
     return {

@@ -53,9 +53,9 @@ class BeamPretrained:
         mesh: Mesh | None = None,
         rngs: nnx.Rngs | None = None,
     ) -> Self:
-        """Reads an encoder, and the head in beam_head.safetensors beside it; without that file the head is initialised.
+        """Reads an encoder, and the head in beam_head.safetensors beside it; without that file the head is initialized.
 
-        That it is initialised is said in one line by the logger "flax_lite".
+        That it is initialized is said in one line by the logger "flax_lite".
 
         Args:
             source: of the encoder, as for every model; the head is in the file beside its weights.
@@ -92,7 +92,7 @@ class BeamPretrained:
             head = read_head(tensors, shapes, head_place(checkpoint))
         else:
             place = head_place(checkpoint)
-            logger.warning("%s: there is no %s; the head is initialised: train it before use", checkpoint.path, place)
+            logger.warning("%s: there is no %s; the head is initialized: train it before use", checkpoint.path, place)
             head = _flat(jax.jit(lambda: get_params(create())["head"])())
         head = {name: jnp.asarray(values, param_dtype or jnp.float32) for name, values in head.items()}
         if mesh is not None:

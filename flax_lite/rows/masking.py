@@ -52,7 +52,7 @@ def mask_ngrams(
 
     Differences to Google's code: n is drawn from `rng` (there from NumPy's global state, so no run could be repeated),
     and an n-gram or a word never continues across a token that is no candidate (there it may span the separator, whose
-    two sides need not be adjacent text). An n-gram that would run over the end is renormalised, there cut short.
+    two sides need not be adjacent text). An n-gram that would run over the end is renormalized, there cut short.
 
     Args:
         ids: the tokens of the row, specials included, padding excluded.

@@ -241,9 +241,9 @@ def _truncate(
     """
     excess = np.maximum(length.sum(axis=1) - max_tokens, 0)
     difference = length[:, 0] - length[:, 1]
-    levelling = np.minimum(excess, np.abs(difference))
-    rest = excess - levelling
-    cut_a = np.where(difference > 0, levelling, 0) + rest // 2
-    cut_b = np.where(difference < 0, levelling, 0) + (rest + 1) // 2
+    leveling = np.minimum(excess, np.abs(difference))
+    rest = excess - leveling
+    cut_a = np.where(difference > 0, leveling, 0) + rest // 2
+    cut_b = np.where(difference < 0, leveling, 0) + (rest + 1) // 2
     cut = np.stack([cut_a, cut_b], axis=1)
     return first + rng.binomial(cut, 0.5), length - cut

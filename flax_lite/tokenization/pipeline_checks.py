@@ -54,7 +54,7 @@ def check_pipeline(data: Mapping[str, Any]) -> None:
         try:
             check_charsmap(base64.b64decode(charsmap, validate=True) or b"\0")
         except (TypeError, ValueError) as error:
-            raise ValueError(f"its normaliser cannot be used: {error}") from error
+            raise ValueError(f"its normalizer cannot be used: {error}") from error
 
 
 def _check_words(model: Mapping[str, Any]) -> None:
@@ -67,7 +67,7 @@ def _check_words(model: Mapping[str, Any]) -> None:
 
 
 def _charsmaps(value: Any) -> Iterator[Any]:
-    """SentencePiece's compiled character maps, wherever a normaliser has them."""
+    """SentencePiece's compiled character maps, wherever a normalizer has them."""
     if isinstance(value, dict):
         if "precompiled_charsmap" in value:
             yield value["precompiled_charsmap"]

@@ -29,7 +29,7 @@ _NUMBER_COMMA = re.compile(r"[0-9],$")
 _GROUP = 3  # digits between two commas
 
 
-def penalise(vocab: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+def penalize(vocab: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
     """The vocabulary with every piece that ends in a digit and a comma put out of reach."""
     return [(piece, PENALTY if _NUMBER_COMMA.search(piece) else score) for piece, score in vocab]
 
@@ -55,7 +55,7 @@ def comma_pattern(vocab: Sequence[tuple[str, float]], unk_id: int) -> str | None
     # What may follow a group's digits within one piece, such as "%" or ",000": there the choice may differ.
     tails = sorted({m[1] for piece, _ in vocab if (m := re.fullmatch(r"▁?[0-9]+([^0-9].*)", piece)) and m[1] != ","})
     chosen_by_model = models.Unigram(list(vocab), unk_id, False)
-    chosen_with_penalty = models.Unigram(penalise(vocab), unk_id, False)
+    chosen_with_penalty = models.Unigram(penalize(vocab), unk_id, False)
 
     def takes_comma(number: str, rest: str) -> bool:
         return any(token.value == f"{number}," for token in chosen_by_model.tokenize(f"{number},{rest}"))
@@ -161,7 +161,7 @@ def sentencepiece_backend(
     if (commas := comma_pattern(vocab, model.unk_id)) is not None:
         isolated.append(commas)
     normalizer = albert_normalizer(lowercase=lowercase, strip_accents=strip_accents, charsmap=model.charsmap)
-    return unigram_backend(penalise(vocab), specials, normalizer, isolated, added)
+    return unigram_backend(penalize(vocab), specials, normalizer, isolated, added)
 
 
 def unigram_backend(
@@ -248,7 +248,7 @@ def _lower_cased_first(token: AddedToken) -> AddedToken:
 
 
 def bert_normalizer(*, lowercase: bool, strip_accents: bool, chinese_characters: bool) -> normalizers.Normalizer:
-    """BERT's normalisation: control characters dropped, spaces around CJK characters, lower case without accents."""
+    """BERT's normalization: control characters dropped, spaces around CJK characters, lower case without accents."""
     return normalizers.BertNormalizer(
         clean_text=True, handle_chinese_chars=chinese_characters, strip_accents=strip_accents, lowercase=lowercase
     )

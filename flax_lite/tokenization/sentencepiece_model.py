@@ -34,7 +34,7 @@ class SentencePieceModel:
         pieces: the vocabulary in id order.
         scores: one log probability a piece (0 where the type gives none).
         types: one of NORMAL, UNKNOWN, CONTROL, USER_DEFINED a piece.
-        charsmap: SentencePiece's compiled character normalisation; may be empty.
+        charsmap: SentencePiece's compiled character normalization; may be empty.
     """
 
     pieces: tuple[str, ...]
@@ -55,7 +55,7 @@ class SentencePieceModel:
 def parse_sentencepiece_model(data: bytes) -> SentencePieceModel:
     """Parses the bytes of a `.model` file.
 
-    Lengths are checked against what is left before anything is copied. The trainer's and the normaliser's settings come
+    Lengths are checked against what is left before anything is copied. The trainer's and the normalizer's settings come
     after the pieces and must be there, so a file cut short anywhere is refused.
 
     Raises:
@@ -73,11 +73,11 @@ def parse_sentencepiece_model(data: bytes) -> SentencePieceModel:
         elif number == _MODEL_TRAINER:
             trainer = dict(protobuf.fields(protobuf.message(value, "trainer settings")))
         elif number == _MODEL_NORMALIZER:
-            normalizer = dict(protobuf.fields(protobuf.message(value, "normaliser settings")))
+            normalizer = dict(protobuf.fields(protobuf.message(value, "normalizer settings")))
     if not pieces or trainer is None or normalizer is None:
         lacking = [
             name
-            for name, there in (("pieces", pieces), ("trainer settings", trainer), ("normaliser settings", normalizer))
+            for name, there in (("pieces", pieces), ("trainer settings", trainer), ("normalizer settings", normalizer))
             if not there and there != {}
         ]
         raise ValueError(f"it holds no {' and no '.join(lacking)}: cut short, or not a SentencePiece model")

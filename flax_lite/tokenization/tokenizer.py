@@ -167,7 +167,7 @@ class Tokenizer:
     def encode_with_spans(self, texts: Sequence[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
         """Ids of each text as `encode` gives them, and where in the text each piece stands.
 
-        A span is [start, end) in characters of the text as it was given, before normalisation, without white space at
+        A span is [start, end) in characters of the text as it was given, before normalization, without white space at
         either end. It is empty where a piece has no character of its own, as a "▁" that stands alone.
 
         Raises:
@@ -241,7 +241,7 @@ class Tokenizer:
     def decode(
         self, ids: Sequence[int] | Int[np.ndarray, "T"], *, skip_specials: bool = True, tidy: bool = False
     ) -> str:
-        """The text of a row of ids, as far as normalisation kept it.
+        """The text of a row of ids, as far as normalization kept it.
 
         Args:
             ids: of pieces.

@@ -64,7 +64,7 @@ def parse_tokenizer_spec(spec: str) -> TokenizerSpec | None:
         The request, or None where `spec` is something to load.
 
     Raises:
-        ValueError: begins with "train:" or looks like it, but is misspelt.
+        ValueError: begins with "train:" or looks like it, but is misspelled.
     """
     form = 'expected "train:unigram:8000" or "train:wordpiece:8000" (any number of pieces)'
     head, *rest = spec.split(":")

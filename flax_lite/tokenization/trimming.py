@@ -6,7 +6,7 @@ A text whose ids were all kept is cut as before:
   as a candidate, which scores 10 below the vocabulary's lowest score and so below the piece that is gone; no other
   candidate is new. That lowest score must not rise with the pieces that had it, or unknown characters would become
   cheaper than paths that were chosen: then padding, which is found before the model sees the text, takes it over. (A
-  text is an exception that spells padding so that only normalisation makes it that, such as "<PAD>" where a
+  text is an exception that spells padding so that only normalization makes it that, such as "<PAD>" where a
   tokenizer.json looks for it in raw text only.)
 - WordPiece: each step takes the longest piece that fits, and it fits still. Words that were unknown are an exception:
   what the search took before it gave up is in no count, and where that is gone, a shorter piece may lead to the word's

@@ -1,6 +1,6 @@
 """Counts the words of any amount of text in bounded memory, for the training of a tokenizer.
 
-There are two tables: of what stands between spaces, which is normalised and cut into words once for every table full;
+There are two tables: of what stands between spaces, which is normalized and cut into words once for every table full;
 and of these words, whose rarest are dropped when there are too many. A word is what the learner joins no piece across:
 letters without the punctuation around them, so that there are fewer of them (94,000 in 97 novels, where 328,000
 different things stand between spaces).
@@ -31,7 +31,7 @@ _CHARACTER_COVERAGE = 0.99995
 _MAX_WORD_CHARACTERS = 4192
 # What the learner is given at once; the library keeps 256 of them.
 _CHUNK_CHARACTERS = 2**16
-# Between the words that the learner is given; normalisers leave none in a text.
+# Between the words that the learner is given; normalizers leave none in a text.
 SEPARATOR = "\n"
 # The first supplementary private-use plane, for markers of words (training.py).
 FIRST_MARKER, MARKERS = 0xF0000, 0xFFFE
@@ -44,7 +44,7 @@ Choose = Callable[[Mapping[str, int]], normalizers.Normalizer]
 def count_words(
     texts: Iterable[str], normalizer: normalizers.Normalizer | Choose, cut: Callable[[str], Iterable[str]]
 ) -> Counter[str]:
-    """The words of normalised texts with their counts; words no piece shall come from count as white space.
+    """The words of normalized texts with their counts; words no piece shall come from count as white space.
 
     Those are characters that mark words in training, and words too long for the trainer.
 
@@ -52,7 +52,7 @@ def count_words(
         texts: read once; one is held at a time.
         normalizer: must do to a text what it does to the parts between its spaces. Or what chooses it by the counts of
             these parts: of the whole text, or of as much as one table holds.
-        cut: a normalised text's words; likewise.
+        cut: a normalized text's words; likewise.
 
     Returns:
         All words, up to `_MOST_WORDS` of up to `_MOST_CHARACTERS` altogether. Where there are more, the rarest half

@@ -3,9 +3,9 @@
 from flax_lite.training.losses import (
     cosine_distance,
     cross_entropy,
+    distillation_kl,
     logit_squared_error,
     mean_squared_error,
-    soft_cross_entropy,
     sum_in_chunks,
     weighted_cross_entropy,
 )
@@ -22,6 +22,7 @@ __all__ = [
     "averages",
     "cosine_distance",
     "cross_entropy",
+    "distillation_kl",
     "init_state",
     "lamb",
     "logit_squared_error",
@@ -33,7 +34,6 @@ __all__ = [
     "mean_squared_error",
     "pretraining_objective",
     "sentence_objective",
-    "soft_cross_entropy",
     "sum_in_chunks",
     "task_objective",
     "weighted_cross_entropy",

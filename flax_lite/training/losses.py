@@ -47,7 +47,7 @@ def weighted_cross_entropy(
     """Sums over all axes of w * cross-entropy (nats) and of w * [argmax = label].
 
     Args:
-        logits: unnormalised scores over V classes.
+        logits: unnormalized scores over V classes.
         labels: class ids.
         weights: 0 where an element is padding; such an element adds nothing, whatever its logits.
 
@@ -69,17 +69,17 @@ _EPSILON = 1e-12
 TokenLoss = Callable[..., Float[Array, "B C"]]
 
 
-def soft_cross_entropy(
+def distillation_kl(
     student_logits: Float[Array, "*axes V"], teacher_logits: Float[Array, "*axes V"], temperature: float = 2.0
 ) -> Float[Array, "*axes"]:
     """T^2 KL(softmax(t / T) || softmax(s / T)), in nats, for each token.
 
-    The gradient by s is T (softmax(s / T) - softmax(t / T)), which tends to (s - t) / V for high T (both centred): so
+    The gradient by s is T (softmax(s / T) - softmax(t / T)), which tends to (s - t) / V for high T (both centered): so
     T^2 keeps its size, whatever the temperature. The reference computes this divergence for what the paper calls
     cross-entropy, which is more by the teacher's entropy and has the same gradient.
 
     Args:
-        student_logits: s, unnormalised scores over the vocabulary.
+        student_logits: s, unnormalized scores over the vocabulary.
         teacher_logits: t; no gradient reaches them.
         temperature: T; 2 in the reference.
 
@@ -101,7 +101,7 @@ def soft_cross_entropy(
 def cosine_distance(
     student_hidden: Float[Array, "*axes D"], teacher_hidden: Float[Array, "*axes D"]
 ) -> Float[Array, "*axes"]:
-    """1 - s t / (|s| |t|) for each token: the student's hidden state is turned towards the teacher's.
+    """1 - s t / (|s| |t|) for each token: the student's hidden state is turned toward the teacher's.
 
     Args:
         student_hidden: s, of the last layer in the reference.
@@ -121,7 +121,7 @@ def logit_squared_error(
     """sum_v (s_v - t_v)^2 for each token: a sum over the vocabulary, not a mean.
 
     Args:
-        student_logits: s, unnormalised scores over the vocabulary.
+        student_logits: s, unnormalized scores over the vocabulary.
         teacher_logits: t; no gradient reaches them.
 
     Source: distiller.py there (mse_loss_fct: the sum over everything, divided by the number of tokens).

@@ -1,4 +1,4 @@
-"""Objectives: what a job optimises and reports of a batch; those of pretraining, and what all objectives read."""
+"""Objectives: what a job optimizes and reports of a batch; those of pretraining, and what all objectives read."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ _INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids", "seg
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """What a job optimises and reports, as weighted sums, so that nothing depends on how a batch is split.
+    """What a job optimizes and reports, as weighted sums, so that nothing depends on how a batch is split.
 
     Attributes:
         names: what is measured, e.g. "mlm_loss", "mlm_accuracy".

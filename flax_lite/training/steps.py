@@ -48,7 +48,7 @@ def make_train_step(
 
     Args:
         structure: `nnx.graphdef(model)`.
-        objective: what to optimise.
+        objective: what to optimize.
         optimizer: an optax transformation; clipping belongs to it.
         seed: seed of the dropout and of `prepare`. The key of step s is fold_in(key(seed), s).
         accumulation_steps: micro-batches a batch is split into. The gradient is that of the whole batch: sums of the

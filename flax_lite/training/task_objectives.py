@@ -1,4 +1,4 @@
-"""What fine-tuning optimises: decisions of a task's head against labels, and against a teacher of the same task."""
+"""What fine-tuning optimizes: decisions of a task's head against labels, and against a teacher of the same task."""
 
 import dataclasses
 import functools
@@ -14,9 +14,9 @@ from flax_lite.architecture.config import Problem
 from flax_lite.models.params import with_params
 from flax_lite.training.losses import (
     cross_entropy,
+    distillation_kl,
     logit_squared_error,
     mean_squared_error,
-    soft_cross_entropy,
     weighted_sum,
 )
 from flax_lite.training.objective import Batch, Objective, Sums, model_inputs, token_weights
@@ -235,7 +235,7 @@ def _teaching_sums(
         teacher = with_params(teaching.structure, params)(**model_inputs(batch), **_capture(teaching, 0))
         hidden, theirs = teacher.captured.get("outputs", []), decide(read(teacher), batch)
     losses = {
-        "soft_cross_entropy": functools.partial(soft_cross_entropy, temperature=teaching.temperature),
+        "soft_cross_entropy": functools.partial(distillation_kl, temperature=teaching.temperature),
         "logit_mse": logit_squared_error,
     }
     sums = {

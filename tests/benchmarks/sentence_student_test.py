@@ -39,7 +39,7 @@ def test_pairs_are_read_as_they_stand(tmp_path):
     assert sentence_student.read_pairs(path) == (['"A b.'], ['C d."'], [2.5])
 
 
-def test_a_file_without_judgements_is_refused(tmp_path, capsys):
+def test_a_file_without_judgments_is_refused(tmp_path, capsys):
     path = tmp_path / "dev.tsv"
     path.write_text("sentence1\tsentence2\nA.\tB.\n", encoding="utf-8")
     assert sentence_student.main(["--teacher", "none", "--pairs", str(path)]) == 2

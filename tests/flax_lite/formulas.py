@@ -26,8 +26,8 @@ def dense(params, x):
 
 def norm(params, x, epsilon=1e-12):
     """LayerNorm over the last axis."""
-    centred = x - x.mean(-1, keepdims=True)
-    return params["scale"] * centred / np.sqrt((centred**2).mean(-1, keepdims=True) + epsilon) + params["bias"]
+    centered = x - x.mean(-1, keepdims=True)
+    return params["scale"] * centered / np.sqrt((centered**2).mean(-1, keepdims=True) + epsilon) + params["bias"]
 
 
 def reference_layer(params, config: EncoderConfig, x, seen):

@@ -20,7 +20,7 @@ from flax_lite.distillation.relations import attention_divergence, attention_sco
 from flax_lite.layers.attention import attention_visibility
 from flax_lite.models.params import get_params, with_params
 from flax_lite.training import objective, steps
-from flax_lite.training.losses import cosine_distance, logit_squared_error, mean_squared_error, soft_cross_entropy
+from flax_lite.training.losses import cosine_distance, distillation_kl, logit_squared_error, mean_squared_error
 from tests.flax_lite import tiny
 
 # Lengths of the texts of each row; what is left of it is padding. T // 3 texts is the most that a row can hold.
@@ -126,7 +126,7 @@ def formulas(recipe: DistillationRecipe, batch: dict[str, jax.Array], student: A
     logits, weights = (masked, slots) if recipe.restrict_to_mask else ((s.logits, t.logits), mask)
     chosen = jax.nn.one_hot(batch["masked_ids"], student.config.vocab_size)
     sums = {
-        "soft_cross_entropy_loss": jnp.sum(weights * soft_cross_entropy(*logits, recipe.temperature)),
+        "soft_cross_entropy_loss": jnp.sum(weights * distillation_kl(*logits, recipe.temperature)),
         "logit_mse_loss": jnp.sum(weights * logit_squared_error(*logits)),
         "mlm_loss": -jnp.sum(slots[:, :, None] * chosen * jax.nn.log_softmax(masked[0])),
         "mlm_accuracy": jnp.sum(slots * (masked[0].argmax(-1) == batch["masked_ids"])),

@@ -1,7 +1,7 @@
 """Tiny random models of transformers 4.57's Flax classes, the numerical reference, in one frame with ours.
 
 Both sides are functions of (parameters, inputs) to a dictionary of arrays with our names and shapes, so that one test
-body serves every family, head and switch. Parameters are drawn by NumPy: HF's own initialisation, run operation by
+body serves every family, head and switch. Parameters are drawn by NumPy: HF's own initialization, run operation by
 operation, takes longer than the comparison.
 """
 

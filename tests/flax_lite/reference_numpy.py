@@ -102,9 +102,9 @@ class NumpyMaskedLM:
         return x @ self._get(f"{name}/kernel") + self._get(f"{name}/bias")
 
     def _norm(self, x: np.ndarray, name: str) -> np.ndarray:
-        centred = x - x.mean(-1, keepdims=True)
-        deviation = np.sqrt((centred**2).mean(-1, keepdims=True) + self.config.layer_norm_eps)
-        return centred / deviation * self._get(f"{name}/scale") + self._get(f"{name}/bias")
+        centered = x - x.mean(-1, keepdims=True)
+        deviation = np.sqrt((centered**2).mean(-1, keepdims=True) + self.config.layer_norm_eps)
+        return centered / deviation * self._get(f"{name}/scale") + self._get(f"{name}/bias")
 
     def _activate(self, x: np.ndarray) -> np.ndarray:
         if self.config.hidden_act == "relu":

@@ -10,7 +10,7 @@ from tests.conftest import REPOSITORY
 from tests.tpu.cloud import Cloud
 from tpu import doctor
 from train.options import cli
-from train.options.leaves import JOB_LEAVES
+from train.options.tables import JOB_OPTIONS
 
 PAGES = {name: (REPOSITORY / "tpu" / name).read_text() for name in ("README.md", "TROUBLESHOOTING.md")}
 BLOCKS = re.findall(r"```bash\n(.*?)```", PAGES["README.md"], re.DOTALL)
@@ -59,7 +59,7 @@ def test_readme_job_is_accepted(line, monkeypatch, capsys):
     monkeypatch.chdir(REPOSITORY)
     _, _, module, *arguments = shlex.split(line)
     job = importlib.import_module(module)
-    assert cli.main(module.removeprefix("train."), JOB_LEAVES, job.run, [*arguments, "--print_config"]) == 0
+    assert cli.main(module.removeprefix("train."), JOB_OPTIONS, job.run, [*arguments, "--print_config"]) == 0
     assert '"total_steps"' in capsys.readouterr().out
 
 
@@ -75,7 +75,7 @@ def test_pages_name_what_exists(name):
         assert (REPOSITORY / path).is_file(), path
     for link in re.findall(r"\]\(([^)#]+)\)", page):
         assert (REPOSITORY / "tpu" / link).exists(), link
-    leaves = {leaf.path for table in JOB_LEAVES.values() for leaf in table}
+    leaves = {leaf.path for table in JOB_OPTIONS.values() for leaf in table}
     assert set(re.findall(r"--config\.([a-z_.]+)=", page)) <= leaves
 
 

@@ -13,17 +13,17 @@ from typing import NamedTuple
 import jax
 
 from tests.conftest import REPOSITORY
-from train.evaluate import EVALUATE_LEAVES
+from train.evaluate import EVALUATE_OPTIONS
 from train.machine.mesh import make_mesh
-from train.options import cli, leaves, task_leaves
+from train.options import cli, tables, task_tables
 from train.options.config_files import load_config
 from train.run.metrics import read_metrics
 from train.run.pace import COLUMNS
 from train.run.programs import abstract_state
 
-TABLES = leaves.JOB_LEAVES | task_leaves.FINETUNE_LEAVES
+TABLES = tables.JOB_OPTIONS | task_tables.FINETUNE_OPTIONS
 # Of commands that take the configs of several jobs.
-_SEVERAL = {"prepare": leaves.JOB_LEAVES, "show": leaves.JOB_LEAVES, "evaluate": EVALUATE_LEAVES}
+_SEVERAL = {"prepare": tables.JOB_OPTIONS, "show": tables.JOB_OPTIONS, "evaluate": EVALUATE_OPTIONS}
 
 
 class Command(NamedTuple):

@@ -65,7 +65,7 @@ def finished_distill(finish, teacher):
 
 @pytest.fixture(scope="session")
 def table(once):
-    """A folder of labelled texts, as a source."""
+    """A folder of labeled texts, as a source."""
     return f"files:{once('table', lambda directory: write_table(directory, 200))}"
 
 

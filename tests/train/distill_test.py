@@ -13,7 +13,7 @@ from tests.train.commands import Command, series, traced
 from train.jobs import distillation
 from train.jobs.teacher import open_teacher
 from train.options import cli
-from train.options.leaves import JOB_LEAVES
+from train.options.tables import JOB_OPTIONS
 from train.run.metrics import read_metrics
 
 SMOKE = Command("distill", "configs/distilbert_tiny.py:smoke", ("plot=false",))
@@ -162,7 +162,7 @@ def test_distill_from_an_encoder_makes_an_encoder(encoder, tmp_path, capsys):
     changes += ("total_steps=2", "optimizer.warmup_steps=1", "eval_every_steps=2")
     workdir = tmp_path / "work"
     assert Command("distill", "configs/sentence_student.py:smoke", changes).main(workdir) == 0
-    assert "initialised" not in capsys.readouterr().err
+    assert "initialized" not in capsys.readouterr().err
     assert "BertModel" in open_source(workdir / "model").config.architectures
     for source in (workdir / "model", workdir):
         assert fl.Encoder.from_pretrained(source).config.hidden_size == 16
@@ -202,6 +202,6 @@ def test_distill_trims_the_vocabulary(command, teacher, tmp_path, built, capsys)
 def test_job_names_the_one_that_a_config_is_for(job, config, repository, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(repository)
     argv = ["--config", f"configs/{config}.py", "--workdir", str(tmp_path / "work")]
-    assert cli.main(job, JOB_LEAVES[job], lambda request: None, argv) == 2
+    assert cli.main(job, JOB_OPTIONS[job], lambda request: None, argv) == 2
     other = {"distill": "pretrain", "pretrain": "distill"}[job]
     assert f"python -m train.{other} --config configs/{config}.py" in capsys.readouterr().err

@@ -22,7 +22,7 @@ def scores(capsys, config, source, path):
     config = str(REPOSITORY / "configs" / config)
     argv = ["--config", config, f"--config.data.source={source}", f"--config.predictions={path}"]
     table = load_config(config).table
-    assert cli.main("evaluate", {table: evaluate.EVALUATE_LEAVES[table]}, evaluate.run, argv) == 0
+    assert cli.main("evaluate", {table: evaluate.EVALUATE_OPTIONS[table]}, evaluate.run, argv) == 0
     return json.loads(capsys.readouterr().out)
 
 
@@ -92,7 +92,7 @@ def evaluated(capsys, source, **options):
     given = {"data.source": f"files:{source}", **SMOKE, **options}
     argv = ["--config", f"{REPOSITORY / 'configs/classify.py'}:smoke"]
     argv += [f"--config.{name}={value}" for name, value in given.items()]
-    status = cli.main("evaluate", {table: evaluate.EVALUATE_LEAVES[table]}, evaluate.run, argv)
+    status = cli.main("evaluate", {table: evaluate.EVALUATE_OPTIONS[table]}, evaluate.run, argv)
     output, errors = capsys.readouterr()
 
     def never(name):

@@ -12,7 +12,7 @@ from tests.train.conftest import write_table
 from train.jobs import finetuning
 from train.options import cli, schema
 from train.options.config_files import load_config
-from train.options.task_leaves import FINETUNE_LEAVES
+from train.options.task_tables import FINETUNE_OPTIONS
 
 CONFIG = str(REPOSITORY / "configs/classify.py")
 
@@ -20,7 +20,7 @@ CONFIG = str(REPOSITORY / "configs/classify.py")
 def test_finetune_steps_on_the_command_line_come_before_passes_over_the_data(tmp_path):
     request = cli.Request(
         job="finetune",
-        leaves=FINETUNE_LEAVES["columns"],
+        options=FINETUNE_OPTIONS["columns"],
         config=config_dict.FrozenConfigDict(load_config(CONFIG).values),
         spec="configs/classify.py",
         workdir=tmp_path,

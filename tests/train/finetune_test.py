@@ -101,7 +101,7 @@ def test_finetune_says_where_the_model_is_that_the_hub_refused(tmp_path, finishe
 
 @pytest.fixture
 def untrained(monkeypatch):
-    """Requests that came as far as the loop, which says at once what it would have reached."""
+    """CaptureSpec that came as far as the loop, which says at once what it would have reached."""
     requests = []
 
     def run(request, build, inputs):
@@ -262,7 +262,7 @@ def test_finetune_refuses_labels_of_another_task_unless_the_head_is_new(
     assert job.model["id2label"] == {"0": "awful", "1": "bad", "2": "fine"}
 
 
-def test_finetune_neither_scores_nor_learns_from_what_has_not_learnt_the_task(
+def test_finetune_neither_scores_nor_learns_from_what_has_not_learned_the_task(
     tmp_path, finished_finetune, classify, capsys
 ):
     """Its head would be drawn at random, and its score a guess."""
@@ -324,7 +324,7 @@ def test_finetune_saves_a_sentence_encoder_with_its_pooling(tmp_path):
         ("a b ", "p", 0, "examples to learn from have the same label, p: there is nothing to tell apart"),
     ],
 )
-def test_finetune_says_what_cannot_be_learnt_from_its_texts(tmp_path, built, capsys, words, labels, status, said):
+def test_finetune_says_what_cannot_be_learned_from_its_texts(tmp_path, built, capsys, words, labels, status, said):
     """A word of over 100 letters is unknown to WordPiece, whatever its vocabulary."""
     rows = [f"{words}{'d' * 150}{number},{labels[number % len(labels)]}" for number in range(40)]
     (tmp_path / "train.csv").write_text("\n".join(["text,label", *rows]))

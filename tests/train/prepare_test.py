@@ -115,7 +115,7 @@ def test_prepare_interrupted_exits_75_and_leaves_no_process(tmp_path):
         text=True,
         start_new_session=True,
     )
-    assert any("Tokenising" in line for line in process.stdout)
+    assert any("Tokenizing" in line for line in process.stdout)
     time.sleep(1)
     os.killpg(process.pid, signal.SIGTERM)
     _, errors = process.communicate(timeout=60)

@@ -114,13 +114,13 @@ def test_pretrain_killed_at_any_moment_is_bit_equal(finished_pretrain, tmp_path,
 
 
 MISTAKES = {
-    "misspelt key": ("optimizer.learing_rate=1", "optimizer.learning_rate"),
+    "misspelled key": ("optimizer.learing_rate=1", "optimizer.learning_rate"),
     "wrong type": ("batch_size=many", "batch_size"),
     "missing files": ("data.source=text:/nowhere/*.txt", "/nowhere/*.txt"),
     "empty corpus": ("data.source=text:EMPTY data.eval_fraction=0.5", "holds no document"),
     "unknown source": ("data.source=ftp:somewhere", "builtin"),
     "missing tokenizer": ("tokenizer=/nowhere/spiece.model", "/nowhere/spiece.model"),
-    "misspelt tokenizer": ("tokenizer=train:unigramm:100", "unigram"),
+    "misspelled tokenizer": ("tokenizer=train:unigramm:100", "unigram"),
     "too long": ("data.sequence_length=1024", "512"),
     "batch not divisible": ("batch_size=15 mesh.data=-1", "15"),
     "accumulation not divisible": ("accumulation_steps=3", "3"),
@@ -154,7 +154,7 @@ def test_pretrain_explains_a_mistake(tmp_path, capsys, overrides, expected):
 @pytest.mark.parametrize("job", ["pretrain", "prepare", "show"])
 @pytest.mark.parametrize("spec", ["train:unigram:250", "train:wordpiece:600"])
 def test_a_model_to_start_from_is_never_read_under_another_vocabulary(finished_pretrain, tmp_path, capsys, job, spec):
-    """Before the text is tokenised: a vocabulary of the same size, or a smaller one, would fit its tables."""
+    """Before the text is tokenized: a vocabulary of the same size, or a smaller one, would fit its tables."""
     model = finished_pretrain.workdir / "model"
     command = Command(job, "configs/albert_base.py:smoke", (f"init_from={model}", f"tokenizer={spec}"))
     assert command.main(tmp_path / "work") == 2

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from train.options import cli, leaves
-from train.options.schema import Leaf
+from train.options import cli, tables
+from train.options.schema import Option
 from train.run import loop
 from train.run.job import Job, add_up
 
@@ -27,13 +27,13 @@ keep_best plot tensorboard profile.first_step profile.num_steps compilation_cach
 hosts.heartbeat_seconds hosts.initialization_seconds execution.deterministic optimizer.decay_from
 optimizer.bias_correction
 """
-LEAVES = (
-    *(leaf for leaf in leaves.COMMON_LEAVES if leaf.path in _COMMON.split()),
-    Leaf("optimizer.learning_rate", "identity", float, "step size", at_least=0),
-    Leaf("optimizer.clip_norm", "identity", float | None, "gradient norm limit"),
-    Leaf("data.source", "identity", str, "which of the generators"),
-    Leaf("data.bad_step", "free", int | None, "the step whose inputs are not finite"),
-    Leaf("data.delay_seconds", "free", float, "time that every batch takes"),
+OPTIONS = (
+    *(option for option in tables.COMMON_OPTIONS if option.path in _COMMON.split()),
+    Option("optimizer.learning_rate", "fixed", float, "step size", at_least=0),
+    Option("optimizer.clip_norm", "fixed", float | None, "gradient norm limit"),
+    Option("data.source", "fixed", str, "which of the generators"),
+    Option("data.bad_step", "free", int | None, "the step whose inputs are not finite"),
+    Option("data.delay_seconds", "free", float, "time that every batch takes"),
 )
 DEFAULTS = {
     "seed": 0,
@@ -135,7 +135,7 @@ def build(work) -> Job:
         export=lambda params, folder, evaluation: np.savez(folder / "weights.npz", **params["dense"]),
         eval_step=eval_step,
         eval_batches=lambda: [part(rows(config.seed + 1, step, config.batch_size)) for step in range(2)],
-        summarise=lambda results: _mean(add_up(results)),
+        summarize=lambda results: _mean(add_up(results)),
         describe=("a linear map, 272 parameters",),
         identity={"data": config.data.source},
         describe_extension=lambda old, new, step: f"the schedule is stretched from {old} to {new} at {step}",
@@ -144,7 +144,7 @@ def build(work) -> Job:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return cli.main("toy", LEAVES, functools.partial(loop.run, build=build), argv, help_config="", joins=True)
+    return cli.main("toy", OPTIONS, functools.partial(loop.run, build=build), argv, help_config="", joins=True)
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def shared_memory(machine: Machine) -> Finding:
 
 
 def cache(_: Machine) -> Finding:
-    """Whether the cache of tokenised corpora can be written and has room."""
+    """Whether the cache of tokenized corpora can be written and has room."""
     from train.machine.files import default_cache_dir
 
     return _directory(default_cache_dir(), _CACHE_BYTES, "set FLAX_LITE_CACHE or data.cache_dir to another place")

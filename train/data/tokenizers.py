@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 # Raise it when training gives other pieces of the same text.
 _TRAINING_VERSION = 1
-# How text is read by a tokenizer that is trained: leaf, field of the specification.
-_TRAINING_LEAVES = {"tokenizer_case": "case", "tokenizer_accents": "accents"}
+# How text is read by a tokenizer that is trained: option, field of the specification.
+_TRAINING_OPTIONS = {"tokenizer_case": "case", "tokenizer_accents": "accents"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,10 +41,10 @@ class Wanted:
 
 
 def wanted_tokenizer(values: Values) -> Wanted:
-    """Which tokenizer: the leaf's, else the teacher's, else init_from's; of these two the first that has one.
+    """Which tokenizer: the option's, else the teacher's, else init_from's; of these two the first that has one.
 
     Raises:
-        UserError: if there is none, the specification is misspelt, or options of a training are given without one.
+        UserError: if there is none, the specification is misspelled, or options of a training are given without one.
     """
     from flax_lite.tokenization import parse_tokenizer_spec
 
@@ -53,18 +53,20 @@ def wanted_tokenizer(values: Values) -> Wanted:
     if source is None:
         option, source = _model_with_tokenizer(values)
         name = f"{option}={source}"
-    given = {leaf: values[leaf] for leaf in _TRAINING_LEAVES if values.get(leaf) is not None}
+    given = {option: values[option] for option in _TRAINING_OPTIONS if values.get(option) is not None}
     try:
         training = parse_tokenizer_spec(source)
     except ValueError as error:
         raise UserError(f"{name}: {error}") from error
     if training is None and given:
         raise UserError(
-            f"{', '.join(f'{leaf}={value}' for leaf, value in given.items())} is for tokenizers that are trained "
+            f"{', '.join(f'{option}={value}' for option, value in given.items())} is for tokenizers that are trained "
             f"(tokenizer=train:KIND:SIZE), and the one of {name} has its own way: leave it out"
         )
     if training is not None:
-        training = dataclasses.replace(training, **{_TRAINING_LEAVES[leaf]: value for leaf, value in given.items()})
+        training = dataclasses.replace(
+            training, **{_TRAINING_OPTIONS[option]: value for option, value in given.items()}
+        )
     return Wanted(source, training, name)
 
 
@@ -147,7 +149,7 @@ def learned_tokenizer(
     remarks: list[str] = []
 
     def report(found: "Normalization") -> None:
-        line = f"tokenizer: {found} ({' and '.join(_TRAINING_LEAVES)} choose)"
+        line = f"tokenizer: {found} ({' and '.join(_TRAINING_OPTIONS)} choose)"
         remarks.append(line if found.accents or found.controls else "")
         say(line)
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from flax_lite.files.names import NoTokenizerError
 from train.errors import UserError
-from train.options.leaves import RANDOM
 from train.options.schema import Values
+from train.options.tables import RANDOM
 
 if TYPE_CHECKING:
     from flax_lite.architecture.config import EncoderConfig
@@ -17,7 +17,7 @@ _PROBES = ("Über café, ÉTÉ", "I am IT.", "日本語がべんり", "मैं
 
 
 def model_sources(values: Values) -> dict[str, str]:
-    """The models whose tables a job's rows meet, by the leaf that names them."""
+    """The models whose tables a job's rows meet, by the option that names them."""
     named = {name: values.get(name) for name in ("checkpoint", "teacher", "init_from")}
     return {name: source for name, source in named.items() if source is not None and source != RANDOM}
 
@@ -37,7 +37,7 @@ def own_tokenizer(source: str) -> "Tokenizer | None":
 
 
 def check_vocabularies(values: Values, tokenizer: "Tokenizer", name: str, say: Callable[[str], None]) -> None:
-    """`check_vocabulary` of every model that the leaves name."""
+    """`check_vocabulary` of every model that the options name."""
     for option, source in model_sources(values).items():
         if f"{option}={source}" != name:
             check_vocabulary(f"{option}={source}", source, tokenizer, name, say)

@@ -13,7 +13,7 @@ from train.data.tokenizers import loaded_tokenizer, wanted_tokenizer
 from train.errors import UserError
 from train.jobs import build
 from train.options import schema
-from train.options.leaves import RANDOM
+from train.options.tables import RANDOM
 
 Scores = Mapping[str, Sequence[Mapping[str, float]]]
 _SHOWN = {
@@ -31,7 +31,7 @@ class Row:
     Attributes:
         name: for a person.
         directory: how its work directories begin.
-        changes: leaves that differ, as the command line takes them.
+        changes: options that differ, as the command line takes them.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Row:
 
 
 def rows(values: Mapping[str, Any]) -> Iterator[Row]:
-    """The rows of a recipe, given by its leaves, in the order they are run."""
+    """The rows of a recipe, given by its options, in the order they are run."""
     used = [name for name, weight in schema.group(values, "losses").items() if weight]
     yield Row("the whole recipe", "whole", {})
     if len(used) > 1:

@@ -54,12 +54,12 @@ from train.jobs.language_model import (
 from train.jobs.student import initial_params, student_alone, with_projections
 from train.jobs.teacher import Teacher, open_teacher, random_teacher
 from train.options import runtime, schema
-from train.options.leaves import RANDOM
 from train.options.request import Request
+from train.options.tables import RANDOM
 from train.run.job import Job, Result
 from train.run.workdir import WorkDir
 
-# What is reported of held-out rows where the models allow it, optimised or not: so ablations can be compared.
+# What is reported of held-out rows where the models allow it, optimized or not: so ablations can be compared.
 _ALWAYS_MEASURED = ("soft_cross_entropy", "mlm", "cosine")
 
 
@@ -150,7 +150,7 @@ def _open(work: WorkDir, wanted: DistillationRecipe, prepare: Prepare) -> tuple[
 def _fitted(
     wanted: DistillationRecipe, student: EncoderConfig, teacher: Teacher, project: bool
 ) -> tuple[DistillationRecipe, DistillationRecipe]:
-    """The recipe to optimise, and what is measured of held-out rows: more, where these models allow it."""
+    """The recipe to optimize, and what is measured of held-out rows: more, where these models allow it."""
     fit = functools.partial(fit_recipe, student=student, teacher=teacher.config, project=project)
     try:
         recipe = fit(wanted)

@@ -1,4 +1,4 @@
-"""Fine-tuning: a labelled task, a head on a pretrained encoder, and a score.
+"""Fine-tuning: a labeled task, a head on a pretrained encoder, and a score.
 
 python -m train.finetune --config configs/glue.py:sst2 --config.init_from=SOURCE --config.data.source=files:DIR
 """
@@ -53,7 +53,7 @@ _PIPELINES = {
     "sentences": "sentence-embedding",
 }
 # Kinds whose labels stand in the config.
-_LABELLED = ("classification", "tags")
+_LABELED = ("classification", "tags")
 # Heads that begin anew where a checkpoint's are another task's: with what DistilBERT has before one, and ALBERT's for
 # SQuAD 2.
 _NEW_HEAD = ("classifier/*", "pre_classifier/*", "qa_outputs/*", "head/*")
@@ -135,7 +135,7 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
         eval_step=task.eval_step(structure),
         # Counted when it is called: a plan is made for devices that need not be here.
         eval_batches=lambda: eval_batches(prepared.held_out.rows, values["data.eval_tokens"], devices_of(values)),
-        summarise=functools.partial(summarise, prepared),
+        summarize=functools.partial(summarize, prepared),
         describe_data=_described(prepared, teacher, values["data.eval_tokens"]),
         describe=[
             describe_model(create, config),
@@ -161,7 +161,7 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
 
 
 def _objective(values: Mapping[str, Any], prepared: Prepared, teacher: TaskTeacher | None) -> Objective:
-    """What is optimised.
+    """What is optimized.
 
     Raises:
         UserError: if losses, weights or batches do not fit the task.
@@ -214,7 +214,7 @@ def _check_comparisons(values: Mapping[str, Any], pairs: int) -> None:
 def task_config(task: Task, base: EncoderConfig) -> EncoderConfig:
     """The architecture with the task's labels."""
     kinds = {"single_label": "single_label_classification", "multi_label": "multi_label_classification"}
-    if task.kind not in _LABELLED:
+    if task.kind not in _LABELED:
         return base.replace(labels=DEFAULT_LABELS, problem_type=None)
     problem_type = kinds.get(task.problem, "regression") if task.kind == "classification" else None
     return base.replace(labels=task.data.labels, problem_type=problem_type)
@@ -239,7 +239,7 @@ def initial_params(
         check_labels(checkpoint, source, task, "Give new_head=true to begin with a new head")
     key = jax.random.key(values["seed"])
     options: dict[str, Any] = {"rngs": build.initial_rngs(key, streams)}
-    if task.kind in _LABELLED:
+    if task.kind in _LABELED:
         options |= {"id2label": config.id2label, "problem_type": config.problem_type}
     if values["new_head"]:
         options["allow_missing"] = _NEW_HEAD
@@ -279,7 +279,7 @@ def eval_batches(rows: RowSet, tokens: int, devices: int) -> Iterator[Batch]:
         yield {name: array[begin : begin + size] for name, array in batch.items()}
 
 
-def summarise(prepared: Prepared, results: Iterable[Outputs]) -> dict[str, float]:
+def summarize(prepared: Prepared, results: Iterable[Outputs]) -> dict[str, float]:
     """The held-out loss and the task's metrics: NaN where the model gives no finite numbers for a row."""
     kept = list(results)
     sums = add_up({name: value for name, value in part.items() if not np.ndim(value)} for part in kept)

@@ -14,7 +14,7 @@ from train.errors import RunError, UserError
 from train.jobs.language_model import say
 from train.run.job import Result
 from train.run.workdir import WorkDir
-from train.tasks.examples import TextExample, is_labelled
+from train.tasks.examples import TextExample, is_labeled
 from train.tasks.opening import HeldOut, Prepared
 from train.tasks.rows import Row, count_not_finite, run_rows
 from train.tasks.scores.metrics import Scores, shown
@@ -97,7 +97,7 @@ def check_push(values: Mapping[str, Any]) -> None:
     """Sees to it that the model can be uploaded in the end, as far as that is known before.
 
     Raises:
-        UserError: if the leaf names no repository, there is no token, or several models would go there.
+        UserError: if the option names no repository, there is no token, or several models would go there.
     """
     repository = values["push_to_hub"]
     if repository is None:
@@ -138,7 +138,7 @@ def _predict(
     scores = {}
     for name, examples in held_out.sets.items():
         say(f"predictions: {work.address(prepared.scorer.write(name, examples, predictions[name], folder))}")
-        if all(is_labelled(example) for example in examples):
+        if all(is_labeled(example) for example in examples):
             scores[name] = prepared.scorer.score(examples, predictions[name])
     return scores
 

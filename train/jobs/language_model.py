@@ -51,13 +51,13 @@ def make_language_model_job(
         work: the work directory.
         data: the rows.
         create: (rngs=...) to the model; its class decides what is exported.
-        objective: what to optimise.
+        objective: what to optimize.
         measured: what to report of held-out rows, with the same losses; `objective` if None.
         model: the architecture as it is exported.
         **fields: further fields of the Job; `identity` is added to.
 
     Raises:
-        UserError: if leaves do not fit each other or the data.
+        UserError: if options do not fit each other or the data.
     """
     values = work.request.values
     measured = measured or objective
@@ -80,7 +80,7 @@ def make_language_model_job(
         "export": functools.partial(export, structure, data.tokenizer),
         "eval_step": lambda params, batch, *constants: _flat(eval_step(params, batch, *constants)),
         "eval_batches": functools.partial(data.eval_batches, values["batch_size"]),
-        "summarise": lambda results: _summary(add_up(results), objective.losses),
+        "summarize": lambda results: _summary(add_up(results), objective.losses),
         "shown": ("loss", *(name for name in objective.names if name.endswith("_accuracy"))),
         "model": model.to_json_dict(),
         "task": "fill-mask",
@@ -172,7 +172,7 @@ def examples(structure: nnx.GraphDef, data: PretrainingData, params: Any) -> lis
 
 
 def inputs(request: Request) -> dict[str, str]:
-    """What a job would read, by the names of its `identity`, as far as that is known without tokenising."""
+    """What a job would read, by the names of its `identity`, as far as that is known without tokenizing."""
     place = request.workdir / "tokenizer"
     return fingerprints(request.values, place) if isinstance(place, Path) else {}
 

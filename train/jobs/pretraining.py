@@ -45,7 +45,7 @@ def make_job(work: WorkDir, prepare: Prepare = dataset.prepare) -> Job:
         prepare: gives the data as tokens.
 
     Raises:
-        UserError: if the leaves do not fit each other or the data.
+        UserError: if the options do not fit each other or the data.
     """
     values = work.request.values
     kept_tokenizer = work.path / "tokenizer"

@@ -37,7 +37,7 @@ def run_seeds(request: Request, run: Callable[[Request], None], headline: str) -
         UserError: for a work directory that is in use or holds something else.
     """
     with contextlib.ExitStack() as stack:
-        with hosts.together("opening the directory of all seeds"):
+        with hosts.sync_errors("opening the directory of all seeds"):
             if hosts.is_first():
                 stack.enter_context(open_directory(request.local_workdir, _is_ours))
         _run_seeds(request, run, headline)
@@ -60,7 +60,7 @@ def _is_ours(names: set[str]) -> bool:
 
 def _write_results(request: Request, works: Mapping[int, Path], headline: str) -> None:
     summaries = {seed: json.loads((work / "summary.json").read_text()) for seed, work in works.items()}
-    results = summarise({seed: summary["evaluation"] for seed, summary in summaries.items()}, headline)
+    results = summarize({seed: summary["evaluation"] for seed, summary in summaries.items()}, headline)
     results["collapsed"] = [seed for seed, summary in summaries.items() if summary.get("collapsed")]
     write_json(request.local_workdir / "results.json", results)
     lines = table(results, headline)
@@ -68,7 +68,7 @@ def _write_results(request: Request, works: Mapping[int, Path], headline: str) -
     print("\n".join(lines), flush=True)
 
 
-def summarise(evaluations: Mapping[int, Mapping[str, float]], headline: str) -> dict[str, Any]:
+def summarize(evaluations: Mapping[int, Mapping[str, float]], headline: str) -> dict[str, Any]:
     """Each seed's metrics, and mean, smallest and largest of each metric, the headline first."""
     names = [headline, *(name for name in next(iter(evaluations.values())) if name != headline)]
     # What summary.json has as null is no number, and there is no mean with it.

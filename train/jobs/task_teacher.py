@@ -1,4 +1,4 @@
-"""The teacher of a fine-tuning: a model that has learnt the same task already."""
+"""The teacher of a fine-tuning: a model that has learned the same task already."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -30,7 +30,7 @@ class TaskTeacher:
 
     Attributes:
         source: where it is from.
-        task: what it has learnt.
+        task: what it has learned.
         config: its architecture.
         structure: of the model.
         params: its parameters, NumPy arrays.
@@ -122,10 +122,11 @@ class TaskTeacher:
 
 
 def open_task_teacher(values: Mapping[str, Any], task: Task, student: EncoderConfig) -> TaskTeacher | None:
-    """Reads the teacher that the leaves name, if they do.
+    """Reads the teacher that the options name, if they do.
 
     Raises:
-        UserError: if it cannot be read, has learnt another task, is too small for the rows, or does not fit the losses.
+        UserError: if it cannot be read, has learned another task, is too small for the rows, or does not fit the
+            losses.
     """
     source, losses = values["teacher"], {name: values[f"losses.{name}"] for name in LOSSES if values[f"losses.{name}"]}
     if source is None:

@@ -23,7 +23,7 @@ from flax_lite.models.heads import MaskedLM
 from flax_lite.models.params import abstract_params, get_params, path_name, tree_shardings
 from flax_lite.tokenization import Tokenizer
 from train.errors import UserError
-from train.options.leaves import RANDOM
+from train.options.tables import RANDOM
 
 # Of `random_teacher`: those of the smoke runs, twice as deep.
 _RANDOM_SIZES = {"num_hidden_layers": 4, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}

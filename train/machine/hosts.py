@@ -1,8 +1,8 @@
 """Several hosts: one process on each (or on each accelerator), joined by JAX's distributed runtime.
 
 All run the same command and the same steps; host 0 alone keeps the work directory and prints. What one host finds out
-by itself has to reach all before any of them acts on it, or the others wait for it in a collective: `together` is for
-what may fail on one, `from_first` for what host 0 decides, `gather` for what each has its own answer to.
+by itself has to reach all before any of them acts on it, or the others wait for it in a collective: `sync_errors` is
+for what may fail on one, `broadcast_from_host0` for what host 0 decides, `gather` for what each has its own answer to.
 
 A host that is lost is missed after `hosts.heartbeat_seconds`: JAX then aborts the processes of the others (SIGABRT).
 """
@@ -165,7 +165,7 @@ def everywhere(error: BaseException) -> BaseException:
 
 
 @contextlib.contextmanager
-def together(place: str) -> Iterator[None]:
+def sync_errors(place: str) -> Iterator[None]:
     """Runs its body on every host and returns when all are done; where it failed on any, it fails on all.
 
     Args:
@@ -196,7 +196,7 @@ def gather(place: str, value: Any) -> list[Any]:
     return [value] if count() == 1 else [packet["value"] for packet in _exchange(place, value=value)]
 
 
-def from_first(place: str, value: Any) -> Any:
+def broadcast_from_host0(place: str, value: Any) -> Any:
     """Host 0's value on all hosts, as JSON has it. Raises as `gather`."""
     return value if count() == 1 else gather(place, value if is_first() else None)[0]
 

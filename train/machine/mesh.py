@@ -49,7 +49,7 @@ def mesh_sizes(data: int, fsdp: int, present: int) -> tuple[int, int]:
 
 
 def devices_of(values: Mapping[str, Any]) -> int:
-    """How many devices the mesh has that a job's leaves ask for; errors are those of `mesh_sizes`."""
+    """How many devices the mesh has that a job's options ask for; errors are those of `mesh_sizes`."""
     return math.prod(mesh_sizes(values["mesh.data"], values["mesh.fsdp"], jax.device_count()))
 
 

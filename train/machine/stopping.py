@@ -17,7 +17,8 @@ class Stop:
     """Tells when to stop.
 
     On one host, as soon as its guard has heard a signal. On several, each sends with a batch whether its own guard has
-    (`sent`), the step itself returns whether any has (`hearing`), and all read that (`heard`) with that step's numbers.
+    (`sent`), the step itself returns whether any has (`with_stop_flag`), and all read that (`heard`) with that
+    step's numbers.
 
     Args:
       guard: of this process.
@@ -52,7 +53,7 @@ class Stop:
         return kept
 
 
-def hearing(step: Callable[..., Any]) -> Callable[..., Any]:
+def with_stop_flag(step: Callable[..., Any]) -> Callable[..., Any]:
     """A training or evaluation step that passes on whether any host was asked to stop; on one host, the step itself."""
     if hosts.count() == 1:
         return step

@@ -18,13 +18,13 @@ from absl import flags
 
 from train.errors import STORAGE_ERRORS, JobError, StopError
 from train.machine.signals import Guard, leave
-from train.options.command_line import Leaves, parse
+from train.options.command_line import Table, parse
 from train.options.request import Request
 
 
 def main(
     job: str,
-    leaves: Leaves | Mapping[str, Leaves],
+    options: Table | Mapping[str, Table],
     run: Callable[[Request], None],
     argv: Sequence[str] | None = None,
     help_config: str = "configs/albert_tiny.py",
@@ -35,7 +35,7 @@ def main(
 
     Args:
       job: the job's name, for messages.
-      leaves: its table; or, of a command that serves several jobs, their tables by name: the config says which.
+      options: its table; or, of a command that serves several jobs, their tables by name: the config says which.
       run: carries a request out.
       argv: the words after the program's name; `sys.argv[1:]` when None.
       help_config: the config whose defaults --help shows when none is given.
@@ -53,7 +53,7 @@ def main(
     try:
         with Guard(ends_process=argv is None) as guard:
             words = sys.argv[1:] if argv is None else argv
-            request = parse(job, leaves, words, guard, help_config, plans=plan is not None, joins=joins)
+            request = parse(job, options, words, guard, help_config, plans=plan is not None, joins=joins)
             if request is not None and request.dry_run and plan is not None:
                 plan(request)
             elif request is not None:

@@ -1,7 +1,7 @@
 """The words of a job's command line, read into a request; and its --help.
 
-absl reads the flags and ml_collections holds the config; everything they leave rough (unknown keys, stray words, leaves
-that default to nothing, --help) is smoothed here, from the job's table of leaves.
+absl reads the flags and ml_collections holds the config; everything they leave rough (unknown keys, stray words,
+options that default to nothing, --help) is smoothed here, from the job's table of options.
 """
 
 import json
@@ -19,10 +19,10 @@ from train.machine.paths import work_path
 from train.machine.signals import Guard
 from train.options import schema
 from train.options.config_files import LoadedConfig, config_files, load_config
-from train.options.leaves import JOB_LEAVES
 from train.options.request import Request
+from train.options.tables import JOB_OPTIONS
 
-Leaves = Sequence[schema.Leaf]
+Table = Sequence[schema.Option]
 
 _HOST_FLAGS = ("coordinator", "num_processes", "process_id")
 _PLAN_HELP = (
@@ -37,7 +37,7 @@ _HOST_HELP = (
 
 def parse(
     job: str,
-    leaves: Leaves | Mapping[str, Leaves],
+    options: Table | Mapping[str, Table],
     argv: Sequence[str],
     guard: Guard,
     help_config: str = "",
@@ -47,8 +47,8 @@ def parse(
     """Reads a command line; prints and returns None for --help and --print_config.
 
     Args:
-      job: as `train.options.cli.main` has it, and so `leaves`, `help_config` and `joins`.
-      leaves: the table, or tables.
+      job: as `train.options.cli.main` has it, and so `options`, `help_config` and `joins`.
+      options: the table, or tables.
       argv: the words.
       guard: of the request.
       help_config: for --help.
@@ -58,11 +58,11 @@ def parse(
     Raises:
       UserError: something on it is not understood.
     """
-    leaves = tuple(_table(job, leaves, argv, help_config) if isinstance(leaves, Mapping) else leaves)
-    given = _flag_values(leaves, plans, joins)
-    _read_flags(given, job, leaves, argv)
+    options = tuple(_table(job, options, argv, help_config) if isinstance(options, Mapping) else options)
+    given = _flag_values(options, plans, joins)
+    _read_flags(given, job, options, argv)
     if given["help"].value:
-        print(_help(job, leaves, given["config"].value or help_config, plans, joins))
+        print(_help(job, options, given["config"].value or help_config, plans, joins))
         return None
     workdir = work_path(given["workdir"].value or "")
     spec = given["config"].value
@@ -70,15 +70,15 @@ def parse(
         raise UserError(f"--config is missing. Give one of: {', '.join(config_files())}\n(--help lists every option)")
     loaded = load_config(spec)
     _check_job(job, loaded)
-    values = schema.validate(leaves, loaded.values, str(loaded.path))
-    changed = [leaf.path for leaf in leaves if given[f"config.{leaf.path}"].present]
+    values = schema.validate(options, loaded.values, str(loaded.path))
+    changed = [option.path for option in options if given[f"config.{option.path}"].present]
     values |= {path: given[f"config.{path}"].value for path in changed}
     if given["print_config"].value:
         print(json.dumps(schema.nest(values), indent=2))
         return None
     return Request(
         job=job,
-        leaves=leaves,
+        options=options,
         config=config_dict.FrozenConfigDict(schema.nest(values)),
         spec=spec,
         workdir=workdir if given["workdir"].value else Path(f"runs/{loaded.name}"),
@@ -90,7 +90,7 @@ def parse(
     )
 
 
-def _table(job: str, tables: Mapping[str, Leaves], argv: Sequence[str], help_config: str) -> Leaves:
+def _table(job: str, tables: Mapping[str, Table], argv: Sequence[str], help_config: str) -> Table:
     """The table of the config on a command line, found before its options are read: they are in it."""
     spec = ""
     for word, following in zip(argv, [*argv[1:], ""], strict=True):
@@ -104,7 +104,7 @@ def _table(job: str, tables: Mapping[str, Leaves], argv: Sequence[str], help_con
 
 
 def _check_job(job: str, loaded: LoadedConfig) -> None:
-    if job in JOB_LEAVES and loaded.job != job:
+    if job in JOB_OPTIONS and loaded.job != job:
         raise _another_job(job, loaded)
 
 
@@ -114,17 +114,17 @@ def _another_job(job: str, loaded: LoadedConfig) -> UserError:
     )
 
 
-class _LeafParser(flags.ArgumentParser):
-    """Lets absl read a leaf's text; booleans too take a value, so that `--config.plot false` is not a stray word."""
+class _OptionParser(flags.ArgumentParser):
+    """Lets absl read an option's text; booleans too take a value, so that `--config.plot false` is not a stray word."""
 
-    def __init__(self, leaf: schema.Leaf) -> None:
-        self.leaf = leaf
+    def __init__(self, option: schema.Option) -> None:
+        self.option = option
 
     def parse(self, argument: Any) -> Any:
-        return schema.parse(self.leaf, str(argument))
+        return schema.parse(self.option, str(argument))
 
     def flag_type(self) -> str:
-        return "leaf"
+        return "option"
 
 
 def _plan(given: flags.FlagValues, plans: bool) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def _hosts(given: flags.FlagValues, joins: bool) -> dict[str, Any]:
     return {name: given[name].value for name in _HOST_FLAGS} if joins else {}
 
 
-def _flag_values(leaves: Sequence[schema.Leaf], plans: bool, joins: bool) -> flags.FlagValues:
+def _flag_values(options: Sequence[schema.Option], plans: bool, joins: bool) -> flags.FlagValues:
     """A flag table of this command line alone: libraries' flags in absl's global table are not ours to offer."""
     given = flags.FlagValues()
     given.set_gnu_getopt(True)  # read on behind a stray word, so that every fault comes out
@@ -155,17 +155,17 @@ def _flag_values(leaves: Sequence[schema.Leaf], plans: bool, joins: bool) -> fla
         flags.DEFINE_integer("num_processes", None, "processes of this job", lower_bound=1, flag_values=given)
         flags.DEFINE_integer("process_id", None, "which of them this is", lower_bound=0, flag_values=given)
     flags.DEFINE_bool("help", False, "print the options and stop", flag_values=given, short_name="h")
-    for leaf in leaves:
-        flags.DEFINE(_LeafParser(leaf), f"config.{leaf.path}", None, leaf.doc, flag_values=given)
+    for option in options:
+        flags.DEFINE(_OptionParser(option), f"config.{option.path}", None, option.doc, flag_values=given)
     return given
 
 
-def _read_flags(given: flags.FlagValues, job: str, leaves: Sequence[schema.Leaf], argv: Sequence[str]) -> None:
+def _read_flags(given: flags.FlagValues, job: str, options: Sequence[schema.Option], argv: Sequence[str]) -> None:
     try:
         strays = given((job, *argv))[1:]
     except flags.UnrecognizedFlagError as error:
         name = error.flagname
-        group = [leaf.path for leaf in leaves if f"config.{leaf.path}".startswith(f"{name}.")]
+        group = [option.path for option in options if f"config.{option.path}".startswith(f"{name}.")]
         if group:
             raise UserError(f"--{name} is a group: set one of {', '.join(group)}") from None
         known = [item for item in given if item != "h"]
@@ -179,7 +179,7 @@ def _read_flags(given: flags.FlagValues, job: str, leaves: Sequence[schema.Leaf]
         )
 
 
-def _help(job: str, leaves: Sequence[schema.Leaf], spec: str, plans: bool, joins: bool) -> str:
+def _help(job: str, options: Sequence[schema.Option], spec: str, plans: bool, joins: bool) -> str:
     try:
         defaults, source = load_config(spec).values, spec
     except UserError:
@@ -202,11 +202,11 @@ def _help(job: str, leaves: Sequence[schema.Leaf], spec: str, plans: bool, joins
         "Options marked * may change when a work directory is continued.",
         "",
     ]
-    for leaf in leaves:
-        default = f"={_text(flat[leaf.path])}" if leaf.path in flat else ""
-        mark = "*" if leaf.kind == "free" else " "
-        choices = f" ({' | '.join(leaf.choices)})" if leaf.choices else ""
-        lines.append(f"{mark} --config.{leaf.path}{default}  {leaf.doc}{choices}")
+    for option in options:
+        default = f"={_text(flat[option.path])}" if option.path in flat else ""
+        mark = "*" if option.on_resume == "free" else " "
+        choices = f" ({' | '.join(option.choices)})" if option.choices else ""
+        lines.append(f"{mark} --config.{option.path}{default}  {option.doc}{choices}")
     return "\n".join(lines)
 
 

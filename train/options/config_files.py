@@ -1,9 +1,9 @@
 """Finding and reading config files.
 
 A config file is Python with `get_config(variant: str = "") -> ConfigDict`; `variant` is what follows the colon on the
-command line. `JOB` names the job that it is for, pretrain if it has none, and `LEAVES` one of that job's tables of
-leaves, if it has several: one for all variants, or one for each. It may name its variants in `VARIANTS`; then one of
-them must be given, unless "" is among them. One of `OPTIONS` may follow. Every config takes `smoke`, alone or after its
+command line. `JOB` names the job that it is for, pretrain if it has none, and `TASK_OPTIONS` one of its tables of
+options, if it has several: one for all variants, or one for each. It may name its variants in `VARIANTS`; then one of
+them must be given, unless "" is among them. One of `RECIPES` may follow. Every config takes `smoke`, alone or after its
 variant.
 """
 
@@ -25,7 +25,7 @@ SMOKE = "smoke"
 
 @dataclasses.dataclass(frozen=True)
 class LoadedConfig:
-    """A config file's values, the name that its work directory takes, its job, and that job's table of leaves."""
+    """A config file's values, the name that its work directory takes, its job, and that job's table of options."""
 
     path: Path
     name: str
@@ -57,12 +57,12 @@ def load_config(spec: str) -> LoadedConfig:
     except ValueError as error:
         raise UserError(f"{spec}: {error}") from error
     name, job = "-".join([path.stem, *parts]), getattr(module, "JOB", "pretrain")
-    table = getattr(module, "LEAVES", job)
+    table = getattr(module, "TASK_OPTIONS", job)
     return LoadedConfig(path, name, job, table if isinstance(table, str) else table[parts[0]], config.to_dict())
 
 
 def _check_variant(module: ModuleType, path: Path, parts: list[str]) -> list[str]:
-    variants, options = (tuple(getattr(module, name, ())) for name in ("VARIANTS", "OPTIONS"))
+    variants, options = (tuple(getattr(module, name, ())) for name in ("VARIANTS", "RECIPES"))
     named = [name for name in variants if name]
     unknown = [part for part in parts if part not in (*named, *options, SMOKE)]
     if unknown:

@@ -20,8 +20,8 @@ class Request:
 
     Attributes:
       job: name of the job, the X of `python -m train.X`.
-      leaves: the job's table.
-      config: every leaf's value, as a FrozenConfigDict: request.config.data.source.
+      options: the job's table.
+      config: every option's value, as a FrozenConfigDict: request.config.data.source.
       spec: the config as given, FILE or FILE:VARIANT.
       workdir: the work directory, on a local disk or in a bucket.
       overrides: the --config.KEY=VALUE given, as text.
@@ -31,13 +31,13 @@ class Request:
       coordinator: HOST:PORT of process 0 of several; None: as the environment says.
       num_processes: how many run the job together.
       process_id: which of them this is.
-      derived: leaves that follow from others and the data, as warm-up steps from their share of the run: by path, what
+      derived: options that follow from others and the data, as warm-up steps from their share of the run: by path, what
         they are of a config's values, or None where these give them directly. A run that goes on keeps what it had.
       guard: tells when a signal asked the job to stop.
     """
 
     job: str
-    leaves: tuple[schema.Leaf, ...]
+    options: tuple[schema.Option, ...]
     config: Any
     spec: str
     workdir: WorkPath
@@ -53,11 +53,11 @@ class Request:
 
     @property
     def values(self) -> dict[str, Any]:
-        """{dotted path: value} of every leaf."""
+        """{dotted path: value} of every option."""
         return schema.flatten(self.config.to_dict())
 
     def with_values(self, changes: Mapping[str, Any]) -> "Request":
-        """The same request with other values of some leaves."""
+        """The same request with other values of some options."""
         config = config_dict.FrozenConfigDict(schema.nest(self.values | dict(changes)))
         return dataclasses.replace(self, config=config)
 

@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 
 def execution(values: Values) -> "Execution":
-    """How the model is computed; where a leaf leaves it open, the device decides."""
+    """How the model is computed; where an option leaves it open, the device decides."""
     from flax_lite.layers.execution import Execution
 
-    leaves = group(values, "execution")
-    unroll = leaves.pop("unroll", None)
-    return Execution(**leaves, unroll="auto" if unroll is None else unroll)
+    options = group(values, "execution")
+    unroll = options.pop("unroll", None)
+    return Execution(**options, unroll="auto" if unroll is None else unroll)
 
 
 def settle_runtime(values: Values) -> None:

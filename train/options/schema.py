@@ -1,7 +1,7 @@
-"""What a leaf of a job's config is, and how its values are read and checked; the leaves are in `train.options.leaves`.
+"""An option of a job's config, and how its values are read and checked; the options are in `train.options.tables`.
 
-*identity* leaves decide which numbers come out: a difference on resume is refused. *free* leaves change only how, how
-often or where. `total_steps` is the one identity leaf that may grow, with --extend.
+Options *fixed on resume* decide which numbers come out: a difference is refused. *Free* options change only how, how
+often or where. `total_steps` is the one option fixed on resume that may grow, with --extend.
 """
 
 import ast
@@ -20,13 +20,13 @@ NAMES = tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
-class Leaf:
+class Option:
     """One entry of a job's config.
 
     Attributes:
       path: where it stands in the config, groups separated by dots.
-      kind: "identity" (may not change within a work directory) or "free".
-      type: int, float, bool, str, tuple, or NAMES, a tuple of texts; `T | None` where the leaf may be nothing.
+      on_resume: "fixed" (may not change within a work directory) or "free".
+      type: int, float, bool, str, tuple, or NAMES, a tuple of texts; `T | None` where the option may be nothing.
       doc: one line for --help.
       choices: the values it may take, when they are few.
       at_least: the smallest number it may be.
@@ -36,7 +36,7 @@ class Leaf:
     """
 
     path: str
-    kind: Literal["identity", "free"]
+    on_resume: Literal["fixed", "free"]
     type: Any
     doc: str
     choices: tuple[str, ...] = ()
@@ -57,57 +57,57 @@ _EXPECTED = {
 _BOOLS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
-def form_of(leaf: Leaf) -> tuple[type, bool]:
-    """Returns the plain type of a leaf and whether it may be None."""
-    if isinstance(leaf.type, types.UnionType):
-        (form,) = (member for member in typing.get_args(leaf.type) if member is not types.NoneType)
+def form_of(option: Option) -> tuple[type, bool]:
+    """Returns the plain type of an option and whether it may be None."""
+    if isinstance(option.type, types.UnionType):
+        (form,) = (member for member in typing.get_args(option.type) if member is not types.NoneType)
         return form, True
-    return (tuple if leaf.type == NAMES else leaf.type), False
+    return (tuple if option.type == NAMES else option.type), False
 
 
-def parse(leaf: Leaf, text: str) -> Any:
+def parse(option: Option, text: str) -> Any:
     """Reads a value from the command line.
 
     Returns:
-      The value in the leaf's type; `none` is None.
+      The value in the option's type; `none` is None.
 
     Raises:
-      ValueError: the text is not of the leaf's type or range.
+      ValueError: the text is not of the option's type or range.
     """
-    form, optional = form_of(leaf)
-    if text.lower() == "none" and "none" not in leaf.choices:
+    form, optional = form_of(option)
+    if text.lower() == "none" and "none" not in option.choices:
         if not optional:
-            raise ValueError(f"cannot be none, expected {_expected(leaf)}")
+            raise ValueError(f"cannot be none, expected {_expected(option)}")
         return None
     try:
-        value = _names(text) if leaf.type == NAMES else _read(form, text)
+        value = _names(text) if option.type == NAMES else _read(form, text)
     except (ValueError, SyntaxError, KeyError):
-        raise ValueError(f"expected {_expected(leaf)}") from None
-    return check(leaf, value)
+        raise ValueError(f"expected {_expected(option)}") from None
+    return check(option, value)
 
 
-def check(leaf: Leaf, value: Any) -> Any:
-    """Returns `value` in the leaf's type; raises ValueError where type, choices or range forbid it."""
-    form, optional = form_of(leaf)
+def check(option: Option, value: Any) -> Any:
+    """Returns `value` in the option's type; raises ValueError where type, choices or range forbid it."""
+    form, optional = form_of(option)
     if value is None:
         if optional:
             return None
-        raise ValueError(f"cannot be none, expected {_expected(leaf)}")
+        raise ValueError(f"cannot be none, expected {_expected(option)}")
     if form is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if form is tuple and isinstance(value, list):
         value = tuple(value)
-    if leaf.type == NAMES and not _are_names(value):
-        raise ValueError(f"is {value!r}, expected {_expected(leaf)}")
+    if option.type == NAMES and not _are_names(value):
+        raise ValueError(f"is {value!r}, expected {_expected(option)}")
     if not isinstance(value, form) or (isinstance(value, bool) and form is not bool):
-        raise ValueError(f"is {value!r}, expected {_expected(leaf)}")
-    if leaf.choices and value not in leaf.choices:
-        raise ValueError(f"is {value!r}, expected {_expected(leaf)}")
-    if leaf.at_least is not None and not value >= leaf.at_least:
-        raise ValueError(f"is {value!r}, expected at least {leaf.at_least}")
-    if leaf.above is not None and not value > leaf.above:
-        raise ValueError(f"is {value!r}, expected more than {leaf.above}")
-    return at_home(value) if leaf.is_place else value
+        raise ValueError(f"is {value!r}, expected {_expected(option)}")
+    if option.choices and value not in option.choices:
+        raise ValueError(f"is {value!r}, expected {_expected(option)}")
+    if option.at_least is not None and not value >= option.at_least:
+        raise ValueError(f"is {value!r}, expected at least {option.at_least}")
+    if option.above is not None and not value > option.above:
+        raise ValueError(f"is {value!r}, expected more than {option.above}")
+    return at_home(value) if option.is_place else value
 
 
 def at_home(value: Any) -> Any:
@@ -142,29 +142,29 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
-def validate(leaves: Sequence[Leaf], config: Mapping[str, Any], where: str) -> dict[str, Any]:
+def validate(options: Sequence[Option], config: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Checks a config against its table.
 
     Args:
-      leaves: the job's table.
-      config: nested values, one for every leaf.
+      options: the job's table.
+      config: nested values, one for every option.
       where: the config's name for messages.
 
     Returns:
       {dotted path: value}, in the table's order.
 
     Raises:
-      UserError: a leaf is missing, unknown or of the wrong type; all of them are named.
+      UserError: an option is missing, unknown or of the wrong type; all of them are named.
     """
-    flat = dict.fromkeys(leaf.path for leaf in leaves if leaf.implied) | flatten(config)
-    known = {leaf.path: leaf for leaf in leaves}
+    flat = dict.fromkeys(option.path for option in options if option.implied) | flatten(config)
+    known = {option.path: option for option in options}
     faults = [f"{path} is not an option{nearest(path, known)}" for path in flat if path not in known]
-    faults += [f"{path} is missing ({leaf.doc})" for path, leaf in known.items() if path not in flat]
+    faults += [f"{path} is missing ({option.doc})" for path, option in known.items() if path not in flat]
     values = {}
-    for path, leaf in known.items():
+    for path, option in known.items():
         if path in flat:
             try:
-                values[path] = check(leaf, flat[path])
+                values[path] = check(option, flat[path])
             except ValueError as error:
                 faults.append(f"{path} {error}")
     if faults:
@@ -172,17 +172,21 @@ def validate(leaves: Sequence[Leaf], config: Mapping[str, Any], where: str) -> d
     return values
 
 
-def differences(leaves: Sequence[Leaf], old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Returns {path: (old, new)} of the identity leaves that differ.
+def differences(
+    options: Sequence[Option], old: Mapping[str, Any], new: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
+    """Returns {path: (old, new)} of the options fixed on resume that differ.
 
     One that `old` does not know is nothing there if it is implied, and does not differ otherwise.
     """
-    known = [leaf.path for leaf in leaves if leaf.kind == "identity" and (leaf.implied or leaf.path in old)]
+    known = [
+        option.path for option in options if option.on_resume == "fixed" and (option.implied or option.path in old)
+    ]
     return {path: (old.get(path), new[path]) for path in known if _plain(old.get(path)) != _plain(new[path])}
 
 
 def nearest(given: str, known: Iterable[str]) -> str:
-    """Returns ", nearest is X" for a misspelt name, or "" when nothing is near."""
+    """Returns ", nearest is X" for a misspelled name, or "" when nothing is near."""
     names = list(known)
     end = given.rpartition(".")[2]
     same_end = [name for name in names if name.rpartition(".")[2] == end]
@@ -225,10 +229,10 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(each if isinstance(each, str) else str(each) for each in value)
 
 
-def _expected(leaf: Leaf) -> str:
-    form, optional = form_of(leaf)
-    form = NAMES if leaf.type == NAMES else form
-    expected = " | ".join(leaf.choices) if leaf.choices else _EXPECTED[form]
+def _expected(option: Option) -> str:
+    form, optional = form_of(option)
+    form = NAMES if option.type == NAMES else form
+    expected = " | ".join(option.choices) if option.choices else _EXPECTED[form]
     return f"{expected}, or none" if optional else expected
 
 
@@ -241,5 +245,5 @@ Values = Mapping[str, Any]
 
 
 def group(values: Values, name: str) -> dict[str, Any]:
-    """The leaves under `name`, without that prefix."""
+    """The options under `name`, without that prefix."""
     return {path.removeprefix(f"{name}."): value for path, value in values.items() if path.startswith(f"{name}.")}

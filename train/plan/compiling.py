@@ -105,7 +105,7 @@ def main() -> int:
     """Reads a request from standard input and prints what came of it."""
     question = asked()
     module = importlib.import_module(f"train.{question['job']}")
-    request = parse(question["job"], module.LEAVES, question["argv"], Guard())
+    request = parse(question["job"], module.OPTIONS, question["argv"], Guard())
     if request is None:
         return 2
     with rehearse(module.rehearsal(request), parse_target(question["target"])) as planned:

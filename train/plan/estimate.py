@@ -15,7 +15,7 @@ from train.run.job import Job
 _FLOAT32 = 4
 # Share of the peak that a plan assumes. Published runs: BERT-base 24% on 8 A100 (mosaicml/examples, bert),
 # a BERT of 4 billion parameters 55% (NVIDIA NeMo's page of results). None of ours has run on an accelerator.
-UTILISATION = 0.4
+UTILIZATION = 0.4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,9 +52,9 @@ class Estimate:
         fields = ("parameter", "optimizer", "constant", "gathered", "gradient", "activation")
         return sum(getattr(self, f"{field}_bytes") for field in fields)
 
-    def seconds(self, flops_per_second: float, devices: int, utilisation: float) -> float:
-        """Time of a step at a utilisation of the devices' peak."""
-        return self.flops / (flops_per_second * devices * utilisation)
+    def seconds(self, flops_per_second: float, devices: int, utilization: float) -> float:
+        """Time of a step at a utilization of the devices' peak."""
+        return self.flops / (flops_per_second * devices * utilization)
 
 
 def estimate(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from train.machine.chips import parse_target, present_target
 from train.plan.compiling import Compiled, compile_elsewhere
-from train.plan.estimate import UTILISATION, Estimate, estimate
+from train.plan.estimate import UTILIZATION, Estimate, estimate
 from train.plan.rehearsal import Planned, Rehearsal, rehearse
 from train.run.progress import short_number
 
@@ -94,9 +94,9 @@ def _step_time(planned: Planned, numbers: Estimate, devices: int) -> str:
         peak, source, devices = measured_flops_per_second(), "of this machine's measured product", 1
     if peak is None:
         return f"not known for {target.kind}"
-    seconds = numbers.seconds(peak, devices, UTILISATION)
+    seconds = numbers.seconds(peak, devices, UTILIZATION)
     rate = short_number(numbers.tokens / seconds)
-    return f"{_duration(seconds)} at {UTILISATION:.0%} {source} ({_flop(peak)}/s), {rate} tokens/s"
+    return f"{_duration(seconds)} at {UTILIZATION:.0%} {source} ({_flop(peak)}/s), {rate} tokens/s"
 
 
 def measured_flops_per_second(width: int = 1024) -> float:

@@ -1,7 +1,7 @@
 """Data of the right shapes for a plan: random rows over as many pieces as the run's tokenizer has.
 
 What a step takes depends on the vocabulary's size and the rows' shapes alone, and a run's own corpus may take hours to
-tokenise.
+tokenize.
 """
 
 import tempfile
@@ -30,10 +30,10 @@ def prepare(values: Mapping[str, Any], kept_tokenizer: Path, say: Callable[[str]
     keep all that there are.
 
     Raises:
-        UserError: the tokenizer cannot be read, or is not that of a model that the leaves name.
+        UserError: the tokenizer cannot be read, or is not that of a model that the options name.
     """
     if values.get("trim_vocabulary"):
-        say("trim_vocabulary: planned for the whole vocabulary; what the text uses is known when it is tokenised")
+        say("trim_vocabulary: planned for the whole vocabulary; what the text uses is known when it is tokenized")
     tokenizer = _tokenizer(values, kept_tokenizer, say)
     store = _random_store(tokenizer, values["data.sequence_length"])
     corpus = Corpus("random tokens", {}, (), lambda: iter(()))

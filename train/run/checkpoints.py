@@ -87,7 +87,7 @@ class Checkpoints:
 
     def has(self, step: int) -> bool:
         """Whether a step has a complete checkpoint, as host 0 sees it: hosts must not differ in what they do then."""
-        return step in hosts.from_first("saved steps", self.steps())
+        return step in hosts.broadcast_from_host0("saved steps", self.steps())
 
     def save(self, step: int, state: Tree, meta: Mapping[str, Any], best_step: int | None = None) -> None:
         """Starts writing a checkpoint; returns when the state may change again.
@@ -102,7 +102,7 @@ class Checkpoints:
           RunError: this save or the one before could not be written.
         """
         self.wait()
-        with hosts.together(f"making way for step {step}"):
+        with hosts.sync_errors(f"making way for step {step}"):
             path = self.root / str(step)  # there already: in a bucket, what a process that was taken over wrote on
             if hosts.is_first() and path.exists() and step not in self.steps() and self._is_ours():
                 self._set_aside(path, step, "no commit marker")
@@ -160,7 +160,7 @@ class Checkpoints:
         if hosts.is_first():
             self._set_unfinished_aside()
         names = [path.name for path in _entries(self.root) if path.name.isdigit()]
-        numbered: list[int] = hosts.from_first("checkpoints", sorted(map(int, names), reverse=True))
+        numbered: list[int] = hosts.broadcast_from_host0("checkpoints", sorted(map(int, names), reverse=True))
         for step in numbered:
             loaded, fault = self._try(self.root / str(step), abstract, expected)
             if loaded is not None:
@@ -180,7 +180,7 @@ class Checkpoints:
 
     def _try(self, path: WorkPath, abstract: Tree, expected: Mapping[str, Any]) -> tuple[tuple[Tree, Meta] | None, str]:
         """Returns what the checkpoint holds, or None and what is wrong with it, on any host."""
-        with hosts.together(f"reading {path.name}"):
+        with hosts.sync_errors(f"reading {path.name}"):
             found, fault = self._read_whole(path, abstract, expected)
         fault = next(filter(None, hosts.gather(f"read {path.name}", fault)), "")
         if found is None or fault:

@@ -21,11 +21,11 @@ _LOCK, _LOCK_SECONDS = ".lockfile", 10
 
 
 @contextlib.contextmanager
-def compilation_cache(leaf: str | None) -> Iterator[str]:
+def compilation_cache(option: str | None) -> Iterator[str]:
     """Keeps compiled programs while it is entered; yields a line that says where.
 
     Args:
-      leaf: "auto": where JAX_COMPILATION_CACHE_DIR says, else in the user's cache, but on a CPU nowhere: programs are
+      option: "auto": where JAX_COMPILATION_CACHE_DIR says, else in the user's cache, but on a CPU nowhere: programs are
         made for the very machine there, and one from another machine, or another release, may crash. None or "none":
         nowhere.
         Anything else: in this directory.
@@ -36,10 +36,10 @@ def compilation_cache(leaf: str | None) -> Iterator[str]:
     users = _setting("jax_compilation_cache_dir")
     if not _setting("jax_enable_compilation_cache"):
         yield "compilation cache: none (JAX_ENABLE_COMPILATION_CACHE is off)"
-    elif leaf == "auto" and users:
+    elif option == "auto" and users:
         yield f"compilation cache: {users} (JAX_COMPILATION_CACHE_DIR)"
     else:
-        directory, line = _automatic() if leaf == "auto" else _requested(leaf)
+        directory, line = _automatic() if option == "auto" else _requested(option)
         if directory is not None:
             drop_unfinished(directory)
         with _in_force(directory):
@@ -98,17 +98,20 @@ def _automatic() -> tuple[Path | None, str]:
     return path, f"compilation cache: {path}"
 
 
-def _requested(leaf: str | None) -> tuple[Path | None, str]:
-    if leaf in (None, "none"):
+def _requested(option: str | None) -> tuple[Path | None, str]:
+    if option in (None, "none"):
         return None, "compilation cache: none"
-    if "://" in leaf:
+    if "://" in option:
         raise UserError(
-            f"compilation_cache={leaf}: expected auto, none or a local directory. JAX_COMPILATION_CACHE_DIR takes more"
+            f"compilation_cache={option}: expected auto, none or a local directory. JAX_COMPILATION_CACHE_DIR takes "
+            "more"
         )
     try:
-        path = private_directory(Path(leaf))
+        path = private_directory(Path(option))
     except OSError as error:
-        raise UserError(f"compilation_cache={leaf} cannot be made: {error.strerror}. Give another directory") from error
+        raise UserError(
+            f"compilation_cache={option} cannot be made: {error.strerror}. Give another directory"
+        ) from error
     return path, f"compilation cache: {path}"
 
 

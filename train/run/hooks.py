@@ -93,7 +93,7 @@ class Evaluate:
                 if self._stop.asked:
                     return False
                 results.append(self._stop.heard(fetch(self._programs.evaluate(params, batch))))
-            row = self._job.summarise(results)
+            row = self._job.summarize(results)
             self._records.eval_row(step, row)
         return self._best.update(step, row)
 
@@ -101,7 +101,7 @@ class Evaluate:
         """Scores the restored step where an interruption left that out; a score that came after the save counts too."""
         if not self.is_due(step):
             return
-        row = hosts.from_first("rows", self._records.evaluation(step))
+        row = hosts.broadcast_from_host0("rows", self._records.evaluation(step))
         if row:
             self._best.update(step, row)
         else:
@@ -150,7 +150,7 @@ class Save:
         with self._clock("checkpoint"):
             if not self._programs.is_finite(state["params"]):
                 raise self._not_finite(step, "the parameters are not finite after it")
-            with hosts.together("syncing the records"):
+            with hosts.sync_errors("syncing the records"):
                 self._records.sync()
             meta = {"step": step, "next_row": step * self._config.batch_size, "best": self._best.found}
             meta["model"] = dict(self._job.model)
@@ -170,6 +170,6 @@ class Save:
     def _note(self) -> None:
         """Notes the step whose save was begun, which is whole by now."""
         if self._begun is not None:
-            with hosts.together("noting the step"):
+            with hosts.sync_errors("noting the step"):
                 self._records.status("running", self._begun)
             self._begun = None

@@ -63,7 +63,7 @@ class Job:
       eval_step: (params, batch, *constants) -> what is kept of a batch: sums over its rows, as scalars, or something of
         each row; None: no evaluation.
       eval_batches: () -> the held-out batches, the same every time, in few different shapes.
-      summarise: (eval_step's results, one after the other) -> metrics, "loss" among them.
+      summarize: (eval_step's results, one after the other) -> metrics, "loss" among them.
       describe: lines printed before the first step: the model, what `auto` chose.
       describe_data: lines about the data, printed behind them.
       shown: metrics on the progress line.
@@ -76,7 +76,7 @@ class Job:
       initial_params: () -> parameters to start from instead of init_state's; called where no checkpoint is.
       describe_extension: (old total_steps, new, step) -> what --extend does to the schedule.
       patience: evaluations without a better one after which the job ends early; None: it does not.
-      costs: what a step of a batch takes, for plans and for the utilisation of the devices; None: not known.
+      costs: what a step of a batch takes, for plans and for the utilization of the devices; None: not known.
       finish: prints the end of the job; what it returns is added to summary.json.
       task: what `flax_lite.pipeline` does with the model, for the model card; None: none is written.
     """
@@ -88,7 +88,7 @@ class Job:
     export: Callable[[Params, Path, Mapping[str, float]], None]
     eval_step: Callable[..., Scalars] | None = None
     eval_batches: Callable[[], Iterable[Batch]] = lambda: ()
-    summarise: Callable[[Iterable[Outputs]], dict[str, float]] = add_up
+    summarize: Callable[[Iterable[Outputs]], dict[str, float]] = add_up
     describe: Sequence[str] = ()
     describe_data: Iterable[str] = ()
     shown: Sequence[str] = ("loss",)

@@ -52,7 +52,7 @@ def run(request: Request, build: Callable[[WorkDir], Job], inputs: Inputs | None
                 keep_freed_memory()
             check_batch_size(request.config.batch_size, request.config.accumulation_steps, mesh.size)
             print("\n".join(filter(None, (device_line(mesh), unused_accelerator()))), flush=True)
-            with hosts.together("preparing the job"):
+            with hosts.sync_errors("preparing the job"):
                 check_observers(request.config)
                 print(stack.enter_context(compilation_cache(request.config.compilation_cache)), flush=True)
                 job = build(work)
@@ -82,7 +82,7 @@ def fit(job: Job, work: WorkDir, mesh: Mesh, clock: Clock) -> None:
         evaluate = Evaluate(job, config, programs, best, records, stop, clock)
         save = Save(job, config, programs, checkpoints, best, records, clock, fail)
         try:
-            with hosts.together("compiling"):
+            with hosts.sync_errors("compiling"):
                 batches = programs.compile(source)
             state = begun.state
             with work.request.guard.deferred(), progress.steps(begun.step):
@@ -113,7 +113,7 @@ def fit(job: Job, work: WorkDir, mesh: Mesh, clock: Clock) -> None:
                 step, params = _chosen(job, best, checkpoints, begun, log.step, state)
                 evaluation, address = records.evaluation(step), work.address(work.model)
                 result = Result(fetch(params), step, evaluation, work.model, address)
-            with hosts.together("delivering"):
+            with hosts.sync_errors("delivering"):
                 if hosts.is_first():
                     deliver(job, work, result, log.step, clock, records, progress)
         except BaseException as error:
@@ -122,11 +122,11 @@ def fit(job: Job, work: WorkDir, mesh: Mesh, clock: Clock) -> None:
 
 
 def _begin(job: Job, work: WorkDir, mesh: Mesh, checkpoints: Checkpoints, say: Callable[[str], None]) -> Start:
-    """Says what is trained, and restores or initialises its state."""
+    """Says what is trained, and restores or initializes its state."""
     config: Any = work.request.config
     for line in (*job.describe, *job.describe_data):
         say(line)
-    with hosts.together("starting"):
+    with hosts.sync_errors("starting"):
         begun = start(job, config.seed, mesh, checkpoints, say)
     if work.extended_from is not None:
         say(f"--extend: total_steps {work.extended_from} -> {config.total_steps}")

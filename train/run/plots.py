@@ -10,8 +10,8 @@ from typing import Any
 
 from train.run.metrics import Row, read_metrics
 
-# Okabe and Ito's palette: told apart with any colour vision, and in grey print.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# Okabe and Ito's palette: told apart with any color vision, and in gray print.
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _SMOOTHING_ROWS = 0.02  # of the rows, the width of the running mean drawn over a noisy curve
 
 
@@ -49,11 +49,11 @@ def _draw(
     figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for colour, name in zip(_COLOURS * len(names), names, strict=False):
-        _curve(axes, *_series(rows, "train", name), colour, f"{name}, training")
+    for color, name in zip(_COLORS * len(names), names, strict=False):
+        _curve(axes, *_series(rows, "train", name), color, f"{name}, training")
         steps, values = _series(rows, "eval", name)
         if steps:
-            style = {"color": colour, "markeredgecolor": "white", "markersize": 6, "linewidth": 1.2}
+            style = {"color": color, "markeredgecolor": "white", "markersize": 6, "linewidth": 1.2}
             axes.plot(steps, values, "o--", label=f"{name}, held-out ({values[-1]:.3g})", zorder=3, **style)
     for name, value in references.items():
         axes.axhline(value, color="#666666", linewidth=1, linestyle=":", zorder=1)
@@ -100,16 +100,16 @@ def _series(rows: Sequence[Row], split: str, name: str) -> tuple[list[int], list
     return [step for step, _ in points], [value for _, value in points]
 
 
-def _curve(axes: Any, steps: Sequence[int], values: Sequence[float], colour: str, label: str) -> None:
+def _curve(axes: Any, steps: Sequence[int], values: Sequence[float], color: str, label: str) -> None:
     if not steps:
         return
     half = math.ceil(len(values) * _SMOOTHING_ROWS / 2)
     if len(values) < 50:
-        axes.plot(steps, values, color=colour, linewidth=1.6, label=label)
+        axes.plot(steps, values, color=color, linewidth=1.6, label=label)
         return
     windows = [values[max(0, at - half) : at + half + 1] for at in range(len(values))]
-    axes.plot(steps, values, color=colour, linewidth=0.6, alpha=0.25)
-    axes.plot(steps, [sum(window) / len(window) for window in windows], color=colour, linewidth=1.6, label=label)
+    axes.plot(steps, values, color=color, linewidth=0.6, alpha=0.25)
+    axes.plot(steps, [sum(window) / len(window) for window in windows], color=color, linewidth=1.6, label=label)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from flax_lite.models.params import tree_shardings
 from train.errors import UserError
 from train.machine.mesh import on_whole_parameters, put_batch
-from train.machine.stopping import Stop, hearing
+from train.machine.stopping import Stop, with_stop_flag
 from train.run.checkpoints import all_finite
 from train.run.job import Batch, Job, Params, State
 from train.run.metrics import Clock
@@ -40,7 +40,7 @@ def jitted_step(job: Job, shardings: Any, mesh: Mesh) -> Any:
     each host reads them.
     """
     outputs = (shardings, NamedSharding(mesh, PartitionSpec()))
-    return jax.jit(hearing(job.train_step), donate_argnums=0, out_shardings=outputs)
+    return jax.jit(with_stop_flag(job.train_step), donate_argnums=0, out_shardings=outputs)
 
 
 class ByShape:
@@ -100,7 +100,7 @@ class Programs:
         params = self._state["params"]
         self._finite = self._compiler("the check of the parameters", all_finite)(params)
         if self._job.eval_step is not None:
-            step = jax.jit(hearing(on_whole_parameters(self._job.eval_step)))
+            step = jax.jit(with_stop_flag(on_whole_parameters(self._job.eval_step)))
             self._evaluation = ByShape(self._compiler("the evaluation step", step), params, self.constants)
             self._evaluation.compile(self.put(_first(self._job.eval_batches())))
         with self._clock("data"):

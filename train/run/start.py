@@ -49,7 +49,7 @@ def expected_meta(job: Job) -> dict[str, Any]:
 
 
 def start(job: Job, seed: int, mesh: Mesh, checkpoints: Checkpoints, say: Callable[[str], None]) -> Start:
-    """Restores or initialises a job's state.
+    """Restores or initializes a job's state.
 
     Raises:
       UserError: an intact checkpoint is of another model or of other inputs.

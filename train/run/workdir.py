@@ -1,6 +1,6 @@
 """A job's work directory: who may use it, what it holds, and what it remembers of earlier runs.
 
-config.json     the request: job, config file, every leaf (identity leaves never change; see train.options.schema),
+config.json     the request: job, config file, every option (those fixed on resume never change; train.options.schema),
                 but for the options that came after the run began;
                 "format", the version of this layout (flax_lite.checkpoints.sources.work_directory)
 summary.json    what ran: versions, devices, commit, mesh, seconds by phase, per run and in total; "status"
@@ -39,7 +39,7 @@ _OWN_NAMES = {"lock", "config.json", ".config.json.staged"}
 STREAMS = 2
 # Fingerprints of what a request would read, by the names that a job's `identity` has.
 Inputs = Callable[[Request], Mapping[str, str]]
-# Leaves that say where text is: what counts is what it holds, which its fingerprint says.
+# Table that say where text is: what counts is what it holds, which its fingerprint says.
 _PLACES = {"data.source", "data.eval_source", "data.mixture"}
 
 
@@ -130,7 +130,7 @@ def open_workdir(
 
     Raises:
       UserError: it cannot be written, holds something else, is in use, is of a newer format, or was started with other
-        identity leaves or is complete with other inputs. Nothing in it is changed then.
+        options fixed on resume or is complete with other inputs. Nothing in it is changed then.
     """
     path = request.workdir
     with _opened(path, lambda names: not names - _OWN_NAMES or "config.json" in names) as mirror:
@@ -144,7 +144,7 @@ def open_workdir(
         younger, wanted = _younger(request, old) if old else (), request.values
         request = _without(request, younger)
         extended_from = _check_identity(request, old, summary, say, inputs) if old else None
-        if without := [f"{leaf}={wanted[leaf]}" for leaf in younger if wanted[leaf] is not None]:
+        if without := [f"{option}={wanted[option]}" for option in younger if wanted[option] is not None]:
             say(f"{path} was begun before there was {', '.join(without)}: it goes on without")
         early = int(summary["step"]) if _ended_early(summary) else 0
         patient_from = (early if extended_from is not None else 0) or int((old or {}).get("patient_from", 0))
@@ -160,7 +160,7 @@ def open_workdir(
             work = WorkDir(mirror.local, *state, shared=path, mirror=mirror, younger=younger)
         command = {"config_file": request.spec, "overrides": request.overrides}
         kept = {"derived": sorted(request.derived), "patient_from": patient_from, "streams": streams}
-        values = schema.nest({leaf: value for leaf, value in request.values.items() if leaf not in younger})
+        values = schema.nest({option: value for option, value in request.values.items() if option not in younger})
         write_json(
             work.path / "config.json", {"format": FORMAT, "job": request.job, **command, **kept, "config": values}
         )
@@ -182,7 +182,7 @@ def _ended_early(summary: Mapping[str, Any]) -> bool:
 
 
 def _kept(request: Request, old: Mapping[str, Any]) -> dict[str, Any]:
-    """The derived leaves as the run has them: with more steps or rows they would be others."""
+    """The derived options as the run has them: with more steps or rows they would be others."""
     former = schema.flatten(old["config"])
     follows = {path: path in old.get("derived", ()) for path in request.derived}
     follows |= {path: True for path, of in request.derived.items() if path in former and former[path] == of(former)}
@@ -284,14 +284,16 @@ def _is_same_text(request: Request, summary: Mapping[str, Any], inputs: Inputs |
 
 
 def _differences(request: Request, old: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    return schema.differences(request.leaves, schema.flatten(old["config"]), request.values)
+    return schema.differences(request.options, schema.flatten(old["config"]), request.values)
 
 
 def _younger(request: Request, old: Mapping[str, Any]) -> tuple[str, ...]:
     """The implied options that the run knew nothing of when it began."""
     known = schema.flatten(old["config"])
     return tuple(
-        leaf.path for leaf in request.leaves if leaf.kind == "identity" and leaf.implied and leaf.path not in known
+        option.path
+        for option in request.options
+        if option.on_resume == "fixed" and option.implied and option.path not in known
     )
 
 
@@ -350,7 +352,7 @@ def open_everywhere(request: Request, inputs: Inputs | None = None) -> Iterator[
         return
     with contextlib.ExitStack() as stack:
         work = None
-        with hosts.together("opening the work directory"):
+        with hosts.sync_errors("opening the work directory"):
             if hosts.is_first():
                 work = stack.enter_context(open_workdir(request, inputs=inputs))
         told, names = None, ("extended_from", "patient_from", "finished", "streams", "younger")
@@ -358,8 +360,8 @@ def open_everywhere(request: Request, inputs: Inputs | None = None) -> Iterator[
             kept = {path: work.request.values[path] for path in request.derived}
             state = {name: getattr(work, name) for name in names}
             told = {"holder": lock_holder(request.workdir), "kept": kept, "state": state}
-        told = hosts.from_first("the work directory", told)
-        with hosts.together("seeing the work directory"):
+        told = hosts.broadcast_from_host0("the work directory", told)
+        with hosts.sync_errors("seeing the work directory"):
             if work is None:
                 asked = _without(request.with_values(told["kept"]), told["state"]["younger"])
                 work = stack.enter_context(_copied(asked, told["holder"]))

@@ -1,1 +1,1 @@
-"""Labelled tasks: their examples, where these are read from, how predictions are scored."""
+"""Labeled tasks: their examples, where these are read from, how predictions are scored."""

@@ -1,4 +1,4 @@
-"""Labelled examples, what every reader of a task returns before a tokenizer has seen it, and predictions of them."""
+"""Labeled examples, what every reader of a task returns before a tokenizer has seen it, and predictions of them."""
 
 from __future__ import annotations
 
@@ -113,14 +113,14 @@ class TaskData:
     notes: tuple[str, ...] = ()
 
 
-def is_labelled(example: Example) -> bool:
+def is_labeled(example: Example) -> bool:
     """Whether what is right is known; a question without answers is one that has none."""
     if isinstance(example, SpanExample):
         return True
     return (example.tags if isinstance(example, TagExample) else example.label) is not None
 
 
-def relabelled(data: TaskData, labels: Sequence[str]) -> TaskData:
+def relabeled(data: TaskData, labels: Sequence[str]) -> TaskData:
     """The same with its labels, which exclude each other, in another order."""
     indices = {index: labels.index(name) for index, name in enumerate(data.labels)}
 

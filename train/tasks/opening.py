@@ -143,7 +143,7 @@ def open_data(values: Values, *, training: bool = True) -> TaskData:
     """Reads a task's examples.
 
     Args:
-        values: the job's leaves.
+        values: the job's options.
         training: whether there have to be examples to learn from. Where not, held-out examples may be all there are: a
             single file is held out whole, and where there is a test set alone, that is scored.
 
@@ -181,15 +181,15 @@ def prepare(
     """Makes a task ready.
 
     Args:
-        values: the job's leaves.
+        values: the job's options.
         say: takes lines for a person.
         training: whether rows to learn from are wanted. Where not, no tokenizer is trained: a model that is scored has
             its own.
         kept_tokenizer: what an earlier run keeps of a tokenizer that it trained.
 
     Raises:
-        UserError: as `open_data`, or if the tokenizer cannot be read or is not that of a model that the leaves name, or
-            rows cannot be cut as the leaves say.
+        UserError: as `open_data`, or if the tokenizer cannot be read or is not that of a model that the options name,
+            or rows cannot be cut as the options say.
     """
     data = open_data(values, training=training)
     wanted = wanted_tokenizer(values)

@@ -8,7 +8,7 @@ from typing import Any
 from flax_lite.models.heads import SequenceClassification, TokenClassification
 from flax_lite.tokenization import Tokenizer
 from train.errors import UserError
-from train.tasks.examples import Kind, TaskData, relabelled
+from train.tasks.examples import Kind, TaskData, relabeled
 from train.tasks.kinds.classification import Choices, Classification
 from train.tasks.kinds.sentences import Sentences
 from train.tasks.kinds.spans import BeamSpans, Spans
@@ -33,9 +33,9 @@ class Entry:
     """A task.
 
     Attributes:
-        read: (leaves, whether there has to be something to learn from) to its data from files or tfds.
+        read: (options, whether there has to be something to learn from) to its data from files or tfds.
         builtin: the built-in task of its kind.
-        make: (data, tokenizer, leaves) to its rows and head.
+        make: (data, tokenizer, options) to its rows and head.
         options: of the built-in task.
         kind: of the examples, where they are read as another task's.
     """
@@ -117,7 +117,7 @@ def _in_known_order(data: TaskData, values: Values) -> TaskData:
     """A benchmark's labels in the order of the model's at hand, where these are the same ones."""
     known = known_labels(values, SequenceClassification) if data.problem == "single_label" else None
     names = known.of_data(data.labels) if known else data.labels
-    return relabelled(data, names) if names != data.labels and set(names) == set(data.labels) else data
+    return relabeled(data, names) if names != data.labels and set(names) == set(data.labels) else data
 
 
 def _path(values: Values) -> str:

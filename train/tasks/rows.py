@@ -1,4 +1,4 @@
-"""Labelled examples as rows of tokens, rows as padded batches of a few lengths, and a model run over them."""
+"""Labeled examples as rows of tokens, rows as padded batches of a few lengths, and a model run over them."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence

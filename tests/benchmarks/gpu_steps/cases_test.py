@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.gpu_steps.cases import REAL, SMOKE, Case, Setting, case_of
-from benchmarks.gpu_steps.results import Measurement, tokens_per_second, utilisation
+from benchmarks.gpu_steps.results import Measurement, tokens_per_second, utilization
 
 
 def measurement(seconds=0.5, **changes):
@@ -14,7 +14,7 @@ def measurement(seconds=0.5, **changes):
     return Measurement(step_seconds=[seconds, seconds, 9.0], **{**fields, **changes})
 
 
-def test_utilisation_is_model_flops_over_time_and_rate():
+def test_utilization_is_model_flops_over_time_and_rate():
     """One layer of BERT-base: 4 * 768^2 + 2 * 768 * 3072 weights, 2 * 128 * 768 products more in attention; 20 of 128
     tokens go through the head, 768^2 + 768 * 30522. Two operations each, three times with the gradient. ALBERT's
     embeddings are projected, 128 * 768, and its head is 128 * (768 + 30000).
@@ -24,8 +24,8 @@ def test_utilisation_is_model_flops_over_time_and_rate():
     head = 768**2 + 768 * 30522
     expected = 3 * 2 * 256 * (128 * encoder + 20 * head)
     assert REAL.flops(one) == expected
-    assert utilisation(expected, measurement(), 1e15) == pytest.approx(expected / 0.5 / 1e15)
-    assert utilisation(expected, measurement(), None) is None
+    assert utilization(expected, measurement(), 1e15) == pytest.approx(expected / 0.5 / 1e15)
+    assert utilization(expected, measurement(), None) is None
     assert tokens_per_second(one, measurement()) == 65536
     albert = dataclasses.replace(one, model="albert_base", setting=Setting(remat="full"))
     expected = 3 * 2 * 256 * (128 * (encoder + 128 * 768) + 20 * 128 * (768 + 30000))

@@ -114,8 +114,8 @@ def test_the_page_loads_nothing_and_its_pictures_are_not_blank(smoke):
         pixels = image.imread(io.BytesIO(picture))
         assert pixels.shape[0] > 300
         codes = np.round(255 * pixels).astype(np.int64) @ 256 ** np.arange(pixels.shape[-1])
-        colours, counts = np.unique(codes, return_counts=True)
-        assert len(colours) > 20
+        colors, counts = np.unique(codes, return_counts=True)
+        assert len(colors) > 20
         assert counts.max() < 0.98 * counts.sum()  # not an empty frame
 
 

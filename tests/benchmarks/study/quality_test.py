@@ -1,4 +1,4 @@
-"""What a checkpoint's judgement is worth, against correlations that are computed here from whole, unpadded rows."""
+"""What a checkpoint's judgment is worth, against correlations that are computed here from whole, unpadded rows."""
 
 import shutil
 
@@ -23,7 +23,7 @@ _PAIRS = (
     ("want , a", "b"),
     ("sat", "a b"),
 )
-_JUDGEMENTS = (4.5, 0.5, 5.0, 1.0, 2.0)
+_JUDGMENTS = (4.5, 0.5, 5.0, 1.0, 2.0)
 _CONFIG = tiny.bert(vocab_size=len(tiny_files.VOCAB), max_position_embeddings=128)
 
 
@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
 def data(folder):
     file = folder / "data" / STS
     file.parent.mkdir(parents=True)
-    rows = [f"{first}\t{second}\t{score}" for (first, second), score in zip(_PAIRS, _JUDGEMENTS, strict=True)]
+    rows = [f"{first}\t{second}\t{score}" for (first, second), score in zip(_PAIRS, _JUDGMENTS, strict=True)]
     file.write_text("\n".join(["sentence1\tsentence2\tscore", *rows, ""]), encoding="utf-8")
     return str(folder / "data")
 
@@ -61,13 +61,13 @@ def sentences(folder):
     return source
 
 
-def test_a_regression_head_is_correlated_with_the_judgements(regression, data):
+def test_a_regression_head_is_correlated_with_the_judgments(regression, data):
     model, tokenizer = fl.SequenceClassification.from_pretrained(regression), fl.load_tokenizer(regression)
     run = jax.jit(lambda row: model(**row).logits[0, 0])
     scores = [float(run(dict(tokenizer([one], [other], max_length=32)))) for one, other in _PAIRS]
     found = quality(regression, data)
-    assert found["pearson"] == pytest.approx(100 * np.corrcoef(scores, _JUDGEMENTS)[0, 1], abs=1e-3)
-    assert found["spearman"] == pytest.approx(100 * stats.spearmanr(scores, _JUDGEMENTS)[0])
+    assert found["pearson"] == pytest.approx(100 * np.corrcoef(scores, _JUDGMENTS)[0, 1], abs=1e-3)
+    assert found["spearman"] == pytest.approx(100 * stats.spearmanr(scores, _JUDGMENTS)[0])
     assert (found["method"], found["pairs"], found["source"]) == ("regression head", 5, regression)
 
 
@@ -76,7 +76,7 @@ def test_a_sentence_encoder_is_judged_by_its_cosines(sentences, data):
         np.array(fl.pipeline("sentence-embedding", sentences)(list(texts))) for texts in zip(*_PAIRS, strict=True)
     ]
     found = quality(sentences, data)
-    assert found["spearman"] == pytest.approx(100 * stats.spearmanr((vectors[0] * vectors[1]).sum(-1), _JUDGEMENTS)[0])
+    assert found["spearman"] == pytest.approx(100 * stats.spearmanr((vectors[0] * vectors[1]).sum(-1), _JUDGMENTS)[0])
     assert (found["method"], found["pearson"]) == ("cosine of mean-pooled vectors", None)
 
 

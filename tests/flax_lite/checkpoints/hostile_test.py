@@ -90,12 +90,12 @@ def test_every_tensor_of_a_diverged_run_is_listed(tmp_path: Path) -> None:
     assert f"{len(tensors)} not made of numbers" in refusal(tmp_path / "model")
 
 
-def test_signalling_nans_are_no_crash(tmp_path: Path) -> None:
+def test_signaling_nans_are_no_crash(tmp_path: Path) -> None:
     """Casting one raises a floating-point exception in NumPy; also where positions are compared with the formula."""
     saved(tmp_path / "model", "MaskedLM", tiny.distilbert(sinusoidal_positions=True))
     name = "distilbert.embeddings.position_embeddings.weight"
-    signalling = np.full((16, 12), 0x7FA00000, np.uint32).view(np.float32)
-    edit(tmp_path / "model", lambda arrays: {**arrays, name: signalling})
+    signaling = np.full((16, 12), 0x7FA00000, np.uint32).view(np.float32)
+    edit(tmp_path / "model", lambda arrays: {**arrays, name: signaling})
     assert f"{name}: 192 of 192 values are NaN" in refusal(tmp_path / "model", param_dtype=jnp.bfloat16)
 
 

@@ -87,7 +87,7 @@ def change_json(random: Random, data: bytes) -> bytes:
         _change(random, holder, key, [holder[key] for holder, key in places])
     text = json.dumps(tree)
     if random.integers(10) == 0:
-        # Twice: the writer cannot say that, so a key is renamed to its neighbour's name in the text.
+        # Twice: the writer cannot say that, so a key is renamed to its neighbor's name in the text.
         keys = [key for holder, key in _places(tree) if isinstance(key, str) and isinstance(holder, dict)]
         if len(keys) > 1:
             text = text.replace(json.dumps(keys[0]), json.dumps(keys[1]), 1)

@@ -1,4 +1,4 @@
-"""Factorised embeddings of a teacher: what they reproduce, how much they lose, and that nothing about them is drawn."""
+"""Factorized embeddings of a teacher: what they reproduce, how much they lose, and that nothing about them is drawn."""
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +8,9 @@ from flax import nnx
 
 from flax_lite.architecture.weights import sinusoidal_positions
 from flax_lite.distillation.initialization import (
-    factorised,
+    factorized,
     init_from_teacher,
-    needs_factorisation,
+    needs_factorization,
     principal_axes,
     second_moment,
 )
@@ -42,7 +42,7 @@ def embed(model):
 
 
 def with_rank(teacher, rank):
-    """The teacher with tables whose centred rows span `rank` dimensions: means differ, so that the tables span more."""
+    """The teacher with tables whose centered rows span `rank` dimensions: means differ, so the tables span more."""
     random = np.random.default_rng(3)
     basis = random.normal(size=(rank, WIDTH))
     basis -= basis.mean(axis=1, keepdims=True)
@@ -54,7 +54,7 @@ def with_rank(teacher, rank):
 
 
 def all_sums(model):
-    """The centred sums of one row of each table, for every combination [V * positions * types, width]."""
+    """The centered sums of one row of each table, for every combination [V * positions * types, width]."""
     word, position, token_type = (
         np.asarray(getattr(model.encoder.embeddings, name).embedding[...], np.float64) for name in TABLES
     )
@@ -64,8 +64,8 @@ def all_sums(model):
 
 
 @pytest.mark.parametrize(("rank", "width", "epsilon"), [(7, 8, 0.05), (5, 8, 1e-12), (1, 2, 0.05), (11, 12, 1e-12)])
-def test_factorised_is_exact_up_to_rank_e_minus_one(rank, width, epsilon):
-    """LayerNorm sees a row's centred part only. If the centred rows of all tables lie in a space of E - 1 dimensions,
+def test_factorized_is_exact_up_to_rank_e_minus_one(rank, width, epsilon):
+    """LayerNorm sees a row's centered part only. If the centered rows of all tables lie in a space of E - 1 dimensions,
     R's columns span it and the ones, so x R keeps their lengths and angles and R^T brings them back. With the factor
     sqrt(E / D) the variance over E is the one over D, so that an epsilon of the variance's size says the same too."""
     teacher = with_rank(tiny.make("MaskedLM", tiny.bert(layer_norm_eps=epsilon)), rank)
@@ -73,7 +73,7 @@ def test_factorised_is_exact_up_to_rank_e_minus_one(rank, width, epsilon):
     np.testing.assert_allclose(embed(student), embed(teacher), atol=1e-5)
 
 
-def test_factorised_at_full_width_is_the_teacher_with_its_head():
+def test_factorized_at_full_width_is_the_teacher_with_its_head():
     """At E = D R is the identity, which goes through the head's activation as no other rotation does; three layers
     stay three (groups of ALBERT), so the whole models compute the same."""
     teacher = tiny.make("MaskedLM", tiny.bert())
@@ -82,9 +82,9 @@ def test_factorised_at_full_width_is_the_teacher_with_its_head():
     np.testing.assert_allclose(tiny.call(student, ids).logits, tiny.call(teacher, ids).logits, atol=2e-5)
 
 
-def test_factorised_loses_the_smallest_singular_values():
-    """Eckart and Young: no linear map out of E - 1 dimensions comes closer to the centred sums of rows than the
-    discarded singular values, squared and added. The best readout of the student's own centred sums comes that close,
+def test_factorized_loses_the_smallest_singular_values():
+    """Eckart and Young: no linear map out of E - 1 dimensions comes closer to the centered sums of rows than the
+    discarded singular values, squared and added. The best readout of the student's own centered sums comes that close,
     so they span the right space, and the student's Dense, without gamma and the scale, is that readout."""
     width = 8
     teacher = tiny.make("MaskedLM", tiny.bert())
@@ -99,7 +99,7 @@ def test_factorised_loses_the_smallest_singular_values():
     np.testing.assert_allclose(np.sum((own - exact) ** 2), discarded, rtol=1e-5)
 
 
-def test_factorised_weighs_words_by_their_counts():
+def test_factorized_weighs_words_by_their_counts():
     """Counts are repetitions: a table with each row as often as it is counted has the same second moment."""
     random = np.random.default_rng(0)
     tables = {f"encoder/embeddings/{name}/embedding": random.normal(size=(5, WIDTH)) for name in TABLES}
@@ -112,7 +112,7 @@ def test_factorised_weighs_words_by_their_counts():
     np.testing.assert_allclose(second_moment(tables, counts), sums.T @ sums / len(sums), rtol=1e-12)
 
 
-def test_factorised_with_counts_is_closer_on_frequent_words():
+def test_factorized_with_counts_is_closer_on_frequent_words():
     """Eckart and Young again, for the weighted sum of squares: with 1000 occurrences of each of six words their error
     falls; a count of zero weighs as one does."""
     teacher = tiny.make("MaskedLM", tiny.bert())
@@ -140,7 +140,7 @@ def test_principal_axes_do_not_depend_on_the_sign_of_the_eigenvectors(monkeypatc
     np.testing.assert_array_equal(principal_axes(rows.T @ rows, 8), expected)
 
 
-def test_factorised_head_is_the_teacher_s_where_its_activation_is_linear():
+def test_factorized_head_is_the_teacher_s_where_its_activation_is_linear():
     """With relu and a large bias the activation is the identity, and a head's logits are linear in LN_D of the
     transform. If that and the tables lie in R's span, LN_E of the rotated transform is its rotation, and the scale and
     the bias make up for sqrt(E / D) twice: the logits are the teacher's, the vocabulary bias among them."""
@@ -159,7 +159,7 @@ def test_factorised_head_is_the_teacher_s_where_its_activation_is_linear():
 
 
 @pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu"])
-def test_factorised_head_starts_with_an_activation_that_is_the_identity(activation):
+def test_factorized_head_starts_with_an_activation_that_is_the_identity(activation):
     """What a rotation does before an activation it does behind it too only if the activation does nothing: the offset
     moves every unit to where it is x, and LayerNorm takes the offset, common to all units, away again."""
     student = student_of(tiny.make("MaskedLM", tiny.bert(hidden_act=activation)), hidden_act=activation)
@@ -171,7 +171,7 @@ def test_factorised_head_starts_with_an_activation_that_is_the_identity(activati
     np.testing.assert_allclose(after, before, atol=0.01)
 
 
-def test_factorised_decoder_of_its_own_becomes_as_the_table_does():
+def test_factorized_decoder_of_its_own_becomes_as_the_table_does():
     teacher = tiny.make("MaskedLM", tiny.bert(tie_word_embeddings=False))
     teacher.masked_lm_head.decoder.kernel[...] = teacher.encoder.embeddings.word.embedding[...].T
     student = student_of(teacher, tie_word_embeddings=False)
@@ -179,7 +179,7 @@ def test_factorised_decoder_of_its_own_becomes_as_the_table_does():
     np.testing.assert_allclose(student.masked_lm_head.decoder.kernel[...], table.T, atol=1e-7)
 
 
-def test_factorised_token_types_and_positions_that_the_teacher_has_not():
+def test_factorized_token_types_and_positions_that_the_teacher_has_not():
     """A DistilBERT has no token types, and sinusoidal positions are no parameters of it."""
     teacher = tiny.make("MaskedLM", tiny.distilbert(sinusoidal_positions=True))
     student = student_of(teacher, embedding_size=WIDTH)
@@ -189,10 +189,10 @@ def test_factorised_token_types_and_positions_that_the_teacher_has_not():
     np.testing.assert_allclose(embed(student), embed(teacher), atol=1e-5)
 
 
-def test_factorised_takes_nothing_from_chance():
+def test_factorized_takes_nothing_from_chance():
     teacher, config = tiny.make("MaskedLM", tiny.bert()), tiny.albert()
     students = [flat(tiny.make("MaskedLM", config, seed=seed)) for seed in (0, 1)]
-    one, two = (factorised(student, flat(teacher)) for student in students)
+    one, two = (factorized(student, flat(teacher)) for student in students)
     names = {name for name in students[0] if name.startswith(("encoder/embeddings/", "masked_lm_head/"))}
     assert one.keys() | {"masked_lm_head/bias"} == names
     for name, leaf in one.items():
@@ -200,13 +200,13 @@ def test_factorised_takes_nothing_from_chance():
         np.testing.assert_array_equal(leaf, two[name])
 
 
-def test_needs_factorisation_between_families():
+def test_needs_factorization_between_families():
     models = {name: flat(tiny.make("MaskedLM", config())) for name, config in tiny.FAMILIES.items()}
-    found = {(one, two) for one in models for two in models if needs_factorisation(models[one], models[two])}
+    found = {(one, two) for one in models for two in models if needs_factorization(models[one], models[two])}
     assert found == {("albert", "bert"), ("albert", "distilbert")}
 
 
 @pytest.mark.parametrize("counts", [np.ones(40), np.full(41, -1), np.full(41, np.nan)])
-def test_factorised_refuses_counts_that_are_none(counts):
+def test_factorized_refuses_counts_that_are_none(counts):
     with pytest.raises(ValueError, match="expected 41 word_counts"):
         student_of(tiny.make("MaskedLM", tiny.bert()), counts)

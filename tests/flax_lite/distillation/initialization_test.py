@@ -135,7 +135,7 @@ def test_student_of_its_teacher_s_shape_is_its_teacher_bit_for_bit(config):
         np.testing.assert_array_equal(leaf, teacher[name])
 
 
-def test_student_in_groups_takes_a_layer_for_each_group_and_factorises_its_embeddings():
+def test_student_in_groups_takes_a_layer_for_each_group_and_factorizes_its_embeddings():
     teacher, config = flat(_nested(1)), tiny.albert(num_hidden_groups=2)
     student = flat(init_from_teacher(get_params(model(config)), _nested(1)))
     shared = flat(init_from_teacher(get_params(model(tiny.albert())), _nested(1)))
@@ -144,7 +144,7 @@ def test_student_in_groups_takes_a_layer_for_each_group_and_factorises_its_embed
         np.testing.assert_array_equal(leaf, teacher[name][[0, 2]] if layers else shared[name])
 
 
-def test_factorised_student_survives_its_file(tmp_path):
+def test_factorized_student_survives_its_file(tmp_path):
     """Through Hugging Face's names and back: bit for bit."""
     student = model(tiny.albert())
     nnx.update(student, init_from_teacher(get_params(student), _nested(1)))

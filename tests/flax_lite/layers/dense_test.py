@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flax_lite.layers.dense import float32_product
+from flax_lite.layers.dense import einsum_f32
 from tests.flax_lite import jaxprs
 
 SCORES = "BTNH,BSNH->BNTS"
@@ -24,7 +24,7 @@ def dots(program):
 def test_the_product_of_bfloat16_factors_is_not_rounded():
     """Products of 8-bit significands are exact in float32, and their sums of 8 all but exact."""
     queries, keys, _ = factors(jnp.bfloat16)
-    found = float32_product(SCORES, queries, keys)
+    found = einsum_f32(SCORES, queries, keys)
     assert found.dtype == jnp.float32
     expected = np.einsum(SCORES, *(np.asarray(one, np.float64) for one in (queries, keys)))
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
@@ -35,7 +35,7 @@ def test_gradients_are_products_in_the_factors_dtype():
     queries, keys, cotangent = factors(jnp.bfloat16)
 
     def gradients(queries, keys):
-        return jax.vjp(lambda *given: float32_product(SCORES, *given), queries, keys)[1](cotangent)
+        return jax.vjp(lambda *given: einsum_f32(SCORES, *given), queries, keys)[1](cotangent)
 
     products = dots(jaxprs.trace(gradients, queries, keys))
     # That of the forward pass alone is of float32.
@@ -52,7 +52,7 @@ def test_gradients_are_products_in_the_factors_dtype():
 def test_float32_factors_have_jax_s_own_rule():
     """Forward mode included, which a rule of our own would not have."""
     queries, keys, _ = factors(jnp.float32)
-    _, tangent = jax.jvp(lambda given: float32_product(SCORES, given, keys), (queries,), (jnp.ones_like(queries),))
+    _, tangent = jax.jvp(lambda given: einsum_f32(SCORES, given, keys), (queries,), (jnp.ones_like(queries),))
     np.testing.assert_allclose(tangent, jnp.einsum(SCORES, jnp.ones_like(queries), keys), rtol=1e-6)
     with pytest.raises(TypeError, match="forward-mode"):
-        jax.jvp(lambda given: float32_product(SCORES, given, given), *[(factors(jnp.bfloat16)[0],)] * 2)
+        jax.jvp(lambda given: einsum_f32(SCORES, given, given), *[(factors(jnp.bfloat16)[0],)] * 2)

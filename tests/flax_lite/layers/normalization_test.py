@@ -8,7 +8,7 @@ from flax import nnx
 from jax.sharding import PartitionSpec as P
 
 from flax_lite.layers.execution import Execution
-from flax_lite.layers.normalization import layer_norm, normalise
+from flax_lite.layers.normalization import layer_norm, normalize
 from tests.flax_lite import tiny
 from tests.flax_lite.formulas import norm
 
@@ -62,8 +62,8 @@ def weighted(x):
     return jnp.sum(x.astype(jnp.float32) * np.sin(np.arange(x.size, dtype=np.float32)).reshape(x.shape))
 
 
-value = jax.jit(normalise)
-gradient = jax.jit(jax.grad(lambda module, x: weighted(normalise(module, x)), argnums=(0, 1)))
+value = jax.jit(normalize)
+gradient = jax.jit(jax.grad(lambda module, x: weighted(normalize(module, x)), argnums=(0, 1)))
 
 
 def gradients(module, x):
@@ -77,9 +77,9 @@ def expected_gradients(module, x):
         parts = [jnp.asarray(np.asarray(part, np.float64)) for part in (module.scale[...], module.bias[...], x)]
 
         def formula(scale, bias, x):
-            centred = x - x.mean(-1, keepdims=True)
-            normalised = centred / jnp.sqrt(jnp.square(centred).mean(-1, keepdims=True) + module.epsilon)
-            return jnp.sum((scale * normalised + bias) * np.sin(np.arange(x.size)).reshape(x.shape))
+            centered = x - x.mean(-1, keepdims=True)
+            normalized = centered / jnp.sqrt(jnp.square(centered).mean(-1, keepdims=True) + module.epsilon)
+            return jnp.sum((scale * normalized + bias) * np.sin(np.arange(x.size)).reshape(x.shape))
 
         found = jax.jit(jax.grad(formula, argnums=(0, 1, 2)))(*parts)
         return dict(zip(("scale", "bias", "x"), map(np.asarray, found), strict=True))
@@ -132,7 +132,7 @@ def test_gradients_of_parameters_are_added_up_under_shard_map():
 
     def gradient(module, x, weights):
         def loss(module):
-            return jax.lax.psum(jnp.sum(normalise(module, x).astype(jnp.float32) * weights), "data")
+            return jax.lax.psum(jnp.sum(normalize(module, x).astype(jnp.float32) * weights), "data")
 
         return jax.grad(loss)(module)
 

@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 from flax_lite.architecture.weights import sinusoidal_positions
-from flax_lite.layers.embeddings import rows_of, rows_of_few
+from flax_lite.layers.embeddings import embedding_lookup, select_lookup
 from flax_lite.layers.execution import Execution
 from flax_lite.layers.transformer import TransformerLayer
 from flax_lite.models.params import get_params
@@ -88,19 +88,19 @@ def test_rows_of_a_few_are_those_of_a_lookup_and_so_is_their_gradient():
     def taken(rows):
         return jax.jit(jax.grad(lambda table: (jnp.sum(rows(table, ids) * weights), rows(table, ids)), has_aux=True))
 
-    (found, few), (expected, all_) = taken(rows_of_few)(table), taken(rows_of)(table)
+    (found, few), (expected, all_) = taken(select_lookup)(table), taken(embedding_lookup)(table)
     np.testing.assert_array_equal(few, all_)
     np.testing.assert_allclose(found.embedding[...], expected.embedding[...], rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("rows", [rows_of, rows_of_few])
+@pytest.mark.parametrize("rows", [embedding_lookup, select_lookup])
 def test_a_row_that_is_not_there_is_nan(rows):
     found = jax.jit(rows)(_table(3, jnp.float32), jnp.asarray([[1, 3]]))
     assert np.isfinite(found[0, 0]).all()
     assert np.isnan(found[0, 1]).all()
 
 
-@pytest.mark.parametrize("rows", [rows_of, rows_of_few])
+@pytest.mark.parametrize("rows", [embedding_lookup, select_lookup])
 def test_gradients_of_many_equal_tokens_add_up(rows):
     """In bfloat16 a sum of ones ends at 256, where the next number is 258."""
     table, ids = _table(2, jnp.bfloat16), jnp.ones((4, 1000), jnp.int32)

@@ -1,4 +1,4 @@
-"""The task models: shapes, what each head computes, and what pretraining must never materialise."""
+"""The task models: shapes, what each head computes, and what pretraining must never materialize."""
 
 import jax
 import jax.numpy as jnp

@@ -108,7 +108,7 @@ def test_base_size_is_as_close_to_float64_as_reference(name: str, tmp_path: Path
     """
     config = preset(name)
     reference = Reference("MaskedLM", config)
-    # Twice the usual initialisation: attention is far from uniform, and no longer one-hot as it would be at 0.2.
+    # Twice the usual initialization: attention is far from uniform, and no longer one-hot as it would be at 0.2.
     their_params = reference.draw(deviation=0.04)
     inputs = inputs_for("MaskedLM", config, batch=2, length=64)
     reference.model.save_pretrained(tmp_path, params=their_params)

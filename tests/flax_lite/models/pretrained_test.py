@@ -106,7 +106,7 @@ def test_base_checkpoint_into_task_model_and_back(
     task = SequenceClassification.from_pretrained(tmp_path / "base", num_labels=3)
     assert_same_parameters(base, task.encoder)
     (line,) = lines(caplog)
-    assert "initialised classifier" in line
+    assert "initialized classifier" in line
     task.save_pretrained(tmp_path / "task")
     caplog.clear()
     assert_same_parameters(base, Encoder.from_pretrained(tmp_path / "task"))
@@ -122,7 +122,7 @@ def test_other_head_is_skipped_and_new_one_initialized_in_one_line(
     (line,) = lines(caplog)
     assert line.startswith("SequenceClassification from ")
     assert ": skipped predictions, sop_classifier.classifier; " in line
-    assert line.endswith("initialised classifier: train it before use")
+    assert line.endswith("initialized classifier: train it before use")
     kernel, bias = (np.asarray(flat(loaded)[f"classifier/{leaf}"]) for leaf in ("kernel", "bias"))
     assert np.abs(kernel).max() <= 2 * 0.02
     assert not bias.any()
@@ -160,7 +160,7 @@ def test_head_of_another_task_is_not_taken_for_its_name(
     saved(tmp_path / "model", "SequenceClassification", tiny.bert(labels=("only",)))
     loaded = model.from_pretrained(tmp_path / "model")
     assert np.abs(np.asarray(flat(loaded)["classifier/kernel"])).max() <= 2 * 0.02
-    assert any("skipped" in line and "initialised classifier" in line for line in lines(caplog))
+    assert any("skipped" in line and "initialized classifier" in line for line in lines(caplog))
 
 
 def test_head_of_an_unknown_class_is_taken_by_its_name(tmp_path: Path) -> None:

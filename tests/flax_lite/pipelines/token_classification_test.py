@@ -48,8 +48,8 @@ def test_entities_are_those_of_transformers(family, kind, tmp_path, monkeypatch)
             found = pipe(text, aggregation_strategy=strategy)
             if kind == "unigram":
                 # Theirs decodes words a second time when it joins them, and so loses the spaces between them.
-                spelt = [(each["word"], text[each["start"] : each["end"]].lower()) for each in found]
-                assert strategy == "none" or all(word.split() == part.split() for word, part in spelt)
+                spelled = [(each["word"], text[each["start"] : each["end"]].lower()) for each in found]
+                assert strategy == "none" or all(word.split() == part.split() for word, part in spelled)
                 expected = [each | {"word": ours["word"]} for each, ours in zip(expected, found, strict=True)]
             cases.assert_same(found, expected)
             assert all(type(each["start"]) is int and type(each["score"]) is float for each in found)

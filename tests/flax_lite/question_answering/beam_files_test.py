@@ -74,7 +74,7 @@ def test_hugging_face_reads_the_directory(tmp_path):
     np.testing.assert_allclose(found, tiny.call(model.encoder, ids).last_hidden_state, atol=1e-5)
 
 
-def test_without_a_head_it_is_initialised_and_said(tmp_path, caplog, monkeypatch):
+def test_without_a_head_it_is_initialized_and_said(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(beam_files, "jax", SimpleNamespace(jit=jax.jit))
     files.saved(tmp_path, "Encoder", CONFIGS["albert"])
     one, two = (
@@ -85,7 +85,7 @@ def test_without_a_head_it_is_initialised_and_said(tmp_path, caplog, monkeypatch
     # A normal cut at two sigma has 0.88 of its deviation left.
     assert float(np.std(np.asarray(one.head.end_hidden.kernel[...], np.float32))) == pytest.approx(0.0176, rel=0.2)
     said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert sum("the head is initialised: train it before use" in line for line in said) == 2
+    assert sum("the head is initialized: train it before use" in line for line in said) == 2
 
 
 @pytest.mark.parametrize("options", [{}, {"format": "flax"}, {"max_shard_size": 2000}])

@@ -114,8 +114,8 @@ def test_mask_ngrams_decides_each_token_by_80_10_10():
         now, before = masked.input_ids[chosen], row[0][chosen]
         kinds = np.where(now == MASK, "mask", np.where(now == before, "same", "random"))
         outcomes.update(kinds.tolist())
-        neighbours = np.flatnonzero(np.diff(chosen) == 1)
-        after_kept.update(kinds[neighbours + 1][kinds[neighbours] == "same"].tolist())
+        neighbors = np.flatnonzero(np.diff(chosen) == 1)
+        after_kept.update(kinds[neighbors + 1][kinds[neighbors] == "same"].tolist())
         replacements.append(now[kinds == "random"])
     shares = {"mask": 0.8 + 0.1 / VOCAB, "same": 0.1 + 0.1 / VOCAB, "random": 0.1 - 0.2 / VOCAB}
     for counts in (outcomes, after_kept):
@@ -148,12 +148,12 @@ def test_mask_ngrams_draws_lengths_six_to_three_to_two():
         assert abs(counts[runs] - share * trials) < 4.5 * np.sqrt(share * (1 - share) * trials) + trials / 500, counts
 
 
-def test_mask_ngrams_renormalises_before_a_special_and_never_crosses_it():
+def test_mask_ngrams_renormalizes_before_a_special_and_never_crosses_it():
     """Two words, a special, two words, two tokens to choose: P(both on one side) = 4/9.
 
     The first pick is the first word of a side with 1/2: then both are taken with p(2) = 1/3 (of lengths 1 and 2, 2:1),
-    else the neighbour comes next with 1/3: 5/9. Or the second word of a side: then the neighbour with 1/3. Half of each
-    is 4/9. Without renormalising p(2 or more) would be 5/11, and the sum 0.485: 6 standard deviations away.
+    else the neighbor comes next with 1/3: 5/9. Or the second word of a side: then the neighbor with 1/3. Half of each
+    is 4/9. Without renormalizing p(2 or more) would be 5/11, and the sum 0.485: 6 standard deviations away.
     """
     rng = np.random.default_rng(4)
     candidate = np.array([True, True, False, True, True])
@@ -210,7 +210,7 @@ def test_mask_ngrams_agrees_with_a_plain_port():
 
 
 def test_mask_ngrams_of_single_tokens_is_berts_masking():
-    """Every candidate is equally likely, neighbours included, whatever the words: counts and pairs within 4.5 sigma."""
+    """Every candidate is equally likely, neighbors included, whatever the words: counts and pairs within 4.5 sigma."""
     rng = np.random.default_rng(6)
     row = _row(rng, 40, start_share=0.2, special_every=39)
     counts = np.zeros(40)
@@ -224,7 +224,7 @@ def test_mask_ngrams_of_single_tokens_is_berts_masking():
     share = 6 / 38
     assert not counts[[0, 39]].any()
     assert abs(counts[1:39] - trials * share).max() < 4.5 * np.sqrt(trials * share * (1 - share))
-    # 37 neighbouring pairs, both chosen with 6/38 * 5/37 each.
+    # 37 neighboring pairs, both chosen with 6/38 * 5/37 each.
     assert abs(adjacent / trials - 37 * 6 / 38 * 5 / 37) < 4.5 / np.sqrt(trials)
 
 

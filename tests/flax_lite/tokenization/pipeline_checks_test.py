@@ -69,7 +69,7 @@ def test_character_map_that_points_outside_itself_is_refused(name: str, saved: P
     """The library panics about it, when it reads the file or at some text; a panic is no Exception in Python."""
     text = base64.b64encode(HOSTILE[name]).decode()
     edit(saved, lambda values: charsmap_in(values).update(precompiled_charsmap=text))
-    with pytest.raises(ValueError, match="its normaliser cannot be used"):
+    with pytest.raises(ValueError, match="its normalizer cannot be used"):
         load_tokenizer(saved)
 
 

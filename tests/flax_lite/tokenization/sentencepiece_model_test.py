@@ -56,13 +56,13 @@ def test_lengths_are_checked_before_anything_is_allocated():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "no pieces and no trainer settings and no normaliser settings"),
+        (b"", "no pieces and no trainer settings and no normalizer settings"),
         (b"\x80" * 11, "more than 64 bits"),
         (b"\x00", "field number 0"),
         (tiny_files.tag(1, 3), "wire type 3"),
         (tiny_files.int_field(1, 5), "stored as a number"),
         (tiny_files.sentencepiece_file(trainer=None), "no trainer settings"),
-        (tiny_files.sentencepiece_file(normalizer=None), "no normaliser settings"),
+        (tiny_files.sentencepiece_file(normalizer=None), "no normalizer settings"),
         (tiny_files.sentencepiece_file(trainer=tiny_files.int_field(3, 2)), "a BPE model"),
         (tiny_files.sentencepiece_file(trainer=tiny_files.int_field(35, 1)), "byte_fallback=True"),
         (tiny_files.sentencepiece_file(normalizer=tiny_files.int_field(3, 0)), "add_dummy_prefix=False"),

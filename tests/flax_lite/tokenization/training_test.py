@@ -187,6 +187,6 @@ def test_what_is_to_be_loaded_is_no_spec(spec):
         ("Train:unigram:8000", "begins with 'Train'"),
     ],
 )
-def test_misspelt_specs_are_errors(spec, message):
+def test_misspelled_specs_are_errors(spec, message):
     with pytest.raises(ValueError, match=message):
         parse_tokenizer_spec(spec)

@@ -54,9 +54,11 @@ def assert_same_cuts(tokenizer, trimmed, kept, texts):
     """Ids equal but for their numbers, for every text whose ids were all kept; returns how many texts these are."""
     new = {old: index for index, old in enumerate(kept)}
     rows = zip(texts, tokenizer.encode(texts), trimmed.encode(texts), strict=True)
-    spelt = [(text, ids, found) for text, ids, found in rows if new.keys() >= set(ids)]
-    assert [(text, found) for text, _, found in spelt] == [(text, [new[id_] for id_ in ids]) for text, ids, _ in spelt]
-    return len(spelt)
+    spelled = [(text, ids, found) for text, ids, found in rows if new.keys() >= set(ids)]
+    assert [(text, found) for text, _, found in spelled] == [
+        (text, [new[id_] for id_ in ids]) for text, ids, _ in spelled
+    ]
+    return len(spelled)
 
 
 def test_trim_tokenizer_keeps_pieces_cuts_and_all_that_is_said_of_pieces(tokenizer):
@@ -168,7 +170,7 @@ def test_trimmed_unigram_cuts_every_kept_text_as_before():
     lowest score is far below the others, so that an unknown character would become cheaper than known pieces.
     """
     generator = random.Random(0)
-    spelt = unknown = 0
+    spelled = unknown = 0
     for _ in range(60):
         pieces = ["▁", *random_pieces(generator, "abcd", "▁")]
         scores = [round(generator.uniform(-15, -1), generator.choice((0, 6))) for _ in pieces]
@@ -177,9 +179,9 @@ def test_trimmed_unigram_cuts_every_kept_text_as_before():
         tokenizer = Tokenizer(unigram_backend(vocab, ALBERT_SPECIALS, normalizers.NFC()), ALBERT_SPECIALS)
         kept = used(tokenizer, random_texts(generator, "abcd?", 20))
         texts = random_texts(generator, "abcd?")
-        spelt += assert_same_cuts(tokenizer, trim_tokenizer(tokenizer, kept), kept, texts)
+        spelled += assert_same_cuts(tokenizer, trim_tokenizer(tokenizer, kept), kept, texts)
         unknown += sum(tokenizer.unk_id in ids for ids in tokenizer.encode(texts) if set(ids) <= set(kept))
-    assert spelt > 5000
+    assert spelled > 5000
     assert unknown > 1000
 
 
@@ -202,15 +204,15 @@ def test_trimmed_unigram_keeps_the_price_of_an_unknown_character():
 def test_trimmed_wordpiece_cuts_every_kept_text_without_unknown_words_as_before():
     """Greedy: the longest piece that fits at a place is kept, so it is the longest of those kept, too."""
     generator = random.Random(0)
-    spelt = 0
+    spelled = 0
     for _ in range(40):
         pieces = [*BERT_SPECIALS, *random_pieces(generator, "abcd", "##")]
         tokenizer = Tokenizer(wordpiece_of(pieces), BERT_SPECIALS)
         kept = used(tokenizer, random_texts(generator, "abcd", 20))
         texts = random_texts(generator, "abcd")
         texts = [text for text, ids in zip(texts, tokenizer.encode(texts), strict=True) if tokenizer.unk_id not in ids]
-        spelt += assert_same_cuts(tokenizer, trim_tokenizer(tokenizer, kept), kept, texts)
-    assert spelt > 1000
+        spelled += assert_same_cuts(tokenizer, trim_tokenizer(tokenizer, kept), kept, texts)
+    assert spelled > 1000
 
 
 def test_trimmed_wordpiece_may_spell_a_word_that_was_unknown():
@@ -230,8 +232,8 @@ def test_trimmed_tokenizer_cuts_real_text_as_before(name, shared_data, tmp_path)
     lines += [word for line in lines[1::40] for word in line.split()]
     kept = used(tokenizer, lines[::2])
     trimmed = trim_tokenizer(tokenizer, kept)
-    spelt = assert_same_cuts(tokenizer, trimmed, kept, lines)
-    assert len(lines) / 2 < spelt < len(lines)
+    spelled = assert_same_cuts(tokenizer, trimmed, kept, lines)
+    assert len(lines) / 2 < spelled < len(lines)
     assert trimmed.vocab_size < 0.8 * tokenizer.vocab_size
     assert trimmed.starts_word.tolist() == tokenizer.starts_word[kept].tolist()
     assert any(tokenizer.unk_id in ids for ids in tokenizer.encode(lines))

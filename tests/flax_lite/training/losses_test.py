@@ -22,8 +22,8 @@ def measure(logits, labels, weights):
 
 def _reference(logits, labels):
     logits = np.asarray(logits, np.float64)
-    log_normaliser = np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1)) + logits.max(-1)
-    return log_normaliser - np.take_along_axis(logits, labels[..., None], -1)[..., 0]
+    log_normalizer = np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1)) + logits.max(-1)
+    return log_normalizer - np.take_along_axis(logits, labels[..., None], -1)[..., 0]
 
 
 def test_cross_entropy_equals_float64():

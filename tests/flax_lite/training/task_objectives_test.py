@@ -1,4 +1,4 @@
-"""What fine-tuning optimises, against formulas in NumPy; padding, and a teacher of the same task."""
+"""What fine-tuning optimizes, against formulas in NumPy; padding, and a teacher of the same task."""
 
 import functools
 import types

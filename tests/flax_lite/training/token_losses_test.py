@@ -9,9 +9,9 @@ import pytest
 
 from flax_lite.training.losses import (
     cosine_distance,
+    distillation_kl,
     logit_squared_error,
     mean_squared_error,
-    soft_cross_entropy,
     sum_in_chunks,
 )
 from tests.flax_lite import tiny
@@ -28,7 +28,7 @@ LOSSES = {
     "cosine": cosine_distance,
     "logits": logit_squared_error,
     "mean": mean_squared_error,
-    **{f"T={each}": functools.partial(soft_cross_entropy, temperature=each) for each in TEMPERATURES},
+    **{f"T={each}": functools.partial(distillation_kl, temperature=each) for each in TEMPERATURES},
 }
 
 
@@ -63,7 +63,7 @@ def softmax(x):
     return e / e.sum(-1, keepdims=True)
 
 
-def test_soft_cross_entropy_equals_its_definition(double, single):
+def test_distillation_kl_equals_its_definition(double, single):
     """sum p_t (ln p_t - ln p_s) T^2, written out."""
     for temperature in TEMPERATURES[:4]:
         p, q = softmax(TEACHER / temperature), softmax(STUDENT / temperature)
@@ -92,17 +92,17 @@ def test_squared_errors_equal_their_definitions(loss, divisor, double, single):
     np.testing.assert_allclose(gradient, 2 * (STUDENT - TEACHER) / divisor, rtol=1e-10)
 
 
-def test_soft_cross_entropy_gradient_has_its_scale(double):
+def test_distillation_kl_gradient_has_its_scale(double):
     """d/ds of T^2 KL is T (softmax(s/T) - softmax(t/T)): 1/T of it from s/T, T^2 from the factor."""
     for temperature in TEMPERATURES[:4]:
         expected = temperature * (softmax(STUDENT / temperature) - softmax(TEACHER / temperature))
         np.testing.assert_allclose(double[f"T={temperature}"][0][0], expected, rtol=1e-10, atol=1e-10)
 
 
-def test_soft_cross_entropy_of_high_temperature_matches_logits(double):
-    """(s - t) / V, both centred, as the limit."""
-    centred = [logits - logits.mean(-1, keepdims=True) for logits in (STUDENT, TEACHER)]
-    np.testing.assert_allclose(double["T=100000.0"][0][0], (centred[0] - centred[1]) / V, rtol=1e-3, atol=1e-4)
+def test_distillation_kl_of_high_temperature_matches_logits(double):
+    """(s - t) / V, both centered, as the limit."""
+    centered = [logits - logits.mean(-1, keepdims=True) for logits in (STUDENT, TEACHER)]
+    np.testing.assert_allclose(double["T=100000.0"][0][0], (centered[0] - centered[1]) / V, rtol=1e-3, atol=1e-4)
 
 
 def test_losses_are_least_where_the_student_is_the_teacher(double):
@@ -124,16 +124,16 @@ def test_losses_of_bfloat16_are_float32():
         assert jax.eval_shape(loss, narrow, narrow).dtype == jnp.float32
 
 
-def test_soft_cross_entropy_refuses_impossible_temperatures():
+def test_distillation_kl_refuses_impossible_temperatures():
     for temperature in (0.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match="temperature above 0"):
-            soft_cross_entropy(jnp.ones(3), jnp.ones(3), temperature)
+            distillation_kl(jnp.ones(3), jnp.ones(3), temperature)
 
 
 def chunked(table, hidden, target, weights, chunk_length):
     """The divergence of logits that are made of hidden states, token by token."""
     logits = lambda states: jnp.einsum("BCD,VD->BCV", states, table)  # noqa: E731
-    loss = lambda student, teacher: soft_cross_entropy(logits(student), logits(teacher))  # noqa: E731
+    loss = lambda student, teacher: distillation_kl(logits(student), logits(teacher))  # noqa: E731
     return sum_in_chunks(loss, hidden, target, weights=weights, chunk_length=chunk_length)
 
 
@@ -142,7 +142,7 @@ def test_sum_in_chunks_is_the_sum_over_all_tokens():
 
     def whole(table, hidden, target, weights):
         logits = [jnp.einsum("BTD,VD->BTV", states, table) for states in (hidden, target)]
-        return jnp.sum(weights * soft_cross_entropy(*logits))
+        return jnp.sum(weights * distillation_kl(*logits))
 
     lengths = 1, 3, 5, 64
     sums = [whole, *(functools.partial(chunked, chunk_length=length) for length in lengths)]

@@ -7,7 +7,7 @@ from train.data.sources import Corpus
 from train.data.tokenizers import keep_tokenizer, open_tokenizer, wanted_tokenizer
 from train.errors import UserError
 from train.options import schema
-from train.options.leaves import PRETRAIN_LEAVES
+from train.options.tables import PRETRAIN_OPTIONS
 
 SPEC = "train:wordpiece:100"
 FRENCH = ["le café est Très agréable", "l'été à la forêt"] * 5
@@ -72,8 +72,8 @@ def test_a_work_directory_goes_on_with_the_tokenizer_that_it_keeps(tmp_path):
     tokenizer, said = opened(tmp_path, kept="work")
     assert (tokenizer.fingerprint, said) == (former.fingerprint, [])
     assert load_tokenizer(tmp_path / "work").fingerprint == former.fingerprint
-    now = {leaf.path: None for leaf in PRETRAIN_LEAVES if leaf.implied} | {"tokenizer": SPEC}
+    now = {leaf.path: None for leaf in PRETRAIN_OPTIONS if leaf.implied} | {"tokenizer": SPEC}
     asked = now | {"tokenizer_accents": "keep"}
-    assert schema.differences(PRETRAIN_LEAVES, {"tokenizer": SPEC}, now) == {}
-    assert schema.differences(PRETRAIN_LEAVES, {"tokenizer": SPEC}, asked) == {"tokenizer_accents": (None, "keep")}
-    assert schema.differences(PRETRAIN_LEAVES, asked, now) == {"tokenizer_accents": ("keep", None)}
+    assert schema.differences(PRETRAIN_OPTIONS, {"tokenizer": SPEC}, now) == {}
+    assert schema.differences(PRETRAIN_OPTIONS, {"tokenizer": SPEC}, asked) == {"tokenizer_accents": (None, "keep")}
+    assert schema.differences(PRETRAIN_OPTIONS, asked, now) == {"tokenizer_accents": ("keep", None)}

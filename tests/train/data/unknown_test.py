@@ -53,7 +53,7 @@ def opened(repository, tmp_path, documents, **more):
         (LONG, {"data.max_predictions": 2}, "the training text has nothing that can be masked"),
     ],
 )
-def test_a_text_of_which_nothing_can_be_learnt_is_refused(repository, tmp_path, documents, more, message):
+def test_a_text_of_which_nothing_can_be_learned_is_refused(repository, tmp_path, documents, more, message):
     with pytest.raises(UserError) as error:
         opened(repository, tmp_path, documents, **more)
     assert message in str(error.value)

@@ -31,7 +31,7 @@ def test_seeds_draw_different_first_values():
     assert len(set().union(*keys)) == sum(map(len, keys))
 
 
-LEAVES = {
+OPTIONS = {
     "total_steps": 10,
     "optimizer.name": "adamw",
     "optimizer.learning_rate": 0.1,
@@ -63,7 +63,7 @@ _CORRECTED, _UNCORRECTED = 1.0, 0.1 / np.sqrt(0.001)
 )
 def test_options_reach_rule_and_schedule(changes, rate, first_update):
     """The rate behind the warm-up, and an update by the first gradient in units of the rate of its step."""
-    values = LEAVES | {f"optimizer.{name}": value for name, value in changes.items()}
+    values = OPTIONS | {f"optimizer.{name}": value for name, value in changes.items()}
     rule, rate_at = build.optimizer(values)
     np.testing.assert_allclose(rate_at(4), rate, rtol=1e-6)
     params = {"bias": jnp.ones(3)}  # what LAMB does not adapt

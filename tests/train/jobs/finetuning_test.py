@@ -7,9 +7,9 @@ import pytest
 
 from tests.train.jobs.prepared import prepared_of
 from train.errors import UserError
-from train.jobs.finetuning import _check_comparisons, eval_batches, summarise
+from train.jobs.finetuning import _check_comparisons, eval_batches, summarize
 from train.jobs.language_model import _summary
-from train.jobs.seeds import summarise as over_seeds
+from train.jobs.seeds import summarize as over_seeds
 from train.machine.mesh import devices_of, make_mesh, put_batch
 from train.tasks.rows import Row, RowSet
 
@@ -71,7 +71,7 @@ def test_a_score_of_what_is_no_number_is_none_and_keeps_its_names(labels, odd, i
     logits = np.random.default_rng(0).normal(size=(8, 2 if problem == "single_label" else 1)).astype(np.float32)
     if odd is not None:
         logits[5, 0] = odd
-    found = summarise(prepared, [{"row": np.arange(8), "logits_0": logits, "task_loss": 2.0, "weight": 8.0}])
+    found = summarize(prepared, [{"row": np.arange(8), "logits_0": logits, "task_loss": 2.0, "weight": 8.0}])
     metrics = {"accuracy"} if problem == "single_label" else {"mean", "pearson", "spearman"}
     assert found.keys() == {"loss", *metrics, *(f"more_{name}" for name in metrics)}
     assert {math.isfinite(found[name]) for name in metrics} == {is_number}
@@ -84,7 +84,7 @@ def test_the_loss_is_divided_by_its_weight_itself(total, weight, loss):
     prepared = prepared_of("single_label", LABELS["single_label"])
     logits = np.zeros((8, 2), np.float32)
     result = {"row": np.arange(8), "logits_0": logits, "task_loss": np.float32(total), "weight": np.float32(weight)}
-    assert summarise(prepared, [result])["loss"] == pytest.approx(loss, nan_ok=True)
+    assert summarize(prepared, [result])["loss"] == pytest.approx(loss, nan_ok=True)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def folder(tmp_path, monkeypatch):
 def read(*argv):
     """Runs the front with a job that keeps its request."""
     requests = []
-    status = cli.main("toy", toy.LEAVES, requests.append, argv, help_config="configs/toy.py")
+    status = cli.main("toy", toy.OPTIONS, requests.append, argv, help_config="configs/toy.py")
     return status, requests[0] if requests else None
 
 
@@ -51,13 +51,13 @@ def test_main_hands_over_the_resolved_request(folder):
 
 def test_every_leaf_can_be_overridden(folder):
     texts = {int: "3", float: "0.5", bool: "true", str: "x"}
-    for leaf in toy.LEAVES:
-        text = leaf.choices[-1] if leaf.choices else texts[schema.form_of(leaf)[0]]
-        status, request = read("--config", "configs/toy.py", f"--config.{leaf.path}={text}")
-        assert status == 0, leaf.path
-        assert request.values[leaf.path] == schema.parse(leaf, text)
-        if schema.form_of(leaf)[1]:
-            assert read("--config", "configs/toy.py", f"--config.{leaf.path}", "none")[1].values[leaf.path] is None
+    for option in toy.OPTIONS:
+        text = option.choices[-1] if option.choices else texts[schema.form_of(option)[0]]
+        status, request = read("--config", "configs/toy.py", f"--config.{option.path}={text}")
+        assert status == 0, option.path
+        assert request.values[option.path] == schema.parse(option, text)
+        if schema.form_of(option)[1]:
+            assert read("--config", "configs/toy.py", f"--config.{option.path}", "none")[1].values[option.path] is None
 
 
 @pytest.mark.parametrize(
@@ -132,10 +132,10 @@ def test_configs_may_build_on_others_of_the_checkout(folder, repository, monkeyp
 def test_help_lists_every_leaf_with_default_and_line(folder, capsys):
     assert read("--help")[0] == 0
     lines = capsys.readouterr().out.splitlines()
-    for leaf in toy.LEAVES:
-        (line,) = [line for line in lines if line[2:].startswith(f"--config.{leaf.path}=")]
-        assert leaf.doc in line
-        assert line.startswith("*") == (leaf.kind == "free")
+    for option in toy.OPTIONS:
+        (line,) = [line for line in lines if line[2:].startswith(f"--config.{option.path}=")]
+        assert option.doc in line
+        assert line.startswith("*") == (option.on_resume == "free")
     assert any("--config.optimizer.learning_rate=0.05 " in line for line in lines)
     assert any("--config.data.bad_step=none " in line for line in lines)
 
@@ -144,7 +144,7 @@ def test_print_config_prints_the_resolved_whole(folder, capsys):
     assert read("--config", "configs/toy.py", "--config.mesh.data=4", "--print_config")[0] == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["mesh"] == {"data": 4, "fsdp": 1}
-    assert set(schema.flatten(printed)) == {leaf.path for leaf in toy.LEAVES}
+    assert set(schema.flatten(printed)) == {option.path for option in toy.OPTIONS}
 
 
 @pytest.mark.parametrize(("error", "status"), [(UserError, 2), (RunError, 1), (StopError, 75)])
@@ -152,7 +152,7 @@ def test_main_turns_job_errors_into_statuses(folder, capsys, error, status):
     def fail(request):
         raise error("said once")
 
-    assert cli.main("toy", toy.LEAVES, fail, ["--config", "configs/toy.py"]) == status
+    assert cli.main("toy", toy.OPTIONS, fail, ["--config", "configs/toy.py"]) == status
     assert capsys.readouterr().err == "toy: said once\n"
 
 
@@ -160,7 +160,7 @@ def test_main_says_where_a_disk_is_full(folder, capsys):
     def fail(request):
         raise OSError(errno.ENOSPC, "No space left on device", "metrics.jsonl")
 
-    assert cli.main("toy", toy.LEAVES, fail, ["--config", "configs/toy.py"]) == 1
+    assert cli.main("toy", toy.OPTIONS, fail, ["--config", "configs/toy.py"]) == 1
     assert "No space left on device: 'metrics.jsonl'" in capsys.readouterr().err
 
 
@@ -208,12 +208,12 @@ def test_a_run_does_not_end_silently_on_a_broken_pipe(folder):
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
     with pytest.raises(BrokenPipeError):
-        cli.main("toy", toy.LEAVES, run, ["--config", "configs/toy.py"], help_config="configs/toy.py")
+        cli.main("toy", toy.OPTIONS, run, ["--config", "configs/toy.py"], help_config="configs/toy.py")
 
 
 def test_main_leaves_defects_their_traceback(folder):
     with pytest.raises(ZeroDivisionError):
-        cli.main("toy", toy.LEAVES, lambda request: 1 / 0, ["--config", "configs/toy.py"])
+        cli.main("toy", toy.OPTIONS, lambda request: 1 / 0, ["--config", "configs/toy.py"])
 
 
 def test_main_marks_absl_flags_as_parsed(folder):
@@ -235,9 +235,9 @@ def test_command_reproduces_the_request(folder):
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp1252", "utf-8"])
 def test_any_text_can_be_printed_in_any_encoding(encoding):
     code = (
-        "from train.options import cli; from train.options.leaves import PRETRAIN_LEAVES as leaves; "
+        "from train.options import cli; from train.options.tables import PRETRAIN_OPTIONS as options; "
         "words = ['--config', 'configs/albert_tiny.py']; "
-        "exit(cli.main('pretrain', leaves, lambda request: print('\\u6625 \\xe9'), words))"
+        "exit(cli.main('pretrain', options, lambda request: print('\\u6625 \\xe9'), words))"
     )
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
     done = subprocess.run(

@@ -1,24 +1,24 @@
-"""The leaf tables: types, ranges, names, and agreement with every config file."""
+"""The option tables: types, ranges, names, and agreement with every config file."""
 
 import pytest
 
 from tests.train.commands import TABLES
 from train import evaluate
 from train.errors import UserError
-from train.options import leaves, schema
-from train.options.schema import Leaf
+from train.options import schema, tables
+from train.options.schema import Option
 
 TABLE = (
-    Leaf("seed", "identity", int, "a seed", at_least=0),
-    Leaf("model.width", "identity", int | None, "a width"),
-    Leaf("model.act", "identity", str, "an activation", choices=("gelu", "relu")),
-    Leaf("run.plot", "free", bool, "draw"),
-    Leaf("run.rate", "free", float, "a rate"),
-    Leaf("data.mixture", "identity", tuple, "sources", is_place=True),
-    Leaf("data.labels", "identity", schema.NAMES, "labels"),
-    Leaf("data.source", "identity", str, "a source", is_place=True),
+    Option("seed", "fixed", int, "a seed", at_least=0),
+    Option("model.width", "fixed", int | None, "a width"),
+    Option("model.act", "fixed", str, "an activation", choices=("gelu", "relu")),
+    Option("run.plot", "free", bool, "draw"),
+    Option("run.rate", "free", float, "a rate"),
+    Option("data.mixture", "fixed", tuple, "sources", is_place=True),
+    Option("data.labels", "fixed", schema.NAMES, "labels"),
+    Option("data.source", "fixed", str, "a source", is_place=True),
 )
-LEAF = {leaf.path: leaf for leaf in TABLE}
+OPTION = {option.path: option for option in TABLE}
 VALUES = {
     "seed": 1,
     "model": {"width": None, "act": "gelu"},
@@ -62,7 +62,7 @@ VALUES = {
 )
 def test_parse_reads_every_type(monkeypatch, path, text, value):
     monkeypatch.setenv("HOME", "/home/me")
-    parsed = schema.parse(LEAF[path], text)
+    parsed = schema.parse(OPTION[path], text)
     assert parsed == value
     assert type(parsed) is type(value)
 
@@ -86,11 +86,11 @@ def test_parse_reads_every_type(monkeypatch, path, text, value):
 )
 def test_parse_says_what_was_expected(path, text, message):
     with pytest.raises(ValueError, match=message):
-        schema.parse(LEAF[path], text)
+        schema.parse(OPTION[path], text)
 
 
 def test_numbers_have_a_least_or_a_bound_that_they_stay_above():
-    least, above = (Leaf("x", "free", float, "a number", **bound) for bound in ({"at_least": 0}, {"above": 0}))
+    least, above = (Option("x", "free", float, "a number", **bound) for bound in ({"at_least": 0}, {"above": 0}))
     assert schema.parse(least, "0") == 0.0
     assert schema.parse(above, "0.1") == 0.1
     for text in ("0", "-1", "nan"):
@@ -121,12 +121,12 @@ def test_differences_are_those_of_identity_leaves():
     new = old | {"seed": 2, "run.plot": False, "data.mixture": (("a", 1),)}
     assert schema.differences(TABLE, old, new) == {"seed": (1, 2), "data.mixture": ((), (("a", 1),))}
     assert not schema.differences(TABLE, {**old, "data.mixture": [["a", 1]]}, {**old, "data.mixture": (("a", 1),)})
-    del old["seed"]  # a leaf that a later version added
+    del old["seed"]  # an option that a later version added
     assert not schema.differences(TABLE, old, {**new, "data.mixture": ()})
 
 
 def test_an_implied_leaf_that_is_unknown_was_nothing():
-    table = (Leaf("late", "identity", str | None, "one that a config may leave out", implied=True),)
+    table = (Option("late", "fixed", str | None, "one that a config may leave out", implied=True),)
     assert schema.differences(table, {}, {"late": "x"}) == {"late": (None, "x")}
     assert not schema.differences(table, {}, {"late": None})
 
@@ -135,8 +135,8 @@ def test_an_implied_leaf_that_is_unknown_was_nothing():
     ("given", "found"),
     [("sed", "seed"), ("width", "model.width"), ("modl.width", "model.width"), ("run.rte", "run.rate"), ("zzz", "")],
 )
-def test_nearest_finds_misspelt_and_ungrouped_names(given, found):
-    assert schema.nearest(given, LEAF) == (f", nearest is {found}" if found else "")
+def test_nearest_finds_misspelled_and_ungrouped_names(given, found):
+    assert schema.nearest(given, OPTION) == (f", nearest is {found}" if found else "")
 
 
 def test_nearest_knows_abbreviations():
@@ -144,11 +144,11 @@ def test_nearest_knows_abbreviations():
     assert schema.nearest("optimizer.lr", names) == ", nearest is optimizer.learning_rate"
 
 
-@pytest.mark.parametrize("table", leaves.JOB_LEAVES.values())
+@pytest.mark.parametrize("table", tables.JOB_OPTIONS.values())
 def test_tables_declare_each_leaf_once(table):
-    paths = [leaf.path for leaf in table]
+    paths = [option.path for option in table]
     assert len(paths) == len(set(paths))
-    assert all(leaf.kind in ("identity", "free") and leaf.doc for leaf in table)
+    assert all(option.on_resume in ("fixed", "free") and option.doc for option in table)
 
 
 # Beside these, places are what the readers of a source say of it.
@@ -160,12 +160,14 @@ PLACES = (
 
 @pytest.mark.parametrize("table", TABLES)
 def test_every_place_knows_the_home_directory(table):
-    tables = (*TABLES[table], *evaluate.EVALUATE_LEAVES.get(table, ()))
-    assert {leaf.path for leaf in tables if leaf.is_place} == {leaf.path for leaf in tables if leaf.path in PLACES}
+    tables = (*TABLES[table], *evaluate.EVALUATE_OPTIONS.get(table, ()))
+    assert {option.path for option in tables if option.is_place} == {
+        option.path for option in tables if option.path in PLACES
+    }
 
 
 @pytest.mark.parametrize("value", [("a", ""), ("a", 3), "a", 3])
 def test_names_of_a_config_are_texts(value):
     with pytest.raises(ValueError, match="expected names"):
-        schema.check(LEAF["data.labels"], value)
-    assert schema.check(LEAF["data.labels"], ["a", "b"]) == ("a", "b")
+        schema.check(OPTION["data.labels"], value)
+    assert schema.check(OPTION["data.labels"], ["a", "b"]) == ("a", "b")

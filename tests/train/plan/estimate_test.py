@@ -48,7 +48,7 @@ JOBS = {
 def planned(job, *more, target="8xcpu"):
     module, argv, own = JOBS[job]
     leaves = (f"--config.{leaf}" for leaf in (*_SIZES, *own, *more))
-    request = cli.parse(job, module.LEAVES, [*argv, *leaves], Guard())
+    request = cli.parse(job, module.OPTIONS, [*argv, *leaves], Guard())
     with rehearse(module.rehearsal(request), parse_target(target)) as found:
         yield found
 
@@ -175,7 +175,7 @@ def test_a_plan_is_of_the_longest_rows(tmp_path):
     """The batches of a fine-tuning have several lengths; what has to fit is the longest."""
     write_table(tmp_path, 200)
     argv = ["--config", "configs/classify.py:smoke", f"--config.data.source=files:{tmp_path}", "--config.mesh.data=1"]
-    request = cli.parse("finetune", finetune.LEAVES, argv, Guard(), plans=True)
+    request = cli.parse("finetune", finetune.OPTIONS, argv, Guard(), plans=True)
     with rehearse(finetune.rehearsal(request), parse_target("1xcpu")) as plan:
         lengths = [next(plan.job.train_batches(step))["input_ids"].shape[1] for step in range(16)]
     assert plan.batch["input_ids"].shape[1] == max(lengths) > min(lengths)

@@ -34,7 +34,7 @@ def _in_checkout(monkeypatch, repository):
 
 def plan(job, *words):
     module, config, own = JOBS[job]
-    leaves = module.LEAVES if job != "finetune" else module.LEAVES[load_config(config).table]
+    leaves = module.OPTIONS if job != "finetune" else module.OPTIONS[load_config(config).table]
     argv = ["--config", config, *own, "--dry_run", *words]
     return cli.main(job, leaves, lambda request: 1 / 0, argv, plan=module.plan)
 
@@ -85,9 +85,9 @@ def test_a_plan_that_cannot_be_carried_out_is_one_message(words, message, capsys
 
 def test_a_target_without_a_plan_is_refused(capsys):
     argv = ["--config", "configs/albert_tiny.py", "--target", "8xcpu"]
-    assert cli.main("pretrain", pretrain.LEAVES, lambda request: None, argv, plan=pretrain.plan) == 2
+    assert cli.main("pretrain", pretrain.OPTIONS, lambda request: None, argv, plan=pretrain.plan) == 2
     assert "give both, or neither" in capsys.readouterr().err
-    assert cli.main("pretrain", pretrain.LEAVES, lambda request: None, [*argv, "--dry_run"]) == 2
+    assert cli.main("pretrain", pretrain.OPTIONS, lambda request: None, [*argv, "--dry_run"]) == 2
     assert "unknown option --target" in capsys.readouterr().err
 
 

@@ -12,7 +12,7 @@ from train.run.metrics import read_metrics
 def scripted(losses):
     """A change to the job: its evaluations give these losses, in this order."""
     values = iter(losses)
-    return lambda job: dataclasses.replace(job, summarise=lambda results: {"loss": next(values)})
+    return lambda job: dataclasses.replace(job, summarize=lambda results: {"loss": next(values)})
 
 
 @pytest.mark.parametrize(("losses", "best"), [([3, 1, 2, 4], 10), ([4, 3, 2, 1], 20), ([1, 1, 1, 1], 5)])

@@ -26,7 +26,7 @@ def run(config, workdir, *overrides, change=lambda job: job, more=()):
         return change(toy.build(work))
 
     argv = ["--config", str(config), "--workdir", str(workdir), *more, *(f"--config.{item}" for item in overrides)]
-    return cli.main("toy", toy.LEAVES, functools.partial(loop.run, build=build), argv)
+    return cli.main("toy", toy.OPTIONS, functools.partial(loop.run, build=build), argv)
 
 
 def launch(config, workdir, *overrides, environment=None):

@@ -23,7 +23,7 @@ def request(path, extend=False, **changes):
     texts = {name.replace("__", "."): str(value) for name, value in changes.items()}
     config = config_dict.FrozenConfigDict(nest(values))
     return Request(
-        job="toy", leaves=toy.LEAVES, config=config, spec="toy.py", workdir=path, overrides=texts, extend=extend
+        job="toy", options=toy.OPTIONS, config=config, spec="toy.py", workdir=path, overrides=texts, extend=extend
     )
 
 
@@ -51,7 +51,7 @@ def test_open_keeps_the_request(tmp_path):
     assert kept["format"] == workdir.FORMAT
     assert kept["job"] == "toy"
     assert kept["config"]["batch_size"] == 16
-    assert set(flatten(kept["config"])) == {leaf.path for leaf in toy.LEAVES}
+    assert set(flatten(kept["config"])) == {leaf.path for leaf in toy.OPTIONS}
 
 
 def test_free_leaves_may_change(tmp_path):

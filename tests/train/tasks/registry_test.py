@@ -9,7 +9,7 @@ from tests.flax_lite import tiny
 from tests.train.tasks.readers.glue_files import write
 from train.machine.signals import Guard
 from train.options.command_line import parse
-from train.options.task_leaves import FINETUNE_LEAVES
+from train.options.task_tables import FINETUNE_OPTIONS
 from train.tasks.examples import Prediction
 from train.tasks.opening import open_data
 from train.tasks.scores.scoring import Scorer
@@ -18,7 +18,7 @@ from train.tasks.scores.scoring import Scorer
 def read(config, source, *overrides):
     words = ["--config", str(REPOSITORY / "configs" / config), f"--config.data.source=files:{source}"]
     words += [f"--config.{each}" for each in overrides]
-    return open_data(parse("finetune", FINETUNE_LEAVES, words, Guard()).values)
+    return open_data(parse("finetune", FINETUNE_OPTIONS, words, Guard()).values)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """The built-in corpus: text that the project generates from its own grammar, with the numbers it is held against.
 
-Every document keeps the events that its sentences tell and the roles their words play, so that labelled tasks can be
+Every document keeps the events that its sentences tell and the roles their words play, so that labeled tasks can be
 made of the same text.
 """
 

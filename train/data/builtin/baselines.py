@@ -1,7 +1,7 @@
 """What models without a transformer reach on the built-in corpus: `python -m train.data.builtin.baselines`.
 
 The pretraining job is only worth its scores where these stay well short of them: word statistics up to both
-neighbours for the masked words, and bags of words for the order of two segments.
+neighbors for the masked words, and bags of words for the order of two segments.
 """
 
 from collections import Counter
@@ -37,8 +37,8 @@ class _Vocabulary:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def neighbours(self, streams: Iterable[Sequence[str]]) -> np.ndarray:
-        """Every word with its left and right neighbour: int [words, 3]."""
+    def neighbors(self, streams: Iterable[Sequence[str]]) -> np.ndarray:
+        """Every word with its left and right neighbor: int [words, 3]."""
         rows = []
         for stream in streams:
             ids = np.array([0, *(self.ids.get(word, 0) for word in stream), 0])
@@ -55,9 +55,9 @@ def _discounted(counts: np.ndarray, lower: np.ndarray, discount: float = 0.75) -
 
 @dataclass(frozen=True)
 class BigramModel:
-    """p(w | left) and p(w | right), each backing off to p(w) by absolute discounting, and both neighbours together.
+    """p(w | left) and p(w | right), each backing off to p(w) by absolute discounting, and both neighbors together.
 
-    `forward` and `backward` are [V, V] with one row per neighbour.
+    `forward` and `backward` are [V, V] with one row per neighbor.
     """
 
     vocabulary: _Vocabulary
@@ -69,7 +69,7 @@ class BigramModel:
     def fit(cls, streams: Sequence[Sequence[str]]) -> "BigramModel":
         """Counts the training documents, each given as its words."""
         vocabulary = _Vocabulary(streams)
-        rows, size = vocabulary.neighbours(streams), len(vocabulary)
+        rows, size = vocabulary.neighbors(streams), len(vocabulary)
         unigram = (np.bincount(rows[:, 1], minlength=size) + 0.5) / (len(rows) + 0.5 * size)
         forward, backward = np.zeros((size, size)), np.zeros((size, size))
         np.add.at(forward, (rows[:, 0], rows[:, 1]), 1)
@@ -78,16 +78,16 @@ class BigramModel:
 
     def cross_entropy(self, streams: Sequence[Sequence[str]]) -> float:
         """Mean -log p(w | left) over the words of held-out documents, in nats per word."""
-        rows = self.vocabulary.neighbours(streams)
+        rows = self.vocabulary.neighbors(streams)
         return float(-np.log(self.forward[rows[:, 0], rows[:, 1]]).mean())
 
-    def both_neighbours_cross_entropy(self, streams: Sequence[Sequence[str]]) -> float:
+    def both_neighbors_cross_entropy(self, streams: Sequence[Sequence[str]]) -> float:
         """Mean -log p(w | left, right) in nats per word, with p proportional to sqrt(p(w | left) p(w | right)) / p(w).
 
         The exponents are the best of a grid on the held-out split. Counting which words stood between the same two
-        neighbours made it worse: held-out combinations are not among them.
+        neighbors made it worse: held-out combinations are not among them.
         """
-        rows, losses = self.vocabulary.neighbours(streams), []
+        rows, losses = self.vocabulary.neighbors(streams), []
         for chunk in np.array_split(rows, max(1, len(rows) // 4096)):
             scores = np.sqrt(self.forward[chunk[:, 0]] * self.backward[chunk[:, 2]]) / self.unigram
             losses.append(-np.log(scores[np.arange(len(chunk)), chunk[:, 1]] / scores.sum(axis=1)))
@@ -154,7 +154,7 @@ def baseline_table(seed: int = 0, train_documents: int = 20_000, heldout_documen
     losses = {
         "unigram entropy": unigram,
         "bigram model, p(w given left)": model.cross_entropy(streams),
-        "both neighbours, p(w given left, right)": model.both_neighbours_cross_entropy(streams),
+        "both neighbors, p(w given left, right)": model.both_neighbors_cross_entropy(streams),
         "the grammar's floor": entropy_floor(seed, "heldout", window=_CHUNK),
     }
     rows = [f"| {name} | {loss:.3f} | {loss / unigram:.2f} |" for name, loss in losses.items()]

@@ -53,18 +53,18 @@ def agent_probabilities(
     """p(the agent that is None | the others), for agents of consecutive events.
 
     Each event's agent is one of the cast, the last one excepted, all equally likely: so every sequence without a
-    repetition in neighbours is equally likely given the cast, and p(sequence) is proportional to the number of casts
+    repetition in neighbors is equally likely given the cast, and p(sequence) is proportional to the number of casts
     that hold its k names, C(people - k, cast size - k).
 
     Returns:
         The probability of each name seen elsewhere in the window, that of each name not seen, and the number of these.
     """
     hidden = names.index(None)
-    neighbours = {names[place] for place in (hidden - 1, hidden + 1) if 0 <= place < len(names)}
+    neighbors = {names[place] for place in (hidden - 1, hidden + 1) if 0 <= place < len(names)}
     known = {name for name in names if name is not None}
     old_weight = _casts(num_people, cast_size, len(known))
     new_weight = _casts(num_people, cast_size, len(known) + 1)
-    weights = {name: float(old_weight) for name in known if name not in neighbours}
+    weights = {name: float(old_weight) for name in known if name not in neighbors}
     num_new = num_people - len(known)
     total = sum(weights.values()) + num_new * new_weight
     return {name: weight / total for name, weight in weights.items()}, new_weight / total, num_new

@@ -1,4 +1,4 @@
-"""A pretraining job's data: both splits tokenised, rows made of them, and the numbers that losses are held against."""
+"""A pretraining job's data: both splits tokenized, rows made of them, and the numbers that losses are held against."""
 
 import dataclasses
 import functools
@@ -25,7 +25,7 @@ from train.data.vocabulary import check_vocabularies
 from train.errors import UserError
 from train.options import schema
 
-_RECIPE_LEAVES = (
+_RECIPE_OPTIONS = (
     "rows",
     "texts",
     "max_predictions",
@@ -39,7 +39,7 @@ _RECIPE_LEAVES = (
 )
 
 
-_CORPUS_LEAVES = (
+_CORPUS_OPTIONS = (
     "source",
     "eval_source",
     "eval_fraction",
@@ -107,7 +107,7 @@ class PretrainingData:
 
     @property
     def fingerprint(self) -> str:
-        """Names the tokenised text of both splits, by all that it was made from."""
+        """Names the tokenized text of both splits, by all that it was made from."""
         return _joined(rows.store.fingerprint for rows in (self.train, self.held_out))
 
     def describe(self) -> list[str]:
@@ -174,40 +174,40 @@ class PreparedData:
 
 
 def prepare(values: Mapping[str, Any], kept_tokenizer: Path, say: Callable[[str], None]) -> PreparedData:
-    """Trains the tokenizer if one is asked for and tokenises both splits, unless the cache has them.
+    """Trains the tokenizer if one is asked for and tokenizes both splits, unless the cache has them.
 
     Args:
-        values: the job's leaves.
+        values: the job's options.
         kept_tokenizer: where the job keeps its tokenizer.
         say: takes lines for a person.
 
     Raises:
-        UserError: if a source or the tokenizer cannot be had, or a model that the leaves name has another vocabulary.
+        UserError: if a source or the tokenizer cannot be had, or a model that the options name has another vocabulary.
     """
-    leaves = schema.group(values, "data")
-    options = CorpusOptions(**{name: leaves[name] for name in _CORPUS_LEAVES})
+    given = schema.group(values, "data")
+    options = CorpusOptions(**{name: given[name] for name in _CORPUS_OPTIONS})
     train, held_out = open_corpus(options, "train"), open_corpus(options, "heldout")
-    cache_dir = leaves["cache_dir"]
+    cache_dir = given["cache_dir"]
     wanted = wanted_tokenizer(values)
     # What a job keeps of a vocabulary that it trims is the rest of it, whose ids are not the teacher's.
     kept = None if values.get("trim_vocabulary") else kept_tokenizer
     tokenizer = open_tokenizer(wanted, train, kept, cache_dir=cache_dir, say=say)
-    check_vocabularies(values, tokenizer, wanted.name, say)  # before tokenising, which may take hours
-    tokenise = functools.partial(build_store, cache_dir=cache_dir, say=say, workers=leaves["prepare_workers"])
-    store, kept_ids = tokenise(train, tokenizer=tokenizer), None
+    check_vocabularies(values, tokenizer, wanted.name, say)  # before tokenizing, which may take hours
+    tokenize = functools.partial(build_store, cache_dir=cache_dir, say=say, workers=given["prepare_workers"])
+    store, kept_ids = tokenize(train, tokenizer=tokenizer), None
     if values.get("trim_vocabulary"):
         kept_ids = seen_ids(store.token_counts, tokenizer.special_ids)
         say(f"vocabulary: {len(kept_ids):,} of {tokenizer.vocab_size:,} pieces are used by the training text and kept")
         tokenizer = trim_tokenizer(tokenizer, kept_ids)
-        store = tokenise(train, tokenizer=tokenizer)
-    return PreparedData(options, tokenizer, store, tokenise(held_out, tokenizer=tokenizer), held_out, kept_ids)
+        store = tokenize(train, tokenizer=tokenizer)
+    return PreparedData(options, tokenizer, store, tokenize(held_out, tokenizer=tokenizer), held_out, kept_ids)
 
 
 def fingerprints(values: Mapping[str, Any], kept_tokenizer: Path) -> dict[str, str]:
-    """What the data and the tokenizer of `open_data` would be called, without tokenising.
+    """What the data and the tokenizer of `open_data` would be called, without tokenizing.
 
     Args:
-        values: the job's leaves.
+        values: the job's options.
         kept_tokenizer: where the job keeps its tokenizer.
 
     Returns:
@@ -216,14 +216,14 @@ def fingerprints(values: Mapping[str, Any], kept_tokenizer: Path) -> dict[str, s
     """
     if values.get("trim_vocabulary") or not kept_tokenizer.is_dir():
         return {}
-    leaves = schema.group(values, "data")
-    options = CorpusOptions(**{name: leaves[name] for name in _CORPUS_LEAVES})
+    given = schema.group(values, "data")
+    options = CorpusOptions(**{name: given[name] for name in _CORPUS_OPTIONS})
     try:
         found = loaded_tokenizer(wanted_tokenizer(values), kept_tokenizer)
         if not isinstance(found, Tokenizer):
             return {}
         corpora = [open_corpus(options, split) for split in ("train", "heldout")]
-        keys = [store_key(corpus, found, leaves["cache_dir"]) for corpus in corpora]
+        keys = [store_key(corpus, found, given["cache_dir"]) for corpus in corpora]
     except (UserError, ValueError, OSError, ImportError):
         return {}
     return {"data": _joined(keys), "tokenizer": found.fingerprint}
@@ -245,10 +245,10 @@ def open_data(
     process_index: int = 0,
     process_count: int = 1,
 ) -> PretrainingData:
-    """Opens, and where needed prepares, what a job's leaves name, and makes rows of it.
+    """Opens, and where needed prepares, what a job's options name, and makes rows of it.
 
     Args:
-        values: the job's leaves.
+        values: the job's options.
         kept_tokenizer: where the job keeps its tokenizer.
         say: takes lines for a person.
         prepare: gives both splits as tokens: this module's, or a stand-in for it.
@@ -258,18 +258,18 @@ def open_data(
     Raises:
         UserError: if a source, the tokenizer or the shape of the rows cannot be had.
     """
-    leaves = schema.group(values, "data")
+    given = schema.group(values, "data")
     try:
-        # A job without the leaf `rows` has no sentence task.
-        shape: dict[str, Any] = {"rows": "packed"} | {name: leaves[name] for name in _RECIPE_LEAVES if name in leaves}
-        recipe = PretrainingRecipe(max_length=leaves["sequence_length"], **shape)
+        # A job without the option `rows` has no sentence task.
+        shape: dict[str, Any] = {"rows": "packed"} | {name: given[name] for name in _RECIPE_OPTIONS if name in given}
+        recipe = PretrainingRecipe(max_length=given["sequence_length"], **shape)
     except ValueError as error:
         raise UserError(f"data: {error}") from error
     prepared = prepare(values, kept_tokenizer, say)
     info = TokenizerInfo.of(prepared.tokenizer)
     try:
         train = make_rows(prepared.train, info, recipe, seed=values["seed"])
-        held_out = held_out_rows(prepared.held_out, info, recipe, num_rows=leaves["max_eval_rows"])
+        held_out = held_out_rows(prepared.held_out, info, recipe, num_rows=given["max_eval_rows"])
     except ValueError as error:
         raise UserError(f"data: {error}") from error
     for name, rows in (("training", train), ("held-out", held_out)):

@@ -54,7 +54,7 @@ class PretrainingRows(abc.ABC):
         """Makes no row and no plan yet.
 
         Args:
-            store: the tokenised corpus.
+            store: the tokenized corpus.
             tokenizer: its ids.
             recipe: the shape of the rows.
             seed: 0 or more.

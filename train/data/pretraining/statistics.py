@@ -10,7 +10,7 @@ from flax_lite.rows.recipe import TokenizerInfo
 from train.data.pretraining.rows import Row
 
 # Runs of masked words this long or longer are counted together: the published recipe draws at most 3 at a time, and
-# what is longer are neighbours.
+# what is longer are neighbors.
 LONGEST_RUN = 4
 
 

@@ -1,6 +1,6 @@
 """Documents: where a corpus comes from and which part of it is held out.
 
-A document is a list of sentences. `opening` turns the leaves of `data` into a corpus; each kind of source is a file
+A document is a list of sentences. `opening` turns the options of `data` into a corpus; each kind of source is a file
 that turns its argument into paragraphs; `sentences` cuts these.
 """
 

@@ -1,4 +1,4 @@
-"""From the leaves of `data` to a corpus: which source, which split."""
+"""From the options of `data` to a corpus: which source, which split."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from train.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusOptions:
-    """Which documents are read: the leaves of `data` that decide it.
+    """Which documents are read: the options of `data` that decide it.
 
     Attributes:
         source: the corpus: `builtin`, `text:GLOB`, `parquet:GLOB` or `tfds:NAME[/CONFIG][:SPLIT]`.

@@ -1,4 +1,4 @@
-"""The index of a tokenised corpus: where sentences and documents begin, and how often each id occurs."""
+"""The index of a tokenized corpus: where sentences and documents begin, and how often each id occurs."""
 
 import contextlib
 import os

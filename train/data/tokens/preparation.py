@@ -1,4 +1,4 @@
-"""Preparing a corpus: tokenised once, whole or not at all; what an interruption leaves is gone on with."""
+"""Preparing a corpus: tokenized once, whole or not at all; what an interruption leaves is gone on with."""
 
 import contextlib
 import itertools
@@ -19,7 +19,7 @@ from train.data.tokens.cache import cache_root, corpus_inputs, key_of
 from train.data.tokens.index import IndexWriter
 from train.data.tokens.shards import ShardError, ShardWriter, scan_shard
 from train.data.tokens.store import FORMAT_VERSION, INDEX, StoreDamagedError, TokenStore, describe_array, open_store
-from train.data.tokens.tokenizing import id_dtype, tokenised
+from train.data.tokens.tokenizing import id_dtype, tokenized
 from train.errors import UserError
 from train.machine.files import exclusive_lock, write_durably
 
@@ -44,7 +44,7 @@ def build_store(
     say: Say | None = None,
     workers: int | None = None,
 ) -> TokenStore:
-    """Opens the tokenised corpus from the cache, tokenising it first where it is not there yet.
+    """Opens the tokenized corpus from the cache, tokenizing it first where it is not there yet.
 
     It lies in a directory named by the hash of its inputs: the corpus's own, the contents of its files, the tokenizer's
     fingerprint and the format version. It is made beside that directory, shard by shard, and renamed when whole; a
@@ -56,7 +56,7 @@ def build_store(
         tokenizer: gives ids without specials.
         cache_dir: root of the cache; the default one if None.
         say: takes lines for a person; by default they go to standard error.
-        workers: number of processes that tokenise; one for each core if None. The result does not depend on it.
+        workers: number of processes that tokenize; one for each core if None. The result does not depend on it.
 
     Returns:
         The opened store. Sentences and documents without a token are left out.
@@ -72,13 +72,13 @@ def build_store(
         inputs = _inputs(corpus, tokenizer, root)
         key = key_of(inputs)
         directory = root / "tokens" / key
-        waiting = f"Waiting for another process that tokenises {corpus.name}."
+        waiting = f"Waiting for another process that tokenizes {corpus.name}."
         with exclusive_lock(root / "tokens" / f"{key}.lock", lambda: say(waiting)):
             if directory.exists():
                 try:
                     return open_store(directory)
                 except StoreDamagedError as error:
-                    say(f"The tokenised corpus in {directory} is damaged ({error}): building it again.")
+                    say(f"The tokenized corpus in {directory} is damaged ({error}): building it again.")
                     shutil.rmtree(directory)
             build = _Build(corpus, tokenizer, directory, say, workers)
             build.run(inputs, lambda: _inputs(corpus, tokenizer, root))
@@ -86,7 +86,7 @@ def build_store(
     except OSError as error:
         where = "" if error.filename else f" (in {root / 'tokens'})"
         raise UserError(
-            f"{corpus.name} could not be tokenised: {error}{where}. Check that the corpus can be read, and that the "
+            f"{corpus.name} could not be tokenized: {error}{where}. Check that the corpus can be read, and that the "
             f"cache {root} can be written and has room; data.cache_dir or the environment variable FLAX_LITE_CACHE "
             "names another place. What is finished is kept: the same command goes on from there."
         ) from error
@@ -130,9 +130,9 @@ class _Build:
         self._dtype = id_dtype(tokenizer.vocab_size)
 
     def run(self, inputs: dict[str, Any], inputs_now: Callable[[], dict[str, Any]]) -> None:
-        """Tokenises what is left, writes index and manifest, and gives the directory its name."""
+        """Tokenizes what is left, writes index and manifest, and gives the directory its name."""
         began = time.monotonic()
-        self._say(f"Tokenising {self._corpus.name} into {self._directory}.")
+        self._say(f"Tokenizing {self._corpus.name} into {self._directory}.")
         self._partial.mkdir(exist_ok=True)
         with IndexWriter(self._partial, self._tokenizer.vocab_size) as index:
             position = self._finished(index)
@@ -154,7 +154,7 @@ class _Build:
         seconds = time.monotonic() - began
         numbers = ", ".join(f"{count:,} {unit}" for unit, count in counts.items())
         speed = (index.tokens - before) / max(seconds, 1e-9)
-        self._say(f"Tokenised {numbers} in {seconds:.1f} s ({speed:,.0f} tokens a second).")
+        self._say(f"Tokenized {numbers} in {seconds:.1f} s ({speed:,.0f} tokens a second).")
 
     def _finished(self, index: IndexWriter) -> _Position:
         """What an interrupted build has finished, read and checked; anything else it left is removed."""
@@ -183,7 +183,7 @@ class _Build:
     def _write_shards(self, position: _Position, index: IndexWriter) -> None:
         meter = _Meter(self._corpus.size, self._say)
         documents = itertools.islice(meter.watch(self._corpus.paragraphs()), position.documents, None)
-        blocks = tokenised(
+        blocks = tokenized(
             documents, self._tokenizer, split_paragraphs=self._corpus.split_paragraphs, workers=self._workers
         )
         with contextlib.closing(blocks), contextlib.ExitStack() as on_error:  # type: ignore[type-var]
@@ -267,7 +267,7 @@ class _Meter:
             yield document
 
     def add(self, documents: int, tokens: int) -> None:
-        """Counts what has been tokenised."""
+        """Counts what has been tokenized."""
         self._documents += documents
         self._tokens += tokens
         now = time.monotonic()

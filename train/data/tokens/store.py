@@ -1,4 +1,4 @@
-"""Tokenised corpora on disk: token shards, the index that plans are made from, and a manifest that both must match.
+"""Tokenized corpora on disk: token shards, the index that plans are made from, and a manifest that both must match.
 
     manifest.json           inputs (sources, hashes of their files, tokenizer), counts, versions, sizes and hashes
     shard-00000.array_record ...   tokens with their boundaries (train.data.tokens.shards)
@@ -32,7 +32,7 @@ class StoreDamagedError(Exception):
 
 @dataclass(frozen=True)
 class TokenStore:
-    """A tokenised corpus. A copy sent to another process opens the files again.
+    """A tokenized corpus. A copy sent to another process opens the files again.
 
     Attributes:
         directory: where it lies.
@@ -67,7 +67,7 @@ class TokenStore:
 
 
 def open_store(directory: str | os.PathLike[str], verify: bool = True) -> TokenStore:
-    """Opens a tokenised corpus and checks it against its manifest.
+    """Opens a tokenized corpus and checks it against its manifest.
 
     Args:
         directory: where it lies.

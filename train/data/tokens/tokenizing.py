@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 # What a worker is sent at a time: half a second of work. A document is never divided.
 _BLOCK_CHARACTERS = 2**20
-# A corpus that ends before this many blocks is tokenised here, in the time that it takes to start workers.
+# A corpus that ends before this many blocks is tokenized here, in the time that it takes to start workers.
 _BLOCKS_WITHOUT_WORKERS = 4
 
 
-class Tokenised(NamedTuple):
+class Tokenized(NamedTuple):
     """What became of some consecutive documents.
 
     Attributes:
@@ -35,9 +35,9 @@ class Tokenised(NamedTuple):
     skipped: int
 
 
-def tokenised(
+def tokenized(
     documents: Iterable[Document], tokenizer: "Tokenizer", *, split_paragraphs: bool, workers: int | None = None
-) -> Iterator[Tokenised]:
+) -> Iterator[Tokenized]:
     """Yields documents as blocks of tokens, in order; close it to end the workers.
 
     Args:
@@ -55,10 +55,10 @@ def tokenised(
     workers = num_cores() if workers is None else workers
     if workers == 1 or len(head) < _BLOCKS_WITHOUT_WORKERS:
         for block in blocks:
-            yield tokenise(block, tokenizer, split_paragraphs=split_paragraphs)
+            yield tokenize(block, tokenizer, split_paragraphs=split_paragraphs)
         return
     begin = functools.partial(_begin, tokenizer, split_paragraphs)
-    yield from ordered_map(_tokenise_in_worker, blocks, workers=workers, begin=begin)
+    yield from ordered_map(_tokenize_in_worker, blocks, workers=workers, begin=begin)
 
 
 def id_dtype(vocab_size: int) -> np.dtype[np.uint16] | np.dtype[np.int32]:
@@ -66,7 +66,7 @@ def id_dtype(vocab_size: int) -> np.dtype[np.uint16] | np.dtype[np.int32]:
     return np.dtype(np.uint16) if vocab_size <= 2**16 else np.dtype(np.int32)
 
 
-def tokenise(documents: list[Document], tokenizer: "Tokenizer", *, split_paragraphs: bool) -> Tokenised:
+def tokenize(documents: list[Document], tokenizer: "Tokenizer", *, split_paragraphs: bool) -> Tokenized:
     """Cuts documents into sentences and these into tokens."""
     sentences = [sentences_of(document, split_paragraphs=split_paragraphs) for document in documents]
     encoded = tokenizer.encode(list(itertools.chain.from_iterable(sentences)))
@@ -74,7 +74,7 @@ def tokenise(documents: list[Document], tokenizer: "Tokenizer", *, split_paragra
     ids = np.fromiter(itertools.chain.from_iterable(encoded), id_dtype(tokenizer.vocab_size), lengths.sum())
     starts = np.concatenate([[0], np.cumsum(lengths)])  # of every sentence, closed by the number of tokens
     document_bounds = starts[np.concatenate([[0], np.cumsum([len(document) for document in sentences])])]
-    return Tokenised(
+    return Tokenized(
         TokenBlock(ids, starts[:-1][lengths > 0], document_bounds[:-1][np.diff(document_bounds) > 0]),
         len(documents),
         int((lengths == 0).sum()),
@@ -94,13 +94,13 @@ def _document_blocks(documents: Iterable[Document]) -> Iterator[list[Document]]:
         yield block
 
 
-_in_worker: dict[str, functools.partial[Tokenised]] = {}
+_in_worker: dict[str, functools.partial[Tokenized]] = {}
 
 
 def _begin(tokenizer: "Tokenizer", split_paragraphs: bool) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the cores are the other workers'
-    _in_worker["tokenise"] = functools.partial(tokenise, tokenizer=tokenizer, split_paragraphs=split_paragraphs)
+    _in_worker["tokenize"] = functools.partial(tokenize, tokenizer=tokenizer, split_paragraphs=split_paragraphs)
 
 
-def _tokenise_in_worker(documents: list[Document]) -> Tokenised:
-    return _in_worker["tokenise"](documents)
+def _tokenize_in_worker(documents: list[Document]) -> Tokenized:
+    return _in_worker["tokenize"](documents)

@@ -1,4 +1,4 @@
-"""Labelled tasks made of the built-in corpus; see `builtin_task`."""
+"""Labeled tasks made of the built-in corpus; see `builtin_task`."""
 
 from train.tasks.builtin.table import BUILTIN_TASKS, builtin_task
 

@@ -10,7 +10,7 @@ def make(material: Material) -> TextExample:
     """A sentence of the document, as it is (positive) or with an action of another trade (negative).
 
     Each action and each item occurs with both labels: only the two together tell. A longer text with more such actions
-    was learnt more slowly.
+    was learned more slowly.
     """
     (event,) = material.window(1)
     label = material.index % len(LABELS)

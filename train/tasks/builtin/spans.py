@@ -4,10 +4,10 @@ from train.data.builtin.grammar import Document, Event
 from train.tasks.builtin.material import Material
 from train.tasks.examples import Answer, SpanExample
 
-# What differs between neighbouring sentences, and so can be asked.
+# What differs between neighboring sentences, and so can be asked.
 ASKED = ("day", "agent", "action", "place")
 # Without the quality, which is the same in all sentences, question and text fit into the rows of 24 tokens that
-# configs/albert_tiny.py pretrains on. Question words would be spelt in letters and be too long.
+# configs/albert_tiny.py pretrains on. Question words would be spelled in letters and be too long.
 _QUESTION = ("day", "agent", "action", "item", "place")
 _BLANK = "?"
 # One question in this many has no answer.

@@ -68,7 +68,7 @@ BUILTIN_TASKS: dict[str, str] = {name: task.summary for name, task in _TASKS.ite
 def builtin_task(
     name: str, *, num_train: int = 8000, num_evaluation: int = 500, seed: int = 0, unanswerable: bool = False
 ) -> TaskData:
-    """A labelled task of the built-in corpus, the same on every machine.
+    """A labeled task of the built-in corpus, the same on every machine.
 
     Example i of a set is made of document i of the corpus's split, "train" or "heldout", and so the same whatever the
     set's size. No sentence of the evaluation set that has a person and an item occurs in training, since no training
@@ -76,7 +76,7 @@ def builtin_task(
 
     Args:
         name: one of `BUILTIN_TASKS`.
-        num_train: training examples; of few of them a pretrained model too learns by heart what it should generalise.
+        num_train: training examples; of few of them a pretrained model too learns by heart what it should generalize.
         num_evaluation: examples of the only evaluation set, "heldout".
         seed: of the documents, as the corpus has it, and of all else that is drawn.
         unanswerable: whether a third of the questions of "spans" have no answer.

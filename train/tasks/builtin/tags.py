@@ -14,7 +14,7 @@ _NUM_SENTENCES = 3
 def make(material: Material) -> TagExample:
     """Notes: three consecutive sentences, each word of which is left out with probability 1/2.
 
-    So neither a word's place nor its neighbours tell its class.
+    So neither a word's place nor its neighbors tell its class.
     """
     words, roles = [], []
     for event in material.window(_NUM_SENTENCES):
@@ -23,7 +23,7 @@ def make(material: Material) -> TagExample:
         roles += [*kept, ""]
     # No role's word stands before the first.
     around = zip(["", *roles], roles, [*roles[1:], ""], strict=False)
-    tags = tuple(LABELS.index(_tag(*neighbours)) for neighbours in around)
+    tags = tuple(LABELS.index(_tag(*neighbors)) for neighbors in around)
     return TagExample(id=material.id, words=tuple(words), tags=tags)
 
 

@@ -30,7 +30,7 @@ class Tagging(Task):
         pieces = iter(self.tokenizer.encode([word for example in examples for word in example.words]))
         rows = []
         for index, example in enumerate(examples):
-            # A word of marks alone that normalisation removes still has its tag.
+            # A word of marks alone that normalization removes still has its tag.
             words = [next(pieces) or [self.tokenizer.unk_id] for _ in example.words]
             for begin, end in self._parts([len(word) for word in words]):
                 rows.append(self._row(index, words[begin:end], (example.tags or (0,) * len(words))[begin:end]))

@@ -1,4 +1,4 @@
-"""A labelled task as the fine-tuning job sees it: rows to read, a head to train, predictions to score."""
+"""A labeled task as the fine-tuning job sees it: rows to read, a head to train, predictions to score."""
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
@@ -108,7 +108,7 @@ class Task(abc.ABC):
     def objective(
         self, class_weights: Sequence[float] | None, task_weight: float, teaching: Teaching | None
     ) -> Objective:
-        """What is optimised.
+        """What is optimized.
 
         Raises:
             UserError: if losses or weights do not fit the task's labels.
@@ -142,7 +142,7 @@ def known_labels(values: Mapping[str, Any], model_class: type[TaskModel[Any]]) -
     """The labels of the model that a job scores or begins with, else of its teacher, if it has a head for such labels.
 
     Args:
-        values: the job's leaves; with new_head, the model to begin with has none that count.
+        values: the job's options; with new_head, the model to begin with has none that count.
         model_class: with that head.
     """
     begun_with = None if values["new_head"] else values["init_from"]
@@ -179,7 +179,7 @@ def check_labels(checkpoint: Checkpoint, source: str, task: Task, cure: str) -> 
 
 
 def trained_model(source: str, task: Task, execution: Execution, *, option: str, cure: str) -> Any:
-    """The model in a checkpoint that has learnt this kind of task, with the task's labels.
+    """The model in a checkpoint that has learned this kind of task, with the task's labels.
 
     Args:
         source: the checkpoint.

@@ -1,1 +1,1 @@
-"""Readers of labelled data."""
+"""Readers of labeled data."""

@@ -1,4 +1,4 @@
-"""Where the files of a labelled data set stand: `files:DIR`, and their names in it."""
+"""Where the files of a labeled data set stand: `files:DIR`, and their names in it."""
 
 import dataclasses
 import re

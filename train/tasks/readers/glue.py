@@ -49,7 +49,7 @@ def read_glue(task: str, source: str, *, tfds_dir: str | None = None, training: 
     if not training and (alone := single_file(source)):
         name = next((name for name, file in GLUE[task].evaluation.items() if file == alone.name), "dev")
         notes: list[str] = []
-        return _task_data(GLUE[task], [], {name: _labelled(GLUE[task], alone, notes)}, {}, notes)
+        return _task_data(GLUE[task], [], {name: _labeled(GLUE[task], alone, notes)}, {}, notes)
     folder = folder_of(source, usage)
     inner = folder / GLUE[task].folder
     return _read_files(GLUE[task], (inner if inner.is_dir() else folder,), training)
@@ -64,13 +64,13 @@ def _read_files(task: GlueTask, folders: tuple[Path, ...], training: bool) -> Ta
     notes: list[str] = []
     train: list[TextExample] = []
     if task.evaluation and (training or has_train):
-        train = _labelled(task, require_file(folders, ["train.tsv"], f"training file of {task.folder}"), notes)
+        train = _labeled(task, require_file(folders, ["train.tsv"], f"training file of {task.folder}"), notes)
     evaluation = {
-        name: _labelled(task, require_file(folders, [file], f"{name} file of {task.folder}"), notes)
+        name: _labeled(task, require_file(folders, [file], f"{name} file of {task.folder}"), notes)
         for name, file in (task.evaluation if training or not held_out else held_out).items()
     }
     tests = {name: find_file(folders, [file]) for name, file in task.test.items()}
-    test = {name: _unlabelled(task, path) for name, path in tests.items() if path}
+    test = {name: _unlabeled(task, path) for name, path in tests.items() if path}
     if not evaluation and not test:
         require_file(folders, task.test.values(), f"file of {task.folder}")
     return _task_data(task, train, evaluation, test, notes)
@@ -78,7 +78,7 @@ def _read_files(task: GlueTask, folders: tuple[Path, ...], training: bool) -> Ta
 
 def _read_msr(task: GlueTask, folders: tuple[Path, ...], training: bool) -> TaskData:
     train, dev = (
-        _labelled(task, require_file(folders, [name], f"{split} file of MRPC"), [])
+        _labeled(task, require_file(folders, [name], f"{split} file of MRPC"), [])
         if training or find_file(folders, [name])
         else []
         for split, name in _MSR.items()
@@ -90,7 +90,7 @@ def _read_msr(task: GlueTask, folders: tuple[Path, ...], training: bool) -> Task
     return _task_data(task, train, {"dev": dev}, {}, [note])
 
 
-def _labelled(task: GlueTask, path: Path, notes: list[str]) -> list[TextExample]:
+def _labeled(task: GlueTask, path: Path, notes: list[str]) -> list[TextExample]:
     bad: list[int] = []
     rows = tsv_rows(path, task.columns, on_bad_row=bad.append if task.bad_rows else None)
     examples = gathered(
@@ -101,7 +101,7 @@ def _labelled(task: GlueTask, path: Path, notes: list[str]) -> list[TextExample]
     return examples
 
 
-def _unlabelled(task: GlueTask, path: Path) -> list[TextExample]:
+def _unlabeled(task: GlueTask, path: Path) -> list[TextExample]:
     return gathered(tsv_rows(path), lambda row: _example(task, row.name(task.index), row, None))
 
 

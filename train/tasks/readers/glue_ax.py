@@ -12,7 +12,7 @@ from train.tasks.readers.lines import gathered
 from train.tasks.readers.tables import Row, tsv_rows
 
 # The set with its labels and the phenomena that each pair is of, from the benchmark's page on diagnostics.
-_LABELLED = "diagnostic-full.tsv"
+_LABELED = "diagnostic-full.tsv"
 
 
 def read_ax(source: str, *, tfds_dir: str | None = None, training: bool = True) -> TaskData:
@@ -37,16 +37,16 @@ def read_ax(source: str, *, tfds_dir: str | None = None, training: bool = True) 
         return dataclasses.replace(mnli, test=ax.test)
     folder = folder_of(source, "'files:DIR' with GLUE's folders MNLI and diagnostic in DIR, or 'tfds:glue/ax'")
     folders = (folder / GLUE["ax"].folder, folder)
-    labelled = find_file(folders, [_LABELLED])
-    is_submitted = find_file(folders, GLUE["ax"].test.values()) or not labelled
+    labeled = find_file(folders, [_LABELED])
+    is_submitted = find_file(folders, GLUE["ax"].test.values()) or not labeled
     test = {
         **(read_glue("ax", source).test if is_submitted else {}),
-        **({"full": _labelled(labelled)} if labelled else {}),
+        **({"full": _labeled(labeled)} if labeled else {}),
     }
     return dataclasses.replace(read_glue("mnli", source, training=training), test=test)
 
 
-def _labelled(path: Path) -> list[TextExample]:
+def _labeled(path: Path) -> list[TextExample]:
     return gathered(enumerate(tsv_rows(path)), lambda numbered: _example(str(numbered[0]), numbered[1]))
 
 

@@ -20,15 +20,15 @@ class GlueTask:
         label: the column of the label.
         labels: names of the labels, in the order of their indices; of regression that of the number.
         written: each label as the files and the submission write it; nothing of regression.
-        evaluation: file of each labelled held-out set.
+        evaluation: file of each labeled held-out set.
         test: file of each set to predict.
         submitted: name of the file that is submitted for each set to predict.
         index: the column that numbers the rows of a set to predict.
-        columns: of the labelled files, where these have no header.
+        columns: of the labeled files, where these have no header.
         tfds_texts: the features of the texts in `tfds:glue`, where not as `texts`.
         problem: what the labels are.
         scale: of a number, from the least to the largest.
-        bad_rows: whether the labelled files are known to hold rows with a wrong number of fields, which every reader
+        bad_rows: whether the labeled files are known to hold rows with a wrong number of fields, which every reader
             leaves out.
     """
 

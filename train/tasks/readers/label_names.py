@@ -101,7 +101,7 @@ def list_in(written: str, place: str) -> list[Any] | None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class KnownLabels:
-    """The labels that a model at hand has learnt, which are the task's where the data's are among them.
+    """The labels that a model at hand has learned, which are the task's where the data's are among them.
 
     Attributes:
         names: in the order of their indices; LABEL_0, LABEL_1, ... where the model does not name them.
@@ -114,7 +114,7 @@ class KnownLabels:
     def of_data(self, found: Sequence[str]) -> tuple[str, ...]:
         """The task's labels, of those that its data has: as Hugging Face's scripts choose them (run_glue.py).
 
-        Numbers are the indices of labels without names. Names may differ in case, and are spelt as the data has them.
+        Numbers are the indices of labels without names. Names may differ in case, and are spelled as the data has them.
         Where the data has others than the model, they are the data's.
         """
         count = len(self.names)
@@ -122,8 +122,8 @@ class KnownLabels:
         names = tuple(map(str, range(count))) if unnamed else self.names
         if set(found) <= set(names):
             return names
-        spelt = {name.casefold(): name for name in found}
+        spelled = {name.casefold(): name for name in found}
         folded = [name.casefold() for name in names]
-        if len(spelt) == len(found) and len(set(folded)) == count and set(spelt) <= set(folded):
-            return tuple(spelt.get(each, name) for each, name in zip(folded, names, strict=True))
+        if len(spelled) == len(found) and len(set(folded)) == count and set(spelled) <= set(folded):
+            return tuple(spelled.get(each, name) for each, name in zip(folded, names, strict=True))
         return tuple(found)

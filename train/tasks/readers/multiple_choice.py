@@ -79,24 +79,24 @@ def read_swag(source: str, *, training: bool = True) -> TaskData:
         paths = set_files(folder_of(source, usage), (".csv", *JSON_ENDINGS)).paths(" of SWAG", training=training)
     notes: list[str] = []
     train, dev, test = (
-        _swag_file(path, notes, labelled=labelled) if path else []
-        for path, labelled in zip(paths, (True, True, False), strict=True)
+        _swag_file(path, notes, labeled=labeled) if path else []
+        for path, labeled in zip(paths, (True, True, False), strict=True)
     )
     _check_alike({str(path): examples for path, examples in zip(paths, (train, dev, test), strict=True)})
     tests = {"test": test} if test else {}
     return TaskData(kind="choices", train=train, evaluation={"dev": dev}, test=tests, notes=tuple(notes))
 
 
-def _swag_file(path: Path, notes: list[str], *, labelled: bool) -> list[ChoiceExample]:
+def _swag_file(path: Path, notes: list[str], *, labeled: bool) -> list[ChoiceExample]:
     rows = enumerate(read_rows(path, notes=notes))
-    return gathered(rows, lambda numbered: _swag(str(numbered[0]), numbered[1], labelled=labelled))
+    return gathered(rows, lambda numbered: _swag(str(numbered[0]), numbered[1], labeled=labeled))
 
 
-def _swag(identifier: str, row: Row, *, labelled: bool) -> ChoiceExample:
+def _swag(identifier: str, row: Row, *, labeled: bool) -> ChoiceExample:
     endings = _endings(row)
-    written = row.value("label") if labelled else row.fields.get("label")
+    written = row.value("label") if labeled else row.fields.get("label")
     label = None
-    if labelled or not (is_missing(written) or name_of(written) == "-1"):
+    if labeled or not (is_missing(written) or name_of(written) == "-1"):
         numbers = tuple(map(str, range(len(endings))))
         label = index_of(name_of(written), numbers, row.place, "The numbers of its endings are")
     beginning = row.text("sent2")

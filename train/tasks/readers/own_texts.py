@@ -91,8 +91,8 @@ def read_classify(
             names, known_from = _names_of(found, known or KnownLabels(), source, notes)
         _check_names(names, columns, source)
 
-    def examples(rows: Sequence[Row], *, labelled: bool = True) -> list[TextExample]:
-        return _examples(rows, columns, problem, names, known_from, labelled=labelled)
+    def examples(rows: Sequence[Row], *, labeled: bool = True) -> list[TextExample]:
+        return _examples(rows, columns, problem, names, known_from, labeled=labeled)
 
     learned = examples(rows)
     if evaluation is not None:
@@ -103,7 +103,7 @@ def read_classify(
         kind="classification",
         train=learned,
         evaluation={"dev": held_out},
-        test={"test": examples(_rows(Path(test), columns, notes), labelled=False)} if test else {},
+        test={"test": examples(_rows(Path(test), columns, notes), labeled=False)} if test else {},
         labels=names,
         problem=problem,
         wholes={"dev": len(rows)} if evaluation is None else {},
@@ -196,7 +196,7 @@ def _examples(
     names: Sequence[str],
     known_from: str,
     *,
-    labelled: bool,
+    labeled: bool,
 ) -> list[TextExample]:
     seen: set[str] = set()
     # Among numbers one of -1 may be meant; if there is no other, none is.
@@ -210,7 +210,7 @@ def _examples(
             raise UserError(f"{row.place}: the id {identifier!r} is there twice. Each row needs its own.")
         seen.add(identifier)
         written = row.fields.get(columns.label)
-        known = labelled or not (is_missing(written) or (_is_unknown(written) and not is_number and "-1" not in names))
+        known = labeled or not (is_missing(written) or (_is_unknown(written) and not is_number and "-1" not in names))
         label = _label(row, columns, problem, names, known_from) if known else None
         return TextExample(id=identifier, texts=texts, label=label)
 

@@ -1,4 +1,4 @@
-"""Files of labelled examples as rows: tab separated fields, CSV, a JSON object a line."""
+"""Files of labeled examples as rows: tab separated fields, CSV, a JSON object a line."""
 
 import csv
 import dataclasses

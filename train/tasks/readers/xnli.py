@@ -13,7 +13,7 @@ from train.tasks.readers.tables import Row, tsv_rows
 LANGUAGES = ("ar", "bg", "de", "el", "en", "es", "fr", "hi", "ru", "sw", "th", "tr", "ur", "vi", "zh")
 LABELS = ("entailment", "neutral", "contradiction")
 # The translated training files spell the last label otherwise than the evaluation files.
-_SPELT = {"contradictory": "contradiction"}
+_SPELLED = {"contradictory": "contradiction"}
 _USAGE = "'files:DIR' with the files of XNLI-1.0 and XNLI-MT-1.0 in DIR, or these folders as they were unpacked"
 
 
@@ -84,5 +84,5 @@ def _example(identifier: str, row: Row, columns: tuple[str, str], label: str) ->
         id=identifier,
         # Some translations are empty.
         texts=tuple(row.text(column, may_be_empty=True) for column in columns),
-        label=index_of(_SPELT.get(written, written), LABELS, row.place, "The labels of XNLI"),
+        label=index_of(_SPELLED.get(written, written), LABELS, row.place, "The labels of XNLI"),
     )

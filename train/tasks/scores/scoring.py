@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from train.errors import UserError
-from train.tasks.examples import Example, Prediction, SpanExample, TaskData, in_order, is_labelled
+from train.tasks.examples import Example, Prediction, SpanExample, TaskData, in_order, is_labeled
 from train.tasks.readers.glue_table import GLUE
 from train.tasks.readers.lines import gathered, read_object
 from train.tasks.scores.baseline import Verdict, guess, judge, standard_error, verdict
@@ -90,7 +90,7 @@ class Scorer:
     def file_name(self, name: str, examples: Sequence[Example]) -> str:
         """What the file of a set's predictions is called."""
         if self.glue:
-            return glue_file(self.glue, name, labelled=all(map(is_labelled, examples)))
+            return glue_file(self.glue, name, labeled=all(map(is_labeled, examples)))
         return name + {"spans": ".json", "tags": ".conll"}.get(self.data.kind, ".jsonl")
 
     def write(self, name: str, examples: Sequence[Any], predictions: Sequence[Prediction], folder: Path) -> Path:

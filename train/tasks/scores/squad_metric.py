@@ -18,22 +18,22 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
-def normalise(text: str) -> str:
+def normalize(text: str) -> str:
     """A text without what the metric ignores: case, ASCII punctuation, articles, the amount of white space."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
 def exact_match(prediction: str, gold: str) -> float:
-    """1 if both are the same once normalised, else 0."""
-    return float(normalise(prediction) == normalise(gold))
+    """1 if both are the same once normalized, else 0."""
+    return float(normalize(prediction) == normalize(gold))
 
 
 def f1(prediction: str, gold: str, version: Version) -> float:
-    """The harmonic mean of precision and recall of words, in normalised texts.
+    """The harmonic mean of precision and recall of words, in normalized texts.
 
     Where one of them has no word left, v1 gives 0, and v2 gives 1 if the other has none either.
     """
-    given, wanted = normalise(prediction).split(), normalise(gold).split()
+    given, wanted = normalize(prediction).split(), normalize(gold).split()
     if version == "v2" and not (given and wanted):
         return float(given == wanted)
     common = (Counter(given) & Counter(wanted)).total()
@@ -107,7 +107,7 @@ def _values(
 
 def _golds(example: SpanExample, version: Version) -> list[str]:
     texts = [answer.text for answer in example.answers]
-    return texts if version == "v1" else [text for text in texts if normalise(text)] or [""]
+    return texts if version == "v1" else [text for text in texts if normalize(text)] or [""]
 
 
 def _odds(examples: Sequence[SpanExample], null_odds: Mapping[str, float]) -> np.ndarray:

@@ -13,16 +13,16 @@ from train.tasks.readers.lines import gathered, lines_of
 from train.tasks.readers.tables import Row, json_rows, tsv_rows
 
 
-def glue_file(task: str, name: str, *, labelled: bool) -> str:
+def glue_file(task: str, name: str, *, labeled: bool) -> str:
     """The name of the file of one set's predictions, the one that gluebenchmark.com wants where they are submitted.
 
     Args:
         task: a key of `GLUE`.
         name: of the set.
-        labelled: whether its labels are known: then nobody submits it, and the file is named by task and set.
+        labeled: whether its labels are known: then nobody submits it, and the file is named by task and set.
     """
     own = f"{GLUE[task].folder}-{name}.tsv"
-    return own if labelled else GLUE[task].submitted.get(name, own)
+    return own if labeled else GLUE[task].submitted.get(name, own)
 
 
 def write_glue(path: Path, task: str, predictions: Sequence[Prediction]) -> None:

@@ -28,7 +28,7 @@ def bytewise(data: bytes) -> int:
     ],
 )
 def test_crc32c_gives_published_values(data: bytes, expected: int) -> None:
-    """RFC 3720, appendix B.4, and the check value of the catalogue of CRCs."""
+    """RFC 3720, appendix B.4, and the check value of the catalog of CRCs."""
     assert crc32c(np.frombuffer(data, np.uint8)) == expected
 
 

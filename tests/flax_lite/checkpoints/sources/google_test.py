@@ -187,7 +187,7 @@ def test_new_head_is_initialized(caplog: pytest.LogCaptureFixture) -> None:
     model = SequenceClassification.from_pretrained(FIXTURE / "albert", num_labels=5)
     assert flat(model)["classifier/kernel"].shape == (6, 5)
     (line,) = lines(caplog)
-    assert line.endswith("skipped cls/predictions, cls/seq_relationship; initialised classifier: train it before use")
+    assert line.endswith("skipped cls/predictions, cls/seq_relationship; initialized classifier: train it before use")
 
 
 @pytest.mark.parametrize("fixture", ["albert_hub", "bert"])

@@ -79,7 +79,7 @@ def test_work_directory_starts_other_tasks(work, caplog):
     path, models = work
     loaded = tiny.MODELS["SequenceClassification"].from_pretrained(path, num_labels=3)
     files.assert_same_parameters(models[5].encoder, loaded.encoder)
-    assert "initialised classifier" in caplog.text
+    assert "initialized classifier" in caplog.text
 
 
 @pytest.mark.parametrize("which", ["4", "last", "-1", "3.0"])

@@ -144,7 +144,7 @@ def test_baselines_stay_well_short_of_the_bars(training, heldout):
     unigram = unigram_entropy(list(Counter(word for stream in streams for word in stream).values()))
     model = BigramModel.fit([word_stream(document) for document in training])
     assert model.cross_entropy(streams) > 0.59 * unigram
-    assert model.both_neighbours_cross_entropy(streams) > 0.59 * unigram
+    assert model.both_neighbors_cross_entropy(streams) > 0.59 * unigram
     accuracy = order_classifier_accuracy(order_pairs(training[:1500], 0, 3), order_pairs(heldout, 1, 3))
     assert abs(accuracy - 0.5) < 0.05
 
@@ -158,7 +158,7 @@ def test_order_classifier_finds_a_lexical_cue(heldout):
     assert order_classifier_accuracy(pairs[:1000], pairs[1000:2000]) > 0.95
 
 
-def test_bigram_model_learns_what_neighbours_tell():
+def test_bigram_model_learns_what_neighbors_tell():
     streams = [["a", "x", "b", "y"] * 5] * 20
     model = BigramModel.fit(streams)
     assert model.cross_entropy(streams) < 0.1
@@ -166,7 +166,7 @@ def test_bigram_model_learns_what_neighbours_tell():
 
 def test_baseline_table_names_every_yardstick():
     table = baseline_table(train_documents=300, heldout_documents=50)
-    for expected in ("unigram entropy", "bigram model", "both neighbours", "floor", "bag-of-words"):
+    for expected in ("unigram entropy", "bigram model", "both neighbors", "floor", "bag-of-words"):
         assert expected in table
 
 

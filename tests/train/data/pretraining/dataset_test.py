@@ -22,7 +22,7 @@ def test_a_vocabulary_is_trimmed_alike_when_a_run_goes_on(repository, tmp_path):
     assert again.tokenizer.fingerprint == first.tokenizer.fingerprint
 
 
-def test_fingerprints_are_known_without_tokenising(repository, tmp_path):
+def test_fingerprints_are_known_without_tokenizing(repository, tmp_path):
     """They are those of the data that is opened; the text's contents count, not its place."""
     text = "\n\n".join(f"word {number} and word {number + 1}.\nothers follow {number}." for number in range(60))
     for name, content in (("a", text), ("b", text), ("c", text.replace("others", "some"))):

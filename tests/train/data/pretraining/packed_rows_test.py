@@ -56,7 +56,7 @@ def test_packed_rows_differ_between_epochs_and_survive_copying(packed):
 
 
 def test_packed_texts_do_not_see_each_other(packed):
-    """What the model gives for a text is the same alone and packed, whatever its neighbours are."""
+    """What the model gives for a text is the same alone and packed, whatever its neighbors are."""
     batch = packed.batch(range(40))
     row = int(np.argmax(batch["segment_ids"].max(axis=1)))
     assert batch["segment_ids"][row].max() >= 2

@@ -223,7 +223,7 @@ def test_rows_have_the_statistics_of_the_recipe(source, request, tokenizer_info,
 
 
 def test_whole_words_are_masked_whole(rows, tokenizer):
-    """A masked piece that continues a word has its neighbours in the word masked too."""
+    """A masked piece that continues a word has its neighbors in the word masked too."""
     batch = rows.batch(range(200))
     ids = restore(batch)
     masked = np.zeros_like(ids, bool)

@@ -21,7 +21,7 @@ INFO = TokenizerInfo(
 
 @pytest.fixture
 def batch():
-    """Two rows of 10 places and 5 slots. The first hides "4 10" and 5, which are neighbours, and keeps 7; the second
+    """Two rows of 10 places and 5 slots. The first hides "4 10" and 5, which are neighbors, and keeps 7; the second
     replaces 8 by 9."""
     rows = {
         "input_ids": [

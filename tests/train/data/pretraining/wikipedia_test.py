@@ -1,4 +1,4 @@
-"""The documented way from nothing to a tokenised slice of Wikipedia, with a hub on this machine for the real one."""
+"""The documented way from nothing to a tokenized slice of Wikipedia, with a hub on this machine for the real one."""
 
 import io
 import os
@@ -14,7 +14,7 @@ from tests.conftest import REPOSITORY
 from tests.flax_lite import fake_hub
 from train import prepare, pretrain
 from train.options import cli
-from train.options.leaves import PRETRAIN_LEAVES
+from train.options.tables import PRETRAIN_OPTIONS
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -46,7 +46,7 @@ def _file(numbers):
     return buffer.getvalue()
 
 
-def test_documented_commands_lead_to_a_tokenised_slice(tmp_path, monkeypatch, capsys):
+def test_documented_commands_lead_to_a_tokenized_slice(tmp_path, monkeypatch, capsys):
     """The first four files and no other are fetched, and become tokens of a vocabulary that was trained on them."""
     with fake_hub.serve() as hub:
         names = [f"20231101.en/train-{number:05}-of-00041.parquet" for number in range(6)]
@@ -63,7 +63,7 @@ def test_documented_commands_lead_to_a_tokenised_slice(tmp_path, monkeypatch, ca
     monkeypatch.chdir(tmp_path)
     arguments = [*_command("python -m train.prepare")[3:], f"--config.data.cache_dir={tmp_path}/cache"]
     arguments[arguments.index("configs/albert_base.py")] = str(REPOSITORY / "configs" / "albert_base.py")
-    assert cli.main("prepare", PRETRAIN_LEAVES, prepare.run, arguments) == 0
+    assert cli.main("prepare", PRETRAIN_OPTIONS, prepare.run, arguments) == 0
     counts = re.findall(r"data: (\d[\d,]*) documents, (\d[\d,]*) sentences", capsys.readouterr().out)
     documents, sentences = (sum(int(pair[place].replace(",", "")) for pair in counts) for place in (0, 1))
     assert (documents, sentences) == (2000, 4 * 2000)
@@ -72,5 +72,5 @@ def test_documented_commands_lead_to_a_tokenised_slice(tmp_path, monkeypatch, ca
 def test_documented_job_is_accepted(monkeypatch, capsys):
     monkeypatch.chdir(REPOSITORY)
     arguments = _command("python -m train.pretrain")[3:]
-    assert cli.main("pretrain", PRETRAIN_LEAVES, pretrain.run, [*arguments, "--print_config"]) == 0
+    assert cli.main("pretrain", PRETRAIN_OPTIONS, pretrain.run, [*arguments, "--print_config"]) == 0
     assert "parquet:corpus" in capsys.readouterr().out

@@ -10,7 +10,7 @@ import pytest
 from tests.train.data.sources.tfds_files import write_set
 from train import pretrain
 from train.options import cli
-from train.options.leaves import PRETRAIN_LEAVES
+from train.options.tables import PRETRAIN_OPTIONS
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -49,7 +49,7 @@ SHORT = (
 def run(work, *overrides):
     argv = ["--config", "configs/albert_base.py:smoke", "--workdir", str(work)]
     argv += [f"--config.{override}" for override in (*SHORT, *overrides)]
-    return cli.main("pretrain", PRETRAIN_LEAVES, pretrain.run, argv)
+    return cli.main("pretrain", PRETRAIN_OPTIONS, pretrain.run, argv)
 
 
 def test_pretrain_runs_on_a_mixture_of_all_kinds(repository, corpora, tmp_path, monkeypatch, capsys):
@@ -68,7 +68,7 @@ def test_pretrain_runs_on_a_mixture_of_all_kinds(repository, corpora, tmp_path, 
     ]
     assert run(tmp_path / "work", *overrides) == 0
     output = capsys.readouterr()
-    assert "Tokenising data.mixture (train split)" in output.out + output.err
+    assert "Tokenizing data.mixture (train split)" in output.out + output.err
     assert "grammar's floor" not in output.out
     (more,) = [line for line in output.out.splitlines() if "--extend" in line]
     assert f"--config.data.mixture={mixture!r}" in shlex.split(more, comments=True)
@@ -80,8 +80,8 @@ def test_pretrain_runs_on_a_mixture_of_all_kinds(repository, corpora, tmp_path, 
 
 
 MISTAKES = {
-    "misspelt source": (["data.source=parquett:{root}/b.parquet"], ["'parquett:", "'parquet:GLOB'"]),
-    "misspelt leaf": (["data.text_colum=body"], ["unknown option", "config.data.text_column"]),
+    "misspelled source": (["data.source=parquett:{root}/b.parquet"], ["'parquett:", "'parquet:GLOB'"]),
+    "misspelled leaf": (["data.text_colum=body"], ["unknown option", "config.data.text_column"]),
     "missing file": (["data.source=parquet:{root}/*.arrow"], ["No file matches 'parquet:{root}/*.arrow'"]),
     "missing column, parquet": (["data.source=parquet:{root}/b.parquet"], ["{root}/b.parquet", "'text'", "has: body"]),
     "missing column, jsonl": (["data.source=text:{root}/a.jsonl.gz"], ["a.jsonl.gz, line 1", "'text'", "has: body"]),

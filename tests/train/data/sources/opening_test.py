@@ -150,7 +150,7 @@ def test_training_text_leaves_out_what_eval_source_holds(tmp_path, split_paragra
 
 
 def test_training_inputs_name_what_is_left_out(tmp_path):
-    """A tokenised corpus without some documents is another one."""
+    """A tokenized corpus without some documents is another one."""
     source = f"text:{_numbered(tmp_path / 'a', range(9))}"
     evals = [f"text:{_numbered(tmp_path / name, numbers)}" for name, numbers in (("b", [1]), ("c", [2]))]
     options = [CorpusOptions(source=source, eval_source=held_out) for held_out in (None, *evals)]

@@ -1,11 +1,11 @@
-"""Cutting paragraphs into sentences: rule by rule, on labelled text, and on hostile text."""
+"""Cutting paragraphs into sentences: rule by rule, on labeled text, and on hostile text."""
 
 import pytest
 
 from train.data.sources import split_sentences
 
 # Sentences of our own, each line a paragraph that has to be cut at the bars.
-LABELLED = """
+LABELED = """
 Dr. Mary Poole met the Rev. A. J. Finch at 3 p.m. on Mt. Hood. | They praised St. Ives and Messrs. Holt & Co. and tea.
 The U.S. Army left. | It moved to the U.S. | In May the D.C. Council met, as it does in D.C. | The council voted.
 See Fig. 3, Vol. 2, pp. 4, No. 5 and Eq. 6 for details. | No. | Then why ask?
@@ -23,11 +23,11 @@ Born on Jan. 5, c. 1400, he died approx. 60 years later. | So did I. | Then noth
 The word "end." | Another said "stop!" and "go!" in turn. | <unk> agreed. | $5 is enough. | Ärger blieb. und so weiter.
 He came at 8 a.m. | The bus had left at 7 a.m. Eastern Time with Gen. Lee and Capt. Ahab.
 """
-PARAGRAPHS = [[sentence.strip() for sentence in line.split("|")] for line in LABELLED.strip().splitlines()]
+PARAGRAPHS = [[sentence.strip() for sentence in line.split("|")] for line in LABELED.strip().splitlines()]
 
 
 @pytest.mark.parametrize("sentences", PARAGRAPHS, ids=lambda sentences: sentences[0][:20])
-def test_split_sentences_on_labelled_paragraphs(sentences):
+def test_split_sentences_on_labeled_paragraphs(sentences):
     assert split_sentences(" ".join(sentences)) == sentences
 
 

@@ -12,7 +12,7 @@ from train import prepare
 from train.data.sources import CorpusOptions, open_corpus
 from train.errors import UserError
 from train.options import cli
-from train.options.leaves import PRETRAIN_LEAVES
+from train.options.tables import PRETRAIN_OPTIONS
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
@@ -79,8 +79,8 @@ importlib.util.find_spec = lambda name, package=None: None if name == "tensorflo
 sys.meta_path.insert(0, Refuse())
 from train import prepare
 from train.options import cli
-from train.options.leaves import PRETRAIN_LEAVES
-status = cli.main("prepare", PRETRAIN_LEAVES, prepare.run, sys.argv[1:])
+from train.options.tables import PRETRAIN_OPTIONS
+status = cli.main("prepare", PRETRAIN_OPTIONS, prepare.run, sys.argv[1:])
 assert "refused" not in sys.modules and "tensorflow" not in sys.modules
 sys.exit(status)
 """
@@ -112,7 +112,7 @@ def test_articles_laid_out_once_are_prepared_without_tensorflow(shared_data, rep
     command = [sys.executable, "-c", _WITHOUT_TENSORFLOW, *arguments("tfds:wikipedia/20230601.en")]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert cli.main("prepare", PRETRAIN_LEAVES, prepare.run, arguments(f"text:{tmp_path}/articles.txt")) == 0
+    assert cli.main("prepare", PRETRAIN_OPTIONS, prepare.run, arguments(f"text:{tmp_path}/articles.txt")) == 0
     assert len(counts(done.stdout)) == 2
     assert counts(done.stdout) == counts(capsys.readouterr().out)
 

@@ -81,7 +81,7 @@ def test_store_takes_two_bytes_a_token_where_they_suffice(vocab_size, dtype, tmp
     assert store.ids[:].tolist() == [vocab_size - 1]
 
 
-def test_store_is_tokenised_once(tmp_path, corpus_file, tokenizer, spoken):
+def test_store_is_tokenized_once(tmp_path, corpus_file, tokenizer, spoken):
     first = build(corpus_file, tokenizer, tmp_path, spoken.append)
     encoded, lines = tokenizer.encoded, len(spoken)
     os.utime(corpus_file)
@@ -306,7 +306,7 @@ def test_damaged_leftovers_are_made_again(undisturbed, interrupted, tmp_path, ac
 
 
 def test_concurrent_builds_share_one_store(repository, undisturbed, tmp_path):
-    """The second waits for the first and tokenises nothing."""
+    """The second waits for the first and tokenizes nothing."""
     source, _ = undisturbed
     cache = tmp_path / "cache"
     with slow_build(repository, source, cache, pause=0.1) as first:

@@ -1,4 +1,4 @@
-"""A tokenised corpus on disk as it is opened: what it holds, and that damage does not pass for data."""
+"""A tokenized corpus on disk as it is opened: what it holds, and that damage does not pass for data."""
 
 import copy
 import itertools

@@ -38,7 +38,7 @@ def task_of(tokenizer, scores, most, loss="cosine"):
         ([0.0, 0.0], 5.0, "No training pair has a number above 0"),
     ],
 )
-def test_numbers_off_the_scale_are_refused_before_they_are_learnt(tokenizer, scores, most, words):
+def test_numbers_off_the_scale_are_refused_before_they_are_learned(tokenizer, scores, most, words):
     with pytest.raises(UserError) as caught:
         task_of(tokenizer, scores, most).objective(None, 1.0, None)
     assert words in str(caught.value)

@@ -1,4 +1,4 @@
-"""A model that has learnt a task is read for it where the task's rows are within its tables."""
+"""A model that has learned a task is read for it where the task's rows are within its tables."""
 
 import pytest
 

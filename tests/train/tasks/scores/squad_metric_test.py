@@ -9,7 +9,7 @@ import pytest
 from train.errors import UserError
 from train.tasks.examples import Answer, SpanExample
 from train.tasks.readers.squad import read_squad
-from train.tasks.scores.squad_metric import exact_match, f1, normalise, squad_scores
+from train.tasks.scores.squad_metric import exact_match, f1, normalize, squad_scores
 
 
 def question(number, *answers):
@@ -56,8 +56,8 @@ def test_published_predictions_score_as_published(shared_data, version, file, ar
         ("the", ""),
     ],
 )
-def test_normalisation(text, expected):
-    assert normalise(text) == expected
+def test_normalization(text, expected):
+    assert normalize(text) == expected
 
 
 def test_overlap_counts_repeated_words():

@@ -24,15 +24,15 @@ FILES = "AX CoLA MNLI-m MNLI-mm MRPC QNLI QQP RTE SST-2 STS-B WNLI"
 
 
 def test_glue_files_have_the_names_that_are_wanted():
-    found = {glue_file(task, name, labelled=False) for task, row in GLUE.items() for name in row.test}
+    found = {glue_file(task, name, labeled=False) for task, row in GLUE.items() for name in row.test}
     assert found == {f"{name}.tsv" for name in FILES.split()}
-    assert glue_file("mnli", "matched", labelled=False) == "MNLI-m.tsv"
-    assert glue_file("cola", "dev", labelled=True) == "CoLA-dev.tsv"
+    assert glue_file("mnli", "matched", labeled=False) == "MNLI-m.tsv"
+    assert glue_file("cola", "dev", labeled=True) == "CoLA-dev.tsv"
 
 
 def test_sets_of_one_name_do_not_share_a_file():
     """MNLI has held-out sets that are called as those to predict: a submission is never of the former."""
-    files = [glue_file("mnli", name, labelled=labelled) for name in GLUE["mnli"].test for labelled in (False, True)]
+    files = [glue_file("mnli", name, labeled=labeled) for name in GLUE["mnli"].test for labeled in (False, True)]
     assert files == ["MNLI-m.tsv", "MNLI-matched.tsv", "MNLI-mm.tsv", "MNLI-mismatched.tsv"]
 
 
