@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from flax_lite.layers.dense import wide
+from flax_lite.layers.kernels import upcast
 from flax_lite.training.losses import distillation_kl
 
 
@@ -43,7 +43,7 @@ def attention_score_error(
     _check_heads(student_scores, teacher_scores)
     pairs = _visible_pairs(visible, student_scores)
     # Zeros before the square: 0 * NaN is NaN, in gradients too.
-    difference = jnp.where(pairs, wide(student_scores) - wide(jax.lax.stop_gradient(teacher_scores)), 0.0)
+    difference = jnp.where(pairs, upcast(student_scores) - upcast(jax.lax.stop_gradient(teacher_scores)), 0.0)
     seen = jnp.sum(pairs, axis=(1, 3))
     return jnp.sum(difference**2, axis=(1, 3)) / (student_scores.shape[1] * jnp.maximum(seen, 1))
 
@@ -69,7 +69,8 @@ def attention_divergence(
     pairs = _visible_pairs(visible, student_scores)
     # As in attention_probabilities: exp is 0 for hidden keys, and a query that sees none has the uniform average.
     student, teacher = (
-        jnp.where(pairs, wide(scores), jnp.finfo(wide(scores).dtype).min) for scores in (student_scores, teacher_scores)
+        jnp.where(pairs, upcast(scores), jnp.finfo(upcast(scores).dtype).min)
+        for scores in (student_scores, teacher_scores)
     )
     return jnp.mean(distillation_kl(student, teacher, temperature=1.0), axis=1)
 
@@ -116,7 +117,7 @@ def _relation_scores(
 ) -> Float[Array, "B R T T"]:
     """X X^T / sqrt(d) for each relation head, X being 0 for padding."""
     batch, length, heads, head_width = states.shape
-    states = wide(states)
+    states = upcast(states)
     if visible is not None:
         # Before the product, whose gradient multiplies by X: 0 * NaN is NaN.
         states = jnp.where(jnp.any(visible, axis=(1, 2))[:, :, None, None], states, 0.0)

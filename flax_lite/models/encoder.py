@@ -7,11 +7,12 @@ from jaxtyping import Array, Float, Int, Shaped
 
 from flax_lite.architecture.config import EncoderConfig
 from flax_lite.layers.attention import attention_visibility
+from flax_lite.layers.capture import CaptureSpec
 from flax_lite.layers.dense import linear
 from flax_lite.layers.dropout import split_key
 from flax_lite.layers.embeddings import Embeddings
 from flax_lite.layers.execution import Execution
-from flax_lite.layers.stack import CaptureSpec, make_layers, run_layers
+from flax_lite.layers.stack import make_layers, run_layers
 from flax_lite.models.outputs import EncoderOutput
 from flax_lite.models.pretrained import Pretrained
 
@@ -88,15 +89,13 @@ class Encoder(Pretrained, nnx.Module):
         Raises:
             ValueError: for rows longer than `max_position_embeddings`, or an unknown capture or layer.
         """
-        requests = CaptureSpec(output_hidden_states, output_attentions, tuple(capture), tuple(capture_layers))
+        spec = CaptureSpec(output_hidden_states, output_attentions, tuple(capture), tuple(capture_layers))
         embeddings_key, layers_key = split_key(key, 2)
         with jax.named_scope("embeddings"):
             embedded = self.embeddings(input_ids, token_type_ids, position_ids, key=embeddings_key)
         mask = attention_visibility(attention_mask, segment_ids)
         layers = self.layer if self.config.num_physical_layers == 1 else self.layers
-        last, extras = run_layers(
-            layers, self.config, self.execution, embedded, mask, key=layers_key, requests=requests
-        )
+        last, extras = run_layers(layers, self.config, self.execution, embedded, mask, key=layers_key, capture=spec)
         hidden_states = None
         if output_hidden_states:
             hidden_states = jnp.concatenate([embedded[None], extras["hidden_states"]])
@@ -106,7 +105,7 @@ class Encoder(Pretrained, nnx.Module):
             pooler_output=self._pool(last) if self.has_pooler else None,
             hidden_states=hidden_states,
             attentions=extras["attentions"] if output_attentions else None,
-            captured={name: extras[name] for name in requests.captures},
+            captured={name: extras[name] for name in spec.names},
         )
 
     def _pool(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B D"]:

@@ -11,9 +11,10 @@ from jaxtyping import Array, Float, Int, Shaped
 
 from flax_lite.architecture.config import EncoderConfig
 from flax_lite.layers.activations import ACTIVATION_FUNCTIONS
-from flax_lite.layers.dense import einsum_f32, linear
+from flax_lite.layers.dense import linear
 from flax_lite.layers.dropout import dropout, split_key
 from flax_lite.layers.execution import Execution
+from flax_lite.layers.kernels import einsum_f32
 from flax_lite.layers.normalization import layer_norm
 from flax_lite.models.encoder import Encoder
 from flax_lite.models.outputs import (

@@ -19,7 +19,7 @@ from flax_lite.checkpoints.engine import Loaded, load_parameters, settle_positio
 from flax_lite.checkpoints.sources.directory import write_directory
 from flax_lite.checkpoints.sources.resolve import Source, open_source
 from flax_lite.layers.execution import Execution
-from flax_lite.layers.stack import stacked
+from flax_lite.layers.unstacked import stacked
 from flax_lite.models.params import get_params, tree_shardings, with_params
 from flax_lite.models.tasks import TASKS
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from flax_lite.layers.dense import wide
+from flax_lite.layers.kernels import upcast
 
 
 def cross_entropy(logits: Float[Array, "*axes V"], labels: Int[Array, "*axes"]) -> Float[Array, "*axes"]:
@@ -92,7 +92,7 @@ def distillation_kl(
     if not temperature > 0:
         raise ValueError(f"soft cross-entropy needs a temperature above 0, got {temperature}")
     student, teacher = (
-        wide(logits) / temperature for logits in (student_logits, jax.lax.stop_gradient(teacher_logits))
+        upcast(logits) / temperature for logits in (student_logits, jax.lax.stop_gradient(teacher_logits))
     )
     log_student, log_teacher = jax.nn.log_softmax(student), jax.nn.log_softmax(teacher)
     return temperature**2 * jnp.sum(jnp.exp(log_teacher) * (log_teacher - log_student), axis=-1)
@@ -109,7 +109,7 @@ def cosine_distance(
 
     Source: Sanh et al. 2019 (arXiv:1910.01108), section 3; distiller.py there (cosine_loss_fct).
     """
-    student, teacher = wide(student_hidden), wide(jax.lax.stop_gradient(teacher_hidden))
+    student, teacher = upcast(student_hidden), upcast(jax.lax.stop_gradient(teacher_hidden))
     product = jnp.sum(student * teacher, axis=-1)
     squares = (jnp.sum(state * state, axis=-1) + _EPSILON for state in (student, teacher))
     return 1.0 - product * jax.lax.rsqrt(next(squares) * next(squares))
@@ -126,7 +126,7 @@ def logit_squared_error(
 
     Source: distiller.py there (mse_loss_fct: the sum over everything, divided by the number of tokens).
     """
-    difference = wide(student_logits) - wide(jax.lax.stop_gradient(teacher_logits))
+    difference = upcast(student_logits) - upcast(jax.lax.stop_gradient(teacher_logits))
     return jnp.sum(difference**2, axis=-1)
 
 
@@ -142,7 +142,7 @@ def mean_squared_error(
     Source: Jiao et al. 2020 (arXiv:1909.10351), Transformer distillation; huawei-noah/Pretrained-Language-Model
         TinyBERT/task_distill.py (loss_mse, whose mean takes in padding tokens).
     """
-    difference = wide(student_hidden) - wide(jax.lax.stop_gradient(teacher_hidden))
+    difference = upcast(student_hidden) - upcast(jax.lax.stop_gradient(teacher_hidden))
     return jnp.mean(difference**2, axis=-1)
 
 
