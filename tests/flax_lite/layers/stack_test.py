@@ -163,7 +163,7 @@ def test_captures_of_one_layer_do_not_grow_with_depth():
 
 
 def test_program_of_the_draw_does_not_grow_with_depth():
-    """Unrolled on CPU, XLA would otherwise fuse the hash into each kernel that reads a mask, and compile every copy."""
+    """Unrolled on CPU, XLA would otherwise fuse the hash into each kernel that reads a mask."""
 
     def count_hash_shifts(depth):
         config = tiny.bert(num_hidden_layers=depth, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
@@ -176,7 +176,7 @@ def test_program_of_the_draw_does_not_grow_with_depth():
 
 
 def test_gradient_flows_through_captures_and_hidden_states():
-    """As distillation needs: a loss on captured values of the last layer reaches the parameters of every layer below."""
+    """As distillation needs: a loss on captured values of the last layer reaches the parameters of all layers."""
     config = tiny.bert()
     encoder, ids = tiny.make("Encoder", config), tiny.token_ids(config)
 

@@ -31,7 +31,7 @@ EVERYTHING = {
     [("bert", None), ("distilbert", None), ("groups", jax.random.key(3)), ("inner", None)],
 )
 def test_unstacked_is_the_same_function(stack, key):
-    """The same operations in the same order with dropout from the same keys: 1e-6 is a few roundings."""
+    """The same operations in the same order, dropout from the same keys: 1e-6 is a few roundings."""
     model = tiny.make("MaskedLM", STACKS[stack](hidden_dropout_prob=0.0))  # masks take long to compile
     ids, mask = tiny.token_ids(model.config), jnp.asarray([[1] * 7, [1] * 5 + [0] * 2])
     expected, found = (tiny.call(form, ids, mask, key=key, **EVERYTHING) for form in (model, unstacked(model)))
@@ -41,7 +41,7 @@ def test_unstacked_is_the_same_function(stack, key):
 
 
 def test_unstacked_copies_no_weights():
-    """An unrolled stack copies its weights, which shows as temporaries of their size; a row of 7 tokens needs little."""
+    """An unrolled stack copies its weights into temporaries of their size; 7 tokens need little memory."""
     config = tiny.bert(hidden_size=96, intermediate_size=384, num_hidden_layers=3)
     model = tiny.make("Encoder", config, execution=Execution(unroll=0))
     weights = sum(leaf.nbytes for leaf in jax.tree.leaves(get_params(model)["layers"]))
