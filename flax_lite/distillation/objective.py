@@ -131,7 +131,7 @@ def _resolve_pair(option: str, pair: Any, depths: Pair) -> Pair:
             layer % depth if -depth <= layer < depth else None for layer, depth in zip(layers, depths, strict=True)
         )
     except (TypeError, ValueError):
-        raise ValueError(f"{option} holds {pair!r}; expected pairs (teacher layer, student layer)") from None
+        raise ValueError(f"{option} has {pair!r}; expected pairs (teacher layer, student layer)") from None
     if teacher_layer is None or student_layer is None:
         raise ValueError(
             f"{option} names the layers {tuple(pair)} of teacher and student, which have {depths[0]} and {depths[1]} "

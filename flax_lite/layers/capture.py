@@ -40,7 +40,7 @@ class CaptureSpec:
                 f"capture_layers={list(self.layers)} name a layer twice (negative layers count from the end)"
             )
         if bool(self.names) != bool(self.layers):
-            raise ValueError("capture and capture_layers go together: name both what to capture and in which layers")
+            raise ValueError("capture and capture_layers must be given together: what to capture, and in which layers")
 
     @property
     def need_scores(self) -> bool:

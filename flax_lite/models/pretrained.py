@@ -210,7 +210,7 @@ def _settled(checkpoint: Checkpoint) -> EncoderConfig:
     """Returns the checkpoint's config, without sinusoidal positions if the checkpoint holds learned ones."""
     config = settle_positions(checkpoint.tensors, checkpoint.dialect, checkpoint.config)
     if config is not checkpoint.config:
-        logger.warning("%s holds learned positions: sinusoidal_positions is now False", checkpoint.path)
+        logger.warning("%s has learned positions: sinusoidal_positions is set to False", checkpoint.path)
     return config
 
 
@@ -236,7 +236,7 @@ def _report(model: str, path: os.PathLike[str], loaded: Loaded, separator: str) 
     if parts:
         logger.warning("%s from %s: %s", model, path, "; ".join(parts))
     if new["poolers"]:
-        logger.warning("%s holds no pooler; it is initialized, and its output means nothing before training", path)
+        logger.warning("%s has no pooler; it is initialized: train it before use", path)
     for remark in loaded.remarks:
         logger.warning("%s: %s", path, remark)
 

@@ -199,8 +199,8 @@ def test_gradient_flows_through_captures_and_hidden_states():
         ({"capture": ("scores",), "capture_layers": (3,)}, r"capture_layers=\[3\].*3 layers"),
         ({"capture": ("scores",), "capture_layers": (-4,)}, r"capture_layers=\[-4\].*3 layers"),
         ({"capture": ("scores",), "capture_layers": (2, -1)}, r"capture_layers=\[2, -1\].*twice"),
-        ({"capture": ("scores",)}, "go together"),
-        ({"capture_layers": (0,)}, "go together"),
+        ({"capture": ("scores",)}, "must be given together"),
+        ({"capture_layers": (0,)}, "must be given together"),
     ],
 )
 def test_impossible_captures_are_refused(options, message):
