@@ -19,7 +19,7 @@ from flax_lite.training.losses import (
     distillation_kl,
     logit_squared_error,
     mean_squared_error,
-    of_pieces,
+    piece_logits,
     sum_in_chunks,
     weighted_cross_entropy,
     weighted_sum,
@@ -70,7 +70,7 @@ def _on_logits(loss: Callable[..., Array], inputs: DistillationInputs) -> Float[
 
     def chunk_loss(student_hidden: Array, teacher_hidden: Array) -> Array:
         logits = student.model.word_logits(student_hidden), teacher.model.word_logits(teacher_hidden)
-        return loss(*(of_pieces(each, recipe.num_pieces) for each in logits))
+        return loss(*(piece_logits(each, recipe.num_pieces) for each in logits))
 
     chunk_length = -(-weights.shape[1] // recipe.num_chunks)
     return sum_in_chunks(chunk_loss, *hidden, weights=weights, chunk_length=chunk_length)
@@ -88,7 +88,7 @@ def _logit_mse(inputs: DistillationInputs) -> Sums:
 def _mlm(inputs: DistillationInputs) -> Sums:
     batch, student = inputs.batch, inputs.student
     logits = student.model.word_logits(_at_masks(batch, student.output.last_hidden_state))
-    logits = of_pieces(logits, inputs.recipe.num_pieces)
+    logits = piece_logits(logits, inputs.recipe.num_pieces)
     loss, correct = weighted_cross_entropy(logits, batch["masked_ids"], masked_weights(batch))
     return {"mlm_loss": loss, "mlm_accuracy": correct}
 

@@ -21,7 +21,7 @@ class DistillationRecipe:
         relation_heads: R, number of heads that queries, keys and values are split into for their relations; the
             teacher's number of heads if None.
         num_pieces: number of the tokenizer's pieces, if tables may have more rows: logits are compared over the pieces
-            only (`flax_lite.training.losses.of_pieces`). If None, both tables must have the same number of rows.
+            only (`flax_lite.training.losses.piece_logits`). If None, both tables must have the same number of rows.
         num_chunks: number of chunks, above 1, that a row's logits are computed in.
     """
 

@@ -37,7 +37,7 @@ def cross_entropy(logits: Float[Array, "*axes V"], labels: Int[Array, "*axes"]) 
     return jnp.where(known, jax.nn.logsumexp(logits, axis=-1) - chosen, jnp.nan)
 
 
-def of_pieces(logits: Float[Array, "*axes V"], num_pieces: int | None) -> Float[Array, "*axes pieces"]:
+def piece_logits(logits: Float[Array, "*axes V"], num_pieces: int | None) -> Float[Array, "*axes pieces"]:
     """Returns the logits of the tokenizer's pieces, without those of rows that pad the embedding table.
 
     Published tables are often padded to a round size (30,528 rows for BERT's 30,522 pieces). No text trains the padding

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from flax_lite.models.heads import MaskedLM, PreTraining
-from flax_lite.training.losses import of_pieces, weighted_cross_entropy
+from flax_lite.training.losses import piece_logits, weighted_cross_entropy
 
 Batch = Mapping[str, Array]
 Sums = dict[str, Array]
@@ -70,13 +70,13 @@ def masked_lm_objective(num_pieces: int | None = None) -> Objective:
 
     Args:
         num_pieces: number of the tokenizer's pieces, if the table may have more rows
-            (`flax_lite.training.losses.of_pieces`).
+            (`flax_lite.training.losses.piece_logits`).
     """
     names = ("mlm_loss", "mlm_accuracy")
 
     def sums(model: MaskedLM, batch: Batch, key: jax.Array | None) -> Sums:
         output = model(**model_inputs(batch), key=key, masked_positions=batch["masked_positions"])
-        logits = of_pieces(output.logits, num_pieces)
+        logits = piece_logits(output.logits, num_pieces)
         loss, correct = weighted_cross_entropy(logits, batch["masked_ids"], masked_weights(batch))
         return dict(zip(names, (loss, correct), strict=True))
 
@@ -116,7 +116,7 @@ def _pretraining_sums(
     model: PreTraining, batch: Batch, key: jax.Array | None, num_pieces: int | None
 ) -> tuple[Array, Array, Array, Array]:
     output = model(**model_inputs(batch), key=key, masked_positions=batch["masked_positions"])
-    logits = of_pieces(output.prediction_logits, num_pieces)
+    logits = piece_logits(output.prediction_logits, num_pieces)
     words = weighted_cross_entropy(logits, batch["masked_ids"], masked_weights(batch))
     sentences = weighted_cross_entropy(output.sentence_logits, batch["sentence_label"], batch["row_weights"])
     return *words, *sentences

@@ -13,7 +13,7 @@ from flax_lite.distillation.objective import distillation_objective, fit_recipe
 from flax_lite.distillation.recipe import DistillationRecipe
 from flax_lite.distillation.vocabulary import VOCABULARY_AXES
 from flax_lite.models.params import get_params, with_params
-from flax_lite.training.losses import of_pieces
+from flax_lite.training.losses import piece_logits
 from flax_lite.training.objective import masked_lm_objective, pretraining_objective
 from tests.flax_lite import distillation_cases as cases
 from tests.flax_lite import tiny
@@ -119,4 +119,4 @@ def test_table_with_too_few_rows_is_refused_if_its_logits_are_read(rows, losses,
 @pytest.mark.parametrize(("num_pieces", "width"), [(None, 5), (5, 5), (3, 3)])
 def test_of_pieces_drops_padding_logits(num_pieces, width):
     logits = jnp.arange(10.0).reshape(2, 5)
-    np.testing.assert_array_equal(of_pieces(logits, num_pieces), logits[:, :width])
+    np.testing.assert_array_equal(piece_logits(logits, num_pieces), logits[:, :width])
