@@ -3,8 +3,8 @@
 Shape letters, here and in every docstring: B batch, T query tokens, S key tokens, D model width, E embedding width, N
 heads, H head width, F feed-forward width, V vocabulary, P masked positions.
 
-Importing this registers the families; what needs JAX is imported on first use, so that `import flax_lite` costs nothing
-that is not needed.
+Importing this package registers the families. Modules that need JAX are imported on first use, so that
+`import flax_lite` is cheap.
 """
 
 import importlib

@@ -1,6 +1,6 @@
 """The measurements of a row. Every result is brought to the host, looked at, and compared before a time is told.
 
-Inference takes `flax_lite.layers.stack.for_inference` of a model with random weights; all take
+Inference takes `flax_lite.layers.unstacked.for_inference` of a model with random weights; all take
 `Execution(dtype="auto", unroll="auto")`.
 """
 
@@ -21,7 +21,7 @@ from benchmarks.compile_vs_run.stages import repeated
 from benchmarks.peers.sentences import LONGEST, drawn_rows, real_rows
 from benchmarks.peers.work import make_batch
 from benchmarks.study.memory import peak_memory
-from flax_lite.layers.stack import for_inference
+from flax_lite.layers.unstacked import for_inference
 from flax_lite.models.flops import encoder_flops
 from flax_lite.models.params import abstract_params, num_parameters
 from flax_lite.training.objective import masked_lm_objective

@@ -1,4 +1,4 @@
-"""Students, and what they learn from a teacher."""
+"""Distillation: initialization of students, losses against a teacher, and objectives."""
 
 from flax_lite.distillation.initialization import factorized, init_from_teacher
 from flax_lite.distillation.objective import Projections, distillation_objective, fit_recipe

@@ -1,4 +1,4 @@
-"""The losses of a distillation by name: what each reads of both models, needs of them, and is divided by."""
+"""The table of distillation losses: their sums, the values that they read of both models, and their divisors."""
 
 import dataclasses
 import functools
@@ -19,7 +19,7 @@ from flax_lite.training.losses import (
     distillation_kl,
     logit_squared_error,
     mean_squared_error,
-    of_pieces,
+    piece_logits,
     sum_in_chunks,
     weighted_cross_entropy,
     weighted_sum,
@@ -29,12 +29,12 @@ from flax_lite.training.objective import Batch, Sums, masked_weights, token_weig
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """What one of the two models shows of a batch.
+    """A model and its encoder's output for a batch.
 
     Attributes:
-        model: the model itself, for its head.
-        output: of its encoder.
-        captured: by what is captured, then by layer, counted from 0.
+        model: the model, for its head.
+        output: output of its encoder.
+        captured: captured values by name, then by layer, counted from 0.
     """
 
     model: Any
@@ -44,7 +44,7 @@ class View:
 
 @dataclasses.dataclass(frozen=True)
 class DistillationInputs:
-    """All that a loss may read: both models' views of a batch, the batch, and the recipe with nothing left open."""
+    """Inputs of a loss: both models' views of a batch, the batch, and the resolved recipe."""
 
     student: View
     teacher: View
@@ -53,7 +53,7 @@ class DistillationInputs:
 
     @property
     def visible(self) -> Bool[Array, "B 1 #T T"] | None:
-        """Which key each query may see."""
+        """Keys that each query may attend to."""
         return attention_visibility(self.batch["attention_mask"], self.batch.get("segment_ids"))
 
 
@@ -61,102 +61,110 @@ def _at_masks(batch: Batch, tokens: Float[Array, "B T D"]) -> Float[Array, "B P 
     return jnp.take_along_axis(tokens, batch["masked_positions"][:, :, None], axis=1)
 
 
-def _on_logits(loss: Callable[..., Array], lesson: DistillationInputs) -> Float[Array, ""]:
-    """Sum of a loss on both models' logits, over every token or over the masked ones, in chunks."""
-    student, teacher, recipe = lesson.student, lesson.teacher, lesson.recipe
-    hidden, weights = [view.output.last_hidden_state for view in (student, teacher)], token_weights(lesson.batch)
+def _on_logits(loss: Callable[..., Array], inputs: DistillationInputs) -> Float[Array, ""]:
+    """Sums a loss on both models' logits over every token or over the masked ones, in chunks."""
+    student, teacher, recipe = inputs.student, inputs.teacher, inputs.recipe
+    hidden, weights = [view.output.last_hidden_state for view in (student, teacher)], token_weights(inputs.batch)
     if recipe.restrict_to_mask:
-        hidden, weights = [_at_masks(lesson.batch, each) for each in hidden], masked_weights(lesson.batch)
+        hidden, weights = [_at_masks(inputs.batch, each) for each in hidden], masked_weights(inputs.batch)
 
     def chunk_loss(student_hidden: Array, teacher_hidden: Array) -> Array:
         logits = student.model.word_logits(student_hidden), teacher.model.word_logits(teacher_hidden)
-        return loss(*(of_pieces(each, recipe.num_pieces) for each in logits))
+        return loss(*(piece_logits(each, recipe.num_pieces) for each in logits))
 
     chunk_length = -(-weights.shape[1] // recipe.num_chunks)
     return sum_in_chunks(chunk_loss, *hidden, weights=weights, chunk_length=chunk_length)
 
 
-def _soft_cross_entropy(lesson: DistillationInputs) -> Sums:
-    loss = functools.partial(distillation_kl, temperature=lesson.recipe.temperature)
-    return {"soft_cross_entropy_loss": _on_logits(loss, lesson)}
+def _soft_cross_entropy(inputs: DistillationInputs) -> Sums:
+    loss = functools.partial(distillation_kl, temperature=inputs.recipe.temperature)
+    return {"soft_cross_entropy_loss": _on_logits(loss, inputs)}
 
 
-def _logit_mse(lesson: DistillationInputs) -> Sums:
-    return {"logit_mse_loss": _on_logits(logit_squared_error, lesson)}
+def _logit_mse(inputs: DistillationInputs) -> Sums:
+    return {"logit_mse_loss": _on_logits(logit_squared_error, inputs)}
 
 
-def _mlm(lesson: DistillationInputs) -> Sums:
-    batch, student = lesson.batch, lesson.student
+def _mlm(inputs: DistillationInputs) -> Sums:
+    batch, student = inputs.batch, inputs.student
     logits = student.model.word_logits(_at_masks(batch, student.output.last_hidden_state))
-    logits = of_pieces(logits, lesson.recipe.num_pieces)
+    logits = piece_logits(logits, inputs.recipe.num_pieces)
     loss, correct = weighted_cross_entropy(logits, batch["masked_ids"], masked_weights(batch))
     return {"mlm_loss": loss, "mlm_accuracy": correct}
 
 
-def _cosine(lesson: DistillationInputs) -> Sums:
-    student, teacher = (view.output.last_hidden_state for view in (lesson.student, lesson.teacher))
-    return {"cosine_loss": weighted_sum(cosine_distance(student, teacher), token_weights(lesson.batch))}
+def _cosine(inputs: DistillationInputs) -> Sums:
+    student, teacher = (view.output.last_hidden_state for view in (inputs.student, inputs.teacher))
+    return {"cosine_loss": weighted_sum(cosine_distance(student, teacher), token_weights(inputs.batch))}
 
 
-def _hidden_mse(lesson: DistillationInputs) -> Sums:
-    projection = project(lesson.student.model, "hidden")
+def _hidden_mse(inputs: DistillationInputs) -> Sums:
+    projection = project(inputs.student.model, "hidden")
     total = sum(
         weighted_sum(
             mean_squared_error(
-                projection(lesson.student.captured["outputs"][own]), lesson.teacher.captured["outputs"][theirs]
+                projection(inputs.student.captured["outputs"][student_layer]),
+                inputs.teacher.captured["outputs"][teacher_layer],
             ),
-            token_weights(lesson.batch),
+            token_weights(inputs.batch),
         )
-        for theirs, own in lesson.recipe.layer_map
+        for teacher_layer, student_layer in inputs.recipe.layer_map
     )
     return {"hidden_mse_loss": jnp.asarray(total)}
 
 
-def _embedding_mse(lesson: DistillationInputs) -> Sums:
-    student = project(lesson.student.model, "embedding")(lesson.student.output.embedding_output)
-    error = mean_squared_error(student, lesson.teacher.output.embedding_output)
-    return {"embedding_mse_loss": weighted_sum(error, token_weights(lesson.batch))}
+def _embedding_mse(inputs: DistillationInputs) -> Sums:
+    student = project(inputs.student.model, "embedding")(inputs.student.output.embedding_output)
+    error = mean_squared_error(student, inputs.teacher.output.embedding_output)
+    return {"embedding_mse_loss": weighted_sum(error, token_weights(inputs.batch))}
 
 
-def _attention_mse(lesson: DistillationInputs) -> Sums:
-    student, teacher = (view.captured["scores"] for view in (lesson.student, lesson.teacher))
+def _attention_mse(inputs: DistillationInputs) -> Sums:
+    student, teacher = (view.captured["scores"] for view in (inputs.student, inputs.teacher))
     total = sum(
-        weighted_sum(attention_score_error(student[own], teacher[theirs], lesson.visible), token_weights(lesson.batch))
-        for theirs, own in lesson.recipe.layer_map
+        weighted_sum(
+            attention_score_error(student[student_layer], teacher[teacher_layer], inputs.visible),
+            token_weights(inputs.batch),
+        )
+        for teacher_layer, student_layer in inputs.recipe.layer_map
     )
     return {"attention_mse_loss": jnp.asarray(total)}
 
 
-def _attention_relation(lesson: DistillationInputs) -> Sums:
-    theirs, own = lesson.recipe.relation_layers
-    student, teacher = lesson.student.captured["scores"][own], lesson.teacher.captured["scores"][theirs]
-    divergence = attention_divergence(student, teacher, lesson.visible)
-    return {"attention_relation_loss": weighted_sum(divergence, token_weights(lesson.batch))}
+def _relation_pair(name: str, inputs: DistillationInputs) -> tuple[Array, Array]:
+    """Returns captured values of the student's and the teacher's relation layer."""
+    teacher_layer, student_layer = inputs.recipe.relation_layers
+    return inputs.student.captured[name][student_layer], inputs.teacher.captured[name][teacher_layer]
 
 
-def _relation(part: str, lesson: DistillationInputs) -> Sums:
-    theirs, own = lesson.recipe.relation_layers
-    student, teacher = lesson.student.captured[part][own], lesson.teacher.captured[part][theirs]
-    heads = lesson.recipe.relation_heads or teacher.shape[2]
-    divergence = relation_divergence(student, teacher, lesson.visible, heads)
-    return {f"{_SINGULAR[part]}_relation_loss": weighted_sum(divergence, token_weights(lesson.batch))}
+def _attention_relation(inputs: DistillationInputs) -> Sums:
+    student, teacher = _relation_pair("scores", inputs)
+    divergence = attention_divergence(student, teacher, inputs.visible)
+    return {"attention_relation_loss": weighted_sum(divergence, token_weights(inputs.batch))}
 
 
-def _sentence_mse(lesson: DistillationInputs) -> Sums:
-    projection = project(lesson.student.model, "hidden")
-    hidden = (projection(lesson.student.output.last_hidden_state), lesson.teacher.output.last_hidden_state)
-    segments, most = _segments(lesson.batch)
-    student, teacher = (sentence_vectors(each, segments, most) for each in hidden)
-    return {"sentence_mse_loss": weighted_sum(mean_squared_error(student, teacher), sentence_weights(lesson.batch))}
+def _relation(part: str, inputs: DistillationInputs) -> Sums:
+    student, teacher = _relation_pair(part, inputs)
+    heads = inputs.recipe.relation_heads or teacher.shape[2]
+    divergence = relation_divergence(student, teacher, inputs.visible, heads)
+    return {f"{_SINGULAR[part]}_relation_loss": weighted_sum(divergence, token_weights(inputs.batch))}
+
+
+def _sentence_mse(inputs: DistillationInputs) -> Sums:
+    projection = project(inputs.student.model, "hidden")
+    hidden = (projection(inputs.student.output.last_hidden_state), inputs.teacher.output.last_hidden_state)
+    segments, max_texts = _segments(inputs.batch)
+    student, teacher = (sentence_vectors(each, segments, max_texts) for each in hidden)
+    return {"sentence_mse_loss": weighted_sum(mean_squared_error(student, teacher), sentence_weights(inputs.batch))}
 
 
 def project(student: Any, name: str) -> Callable[[Array], Array]:
-    """The student's width projection of that name; nothing is changed where it has none."""
+    """Returns the student's width projection of that name; the identity if it has none."""
     return getattr(getattr(student, PROJECTIONS, None), name, lambda hidden: hidden)
 
 
 def _segments(batch: Batch) -> tuple[Array, int]:
-    """Which text of its row each token is of, from 1; and how many there can be: each has [CLS], [SEP] and a token."""
+    """Returns the number of each token's text in its row, from 1, and the maximum: a text has at least 3 tokens."""
     mask = batch["attention_mask"].astype(jnp.int32)
     if "segment_ids" not in batch:
         return mask, 1
@@ -164,7 +172,7 @@ def _segments(batch: Batch) -> tuple[Array, int]:
 
 
 def sentence_weights(batch: Batch) -> Float[Array, "B S"]:
-    """1 for each text."""
+    """Weight of each text: 1 for texts with tokens."""
     return (sentence_counts(*_segments(batch)) > 0) * batch["row_weights"][:, None]
 
 
@@ -176,14 +184,14 @@ class Loss:
     """A row of LOSSES.
 
     Attributes:
-        sums: what it measures of a lesson, by the names of the metrics; the first is the loss.
-        metrics: those names.
-        words: whose masked-LM head it reads, if any.
-        capture: what it captures of both models' layers.
-        layers: the layers it compares: those of the layer map, or of the relations.
-        per: what its sums are divided by the number of.
-        same: fields of the configurations that have to be equal.
-        projects: the width projection that may make up for different widths.
+        sums: function that returns the sum of each metric; the first metric is the loss.
+        metrics: names of the metrics.
+        words: models whose masked-LM head it reads.
+        capture: name of the values that it captures from both models' layers.
+        layers: layers that it compares: those of the layer map, or of the relations.
+        per: unit whose number its sums are divided by.
+        same: config fields that must be equal in both models.
+        projects: name of the width projection that allows different widths.
     """
 
     sums: Callable[[DistillationInputs], Sums]

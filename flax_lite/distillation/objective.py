@@ -1,4 +1,4 @@
-"""The objective of a distillation: a weighted sum of losses by name, of a student beside a teacher's forward pass."""
+"""The objective of a distillation: a weighted sum of losses between a student and a teacher."""
 
 import dataclasses
 import math
@@ -17,6 +17,9 @@ from flax_lite.distillation.recipe import DistillationRecipe, Pair, uniform_laye
 from flax_lite.models.params import with_params
 from flax_lite.training.objective import Batch, Objective, Sums, masked_weights, model_inputs, token_weights
 
+# Positions in the pairs of a layer map.
+_TEACHER, _STUDENT = 0, 1
+
 
 def student_predicts_words(recipe: DistillationRecipe) -> bool:
     """Whether a loss reads the student's masked-LM head."""
@@ -29,18 +32,19 @@ def teacher_predicts_words(recipe: DistillationRecipe) -> bool:
 
 
 def needed_projections(recipe: DistillationRecipe) -> tuple[str, ...]:
-    """Which width projections the losses can use."""
+    """Returns the names of the width projections that the losses can use."""
     return tuple(sorted({loss.projects for loss in map(LOSSES.__getitem__, recipe.losses) if loss.projects}))
 
 
 class Projections(nnx.Module):
-    """Maps of a student's width onto its teacher's, W of TinyBERT's equations 8 and 9: trained with it, then left.
+    """Linear maps from the student's width to the teacher's, W in TinyBERT's equations 8 and 9.
 
-    They stand in the student, under the name PROJECTIONS, while it learns.
+    During training they are an attribute of the student, under the name PROJECTIONS; they are trained with it and then
+    discarded.
     """
 
     def __init__(self, names: tuple[str, ...], student_width: int, teacher_width: int, *, rngs: nnx.Rngs) -> None:
-        """Creates the named ones.
+        """Creates the named projections.
 
         Args:
             names: "hidden", "embedding" or both.
@@ -55,30 +59,31 @@ class Projections(nnx.Module):
 def fit_recipe(
     recipe: DistillationRecipe, student: EncoderConfig, teacher: EncoderConfig, *, project: bool = False
 ) -> DistillationRecipe:
-    """The recipe for these two models, with every layer named and counted from 0.
+    """Resolves a recipe for two models, with explicit layers counted from 0, and checks it.
 
     Args:
-        recipe: as it was asked for.
-        student: its architecture.
-        teacher: its architecture.
+        recipe: the recipe, with defaults and negative layers.
+        student: architecture of the student.
+        teacher: architecture of the teacher.
         project: whether the student has projections to the teacher's width.
 
     Raises:
-        ValueError: if there is nothing to optimize, a layer is not there, or a loss needs equal sizes that differ.
+        ValueError: if there is nothing to optimize, a layer does not exist, or sizes differ that a loss needs to be
+            equal.
     """
     unknown = [name for name in recipe.losses if name not in LOSSES]
     if unknown:
-        raise ValueError(f"there is no loss {', '.join(unknown)}; there are {', '.join(LOSSES)}")
+        raise ValueError(f"there is no loss {', '.join(unknown)}; choose from {', '.join(LOSSES)}")
     weights = recipe.losses.values()
     if not (any(weight > 0 for weight in weights) and all(0 <= weight < math.inf for weight in weights)):
         raise ValueError(
-            f"a distillation needs a loss with a weight above 0, and none below, got {dict(recipe.losses)}"
+            f"a distillation needs a loss with a weight above 0 and no negative weights, got {dict(recipe.losses)}"
         )
     if not recipe.temperature > 0:
         raise ValueError(f"temperature={recipe.temperature}; expected a number above 0")
     if recipe.num_chunks < 2:
         raise ValueError(
-            f"num_chunks={recipe.num_chunks}: expected 2 or more, so that no row's logits exist as a whole"
+            f"num_chunks={recipe.num_chunks}: expected 2 or more, so that the logits of a whole row never exist"
         )
     for name in recipe.losses:
         _check_sizes(name, student, teacher, project, recipe.num_pieces)
@@ -87,8 +92,8 @@ def fit_recipe(
     _check_relation_heads(recipe, student, teacher)
     return dataclasses.replace(
         recipe,
-        layer_map=tuple(_counted("layer_map", pair, depths) for pair in layer_map),
-        relation_layers=_counted("relation_layers", recipe.relation_layers, depths),
+        layer_map=tuple(_resolve_pair("layer_map", pair, depths) for pair in layer_map),
+        relation_layers=_resolve_pair("relation_layers", recipe.relation_layers, depths),
     )
 
 
@@ -100,35 +105,39 @@ def _check_sizes(
         for owner, config in (("student", student), ("teacher", teacher))[: 2 if loss.words == "both" else 1]:
             if config.vocab_size < num_pieces:
                 raise ValueError(
-                    f"{name} reads the logits of num_pieces={num_pieces}, and the {owner} has vocab_size="
-                    f"{config.vocab_size}: take the tokenizer that both were made for"
+                    f"{name} reads the logits of num_pieces={num_pieces}, but the {owner} has vocab_size="
+                    f"{config.vocab_size}: use the tokenizer that both models were trained with"
                 )
     for field in loss.same:
-        own, theirs = getattr(student, field), getattr(teacher, field)
-        if own == theirs or (loss.projects and project) or (field == "vocab_size" and num_pieces is not None):
+        student_value, teacher_value = getattr(student, field), getattr(teacher, field)
+        if (
+            student_value == teacher_value
+            or (loss.projects and project)
+            or (field == "vocab_size" and num_pieces is not None)
+        ):
             continue
         cure = f", or project the student's {loss.projects} states to the teacher's width" if loss.projects else ""
         raise ValueError(
-            f"{name} compares models of the same {field}, and the teacher has {theirs}, the student {own}: leave it "
-            f"out, make them equal{cure}"
+            f"{name} compares models of the same {field}, but the teacher has {teacher_value}, the student "
+            f"{student_value}: leave the loss out, make them equal{cure}"
         )
 
 
-def _counted(what: str, pair: Any, depths: Pair) -> Pair:
-    """A pair of layers counted from 0."""
+def _resolve_pair(option: str, pair: Any, depths: Pair) -> Pair:
+    """Returns a (teacher layer, student layer) pair counted from 0."""
     try:
         layers = (operator.index(layer) for layer in pair)
-        theirs, own = (
+        teacher_layer, student_layer = (
             layer % depth if -depth <= layer < depth else None for layer, depth in zip(layers, depths, strict=True)
         )
     except (TypeError, ValueError):
-        raise ValueError(f"{what} holds {pair!r}; expected pairs (teacher's layer, student's layer)") from None
-    if theirs is None or own is None:
+        raise ValueError(f"{option} has {pair!r}; expected pairs (teacher layer, student layer)") from None
+    if teacher_layer is None or student_layer is None:
         raise ValueError(
-            f"{what} names the layers {tuple(pair)} of teacher and student, which have {depths[0]} and {depths[1]} "
+            f"{option} names the layers {tuple(pair)} of teacher and student, which have {depths[0]} and {depths[1]} "
             "(counted from 0; negative ones from the end)"
         )
-    return theirs, own
+    return teacher_layer, student_layer
 
 
 def _check_relation_heads(recipe: DistillationRecipe, student: EncoderConfig, teacher: EncoderConfig) -> None:
@@ -137,24 +146,24 @@ def _check_relation_heads(recipe: DistillationRecipe, student: EncoderConfig, te
     used = any(LOSSES[name].layers == "relation_layers" and not LOSSES[name].same for name in recipe.losses)
     if used and (heads < 1 or any(width % heads for width in widths)):
         raise ValueError(
-            f"relation_heads={heads} has to divide the widths of student and teacher, {widths[0]} and {widths[1]}; "
-            f"their common divisor is {math.gcd(*widths)}"
+            f"relation_heads={heads} must divide the widths of student and teacher, {widths[0]} and {widths[1]}; "
+            f"their greatest common divisor is {math.gcd(*widths)}"
         )
 
 
 def distillation_objective(recipe: DistillationRecipe, teacher: nnx.GraphDef) -> Objective:
-    """Weighted losses of a student on what a teacher makes of the same batch.
+    """Weighted sum of losses between a student and a teacher on the same batch.
 
-    The student is a MaskedLM where a loss reads words, otherwise an Encoder will do. Its step's constant is the
-    teacher's parameters: the teacher's forward pass runs inside the step, deterministic and without gradient. No array
-    of B * T * V elements is made.
+    The student is a MaskedLM if a loss reads its masked-LM head, otherwise an Encoder suffices. The step's constant is
+    the teacher's parameters: the teacher's forward pass runs inside the step, deterministic and without gradient. No
+    array of B * T * V elements exists.
 
-    Batches hold input_ids, attention_mask [B, T] and row_weights [B]; with losses on words masked_positions, masked_ids
-    and masked_weights [B, P] too; packed texts also position_ids and segment_ids [B, T].
+    Batches have input_ids, attention_mask [B, T] and row_weights [B]; for losses on masked words also masked_positions,
+    masked_ids and masked_weights [B, P]; packed rows also position_ids and segment_ids [B, T].
 
     Args:
-        recipe: what `fit_recipe` returned.
-        teacher: structure of the teacher, a MaskedLM or an Encoder as the losses need.
+        recipe: a recipe from `fit_recipe`.
+        teacher: `nnx.graphdef` of the teacher, a MaskedLM or an Encoder as the losses need.
 
     Source: Sanh et al. 2019 (arXiv:1910.01108), section 3; TinyBERT (arXiv:1909.10351), section 3.1; MiniLM
         (arXiv:2002.10957), section 3; MiniLMv2 (arXiv:2012.15828), section 3.
@@ -164,16 +173,16 @@ def distillation_objective(recipe: DistillationRecipe, teacher: nnx.GraphDef) ->
 
     def sums(student: Any, batch: Batch, key: jax.Array | None, teacher_params: Any) -> Sums:
         frozen = with_params(teacher, jax.lax.stop_gradient(teacher_params))
-        lesson = DistillationInputs(
-            student=_view(student, batch, key, _layers(recipe, 1), chosen),
-            teacher=_view(frozen, batch, None, _layers(recipe, 0), chosen),
+        inputs = DistillationInputs(
+            student=_view(student, batch, key, _layers(recipe, _STUDENT), chosen),
+            teacher=_view(frozen, batch, None, _layers(recipe, _TEACHER), chosen),
             batch=batch,
             recipe=recipe,
         )
         found: Sums = {}
         for name, loss in chosen.items():
             with jax.named_scope(name):
-                found |= loss.sums(lesson)
+                found |= loss.sums(inputs)
         return found
 
     def weights(batch: Batch) -> Sums:
@@ -185,7 +194,7 @@ def distillation_objective(recipe: DistillationRecipe, teacher: nnx.GraphDef) ->
 
 
 def _total(per: str, batch: Batch, recipe: DistillationRecipe) -> Array:
-    """The weight of the whole batch that sums are divided by."""
+    """Returns the divisor of a loss: the total weight of its units in the batch."""
     weights = {
         "token": token_weights,
         "mask": masked_weights,
@@ -196,13 +205,13 @@ def _total(per: str, batch: Batch, recipe: DistillationRecipe) -> Array:
 
 
 def _layers(recipe: DistillationRecipe, side: int) -> tuple[int, ...]:
-    """The layers that the losses read of the teacher (side 0) or of the student (1)."""
+    """Returns the layers of the teacher or the student that the losses read."""
     pairs = {"layer_map": recipe.layer_map, "relation_layers": (recipe.relation_layers,), None: ()}
     return tuple(sorted({pair[side] for name in recipe.losses for pair in pairs[LOSSES[name].layers]}))
 
 
 def _view(model: Any, batch: Batch, key: jax.Array | None, layers: tuple[int, ...], chosen: Mapping[str, Loss]) -> View:
-    """Runs a model's encoder and keeps what the losses read."""
+    """Runs a model's encoder and captures the values that the losses read."""
     names = tuple(sorted({loss.capture for loss in chosen.values() if loss.capture}))
     encoder = getattr(model, "encoder", model)
     output = encoder(**model_inputs(batch), key=key, capture=names, capture_layers=layers)

@@ -1,11 +1,11 @@
-"""What a student learns from a teacher's attention, per token: who attends to whom, and who resembles whom.
+"""Losses of each token on attention: attention scores and distributions, and relations of queries, keys and values.
 
 As in `flax_lite.training.losses`, the caller weighs tokens and divides, and no gradient reaches the teacher.
 
-`visible` is what `flax_lite.layers.attention.attention_visibility` returns: which key each query may see, None where it
-is every one. A token that no query sees is padding: it adds nothing to the loss or gradient of another token, and its
-own loss is 0, whatever it holds, NaN included. So packed rows need their attention mask beside segment ids, as by
-segment ids alone padding sees padding. The loss of a query that sees nothing is 0 too.
+`visible` is the mask from `flax_lite.layers.attention.attention_visibility`: keys that each query may attend to, None
+for all. A token that no query sees is padding: it adds nothing to the loss or gradient of other tokens, and its own
+loss is 0, whatever its values, NaN included. Packed rows therefore need an attention mask beside segment ids, because
+with segment ids alone padding sees padding. The loss of a query that sees no key is 0 too.
 """
 
 import math
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from flax_lite.layers.dense import wide
+from flax_lite.layers.kernels import upcast
 from flax_lite.training.losses import distillation_kl
 
 
@@ -23,16 +23,16 @@ def attention_score_error(
     teacher_scores: Float[Array, "B teacher_heads T T"],
     visible: Bool[Array, "B 1 #T T"] | None,
 ) -> Float[Array, "B T"]:
-    """(s - t)^2 for each query, its mean over N heads and over the keys that the query sees.
+    """Squared error of attention scores, (s - t)^2, averaged over N heads and over the visible keys of each query.
 
-    TinyBERT's released code differs: it learns from scores after the mask, puts 0 for those <= -100 on either side
-    (hidden keys, and any real score as low) and has the mean over all B N T T. So padding keys count there, as an error
-    of 0, and padding queries like others.
+    TinyBERT's code differs: it compares scores after the mask, replaces those <= -100 by 0 (hidden keys, and any real
+    score as low), and averages over all B N T T elements. So it counts padding keys, with an error of 0, and padding
+    queries like any other.
 
     Args:
-        student_scores: s = Q K^T / sqrt(H), before the mask and softmax: what `capture=("scores",)` gives for a layer.
+        student_scores: s = Q K^T / sqrt(H), before mask and softmax, as `capture=("scores",)` returns them for a layer.
         teacher_scores: t, with the same number of heads; no gradient reaches them.
-        visible: see above.
+        visible: see the module's docstring.
 
     Raises:
         ValueError: if the number of heads differs.
@@ -42,8 +42,8 @@ def attention_score_error(
     """
     _check_heads(student_scores, teacher_scores)
     pairs = _visible_pairs(visible, student_scores)
-    # Zeros before the square: 0 * NaN is NaN, in gradients too.
-    difference = jnp.where(pairs, wide(student_scores) - wide(jax.lax.stop_gradient(teacher_scores)), 0.0)
+    # Zeroed before the square: 0 * NaN is NaN, in gradients too.
+    difference = jnp.where(pairs, upcast(student_scores) - upcast(jax.lax.stop_gradient(teacher_scores)), 0.0)
     seen = jnp.sum(pairs, axis=(1, 3))
     return jnp.sum(difference**2, axis=(1, 3)) / (student_scores.shape[1] * jnp.maximum(seen, 1))
 
@@ -53,12 +53,12 @@ def attention_divergence(
     teacher_scores: Float[Array, "B teacher_heads T T"],
     visible: Bool[Array, "B 1 #T T"] | None,
 ) -> Float[Array, "B T"]:
-    """KL(softmax(t) || softmax(s)) for each query over the keys that it sees, in nats, its mean over N heads.
+    """KL(softmax(t) || softmax(s)) over the visible keys of each query, in nats, averaged over N heads.
 
     Args:
-        student_scores: s = Q K^T / sqrt(H), before the mask: what `capture=("scores",)` gives for a layer.
+        student_scores: s = Q K^T / sqrt(H), before the mask, as `capture=("scores",)` returns them for a layer.
         teacher_scores: t, with the same number of heads; no gradient reaches them.
-        visible: see above.
+        visible: see the module's docstring.
 
     Raises:
         ValueError: if the number of heads differs.
@@ -67,9 +67,10 @@ def attention_divergence(
     """
     _check_heads(student_scores, teacher_scores)
     pairs = _visible_pairs(visible, student_scores)
-    # As in attention_probabilities: exp is 0 for hidden keys, and a query that sees none has the uniform average.
+    # As in attention_probabilities: exp is 0 for hidden keys, and a query without visible keys has the uniform average.
     student, teacher = (
-        jnp.where(pairs, wide(scores), jnp.finfo(wide(scores).dtype).min) for scores in (student_scores, teacher_scores)
+        jnp.where(pairs, upcast(scores), jnp.finfo(upcast(scores).dtype).min)
+        for scores in (student_scores, teacher_scores)
     )
     return jnp.mean(distillation_kl(student, teacher, temperature=1.0), axis=1)
 
@@ -80,16 +81,16 @@ def relation_divergence(
     visible: Bool[Array, "B 1 #T T"] | None,
     num_heads: int,
 ) -> Float[Array, "B T"]:
-    """KL(softmax(Y Y^T / sqrt(e)) || softmax(X X^T / sqrt(d))) for each token over those that it sees, in nats.
+    """KL(softmax(Y Y^T / sqrt(e)) || softmax(X X^T / sqrt(d))) over the visible tokens of each token, in nats.
 
-    X is the student's vectors, joined and split anew into R relation heads of width d = N H / R; Y is the teacher's, of
-    its width e. The result is the mean over R heads. So neither width nor heads need be equal. With R the heads of both
-    this is the value relation of the first MiniLM.
+    X are the student's vectors, concatenated over its heads and split into R relation heads of width d = N H / R; Y are
+    the teacher's, with relation heads of width e. The result is averaged over R heads. Neither widths nor numbers of
+    heads need to be equal. If R is the number of heads of both, this is MiniLM's value relation.
 
     Args:
-        student: queries, keys or values: what `capture=("values",)` gives for a layer.
-        teacher: its queries, keys or values; no gradient reaches them.
-        visible: see above.
+        student: queries, keys or values, as `capture=("values",)` returns them for a layer.
+        teacher: the teacher's queries, keys or values; no gradient reaches them.
+        visible: see the module's docstring.
         num_heads: R.
 
     Raises:
@@ -114,11 +115,11 @@ def relation_divergence(
 def _relation_scores(
     states: Float[Array, "B T N H"], visible: Bool[Array, "B 1 #T T"] | None, num_heads: int
 ) -> Float[Array, "B R T T"]:
-    """X X^T / sqrt(d) for each relation head, X being 0 for padding."""
+    """X X^T / sqrt(d) for each relation head, with X = 0 for padding."""
     batch, length, heads, head_width = states.shape
-    states = wide(states)
+    states = upcast(states)
     if visible is not None:
-        # Before the product, whose gradient multiplies by X: 0 * NaN is NaN.
+        # Zeroed before the product, whose gradient multiplies by X: 0 * NaN is NaN.
         states = jnp.where(jnp.any(visible, axis=(1, 2))[:, :, None, None], states, 0.0)
     width = heads * head_width // num_heads
     states = states.reshape(batch, length, num_heads, width)
@@ -126,7 +127,7 @@ def _relation_scores(
 
 
 def _visible_pairs(visible: Bool[Array, "B 1 #T T"] | None, scores: Float[Array, "B N T T"]) -> Bool[Array, "B 1 T T"]:
-    """Which key each query sees; padding, which no query sees, sees nothing itself."""
+    """Returns the visible keys of each query; padding, which no query sees, sees no key itself."""
     if visible is None:
         return jnp.ones_like(scores[:, :1], bool)
     is_real = jnp.any(visible, axis=2)
@@ -137,6 +138,6 @@ def _check_heads(student_scores: Array, teacher_scores: Array) -> None:
     given = student_scores.shape[1], teacher_scores.shape[1]
     if given[0] != given[1]:
         raise ValueError(
-            f"attention is compared head by head: the student has {given[0]} heads, the teacher {given[1]}; take a "
-            "student with as many, or relation_divergence, which needs no equal number"
+            f"attention is compared head by head: the student has {given[0]} heads, the teacher {given[1]}; use a "
+            "student with the same number, or relation_divergence, which allows different numbers"
         )

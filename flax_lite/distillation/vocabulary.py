@@ -1,6 +1,6 @@
-"""A model with fewer vocabulary rows: those of the pieces that a text uses (`flax_lite.tokenization.trimming`).
+"""Trimming a model's vocabulary to the pieces that a text uses (see `flax_lite.tokenization.trimming`).
 
-The 119,547 rows of multilingual BERT are 91.8 of the 134.7 million parameters of the DistilBERT that has them all.
+The 119,547 rows of multilingual BERT's vocabulary are 91.8 of the 134.7 million parameters of its DistilBERT.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,25 +16,26 @@ from flax_lite.tokenization.trimming import check_kept
 
 ConfigT = TypeVar("ConfigT", bound=EncoderConfig)
 
-# Where the parameters of any model have a vocabulary axis, and which of theirs it is.
+# Parameters of any model that have a vocabulary axis, and the index of that axis.
 VOCABULARY_AXES: Mapping[str, int] = {
-    "embeddings/word/embedding": 0,  # of an Encoder by itself
+    "embeddings/word/embedding": 0,  # of a bare Encoder
     "encoder/embeddings/word/embedding": 0,
     "masked_lm_head/bias": 0,
-    "masked_lm_head/decoder/kernel": 1,  # only where it is not the table's transpose
+    "masked_lm_head/decoder/kernel": 1,  # only if not tied to the embedding table
 }
 
 
 def seen_ids(token_counts: Int[np.ndarray, "V"], always: Sequence[int], min_count: int = 1) -> tuple[int, ...]:
-    """The ids worth keeping, rising.
+    """Returns the ids to keep, in ascending order.
 
     Args:
-        token_counts: how often each id occurs in a text.
-        always: ids that stay however rare: the specials, and what other texts may need.
-        min_count: the fewest occurrences of the others. Above 1, the text itself is cut otherwise afterwards.
+        token_counts: number of occurrences of each id in a text.
+        always: ids to keep whatever their count: special tokens, and those that other texts may need.
+        min_count: minimum number of occurrences of other ids. Above 1, the trimmed tokenizer splits the text itself
+            differently.
 
     Raises:
-        ValueError: an id in `always` without a count.
+        ValueError: if `always` has an id without a count.
     """
     size = len(token_counts)
     if outside := [id_ for id_ in always if not 0 <= id_ < size]:
@@ -43,22 +44,21 @@ def seen_ids(token_counts: Int[np.ndarray, "V"], always: Sequence[int], min_coun
 
 
 def trim_params(params: dict[str, Any], kept: Sequence[int]) -> dict[str, Any]:
-    """The parameters of a model with the vocabulary rows of `kept` only; row kept[i] becomes row i.
+    """Returns the parameters with the vocabulary rows of `kept` only; row kept[i] becomes row i.
 
-    Hidden states at renumbered inputs are the same, and so are the logits of the pieces kept; probabilities are those
-    of before, given that the piece is one of these. A table with more rows than its tokenizer has pieces loses the
-    rest, since no id names them.
+    For renumbered inputs, hidden states and the logits of kept pieces stay the same; probabilities become conditional
+    on the kept pieces. Padding rows of a table, for which the tokenizer has no piece, are dropped.
 
     Args:
-        params: of any model, with or without a masked-LM head (`flax_lite.models.params.get_params`); JAX or NumPy
-            arrays.
-        kept: rising ids.
+        params: parameters of any model, with or without a masked-LM head (`flax_lite.models.params.get_params`), as JAX
+            or NumPy arrays.
+        kept: ascending ids.
 
     Returns:
         A tree of the same structure and dtypes; leaves without a vocabulary axis are the same arrays, not copies.
 
     Raises:
-        ValueError: ids that do not rise or that a table lacks, or parameters without a word embedding.
+        ValueError: if ids are not ascending or outside a table, or if there is no word embedding.
     """
     index = np.asarray(kept, np.int32)
     trimmed: set[str] = set()
@@ -80,13 +80,13 @@ def trim_params(params: dict[str, Any], kept: Sequence[int]) -> dict[str, Any]:
 
 
 def trim_config(config: ConfigT, kept: Sequence[int]) -> ConfigT:
-    """The configuration of the trimmed model: its size, and its ids renumbered.
+    """Returns the configuration of the trimmed model: its vocabulary size, and its ids renumbered.
 
-    Ids of other pieces that config.json holds without a meaning here (`bos_token_id` and the like, in `config.extra`)
-    are renumbered too, and null where their piece is gone.
+    Other token ids in config.json that this library does not read (`bos_token_id` etc., in `config.extra`) are
+    renumbered too, and become null if their piece is removed.
 
     Raises:
-        ValueError: ids that do not rise or that the vocabulary lacks, or no padding among them.
+        ValueError: if ids are not ascending or outside the vocabulary, or if the padding id is not kept.
     """
     check_kept(kept, config.vocab_size, "pieces")
     new_ids = {old: new for new, old in enumerate(kept)}

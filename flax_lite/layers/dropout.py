@@ -1,4 +1,4 @@
-"""Dropout with an explicit key: at once, or by masks that are drawn apart, of a layer or of all of them."""
+"""Dropout with explicit keys, and the dropout masks of a layer."""
 
 from typing import Any, NamedTuple
 
@@ -7,14 +7,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from flax_lite.architecture.config import EncoderConfig
-from flax_lite.layers.bernoulli import bernoulli
+from flax_lite.layers.kernels import bernoulli
 
 
 def dropout(x: Float[Array, "*shape"], rate: float, key: jax.Array | None) -> Float[Array, "*shape"]:
     """Zeroes each element independently with probability `rate` and scales the others by 1 / (1 - rate).
 
-    One draw per element, never shared over batch or heads, as in Google's code (Hugging Face Flax shares one attention
-    mask over both).
+    Every element has its own draw, never shared over batch or heads, as in Google's code (Hugging Face Flax shares one
+    attention mask over both).
 
     Args:
         x: any array.
@@ -28,7 +28,7 @@ def dropout(x: Float[Array, "*shape"], rate: float, key: jax.Array | None) -> Fl
 
 
 def keep_mask(shape: tuple[Any, ...], rate: float, key: jax.Array | None) -> Bool[Array, "*shape"] | None:
-    """Which elements `dropout` keeps, for where the draw and its use lie apart; None where all are kept.
+    """Draws the mask of `dropout`: True for kept elements; None if all are kept.
 
     The shape may hold jax.export's symbolic dimensions.
     """
@@ -36,24 +36,24 @@ def keep_mask(shape: tuple[Any, ...], rate: float, key: jax.Array | None) -> Boo
 
 
 def drop(x: Float[Array, "*shape"], rate: float, keep: Bool[Array, "*shape"] | None) -> Float[Array, "*shape"]:
-    """Gives x / (1 - rate) where `keep`, elsewhere 0; x where there is no mask."""
+    """Applies a dropout mask: x / (1 - rate) where `keep` is True, 0 elsewhere; x if there is no mask."""
     if keep is None:
         return x
     return jax.lax.select(keep, x / jnp.asarray(1.0 - rate, x.dtype), jnp.zeros_like(x))
 
 
 def split_key(key: jax.Array | None, num: int) -> tuple[jax.Array | None, ...]:
-    """`num` independent keys, or as many Nones."""
+    """Splits a key into `num` independent keys; None into as many Nones."""
     return (None,) * num if key is None else tuple(jax.random.split(key, num))
 
 
 class LayerMasks(NamedTuple):
-    """True where an element is kept; None where all are.
+    """The dropout masks of one layer: True for kept elements, None if all are kept.
 
     Attributes:
-        probabilities: of attention.
-        attention_output: of the Dense after attention.
-        feed_forward: of the feed-forward block's second Dense.
+        probabilities: mask of the attention probabilities.
+        attention_output: mask of the output of the Dense after attention.
+        feed_forward: mask of the output of the feed-forward block's second Dense.
     """
 
     probabilities: Bool[Array, "B N T T"] | None
@@ -62,13 +62,13 @@ class LayerMasks(NamedTuple):
 
 
 def draw_layer_masks(config: EncoderConfig, batch: int, length: int, key: jax.Array) -> LayerMasks:
-    """The masks of one layer, each from a key of its own.
+    """Draws the dropout masks of one layer, each with its own key.
 
     Args:
-        config: the architecture, with its rates.
+        config: the architecture, with its dropout rates.
         batch: B.
         length: T.
-        key: the layer's.
+        key: PRNG key of the layer.
     """
     attention_key, feed_forward_key = split_key(key, 2)
     probabilities_key, output_key = split_key(attention_key, 2)

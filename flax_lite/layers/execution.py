@@ -1,4 +1,4 @@
-"""Execution configuration: how a model is computed, not which function (up to rounding and the dropout draw)."""
+"""Execution configuration: how a model is computed. The function stays the same, up to rounding and dropout draws."""
 
 import dataclasses
 import re
@@ -13,11 +13,8 @@ DType = Literal["float32", "bfloat16", "float16", "auto"]
 Remat = Literal["none", "dots", "full"]
 Attention = Literal["auto", "xla", "cudnn"]
 
-# Where "auto" unrolls the whole stack, up to this many layers: beyond, the program's size and compile time outweigh it.
-# XLA:CPU is slow at loops (jax issue 36799): a training step of 12 layers takes 1.10 (ALBERT-base) to 1.12 times
-# (BERT-base) as long scanned as unrolled; unrolled it compiles 1.5 to 3.5 s longer, won back after 15 steps at most
-# (8 x 128, float32, two cores, jax 0.10.2). On a GPU a loop copies what the backward pass needs into arrays of all
-# layers and back: 1.23 times as long for ALBERT-base (65,536 tokens in rows of 512, bfloat16, H200, jax 0.11.2).
+# "auto" unrolls the whole stack up to this depth; beyond it, program size and compile time outweigh the gain. A loop
+# makes a training step up to 1.12 times as long on CPU and 1.23 times on a GPU (docs/performance.md; jax issue 36799).
 FULL_UNROLL_LAYERS = 12
 _UNROLLING = ("cpu", "gpu")
 
@@ -27,18 +24,18 @@ class Execution:
     """How to compute a model.
 
     Attributes:
-        dtype: compute dtype; parameters, LayerNorm statistics, softmax and losses stay float32. "auto" is bfloat16
-            where the device computes it natively (TPU, NVIDIA from Ampere on), else float32. "float16" is for
-            inference, on a T4 for instance: there is no loss scaling, so small gradients vanish.
-        unroll: layers per iteration of the scan over the depth; 0 unrolls all of it. "auto" unrolls up to 12 layers on
-            CPU and GPU, where a loop is slow, and nothing elsewhere.
-        remat: what the backward pass recomputes: "none", everything but matrix products ("dots"), or whole layers
-            ("full").
+        dtype: compute dtype; parameters, LayerNorm statistics, softmax and losses stay float32. "auto" is bfloat16 on
+            devices with native support (TPU, NVIDIA from Ampere on), else float32. "float16" is for inference only, for
+            example on a T4: without loss scaling, small gradients underflow.
+        unroll: layers per iteration of the scan over the depth; 0 unrolls all layers. "auto" unrolls up to 12 layers on
+            CPU and GPU, where loops are slow, and none elsewhere.
+        remat: values that the backward pass recomputes: "none", everything except matrix products ("dots"), or whole
+            layers ("full").
         attention: "xla" (matrix products and a float32 softmax), "cudnn" (fused kernel: NVIDIA, 16-bit activations), or
-            "auto": cudnn where the device has it, else xla. What cudnn cannot do is left to xla: dropout on
-            probabilities, captured scores, rows of an odd length, heads wider than 128 or not of a multiple of 8.
-        deterministic: bit-equal results from run to run on GPU, at a cost. XLA reads it when it starts, so a job must
-            apply `xla_flags` before its first computation; the train commands do.
+            "auto": cudnn if the device supports it, else xla. cudnn falls back to xla for dropout on probabilities,
+            captured scores, rows of an odd length, and heads wider than 128 or not a multiple of 8.
+        deterministic: bit-equal results from run to run on GPU, at a cost. XLA reads the option at startup, so a job
+            must apply `xla_flags` before its first computation; the train commands do.
     """
 
     dtype: DType = "float32"
@@ -63,11 +60,11 @@ class Execution:
             )
 
     def resolve(self, num_steps: int, device: Any = None) -> Self:
-        """A copy without "auto".
+        """Returns a copy in which every "auto" is replaced.
 
         Args:
-            num_steps: layer applications of the scan.
-            device: where it will be computed: anything with a `platform` ("cpu", "gpu", "tpu") and, of a GPU, a
+            num_steps: number of layer applications in the scan.
+            device: target device: any object with a `platform` ("cpu", "gpu", "tpu") and, for a GPU, a
                 `compute_capability`; JAX's default device if None.
         """
         device = device or jax.devices()[0]
@@ -84,17 +81,17 @@ class Execution:
 
     @property
     def compute_dtype(self) -> np.dtype:
-        """The dtype of activations.
+        """Dtype of the activations.
 
         Raises:
-            ValueError: while the dtype is "auto".
+            ValueError: if the dtype is still "auto".
         """
         if self.dtype == "auto":
             raise ValueError("execution dtype is still 'auto'; call resolve() first")
         return jax.dtypes.canonicalize_dtype(self.dtype)
 
     def xla_flags(self) -> tuple[str, ...]:
-        """Flags for the environment variable XLA_FLAGS, to be set before JAX's first computation."""
+        """Returns the flags to add to the environment variable XLA_FLAGS before JAX's first computation."""
         return ("--xla_gpu_deterministic_ops=true",) if self.deterministic else ()
 
 
@@ -107,21 +104,21 @@ def _attention(device: Any, dtype: DType) -> Attention:
 
 
 def _is_ampere_or_later(device: Any) -> bool:
-    """Whether it is an NVIDIA GPU of Ampere (compute capability 8.0) or later.
+    """Whether the device is an NVIDIA GPU of compute capability 8.0 (Ampere) or later.
 
     A T4 (7.5) emulates bfloat16 and has no fused attention in cuDNN.
     """
-    # That of another maker's GPU is a name ("gfx942").
+    # GPUs of other vendors report a name ("gfx942").
     capability = str(getattr(device, "compute_capability", ""))
     return device.platform == "gpu" and re.fullmatch(r"\d+\.\d+", capability) is not None and float(capability) >= 8.0
 
 
-def recomputed(function: Callable[..., Array], execution: Execution) -> Callable[..., Array]:
-    """The same function, of which the backward pass keeps the inputs and computes again what is between.
+def recompute_in_backward(function: Callable[..., Array], execution: Execution) -> Callable[..., Array]:
+    """Returns the function with its intermediates recomputed in the backward pass, which then keeps the inputs only.
 
-    Where `execution.remat` has the whole layer computed again it is the function itself: it would be computed a third
-    time.
+    If `execution.remat` already recomputes whole layers, the function is returned unchanged: it would be computed a
+    third time.
     """
-    # Without barriers: in the body of a loop, where forward and backward pass are programs of their own, XLA cannot
-    # merge the two computations.
+    # No barriers against common subexpression elimination: inside a loop the forward and backward passes are separate
+    # programs, so XLA cannot merge the two computations.
     return jax.checkpoint(function, prevent_cse=False) if execution.remat == "none" else function

@@ -1,4 +1,4 @@
-"""The encoder, the task models, and reading and writing them."""
+"""The encoder, the task models, and loading and saving them."""
 
 from flax_lite.models.encoder import Encoder
 from flax_lite.models.heads import (

@@ -1,4 +1,4 @@
-"""A checkpoint as a whole: all that it holds of a family, whichever heads these are, and which of them are trained."""
+"""Contents of a checkpoint: all of its parameters, with any heads, and which tasks it was trained for."""
 
 import dataclasses
 import functools
@@ -24,18 +24,18 @@ from flax_lite.models.params import abstract_params
 from flax_lite.models.pretrained import architecture
 from flax_lite.models.tasks import TASKS, Task
 
-# Heads of this name mean something else in every task.
+# A head of this name has a different meaning in each task.
 AMBIGUOUS_HEAD = "classifier"
 
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """What a checkpoint holds.
+    """Architecture, parameters and heads of a checkpoint.
 
     Attributes:
         config: its architecture.
-        target: shape and dtype of every parameter it holds, by path; those of an Encoder where it holds no head.
-        heads: names of the heads, "pooler" among them, as their parameters' paths begin.
+        target: shape and dtype of every parameter, by path; without heads, paths are those of an Encoder.
+        heads: names of the heads, including "pooler": the first part of their parameters' paths.
     """
 
     config: EncoderConfig
@@ -43,7 +43,7 @@ class Contents:
     heads: tuple[str, ...]
 
     def describe(self) -> str:
-        """In one line: family, depth, width, heads, number of parameters."""
+        """Returns one line with family, depth, width, heads and number of parameters."""
         count = sum(math.prod(leaf.shape) for leaf in self.target.values())
         config = self.config
         return (
@@ -53,10 +53,10 @@ class Contents:
 
 
 def survey(checkpoint: Checkpoint) -> Contents:
-    """Finds out what a checkpoint holds, without reading its values (but a sinusoidal model's positions).
+    """Returns the contents of a checkpoint without reading its values (except a sinusoidal model's positions).
 
     Raises:
-        ValueError: if none of its tensors is one of the family's.
+        ValueError: if none of its tensors belongs to the family.
     """
     try:
         check_known(checkpoint.tensors.keys(), checkpoint.dialect, weight_table(checkpoint.config))
@@ -79,7 +79,7 @@ def survey(checkpoint: Checkpoint) -> Contents:
 
 
 def unaccounted(checkpoint: Checkpoint, contents: Contents) -> tuple[list[str], list[str], list[str]]:
-    """Tensors that are none of the family's, parameters that no tensor is there for, and tensors of other shapes."""
+    """Returns unknown tensors, parameters without a tensor, and tensors of a wrong shape."""
     table, target = weight_table(contents.config), contents.target
     slots = lay_out(table, contents.config, checkpoint.dialect, target.keys())
     found = {name: find_slot(name, slots, table, checkpoint.dialect) for name in checkpoint.tensors}
@@ -95,7 +95,7 @@ def unaccounted(checkpoint: Checkpoint, contents: Contents) -> tuple[list[str], 
 
 
 def read_whole(checkpoint: Checkpoint, contents: Contents) -> Loaded:
-    """Reads all that a checkpoint holds, in the dtypes of `contents.target`.
+    """Reads all parameters of a checkpoint, in the dtypes of `contents.target`.
 
     Raises:
         ValueError: listing everything missing, unmapped, doubled or mis-shaped.
@@ -108,9 +108,9 @@ def read_whole(checkpoint: Checkpoint, contents: Contents) -> Loaded:
 
 @functools.cache  # each task model is traced
 def all_parameters(config: EncoderConfig) -> Mapping[str, jax.ShapeDtypeStruct]:
-    """Every parameter that some task model of this config has, by path.
+    """Returns every parameter of any task model of this config, by path.
 
-    Several tasks call their head a classifier: it has the shape of the task that `architectures` names, if it is one.
+    Several tasks have a head called `classifier`: it has the shape for the task in `architectures`, if any.
     """
     tasks = [task for task in map(model_class, TASKS) if task is not models.Encoder]
     tasks = [task for task in tasks if config.has_pooler or task is not models.PreTraining]
@@ -134,19 +134,19 @@ def _dtypes_found(checkpoint: Checkpoint, config: EncoderConfig, shapes: Shapes)
 
 
 def model_class(task: Task) -> Any:
-    """The class that computes a task."""
+    """Returns the model class of a task."""
     return getattr(models, task.model)
 
 
 def part(path: str) -> str | None:
-    """The head or the pooler that a parameter of a task model belongs to; None for the rest of the encoder."""
+    """Returns the head or "pooler" that a parameter of a task model belongs to; None for the rest of the encoder."""
     if path.startswith("encoder/pooler/"):
         return "pooler"
     return None if path.startswith("encoder/") else path.partition("/")[0]
 
 
 def check_trained(checkpoint: Checkpoint, task: str, model_class: Any) -> None:
-    """Raises ValueError if the checkpoint holds no head for the task."""
+    """Raises ValueError if the checkpoint has no trained head for the task."""
     contents = survey(checkpoint)
     params = abstract_params(lambda: model_class(contents.config, rngs=nnx.Rngs(0)))
     needed = {part(path) for path in traverse_util.flatten_dict(params, sep="/")} - {None}
@@ -157,6 +157,6 @@ def check_trained(checkpoint: Checkpoint, task: str, model_class: Any) -> None:
         lacks = "of another task" if is_other else f"without {', '.join(sorted(map(str, missing)))}"
         raise ValueError(
             f"{checkpoint.path} cannot be used for {task}: it is a model {lacks} "
-            f"(architectures: {', '.join(trained) or 'not said'}; heads: {', '.join(contents.heads) or 'none'}); "
-            "give one that was trained for it, or fine-tune this one first"
+            f"(architectures: {', '.join(trained) or 'not given'}; heads: {', '.join(contents.heads) or 'none'}); "
+            "use one that was trained for it, or fine-tune this one first"
         )

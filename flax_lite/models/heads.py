@@ -1,4 +1,4 @@
-"""The task models: an encoder and a head each, for any of the three families."""
+"""The task models: an encoder with a head, for any of the three families."""
 
 import abc
 import dataclasses
@@ -11,9 +11,10 @@ from jaxtyping import Array, Float, Int, Shaped
 
 from flax_lite.architecture.config import EncoderConfig
 from flax_lite.layers.activations import ACTIVATION_FUNCTIONS
-from flax_lite.layers.dense import einsum_f32, linear
+from flax_lite.layers.dense import linear
 from flax_lite.layers.dropout import dropout, split_key
 from flax_lite.layers.execution import Execution
+from flax_lite.layers.kernels import einsum_f32
 from flax_lite.layers.normalization import layer_norm
 from flax_lite.models.encoder import Encoder
 from flax_lite.models.outputs import (
@@ -30,7 +31,7 @@ OutputT = TypeVar("OutputT", bound=ModelOutput)
 
 
 class MaskedLMHead(nnx.Module):
-    """Dense(D -> E), activation, LayerNorm, then the decoder: the word-embedding table where tied, plus a bias."""
+    """LayerNorm(act(x W + b)) times the transposed word embeddings (if tied) or a decoder kernel, plus a bias."""
 
     def __init__(self, config: EncoderConfig, execution: Execution, *, rngs: nnx.Rngs) -> None:
         self.config = config
@@ -51,7 +52,7 @@ class MaskedLMHead(nnx.Module):
         hidden: Float[Array, "B P D"],
         word_embedding: Float[Array, "V E"],
     ) -> Float[Array, "B P V"]:
-        """Logits over the vocabulary, in float32."""
+        """Returns the logits over the vocabulary, in float32."""
         x = self.layer_norm(ACTIVATION_FUNCTIONS[self.config.hidden_act](self.dense(hidden)))
         table = word_embedding if self.config.tie_word_embeddings else self.decoder.kernel[...].T
         logits = einsum_f32("BPE,VE->BPV", x, table.astype(x.dtype))
@@ -59,7 +60,7 @@ class MaskedLMHead(nnx.Module):
 
 
 class TaskModel(Pretrained, nnx.Module, Generic[OutputT]):
-    """An encoder and a head. `key=None` at a call is deterministic; a PRNG key turns dropout on."""
+    """An encoder with a head. `key=None` at a call is deterministic; a PRNG key turns dropout on."""
 
     needs_pooler: bool = False
     predicts_words: bool = False
@@ -86,11 +87,12 @@ class TaskModel(Pretrained, nnx.Module, Generic[OutputT]):
     ) -> OutputT:
         """Runs the encoder and the head. `key=None` is deterministic; a PRNG key turns dropout on.
 
-        Args are those of Encoder, in [B, T] (MultipleChoice: [B, choices, T]), and `masked_positions` for the
-        masked-LM heads: the head then sees these positions only, so that no array of B * T * V elements exists.
+        Args are those of Encoder, in [B, T] (MultipleChoice: [B, choices, T]). Masked-LM heads also take
+        `masked_positions` [B, P] and then compute logits of these positions only, so that no array of B * T * V
+        elements exists.
 
         Raises:
-            ValueError: as Encoder, or for `masked_positions` given to another head.
+            ValueError: as Encoder, or for `masked_positions` with another head.
         """
         if masked_positions is not None and not self.predicts_words:
             raise ValueError(f"{type(self).__name__} takes no masked_positions; PreTraining and MaskedLM do")
@@ -115,7 +117,7 @@ class TaskModel(Pretrained, nnx.Module, Generic[OutputT]):
 
     @abc.abstractmethod
     def _head(self, encoded: EncoderOutput, tokens: Float[Array, "B P D"], key: jax.Array | None) -> OutputT:
-        """The head's output; `tokens` is the last hidden state, at the masked positions where they are given."""
+        """Computes the output; `tokens` is the last hidden state, at the masked positions if they are given."""
 
 
 def _common(encoded: EncoderOutput) -> dict[str, Any]:
@@ -129,15 +131,15 @@ class _WordPredictor(TaskModel[OutputT]):
     predicts_words = True
 
     def word_logits(self, tokens: Float[Array, "B P D"]) -> Float[Array, "B P V"]:
-        """Logits over the vocabulary of some tokens' last hidden states, in float32."""
+        """Returns the logits over the vocabulary of tokens' last hidden states, in float32."""
         return self.masked_lm_head(tokens, self.encoder.embeddings.word.embedding[...])
 
 
 class PreTraining(_WordPredictor[PreTrainingOutput]):
     """Masked-LM head and sentence head: sentence order for ALBERT, next sentence for BERT.
 
-    Labels of both sentence tasks: 0 in order (is next), 1 swapped (random). No dropout before the sentence head, as in
-    Google's code; Hugging Face puts ALBERT's classifier dropout there.
+    Labels of the sentence tasks: 0 for in order (is next), 1 for swapped (random). There is no dropout before the
+    sentence head, as in Google's code; Hugging Face applies ALBERT's classifier dropout there.
 
     Raises:
         ValueError: for DistilBERT, which has no sentence task.
@@ -178,7 +180,7 @@ class MaskedLM(_WordPredictor[MaskedLMOutput]):
 
 
 class _PooledClassifier(TaskModel[ClassifierOutput]):
-    """Dropout and a Dense on the pooled output; DistilBERT pools with a Dense and ReLU on token 0, `pre_classifier`."""
+    """Dense(dropout(pooled)); DistilBERT pools by ReLU(Dense(token 0)), `pre_classifier`."""
 
     needs_pooler = True
 
@@ -196,7 +198,7 @@ class _PooledClassifier(TaskModel[ClassifierOutput]):
 
 
 class SequenceClassification(_PooledClassifier):
-    """One vector of label logits for each row."""
+    """Logits over the labels for each row."""
 
     def __init__(self, config: EncoderConfig, *, rngs: nnx.Rngs, execution: Execution | None = None) -> None:
         """Creates a model with random parameters; arguments as for Encoder."""
@@ -208,7 +210,7 @@ class SequenceClassification(_PooledClassifier):
 
 
 class MultipleChoice(_PooledClassifier):
-    """One logit for each choice; inputs are [B, choices, T], hidden states and attentions have B * choices rows."""
+    """One logit for each choice. Inputs are [B, choices, T]; hidden states and attentions have B * choices rows."""
 
     def __init__(self, config: EncoderConfig, *, rngs: nnx.Rngs, execution: Execution | None = None) -> None:
         """Creates a model with random parameters; arguments as for Encoder."""
@@ -229,7 +231,7 @@ class MultipleChoice(_PooledClassifier):
         capture_layers: tuple[int, ...] = (),
         masked_positions: Int[Array, "B P"] | None = None,
     ) -> ClassifierOutput:
-        """As TaskModel, with a choices axis; logits are [B, choices]."""
+        """Runs the encoder on every choice, as TaskModel; logits are [B, choices]."""
 
         def rows(array: Array | None) -> Array | None:
             return None if array is None else array.reshape(-1, array.shape[-1])
@@ -254,7 +256,7 @@ class MultipleChoice(_PooledClassifier):
 
 
 class TokenClassification(TaskModel[ClassifierOutput]):
-    """One vector of label logits for each token."""
+    """Logits over the labels for each token."""
 
     def __init__(self, config: EncoderConfig, *, rngs: nnx.Rngs, execution: Execution | None = None) -> None:
         """Creates a model with random parameters; arguments as for Encoder."""
@@ -267,7 +269,7 @@ class TokenClassification(TaskModel[ClassifierOutput]):
 
 
 class QuestionAnswering(TaskModel[QuestionAnsweringOutput]):
-    """Start and end logits of an answer span for each token."""
+    """Logits of each token to be the start and the end of an answer span."""
 
     def __init__(self, config: EncoderConfig, *, rngs: nnx.Rngs, execution: Execution | None = None) -> None:
         """Creates a model with random parameters; arguments as for Encoder."""

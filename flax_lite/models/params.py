@@ -1,8 +1,8 @@
-"""Parameters of a model as a nested dictionary, as training and checkpoints use them, and their places on devices.
+"""Parameters of a model as a nested dictionary, as training and checkpoints use them, and their sharding.
 
-Which device holds which part of a parameter is a short table of rules, for a mesh with an axis "fsdp". Splitting a
-parameter (and its optimizer state) over that axis costs communication and saves memory. What the table does not split
-is on every device, and so is everything where the mesh has no such axis.
+A short table of rules decides which axis of a parameter is split over the mesh axis "fsdp". Splitting a parameter (and
+its optimizer state) costs communication and saves memory. Other parameters are replicated; without that mesh axis, all
+are.
 """
 
 import functools
@@ -16,30 +16,30 @@ from flax import nnx
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 # (regular expression on a path such as "params/encoder/layer/attention/query/kernel", policy); the first match wins.
-# "largest": split the largest axis that divides; "largest_behind_first": not the leading one, which the layer scan
-# walks over; "replicate": on every device.
+# "largest": split the largest divisible axis; "largest_behind_first": the same without the leading axis, which the
+# layer scan iterates over; "replicate": on every device.
 RULES = (
     (r"(^|/)layers/", "largest_behind_first"),
     (r"/(kernel|embedding)$", "largest"),
     (r".*", "replicate"),
 )
-# Below this splitting a leaf saves nothing worth a collective (a 256 x 256 kernel).
+# Splitting smaller leaves (up to a 256 x 256 kernel) does not save enough memory to be worth a collective.
 _MIN_SPLIT_ELEMENTS = 2**16
 
 
 def tree_shardings(abstract: Any, mesh: Mesh) -> Any:
-    """A sharding for every leaf of a tree of parameters, or of a train state, by the first rule that matches its path.
+    """Returns the sharding of every leaf of a tree of parameters or of a train state.
 
     Args:
-        abstract: tree of arrays or ShapeDtypeStructs; optimizer state repeats the parameters' paths, so one table
-            serves both. A flat dictionary by path will do.
+        abstract: tree of arrays or ShapeDtypeStructs, or a flat dictionary by path. Optimizer state repeats the paths
+            of the parameters, so that one table serves both.
         mesh: the mesh.
     """
     return jax.tree.map(functools.partial(NamedSharding, mesh), tree_specs(abstract, _parts(mesh)))
 
 
 def tree_specs(abstract: Any, parts: int) -> Any:
-    """The same as partition specs, for an axis "fsdp" of `parts` devices."""
+    """Returns the partition spec of every leaf, for an axis "fsdp" of `parts` devices."""
 
     def spec(path: tuple[Any, ...], leaf: Any) -> PartitionSpec:
         name = path_name(path)
@@ -50,11 +50,11 @@ def tree_specs(abstract: Any, parts: int) -> Any:
 
 
 def gathered(tree: Any) -> Any:
-    """The same arrays, whole on every device of the mesh that is set: inside a jitted step, before parameters are used.
+    """Constrains arrays to be replicated over the current mesh: inside a jitted step, before parameters are used.
 
-    Without it the compiler would split the products themselves along whatever axis a parameter is split, and move
-    activations instead: of models as small as these that is the larger part. A mesh without an axis "fsdp", or no mesh,
-    leaves the tree as it is.
+    Otherwise the compiler would split the matrix products along the axis of the parameter and communicate activations,
+    which are larger than the parameters of models this small. Without a mesh axis "fsdp" the tree is returned
+    unchanged.
     """
     if _parts(jax.sharding.get_abstract_mesh()) == 1:
         return tree
@@ -62,16 +62,16 @@ def gathered(tree: Any) -> Any:
 
 
 def split(tree: Any) -> Any:
-    """The same arrays, each device holding what the rules give it: for gradients, before the optimizer sees them."""
+    """Constrains arrays to the sharding by the rules: for gradients, before the optimizer."""
     mesh = jax.sharding.get_abstract_mesh()
     if _parts(mesh) == 1:
         return tree
-    # Whole first: or the compiler splits the sums that make up a gradient as well, and moves activations for it.
+    # Replicated first: otherwise the compiler splits the sums of a gradient too, and communicates activations for it.
     return jax.tree.map(jax.lax.with_sharding_constraint, gathered(tree), tree_specs(tree, _parts(mesh)))
 
 
 def path_name(path: tuple[Any, ...]) -> str:
-    """A tree path as "params/layer/kernel"."""
+    """Formats a tree path as "params/layer/kernel"."""
     return "/".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)
 
 
@@ -91,20 +91,20 @@ def _spec(policy: str, shape: Sequence[int], parts: int) -> PartitionSpec:
 
 
 def get_params(model: nnx.Module) -> dict[str, Any]:
-    """The model's parameters: nested dictionaries with string keys, arrays at the leaves."""
+    """Returns the model's parameters as nested dictionaries with string keys and array leaves."""
     return nnx.to_pure_dict(nnx.state(model, nnx.Param))
 
 
 def with_params(structure: nnx.GraphDef, params: dict[str, Any]) -> Any:
-    """The model of a given structure (`nnx.graphdef(model)`) with the given parameters."""
+    """Returns the model of the given structure (`nnx.graphdef(model)`) with the given parameters."""
     return nnx.merge(structure, params)
 
 
 def abstract_params(create: Any) -> dict[str, Any]:
-    """Shapes and dtypes of the parameters of the model that `create()` would make, without making it."""
+    """Returns shapes and dtypes of the parameters of the model that `create()` returns, without allocating it."""
     return get_params(nnx.eval_shape(create))
 
 
 def num_parameters(params: Any) -> int:
-    """Number of parameters in a tree of arrays or shapes."""
+    """Counts the parameters in a tree of arrays or shapes."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -1,4 +1,4 @@
-"""Reading and writing a model, as methods of every model class."""
+"""Loading and saving, as methods of every model class."""
 
 import logging
 import os
@@ -19,13 +19,13 @@ from flax_lite.checkpoints.engine import Loaded, load_parameters, settle_positio
 from flax_lite.checkpoints.sources.directory import write_directory
 from flax_lite.checkpoints.sources.resolve import Source, open_source
 from flax_lite.layers.execution import Execution
-from flax_lite.layers.stack import stacked
+from flax_lite.layers.unstacked import stacked
 from flax_lite.models.params import get_params, tree_shardings, with_params
 from flax_lite.models.tasks import TASKS
 
 logger = logging.getLogger("flax_lite")
 
-# Heads of the same name in several tasks: what one task learned means nothing to another.
+# Names of heads in several tasks; their parameters do not transfer from one task to another.
 _SHARED_NAMES = frozenset({"classifier", "pre_classifier"})
 
 
@@ -51,34 +51,34 @@ class Pretrained:
         mesh: Mesh | None = None,
         rngs: nnx.Rngs | None = None,
     ) -> Self:
-        """Reads a model; everything in the file and everything in the model must be accounted for.
+        """Loads a model; every tensor of the file and every parameter of the model must be accounted for.
 
-        Heads of other tasks are skipped, a head that the checkpoint does not have is initialized, and both are said in
-        one line by the logger "flax_lite"; so is a missing pooler. If config.json's `architectures` names this very
-        task, nothing may be missing.
+        Heads of other tasks are skipped, and a head that the checkpoint does not have is initialized; the logger
+        "flax_lite" reports both in one line, and a missing pooler in another. If config.json's `architectures` names
+        this task, nothing may be missing.
 
         Args:
-            source: a directory with config.json and weights, a TensorFlow checkpoint of Google's, a work directory
-                (`WORKDIR`, `WORKDIR@STEP`, `WORKDIR@best`), or a hub id (`OWNER/NAME`, `@REVISION` allowed); or one of
-                these as `open_source` has opened it.
-            execution: how to compute.
-            num_labels: number of labels of a new classification head, if it is not the checkpoint's.
-            id2label: its labels by id.
-            problem_type: what the labels mean: "regression", "single_label_classification" or
-                "multi_label_classification"; the checkpoint's if None.
-            num_hidden_layers: another depth, for an ALBERT of one group: its layer is applied that often.
-            allow_missing: parameters that may be missing or of another shape and are initialized then: globs on paths
-                such as "classifier/*" or "encoder/layers/3/*" (`*` crosses slashes).
-            ignore: tensors to leave out: globs on names in the file, dots between the parts (slashes in
+            source: a directory with config.json and weights, one of Google's TensorFlow checkpoints, a work directory
+                (`WORKDIR`, `WORKDIR@STEP`, `WORKDIR@best`), or a hub id (`OWNER/NAME`, `@REVISION` allowed); or the
+                result of `open_source` for one of these.
+            execution: execution config.
+            num_labels: number of labels of a new classification head, if different from the checkpoint's.
+            id2label: labels of a new classification head by id.
+            problem_type: "regression", "single_label_classification" or "multi_label_classification"; the checkpoint's
+                if None.
+            num_hidden_layers: another depth, for an ALBERT of one group, whose layer is applied that many times.
+            allow_missing: parameters to initialize if they are missing or have another shape: globs on paths such as
+                "classifier/*" or "encoder/layers/3/*" (`*` matches slashes too).
+            ignore: tensors to ignore: globs on names in the file, with dots between the parts (slashes in
                 TensorFlow's), e.g. "*.adapter.*".
-            param_dtype: dtype of the parameters, float32 if None, whatever the file's.
-            mesh: devices to put the parameters on, each straight to its place, by the rules of
-                `flax_lite.models.params`; the default device if None.
-            rngs: source of initial values for what is missing; `nnx.Rngs(0)` if None.
+            param_dtype: dtype of the parameters, whatever the file's; float32 if None.
+            mesh: mesh to load the parameters onto, sharded by the rules of `flax_lite.models.params`; the default
+                device if None.
+            rngs: source of the initial values of missing parameters; `nnx.Rngs(0)` if None.
 
         Raises:
-            ValueError: if the source cannot be read, or listing everything missing, unmapped, doubled, mis-shaped or
-                not finite (also after rounding to `param_dtype`).
+            ValueError: if the source cannot be read; or one error that lists all tensors and parameters that are
+                missing, unmapped, duplicated, mis-shaped or not finite (also after rounding to `param_dtype`).
         """
         checkpoint = open_source(source)
         config = of_depth(_relabeled(_settled(checkpoint), num_labels, id2label), num_hidden_layers)
@@ -94,23 +94,23 @@ class Pretrained:
         *,
         max_shard_size: int | str | None = None,
     ) -> None:
-        """Writes config.json and the weights; the directory appears, or is replaced, as a whole.
+        """Writes config.json and the weights atomically: the directory is created or replaced as a whole.
 
         Args:
-            directory: other files in it stay, weights in it are replaced.
-            format: "safetensors" (model.safetensors with PyTorch's names), "flax" (flax_model.msgpack), or both. Each
-                opens in Hugging Face's own classes.
-            max_shard_size: weights of more bytes than that are written in shards with an index: a number, or text such
-                as "500MB" or "10GB"; None writes one file.
+            directory: target directory; its weights are replaced, other files stay.
+            format: "safetensors" (model.safetensors with PyTorch's names), "flax" (flax_model.msgpack), or both.
+                Hugging Face's classes open either.
+            max_shard_size: maximum size of a weight file, in bytes or as text such as "500MB" or "10GB"; larger weights
+                are written in shards with an index. None writes one file.
 
         Raises:
-            ValueError: for an unknown format, no size, or a directory that cannot be replaced.
+            ValueError: for an unknown format, an invalid size, or a directory that cannot be replaced.
         """
         params = _flat_params(stacked(cast(nnx.Module, self)))
         formats = (format,) if isinstance(format, str) else tuple(format)
-        # An encoder that was made without its pooler is less than what the class name promises.
-        whole = getattr(self, "has_pooler", True) or not self.config.has_pooler
-        architectures = (architecture(type(self), self.config),) if whole else ()
+        # An encoder without its pooler does not have all parameters of Hugging Face's class.
+        is_complete = getattr(self, "has_pooler", True) or not self.config.has_pooler
+        architectures = (architecture(type(self), self.config),) if is_complete else ()
         config = self.config.replace(architectures=architectures)
         write_directory(directory, params, config, formats, max_shard_size=max_shard_size)
 
@@ -124,10 +124,10 @@ def _chosen(params: Mapping[str, Any], paths: Collection[str]) -> dict[str, Any]
 
 
 def architecture(cls: type, config: EncoderConfig) -> str:
-    """Hugging Face's name of a model class for a family, as config.json's `architectures` has it."""
+    """Returns Hugging Face's class name for a model class and family, as in config.json's `architectures`."""
     endings = {task.model: task.ending for task in TASKS}
-    own = next(base.__name__ for base in cls.__mro__ if base.__name__ in endings)  # cls may derive from it
-    return weight_table(config).family + endings[own]
+    task = next(base.__name__ for base in cls.__mro__ if base.__name__ in endings)  # cls may be a subclass
+    return weight_table(config).family + endings[task]
 
 
 def _rules(cls: type, config: EncoderConfig, allow_missing: tuple[str, ...], ignore: tuple[str, ...]) -> Rules:
@@ -160,10 +160,10 @@ def _relabeled(config: EncoderConfig, num_labels: int | None, id2label: Mapping[
 
 
 def of_depth(config: EncoderConfig, num_hidden_layers: int | None) -> EncoderConfig:
-    """The config at another depth; None leaves it alone.
+    """Returns the config with another depth; unchanged for None.
 
     Raises:
-        ValueError: where that would need other parameters.
+        ValueError: if another depth needs other parameters.
     """
     if num_hidden_layers in (None, config.num_hidden_layers):
         return config
@@ -186,13 +186,13 @@ def _read(
     mesh: Mesh | None,
     rngs: nnx.Rngs,
 ) -> Any:
-    """The model of a class, its parameters from the checkpoint, and from `rngs` where the rules allow that."""
+    """Creates a model with parameters from the checkpoint, or from `rngs` where the rules allow it."""
 
     def create(key: jax.Array) -> nnx.Module:
         return cls(config, rngs=nnx.Rngs(key), execution=execution)
 
     def initialize(paths: Collection[str]) -> Mapping[str, jax.Array]:
-        # Under jit, what is not returned is not computed.
+        # Under jit, values that are not returned are not computed.
         values = jax.jit(lambda key: _chosen(_flat_params(create(key)), paths))
         return values(rngs.params())
 
@@ -207,24 +207,24 @@ def _read(
 
 
 def _settled(checkpoint: Checkpoint) -> EncoderConfig:
-    """The checkpoint's config, without the formula of its positions where it holds others."""
+    """Returns the checkpoint's config, without sinusoidal positions if the checkpoint holds learned ones."""
     config = settle_positions(checkpoint.tensors, checkpoint.dialect, checkpoint.config)
     if config is not checkpoint.config:
-        logger.warning("%s holds learned positions: sinusoidal_positions is now False", checkpoint.path)
+        logger.warning("%s has learned positions: sinusoidal_positions is set to False", checkpoint.path)
     return config
 
 
 def _target(model: nnx.Module, dtype: jnp.dtype, mesh: Mesh | None) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shape, dtype and place of each parameter that is read."""
+    """Returns shape, dtype and sharding of each parameter to load."""
     target = {path: jax.ShapeDtypeStruct(leaf.shape, dtype) for path, leaf in _flat_params(model).items()}
     if mesh is None:
         return target
-    places = tree_shardings(target, mesh)
-    return {path: spec.update(sharding=places[path]) for path, spec in target.items()}
+    shardings = tree_shardings(target, mesh)
+    return {path: spec.update(sharding=shardings[path]) for path, spec in target.items()}
 
 
 def _report(model: str, path: os.PathLike[str], loaded: Loaded, separator: str) -> None:
-    """Says in one line what was skipped and what is new; a missing pooler in a line of its own."""
+    """Logs skipped and initialized modules in one line, and a missing pooler in another."""
     new = {"poolers": [], "heads": []}
     for name in loaded.initialized:
         new["poolers" if "pooler/" in name else "heads"].append(name)
@@ -236,13 +236,13 @@ def _report(model: str, path: os.PathLike[str], loaded: Loaded, separator: str) 
     if parts:
         logger.warning("%s from %s: %s", model, path, "; ".join(parts))
     if new["poolers"]:
-        logger.warning("%s holds no pooler; it is initialized, and its output means nothing before training", path)
+        logger.warning("%s has no pooler; it is initialized: train it before use", path)
     for remark in loaded.remarks:
         logger.warning("%s: %s", path, remark)
 
 
 def _modules(names: Collection[str], separator: str) -> str:
-    """The modules that the parameters belong to, without those inside another one of them."""
-    # Some of Google's variables are in no module: they stand for themselves.
+    """Lists the outermost modules that the parameters belong to."""
+    # Some of Google's variables are in no module: they are listed by themselves.
     modules = {name.rpartition(separator)[0] or name for name in names}
     return ", ".join(sorted(name for name in modules if not any(name.startswith(each + separator) for each in modules)))

@@ -1,22 +1,22 @@
-"""The one table of tasks: the class that computes each, and what Hugging Face, pipelines and exports call it."""
+"""The table of tasks: model classes and their names in Hugging Face, pipelines and exports."""
 
 import dataclasses
 from collections.abc import Mapping
 
-# Axes that a batch decides on; the others are named by the field of the config that holds their size.
+# Axes whose size depends on the batch; other axes have the name of the config field with their size.
 BATCH, LENGTH = "batch", "length"
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A row of the table.
+    """A row of the table of tasks.
 
     Attributes:
         model: name of the class in `flax_lite.models`.
-        ending: how the names of its Hugging Face classes end.
-        pipeline: its name in `flax_lite.pipeline`; None where none computes it alone.
-        export: its name in an exported model, Hugging Face optimum's; None where it cannot be exported.
-        outputs: fields of the output of an exported model, and their axes.
+        ending: suffix of its Hugging Face class names.
+        pipeline: name in `flax_lite.pipeline`; None if there is no pipeline.
+        export: name of the task in Hugging Face optimum, for exported models; None if it cannot be exported.
+        outputs: fields of the output of an exported model, with their axes.
     """
 
     model: str

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import jax
 import numpy as np
 
-from flax_lite.layers.stack import for_inference
+from flax_lite.layers.unstacked import for_inference
 from flax_lite.pipelines.options import check_count, check_names
 from flax_lite.pipelines.programs import Outputs, Programs, Row
 from flax_lite.rows.buckets import bucket_lengths, rows_by_budget
@@ -62,7 +62,7 @@ class Pipeline(abc.ABC, Generic[OptionsT]):
     result does not depend on what else is in the batch. Several threads may call one pipeline.
 
     Attributes:
-        model: what computes, in the form that answers soonest here (`flax_lite.layers.stack`).
+        model: what computes, in the form that answers soonest here (`flax_lite.layers.unstacked`).
         tokenizer: what tokenizes.
         max_length: tokens of the longest row, specials included. Longer texts lose their end, which is said once.
     """

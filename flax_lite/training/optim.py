@@ -1,9 +1,8 @@
-"""Optimizers of the papers as optax transformations: LAMB as ALBERT was trained with it, AdamW, and their schedule.
+"""LAMB and AdamW with their learning rate schedules, as optax transformations.
 
-They read the kind of a parameter from its own name and its shape: scales and biases are left out of weight decay. LAMB
-treats each slice of a leaf below `layers/` as a layer of its own. Moments and norms are float32 whatever the
-parameters are: bfloat16 parameters lose no precision inside the optimizer, only where the float32 update is added and
-rounded (there is no float32 copy of them).
+Scales and biases, recognized by name and shape, are excluded from weight decay. LAMB treats each slice of a leaf below
+`layers/` as a separate layer. Moments and norms are float32 for parameters of any dtype; bfloat16 parameters are
+rounded only when the float32 update is added (there is no float32 copy of them).
 """
 
 import re
@@ -16,18 +15,18 @@ import numpy as np
 import optax
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-# Flax's own names of what a LayerNorm and a Dense have beside matrices. Of stacks that are not below `layers/` the
-# shapes alone do not tell.
+# Flax's names for the vectors of LayerNorm and Dense. In stacks that are not below `layers/`, shapes alone do not
+# identify them.
 _VECTORS = frozenset({"bias", "scale"})
 
-# A number after `layers` means layers held one by one, as in an nnx.List: nothing is stacked there.
+# A number after `layers` means a list of layers, as in an nnx.List, which are not stacked.
 _STACKED = re.compile(r"(^|/)layers/(?!\d+(/|$))")
 
 _T = TypeVar("_T")
 
 
 def _path(keys: tuple) -> str:
-    """Names between slashes; what nnx.Variable calls its array is none of them."""
+    """Joins a tree path by slashes, without the "value" of an nnx.Variable."""
     return jax.tree_util.keystr(keys, simple=True, separator="/").removesuffix("/value")
 
 
@@ -36,19 +35,19 @@ def _is_matrix(path: str, leaf: Any) -> bool:
 
 
 def decay_mask(params: PyTree) -> PyTree:
-    """Which parameters weight decay and layer adaptation apply to: kernels and embeddings, no scales and no biases.
+    """Mask of the parameters with weight decay and layer adaptation: kernels and embeddings, no scales and biases.
 
-    Google's code has a list of names for it (`LayerNorm`, `layer_norm`, `bias`), searched for anywhere in the path.
-    What a module is called does not matter here: a parameter is left out that is called `bias` or `scale`, or has less
-    than two dimensions, of a stack below `layers/` in each layer.
+    A parameter is excluded if its name is `bias` or `scale` or if it has fewer than two dimensions (in a stack below
+    `layers/`: per layer). Module names do not matter; Google's code searches the whole path for `LayerNorm`,
+    `layer_norm` and `bias` instead.
 
     Args:
-        params: tree of parameters; its paths and shapes are read.
+        params: a tree of parameters, of which paths and shapes are read.
 
     Returns:
-        The same tree with True and False at its leaves.
+        A tree of the same structure with booleans as leaves.
 
-    Source: Google ALBERT, lamb_optimizer.py and optimization.py.
+    Source: google-research/albert, lamb_optimizer.py and optimization.py.
     """
     return jax.tree_util.tree_map_with_path(lambda keys, leaf: _is_matrix(_path(keys), leaf), params)
 
@@ -63,7 +62,7 @@ def _scale_by_adam(b1: float, b2: float, eps: float, *, bias_correction: bool) -
 
 
 def _scale_by_uncorrected_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformation:
-    """`m / (sqrt(v) + eps)`, where optax.scale_by_adam would correct the bias of m and v first."""
+    """Rescales updates to m / (sqrt(v) + eps), as optax.scale_by_adam without bias correction."""
 
     def init(params: PyTree) -> _Moments:
         return _Moments(mean=optax.tree.zeros_like(params), square=optax.tree.zeros_like(params))
@@ -79,7 +78,7 @@ def _scale_by_uncorrected_adam(b1: float, b2: float, eps: float) -> optax.Gradie
 
 
 def _layer_trust_ratio(update: Float[Array, "..."], param: Float[Array, "..."], stacked: bool) -> Float[Array, "..."]:
-    """`||w|| / ||update||` of a leaf, or of each slice of a stacked one; 1 where either is zero."""
+    """||w|| / ||update|| of a leaf, or of each slice of a stacked leaf; 1 if either norm is zero."""
     axes = tuple(range(1, param.ndim)) if stacked else None
     param_norm, update_norm = (jnp.sqrt(jnp.sum(x * x, axis=axes, keepdims=True)) for x in (param, update))
     both = (param_norm > 0) & (update_norm > 0)
@@ -87,7 +86,7 @@ def _layer_trust_ratio(update: Float[Array, "..."], param: Float[Array, "..."], 
 
 
 def _scale_by_layer_trust_ratio() -> optax.GradientTransformation:
-    """optax.scale_by_trust_ratio knows neither exclusions nor stacked layers."""
+    """Scales updates by the trust ratio, as optax.scale_by_trust_ratio, with exclusions and stacked layers."""
 
     def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:
         def scale(keys: tuple, update: Array, param: Array) -> Array:
@@ -102,7 +101,7 @@ def _scale_by_layer_trust_ratio() -> optax.GradientTransformation:
 
 
 def _in_float32(inner: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Hands gradients and parameters to `inner` as float32, so that its state is float32 too."""
+    """Wraps a transformation to get gradients and parameters in float32, so that its state is float32 too."""
 
     def cast(tree: PyTree) -> PyTree:
         return optax.tree.cast(tree, jnp.float32)
@@ -125,31 +124,33 @@ def lamb(
     weight_decay: float = 0.01,
     bias_correction: bool = False,
 ) -> optax.GradientTransformation:
-    """LAMB as Google trained ALBERT with it.
+    """The LAMB optimizer, as Google trained ALBERT with it.
 
-        m = b1 m + (1 - b1) g,  v = b2 v + (1 - b2) g^2         no bias correction
+    LAMB adapts the learning rate of each layer to the norm of its weights, for training with large batches:
+
+        m = b1 m + (1 - b1) g,  v = b2 v + (1 - b2) g^2         without bias correction
         u = m / (sqrt(v) + eps) + weight_decay w
-        w = w - learning_rate (||w|| / ||u||) u                 the ratio is 1 where either norm is 0
+        w = w - learning_rate (||w|| / ||u||) u                 the ratio is 1 if either norm is 0
 
-    LayerNorms and biases have no weight decay and a ratio of 1. The ratio belongs to a layer: a leaf below `layers/`
-    holds one layer in each slice of its first axis, and each slice has its own, so that stacking layers changes no
-    update. ALBERT's single shared layer is one layer.
-
-    optax.lamb corrects the bias and adapts every leaf as a whole.
+    LayerNorms and biases have no weight decay and a trust ratio of 1. In a leaf below `layers/`, each slice of the
+    first axis is a layer with its own ratio, so that stacking layers does not change the updates; ALBERT's shared layer
+    is one layer. In contrast, optax.lamb corrects the bias and has one ratio for every leaf.
 
     Args:
         learning_rate: a number, or a schedule (`warmup_polynomial`).
-        b1: decay of the mean of the gradients.
-        b2: decay of the mean of their squares.
-        eps: added to the square root.
-        weight_decay: strength of the decay, before the trust ratio.
-        bias_correction: divides m by 1 - b1^t and v by 1 - b2^t at update t, as the paper does and Google's code does
-            not.
+        b1: exponential decay rate of the first moment m.
+        b2: exponential decay rate of the second moment v.
+        eps: added to the denominator, outside of the square root.
+        weight_decay: strength of the weight decay, which is added before the trust ratio.
+        bias_correction: whether to divide m by 1 - b1^t and v by 1 - b2^t at update t, as in the paper; Google's code
+            does not.
 
     Returns:
-        A transformation whose `update` needs the parameters. Its updates and its state are float32.
+        The corresponding `optax.GradientTransformation`; its `update` needs the parameters, and its updates and state
+        are float32.
 
-    Source: You et al. 2019, algorithm 2; Google ALBERT, lamb_optimizer.py.
+    Source: You et al. 2020, Large Batch Optimization for Deep Learning (arXiv:1904.00962), algorithm 2;
+        google-research/albert, lamb_optimizer.py.
     """
     return _in_float32(
         optax.chain(
@@ -170,25 +171,29 @@ def adamw(
     weight_decay: float = 0.01,
     bias_correction: bool = True,
 ) -> optax.GradientTransformation:
-    """AdamW with BERT's constants, and no decay on LayerNorms and biases.
+    """The AdamW optimizer with BERT's constants, and without weight decay on LayerNorms and biases.
 
-    Bias-corrected, as published. The optimizer that Google trained BERT and fine-tuned BERT and ALBERT with leaves the
-    correction out, which makes its updates larger at first (3.2 times at the first one, 6.5 at the tenth, 1.3 at the
-    thousandth, under the same learning rate): bias_correction=False is that one.
+        m = b1 m + (1 - b1) g,  v = b2 v + (1 - b2) g^2,  each divided by its bias correction
+        w = w - learning_rate (m / (sqrt(v) + eps) + weight_decay w)
+
+    Google's AdamWeightDecayOptimizer, which trained BERT and fine-tuned BERT and ALBERT, has no bias correction. With
+    the same learning rate its updates are larger at first: 3.2 times at the first update, 6.5 times at the tenth, 1.3
+    times at the thousandth. `bias_correction=False` reproduces it.
 
     Args:
         learning_rate: a number, or a schedule (`warmup_polynomial`).
-        b1: decay of the mean of the gradients.
-        b2: decay of the mean of their squares.
-        eps: added to the square root.
-        weight_decay: strength of the decay.
-        bias_correction: divides the means by 1 - b1^t and 1 - b2^t at update t.
+        b1: exponential decay rate of the first moment m.
+        b2: exponential decay rate of the second moment v.
+        eps: added to the denominator, outside of the square root.
+        weight_decay: strength of the weight decay.
+        bias_correction: whether to divide m by 1 - b1^t and v by 1 - b2^t at update t.
 
     Returns:
-        A transformation whose `update` needs the parameters. Its updates and its state are float32.
+        The corresponding `optax.GradientTransformation`; its `update` needs the parameters, and its updates and state
+        are float32.
 
-    Source: Loshchilov and Hutter 2019, algorithm 2; constants and exclusions, and AdamWeightDecayOptimizer without the
-        correction, from Google BERT and ALBERT, optimization.py.
+    Source: Loshchilov and Hutter 2019 (arXiv:1711.05101), algorithm 2; constants and exclusions from google-research's
+        bert and albert, optimization.py.
     """
     return _in_float32(
         optax.chain(
@@ -205,40 +210,40 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {"lamb": la
 def warmup_polynomial(
     peak: float, warmup_steps: int, total_steps: int, power: float = 1.0, end: float = 0.0, *, decay_from: str = "start"
 ) -> optax.Schedule:
-    """A linear warm-up and a polynomial decay: the learning rate of BERT and ALBERT, or of DistilBERT.
+    """Schedule with linear warm-up and polynomial decay, as for BERT and ALBERT, or for DistilBERT.
 
         step < warmup_steps:  peak step / warmup_steps
         otherwise:            end + (peak - end) (1 - (step - from) / (total_steps - from))^power, and `end` from
                               total_steps on
 
-    Google's decay counts from step 0 (`decay_from="start"`), so the rate jumps down where the two meet: in ALBERT's
-    recipe (peak 0.00176, 3125 of 125000 steps) the warm-up heads for 0.00176 and the decay takes over at 0.001716.
-    Hugging Face's counts from the end of the warm-up (`decay_from="peak"`) and reaches the peak: with a twentieth of
-    warm-up its rate is 1 / 0.95 of the other one at every later step.
+    Google's decay counts from step 0 (`decay_from="start"`), so that the rate jumps down at the end of the warm-up: in
+    ALBERT's recipe (peak 0.00176, 3125 of 125000 steps) from nearly 0.00176 to 0.001716. Hugging Face's decay counts
+    from the end of the warm-up (`decay_from="peak"`), so that the rate reaches the peak: with 5% warm-up it is 1 / 0.95
+    times Google's rate at every later step.
 
     Args:
-        peak: learning rate that the warm-up heads for.
-        warmup_steps: length of the warm-up; 0 for none.
+        peak: learning rate at which the warm-up ends.
+        warmup_steps: number of warm-up steps; 0 for no warm-up.
         total_steps: step at which the rate reaches `end`.
         power: exponent of the decay; 1 is linear.
-        end: learning rate at the end.
+        end: final learning rate.
         decay_from: a key of DECAYS.
 
     Returns:
-        The learning rate as a function of the number of updates made before. With a warm-up the first one has rate 0.
+        A function from the number of previous updates to the learning rate; with a warm-up the first is 0.
 
     Raises:
-        ValueError: total_steps is not positive, warmup_steps is not between 0 and total_steps, or decay_from is none of
-            DECAYS.
+        ValueError: if total_steps is not positive, warmup_steps is not between 0 and total_steps, or decay_from is not
+            a key of DECAYS.
 
-    Source: Google BERT and ALBERT, optimization.py; huggingface/transformers, get_linear_schedule_with_warmup, which
-        research_projects/distillation takes.
+    Source: google-research's bert and albert, optimization.py; huggingface/transformers,
+        get_linear_schedule_with_warmup, as in its research_projects/distillation.
     """
     if total_steps < 1:
         raise ValueError(f"total_steps is {total_steps}; a schedule needs at least 1 step.")
     if not 0 <= warmup_steps <= total_steps:
         raise ValueError(f"warmup_steps is {warmup_steps}; expected 0 to total_steps ({total_steps}).")
-    # A warm-up that fills the run leaves no step to the decay: it is over at total_steps all the same.
+    # If the warm-up takes all steps, the decay still needs one step to end at total_steps.
     begin = min(_choose("decay_from", decay_from, DECAYS) * warmup_steps, total_steps - 1)
     decay = optax.polynomial_schedule(peak, end, power, transition_steps=total_steps - begin, transition_begin=begin)
 
@@ -249,30 +254,30 @@ def warmup_polynomial(
     return learning_rate_at
 
 
-# Where a decay counts from, to how many warm-ups that is from step 0.
+# Start of the decay, in multiples of the warm-up.
 DECAYS = {"start": 0, "peak": 1}
 
-# Name of a schedule to the exponent of its decay.
+# Exponent of the decay of each schedule.
 SCHEDULES = {"linear": 1.0, "constant": 0.0}
 
 
 def make_schedule(
     name: str, learning_rate: float, warmup_steps: int, total_steps: int, *, decay_from: str = "start"
 ) -> optax.Schedule:
-    """A schedule by its name: `warmup_polynomial` that decays to zero ("linear") or not at all ("constant").
+    """Creates a schedule by name: `warmup_polynomial` with a decay to zero ("linear") or without decay ("constant").
 
     Args:
         name: a key of SCHEDULES.
-        learning_rate: the rate that the warm-up heads for.
-        warmup_steps: length of the warm-up; 0 for none.
+        learning_rate: learning rate at which the warm-up ends.
+        warmup_steps: number of warm-up steps; 0 for no warm-up.
         total_steps: step at which a decaying rate reaches zero.
-        decay_from: a key of DECAYS: step 0, or the end of the warm-up.
+        decay_from: a key of DECAYS: the decay counts from step 0 or from the end of the warm-up.
 
     Returns:
-        The learning rate as a function of the number of updates made before.
+        A function from the number of previous updates to the learning rate.
 
     Raises:
-        ValueError: unknown name, or what `warmup_polynomial` refuses.
+        ValueError: for an unknown name or arguments that `warmup_polynomial` refuses.
     """
     power = _choose("schedule", name, SCHEDULES)
     return warmup_polynomial(learning_rate, warmup_steps, total_steps, power, decay_from=decay_from)
@@ -293,33 +298,33 @@ def make_optimizer(
     bias_correction: bool | None = None,
     clip_norm: float | None = 1.0,
 ) -> optax.GradientTransformation:
-    """An optimizer by its name, with its schedule, behind gradient clipping.
+    """Creates an optimizer by name, with its schedule and gradient clipping.
 
-    The gradient is clipped before the optimizer sees it, as in the original. There each replica clips its own, before
-    they are combined, so that the result depends on their number; here it is the gradient of the global batch,
-    whatever the mesh.
+    The gradient of the global batch is clipped before the optimizer, whatever the mesh. In Google's code each replica
+    clips its own gradient before they are combined, so that the result depends on the number of replicas.
 
     Args:
         name: a key of OPTIMIZERS.
-        learning_rate: the schedule's peak.
-        total_steps: the schedule's length.
-        warmup_steps: the schedule's warm-up.
-        schedule: a key of SCHEDULES. To log the rate of a step, call what `make_schedule` returns for the same values.
+        learning_rate: peak of the schedule.
+        total_steps: length of the schedule.
+        warmup_steps: warm-up of the schedule.
+        schedule: a key of SCHEDULES. To log the rate of a step, call `make_schedule` with the same values.
         decay_from: a key of DECAYS, for the schedule.
-        weight_decay: strength of the decay.
-        b1: decay of the mean of the gradients.
-        b2: decay of the mean of their squares.
-        eps: added to the square root.
-        bias_correction: of both means; None for the optimizer's own default (AdamW's with, Google's LAMB without).
-        clip_norm: largest global norm of the gradient; None or 0 for no clipping, as 0 means in Hugging Face's
-            max_grad_norm and MaxText's gradient_clipping_threshold: scaled to a norm of 0, nothing would learn.
+        weight_decay: strength of the weight decay.
+        b1: exponential decay rate of the first moment.
+        b2: exponential decay rate of the second moment.
+        eps: added to the denominator, outside of the square root.
+        bias_correction: whether to correct the bias of both moments; None for the optimizer's default (AdamW with, LAMB
+            without).
+        clip_norm: maximum global norm of the gradient; None or 0 for no clipping, as 0 means in Hugging Face's
+            max_grad_norm and MaxText's gradient_clipping_threshold.
 
     Returns:
-        A transformation whose `update` needs the parameters.
+        The corresponding `optax.GradientTransformation`; its `update` needs the parameters.
 
     Raises:
-        ValueError: unknown name of an optimizer or a schedule, what `warmup_polynomial` refuses, or a clip_norm that is
-            negative or no number.
+        ValueError: for an unknown optimizer or schedule, arguments that `warmup_polynomial` refuses, or a clip_norm
+            that is negative or NaN.
     """
     if clip_norm is not None and not clip_norm >= 0:
         raise ValueError(f"clip_norm is {clip_norm}; expected a positive number, or None or 0 for no clipping.")

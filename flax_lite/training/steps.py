@@ -1,8 +1,8 @@
-"""The pure steps: what one optimizer update and one evaluation batch compute, for any objective.
+"""Pure train and evaluation steps for any objective.
 
-A train state is a plain dictionary {"step": int32, "params": nested dict of arrays, "opt_state": optax state}. Nothing
-random is stored: a step's keys follow from the seed and the step number, so that a resumed run draws what the
-uninterrupted one would have drawn.
+A train state is a plain dictionary {"step": int32, "params": nested dict of arrays, "opt_state": optax state}. No
+random state is stored: the keys of a step are derived from the seed and the step number, so that a resumed run draws
+the same numbers as an uninterrupted one.
 """
 
 from collections.abc import Callable
@@ -18,18 +18,18 @@ from flax_lite.models.params import gathered, get_params, split, with_params
 from flax_lite.training.objective import Batch, Objective, Sums, averages
 
 TrainState = dict[str, Any]
-# fold_in(key, i) is split(key, n)[i], so the key of `prepare` needs a number that no split reaches.
+# fold_in(key, i) equals split(key, n)[i], so the key of `prepare` takes a number that no split reaches.
 _PREPARE = 2**32 - 1
 
 
 def init_state(model: nnx.Module, optimizer: optax.GradientTransformation) -> TrainState:
-    """The state before the first step."""
+    """Returns the train state before the first step."""
     params = get_params(model)
     return {"step": jnp.zeros((), jnp.int32), "params": params, "opt_state": optimizer.init(params)}
 
 
 def preparation_key(seed: int, step: int | Int[Array, ""]) -> jax.Array:
-    """The key that `prepare` of `make_train_step` gets at a step, to see what the step sees."""
+    """Returns the key that `prepare` of `make_train_step` gets at a step, to reproduce the step's batch."""
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), step), _PREPARE)
 
 
@@ -42,34 +42,32 @@ def make_train_step(
     accumulation_steps: int = 1,
     prepare: Callable[[jax.Array, Batch], Batch] | None = None,
 ) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
-    """A pure function (state, batch, *constants) -> (next state, metrics), to be passed to jax.jit.
+    """Creates a pure function (state, batch, *constants) -> (next state, metrics), to be passed to jax.jit.
 
-    Constants are handed to `objective.sums` as they are: arrays that a step reads and does not change.
+    Constants are passed on to `objective.sums`: arrays that a step reads and does not change.
 
     Args:
         structure: `nnx.graphdef(model)`.
-        objective: what to optimize.
-        optimizer: an optax transformation; clipping belongs to it.
-        seed: seed of the dropout and of `prepare`. The key of step s is fold_in(key(seed), s).
-        accumulation_steps: micro-batches a batch is split into. The gradient is that of the whole batch: sums of the
-            micro-batches over the weights of all. Dropout is drawn anew in each, so another number of micro-batches is
-            another draw.
-        prepare: (key, batch) to the batch that the objective sees, for what is drawn over the whole batch, as the masks
-            of `flax_lite.rows.token_masks`: applied once, before the batch is split. Its key is `preparation_key`'s: it
-            is independent of the dropout's, and leaves the dropout as it is without `prepare`.
+        objective: the objective to optimize.
+        optimizer: an optax transformation, including gradient clipping.
+        seed: seed of dropout and of `prepare`. The key of step s is fold_in(key(seed), s).
+        accumulation_steps: number of micro-batches. The gradient is that of the whole batch: sums over micro-batches
+            divided by the weights of all. Each micro-batch draws its own dropout, so the draw depends on their number.
+        prepare: function (key, batch) that returns the batch for the objective, for random draws over the whole batch
+            such as the masks of `flax_lite.rows.token_masks`. It is applied once, before the batch is split. Its key is
+            `preparation_key`, independent of the dropout's.
 
     Returns:
-        The step. Its metrics are "loss", the objective's averages and "grad_norm" (before clipping), all of this step's
-        own batch.
+        The step. Its metrics are "loss", the objective's averages and "grad_norm" (before clipping) of this batch.
 
     Raises:
-        ValueError: if there are micro-batches of an objective that compares the rows of a batch; when traced, if the
-            batch is not divisible into `accumulation_steps`.
+        ValueError: for micro-batches of an objective that compares the rows of a batch; when traced, if the number of
+            rows is not a multiple of `accumulation_steps`.
     """
     if objective.compares_rows and accumulation_steps > 1:
         raise ValueError(
-            f"accumulation_steps={accumulation_steps}: this loss compares all rows of a batch with each other, and a "
-            "micro-batch has a part of them. Give accumulation_steps=1"
+            f"accumulation_steps={accumulation_steps}: this loss compares all rows of a batch with each other, but a "
+            "micro-batch has only some of them; use accumulation_steps=1"
         )
     gradient = _gradient(structure, objective, accumulation_steps)
 
@@ -94,7 +92,7 @@ def make_train_step(
 
 
 def _gradient(structure: nnx.GraphDef, objective: Objective, accumulation_steps: int) -> Callable[..., Any]:
-    """(params, batch, weights, key, constants) -> (gradient of the loss, sums), by micro-batches one after another."""
+    """Creates (params, batch, weights, key, constants) -> (gradient of the loss, sums), by sequential micro-batches."""
 
     def loss_and_sums(
         params: Any, batch: Batch, weights: Sums, key: jax.Array, constants: tuple[Any, ...]
@@ -115,9 +113,9 @@ def _gradient(structure: nnx.GraphDef, objective: Objective, accumulation_steps:
 
 
 def make_eval_step(structure: nnx.GraphDef, objective: Objective) -> Callable[..., dict[str, Sums]]:
-    """A pure function (params, batch, *constants) -> {"sums", "weights"}, without dropout.
+    """Creates a pure function (params, batch, *constants) -> {"sums", "weights"}, without dropout.
 
-    Add its results up over batches, then take `averages`.
+    Sum its results over batches, then compute `averages`.
     """
 
     def step(params: Any, batch: Batch, *constants: Any) -> dict[str, Sums]:
@@ -131,13 +129,13 @@ def _split(batch: Batch, num: int) -> Batch:
     rows = batch["input_ids"].shape[0]
     if rows % num:
         raise ValueError(f"a batch of {rows} rows cannot be split into {num} micro-batches; choose a divisor")
-    # Micro-batch m takes rows m, m + num, ...: each device keeps its own rows of a batch that is sharded by contiguous
-    # blocks.
+    # Micro-batch m takes rows m, m + num, ..., so that each device keeps its own rows of a batch that is sharded in
+    # contiguous blocks.
     return jax.tree.map(lambda array: jnp.moveaxis(array.reshape(rows // num, num, *array.shape[1:]), 1, 0), batch)
 
 
 def _summed(function: Callable[..., Any], *per_micro: Any) -> Any:
-    """The sum of `function` over the leading axis of its arguments, one micro-batch at a time."""
+    """Sums `function` over the leading axis of its arguments, one micro-batch at a time."""
     first = jax.tree.map(lambda array: array[0], per_micro)
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(function, *first))
 

@@ -1,4 +1,4 @@
-"""What fine-tuning optimizes: decisions of a task's head against labels, and against a teacher of the same task."""
+"""Objectives of fine-tuning: predictions of a task's head against labels and against a teacher of the same task."""
 
 import dataclasses
 import functools
@@ -21,17 +21,17 @@ from flax_lite.training.losses import (
 )
 from flax_lite.training.objective import Batch, Objective, Sums, model_inputs, token_weights
 
-# What a padding token's logit is replaced by: exp of it is 0, and differences of it are no NaN.
-_NOWHERE = -1e9
+# Logit of padding tokens: its exp is 0, and differences of it are finite.
+_MASKED_LOGIT = -1e9
 
 
 class Decision(NamedTuple):
-    """A choice that a head makes for each element, classes on the last axis.
+    """A prediction of a head for each element, with its label and weight.
 
     Attributes:
-        logits: scores of the C classes; of other problems than single_label, C numbers.
-        labels: index of the right class; of other problems, C numbers.
-        weights: 0 where an element is padding.
+        logits: scores of C classes; C predicted numbers for a regression.
+        labels: index of the correct class; C numbers for multi_label and regression.
+        weights: 0 for padding.
     """
 
     logits: Float[Array, "*axes C"]
@@ -40,26 +40,29 @@ class Decision(NamedTuple):
 
 
 def text_decisions(logits: Float[Array, "B C"], batch: Batch) -> tuple[Decision, ...]:
-    """A text's label, or of several choices the right one: batch["labels"], [B] or [B, C]."""
+    """Labels of texts, or the correct one of several choices: batch["labels"], [B] or [B, C]."""
     return (Decision(logits, batch["labels"], batch["row_weights"]),)
 
 
 def tag_decisions(logits: Float[Array, "B T C"], batch: Batch) -> tuple[Decision, ...]:
-    """A tag for each token at which a word begins: batch["tags"] [B, T], below 0 at all others."""
+    """Tags of the first token of each word: batch["tags"] [B, T], below 0 for all other tokens."""
     tags = batch["tags"]
     return (Decision(logits, jnp.maximum(tags, 0), (tags >= 0) * batch["row_weights"][:, None]),)
 
 
 def span_decisions(logits: tuple[Float[Array, "B T"], ...], batch: Batch) -> tuple[Decision, ...]:
-    """The tokens at which an answer starts and ends: batch["starts"] and batch["ends"] [B]; padding is no token."""
+    """Start and end token of an answer: batch["starts"] and batch["ends"] [B]; padding tokens are excluded."""
     real = batch["attention_mask"] > 0
     return tuple(
-        Decision(jnp.where(real, scores, _NOWHERE), batch[name], batch["row_weights"])
+        Decision(jnp.where(real, scores, _MASKED_LOGIT), batch[name], batch["row_weights"])
         for scores, name in zip(logits, ("starts", "ends"), strict=True)
     )
 
 
-# By the kind of a task: what of a model's output decides, and how.
+# Positions in the pairs of a layer map.
+_TEACHER, _STUDENT = 0, 1
+
+# For each kind of task: its logits in a model's output, and its decisions.
 _HEADS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any, Batch], tuple[Decision, ...]]]] = {
     "classification": (lambda output: output.logits, text_decisions),
     "choices": (lambda output: output.logits, text_decisions),
@@ -70,14 +73,14 @@ _HEADS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any, Batch], tuple[De
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Teaching:
-    """How a fine-tuned teacher of the same task takes part.
+    """Distillation from a fine-tuned teacher of the same task.
 
     Attributes:
-        structure: of the teacher, whose parameters the step gets as its constant; None where the batch holds its
-            logits, as "teacher_0", "teacher_1", ... for each decision.
-        losses: weights of "soft_cross_entropy", "logit_mse" and "hidden_mse" beside the task's own loss.
+        structure: `nnx.graphdef` of the teacher, whose parameters are the step's constant; None if the batch holds the
+            teacher's logits as "teacher_0", "teacher_1", ..., one for each decision.
+        losses: weights of "soft_cross_entropy", "logit_mse" and "hidden_mse", added to the task loss.
         temperature: T of the soft cross-entropy.
-        layer_map: (teacher's layer, student's) of hidden_mse.
+        layer_map: (teacher layer, student layer) pairs of hidden_mse.
     """
 
     structure: nnx.GraphDef | None
@@ -94,43 +97,44 @@ def task_objective(
     task_weight: float = 1.0,
     teaching: Teaching | None = None,
 ) -> Objective:
-    """The loss of a task: cross-entropy (single_label), binary cross-entropy over labels (multi_label), squared error.
+    """Loss of a task: cross-entropy (single_label), binary cross-entropy (multi_label), or squared error (regression).
 
-    Each is averaged over decisions: of an answer's start and end that is (L_start + L_end) / 2, as in BERT's
-    run_squad.py. With a teacher, loss = task_weight * task + sum of its losses times their weights: 0.5 and 0.5 of soft
-    cross-entropy are DistilBERT's recipe on SQuAD (research_projects/distillation/run_squad_w_distillation.py).
+    The loss is averaged over decisions: for an answer's start and end it is (L_start + L_end) / 2, as in BERT's
+    run_squad.py. With a teacher, loss = task_weight * task loss + sum of weight * distillation loss; DistilBERT's
+    recipe for SQuAD is 0.5 of each with soft cross-entropy
+    (research_projects/distillation/run_squad_w_distillation.py).
 
     Args:
         kind: "classification", "choices", "tags" or "spans".
-        problem: how labels exclude each other.
-        class_weights: weight of each class's elements; the loss is divided by the sum of weights.
-        task_weight: weight of the labels beside a teacher.
-        teaching: how a teacher takes part.
+        problem: "single_label" (classes exclude each other), "multi_label" or "regression".
+        class_weights: weight of the elements of each class; the loss is divided by the sum of weights.
+        task_weight: weight of the task loss beside a teacher.
+        teaching: distillation from a teacher.
 
     Raises:
-        ValueError: for an unknown kind, a soft cross-entropy or class weights where classes do not exclude each other,
-            or hidden_mse with nothing but a teacher's logits.
+        ValueError: for an unknown kind, soft cross-entropy or class weights if classes do not exclude each other, or
+            hidden_mse with only the teacher's logits.
     """
     if kind not in _HEADS:
-        raise ValueError(f"there is no kind of task {kind!r}; there are {', '.join(_HEADS)}")
+        raise ValueError(f"there is no kind of task {kind!r}; choose one of {', '.join(_HEADS)}")
     if class_weights is not None and problem != "single_label":
-        raise ValueError(f"class weights are for classes that exclude each other, and this is {problem}")
+        raise ValueError(f"class weights are for classes that exclude each other, but the problem is {problem}")
     if teaching is not None and teaching.losses.get("soft_cross_entropy") and problem != "single_label":
-        raise ValueError(f"soft cross-entropy is for classes that exclude each other; take logit_mse for {problem}")
+        raise ValueError(f"soft cross-entropy is for classes that exclude each other; use logit_mse for {problem}")
     if teaching is not None and teaching.structure is None and "hidden_mse" in teaching.losses:
-        raise ValueError("hidden_mse needs the teacher itself in the step, not its logits alone")
+        raise ValueError("hidden_mse needs the teacher itself in the step, not only its logits")
     read, decide = _HEADS[kind]
-    own = functools.partial(_own_sums, problem, class_weights)
+    task_sums = functools.partial(_task_sums, problem, class_weights)
     names = ("task_loss", "task_accuracy") if problem == "single_label" else ("task_loss",)
-    taught = tuple(f"{name}_loss" for name in (teaching.losses if teaching else {}))
+    distilled = tuple(f"{name}_loss" for name in (teaching.losses if teaching else {}))
 
     def sums(model: Any, batch: Batch, key: jax.Array | None, *constants: Any) -> Sums:
-        options = _capture(teaching, 1)
+        options = _capture(teaching, _STUDENT)
         output = model(**model_inputs(batch), key=key, **options)
         decisions = decide(read(output), batch)
-        total = own(decisions)
+        total = task_sums(decisions)
         if teaching is not None:
-            total |= _teaching_sums(teaching, (read, decide), output, decisions, batch, constants)
+            total |= _distillation_sums(teaching, (read, decide), output, decisions, batch, constants)
         return total
 
     def weights(batch: Batch) -> Sums:
@@ -138,15 +142,15 @@ def task_objective(
         counts = _total([jnp.sum(weight) for _, weight in _labels(kind, batch)])
         divisors = {"task_loss": _total([jnp.sum(each) for each in elements]), "task_accuracy": counts}
         divisors["hidden_mse_loss"] = jnp.sum(token_weights(batch))
-        return {name: divisors.get(name, counts) for name in (*names, *taught)}
+        return {name: divisors.get(name, counts) for name in (*names, *distilled)}
 
     factors = {"task_loss": task_weight}
     factors |= {f"{name}_loss": weight for name, weight in (teaching.losses if teaching else {}).items()}
-    return Objective((*names, *taught), sums, weights, factors)
+    return Objective((*names, *distilled), sums, weights, factors)
 
 
 def read_logits(kind: str, output: Any) -> tuple[Array, ...]:
-    """The logits of each decision in a model's output: one array, or an answer's start and end."""
+    """Returns the logits of each decision in a model's output: one array, or an answer's start and end."""
     logits = _HEADS[kind][0](output)
     return logits if isinstance(logits, tuple) else (logits,)
 
@@ -154,10 +158,10 @@ def read_logits(kind: str, output: Any) -> tuple[Array, ...]:
 def make_task_eval_step(
     structure: nnx.GraphDef, kind: str, problem: Problem = "single_label"
 ) -> Callable[[Any, Batch], dict[str, Array]]:
-    """A pure function (params, batch) -> what is kept of a batch, without dropout.
+    """Creates a pure function (params, batch) -> {"task_loss", "weight", "logits_0", ...}, without dropout.
 
-    "task_loss" is a sum, to be divided by the sum of "weight", class weights left out; "logits_0" (and "logits_1") are
-    those of each row, for the metrics.
+    "task_loss" is a sum without class weights, to be divided by the sum of "weight"; "logits_0" (and "logits_1" for
+    spans) are the logits of each row, for the metrics.
     """
 
     def step(params: Any, batch: Batch) -> dict[str, Array]:
@@ -166,7 +170,7 @@ def make_task_eval_step(
         decisions = decide(read(output), batch)
         logits = {f"logits_{index}": each for index, each in enumerate(read_logits(kind, output))}
         weight = _total([jnp.sum(decision.weights) for decision in decisions])
-        return {"task_loss": _own_sums(problem, None, decisions)["task_loss"], "weight": weight, **logits}
+        return {"task_loss": _task_sums(problem, None, decisions)["task_loss"], "weight": weight, **logits}
 
     return step
 
@@ -176,10 +180,10 @@ def _total(parts: Sequence[Array]) -> Array:
 
 
 def _labels(kind: str, batch: Batch) -> list[tuple[Array, Array]]:
-    """Labels and weights of each decision, which do not need a model."""
+    """Returns labels and weights of each decision, for which no model is needed."""
     shape = batch["attention_mask"].shape
-    nothing = {"tags": jnp.zeros((*shape, 1)), "spans": (jnp.zeros(shape), jnp.zeros(shape))}
-    decisions = _HEADS[kind][1](nothing.get(kind, jnp.zeros((shape[0], 1))), batch)
+    placeholders = {"tags": jnp.zeros((*shape, 1)), "spans": (jnp.zeros(shape), jnp.zeros(shape))}
+    decisions = _HEADS[kind][1](placeholders.get(kind, jnp.zeros((shape[0], 1))), batch)
     return [(decision.labels, decision.weights) for decision in decisions]
 
 
@@ -187,7 +191,7 @@ def _element_weights(labels: Array, weights: Array, class_weights: Sequence[floa
     return weights if class_weights is None else weights * jnp.asarray(class_weights, jnp.float32)[labels]
 
 
-def _own_sums(problem: Problem, class_weights: Sequence[float] | None, decisions: tuple[Decision, ...]) -> Sums:
+def _task_sums(problem: Problem, class_weights: Sequence[float] | None, decisions: tuple[Decision, ...]) -> Sums:
     sums = {}
     sums["task_loss"] = _total(
         [
@@ -211,14 +215,14 @@ def _element_loss(problem: Problem, logits: Array, labels: Array) -> Array:
     return jnp.mean(jax.nn.softplus(logits) - logits * labels, axis=-1)
 
 
-def _capture(teaching: Teaching | None, whose: int) -> dict[str, Any]:
-    """What a model is asked for: the outputs of the layers that the layer map names (0: the teacher's, 1: ours)."""
+def _capture(teaching: Teaching | None, side: int) -> dict[str, Any]:
+    """Returns a model's arguments to capture the outputs of the layers in the layer map, for teacher or student."""
     if teaching is None or "hidden_mse" not in teaching.losses:
         return {}
-    return {"capture": ("outputs",), "capture_layers": tuple(pair[whose] for pair in teaching.layer_map)}
+    return {"capture": ("outputs",), "capture_layers": tuple(pair[side] for pair in teaching.layer_map)}
 
 
-def _teaching_sums(
+def _distillation_sums(
     teaching: Teaching,
     head: tuple[Callable[[Any], Any], Callable[[Any, Batch], tuple[Decision, ...]]],
     output: Any,
@@ -229,11 +233,11 @@ def _teaching_sums(
     read, decide = head
     if teaching.structure is None:
         hidden, logits = [], [batch[f"teacher_{index}"] for index in range(len(decisions))]
-        theirs = decide(tuple(logits) if len(logits) > 1 else logits[0], batch)
+        teacher_decisions = decide(tuple(logits) if len(logits) > 1 else logits[0], batch)
     else:
         params = jax.lax.stop_gradient(constants[0])
-        teacher = with_params(teaching.structure, params)(**model_inputs(batch), **_capture(teaching, 0))
-        hidden, theirs = teacher.captured.get("outputs", []), decide(read(teacher), batch)
+        teacher = with_params(teaching.structure, params)(**model_inputs(batch), **_capture(teaching, _TEACHER))
+        hidden, teacher_decisions = teacher.captured.get("outputs", []), decide(read(teacher), batch)
     losses = {
         "soft_cross_entropy": functools.partial(distillation_kl, temperature=teaching.temperature),
         "logit_mse": logit_squared_error,
@@ -241,8 +245,8 @@ def _teaching_sums(
     sums = {
         f"{name}_loss": _total(
             [
-                weighted_sum(loss(own.logits, their.logits), own.weights)
-                for own, their in zip(decisions, theirs, strict=True)
+                weighted_sum(loss(student.logits, taught.logits), student.weights)
+                for student, taught in zip(decisions, teacher_decisions, strict=True)
             ]
         )
         for name, loss in losses.items()

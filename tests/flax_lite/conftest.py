@@ -1,4 +1,4 @@
-"""A hub for tests: nothing is downloaded from anywhere else."""
+"""A fake hub for tests: nothing is downloaded from anywhere else."""
 
 import pytest
 from huggingface_hub import constants, file_download, utils
@@ -8,7 +8,7 @@ from tests.flax_lite import fake_hub
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """A fake hub that the client library takes for its own; its cache is empty."""
+    """A fake hub that the client library uses as its endpoint, with an empty cache."""
     with fake_hub.serve() as hub:
         settings = {
             "ENDPOINT": hub.url,
@@ -22,9 +22,9 @@ def hub(tmp_path, monkeypatch):
         for name, value in settings.items():
             monkeypatch.setattr(constants, name, value)
         template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
-        for module in (constants, file_download):  # older versions read it in the latter
+        for module in (constants, file_download):  # older versions read it from the latter
             monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
-        monkeypatch.setattr("time.sleep", lambda _: None)  # the library waits before it asks again
+        monkeypatch.setattr("time.sleep", lambda _: None)  # the library waits before a retry
         close_session = getattr(utils, "close_session", None)
         yield hub
         (close_session or utils.get_session().close)()
@@ -32,5 +32,5 @@ def hub(tmp_path, monkeypatch):
 
 @pytest.fixture
 def offline(monkeypatch):
-    """A function that switches offline mode on."""
+    """Returns a function that turns offline mode on."""
     return lambda: monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)

@@ -1,4 +1,4 @@
-"""The transformer layer as the papers write it, in NumPy and float64: what the library's numbers are compared with."""
+"""The transformer layer as the papers write it, in NumPy and float64: the reference for the library's values."""
 
 import math
 
@@ -15,7 +15,7 @@ GELU = {
 
 
 def as_float64(tree):
-    """A tree of arrays in NumPy's float64."""
+    """Converts a tree of arrays to NumPy's float64."""
     return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree)
 
 
@@ -33,7 +33,7 @@ def norm(params, x, epsilon=1e-12):
 def reference_layer(params, config: EncoderConfig, x, seen):
     """One post-LayerNorm layer in float64, head by head: a = LN(x + MHA(x)), y = LN(a + F2 act(F1 a)).
 
-    `seen` [B, T, T] says which keys a query sees.
+    `seen` [B, T, T] is True for the visible keys of each query.
     """
     attention, feed_forward = params["attention"], params["feed_forward"]
     queries, keys, values = (dense(attention[name], x) for name in ("query", "key", "value"))

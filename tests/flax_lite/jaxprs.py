@@ -1,4 +1,4 @@
-"""Looking into a traced program, the bodies of its loops, conditionals, nested jits and derivative rules included."""
+"""Inspection of traced programs, including the bodies of loops, conditionals, nested jits and derivative rules."""
 
 import math
 from collections import Counter
@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
-from flax_lite.layers.bernoulli import draw_bernoulli
+from flax_lite.layers.kernels.threefry import draw_bernoulli
 
 
 class Intermediate(NamedTuple):
-    """An array that a program computes."""
+    """An array that a program computes on the way."""
 
     elements: int
     shape: tuple[int, ...]
@@ -20,12 +20,12 @@ class Intermediate(NamedTuple):
 
 
 def trace(function: Callable[..., Any], *args: Any, **kwargs: Any) -> ClosedJaxpr:
-    """The program of a function; arguments are traced, keyword arguments are passed as they are."""
+    """Traces a function; positional arguments are traced, keyword arguments are passed as they are."""
     return jax.make_jaxpr(lambda *traced: function(*traced, **kwargs))(*args)
 
 
 def equations(program: ClosedJaxpr | Jaxpr) -> Iterator[JaxprEqn]:
-    """Every equation of a program, in whatever nested program it stands; the body of a loop counts once."""
+    """Yields every equation of a program and of the programs nested in it; the body of a loop counts once."""
     jaxpr = program.jaxpr if isinstance(program, ClosedJaxpr) else program
     for equation in jaxpr.eqns:
         yield equation
@@ -44,12 +44,12 @@ def _programs_in(value: Any) -> Iterator[ClosedJaxpr | Jaxpr]:
 
 
 def primitives(program: ClosedJaxpr) -> Counter[str]:
-    """How often each primitive occurs."""
+    """Counts the occurrences of each primitive."""
     return Counter(equation.primitive.name for equation in equations(program))
 
 
 def random_bit_shapes(program: ClosedJaxpr) -> list[tuple[int, ...]]:
-    """The shape of every draw of random bits, sorted: jax.random's, and dropout's own (flax_lite.layers.bernoulli)."""
+    """Returns the sorted shapes of all random draws: jax.random's and those of flax_lite.layers.kernels.threefry."""
     draws = (
         equation
         for equation in equations(program)
@@ -59,7 +59,7 @@ def random_bit_shapes(program: ClosedJaxpr) -> list[tuple[int, ...]]:
 
 
 def intermediates(program: ClosedJaxpr) -> Iterator[Intermediate]:
-    """Every array that an equation produces, the program's own inputs left out."""
+    """Yields every array that an equation produces, without the inputs of the program."""
     for equation in equations(program):
         for variable in equation.outvars:
             shape = getattr(variable.aval, "shape", ())
@@ -67,21 +67,21 @@ def intermediates(program: ClosedJaxpr) -> Iterator[Intermediate]:
 
 
 def largest_intermediates(program: ClosedJaxpr, count: int = 3) -> list[Intermediate]:
-    """The arrays with the most elements, largest first."""
+    """Returns the arrays with the most elements, largest first."""
     return sorted(set(intermediates(program)), reverse=True)[:count]
 
 
 def multiply_adds(program: ClosedJaxpr | Jaxpr) -> int:
-    """Multiply-adds of the matrix products that a program runs: the body of a scan counts as often as it runs.
+    """Counts the multiply-adds of a program's matrix products; the body of a scan counts as often as it runs.
 
     Raises:
-        ValueError: for a loop or a branch whose runs cannot be told.
+        ValueError: for a loop or a branch whose number of runs is unknown.
     """
     jaxpr = program.jaxpr if isinstance(program, ClosedJaxpr) else program
     total = 0
     for equation in jaxpr.eqns:
         if equation.primitive.name in ("while", "cond"):
-            raise ValueError(f"how often a {equation.primitive.name} runs its products is not known")
+            raise ValueError(f"the number of runs of a {equation.primitive.name} is not known")
         if equation.primitive.name == "dot_general":
             (contracted, _), _ = equation.params["dimension_numbers"]
             left = equation.invars[0].aval.shape

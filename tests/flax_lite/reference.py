@@ -1,8 +1,8 @@
-"""Tiny random models of transformers 4.57's Flax classes, the numerical reference, in one frame with ours.
+"""Tiny random models of transformers 4.57's Flax classes, the numerical reference, with a common interface.
 
-Both sides are functions of (parameters, inputs) to a dictionary of arrays with our names and shapes, so that one test
-body serves every family, head and switch. Parameters are drawn by NumPy: HF's own initialization, run operation by
-operation, takes longer than the comparison.
+Reference and library are functions (parameters, inputs) -> dictionary of arrays with the library's names and shapes, so
+that one test serves every family, head and switch. Parameters are drawn by NumPy: Hugging Face's initialization, which
+runs operation by operation, takes longer than the comparison.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ Outputs = dict[str, jax.Array]
 
 
 def transformers() -> Any:
-    """The package, or a skip where its Flax classes are gone."""
+    """Returns the package, or skips the test if it has no Flax classes."""
     module = pytest.importorskip("transformers")
     if int(module.__version__.partition(".")[0]) >= 5:
         pytest.skip("transformers 5 has no Flax classes; the reference is 4.57")
@@ -39,24 +39,24 @@ def transformers() -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """A Hugging Face Flax model without parameters, and how its inputs and outputs are named here."""
+    """A Hugging Face Flax model without parameters, with the library's names of inputs and outputs."""
 
     head: str
     config: EncoderConfig
 
     @property
     def model_class(self) -> Any:
-        """Its class in transformers."""
+        """The model class in transformers."""
         return getattr(transformers(), f"Flax{PREFIXES[self.config.model_type]}{ENDINGS[self.head]}")
 
     @functools.cached_property
     def model(self) -> Any:
-        """The model, shapes only."""
+        """The model with shapes only."""
         config_class = self.model_class.config_class
         return self.model_class(config_class.from_dict(self.config.to_json_dict()), _do_init=False)
 
     def draw(self, seed: int = 0, deviation: float = 0.2) -> Params:
-        """Random parameters, every one of them other than its initial value; see `tiny.make`."""
+        """Draws random parameters, all different from their initial values; see `tiny.make`."""
         random = np.random.default_rng(seed)
         shapes = traverse_util.flatten_dict(dict(self.model.params_shape_tree))
 
@@ -68,7 +68,7 @@ class Reference:
         return traverse_util.unflatten_dict({path: leaf(path, spec.shape) for path, spec in shapes.items()})
 
     def load(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
-        """The parameters that the class reads from a directory; a report of missing or unexpected ones is a failure."""
+        """Loads parameters from a directory; any report of missing or unexpected ones is a failure."""
         model_class = self.model_class
         utils = importlib.import_module("transformers.modeling_flax_utils")
         reports: list[str] = []
@@ -76,11 +76,11 @@ class Reference:
         _, params = model_class.from_pretrained(directory, _do_init=False)
         if reports:
             raise AssertionError(reports)
-        # As NumPy's: arrays bound to a device would have the function compiled again.
+        # As NumPy arrays: arrays committed to a device would compile the function again.
         return jax.tree.map(np.asarray, params)
 
     def __call__(self, params: Params, inputs: Mapping[str, jax.Array]) -> Outputs:
-        """What the model gives, under our names."""
+        """Runs the model and returns outputs under the library's names."""
         inputs = dict(inputs)
         if self.config.model_type == "distilbert":
             inputs.pop("token_type_ids", None)
@@ -88,8 +88,8 @@ class Reference:
         return named_outputs(dict(outputs.items()))
 
 
-def ours(model: Any) -> tuple[Callable[[Params, Mapping[str, jax.Array]], Outputs], Params]:
-    """One of our models as a function of (parameters, inputs), and its parameters."""
+def as_function(model: Any) -> tuple[Callable[[Params, Mapping[str, jax.Array]], Outputs], Params]:
+    """Returns a model of the library as a function of (parameters, inputs), and its parameters."""
     structure = nnx.graphdef(model)
 
     def function(params: Params, inputs: Mapping[str, jax.Array]) -> Outputs:
@@ -100,7 +100,7 @@ def ours(model: Any) -> tuple[Callable[[Params, Mapping[str, jax.Array]], Output
 
 
 def named_outputs(outputs: Mapping[str, Any]) -> Outputs:
-    """Outputs by our names, tuples over layers stacked, without those that are absent or of no counterpart there."""
+    """Returns outputs under the library's names, tuples over layers stacked, without those that only one side has."""
     names = {"sop_logits": "sentence_logits", "seq_relationship_logits": "sentence_logits"}
     return {
         names.get(name, name): jnp.stack(value) if isinstance(value, tuple) else value
@@ -110,7 +110,7 @@ def named_outputs(outputs: Mapping[str, Any]) -> Outputs:
 
 
 def inputs_for(head: str, config: EncoderConfig, seed: int = 0, **sizes: Any) -> dict[str, jax.Array]:
-    """Ids with two segments and, in all rows but the first, padding at the end."""
+    """Returns ids with two segments and, in all rows but the first, padding at the end."""
     ids = tiny.inputs_of(head, config, seed=seed, **sizes)
     length = ids.shape[-1]
     rows = np.arange(ids.size // length).reshape(*ids.shape[:-1], 1)
@@ -124,7 +124,7 @@ def inputs_for(head: str, config: EncoderConfig, seed: int = 0, **sizes: Any) ->
 
 
 class Measured:
-    """A function of (parameters, inputs), compiled once for its outputs and the gradients of a weighted sum of them."""
+    """A function of (parameters, inputs), compiled once for its outputs and the gradient of a weighted sum of them."""
 
     def __init__(self, function: Callable[[Params, Mapping[str, jax.Array]], Outputs], *, gradients: bool = True):
         def loss(params: Params, inputs: Mapping[str, jax.Array]) -> tuple[jax.Array, Outputs]:
@@ -136,7 +136,7 @@ class Measured:
         self._compiled = jax.jit(jax.value_and_grad(loss, has_aux=True) if gradients else loss)
 
     def __call__(self, params: Params, inputs: Mapping[str, jax.Array]) -> tuple[Outputs, Params]:
-        """Outputs and gradients; no gradients unless they were asked for."""
+        """Returns outputs and gradients; an empty dictionary of gradients if they are off."""
         if not self._gradients:
             return self._compiled(params, inputs)[1], {}
         (_, outputs), gradients = self._compiled(params, inputs)

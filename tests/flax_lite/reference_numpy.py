@@ -1,6 +1,6 @@
 """The masked-LM forward pass in float64 NumPy, on the parameters of Hugging Face's Flax classes.
 
-Written from the papers; it shares no code with either implementation, so that both can be measured against it.
+Written from the papers, without code of either implementation, so that both can be compared with it.
 """
 
 import math
@@ -11,7 +11,7 @@ from scipy import special
 
 from flax_lite.architecture.config import EncoderConfig
 
-# Where each family keeps the parts of a layer: query, key, value, attention output and its LayerNorm, feed-forward in,
+# Names of the parts of a layer by family: query, key, value, attention output and its LayerNorm, feed-forward in,
 # feed-forward out and its LayerNorm.
 _LAYERS: Mapping[str, tuple[str, ...]] = {
     "albert": (
@@ -63,7 +63,7 @@ class NumpyMaskedLM:
         )
 
     def encode(self, input_ids: np.ndarray, attention_mask: np.ndarray, token_type_ids: np.ndarray) -> np.ndarray:
-        """The last hidden states [B, T, D]."""
+        """Returns the last hidden states [B, T, D]."""
         family = self.config.model_type
         x = self._embed(input_ids, token_type_ids)
         bias = np.where(np.asarray(attention_mask)[:, None, None, :] != 0, 0.0, -np.inf)

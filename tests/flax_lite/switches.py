@@ -1,4 +1,4 @@
-"""Every switch of the configurations, and where it means something: what comparisons with Hugging Face go through."""
+"""The switches of the configurations for each head, for comparisons with Hugging Face."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,7 +8,7 @@ import pytest
 
 from tests.flax_lite import tiny
 
-# Their stack is unrolled and its compile time grows with every layer: stacks are as small as can be.
+# The reference unrolls its layers, so that its compile time grows with depth: stacks are as small as possible.
 _STACKS: Mapping[str, Mapping[str, Any]] = {
     "groups": {"num_hidden_layers": 2, "num_hidden_groups": 2},
     "inner_groups": {"num_hidden_layers": 2, "inner_group_num": 2},
@@ -23,7 +23,7 @@ _ACTIVATIONS = {name: {"hidden_act": name} for name in ("gelu", "gelu_new", "rel
 _UNTIED = {"untied": {"tie_word_embeddings": False}}
 _LABELS = {"one_label": {"labels": ("score",)}, "five_labels": {"labels": tuple("abcde")}}
 _SINUSOIDAL = {"sinusoidal": {"sinusoidal_positions": True}}
-# Each head of each family once, each switch of each family once, several switches in one comparison.
+# Each head and each switch of each family once, with several switches in one comparison.
 _ONE, _TWO = {"num_hidden_layers": 1}, {"num_hidden_layers": 2}
 _PAIRS: Mapping[str, list[tuple[str, Mapping[str, Any]]]] = {
     "albert": [
@@ -62,7 +62,7 @@ PAIRS = [
 
 
 def every_pair(family: str) -> list[Any]:
-    """Every head under combinations in which any two values of its switches meet once."""
+    """Returns every head with combinations that cover any two values of its switches (pairwise testing)."""
     stacks = [{}, *_STACKS.values(), *_DEEP_STACKS.values()] if family == "albert" else [{}]
     positions = [{}, *_SINUSOIDAL.values()] if family == "distilbert" else [{}]
     cases = []
@@ -78,7 +78,7 @@ def every_pair(family: str) -> list[Any]:
 
 
 def _covering(rows: Iterable[tuple[int, ...]]) -> Iterator[tuple[int, ...]]:
-    """Some of the rows: two values that one of all rows holds, one of these holds too. The one with most is next."""
+    """Yields rows that cover every pair of values of all rows, greedily those with most uncovered pairs."""
     pairs = {row: set(itertools.combinations(enumerate(row), 2)) for row in rows}
     missing = set().union(*pairs.values())
     while missing:

@@ -1,6 +1,6 @@
 """Tiny configurations of the three families, and inputs for them, shared by the tests.
 
-Sizes differ from each other wherever the model allows it, so that a shape says which axes it has: B=2, T=7, P=5, V=41,
+Sizes differ from each other where the model allows it, so that a shape identifies its axes: B=2, T=7, P=5, V=41,
 E=8 (ALBERT), D=12, N=3, H=4, F=20, 3 layers.
 """
 
@@ -57,8 +57,8 @@ def distilbert(**changes: Any) -> DistilBertConfig:
 
 
 FAMILIES: Mapping[str, Callable[..., EncoderConfig]] = {"albert": albert, "bert": bert, "distilbert": distilbert}
-# The three ways a layer gets its parameters: shared, scanned over, and indexed in a stack (layers 0, 0, 1 in two
-# groups).
+# The three sources of a layer's parameters: one shared layer, a stack scanned over, and a stack indexed inside the scan
+# (layers 0, 0, 1 in two groups).
 STACKS: Mapping[str, Callable[..., EncoderConfig]] = {
     "shared": albert,
     "scanned": bert,
@@ -79,7 +79,7 @@ MODELS: Mapping[str, Any] = {
 
 
 def heads_of(family: str) -> list[str]:
-    """The models a family has: all of them, but DistilBERT has no PreTraining."""
+    """Returns the models of a family: all, except that DistilBERT has no PreTraining."""
     return [name for name in MODELS if not (family == "distilbert" and name == "PreTraining")]
 
 
@@ -87,19 +87,19 @@ FAMILY_AND_HEAD = [(family, head) for family in FAMILIES for head in heads_of(fa
 
 
 def _trace(model: Any, config: EncoderConfig, options: tuple[tuple[str, Any], ...], _graph_mode: bool) -> Any:
-    """A model's structure and shapes."""
+    """Returns a model's structure and shapes."""
     return nnx.eval_shape(lambda: model(config, rngs=nnx.Rngs(0), **dict(options)))
 
 
-_traced = functools.lru_cache(maxsize=256)(_trace)  # to trace a model takes longer than to draw its values
+_traced = functools.lru_cache(maxsize=256)(_trace)  # tracing a model takes longer than drawing its values
 
 
 def make(model: Any, config: EncoderConfig, seed: int = 0, **options: Any) -> Any:
-    """A model whose every parameter is random, kernels and embeddings wider than the library's initialization.
+    """Creates a model with all parameters random and with a larger deviation than the library's initialization.
 
-    With deviation 0.02 and a width of 12, attention is uniform to three digits and a wrong head, mask or position would
-    hide in the tolerance; at bias 0 and scale 1 a forgotten bias or scale would. Drawn by NumPy: nothing is compiled.
-    The model is one of `MODELS` by its name, or a class.
+    With a standard deviation of 0.02 and a width of 12, attention is uniform to three digits, and a wrong head, mask or
+    position would be within the tolerance; so would a missing bias of 0 or scale of 1. Values are drawn by NumPy, so
+    that nothing is compiled. The model is a name in `MODELS` or a class.
     """
     random = np.random.default_rng(seed)
     trace = _trace if config.extra else _traced  # equal configs may differ in `extra`
@@ -117,18 +117,18 @@ def make(model: Any, config: EncoderConfig, seed: int = 0, **options: Any) -> An
 def token_ids(
     config: EncoderConfig, *, batch: int = BATCH, length: int = LENGTH, seed: int = 0, choices: int | None = None
 ) -> jax.Array:
-    """Random ids [B, T], or [B, choices, T], without the padding id 0."""
+    """Returns random ids [B, T], or [B, choices, T], without the padding id 0."""
     shape = (batch, length) if choices is None else (batch, choices, length)
     return jnp.asarray(np.random.default_rng(seed).integers(1, config.vocab_size, shape), jnp.int32)
 
 
 def inputs_of(model: str, config: EncoderConfig, **sizes: Any) -> jax.Array:
-    """`token_ids` in the shape the model takes."""
+    """Returns `token_ids` in the shape that the model takes."""
     return token_ids(config, **({"choices": 4, **sizes} if model == "MultipleChoice" else sizes))
 
 
 def scalar(output: Any) -> jax.Array:
-    """A smooth number that depends on every float in a model's output, each with a weight of its own."""
+    """Returns a weighted sum of every float in a model's output, with a different weight for each."""
     total = jnp.zeros(())
     for leaf in jax.tree.leaves(output):
         weights = jnp.cos(jnp.arange(leaf.size, dtype=jnp.float32)).reshape(leaf.shape)
@@ -138,22 +138,22 @@ def scalar(output: Any) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnames=("output_hidden_states", "output_attentions", "capture", "capture_layers"))
 def call(model: Any, *args: Any, **kwargs: Any) -> Any:
-    """The model called under jax.jit; one compilation for all calls of one configuration and shape."""
+    """Calls the model under jax.jit; one compilation for all calls of one configuration and shape."""
     return model(*args, **kwargs)
 
 
 @jax.jit
 def value_and_grad(model: Any, *args: Any, **kwargs: Any) -> tuple[jax.Array, Any]:
-    """`scalar` of the model's output, and its gradient for every parameter."""
+    """Returns `scalar` of the model's output, and its gradient with respect to every parameter."""
     return jax.value_and_grad(lambda model: scalar(model(*args, **kwargs)))(model)
 
 
 def assert_gradients_close(found: Any, expected: Any, tolerance: float) -> None:
-    """Every leaf within `tolerance` of its largest expected element.
+    """Compares every leaf within `tolerance` of its largest expected element.
 
-    Some biases have an exactly zero gradient: they shift all that a softmax compares alike (the key's all scores of a
-    query; a beam head's, its LayerNorm's included, the logits of all positions). What they hold is rounding: there both
-    must be small beside the whole tree's largest element.
+    Some biases have an exactly zero gradient, because they shift all inputs of a softmax equally: the key's all scores
+    of a query, a beam head's (its LayerNorm's included) the logits of all positions. Only rounding remains there: both
+    values must be small compared with the tree's largest element.
     """
     leaves = [
         (jax.tree_util.keystr(path), np.asarray(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(expected)
@@ -168,6 +168,6 @@ def assert_gradients_close(found: Any, expected: Any, tolerance: float) -> None:
 
 
 def mesh(*shape: int) -> jax.sharding.Mesh:
-    """A mesh of so many devices along "data", and along "fsdp" where a second number is given."""
+    """Returns a mesh with an axis "data", and with an axis "fsdp" if there is a second size."""
     names = ("data", "fsdp")[: len(shape)]
     return jax.make_mesh(shape, names, axis_types=(jax.sharding.AxisType.Auto,) * len(shape))

@@ -10,7 +10,7 @@ import numpy as np
 from flax_lite.models.heads import MaskedLM, PreTraining
 from flax_lite.models.outputs import PreTrainingOutput
 from flax_lite.tokenization import Tokenizer
-from flax_lite.training.losses import of_pieces
+from flax_lite.training.losses import piece_logits
 from train.data.pretraining.dataset import PretrainingData
 
 _GUESSES = 3
@@ -54,7 +54,7 @@ def fill_mask_examples(model: PreTraining | MaskedLM, data: PretrainingData, cou
     run = jax.jit(lambda ids, mask, types, where: model(ids, mask, types, masked_positions=where))
     output = run(*map(jnp.asarray, batch))
     logits = output.prediction_logits if isinstance(output, PreTrainingOutput) else output.logits
-    logits = of_pieces(logits[:, 0], tokenizer.vocab_size)
+    logits = piece_logits(logits[:, 0], tokenizer.vocab_size)
     shares, guesses = jax.lax.top_k(jax.nn.softmax(logits), _GUESSES)
     for passage, row_shares, row_guesses in zip(passages, shares.tolist(), guesses.tolist(), strict=True):
         yield f"  {_shown(passage, tokenizer)}"

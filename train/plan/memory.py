@@ -55,7 +55,7 @@ def _layer_bytes(costs: Costs, length: int) -> float:
     def output(layer: Any, x: jax.Array) -> jax.Array:
         mask = jnp.ones((x.shape[0], 1, 1, length), bool)
         masks = draw_layer_masks(costs.config, x.shape[0], length, jax.random.key(0))
-        return layer(x, mask, masks=masks)[0]
+        return layer(x, mask, dropout_masks=masks)[0]
 
     return _residual_bytes(create, output, lambda rows: jax.ShapeDtypeStruct((rows, length, width), dtype))
 

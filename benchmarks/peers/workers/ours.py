@@ -16,7 +16,7 @@ from benchmarks.peers.workers import names
 from benchmarks.peers.workers.jax_programs import Batch, Implementation, Training, build
 from benchmarks.peers.workers.protocol import Case, Program, serve
 from flax_lite.checkpoints.sources.resolve import open_source
-from flax_lite.layers.stack import for_inference
+from flax_lite.layers.unstacked import for_inference
 from flax_lite.models.params import get_params, with_params
 from flax_lite.training.objective import averages, masked_lm_objective
 from flax_lite.training.optim import make_optimizer

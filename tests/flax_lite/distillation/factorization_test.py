@@ -1,4 +1,4 @@
-"""Factorized embeddings of a teacher: what they reproduce, how much they lose, and that nothing about them is drawn."""
+"""Factorized embeddings of a teacher: exactness, loss, and determinism."""
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ def flat(model):
 
 
 def student_of(teacher, word_counts=None, **changes):
-    """An ALBERT that began from the teacher."""
+    """Returns an ALBERT initialized from the teacher."""
     student = tiny.make("MaskedLM", tiny.albert(**changes), seed=5)
     nnx.update(student, init_from_teacher(get_params(student), get_params(teacher), word_counts=word_counts))
     return student
@@ -36,13 +36,13 @@ def student_of(teacher, word_counts=None, **changes):
 
 @jax.jit
 def embed(model):
-    """The embeddings of every word with a position and a type that vary along with it."""
+    """Returns the embeddings of every word, each with another position and type."""
     words = jnp.arange(model.config.vocab_size)[:, None]
     return model.encoder.embeddings(words, words % 2, words % model.config.max_position_embeddings)
 
 
 def with_rank(teacher, rank):
-    """The teacher with tables whose centered rows span `rank` dimensions: means differ, so the tables span more."""
+    """Replaces the teacher's tables by ones whose centered rows span `rank` dimensions, with different means."""
     random = np.random.default_rng(3)
     basis = random.normal(size=(rank, WIDTH))
     basis -= basis.mean(axis=1, keepdims=True)
@@ -54,7 +54,7 @@ def with_rank(teacher, rank):
 
 
 def all_sums(model):
-    """The centered sums of one row of each table, for every combination [V * positions * types, width]."""
+    """Returns the centered sums of one row of each table, for all combinations [V * positions * types, width]."""
     word, position, token_type = (
         np.asarray(getattr(model.encoder.embeddings, name).embedding[...], np.float64) for name in TABLES
     )
@@ -65,17 +65,17 @@ def all_sums(model):
 
 @pytest.mark.parametrize(("rank", "width", "epsilon"), [(7, 8, 0.05), (5, 8, 1e-12), (1, 2, 0.05), (11, 12, 1e-12)])
 def test_factorized_is_exact_up_to_rank_e_minus_one(rank, width, epsilon):
-    """LayerNorm sees a row's centered part only. If the centered rows of all tables lie in a space of E - 1 dimensions,
-    R's columns span it and the ones, so x R keeps their lengths and angles and R^T brings them back. With the factor
-    sqrt(E / D) the variance over E is the one over D, so that an epsilon of the variance's size says the same too."""
+    """LayerNorm depends on the centered part of a row only. If the centered rows of all tables lie in a space of E - 1
+    dimensions, R's columns span it and the ones vector, so x R preserves lengths and angles and R^T inverts it. With
+    the factor sqrt(E / D) the variance over E equals that over D, so that a large epsilon has the same effect too."""
     teacher = with_rank(tiny.make("MaskedLM", tiny.bert(layer_norm_eps=epsilon)), rank)
     student = student_of(teacher, embedding_size=width, layer_norm_eps=epsilon)
     np.testing.assert_allclose(embed(student), embed(teacher), atol=1e-5)
 
 
 def test_factorized_at_full_width_is_the_teacher_with_its_head():
-    """At E = D R is the identity, which goes through the head's activation as no other rotation does; three layers
-    stay three (groups of ALBERT), so the whole models compute the same."""
+    """For E = D, R is the identity, so that the head's activation is unchanged; the three layers become three groups of
+    an ALBERT, so that both models compute the same."""
     teacher = tiny.make("MaskedLM", tiny.bert())
     student = student_of(teacher, embedding_size=WIDTH, num_hidden_groups=3, hidden_act="gelu")
     ids = tiny.token_ids(teacher.config)
@@ -83,9 +83,9 @@ def test_factorized_at_full_width_is_the_teacher_with_its_head():
 
 
 def test_factorized_loses_the_smallest_singular_values():
-    """Eckart and Young: no linear map out of E - 1 dimensions comes closer to the centered sums of rows than the
-    discarded singular values, squared and added. The best readout of the student's own centered sums comes that close,
-    so they span the right space, and the student's Dense, without gamma and the scale, is that readout."""
+    """Eckart and Young: the squared error of any linear map of E - 1 dimensions to the centered sums of rows is at
+    least the sum of the squared discarded singular values. The best readout of the student's centered sums reaches
+    that, so they span the right space; the student's Dense, without gamma and the scale, is that readout."""
     width = 8
     teacher = tiny.make("MaskedLM", tiny.bert())
     student = student_of(teacher, embedding_size=width)
@@ -95,12 +95,12 @@ def test_factorized_loses_the_smallest_singular_values():
     assert discarded > 0.01 * np.sum(exact**2)
     np.testing.assert_allclose(np.sum((kept @ readout - exact) ** 2), discarded, rtol=1e-5)
     dense = np.asarray(student.encoder.embeddings.projection.kernel[...], np.float64)
-    own = kept @ dense / np.asarray(teacher.encoder.embeddings.layer_norm.scale[...])
-    np.testing.assert_allclose(np.sum((own - exact) ** 2), discarded, rtol=1e-5)
+    projected = kept @ dense / np.asarray(teacher.encoder.embeddings.layer_norm.scale[...])
+    np.testing.assert_allclose(np.sum((projected - exact) ** 2), discarded, rtol=1e-5)
 
 
 def test_factorized_weighs_words_by_their_counts():
-    """Counts are repetitions: a table with each row as often as it is counted has the same second moment."""
+    """Counts equal repetitions: a table with each row repeated by its count has the same second moment."""
     random = np.random.default_rng(0)
     tables = {f"encoder/embeddings/{name}/embedding": random.normal(size=(5, WIDTH)) for name in TABLES}
     word = "encoder/embeddings/word/embedding"
@@ -113,8 +113,8 @@ def test_factorized_weighs_words_by_their_counts():
 
 
 def test_factorized_with_counts_is_closer_on_frequent_words():
-    """Eckart and Young again, for the weighted sum of squares: with 1000 occurrences of each of six words their error
-    falls; a count of zero weighs as one does."""
+    """By Eckart and Young for the weighted sum of squares, the error of six words with 1000 occurrences each decreases;
+    a count of zero has the same effect as one."""
     teacher = tiny.make("MaskedLM", tiny.bert())
     counts = np.zeros(41, np.int64)
     counts[:6] = 1000
@@ -140,10 +140,10 @@ def test_principal_axes_do_not_depend_on_the_sign_of_the_eigenvectors(monkeypatc
     np.testing.assert_array_equal(principal_axes(rows.T @ rows, 8), expected)
 
 
-def test_factorized_head_is_the_teacher_s_where_its_activation_is_linear():
+def test_factorized_head_equals_the_teacher_s_if_its_activation_is_linear():
     """With relu and a large bias the activation is the identity, and a head's logits are linear in LN_D of the
-    transform. If that and the tables lie in R's span, LN_E of the rotated transform is its rotation, and the scale and
-    the bias make up for sqrt(E / D) twice: the logits are the teacher's, the vocabulary bias among them."""
+    transform. If that and the tables lie in R's span, LN_E of the rotated transform is its rotation, and scale and bias
+    compensate for sqrt(E / D) twice: the logits equal the teacher's, including the vocabulary bias."""
     teacher = with_rank(tiny.make("MaskedLM", tiny.bert(hidden_act="relu")), 7)
     axes = np.linalg.svd(all_sums(teacher), full_matrices=False)[2][:7]
     span = axes.T @ axes
@@ -159,9 +159,9 @@ def test_factorized_head_is_the_teacher_s_where_its_activation_is_linear():
 
 
 @pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu"])
-def test_factorized_head_starts_with_an_activation_that_is_the_identity(activation):
-    """What a rotation does before an activation it does behind it too only if the activation does nothing: the offset
-    moves every unit to where it is x, and LayerNorm takes the offset, common to all units, away again."""
+def test_factorized_head_starts_in_the_linear_range_of_its_activation(activation):
+    """A rotation before an activation equals one after it only if the activation is the identity: the offset moves
+    every unit into that range, and LayerNorm removes the offset, which is common to all units."""
     student = student_of(tiny.make("MaskedLM", tiny.bert(hidden_act=activation)), hidden_act=activation)
     dense = student.masked_lm_head.dense
     hidden = np.random.default_rng(0).normal(size=(100, WIDTH)).astype(np.float32)
@@ -171,7 +171,7 @@ def test_factorized_head_starts_with_an_activation_that_is_the_identity(activati
     np.testing.assert_allclose(after, before, atol=0.01)
 
 
-def test_factorized_decoder_of_its_own_becomes_as_the_table_does():
+def test_factorized_untied_decoder_is_transformed_like_the_table():
     teacher = tiny.make("MaskedLM", tiny.bert(tie_word_embeddings=False))
     teacher.masked_lm_head.decoder.kernel[...] = teacher.encoder.embeddings.word.embedding[...].T
     student = student_of(teacher, tie_word_embeddings=False)
@@ -179,8 +179,8 @@ def test_factorized_decoder_of_its_own_becomes_as_the_table_does():
     np.testing.assert_allclose(student.masked_lm_head.decoder.kernel[...], table.T, atol=1e-7)
 
 
-def test_factorized_token_types_and_positions_that_the_teacher_has_not():
-    """A DistilBERT has no token types, and sinusoidal positions are no parameters of it."""
+def test_factorized_without_token_types_and_position_table():
+    """A DistilBERT has no token types, and sinusoidal positions are not parameters."""
     teacher = tiny.make("MaskedLM", tiny.distilbert(sinusoidal_positions=True))
     student = student_of(teacher, embedding_size=WIDTH)
     tables = student.encoder.embeddings
@@ -189,7 +189,7 @@ def test_factorized_token_types_and_positions_that_the_teacher_has_not():
     np.testing.assert_allclose(embed(student), embed(teacher), atol=1e-5)
 
 
-def test_factorized_takes_nothing_from_chance():
+def test_factorized_does_not_depend_on_the_student_s_initial_values():
     teacher, config = tiny.make("MaskedLM", tiny.bert()), tiny.albert()
     students = [flat(tiny.make("MaskedLM", config, seed=seed)) for seed in (0, 1)]
     one, two = (factorized(student, flat(teacher)) for student in students)
@@ -207,6 +207,6 @@ def test_needs_factorization_between_families():
 
 
 @pytest.mark.parametrize("counts", [np.ones(40), np.full(41, -1), np.full(41, np.nan)])
-def test_factorized_refuses_counts_that_are_none(counts):
+def test_factorized_refuses_invalid_counts(counts):
     with pytest.raises(ValueError, match="expected 41 word_counts"):
         student_of(tiny.make("MaskedLM", tiny.bert()), counts)

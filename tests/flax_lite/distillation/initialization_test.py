@@ -1,4 +1,4 @@
-"""A student's beginning: which layers, and that they are the teacher's to the last bit, through files too."""
+"""Initialization of students: selected layers, copied bit for bit, also through files."""
 
 import functools
 
@@ -26,7 +26,7 @@ def flat(params):
 @pytest.mark.parametrize(
     ("teacher", "student", "expected"),
     [
-        (12, 6, (0, 2, 4, 7, 9, 11)),  # the reference's
+        (12, 6, (0, 2, 4, 7, 9, 11)),  # DistilBERT's
         (6, 3, (0, 3, 5)),
         (12, 3, (0, 6, 11)),
         (24, 6, (0, 5, 9, 14, 18, 23)),
@@ -39,7 +39,7 @@ def test_spread_layers(teacher, student, expected):
     assert spread_layers(teacher, student) == expected
 
 
-def test_spread_layers_are_different_layers_with_both_ends():
+def test_spread_layers_are_distinct_and_include_both_ends():
     for teacher in range(2, 30):
         for student in range(2, teacher + 1):
             layers = spread_layers(teacher, student)
@@ -47,7 +47,7 @@ def test_spread_layers_are_different_layers_with_both_ends():
 
 
 @pytest.mark.parametrize("layers", [None, (2, 0)])
-def test_student_is_its_teacher_s_layers_bit_for_bit(layers):
+def test_student_copies_the_teacher_s_layers_bit_for_bit(layers):
     teacher = flat(get_params(model(tiny.bert(), seed=1)))
     before = flat(get_params(model(tiny.distilbert(num_hidden_layers=2))))
     student = flat(init_from_teacher(get_params(model(tiny.distilbert(num_hidden_layers=2))), _nested(1), layers))
@@ -61,8 +61,8 @@ def _nested(seed):
     return get_params(model(tiny.bert(), seed=seed))
 
 
-def test_student_equals_the_pick_by_hand_in_hugging_face_s_names(tmp_path):
-    """Both sides as files with PyTorch's names: the teacher's tensors renamed, its layers 0 and 2 numbered 0 and 1."""
+def test_student_equals_tensors_renamed_by_hand(tmp_path):
+    """Compared as files with PyTorch's names: the teacher's tensors renamed, its layers 0 and 2 numbered 0 and 1."""
     teacher = model(tiny.bert(), seed=1)
     config = tiny.distilbert(num_hidden_layers=2)
     student = model(config)
@@ -85,10 +85,10 @@ def test_student_equals_the_pick_by_hand_in_hugging_face_s_names(tmp_path):
         for name in ("word_embeddings.weight", "position_embeddings.weight", "LayerNorm.weight", "LayerNorm.bias")
     }
     for number, layer in enumerate((0, 2)):
-        for theirs, ours in names.items():
+        for teacher_name, student_name in names.items():
             for part in ("weight", "bias"):
-                tensor = tensors[f"bert.encoder.layer.{layer}.{theirs}.{part}"]
-                by_hand[f"distilbert.transformer.layer.{number}.{ours}.{part}"] = tensor
+                tensor = tensors[f"bert.encoder.layer.{layer}.{teacher_name}.{part}"]
+                by_hand[f"distilbert.transformer.layer.{number}.{student_name}.{part}"] = tensor
     head = "cls.predictions.transform"
     by_hand |= {f"vocab_transform.{part}": tensors[f"{head}.dense.{part}"] for part in ("weight", "bias")}
     by_hand |= {f"vocab_layer_norm.{part}": tensors[f"{head}.LayerNorm.{part}"] for part in ("weight", "bias")}
@@ -102,7 +102,7 @@ def test_student_equals_the_pick_by_hand_in_hugging_face_s_names(tmp_path):
         np.testing.assert_array_equal(leaf, read[1][name])
 
 
-def test_student_of_a_teacher_that_shares_its_layer_has_it_in_every_place():
+def test_student_of_a_shared_layer_has_copies_of_it():
     config = tiny.albert(embedding_size=12)
     teacher = get_params(model(config, seed=1))
     student = flat(init_from_teacher(get_params(model(tiny.bert())), teacher))
@@ -113,8 +113,8 @@ def test_student_of_a_teacher_that_shares_its_layer_has_it_in_every_place():
 
 
 @pytest.mark.parametrize("layers", [None, (0, 1, 2), (0, 2), (2, 2, 0), (1,)])
-def test_student_that_shares_its_layer_has_the_mean_of_its_teacher_s_bit_for_bit(layers):
-    """By hand: added in float64 from the first named to the last, divided, rounded once. One layer is itself."""
+def test_student_with_a_shared_layer_has_the_mean_of_the_teacher_s(layers):
+    """Bit for bit: summed in float64 in the given order, divided, rounded once. One layer's mean is the layer."""
     teacher = flat(_nested(1))
     student = flat(init_from_teacher(get_params(model(tiny.albert())), _nested(1), layers))
     shared = [name for name in student if name.startswith("encoder/layer/")]
@@ -128,14 +128,14 @@ def test_student_that_shares_its_layer_has_the_mean_of_its_teacher_s_bit_for_bit
 
 
 @pytest.mark.parametrize("config", [tiny.albert, functools.partial(tiny.albert, num_hidden_groups=2)])
-def test_student_of_its_teacher_s_shape_is_its_teacher_bit_for_bit(config):
+def test_student_of_equal_shape_equals_the_teacher_bit_for_bit(config):
     teacher = flat(get_params(model(config(), seed=1)))
     student = flat(init_from_teacher(get_params(model(config())), get_params(model(config(), seed=1))))
     for name, leaf in student.items():
         np.testing.assert_array_equal(leaf, teacher[name])
 
 
-def test_student_in_groups_takes_a_layer_for_each_group_and_factorizes_its_embeddings():
+def test_student_with_groups_takes_a_layer_for_each_group_and_factorizes_its_embeddings():
     teacher, config = flat(_nested(1)), tiny.albert(num_hidden_groups=2)
     student = flat(init_from_teacher(get_params(model(config)), _nested(1)))
     shared = flat(init_from_teacher(get_params(model(tiny.albert())), _nested(1)))
@@ -144,8 +144,8 @@ def test_student_in_groups_takes_a_layer_for_each_group_and_factorizes_its_embed
         np.testing.assert_array_equal(leaf, teacher[name][[0, 2]] if layers else shared[name])
 
 
-def test_factorized_student_survives_its_file(tmp_path):
-    """Through Hugging Face's names and back: bit for bit."""
+def test_factorized_student_survives_saving_and_loading(tmp_path):
+    """Through Hugging Face's names and back, bit for bit."""
     student = model(tiny.albert())
     nnx.update(student, init_from_teacher(get_params(student), _nested(1)))
     student.save_pretrained(tmp_path, format="safetensors")
@@ -159,15 +159,15 @@ def test_factorized_student_survives_its_file(tmp_path):
     assert read.config.replace(architectures=()) == student.config
 
 
-def test_student_keeps_what_its_teacher_has_not():
-    """Token types of a BERT whose teacher is a DistilBERT."""
+def test_student_keeps_parameters_that_the_teacher_does_not_have():
+    """For example token types of a BERT with a DistilBERT as teacher."""
     before = get_params(model(tiny.bert()))
     after = init_from_teacher(before, get_params(model(tiny.distilbert(), seed=1)))
     types = [flat(params)["encoder/embeddings/token_type/embedding"] for params in (before, after)]
     np.testing.assert_array_equal(*types)
 
 
-def test_student_refuses_what_does_not_fit():
+def test_student_refuses_other_layers_and_shapes():
     student = get_params(model(tiny.distilbert(num_hidden_layers=2)))
     for layers in ((0,), (0, 3), (-1, 1)):
         with pytest.raises(ValueError, match="expected 2 numbers from 0 to 2"):
@@ -180,10 +180,12 @@ def test_student_refuses_what_does_not_fit():
         assert name in str(caught.value)
 
 
-def test_student_that_shares_its_layer_refuses_what_does_not_fit():
+def test_student_with_a_shared_layer_refuses_other_layers_and_shapes():
     student = get_params(model(tiny.albert()))
     for layers in ((), (3,), (0, -1)):
-        with pytest.raises(ValueError, match="one shared layer and a teacher of 3: expected some numbers from 0 to 2"):
+        with pytest.raises(
+            ValueError, match="one shared layer and a teacher of 3: expected one or more numbers from 0 to 2"
+        ):
             init_from_teacher(student, _nested(0), layers)
     teacher = tiny.bert(vocab_size=43, intermediate_size=24, hidden_size=15, max_position_embeddings=17)
     with pytest.raises(ValueError, match="do not fit") as caught:

@@ -1,4 +1,4 @@
-"""Each loss of a distillation against its formula over all tokens: value, divisor, gradient, and what it ignores."""
+"""Each distillation loss against its formula over all tokens: value, divisor, gradient, and ignored inputs."""
 
 import functools
 
@@ -8,13 +8,13 @@ import pytest
 
 from flax_lite.distillation.losses import LOSSES
 from flax_lite.models.params import get_params
-from tests.flax_lite import lessons
-from tests.flax_lite.lessons import METRICS, assert_same_gradient
+from tests.flax_lite import distillation_cases as cases
+from tests.flax_lite.distillation_cases import METRICS, assert_same_gradient
 
 every_loss = pytest.mark.parametrize("name", LOSSES)
-RECIPE = lessons.recipe_of(lessons.MIXTURE)
-# On rows that are one text each, so without segment_ids and position_ids: the losses that this concerns.
-RESTRICTED = lessons.recipe_of(
+RECIPE = cases.recipe_of(cases.MIXTURE)
+# Losses that depend on packing, on rows of one text each, without segment_ids and position_ids.
+RESTRICTED = cases.recipe_of(
     dict.fromkeys(("soft_cross_entropy", "value_relation", "sentence_mse"), 1.0), restrict_to_mask=True
 )
 ALL = dict.fromkeys(METRICS.values(), 1.0)
@@ -26,36 +26,36 @@ def largest(tree):
 
 @pytest.fixture(scope="module")
 def measure():
-    """What the objective makes of a batch, and of a factor for each sum's gradient; one program for all tests."""
-    student, teacher = lessons.models()
-    program = lessons.measuring(student, teacher, RECIPE)
+    """The objective's sums and gradients for a batch and a cotangent of each sum; one program for all tests."""
+    student, teacher = cases.models()
+    program = cases.measuring(student, teacher, RECIPE)
 
     def measure(batch=None, **factors):
-        batch = lessons.make_batch() if batch is None else batch
-        return program(get_params(student), get_params(teacher), batch, lessons.factors_of(RECIPE, **factors))
+        batch = cases.make_batch() if batch is None else batch
+        return program(get_params(student), get_params(teacher), batch, cases.factors_of(RECIPE, **factors))
 
     return measure
 
 
 @pytest.fixture(scope="module")
 def formula():
-    """The same by the formulas: sums and the gradient by the student's parameters."""
-    program, params = lessons.mixture_formulas(), get_params(lessons.models()[0])
-    return lambda **factors: program(params, lessons.factors_of(RECIPE, **factors))
+    """The same by the formulas: sums, and the gradient with respect to the student's parameters."""
+    program, params = cases.mixture_formulas(), get_params(cases.models()[0])
+    return lambda **factors: program(params, cases.factors_of(RECIPE, **factors))
 
 
 @pytest.fixture(scope="module")
 def measure_restricted():
-    """The same with losses on logits at the masked positions alone, of rows that are one text each."""
-    student, teacher = lessons.models()
-    program, factors = lessons.measuring(student, teacher, RESTRICTED), lessons.factors_of(RESTRICTED, **ALL)
+    """The same with losses on logits at masked positions only, for rows of one text each."""
+    student, teacher = cases.models()
+    program, factors = cases.measuring(student, teacher, RESTRICTED), cases.factors_of(RESTRICTED, **ALL)
     return lambda batch: program(get_params(student), get_params(teacher), batch, factors)
 
 
 @every_loss
 def test_losses_equal_their_formulas(name, measure, formula):
-    """Of packed and padded rows, the logits in chunks of which the last is short. A sum of float32 terms that are
-    rounded in another order: 1e-5, the bar of the train step's metrics.
+    """For packed and padded rows, with logits in chunks of which the last is short. Float32 sums in another order:
+    1e-5, the tolerance of the train step's metrics.
     """
     got, (expected, _) = measure().sums, formula()
     for metric in LOSSES[name].metrics:
@@ -65,38 +65,38 @@ def test_losses_equal_their_formulas(name, measure, formula):
 
 @every_loss
 def test_losses_have_the_gradient_of_their_formulas(name, measure, formula):
-    """By the student's parameters, those of the masked-LM head included; no chunks there."""
+    """With respect to the student's parameters, including those of the masked-LM head; the formulas have no chunks."""
     factor = {METRICS[name]: 1.0}
     expected = formula(**factor)[1]
     assert largest(expected) > 0
     assert_same_gradient(measure(**factor).student, expected)
 
 
-def test_losses_are_divided_by_what_they_are_summed_over(measure):
-    """Tokens, masked slots in use, and texts, of the rows that count."""
-    expected = lessons.divisors(lessons.make_batch(), RECIPE)
+def test_losses_are_divided_by_the_number_of_their_units(measure):
+    """Tokens, used masked slots, and texts of rows with weight."""
+    expected = cases.divisors(cases.make_batch(), RECIPE)
     assert {name: float(weight) for name, weight in measure().weights.items()} == expected
     assert len(set(expected.values())) == 3
 
 
 def test_losses_of_masked_positions_equal_their_formulas(measure_restricted):
-    """P positions are no multiple of the chunks either. A row without segment_ids is one text."""
-    (student, teacher), batch = lessons.models(), lessons.make_batch(packed=False)
+    """P is no multiple of the number of chunks either. A row without segment_ids is one text."""
+    (student, teacher), batch = cases.models(), cases.make_batch(packed=False)
     measured = measure_restricted(batch)
-    formula = lessons.formula_measuring(student, teacher, RESTRICTED, batch)
-    sums, gradient = formula(get_params(student), lessons.factors_of(RESTRICTED, **ALL))
+    formula = cases.formula_measuring(student, teacher, RESTRICTED, batch)
+    sums, gradient = formula(get_params(student), cases.factors_of(RESTRICTED, **ALL))
     for name, expected in sums.items():
         np.testing.assert_allclose(measured.sums[name], expected, rtol=1e-5, err_msg=name)
     assert_same_gradient(measured.student, gradient)
-    expected = lessons.divisors(batch, RESTRICTED)
+    expected = cases.divisors(batch, RESTRICTED)
     assert {name: float(weight) for name, weight in measured.weights.items()} == {name: expected[name] for name in sums}
 
 
 def test_losses_reach_no_parameter_of_the_teacher(measure):
-    """Its forward pass is inside the step, and yet its parameters are constants: the gradient by them is 0."""
+    """The teacher's forward pass is inside the step, but its parameters are constants: their gradient is 0."""
     measured = measure(**ALL)
     assert largest(measured.student) > 0
-    assert jax.tree.structure(measured.teacher) == jax.tree.structure(get_params(lessons.models()[1]))
+    assert jax.tree.structure(measured.teacher) == jax.tree.structure(get_params(cases.models()[1]))
     assert largest(measured.teacher) == 0
 
 
@@ -105,12 +105,12 @@ def same(got, expected):
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_losses_ignore_padding_whatever_it_holds(packed, measure, measure_restricted):
-    """A padding token is no key of a real one, and adds nothing itself: sums and gradients do not change by a bit.
+def test_losses_ignore_padding_of_any_value(packed, measure, measure_restricted):
+    """Real tokens do not attend to padding, and padding adds nothing itself: sums and gradients stay bit-equal.
 
-    In packed rows texts are apart from padding by their numbers too; in others by the mask alone.
+    In packed rows, padding is excluded by segment ids too; in other rows by the mask only.
     """
-    batch = jax.device_get(lessons.make_batch(packed))
+    batch = jax.device_get(cases.make_batch(packed))
     measured = functools.partial(measure, **ALL) if packed else measure_restricted
     padding, unused = batch["attention_mask"] == 0, batch["masked_weights"] == 0
     assert padding.any()
@@ -121,17 +121,17 @@ def test_losses_ignore_padding_whatever_it_holds(packed, measure, measure_restri
 
 
 def test_losses_ignore_rows_without_weight(measure):
-    """The last row only fills the batch up: whatever it holds, nothing changes. With weight, it would."""
-    batch = jax.device_get(lessons.make_batch())
+    """The values of the last row, which only fills the batch, change nothing; with weight they would."""
+    batch = jax.device_get(cases.make_batch())
     other = {name: np.concatenate([array[:-1], array[:1]]) for name, array in batch.items() if name != "row_weights"}
     expected = measure(**ALL)
     same(measure({**batch, **other}, **ALL), expected)
-    counted = measure({**batch, **other, "row_weights": np.ones(lessons.ROWS, np.float32)}, **ALL)
+    counted = measure({**batch, **other, "row_weights": np.ones(cases.ROWS, np.float32)}, **ALL)
     for name in ALL:
         assert counted.sums[name] > expected.sums[name]
         assert counted.weights[name] > expected.weights[name]
 
 
 def test_losses_of_a_batch_without_any_weight_are_0(measure):
-    batch = lessons.make_batch() | {"row_weights": np.zeros(lessons.ROWS, np.float32)}
+    batch = cases.make_batch() | {"row_weights": np.zeros(cases.ROWS, np.float32)}
     assert largest(measure(batch, **ALL)) == 0

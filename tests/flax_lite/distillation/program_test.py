@@ -1,4 +1,4 @@
-"""The program of a distillation step: what exists on the way, and what crosses between devices."""
+"""The program of a distillation step: its intermediates, and its communication between devices."""
 
 import re
 
@@ -10,22 +10,23 @@ from flax_lite.distillation.objective import distillation_objective, fit_recipe
 from flax_lite.distillation.recipe import DistillationRecipe
 from flax_lite.models import params as sharding
 from flax_lite.models.params import get_params, tree_shardings
-from tests.flax_lite import jaxprs, lessons, tiny
-from tests.flax_lite.lessons import LENGTH, ROWS, STUDENT, TEACHER
+from tests.flax_lite import distillation_cases as cases
+from tests.flax_lite import jaxprs, tiny
+from tests.flax_lite.distillation_cases import LENGTH, ROWS, STUDENT, TEACHER
 
-# Of the default losses, DistilBERT's, and a vocabulary beside which everything else is small.
+# DistilBERT's losses, and a vocabulary that is larger than all other sizes.
 DEFAULT, VOCABULARY = {"soft_cross_entropy": 5.0, "mlm": 2.0, "cosine": 1.0}, 997
 
 
 def test_step_holds_no_array_over_tokens_and_vocabulary():
     """Forward and backward, student and teacher: at most the logits of one chunk of 4 of 10 tokens exist."""
     student, teacher = (tiny.make("MaskedLM", config.replace(vocab_size=VOCABULARY)) for config in (STUDENT, TEACHER))
-    step = lessons.training_step(student, teacher, lessons.recipe_of(DEFAULT), accumulation_steps=2)
-    arguments = lessons.first_state(student), lessons.make_batch(), get_params(teacher)
+    step = cases.training_step(student, teacher, cases.recipe_of(DEFAULT), accumulation_steps=2)
+    arguments = cases.first_state(student), cases.make_batch(), get_params(teacher)
     largest = jaxprs.largest_intermediates(jax.make_jaxpr(step)(*arguments))[0]
     rows = ROWS // 2
     assert largest.elements < rows * LENGTH * VOCABULARY, largest
-    # 5 masked positions in each row, all at once.
+    # All 5 masked positions of each row at once.
     assert largest.elements == rows * 5 * VOCABULARY, largest
 
 
@@ -37,13 +38,13 @@ ATTENTION = DistillationRecipe(
 
 
 def largest_scores(student_depth, teacher_depth, trains):
-    """Elements of the largest array over pairs of tokens, of an evaluation or of a train step."""
+    """Returns the size of the largest array over pairs of tokens, in an evaluation or a train step."""
     configs = STUDENT.replace(num_hidden_layers=student_depth), tiny.bert(num_hidden_layers=teacher_depth)
     student, teacher = (tiny.make("Encoder", config) for config in configs)
-    recipe, batch = fit_recipe(ATTENTION, *configs), lessons.make_batch()
+    recipe, batch = fit_recipe(ATTENTION, *configs), cases.make_batch()
     if trains:
-        step = lessons.training_step(student, teacher, recipe)
-        program = jax.make_jaxpr(step)(lessons.first_state(student), batch, get_params(teacher))
+        step = cases.training_step(student, teacher, recipe)
+        program = jax.make_jaxpr(step)(cases.first_state(student), batch, get_params(teacher))
     else:
         objective = distillation_objective(recipe, nnx.graphdef(teacher))
         program = jaxprs.trace(
@@ -52,9 +53,9 @@ def largest_scores(student_depth, teacher_depth, trains):
     return max(item.elements for item in jaxprs.intermediates(program) if item.shape[-2:] == (LENGTH, LENGTH))
 
 
-def test_step_captures_the_layers_asked_for_alone():
-    """Scores of one layer, whatever the depth. A student that trains keeps all its layers' for the backward pass, as
-    without a teacher; of the teacher nothing is kept.
+def test_step_captures_the_requested_layers_only():
+    """Scores of one layer, whatever the depth. A train step keeps those of all student layers for the backward pass, as
+    without a teacher; nothing is kept for the teacher.
     """
     one = ROWS * 3 * LENGTH**2
     assert largest_scores(5, 5, trains=False) == one
@@ -62,31 +63,31 @@ def test_step_captures_the_layers_asked_for_alone():
 
 
 def on_mesh(mesh, losses):
-    """Compiled text of the step, after its gradient and metrics were compared; and which parameters are split.
+    """Compares a step's gradient and metrics with rows over all devices and parameters sharded by the rules.
 
-    Rows are over all devices, parameters as the rules have them.
+    Returns the compiled program as text, and whether parameters of student and teacher are split.
     """
-    student, teacher = lessons.models()
-    state, params = lessons.first_state(student), get_params(teacher)
+    student, teacher = cases.models()
+    state, params = cases.first_state(student), get_params(teacher)
     rows = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
     state, params = (jax.device_put(tree, tree_shardings(tree, mesh)) for tree in (state, params))
-    arguments = state, jax.device_put(lessons.make_batch(), rows), params
-    step = jax.jit(lessons.training_step(student, teacher, lessons.recipe_of(losses)))
+    arguments = state, jax.device_put(cases.make_batch(), rows), params
+    step = jax.jit(cases.training_step(student, teacher, cases.recipe_of(losses)))
     compiled = step.lower(*arguments).compile()
     after, metrics = compiled(*arguments)
     split = [
         any(not leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(tree))
         for tree in (state["params"], params)
     ]
-    lessons.assert_mixture(after, metrics, losses)
+    cases.assert_mixture(after, metrics, losses)
     return compiled.as_text(), split
 
 
-def test_step_agrees_on_eight_devices_and_moves_no_logits():
-    """Each device teaches with its own rows: sums and the gradient of the parameters cross between devices, and no
-    array whose last axis is the vocabulary but the gradient of the output's bias.
+def test_step_agrees_on_eight_devices_and_communicates_no_logits():
+    """Each device processes its own rows: devices exchange sums and parameter gradients, and no array whose last axis
+    is the vocabulary except the gradient of the output bias.
     """
-    program, split = on_mesh(tiny.mesh(8), lessons.MIXTURE)
+    program, split = on_mesh(tiny.mesh(8), cases.MIXTURE)
     assert split == [False, False]
     assert "all-reduce" in program
     assert not any(name in program for name in ("all-gather", "all-to-all", "collective-permute"))
@@ -96,8 +97,8 @@ def test_step_agrees_on_eight_devices_and_moves_no_logits():
 
 
 def test_step_agrees_with_parameters_split_over_devices(monkeypatch):
-    """Of student and teacher, by the table of rules, which would leave matrices as small as these whole."""
+    """Of student and teacher, by the table of rules, whose minimum size is lowered for these small matrices."""
     monkeypatch.setattr(sharding, "_MIN_SPLIT_ELEMENTS", 1)
-    program, split = on_mesh(tiny.mesh(2, 4), lessons.FEW)
+    program, split = on_mesh(tiny.mesh(2, 4), cases.FEW)
     assert split == [True, True]
     assert "all-gather" in program

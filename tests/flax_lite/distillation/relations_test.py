@@ -1,4 +1,4 @@
-"""Losses from attention against loops in float64, what they ignore, and their gradients."""
+"""Losses on attention against loops in float64, their gradients, and ignored inputs."""
 
 import functools
 from typing import NamedTuple
@@ -19,8 +19,8 @@ STUDENT_SCORES, TEACHER_SCORES = RNG.normal(size=(2, B, N, T, T)) * 2
 STUDENT = RNG.normal(size=(B, T, N, H))
 TEACHER = RNG.normal(size=(B, T, TEACHER_HEADS, TEACHER_WIDTH))
 
-# The text of each token, 0 for padding: one text in each row, such rows with padding at the end, at the start and in
-# between, and several texts in a row.
+# The text of each token, 0 for padding: one text per row; the same with padding at the end, at the start and in
+# between; several texts per row.
 TEXTS = {
     "none": np.ones((B, T), int),
     "padding": np.asarray([[1, 1, 1, 1, 0, 0], [1, 0, 1, 1, 0, 1], [0, 0, 1, 1, 1, 1]]),
@@ -43,17 +43,17 @@ def visibility(kind):
     return attention_visibility(texts != 0, texts if kind == "packed" else None)
 
 
-def seen_by(row, query, kind):
-    """The keys that a query sees, as a list; none for padding."""
+def visible_keys(row, query, kind):
+    """Returns the list of keys that a query sees; empty for padding."""
     texts = TEXTS[kind][row]
     return [key for key in range(T) if texts[query] and texts[key] == texts[query]]
 
 
 def by_query(of_query, heads, kind):
-    """[B, T] of a function of the row, head, query and its keys, averaged over heads; 0 where there are no keys."""
+    """Averages a function of (row, head, query) and its keys over heads, [B, T]; 0 for queries without keys."""
     result = np.zeros((B, T))
     for row, query, head in np.ndindex(B, T, heads):
-        keys = seen_by(row, query, kind)
+        keys = visible_keys(row, query, kind)
         if keys:
             result[row, query] += of_query((row, head, query), keys) / heads
     return result
@@ -65,16 +65,16 @@ def softmax(scores):
 
 
 def score_error(student, teacher, kind):
-    error = lambda place, keys: sum((student[place][key] - teacher[place][key]) ** 2 for key in keys) / len(keys)  # noqa: E731
+    error = lambda index, keys: sum((student[index][key] - teacher[index][key]) ** 2 for key in keys) / len(keys)  # noqa: E731
     return by_query(error, student.shape[1], kind)
 
 
 def divergence(student, teacher, kind):
-    """sum p_t ln(p_t / p_s) over the keys alone: hidden ones are not there."""
+    """sum p_t ln(p_t / p_s) over the visible keys only."""
 
-    def of_query(place, keys):
-        ours, theirs = softmax(student[place][keys]), softmax(teacher[place][keys])
-        return sum(p * np.log(p / q) for p, q in zip(theirs, ours, strict=True))
+    def of_query(index, keys):
+        p_student, p_teacher = softmax(student[index][keys]), softmax(teacher[index][keys])
+        return sum(t * np.log(t / s) for t, s in zip(p_teacher, p_student, strict=True))
 
     return by_query(of_query, student.shape[1], kind)
 
@@ -87,7 +87,7 @@ def relation_scores(states, heads):
 
 
 class Measured(NamedTuple):
-    """The loss of each token, and the gradient of its sum over real tokens by student and teacher."""
+    """The loss of each token, and the gradients of its sum over real tokens with respect to student and teacher."""
 
     losses: np.ndarray
     by_student: np.ndarray
@@ -111,7 +111,7 @@ _program = jax.jit(_measured)
 
 
 def measure(students, teachers, kind, dtype=np.float64, *, visible=None, weights=None):
-    """`Measured` of each loss, computed in `dtype`; one program for each kind of visibility and dtype."""
+    """Returns `Measured` for each loss, computed in `dtype`; one program per kind of visibility and dtype."""
     arrays = [{name: np.asarray(array, dtype) for name, array in each.items()} for each in (students, teachers)]
     weights = TEXTS[kind] != 0 if weights is None else weights
     with jax.enable_x64(dtype == np.float64):
@@ -121,13 +121,13 @@ def measure(students, teachers, kind, dtype=np.float64, *, visible=None, weights
 
 @functools.cache
 def double(kind):
-    """The losses of STUDENTS and TEACHERS in float64."""
+    """Losses of STUDENTS and TEACHERS in float64."""
     return measure(STUDENTS, TEACHERS, kind)
 
 
 @functools.cache
 def single(kind):
-    """And in float32."""
+    """Losses of STUDENTS and TEACHERS in float32."""
     return measure(STUDENTS, TEACHERS, kind, np.float32)
 
 
@@ -147,13 +147,13 @@ def test_losses_equal_their_definitions(kind):
 
 
 def test_losses_equal_their_definitions_in_float32():
-    """Divergences of texts of one token are 0, and in float32 what logarithms near 3 leave."""
+    """Divergences of texts of one token are 0, and in float32 the rounding of logarithms near 3."""
     for name, expected in definitions("packed").items():
         np.testing.assert_allclose(single("packed")[name].losses, expected, rtol=1e-5, atol=2e-6, err_msg=name)
 
 
-def test_relation_divergence_cuts_heads_anew():
-    """Student and teacher differ in width and heads, and the relation heads cut across those of both."""
+def test_relation_divergence_resplits_heads():
+    """Student and teacher differ in width and heads, and the relation heads align with those of neither."""
     heads = (1, 3, 12)
     program = jax.jit(lambda *states: [relation_divergence(*states, visibility("packed"), number) for number in heads])
     with jax.enable_x64(True):
@@ -163,7 +163,7 @@ def test_relation_divergence_cuts_heads_anew():
         np.testing.assert_allclose(losses, expected, rtol=1e-10, atol=1e-12)
 
 
-def test_relation_divergence_of_own_heads_is_the_first_value_relation():
+def test_relation_divergence_of_the_model_s_heads_is_minilm_s_value_relation():
     """softmax(V V^T / sqrt(H)) head by head: attention with the values as queries and keys."""
     states = [RNG.normal(size=(B, T, N, width)).astype(np.float32) for width in (3, 5)]
     visible = visibility("packed")
@@ -177,27 +177,27 @@ def test_relation_divergence_of_own_heads_is_the_first_value_relation():
 
 
 def score_error_gradient(kind):
-    """2 (s - t) / (N * keys seen)."""
+    """2 (s - t) / (N * number of visible keys)."""
     expected = np.zeros_like(STUDENT_SCORES)
     for row, query in np.ndindex(B, T):
-        if keys := seen_by(row, query, kind):
-            place = row, slice(None), query, keys
-            expected[place] = 2 * (STUDENT_SCORES[place] - TEACHER_SCORES[place]) / (N * len(keys))
+        if keys := visible_keys(row, query, kind):
+            index = row, slice(None), query, keys
+            expected[index] = 2 * (STUDENT_SCORES[index] - TEACHER_SCORES[index]) / (N * len(keys))
     return expected
 
 
 def divergence_gradient(student, teacher, kind):
-    """(softmax(s) - softmax(t)) / heads by the student's scores, over the keys alone."""
+    """(softmax(s) - softmax(t)) / heads with respect to the student's scores, over the visible keys only."""
     expected = np.zeros_like(student)
     for row, head, query in np.ndindex(student.shape[:3]):
-        if keys := seen_by(row, query, kind):
-            ours, theirs = (softmax(scores[row, head, query, keys]) for scores in (student, teacher))
-            expected[row, head, query, keys] = (ours - theirs) / student.shape[1]
+        if keys := visible_keys(row, query, kind):
+            p_student, p_teacher = (softmax(scores[row, head, query, keys]) for scores in (student, teacher))
+            expected[row, head, query, keys] = (p_student - p_teacher) / student.shape[1]
     return expected
 
 
 def relation_gradient(kind):
-    """With G the gradient by X X^T / sqrt(d), that by X is (G + G^T) X / sqrt(d): X is both query and key."""
+    """With G the gradient of X X^T / sqrt(d), that of X is (G + G^T) X / sqrt(d), as X is both query and key."""
     by_scores = divergence_gradient(relation_scores(STUDENT, 2), relation_scores(TEACHER, 2), kind)
     heads = np.moveaxis(STUDENT.reshape(B, T, 2, 6), 2, 1)
     return np.moveaxis((by_scores + np.swapaxes(by_scores, 2, 3)) @ heads / np.sqrt(6), 1, 2).reshape(STUDENT.shape)
@@ -205,7 +205,7 @@ def relation_gradient(kind):
 
 @every_kind
 def test_losses_gradients_have_their_scale(kind):
-    """And the teacher learns nothing."""
+    """The teacher has no gradient."""
     expected = {
         "score_error": score_error_gradient(kind),
         "attention": divergence_gradient(STUDENT_SCORES, TEACHER_SCORES, kind),
@@ -216,16 +216,16 @@ def test_losses_gradients_have_their_scale(kind):
         assert not measured.by_teacher.any()
 
 
-def test_losses_are_least_where_the_student_is_the_teacher():
-    """There they are 0 with a gradient of 0; anywhere near they are more.
+def test_losses_are_minimal_for_equal_student_and_teacher():
+    """There they are 0 with a gradient of 0, and above 0 nearby.
 
-    What is near differs by 1e-3, so the least of them is near 1e-6 squared; a token that sees itself alone has one
-    distribution only.
+    Nearby means a difference of 1e-3, so losses may be as small as about 1e-6. A token that only sees itself has a
+    single distribution.
     """
     for measured in measure(STUDENTS, STUDENTS, "packed").values():
         np.testing.assert_allclose(measured.losses, 0, atol=1e-10)
         np.testing.assert_allclose(measured.by_student, 0, atol=1e-10)
-    sees_others = np.asarray([[len(seen_by(row, query, "packed")) > 1 for query in range(T)] for row in range(B)])
+    sees_others = np.asarray([[len(visible_keys(row, query, "packed")) > 1 for query in range(T)] for row in range(B)])
     for seed in range(3):
         random = np.random.default_rng(seed)
         near = {name: array + 1e-3 * random.normal(size=array.shape) for name, array in STUDENTS.items()}
@@ -233,8 +233,8 @@ def test_losses_are_least_where_the_student_is_the_teacher():
             assert (measured.losses[sees_others] > 1e-10).all()
 
 
-def spoilt(arrays, kind, filler):
-    """The arrays with `filler` in place of padding: as query and as key of scores, as token otherwise."""
+def spoil_padding(arrays, kind, filler):
+    """Replaces padding by `filler`: queries and keys of scores, otherwise tokens."""
     is_padding = TEXTS[kind] == 0
     pairs = (is_padding[:, :, None] | is_padding[:, None, :])[:, None]
     hidden = {"score_error": pairs, "attention": pairs, "relation": is_padding[:, :, None, None]}
@@ -243,16 +243,16 @@ def spoilt(arrays, kind, filler):
 
 @pytest.mark.parametrize("kind", ["padding", "packed"])
 @pytest.mark.parametrize("filler", [1e4, np.nan, np.inf])
-def test_losses_ignore_padding_whatever_it_holds(kind, filler):
-    """0 * NaN is NaN: so padding is left out before each product, or gradients would be NaN. And its own loss is 0."""
-    found = measure(spoilt(STUDENTS, kind, filler), spoilt(TEACHERS, kind, filler), kind, np.float32)
+def test_losses_ignore_padding_of_any_value(kind, filler):
+    """0 * NaN is NaN, so padding must be zeroed before each product, or gradients would be NaN. Its own loss is 0."""
+    found = measure(spoil_padding(STUDENTS, kind, filler), spoil_padding(TEACHERS, kind, filler), kind, np.float32)
     jax.tree.map(np.testing.assert_array_equal, found, single(kind))
     for measured in found.values():
         assert not measured.losses[TEXTS[kind] == 0].any()
 
 
-def test_losses_of_a_query_that_sees_nothing_are_zero():
-    """With a gradient of 0, whether other queries see it as a key or not."""
+def test_losses_of_a_query_without_visible_keys_are_zero():
+    """With a gradient of 0, whether or not other queries see it as a key."""
     visible = np.ones((B, 1, T, T), bool)
     visible[0, 0, 2] = False
     visible[1] = False
@@ -265,18 +265,18 @@ def test_losses_of_a_query_that_sees_nothing_are_zero():
 
 
 def test_losses_of_bfloat16_are_float32():
-    """Products included: the loss is that of the rounded numbers, as if they had been float32."""
+    """Including products: the loss equals that of the rounded values in float32."""
     visible = visibility("packed")
     losses = jax.jit(lambda s, t: {name: loss(s[name], t[name], visible=visible) for name, loss in LOSSES.items()})
     rounded = jax.tree.map(lambda array: array.astype(jnp.bfloat16), (STUDENTS, TEACHERS))
-    ours = losses(*rounded)
-    assert {array.dtype for array in ours.values()} == {jnp.dtype(jnp.float32)}
+    found = losses(*rounded)
+    assert {array.dtype for array in found.values()} == {jnp.dtype(jnp.float32)}
     expected = losses(*jax.tree.map(lambda array: array.astype(np.float32), rounded))
-    jax.tree.map(np.testing.assert_array_equal, ours, expected)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
-def test_losses_keep_a_sharded_batch_where_it_is():
-    """Each device computes the losses and gradients of its own rows, and nothing crosses between devices."""
+def test_losses_of_a_sharded_batch_need_no_communication():
+    """Each device computes the losses and gradients of its own rows."""
     rows = jax.NamedSharding(tiny.mesh(8), jax.P("data"))
     arrays = STUDENTS, TEACHERS, np.asarray(visibility("packed")), TEXTS["packed"] != 0
     arrays = jax.tree.map(lambda array: np.resize(array, (8, *array.shape[1:])), arrays)
@@ -287,7 +287,7 @@ def test_losses_keep_a_sharded_batch_where_it_is():
 
 @pytest.mark.parametrize("loss", [attention_score_error, attention_divergence])
 def test_score_losses_refuse_unequal_heads(loss):
-    """One head, too, which NumPy's rules would compare with all."""
+    """Including a single head, which would otherwise be broadcast."""
     for heads in (1, 3):
         with pytest.raises(ValueError, match=f"student has {N} heads, the teacher {heads}.*relation_divergence"):
             loss(jnp.asarray(np.ones((1, N, T, T))), jnp.asarray(np.ones((1, heads, T, T))), None)

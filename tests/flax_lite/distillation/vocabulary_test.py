@@ -1,4 +1,4 @@
-"""Models with fewer vocabulary rows: what they compute of the rows that are left, and which rows those are."""
+"""Trimming of vocabularies: results of the trimmed model, and selection of ids."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ from flax_lite.tokenization import trim_tokenizer
 from tests.flax_lite import tiny
 from tests.flax_lite.tokenization import tiny_files
 
-# Rows 38 to 40 of the tables belong to no piece: they are padded.
+# Rows 38 to 40 of the tables are padding.
 KEPT = (0, 1, 2, 5, 6, 9, 14, 15, 22, 30, 31, 37)
 
 
@@ -26,7 +26,7 @@ def flat(params):
 
 
 def trimmed(model, head, kept=KEPT):
-    """The model again, with the rows of `kept` only."""
+    """Returns the model with the vocabulary rows of `kept` only."""
     smaller = tiny.make(head, trim_config(model.config, kept), seed=7)
     nnx.update(smaller, trim_params(get_params(model), kept))
     return smaller
@@ -34,11 +34,9 @@ def trimmed(model, head, kept=KEPT):
 
 @pytest.mark.parametrize(("family", "tied"), [("albert", True), ("bert", False), ("distilbert", True)])
 def test_trimmed_model_has_the_same_hidden_states_and_logits(family, tied):
-    """An equality, not an approximation.
-
-    The encoder sees ids only through the rows that they name, and these are the same rows: from there on the same
-    numbers go through the same operations. A logit is the product of its own row with the hidden state, plus its own
-    bias, and knows of no other row. A matrix product of another width may be added up in other blocks, hence 1e-6.
+    """Exactly, not approximately: the encoder depends on ids only through their embedding rows, which are the same, and
+    a logit is the product of its own row with the hidden state plus its own bias. A matrix product of another width may
+    be summed in other blocks, hence 1e-6 for the logits.
     """
     model = tiny.make("MaskedLM", tiny.FAMILIES[family](tie_word_embeddings=tied, num_hidden_layers=1))
     smaller = trimmed(model, "MaskedLM")
@@ -69,7 +67,7 @@ def test_trimmed_model_has_the_same_hidden_states_and_logits(family, tied):
     ],
 )
 def test_trim_params_fits_every_model(family, head, tied):
-    """Structure, shapes and dtypes are those of a model made with the smaller configuration."""
+    """Structure, shapes and dtypes equal those of a model created with the trimmed configuration."""
     config = tiny.FAMILIES[family](tie_word_embeddings=tied)
     params = get_params(tiny.make(head, config))
     smaller = nnx.eval_shape(lambda: tiny.MODELS[head](trim_config(config, KEPT), rngs=nnx.Rngs(0)))
@@ -81,7 +79,7 @@ def test_trim_params_fits_every_model(family, head, tied):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
 @pytest.mark.parametrize("array", [np.asarray, jnp.asarray], ids=["numpy", "jax"])
-def test_trim_params_takes_rows_of_either_kind_of_array(array, dtype):
+def test_trim_params_takes_numpy_and_jax_arrays(array, dtype):
     table = np.arange(20).reshape(5, 4).astype(dtype)
     head = {"bias": array(table[:, 0]), "decoder": {"kernel": array(table.T)}}
     params = {"embeddings": {"word": {"embedding": array(table)}}, "masked_lm_head": head}
@@ -97,7 +95,7 @@ def test_trim_params_takes_rows_of_either_kind_of_array(array, dtype):
         np.testing.assert_array_equal(np.asarray(leaf, np.float32), np.asarray(expected[name], np.float32))
 
 
-def test_trim_params_refuses_what_does_not_fit():
+def test_trim_params_refuses_invalid_ids_and_parameters():
     params = get_params(tiny.make("MaskedLM", tiny.bert()))
     with pytest.raises(ValueError, match="the id 41; there are 41 rows in encoder/embeddings/word/embedding, 0 to 40"):
         trim_params(params, [0, 41])
@@ -108,7 +106,7 @@ def test_trim_params_refuses_what_does_not_fit():
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
-def test_trim_config_renumbers_the_ids_that_it_holds(family, tmp_path):
+def test_trim_config_renumbers_its_ids(family, tmp_path):
     ids = {"bos_token_id": 5, "eos_token_id": 4, "sep_token_id": None, "other_token_id": "five", "layers": 5}
     config = dataclasses.replace(tiny.FAMILIES[family](pad_token_id=9), extra=ids)
     smaller = trim_config(config, KEPT)
@@ -119,15 +117,15 @@ def test_trim_config_renumbers_the_ids_that_it_holds(family, tmp_path):
     assert trim_config(config.replace(pad_token_id=None), KEPT).pad_token_id is None
 
 
-def test_trim_config_refuses_what_does_not_fit():
+def test_trim_config_refuses_invalid_ids():
     with pytest.raises(ValueError, match="kept lacks pad_token_id=3; a model needs"):
         trim_config(tiny.bert(pad_token_id=3), KEPT)
     with pytest.raises(ValueError, match="kept has the id 41; there are 41 pieces"):
         trim_config(tiny.bert(), [0, 41])
 
 
-def test_trimming_shrinks_a_multilingual_student_by_its_rows_alone():
-    """DistilBERT of multilingual BERT: the numbers at the head of `flax_lite.distillation.vocabulary`."""
+def test_trimming_removes_the_rows_of_a_multilingual_student():
+    """The parameter counts in the docstring of `flax_lite.distillation.vocabulary`."""
     config = fl.DistilBertConfig(vocab_size=119547)
     sizes = {}
     for each in (config, trim_config(config, range(20000))):
@@ -137,7 +135,7 @@ def test_trimming_shrinks_a_multilingual_student_by_its_rows_alone():
     assert round(119547 * 768 / 1e6, 1) == 91.8
 
 
-def test_seen_ids_are_those_often_enough_and_those_always_kept():
+def test_seen_ids_are_frequent_ids_and_those_always_kept():
     counts = np.array([0, 0, 7, 1, 2, 0, 3])
     assert seen_ids(counts, [0, 1, 2]) == (0, 1, 2, 3, 4, 6)
     assert seen_ids(counts, [1, 0], min_count=2) == (0, 1, 2, 4, 6)
@@ -150,7 +148,7 @@ def test_seen_ids_are_those_often_enough_and_those_always_kept():
 
 
 def test_tokenizer_and_model_are_trimmed_to_the_same_ids(tmp_path):
-    """From text to logits: the pieces and rows that a text uses, of a model with a padded table, and files of both."""
+    """From text to logits, through files: the pieces and rows of a text, for a model with a padded table."""
     tokenizer = fl.load_tokenizer(tiny_files.write_vocab(tmp_path))
     texts = ["the cat sat.", "unwanted cats - a b"]
     counts = np.bincount([id_ for ids in tokenizer.encode(texts) for id_ in ids], minlength=tokenizer.vocab_size)
@@ -159,9 +157,12 @@ def test_tokenizer_and_model_are_trimmed_to_the_same_ids(tmp_path):
     model = tiny.make("MaskedLM", tiny.bert())
     trimmed(model, "MaskedLM", kept).save_pretrained(tmp_path / "trimmed")
     trim_tokenizer(tokenizer, kept).save(tmp_path / "trimmed")
-    smaller, cutter = fl.MaskedLM.from_pretrained(tmp_path / "trimmed"), fl.load_tokenizer(tmp_path / "trimmed")
-    assert smaller.config.vocab_size == cutter.vocab_size == len(kept)
-    rows, expected = (each(texts, max_length=10) for each in (cutter, tokenizer))
+    smaller, trimmed_tokenizer = (
+        fl.MaskedLM.from_pretrained(tmp_path / "trimmed"),
+        fl.load_tokenizer(tmp_path / "trimmed"),
+    )
+    assert smaller.config.vocab_size == trimmed_tokenizer.vocab_size == len(kept)
+    rows, expected = (each(texts, max_length=10) for each in (trimmed_tokenizer, tokenizer))
     found = tiny.call(smaller, **{name: jnp.asarray(value) for name, value in rows.items()}).logits
     logits = tiny.call(model, **{name: jnp.asarray(value) for name, value in expected.items()}).logits
     np.testing.assert_allclose(found, logits[..., list(kept)], rtol=0, atol=1e-6)

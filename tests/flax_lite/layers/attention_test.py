@@ -1,4 +1,4 @@
-"""Attention: who sees whom, the numbers against float64, and dropout on the probabilities."""
+"""Attention: visibility, values against float64, and dropout on the probabilities."""
 
 import itertools
 
@@ -12,7 +12,6 @@ from flax_lite.layers.attention import (
     attention_probabilities,
     attention_scores,
     attention_visibility,
-    fused_attention,
 )
 from flax_lite.layers.dropout import keep_mask
 
@@ -83,8 +82,8 @@ def test_attention_equals_float64(qkv, kind):
 
 def test_attention_equals_jax(qkv):
     mask = attention_visibility(jnp.asarray([[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1]]), None)
-    theirs = jax.nn.dot_product_attention(*qkv, mask=mask, implementation="xla")
-    np.testing.assert_allclose(attention(*qkv, mask), theirs, atol=1e-6, rtol=0)
+    expected = jax.nn.dot_product_attention(*qkv, mask=mask, implementation="xla")
+    np.testing.assert_allclose(attention(*qkv, mask), expected, atol=1e-6, rtol=0)
 
 
 def test_scores_are_scaled_and_float32(qkv):
@@ -95,7 +94,7 @@ def test_scores_are_scaled_and_float32(qkv):
 
 
 def test_probabilities_sum_to_one_and_vanish_where_hidden():
-    """exp(min - max) underflows to exactly 0, so what is hidden cannot leak in at any precision."""
+    """exp(min - max) underflows to exactly 0, so hidden keys cannot leak in at any precision."""
     scores = jnp.asarray(np.random.default_rng(1).normal(size=(B, N, T, T)), jnp.float32)
     mask = attention_visibility(jnp.asarray([[1, 1, 0, 0, 0, 0], [1, 1, 1, 1, 1, 0]]), None)
     probabilities = np.asarray(attention_probabilities(scores, mask))
@@ -105,14 +104,14 @@ def test_probabilities_sum_to_one_and_vanish_where_hidden():
 
 @pytest.mark.parametrize("scale", [1e4, 1e30, 3e38])
 def test_probabilities_of_huge_scores_are_finite(scale):
-    """-10000 as a mask would lose against scores of that size; the smallest float does not."""
+    """A mask of -10000 would be lost in scores of that size; the lowest float is not."""
     scores = scale * jnp.asarray([[[[-1.0, -0.5, 1.0]]]])
     mask = jnp.asarray([[[[True, True, False]]]])
     np.testing.assert_array_equal(attention_probabilities(scores, mask), [[[[0.0, 1.0, 0.0]]]])
 
 
-def test_query_that_sees_nothing_averages():
-    """Uniform and finite: such a query is padding and outside every loss, but a NaN there would spread."""
+def test_query_without_visible_keys_averages():
+    """Uniform and finite: such a query is padding, which no loss reads, but a NaN there would spread."""
     scores = jnp.asarray(np.random.default_rng(2).normal(size=(1, 1, T, T)), jnp.float32)
     nothing = jnp.zeros((1, 1, 1, T), bool)
     np.testing.assert_allclose(attention_probabilities(scores, nothing), 1 / T, rtol=1e-6)
@@ -120,9 +119,9 @@ def test_query_that_sees_nothing_averages():
     assert np.isfinite(gradient).all()
 
 
-def test_attend_drops_every_probability_on_its_own():
+def test_attend_drops_every_probability_independently():
     """With the identity as values the output is the dropped probabilities themselves: no two rows, heads or queries
-    share a mask, and what is kept is scaled by 1 / (1 - rate).
+    share a mask, and kept probabilities are scaled by 1 / (1 - rate).
     """
     size, rate = 32, 0.5
     scores = jnp.zeros((2, 2, size, size))
@@ -141,9 +140,3 @@ def test_attend_keeps_the_dtype_of_the_values(qkv):
     _, _, values = qkv
     scores = jnp.zeros((B, N, T, T))
     assert attend(scores, values.astype(jnp.bfloat16), None, 0.0, None).dtype == jnp.bfloat16
-
-
-@pytest.mark.skipif(jax.default_backend() == "gpu", reason="a GPU may have the kernel")
-def test_fused_attention_says_what_it_needs(qkv):
-    with pytest.raises(ValueError, match=r"cudnn.*NVIDIA GPU.*bfloat16.*given float32 on cpu.*'xla' or 'auto'"):
-        fused_attention(*qkv, None)

@@ -1,4 +1,4 @@
-"""Dropout: what is drawn where, at which rate, and that no two masks are the same."""
+"""Dropout: its sites, their rates, and that no two masks are the same."""
 
 import itertools
 import math
@@ -20,9 +20,9 @@ from tests.flax_lite import jaxprs, tiny
 KEY = jax.random.key(0)
 OFF = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout_prob": 0.0}
 
-# Sites by the rate that governs them, from the three papers' own code: every shape drawn in one layer and after the
-# embeddings. DistilBERT has none after the attention output; ALBERT has the one after the feed-forward output that
-# Hugging Face's torch class omits, and drops embeddings in the narrow width E, before the map to D.
+# Sites by the rate that governs them, from the code of the three papers: every shape drawn in one layer and after the
+# embeddings. DistilBERT has no dropout after the attention output. ALBERT has one after the feed-forward output, which
+# Hugging Face's torch class omits, and drops embeddings of width E, before the projection to D.
 B, T, D, E, N = tiny.BATCH, tiny.LENGTH, 12, 8, 3
 LAYER_SITES = {
     "albert": {"hidden_dropout_prob": [(B, T, D), (B, T, D)], "attention_probs_dropout_prob": [(B, N, T, T)]},
@@ -42,8 +42,7 @@ HEAD_SITES = [
     ("distilbert", "MultipleChoice", "classifier_dropout_prob", CHOICES),
     ("distilbert", "QuestionAnswering", "qa_dropout_prob", TOKENS),
 ]
-# Heads whose rate is that of the encoder's hidden dropout: BERT's, where no classifier dropout is set, and DistilBERT's
-# tag head.
+# Heads with the rate of the encoder's hidden dropout: BERT's without a classifier dropout, and DistilBERT's tag head.
 HIDDEN_HEAD_SITES = [
     ("bert", "SequenceClassification", POOLED),
     ("bert", "MultipleChoice", CHOICES),
@@ -62,7 +61,7 @@ HEADS_WITHOUT = [
 
 
 def off(family):
-    """A configuration that drops nothing."""
+    """A configuration with all dropout rates at 0."""
     return tiny.FAMILIES[family](**OFF, **({"qa_dropout_prob": 0.0} if family == "distilbert" else {}))
 
 
@@ -75,13 +74,13 @@ def draws_of_layer(config, key=KEY):
     layer = nnx.eval_shape(lambda: TransformerLayer(config, Execution(), rngs=nnx.Rngs(0)))
 
     def run(layer, x):
-        return layer(x, None, masks=None if key is None else draw_layer_masks(config, *x.shape[:2], key))
+        return layer(x, None, dropout_masks=None if key is None else draw_layer_masks(config, *x.shape[:2], key))
 
     return jaxprs.random_bit_shapes(jaxprs.trace(run, layer, jnp.ones((B, T, D))))
 
 
 def close_to(fraction, expected, count):
-    """Within 5 standard deviations of a binomial share: false once in two million."""
+    """Within 5 standard deviations of a binomial proportion: fails by chance once in two million."""
     return abs(fraction - expected) < 5 * math.sqrt(expected * (1 - expected) / count)
 
 
@@ -96,8 +95,8 @@ def test_dropout_without_key_or_rate_is_the_identity(rate, key):
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
-def test_dropout_keeps_the_share_and_the_expectation(rate):
-    """Each element is zero with probability `rate`, else multiplied by 1 / (1 - rate)."""
+def test_dropout_rate_and_scale(rate):
+    """Each element is zero with probability `rate`, and otherwise multiplied by 1 / (1 - rate)."""
     x = jnp.full((100, 100), 3.0)
     dropped = np.asarray(dropout(x, rate, KEY))
     kept = dropped != 0
@@ -115,7 +114,7 @@ def test_dropout_keeps_the_dtype():
     assert dropout(jnp.ones(4, jnp.bfloat16), 0.1, KEY).dtype == jnp.bfloat16
 
 
-def test_dropout_draws_every_element_on_its_own():
+def test_dropout_draws_every_element_independently():
     """Two independent masks agree on p^2 + (1-p)^2 of their elements; a mask shared along an axis agrees with itself
     everywhere.
     """
@@ -146,7 +145,7 @@ def test_layer_draws_at_its_sites_only(family):
     ("family", "field"), [(family, field) for family, fields in LAYER_SITES.items() for field in fields]
 )
 def test_each_rate_governs_its_own_sites(family, field):
-    """With every other rate at zero, what is still drawn is what this rate governs."""
+    """With every other rate at zero, only the sites of this rate are drawn."""
     assert draws_of_layer(off(family).replace(**{field: 0.1})) == LAYER_SITES[family][field]
 
 
@@ -160,7 +159,7 @@ def test_embeddings_draw_after_their_layer_norm(family):
 
 
 def test_albert_drops_embeddings_before_the_projection():
-    """With rate 1 - 2^-24 at the embeddings all of them are zero, and what is left is the projection's bias."""
+    """With a rate of 1 - 2^-24 all embeddings are zero, and only the projection's bias remains."""
     config = tiny.albert(hidden_dropout_prob=1 - 2**-24)
     module = tiny.make("Encoder", config).embeddings
     module.projection.bias[...] = jnp.arange(12.0)
@@ -172,8 +171,8 @@ def test_albert_drops_embeddings_before_the_projection():
     ("family", "remat"),
     [("albert", "none"), ("bert", "none"), ("distilbert", "none"), ("albert", "full"), ("bert", "dots")],
 )
-def test_encoder_draws_once_per_site_for_all_layers_or_in_the_body_of_their_loop(family, remat):
-    """Where all masks are kept they are drawn at once; where layers are computed again, so are their masks."""
+def test_encoder_draws_once_per_site_for_all_layers_or_inside_the_scan(family, remat):
+    """Without remat the masks of all layers are drawn at once; with remat each layer draws its own, inside the scan."""
     config = tiny.FAMILIES[family]()
     layer = [shape for shapes in LAYER_SITES[family].values() for shape in shapes]
     if remat == "none":
@@ -183,7 +182,7 @@ def test_encoder_draws_once_per_site_for_all_layers_or_in_the_body_of_their_loop
     assert found == sorted([EMBEDDING_SITES[family], *layer])
 
 
-def test_a_layer_drops_the_same_whether_its_masks_are_drawn_before_or_within():
+def test_masks_are_the_same_drawn_before_or_inside_the_scan():
     config = tiny.albert()
     ids = tiny.token_ids(config)
     outputs = [
@@ -201,7 +200,7 @@ def test_head_rate_governs_one_draw(family, model, field, shape):
 
 @pytest.mark.parametrize(("family", "model", "shape"), HIDDEN_HEAD_SITES)
 def test_head_governed_by_the_hidden_rate(family, model, shape):
-    """The head's draw is what the model draws beyond its encoder."""
+    """The model draws once more than its encoder."""
     config = off(family).replace(hidden_dropout_prob=0.1)
     if family == "bert":
         config = config.replace(classifier_dropout_prob=None)
@@ -214,8 +213,8 @@ def test_head_governed_by_the_hidden_rate(family, model, shape):
 
 @pytest.mark.parametrize(("family", "model"), HEADS_WITHOUT)
 def test_heads_without_dropout(family, model):
-    """No draw beyond the encoder's, every rate at work: none in the masked-LM head, before SOP and NSP, and before
-    BERT's spans.
+    """With every rate above 0, only the encoder draws: no dropout in the masked-LM head, before SOP and NSP, and before
+    BERT's span head.
     """
     config = tiny.FAMILIES[family](classifier_dropout_prob=0.1)
     assert draws_of_model(model, config) == draws_of_model("Encoder", config)
@@ -239,7 +238,7 @@ def test_every_head_is_in_a_table():
     assert listed == {pair for pair in tiny.FAMILY_AND_HEAD if pair[1] != "Encoder"}
 
 
-# The masks themselves, read off the outputs of a crafted encoder.
+# The masks themselves, read from the outputs of a crafted encoder.
 
 RATE = 0.3
 WIDE = {"hidden_size": 48, "num_attention_heads": 4, "num_hidden_layers": 4}
@@ -250,8 +249,8 @@ BIASES = {
 
 
 def crafted_outputs(stack, changes, edit):
-    """Every layer's output [layers, B, T, D] of an encoder whose layers compute LayerNorm(x + what `edit` sets), with
-    dropout on.
+    """Outputs [layers, B, T, D] of an encoder with dropout whose layer parameters are 0 (scales 1), except those that
+    `edit` sets.
     """
     config = tiny.STACKS[stack](**{**OFF, **WIDE, **changes})
     encoder = tiny.make("Encoder", config)
@@ -273,8 +272,8 @@ def crafted_outputs(stack, changes, edit):
 def hidden_masks(stack, site):
     """The mask of every layer at a hidden-dropout site.
 
-    All kernels are zero and the site's bias is 1000, so the block adds 1000 / (1 - rate) where the mask keeps and 0
-    where it drops, to an x of order 1; after LayerNorm the kept elements are the positive ones.
+    All kernels are zero and the site's bias is 1000, so the block adds 1000 / (1 - rate) to kept elements and 0 to
+    dropped ones, with x of order 1; after LayerNorm the kept elements are the positive ones.
     """
 
     def edit(layers):
@@ -307,8 +306,8 @@ def test_hidden_masks_differ_between_sites_layers_rows_and_tokens(stack):
 @pytest.mark.parametrize("stack", tiny.STACKS)
 def test_attention_masks_differ_between_layers_rows_and_heads(stack):
     """Values are all 1000 and probabilities uniform, so a head's output counts the keys its mask keeps: 16 draws in
-    each of 4 rows, 16 queries and 4 heads. LayerNorm of a token then is a picture of its four counts; equal masks would
-    give equal pictures up to the 1/1000 that x adds, and independent ones differ somewhere by the order of 1.
+    each of 4 rows, 16 queries and 4 heads. LayerNorm then maps a token's four counts to its output: equal masks would
+    result in equal outputs up to the 1/1000 that x adds, and independent masks differ somewhere by the order of 1.
     """
 
     def edit(layers):
@@ -326,7 +325,7 @@ def test_attention_masks_differ_between_layers_rows_and_heads(stack):
         assert np.abs(first - second).max() > 1.0
 
 
-def test_two_keys_give_two_outputs_and_one_key_one():
+def test_output_depends_on_the_key_alone():
     config = tiny.albert()
     model = tiny.make("Encoder", config)
     ids = tiny.token_ids(config)
@@ -336,9 +335,9 @@ def test_two_keys_give_two_outputs_and_one_key_one():
 
 
 @pytest.mark.parametrize("stack", tiny.STACKS)
-def test_every_draw_has_a_key_of_its_own(stack, monkeypatch):
-    """Equal keys with equal shapes are equal masks, and with other shapes correlated ones: over three layers of three
-    draws, the embeddings' and the head's, no key is used twice.
+def test_no_two_draws_share_a_key(stack, monkeypatch):
+    """Equal keys with equal shapes make equal masks, and with different shapes correlated ones. No key is used twice
+    over three layers of three draws, the embeddings and the head.
     """
     config = tiny.STACKS[stack]()
     model, ids = tiny.make("SequenceClassification", config), tiny.token_ids(config)

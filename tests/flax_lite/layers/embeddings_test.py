@@ -1,4 +1,4 @@
-"""What ids give that their tables lack: NaN, or rows from the end."""
+"""Ids outside their tables: NaN, or rows from the end."""
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,9 @@ from tests.flax_lite import tiny
 IDS = np.array([[1, 2, 3, 4]], np.int32)
 
 
-def changed(place, value):
+def with_id(position, value):
     ids = IDS.copy()
-    ids[0, place] = value
+    ids[0, position] = value
     return ids
 
 
@@ -25,15 +25,15 @@ def test_ids_outside_their_tables(types):
     execution = Execution().resolve(3)
     embed = jax.jit(Embeddings(config, execution, rngs=nnx.Rngs(0)).__call__)
     zeros, positions = np.zeros_like(IDS), np.arange(4, dtype=np.int32)[None]
-    # Words, token types, positions; the token that becomes NaN, if one does.
+    # Words, token types, positions, and the token that becomes NaN (None: no token).
     cases = [
-        (changed(1, config.vocab_size), zeros, positions, 1),
+        (with_id(1, config.vocab_size), zeros, positions, 1),
         (IDS, np.array([[0, 1, types, 1]], np.int32), positions, 2),
-        (IDS, zeros, changed(3, config.max_position_embeddings), 3),
+        (IDS, zeros, with_id(3, config.max_position_embeddings), 3),
         (IDS, zeros, positions, None),
     ]
-    for words, kinds, places, wrong in cases:
-        found = np.isnan(np.asarray(embed(words, kinds, places))).all(-1)[0]
-        assert found.tolist() == [place == wrong for place in range(4)]
-    last = embed(changed(1, config.vocab_size - 1), zeros, positions)
-    assert jnp.array_equal(embed(changed(1, -1), zeros, positions), last)
+    for words, token_types, position_ids, nan_token in cases:
+        found = np.isnan(np.asarray(embed(words, token_types, position_ids))).all(-1)[0]
+        assert found.tolist() == [token == nan_token for token in range(4)]
+    last = embed(with_id(1, config.vocab_size - 1), zeros, positions)
+    assert jnp.array_equal(embed(with_id(1, -1), zeros, positions), last)

@@ -1,4 +1,4 @@
-"""The execution configuration changes how a model is computed, never what it computes."""
+"""The execution configuration changes how a model is computed, never the function."""
 
 import dataclasses
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ from flax_lite.layers.execution import Execution
 from tests.flax_lite import jaxprs, tiny
 
 KEY = jax.random.key(1)
-# Rounding of another order of the same float32 operations; measured: up to 9e-7 of a leaf's largest element.
+# The same float32 operations in another order; measured: differences up to 9e-7 of a leaf's largest element.
 SAME = 2e-6
 VARIANTS = [
     ("shared", Execution(unroll=2, remat="dots")),
@@ -24,7 +24,7 @@ VARIANTS = [
 
 
 def value_and_grad(stack, execution):
-    """With dropout on: the draw must not change either. Of probabilities alone, as each mask is much to compile."""
+    """With dropout, whose draw must not change either; on probabilities only, because masks take long to compile."""
     config = tiny.STACKS[stack](hidden_dropout_prob=0.0)
     encoder = tiny.make("Encoder", config, add_pooler=False, execution=execution)
     return tiny.value_and_grad(encoder, tiny.token_ids(config), key=KEY)
@@ -45,8 +45,8 @@ def program(execution, depth=6):
 
 
 @pytest.mark.parametrize(("unroll", "resolved"), [(1, 1), (4, 4), (0, 6), (9, 6), ("auto", 6)])
-def test_unroll_is_the_scan_s(unroll, resolved):
-    """Layers in one iteration, at most all of them; on CPU "auto" unrolls a depth of 6."""
+def test_unroll_is_passed_to_the_scan(unroll, resolved):
+    """Layers per iteration, at most all of them; on CPU "auto" unrolls a depth of 6."""
     traced, encoder = program(Execution(unroll=unroll))
     assert encoder.execution.unroll == resolved
     assert traced["scan"] == 1
@@ -61,8 +61,8 @@ def temporary_bytes(make, execution):
 
 
 def test_remat_saves_memory():
-    """Over 8 layers: keeping layer inputs alone saves most of the activations. Without any remat, layers keep little
-    beside matrix products (`flax_lite.layers.execution`), so keeping just those saves little more: Q K^T has batch
+    """Over 8 layers: keeping only the layer inputs saves most of the activations. Without remat, layers keep little
+    more than matrix products (`recompute_in_backward`), so that "dots" saves little: mainly Q K^T, which has batch
     dimensions.
     """
     memory = {remat: temporary_bytes(tiny.albert, Execution(remat=remat)) for remat in ("none", "dots", "full")}
@@ -72,9 +72,9 @@ def test_remat_saves_memory():
 
 @pytest.mark.parametrize("family", ["albert", "distilbert"])
 def test_bfloat16_is_near_float32(family):
-    """bfloat16 keeps 8 bits, so a rounding is off by up to 2^-9 = 0.2%; a dozen of them in a row through 3 layers of
-    LayerNorm outputs of order 1 leave a deviation of about 1%, and dropping float32 statistics or softmax would show
-    far above that.
+    """bfloat16 has 8 significant bits, so the error of a rounding is up to 2^-9 = 0.2%. A dozen roundings in sequence
+    through 3 layers with LayerNorm outputs of order 1 add up to about 1%; statistics or a softmax in bfloat16 would
+    show far above that.
     """
     config = tiny.FAMILIES[family]()
     ids = tiny.token_ids(config)
@@ -93,9 +93,9 @@ def test_bfloat16_is_near_float32(family):
     [("albert", "MaskedLM"), ("bert", "SequenceClassification"), ("distilbert", "SequenceClassification")],
 )
 def test_float16_with_padding_is_near_float32(family, head):
-    """Rows without padding, with some, and of padding alone. The mask is float32's lowest number on float32 scores:
-    1e30 or -inf in half precision would give NaN (Hugging Face Flax's DistilBERT does, in every row). 11 bits, so an
-    eighth of bfloat16's error.
+    """Rows without padding, with some padding, and of padding only. The mask is float32's lowest number on float32
+    scores: 1e30 or -inf in half precision would cause NaN (as in every row of Hugging Face Flax's DistilBERT). float16
+    has 11 significant bits, so an eighth of bfloat16's error.
     """
     config = tiny.FAMILIES[family]()
     ids = tiny.token_ids(config, batch=3)
@@ -115,7 +115,7 @@ def test_gradients_of_bfloat16_are_float32():
     assert {leaf.dtype for leaf in jax.tree.leaves(gradient)} == {jnp.dtype(jnp.float32)}
 
 
-FUSED_WIDTHS = {"hidden_size": 32, "num_attention_heads": 4}  # heads of 8, which cuDNN has
+FUSED_WIDTHS = {"hidden_size": 32, "num_attention_heads": 4}  # heads of width 8, which cuDNN supports
 
 
 def device(platform, **attributes):
@@ -135,8 +135,8 @@ def device(platform, **attributes):
     ],
 )
 def test_auto_follows_the_device(found, dtype, unroll, attention, monkeypatch):
-    """bfloat16 where the hardware has it: not on a T4 (compute capability 7.5); unrolled where loops are slow; fused
-    attention where bfloat16 is computed on a GPU.
+    """bfloat16 with hardware support: not on a T4 (compute capability 7.5); unrolled if loops are slow; fused
+    attention for bfloat16 on a GPU.
     """
     monkeypatch.setattr("flax_lite.layers.execution.jax.devices", lambda: [found])
     resolved = Execution(dtype="auto", unroll="auto").resolve(6)
@@ -151,7 +151,7 @@ def test_auto_unrolls_up_to_12_layers(platform):
 
 
 def test_auto_leaves_float32_to_xla_on_a_gpu():
-    """cuDNN's fused attention knows 16-bit activations only."""
+    """cuDNN's fused attention supports 16-bit activations only."""
     hopper = device("gpu", compute_capability="9.0")
     found = [Execution(dtype=dtype).resolve(1, hopper).attention for dtype in ("float32", "bfloat16", "float16")]
     assert found == ["xla", "cudnn", "cudnn"]
@@ -162,7 +162,7 @@ def test_library_default_is_float32_scanned():
     assert (resolved.dtype, resolved.unroll, resolved.remat, resolved.attention) == ("float32", 1, "none", "xla")
 
 
-def test_unresolved_dtype_is_not_guessed():
+def test_unresolved_dtype_is_an_error():
     with pytest.raises(ValueError, match=r"'auto'.*resolve"):
         _ = Execution(dtype="auto").compute_dtype
 
@@ -178,22 +178,22 @@ def test_unresolved_dtype_is_not_guessed():
         ({"unroll": 1.5}, "unroll=1.5"),
     ],
 )
-def test_unknown_choices_are_refused(given, message):
+def test_unknown_values_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
         Execution(**given)
 
 
 @pytest.mark.skipif(jax.default_backend() == "gpu", reason="a GPU may have the kernel")
-def test_cudnn_without_a_gpu_says_so():
+def test_cudnn_without_a_gpu_is_an_error():
     config = tiny.bert(**FUSED_WIDTHS)
     encoder = tiny.make("Encoder", config, execution=Execution(attention="cudnn"))
     with pytest.raises(ValueError, match=r"cudnn.*NVIDIA GPU.*'xla' or 'auto'"):
         jax.eval_shape(encoder, jnp.ones((2, 8), jnp.int32))
 
 
-def test_cudnn_leaves_to_xla_what_it_cannot_do():
-    """Dropout on probabilities, scores or probabilities to look at, odd lengths and heads of other widths are computed
-    openly, so that they work anywhere.
+def test_cudnn_falls_back_to_xla():
+    """Dropout on probabilities, captured scores or probabilities, odd lengths and heads of other widths are computed
+    by XLA, so that they work on any device.
     """
     for config, length in ((tiny.bert(**FUSED_WIDTHS), 7), (tiny.bert(), 8)):
         encoder = tiny.make("Encoder", config, execution=Execution(attention="cudnn"))
@@ -206,9 +206,9 @@ def test_cudnn_leaves_to_xla_what_it_cannot_do():
         assert found == expected
 
 
-def test_cudnn_is_given_three_products(monkeypatch):
-    """In training Q, K and V are one product where attention is not by cuDNN, and three where it is."""
-    monkeypatch.setattr(transformer, "fused_attention", lambda queries, *rest: queries)
+def test_projections_are_not_fused_for_cudnn(monkeypatch):
+    """In training Q, K and V are three products for attention by cuDNN, and one product otherwise."""
+    monkeypatch.setattr(transformer, "cudnn_attention", lambda queries, *rest: queries)
     config = tiny.bert(**FUSED_WIDTHS, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     found = {}
     for name in ("cudnn", "xla"):
@@ -217,12 +217,12 @@ def test_cudnn_is_given_three_products(monkeypatch):
     assert found["cudnn"] < found["xla"]
 
 
-def test_deterministic_asks_xla_for_deterministic_operations():
+def test_deterministic_sets_xla_flags():
     assert Execution(deterministic=True).xla_flags() == ("--xla_gpu_deterministic_ops=true",)
     assert Execution().xla_flags() == ()
 
 
 def test_architecture_and_execution_share_no_field():
-    """config.json must never decide how a model is computed, nor an execution what it is."""
+    """config.json must never decide how a model is computed, nor an execution config its architecture."""
     architecture = {field.name for field in dataclasses.fields(EncoderConfig)}
     assert not architecture & {field.name for field in dataclasses.fields(Execution)}

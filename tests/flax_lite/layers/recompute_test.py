@@ -1,4 +1,4 @@
-"""What a layer keeps for its backward pass."""
+"""Arrays that a layer keeps for its backward pass."""
 
 import collections
 
@@ -18,33 +18,35 @@ def layer_of(config, execution):
     return tiny.make(TransformerLayer, config, execution=execution.resolve(1))
 
 
-def kept(config, dtype):
-    """How many arrays of each shape and kind the backward pass of a layer is given, parameters left out."""
+def count_residuals(config, dtype):
+    """Counts the arrays of each shape and dtype that the backward pass of a layer reads, without parameters."""
     layer = layer_of(config, Execution(dtype=dtype))
     mask = jnp.ones((B, 1, 1, T), bool)
-    masks = draw_layer_masks(config, B, T, jax.random.key(0))
-    found = {}
+    dropout_masks = draw_layer_masks(config, B, T, jax.random.key(0))
+    residuals = {}
 
-    def keep(x):
-        _, backward = jax.vjp(lambda x: layer(x, mask, masks=masks)[0], x)
-        found.update({id(leaf): (leaf.shape, leaf.dtype.name) for leaf in jax.tree.leaves(backward) if leaf.ndim > 2})
+    def record(x):
+        _, backward = jax.vjp(lambda x: layer(x, mask, dropout_masks=dropout_masks)[0], x)
+        residuals.update(
+            {id(leaf): (leaf.shape, leaf.dtype.name) for leaf in jax.tree.leaves(backward) if leaf.ndim > 2}
+        )
 
-    jax.eval_shape(keep, jnp.ones((B, T, config.hidden_size), dtype))
-    return collections.Counter(found.values())
+    jax.eval_shape(record, jnp.ones((B, T, config.hidden_size), dtype))
+    return collections.Counter(residuals.values())
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_a_layer_keeps_products_and_masks(family, dtype):
-    """Of the width D: the layer's input, what the two blocks add to it, and the first block's output, the context; of
-    the width of a head: Q and K, heads in front, and V. Of the feed-forward width only what goes into the activation,
-    of T x T only the scores: LayerNorm, softmax, activation and dropout are computed again. A mask takes one byte an
-    element. The scores are float32 in any case.
+    """LayerNorm, softmax, activation and dropout are recomputed. Kept are: with width D the layer's input, the context,
+    the output of both blocks' last Dense and the first block's output; with head width Q and K (heads first) and V;
+    with feed-forward width the activation's input; with T x T the scores, always in float32. A mask takes one byte per
+    element.
     """
     config = tiny.FAMILIES[family](hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
     width, heads = config.hidden_size, config.num_attention_heads
     hidden, square = (B, T, width), (B, heads, T, T)
-    found = kept(config, dtype)
+    found = count_residuals(config, dtype)
     assert found[(B, T, config.intermediate_size), dtype] == 1
     assert found[square, "float32"] == 1
     assert found[square, "bool"] == 1
@@ -55,7 +57,7 @@ def test_a_layer_keeps_products_and_masks(family, dtype):
 
 
 @pytest.mark.parametrize(("remat", "regions"), [("none", 4), ("dots", 0), ("full", 0)])
-def test_nothing_is_recomputed_inside_a_layer_that_is_recomputed(remat, regions):
+def test_blocks_of_a_rematerialized_layer_are_not_recomputed_twice(remat, regions):
     config = tiny.bert()
     layer = layer_of(config, Execution(remat=remat))
     program = jaxprs.trace(lambda x: layer(x, None)[0], jnp.ones((B, T, config.hidden_size)))

@@ -1,4 +1,4 @@
-"""The scan over the depth: the same function as a Python loop, and what it shows of its layers."""
+"""The scan over the depth: the same function as a Python loop, and the values it captures."""
 
 import functools
 
@@ -31,7 +31,7 @@ def layer_params(params, config, index):
 
 @pytest.fixture(scope="module", params=STACKS)
 def run(request):
-    """An encoder of each stack, its input, and everything it shows."""
+    """An encoder of each stack, its input, and its output with everything captured."""
     config = STACKS[request.param]()
     encoder = tiny.make("Encoder", config)
     ids = tiny.token_ids(config)
@@ -54,8 +54,8 @@ def test_one_layer_has_no_leading_axis_and_many_have_one(run):
 
 
 def test_scan_equals_a_loop_over_the_sequence(run):
-    """Every hidden state, against the layers applied one after another in float64, each with the parameters its index
-    names.
+    """Every hidden state, against the layers applied one after another in float64, each with the parameters of its
+    index.
     """
     config, encoder, _, mask, out = run
     params = as_float64(get_params(encoder))
@@ -65,14 +65,14 @@ def test_scan_equals_a_loop_over_the_sequence(run):
     for step, index in enumerate(config.layer_sequence(), start=1):
         x = reference_layer(layer_params(params, config, index), config, x, seen)
         if step % inner == 0:
-            # Float32 rounding, 6e-8 relative an operation, through up to 6 layers.
+            # Float32 rounding, 6e-8 relative per operation, through up to 6 layers.
             np.testing.assert_allclose(out.hidden_states[step // inner], x, atol=2e-5, rtol=0)
 
 
 embed = jax.jit(lambda embeddings, ids: embeddings(ids))
 
 
-def test_hidden_states_begin_with_the_input_and_end_with_the_output(run):
+def test_hidden_states_start_with_the_input_and_end_with_the_output(run):
     config, encoder, ids, _, out = run
     assert out.hidden_states.shape == (config.num_hidden_layers + 1, 2, 7, 12)
     embedded = embed(encoder.embeddings, ids)
@@ -90,9 +90,9 @@ def test_attentions_are_probabilities_of_every_application(run):
     ).all()
 
 
-def test_captures_agree_with_what_they_are_parts_of(run):
-    """Of each layer (its last inner layer): scores are Q K^T / sqrt(H) of the captured Q and K, their softmax over the
-    visible keys is the layer's attention, and Q, K, V are the products of the layer's input with its parameters.
+def test_captures_are_consistent_with_each_other_and_the_parameters(run):
+    """For each layer (its last inner layer): scores are Q K^T / sqrt(H) of the captured Q and K, their softmax over the
+    visible keys is the layer's attention, and Q, K, V are the projections of the layer's input by its parameters.
     """
     config, encoder, _, mask, out = run
     inner = config.inner_group_num
@@ -117,28 +117,28 @@ def test_captures_agree_with_what_they_are_parts_of(run):
             np.testing.assert_allclose(captured[plural][row], expected, atol=5e-6, rtol=0)
 
 
-def test_chosen_layers_come_in_the_order_asked(run):
+def test_captured_layers_are_in_the_requested_order(run):
     config, encoder, ids, mask, out = run
     chosen = (-1, 0) if config.num_hidden_layers > 1 else (-1,)
     some = tiny.call(encoder, ids, mask, capture=("values", "scores"), capture_layers=chosen).captured
     assert set(some) == {"values", "scores"}
     for name, rows in some.items():
-        # Another program, so other roundings; layers differ by far more.
+        # A different program rounds differently; layers differ by far more.
         np.testing.assert_allclose(rows, np.asarray(out.captured[name])[list(chosen)], atol=1e-6, rtol=1e-5)
 
 
-def test_nothing_is_shown_unasked():
+def test_nothing_is_captured_by_default():
     config = tiny.bert()
     out = jax.eval_shape(tiny.make("Encoder", config), tiny.token_ids(config))
     assert (out.hidden_states, out.attentions, out.captured) == (None, None, {})
 
 
-def test_asking_changes_no_result():
+def test_capturing_changes_no_result():
     config = tiny.albert()
     encoder, ids = tiny.make("Encoder", config), tiny.token_ids(config)
     key = jax.random.key(3)
     plain = tiny.call(encoder, ids, key=key).last_hidden_state
-    asked = tiny.call(
+    captured = tiny.call(
         encoder,
         ids,
         key=key,
@@ -147,11 +147,11 @@ def test_asking_changes_no_result():
         capture=ALL,
         capture_layers=(1,),
     )
-    np.testing.assert_allclose(asked.last_hidden_state, plain, atol=1e-6, rtol=0)
+    np.testing.assert_allclose(captured.last_hidden_state, plain, atol=1e-6, rtol=0)
 
 
-def test_captures_of_few_layers_do_not_grow_with_depth():
-    """One layer's scores are one [B, N, T, T], never the stack of all layers'."""
+def test_captures_of_one_layer_do_not_grow_with_depth():
+    """The scores of one layer are one [B, N, T, T], never a stack over all layers."""
 
     def largest(depth):
         config = tiny.bert(num_hidden_layers=depth)
@@ -162,21 +162,21 @@ def test_captures_of_few_layers_do_not_grow_with_depth():
     assert largest(20) == largest(2) == 2 * 3 * 7 * 7
 
 
-def test_masks_are_drawn_once_by_a_program_that_does_not_grow_with_depth():
-    """Unrolled on CPU: XLA would put the hash into each kernel that reads a mask, and compile it as many times."""
+def test_program_of_the_draw_does_not_grow_with_depth():
+    """Unrolled on CPU, XLA would otherwise fuse the hash into each kernel that reads a mask."""
 
-    def hashing(depth):
+    def count_hash_shifts(depth):
         config = tiny.bert(num_hidden_layers=depth, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
         encoder, ids = tiny.make("Encoder", config, execution=Execution(unroll=0)), tiny.token_ids(config)
         run = lambda encoder, key: encoder(ids, key=key).last_hidden_state  # noqa: E731
         program = jax.jit(run).lower(encoder, jax.random.key(0)).compile().as_text()
         return program.count("shift-left(")
 
-    assert hashing(2) == hashing(3) > 0
+    assert count_hash_shifts(2) == count_hash_shifts(3) > 0
 
 
 def test_gradient_flows_through_captures_and_hidden_states():
-    """What distillation needs: a loss on captured values of the last layer reaches every parameter below it."""
+    """As distillation needs: a loss on captured values of the last layer reaches the parameters of all layers."""
     config = tiny.bert()
     encoder, ids = tiny.make("Encoder", config), tiny.token_ids(config)
 
@@ -199,8 +199,8 @@ def test_gradient_flows_through_captures_and_hidden_states():
         ({"capture": ("scores",), "capture_layers": (3,)}, r"capture_layers=\[3\].*3 layers"),
         ({"capture": ("scores",), "capture_layers": (-4,)}, r"capture_layers=\[-4\].*3 layers"),
         ({"capture": ("scores",), "capture_layers": (2, -1)}, r"capture_layers=\[2, -1\].*twice"),
-        ({"capture": ("scores",)}, "go together"),
-        ({"capture_layers": (0,)}, "go together"),
+        ({"capture": ("scores",)}, "must be given together"),
+        ({"capture_layers": (0,)}, "must be given together"),
     ],
 )
 def test_impossible_captures_are_refused(options, message):
@@ -210,8 +210,8 @@ def test_impossible_captures_are_refused(options, message):
 
 
 def test_shared_layer_equals_a_stack_of_copies():
-    """ALBERT with one layer equals ALBERT whose layers are all unshared and hold the same values: the closed-over and
-    the scanned way of feeding parameters compute one function, and the shared gradient is the sum of the copies'.
+    """ALBERT with one shared layer equals an ALBERT with separate layers of the same values: closing over parameters
+    and scanning over them compute the same function, and the shared gradient is the sum of the copies' gradients.
     """
     shared_config, config = tiny.albert(), tiny.albert(num_hidden_groups=3)
     shared = tiny.make("Encoder", shared_config, add_pooler=False)

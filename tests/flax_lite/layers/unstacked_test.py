@@ -1,4 +1,4 @@
-"""Layers that lie apart: the same function as the stack, without a copy of its weights."""
+"""Layers in a list: the same function as the stack, without copying its weights at each call."""
 
 import functools
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from flax_lite.layers.execution import Execution
-from flax_lite.layers.stack import for_inference, stacked, unstacked
+from flax_lite.layers.unstacked import for_inference, stacked, unstacked
 from flax_lite.models.params import get_params
 from tests.flax_lite import tiny
 
@@ -31,17 +31,17 @@ EVERYTHING = {
     [("bert", None), ("distilbert", None), ("groups", jax.random.key(3)), ("inner", None)],
 )
 def test_unstacked_is_the_same_function(stack, key):
-    """Products of the same numbers in the same order, dropout drawn from the same keys: 1e-6 is a few roundings."""
-    model = tiny.make("MaskedLM", STACKS[stack](hidden_dropout_prob=0.0))  # each mask is much to compile
+    """The same operations in the same order, dropout from the same keys: 1e-6 is a few roundings."""
+    model = tiny.make("MaskedLM", STACKS[stack](hidden_dropout_prob=0.0))  # masks take long to compile
     ids, mask = tiny.token_ids(model.config), jnp.asarray([[1] * 7, [1] * 5 + [0] * 2])
-    theirs, ours = (tiny.call(form, ids, mask, key=key, **EVERYTHING) for form in (model, unstacked(model)))
-    assert jax.tree.structure(theirs) == jax.tree.structure(ours)
-    for one, other in zip(jax.tree.leaves(theirs), jax.tree.leaves(ours), strict=True):
+    expected, found = (tiny.call(form, ids, mask, key=key, **EVERYTHING) for form in (model, unstacked(model)))
+    assert jax.tree.structure(expected) == jax.tree.structure(found)
+    for one, other in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6, rtol=1e-5)
 
 
-def test_unstacked_takes_nothing_out_of_a_stack():
-    """Unrolled, a stack's weights are copied, which shows as temporaries of their size; a row of 7 tokens needs few."""
+def test_unstacked_copies_no_weights():
+    """An unrolled stack copies its weights into temporaries of their size; 7 tokens need little memory."""
     config = tiny.bert(hidden_size=96, intermediate_size=384, num_hidden_layers=3)
     model = tiny.make("Encoder", config, execution=Execution(unroll=0))
     weights = sum(leaf.nbytes for leaf in jax.tree.leaves(get_params(model)["layers"]))
@@ -54,12 +54,12 @@ def test_unstacked_takes_nothing_out_of_a_stack():
     assert temporaries(unstacked(model)) < weights / 10
 
 
-def test_unstacked_shares_what_is_not_a_layer():
+def test_unstacked_shares_all_other_parameters():
     model = tiny.make("MaskedLM", tiny.bert())
     other = unstacked(model)
     assert other.encoder.embeddings.word.embedding[...] is model.encoder.embeddings.word.embedding[...]
     assert type(other) is type(model)
-    assert not isinstance(model.encoder.layers, type(other.encoder.layers)), "the model itself stays as it was"
+    assert not isinstance(model.encoder.layers, type(other.encoder.layers)), "the model itself is unchanged"
 
 
 @pytest.mark.parametrize("stack", STACKS)
@@ -70,29 +70,29 @@ def test_stacked_is_the_inverse(stack):
     jax.tree.map(np.testing.assert_array_equal, params, again)
 
 
-def test_a_shared_layer_and_what_is_done_already_are_left_alone():
+def test_shared_layers_and_repeated_calls_return_the_model_itself():
     shared, stack = tiny.make("Encoder", tiny.albert()), tiny.make("Encoder", tiny.bert())
-    apart = unstacked(stack)
+    in_a_list = unstacked(stack)
     assert unstacked(shared) is stacked(shared) is shared
     assert stacked(stack) is stack
-    assert unstacked(apart) is apart
+    assert unstacked(in_a_list) is in_a_list
 
 
-def test_either_form_writes_the_same_files(tmp_path):
+def test_both_forms_write_the_same_files(tmp_path):
     model = tiny.make("MaskedLM", tiny.distilbert())
     model.save_pretrained(tmp_path / "stacked")
-    unstacked(model).save_pretrained(tmp_path / "apart")
-    first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("stacked", "apart"))
+    unstacked(model).save_pretrained(tmp_path / "unstacked")
+    first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("stacked", "unstacked"))
     assert first == second
 
 
-@pytest.mark.parametrize(("depth", "apart"), [(2, True), (12, True), (13, False)])
-def test_for_inference_unstacks_up_to_12_layers_on_cpu(depth, apart):
+@pytest.mark.parametrize(("depth", "is_unstacked"), [(2, True), (12, True), (13, False)])
+def test_for_inference_unstacks_up_to_12_layers_on_cpu(depth, is_unstacked):
     model = tiny.make("Encoder", tiny.bert(num_hidden_layers=depth))
-    assert (for_inference(model) is not model) == apart
+    assert (for_inference(model) is not model) == is_unstacked
 
 
-def test_for_inference_leaves_other_devices_alone(monkeypatch):
+def test_for_inference_on_other_devices_returns_the_model_itself(monkeypatch):
     model = tiny.make("Encoder", tiny.bert())
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     assert for_inference(model) is model

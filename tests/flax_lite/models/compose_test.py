@@ -1,5 +1,4 @@
-"""A researcher's use: models as pytrees through JAX's transformations and Flax NNX's, in NNX's graph mode and tree
-mode.
+"""Models as pytrees under the transformations of JAX and Flax NNX, in NNX's graph mode and tree mode.
 
 Several devices are simulated on the CPU (tests/conftest.py).
 """
@@ -23,9 +22,9 @@ needs_8_devices = pytest.mark.skipif(jax.device_count() < 8, reason="needs 8 dev
 
 @pytest.fixture(params=["graph", "tree"], autouse=True)
 def mode(request):
-    """NNX's default today, and what it is to become: modules as plain trees, without references shared between them.
+    """NNX's current default, graph mode, and its planned one: modules as plain trees without shared references.
 
-    Building, compiling, differentiating, taking apart and training are shown in both, other transformations in one.
+    Construction, compilation, differentiation, splitting and training are tested in both, other transformations in one.
     """
     graph = request.param == "graph"
     with nnx.set_graph_mode(graph), nnx.set_graph_updates(graph):
@@ -38,7 +37,7 @@ in_tree_mode = pytest.mark.parametrize("mode", ["tree"], indirect=True)
 
 @pytest.fixture
 def model(mode):
-    """A layer scanned over and indexed, one in each mode; the shared one is in the tests that make their own."""
+    """A scanned stack in one mode, an indexed stack in the other; some tests create a model with a shared layer."""
     stack = {"graph": "scanned", "tree": "indexed"}[mode]
     return tiny.make("SequenceClassification", tiny.STACKS[stack](num_hidden_layers=2))
 
@@ -56,7 +55,7 @@ def loss(model, ids, key=None):
 
 @jax.jit
 def along(model, direction, distance):
-    """The model so far along a direction in the space of its parameters."""
+    """Moves the model's parameters by a distance along a direction."""
     return jax.tree.map(lambda parameter, slope: parameter + distance * slope, model, direction)
 
 
@@ -66,7 +65,7 @@ gradient_of = jax.jit(jax.grad(loss))
 
 @pytest.mark.compat
 def test_construction_inside_transformations(mode):
-    """Modules come out of jit and eval_shape as they come out of Python."""
+    """Modules created inside jit and eval_shape equal those created in Python."""
     config = tiny.bert(num_hidden_layers=2)
 
     def create():
@@ -79,7 +78,7 @@ def test_construction_inside_transformations(mode):
 
 
 def test_module_holds_parameters_and_nothing_else(model):
-    """No random state: what a checkpoint of the parameters holds is the whole model."""
+    """Without random state, a checkpoint of the parameters is the whole model."""
     assert {type(variable) for variable in jax.tree.leaves(nnx.state(model), is_leaf=is_variable)} == {nnx.Param}
 
 
@@ -94,7 +93,7 @@ def test_jit_changes_nothing(model, ids):
 
 
 def test_second_call_compiles_nothing(model, ids):
-    """Equal structure is one compilation: also for a model with other values, and for another key."""
+    """Models of equal structure share a compilation, also with other values and another key."""
     traced = []
 
     @jax.jit
@@ -117,7 +116,7 @@ def test_grad_has_the_shape_of_the_model(model, ids):
 
 @in_tree_mode
 def test_gradient_is_the_slope(model, ids):
-    """The derivative along the gradient, by central differences: their error is of order step^2, and rounding of order
+    """The derivative along the gradient by central differences, with an error of order step^2 and rounding of order
     1e-7 / step.
     """
     gradient = gradient_of(model, ids)
@@ -131,7 +130,7 @@ def test_gradient_is_the_slope(model, ids):
 @pytest.mark.compat
 @in_graph_mode
 def test_vmap_over_rows(model, ids):
-    """One gradient for each example, without a loop: their mean is the batch's gradient."""
+    """The mean of per-example gradients is the batch's gradient."""
     per_row = jax.jit(jax.vmap(jax.grad(lambda model, row: loss(model, row[None])), in_axes=(None, 0)))(model, ids)
     whole = gradient_of(model, ids)
     mean = jax.tree.map(lambda leaf: leaf.mean(0), per_row)
@@ -141,7 +140,7 @@ def test_vmap_over_rows(model, ids):
 
 @in_tree_mode
 def test_vmap_over_models(model, ids):
-    """An ensemble is one model with a leading axis on every parameter."""
+    """An ensemble is a model with a leading axis on every parameter."""
     other = jax.tree.map(lambda leaf: leaf * 1.5, model)
     ensemble = jax.tree.map(lambda *leaves: jnp.stack(leaves), model, other)
     logits = jax.jit(jax.vmap(lambda model: model(ids).logits))(ensemble)
@@ -159,7 +158,7 @@ def test_vmap_over_keys_draws_anew(model, ids):
 @needs_8_devices
 @in_graph_mode
 def test_shard_map_over_rows(model, ids):
-    """Each device runs the model on its own rows; rows do not see each other, so nothing changes."""
+    """Each device runs the model on its own rows; rows are independent, so nothing changes."""
 
     def run(model, ids):
         out = model(
@@ -191,8 +190,8 @@ def test_gradient_under_shard_map(mode):
 
 @in_graph_mode
 def test_parameters_as_a_dictionary(model, ids):
-    """What trainers and checkpoints use: plain nested dictionaries with string keys, and a model made of them under
-    jit.
+    """As trainers and checkpoints use them: plain nested dictionaries with string keys, from which a model is created
+    under jit.
     """
     structure, params = nnx.graphdef(model), get_params(model)
 
@@ -219,8 +218,8 @@ def test_nnx_split_and_merge(model, ids):
 
 @pytest.mark.compat
 def test_ten_lines_train(mode):
-    """The README's loop: NNX's own optimizer and the step under nnx.jit. Tree mode hands no updates out of a jitted
-    function, so there the step returns what it updated.
+    """The README's loop: nnx.Optimizer and the step under nnx.jit. In tree mode a jitted function does not propagate
+    updates, so the step returns model and optimizer.
     """
     model = tiny.make("SequenceClassification", tiny.albert(num_hidden_layers=2))
     ids = tiny.token_ids(model.config, batch=8)

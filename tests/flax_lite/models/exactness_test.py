@@ -1,4 +1,4 @@
-"""One computation on any number of devices: simulated on the CPU (tests/conftest.py)."""
+"""The same results on any number of devices, simulated on the CPU (tests/conftest.py)."""
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,7 @@ pytestmark = pytest.mark.skipif(jax.device_count() < 8, reason="needs 8 devices"
 
 
 def spread_over(mesh, model, batch):
-    """The batch's rows over all devices; parameters split over "fsdp" in their last axis where that fits, else on every
-    device.
-    """
+    """Shards the batch's rows over all devices, and parameters over "fsdp" in their last axis if it is divisible."""
 
     def place(leaf):
         if "fsdp" in mesh.axis_names and leaf.ndim > 1 and leaf.shape[-1] % mesh.shape["fsdp"] == 0:
@@ -38,14 +36,14 @@ def forward_and_gradient(model, batch, key):
 @pytest.mark.parametrize(
     ("shape", "stack"),
     [
-        # Two more gradient programs, of rows over devices alone, which the other mesh has too.
+        # Compiles two more gradient programs; the other mesh also shards rows.
         pytest.param((8,), "shared", marks=pytest.mark.slow),
         ((4, 2), "scanned"),
     ],
 )
 def test_eight_devices_agree_with_one(shape, stack):
-    """Dropout is drawn on the global batch whatever the layout, so with dropout on the outputs and the gradients (1e-5
-    relative) agree: rows over 8 devices, or over 4 x 2 with the parameters themselves split in two.
+    """Dropout is drawn on the global batch for any layout, so that outputs and gradients (1e-5 relative) agree with
+    dropout on: rows over 8 devices, or over 4 x 2 with the parameters split in two.
     """
     config = tiny.STACKS[stack](num_hidden_layers=2)
     model = tiny.make("PreTraining", config)
@@ -61,6 +59,6 @@ def test_eight_devices_agree_with_one(shape, stack):
     found, gradient = forward_and_gradient(*spread_over(tiny.mesh(*shape), model, batch), key)
     assert len(found.prediction_logits.sharding.device_set) == 8
     assert np.abs(expected.prediction_logits - tiny.call(model, **batch).prediction_logits).max() > 1e-2
-    # Other shapes on a device mean other orders of summation: float32 rounding of values of order 1.
+    # Other shapes on a device change the order of sums: float32 rounding of values of order 1.
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=5e-6, rtol=0), found, expected)
     tiny.assert_gradients_close(gradient, expected_gradient, 1e-5)

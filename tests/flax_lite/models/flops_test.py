@@ -11,7 +11,8 @@ from flax_lite.architecture.registry import preset
 from flax_lite.models.flops import distillation_cost, encoder_flops, word_head_flops
 from flax_lite.models.params import get_params
 from flax_lite.training import objective, steps
-from tests.flax_lite import jaxprs, lessons, tiny
+from tests.flax_lite import distillation_cases as cases
+from tests.flax_lite import jaxprs, tiny
 
 B, T = 3, 10
 FAMILIES = {
@@ -23,11 +24,11 @@ every_family = pytest.mark.parametrize("family", FAMILIES)
 
 
 def flops(function, *args, **kwargs):
-    """Two for each multiply-add of a product."""
+    """Counts two for each multiply-add of the matrix products."""
     return 2 * jaxprs.multiply_adds(jaxprs.trace(function, *args, **kwargs))
 
 
-def test_multiply_adds_counts_products_as_often_as_they_run():
+def test_multiply_adds_counts_each_run_of_a_product():
     def function(x, y):
         return jax.lax.scan(lambda total, _: (total @ jax.jit(jnp.dot)(y, y), None), x, None, length=7)[0]
 
@@ -35,8 +36,8 @@ def test_multiply_adds_counts_products_as_often_as_they_run():
 
 
 @every_family
-def test_encoder_flops_are_the_products_of_its_program(family):
-    """At B rows, in training too: dropout has no products. The pooler is left out."""
+def test_encoder_flops_equal_the_products_of_the_program(family):
+    """For B rows, without and with dropout, which has no products; without the pooler."""
     config = FAMILIES[family]()
     encoder = tiny.make("Encoder", config, add_pooler=False)
     ids = tiny.token_ids(config, batch=B, length=T)
@@ -45,23 +46,23 @@ def test_encoder_flops_are_the_products_of_its_program(family):
 
 
 @every_family
-def test_word_head_flops_are_the_products_of_its_program(family):
+def test_word_head_flops_equal_the_products_of_the_program(family):
     config = FAMILIES[family]()
     model = tiny.make("MaskedLM", config)
     assert flops(model.word_logits, jnp.ones((B, T, config.hidden_size))) == B * T * word_head_flops(config)
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
-def test_encoder_flops_of_gradients_are_three_times_as_many(family):
-    """Each product has two in its derivative, by either factor: what `distillation_cost` says of a gradient."""
+def test_gradient_has_three_times_the_encoder_flops(family):
+    """Each product has two products in its derivative, one for each factor, as `distillation_cost` assumes."""
     config = FAMILIES[family]()
     encoder = tiny.make("Encoder", config, add_pooler=False)
     gradient = jax.grad(lambda encoder, ids: tiny.scalar(encoder(ids)))
     assert flops(gradient, encoder, tiny.token_ids(config, batch=B, length=T)) == 3 * B * T * encoder_flops(config, T)
 
 
-def test_distillation_cost_is_its_formula():
-    """By hand, for the published pair at T=512 and 15% masked: multiply-adds per token.
+def test_distillation_cost_equals_its_formula():
+    """For the published pair at T=512 and 15% masked positions, in multiply-adds per token.
 
     BERT-base's layer has 4 * 768^2 + 2 * 768 * 3072 + 2 * 512 * 768 = 7864320, its head 768 * (768 + 30522) = 24030720.
     """
@@ -72,15 +73,15 @@ def test_distillation_cost_is_its_formula():
     assert cost > 1
 
 
-def test_distillation_cost_is_that_of_the_programs():
-    """Products of DistilBERT's step over those of a masked-LM step of the same student, P = 5 masked slots in T = 10
-    tokens; in 5 chunks that are full, as a filled up one computes what nobody asked for.
+def test_distillation_cost_equals_that_of_the_programs():
+    """Products of DistilBERT's step over those of a masked-LM step of the same student, with P = 5 masked slots in T =
+    10 tokens, and 5 full chunks, because a padded chunk computes additional products.
     """
-    student, teacher = lessons.models()
-    batch, params = lessons.make_batch(), get_params(teacher)
-    state, optimizer = lessons.first_state(student), lessons.keep_gradient()
+    student, teacher = cases.models()
+    batch, params = cases.make_batch(), get_params(teacher)
+    state, optimizer = cases.first_state(student), cases.keep_gradient()
     masked_lm = steps.make_train_step(nnx.graphdef(student), objective.masked_lm_objective(), optimizer, seed=0)
-    triple = lessons.recipe_of({"soft_cross_entropy": 5.0, "mlm": 2.0, "cosine": 1.0}, num_chunks=5)
-    taught = lessons.training_step(student, teacher, triple)
+    triple = cases.recipe_of({"soft_cross_entropy": 5.0, "mlm": 2.0, "cosine": 1.0}, num_chunks=5)
+    taught = cases.training_step(student, teacher, triple)
     ratio = flops(taught, state, batch, params) / flops(masked_lm, state, batch)
-    assert distillation_cost(lessons.STUDENT, lessons.TEACHER, 10, 0.5) == pytest.approx(ratio, rel=1e-12)
+    assert distillation_cost(cases.STUDENT, cases.TEACHER, 10, 0.5) == pytest.approx(ratio, rel=1e-12)

@@ -1,4 +1,4 @@
-"""The task models: shapes, what each head computes, and what pretraining must never materialize."""
+"""The task models: shapes, values of each head, and the absence of arrays over B * T * V in pretraining."""
 
 import jax
 import jax.numpy as jnp
@@ -36,11 +36,11 @@ def expected_shapes(family, model):
 
 
 def fields(output):
-    """What a model returned, by name."""
+    """Returns the fields of an output by name."""
     return {name: value for name, value in vars(output).items() if value is not None and name != "captured"}
 
 
-# Every model of one family, and those that another family has in its own way.
+# Every model of one family, and those that differ in another family.
 MODELS = [
     *(("bert", model) for model in tiny.MODELS),
     *(("albert", model) for model in ("Encoder", "PreTraining", "MaskedLM")),
@@ -50,7 +50,7 @@ MODELS = [
 
 @pytest.mark.parametrize(("family", "model"), MODELS)
 def test_output_fields(family, model):
-    """Nothing but a family's own fields; logits are float32 also where the encoder computes in bfloat16."""
+    """Only the fields of the family; logits are float32 even if the encoder computes in bfloat16."""
     config = tiny.FAMILIES[family](labels=("a", "b", "c"))
     created = tiny.make(model, config, execution=Execution(dtype="bfloat16"))
     out = jax.eval_shape(lambda model, ids: model(ids), created, tiny.inputs_of(model, config))
@@ -60,7 +60,7 @@ def test_output_fields(family, model):
 
 
 @pytest.mark.parametrize("model", tiny.MODELS)
-def test_every_model_shows_its_encoder(model):
+def test_every_model_returns_captures_of_its_encoder(model):
     config = tiny.bert()
     created, ids = tiny.make(model, config), tiny.inputs_of(model, config)
     rows = ids.size // T
@@ -77,7 +77,7 @@ def test_every_model_shows_its_encoder(model):
 
 
 @pytest.mark.parametrize(("family", "model"), tiny.FAMILY_AND_HEAD)
-def test_pooler_exists_where_it_is_used_only(family, model):
+def test_pooler_exists_only_where_it_is_used(family, model):
     params = get_params(tiny.make(model, tiny.FAMILIES[family]()))
     encoder = params if model == "Encoder" else params["encoder"]
     uses = model in ("Encoder", "PreTraining", "SequenceClassification", "MultipleChoice")
@@ -88,7 +88,7 @@ def test_pooler_exists_where_it_is_used_only(family, model):
 
 
 def run(family, model):
-    """A model of one layer, its input, and what it gives with its encoder's hidden states."""
+    """A model of one layer, its input, and its output with the encoder's hidden states."""
     config = tiny.FAMILIES[family](labels=("a", "b", "c"), num_hidden_layers=1)
     created, ids = tiny.make(model, config), tiny.inputs_of(model, config)
     return created, ids, tiny.call(created, ids, output_hidden_states=True)
@@ -96,7 +96,7 @@ def run(family, model):
 
 @pytest.mark.parametrize(("family", "model"), [pair for pair in MODELS if pair[1] != "Encoder"])
 def test_head_equals_the_formula(family, model):
-    """Each head on the encoder's own output, in float64; rounding of a few sums of 12 terms is below 1e-5."""
+    """Each head on the encoder's output, in float64; rounding of a few sums of 12 terms is below 1e-5."""
     created, _, out = run(family, model)
     params = as_float64(get_params(created))
     hidden = np.asarray(out.hidden_states[-1], np.float64)
@@ -126,22 +126,22 @@ def test_head_equals_the_formula(family, model):
         np.testing.assert_allclose(found[name], value, atol=1e-5, rtol=0)
 
 
-def test_multiple_choice_is_one_row_for_each_choice():
-    """Every input is flattened alike: one question's choices scored together equal each choice scored alone."""
+def test_multiple_choice_scores_choices_independently():
+    """A question's choices scored together equal each choice scored separately."""
     config = tiny.bert(num_hidden_layers=1)
     model, ids = tiny.make("MultipleChoice", config), tiny.token_ids(config, choices=4)
     mask = jnp.ones_like(ids).at[:, 1, 5:].set(0)
     types = jnp.zeros_like(ids).at[:, :, 3:].set(1)
-    together = tiny.call(model, ids, mask, types).logits
+    all_choices = tiny.call(model, ids, mask, types).logits
     for choice in range(4):
         one = slice(choice, choice + 1)
-        alone = tiny.call(model, ids[:, one], mask[:, one], types[:, one]).logits
-        np.testing.assert_allclose(alone[:, 0], together[:, choice], atol=5e-6, rtol=0)
+        single = tiny.call(model, ids[:, one], mask[:, one], types[:, one]).logits
+        np.testing.assert_allclose(single[:, 0], all_choices[:, choice], atol=5e-6, rtol=0)
 
 
 @pytest.mark.parametrize(("family", "model"), MASKED_LM)
-def test_masked_positions_pick_from_the_full_logits(family, model):
-    """The head acts on each token alone, so gathering before it equals gathering after it; positions may repeat."""
+def test_masked_positions_select_from_the_full_logits(family, model):
+    """The head acts on single tokens, so gathering before it equals gathering after it; positions may repeat."""
     created, ids, out = run(family, model)
     field = MASKED_LM_FIELD[model]
     some = getattr(tiny.call(created, ids, masked_positions=POSITIONS), field)
@@ -151,7 +151,7 @@ def test_masked_positions_pick_from_the_full_logits(family, model):
 
 
 def largest_of_gradient(family, model, **kwargs):
-    """The largest array of a masked LM's gradient; V = 1000 is so large that nothing else comes near B*T*V."""
+    """Returns the largest array of a masked LM's gradient program; other arrays are far below B*T*V for V = 1000."""
     config = tiny.FAMILIES[family](vocab_size=1000, num_hidden_layers=1)
     created, ids, key = tiny.make(model, config), tiny.token_ids(config), jax.random.key(0)
     gradient = jax.grad(lambda created: tiny.scalar(created(ids, key=key, **kwargs)))
@@ -162,18 +162,18 @@ def largest_of_gradient(family, model, **kwargs):
     ("family", "model"), [("albert", "PreTraining"), ("bert", "MaskedLM"), ("distilbert", "MaskedLM")]
 )
 def test_no_intermediate_over_the_whole_vocabulary(family, model):
-    """With masked positions neither the forward nor the backward pass holds B*T*V elements in any shape."""
+    """With masked positions neither the forward nor the backward pass has an array of B*T*V elements in any shape."""
     found = largest_of_gradient(family, model, masked_positions=POSITIONS)
     assert found.elements < B * T * 1000, found
 
 
-def test_intermediate_over_the_whole_vocabulary_would_be_seen():
-    """Without masked positions there is one, so the search can find one."""
+def test_intermediate_over_the_whole_vocabulary_is_detected():
+    """Without masked positions there is one, so the search can find it."""
     assert largest_of_gradient("bert", "MaskedLM").elements >= B * T * 1000
 
 
 def test_tied_table_gets_both_gradients():
-    """d/dW f(W, W) is the sum of the derivatives for the two uses, each taken with the other use frozen."""
+    """d/dW f(W, W) is the sum of the derivatives of the two uses, each with the other use constant."""
     config = tiny.albert(num_hidden_layers=1)
     model, ids = tiny.make("MaskedLM", config), tiny.token_ids(config)
     table = get_params(model)["encoder"]["embeddings"]["word"]["embedding"]
@@ -195,9 +195,7 @@ def test_tied_table_gets_both_gradients():
 
 
 def test_untied_decoder_is_used():
-    """Untied, the table serves the lookup alone: the decoder has its own kernel [E, V], and the head's output follows
-    it.
-    """
+    """An untied decoder has its own kernel [E, V], which the output depends on."""
     config = tiny.albert(tie_word_embeddings=False, num_hidden_layers=1)
     model, ids = tiny.make("MaskedLM", config), tiny.token_ids(config)
     decoder = get_params(model)["masked_lm_head"]["decoder"]
@@ -214,16 +212,14 @@ def test_pretraining_needs_a_sentence_task():
 
 
 @pytest.mark.parametrize("model", ["SequenceClassification", "TokenClassification", "QuestionAnswering"])
-def test_masked_positions_mean_nothing_to_other_heads(model):
+def test_masked_positions_are_refused_by_other_heads(model):
     config = tiny.bert()
     with pytest.raises(ValueError, match=rf"{model}.*masked_positions.*PreTraining and MaskedLM"):
         tiny.make(model, config)(tiny.token_ids(config), masked_positions=POSITIONS)
 
 
-def test_pooled_head_looks_at_the_first_token_only():
-    """The last layer's other tokens reach a pooled classifier through attention alone; cut off by segments, they
-    cannot.
-    """
+def test_pooled_head_reads_the_first_token_only():
+    """Other tokens affect a pooled classifier through attention only, which segment ids exclude here."""
     config = tiny.distilbert()
     model, ids = tiny.make("SequenceClassification", config), tiny.token_ids(config)
     segments = jnp.broadcast_to(jnp.asarray([1, 2, 2, 2, 2, 2, 2]), ids.shape)

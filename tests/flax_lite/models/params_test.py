@@ -1,4 +1,4 @@
-"""Sharding rules; 8 CPU devices (tests/conftest.py)."""
+"""Sharding rules, on 8 CPU devices (tests/conftest.py)."""
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ def abstract_state():
 
 
 def test_rules_split_large_matrices_and_their_moments_alike():
-    specs = jax.tree.map(lambda place: place.spec, tree_shardings(abstract_state(), tiny.mesh(2, 4)))
+    specs = jax.tree.map(lambda sharding: sharding.spec, tree_shardings(abstract_state(), tiny.mesh(2, 4)))
     encoder = specs["params"]["encoder"]
     assert encoder["layer"]["query"]["kernel"] == PartitionSpec(None, "fsdp")
     assert encoder["layers"]["query"]["kernel"] == PartitionSpec(None, None, "fsdp")  # never the scanned axis
@@ -42,6 +42,6 @@ def test_rules_split_large_matrices_and_their_moments_alike():
 
 @pytest.mark.parametrize("sizes", [(8, 1), (8,)])
 def test_rules_replicate_without_fsdp(sizes):
-    """An axis of one device, and no such axis at all."""
-    specs = jax.tree.leaves(tree_shardings(abstract_state(), tiny.mesh(*sizes)))
-    assert all(place.is_fully_replicated for place in specs)
+    """With an axis of one device, and without that axis."""
+    shardings = jax.tree.leaves(tree_shardings(abstract_state(), tiny.mesh(*sizes)))
+    assert all(sharding.is_fully_replicated for sharding in shardings)

@@ -1,7 +1,7 @@
-"""Fidelity to Hugging Face's Flax classes, through checkpoints, in both directions.
+"""Parity with Hugging Face's Flax classes, through checkpoints, in both directions.
 
-Everything random and tiny is compared at 1e-5, outputs, hidden states and attentions absolutely, gradients relative to
-the leaf's largest. The bars of the design stand on what was measured here: 1e-6 and 3e-6 at most.
+Tiny random models are compared at 1e-5: outputs, hidden states and attentions absolutely, gradients relative to the
+leaf's largest element. Measured differences are at most 1e-6 and 3e-6.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from flax_lite.checkpoints.checkpoint import FLAX
 from flax_lite.checkpoints.engine import export_tensors
 from flax_lite.families import bert
 from tests.flax_lite import switches, tiny
-from tests.flax_lite.reference import Measured, Outputs, Params, Reference, inputs_for, ours
+from tests.flax_lite.reference import Measured, Outputs, Params, Reference, as_function, inputs_for
 from tests.flax_lite.reference_numpy import NumpyMaskedLM
 
 pytestmark = pytest.mark.reference
@@ -35,13 +35,13 @@ def assert_same_outputs(expected: Outputs, actual: Outputs) -> None:
 
 
 def assert_same_gradients(expected: Params, actual: Params, config: EncoderConfig) -> None:
-    theirs = traverse_util.flatten_dict(expected, sep=".")
+    reference = traverse_util.flatten_dict(expected, sep=".")
     exported = export_tensors(traverse_util.flatten_dict(actual, sep="/"), FLAX, config)
-    assert theirs.keys() == exported.keys()
-    for name, gradient in theirs.items():
-        # The key bias shifts all scores of a query alike: its true gradient is zero, and what is there is rounding.
+    assert reference.keys() == exported.keys()
+    for name, gradient in reference.items():
+        # The key bias shifts all scores of a query equally: its true gradient is zero, and only rounding remains.
         scale_name = name.replace(".bias", ".kernel") if name.endswith(("key.bias", "k_lin.bias")) else name
-        largest = float(np.abs(theirs[scale_name]).max())
+        largest = float(np.abs(reference[scale_name]).max())
         assert largest > 0
         np.testing.assert_allclose(exported[name].read(), gradient, rtol=0, atol=TOLERANCE * largest, err_msg=name)
 
@@ -55,33 +55,32 @@ def check_both_directions(
     gradients: bool = True,
     without: tuple[str, ...] = (),
 ) -> None:
-    """A checkpoint of theirs gives the same in ours, and one of ours the same in theirs."""
+    """Compares outputs and gradients for a checkpoint of the reference class, and outputs for one of this library."""
     reference = Reference(head, config)
     inputs = {name: value for name, value in inputs_for(head, config).items() if name not in without}
-    their_params = reference.draw()
-    reference.model.save_pretrained(directory / "theirs", params=their_params)
-    model = tiny.MODELS[head].from_pretrained(directory / "theirs")
-    function, our_params = ours(model)
-    theirs, mine = (Measured(side, gradients=gradients) for side in (reference, function))
+    reference_params = reference.draw()
+    reference.model.save_pretrained(directory / "hf", params=reference_params)
+    function, params = as_function(tiny.MODELS[head].from_pretrained(directory / "hf"))
+    run_reference, run = (Measured(each, gradients=gradients) for each in (reference, function))
 
-    expected, expected_gradients = theirs(their_params, inputs)
-    actual, actual_gradients = mine(our_params, inputs)
+    expected, expected_gradients = run_reference(reference_params, inputs)
+    actual, actual_gradients = run(params, inputs)
     assert_same_outputs(expected, actual)
     if gradients:
         assert_same_gradients(expected_gradients, actual_gradients, config)
 
     other = tiny.make(head, config, seed=1)
-    other.save_pretrained(directory / "ours", format="flax")
-    expected, _ = mine(ours(other)[1], inputs)
-    assert_same_outputs(expected, theirs(reference.load(directory / "ours", monkeypatch), inputs)[0])
+    other.save_pretrained(directory / "flax_lite", format="flax")
+    expected, _ = run(as_function(other)[1], inputs)
+    assert_same_outputs(expected, run_reference(reference.load(directory / "flax_lite", monkeypatch), inputs)[0])
 
 
 @pytest.mark.parametrize(("family", "head", "changes"), switches.PAIRS)
 def test_heads_and_switches_equal_reference(
     family: str, head: str, changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Gradients of each family once, a tied table, an untied one and a pooled head among them; the others are left to
-    the slow pairs. One head is given no mask and no token types, to compare what their absence means.
+    """Gradients once for each family, with a tied table, an untied one and a pooled head; the slow test covers the
+    others. One head gets no mask and no token types, to compare their defaults.
     """
     config = tiny.FAMILIES[family](**changes)
     gradients = head == ("SequenceClassification" if family == "distilbert" else "MaskedLM")
@@ -89,7 +88,7 @@ def test_heads_and_switches_equal_reference(
     check_both_directions(head, config, tmp_path, monkeypatch, gradients=gradients, without=without)
 
 
-@pytest.mark.slow  # hundreds of programs to compile, for combinations of what is compared above
+@pytest.mark.slow  # compiles hundreds of programs, for combinations of the switches above
 @pytest.mark.parametrize(
     ("family", "head", "changes"), [case for family in tiny.FAMILIES for case in switches.every_pair(family)]
 )
@@ -104,34 +103,34 @@ def test_every_pair_of_switches_equals_reference(
 def test_base_size_is_as_close_to_float64_as_reference(name: str, tmp_path: Path) -> None:
     """At this size float32 rounding alone exceeds 1e-5, so both are measured against float64.
 
-    The largest error of ours is at most 1.5 times theirs.
+    The largest error of this library is at most 1.5 times the reference's.
     """
     config = preset(name)
     reference = Reference("MaskedLM", config)
-    # Twice the usual initialization: attention is far from uniform, and no longer one-hot as it would be at 0.2.
-    their_params = reference.draw(deviation=0.04)
+    # Twice the usual initialization: attention is far from uniform, and not one-hot as it would be at 0.2.
+    reference_params = reference.draw(deviation=0.04)
     inputs = inputs_for("MaskedLM", config, batch=2, length=64)
-    reference.model.save_pretrained(tmp_path, params=their_params)
-    function, our_params = ours(tiny.MODELS["MaskedLM"].from_pretrained(tmp_path))
-    exact = NumpyMaskedLM(traverse_util.flatten_dict(their_params, sep="/"), config)
+    reference.model.save_pretrained(tmp_path, params=reference_params)
+    function, params = as_function(tiny.MODELS["MaskedLM"].from_pretrained(tmp_path))
+    exact = NumpyMaskedLM(traverse_util.flatten_dict(reference_params, sep="/"), config)
     hidden, logits = exact(*(np.asarray(inputs[key]) for key in ("input_ids", "attention_mask", "token_type_ids")))
-    theirs = jax.jit(reference)(their_params, inputs)
-    mine = jax.jit(function)(our_params, inputs)
+    expected = jax.jit(reference)(reference_params, inputs)
+    actual = jax.jit(function)(params, inputs)
 
     def error(outputs: Outputs) -> tuple[float, float]:
         pairs = ((outputs["hidden_states"][-1], hidden), (outputs["logits"], logits))
         hidden_error, logits_error = (np.abs(np.asarray(value, np.float64) - true).max() for value, true in pairs)
         return float(hidden_error), float(logits_error)
 
-    for their_error, our_error in zip(error(theirs), error(mine), strict=True):
-        assert our_error <= 1.5 * their_error
+    for reference_error, own_error in zip(error(expected), error(actual), strict=True):
+        assert own_error <= 1.5 * reference_error
 
 
 @pytest.mark.parametrize(
     "pair", [("attention/query", "attention/key"), ("attention/layer_norm", "feed_forward/layer_norm")]
 )
-def test_swapped_rows_are_seen(pair: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The comparison must be able to fail: two modules of equal shapes that take each other's place."""
+def test_swapped_weight_rows_fail(pair: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison must be able to fail: here for two swapped modules of equal shapes."""
     rows = {row.path: row for row in bert.FAMILY.weights.encoder}
     modules = {}
     for path in rows:
@@ -146,8 +145,8 @@ def test_swapped_rows_are_seen(pair: tuple[str, str], tmp_path: Path, monkeypatc
         check_both_directions("Encoder", tiny.bert(num_hidden_layers=1), tmp_path, monkeypatch, gradients=False)
 
 
-def test_reference_reports_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The check that their classes report nothing must be able to fail: a masked LM has no pooler for an encoder."""
+def test_reference_reports_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check for reports of the reference class must be able to fail: a masked LM has no pooler for an encoder."""
     config = tiny.bert()
     tiny.make("MaskedLM", config).save_pretrained(tmp_path / "model", format="flax")
     with pytest.raises(AssertionError, match="missing"):

@@ -1,4 +1,4 @@
-"""Tests of from_pretrained and save_pretrained: round trips, and everything that loads although it is not the same."""
+"""from_pretrained and save_pretrained: round trips, and checkpoints that load although they differ from the model."""
 
 import json
 import logging
@@ -36,7 +36,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 @pytest.mark.parametrize(
     ("family", "head", "file_format"),
-    # Every row of every table, which the formats share; convert_test.py has a slow test of all pairs.
+    # Covers every row of every weight table, which the formats share; convert_test.py has a slow test of all pairs.
     [
         ("albert", "Encoder", "safetensors"),
         ("albert", "PreTraining", "flax"),
@@ -65,7 +65,7 @@ def test_round_trip_keeps_every_bit(
 
 
 @pytest.mark.compat
-def test_loaded_model_computes_the_same_and_takes_its_execution(tmp_path: Path) -> None:
+def test_loaded_model_computes_the_same_with_the_given_execution(tmp_path: Path) -> None:
     config = tiny.bert()
     model = saved(tmp_path / "model", "MaskedLM", config)
     loaded = MaskedLM.from_pretrained(tmp_path / "model", execution=Execution(remat="full", unroll=0))
@@ -87,7 +87,7 @@ def test_param_dtype_is_float32_unless_given(name: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.asarray(leaf).astype(np.float32), flat(whole)[path])
 
 
-def test_unknown_config_keys_are_kept_but_not_the_dtype_of_other_weights(tmp_path: Path) -> None:
+def test_unknown_config_keys_are_kept_except_the_dtype(tmp_path: Path) -> None:
     saved(tmp_path / "model", "MaskedLM", tiny.bert())
     edit_config(tmp_path / "model", custom={"a": [1]}, torch_dtype="float16", dtype="float16")
     MaskedLM.from_pretrained(tmp_path / "model").save_pretrained(tmp_path / "again")
@@ -128,7 +128,7 @@ def test_other_head_is_skipped_and_new_one_initialized_in_one_line(
     assert not bias.any()
 
 
-def test_initial_values_come_from_the_given_source(tmp_path: Path) -> None:
+def test_initial_values_depend_on_rngs(tmp_path: Path) -> None:
     saved(tmp_path / "model", "Encoder", tiny.bert())
     kernels = [
         flat(SequenceClassification.from_pretrained(tmp_path / "model", rngs=rngs))["classifier/kernel"]
@@ -141,35 +141,35 @@ def test_initial_values_come_from_the_given_source(tmp_path: Path) -> None:
 def test_missing_pooler_warns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     saved(tmp_path / "model", "MaskedLM", tiny.bert())
     Encoder.from_pretrained(tmp_path / "model")
-    assert sum("holds no pooler" in line for line in lines(caplog)) == 1
+    assert sum("has no pooler" in line for line in lines(caplog)) == 1
 
 
-def test_encoder_without_pooler_does_not_claim_to_be_whole(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_encoder_without_pooler_is_saved_as_incomplete(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     task = tiny_model("MaskedLM", tiny.bert())
     task.encoder.save_pretrained(tmp_path / "model")
     loaded = Encoder.from_pretrained(tmp_path / "model")
     assert loaded.has_pooler
-    assert any("holds no pooler" in line for line in lines(caplog))
+    assert any("has no pooler" in line for line in lines(caplog))
 
 
 @pytest.mark.parametrize("model", [TokenClassification, MultipleChoice])
-def test_head_of_another_task_is_not_taken_for_its_name(
+def test_head_of_another_task_with_the_same_name_is_skipped(
     model: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A tagger's and a chooser's `classifier` are not a sentence classifier's, whatever their shapes."""
+    """The `classifier` of token classification or multiple choice is not that of sequence classification."""
     saved(tmp_path / "model", "SequenceClassification", tiny.bert(labels=("only",)))
     loaded = model.from_pretrained(tmp_path / "model")
     assert np.abs(np.asarray(flat(loaded)["classifier/kernel"])).max() <= 2 * 0.02
     assert any("skipped" in line and "initialized classifier" in line for line in lines(caplog))
 
 
-def test_head_of_an_unknown_class_is_taken_by_its_name(tmp_path: Path) -> None:
+def test_head_of_an_unknown_class_is_loaded_by_its_name(tmp_path: Path) -> None:
     model = saved(tmp_path / "model", "SequenceClassification", tiny.bert())
     edit_config(tmp_path / "model", architectures=["SomebodysBertClassifier"])
     assert_same_parameters(model, SequenceClassification.from_pretrained(tmp_path / "model"))
 
 
-def test_allowed_missing_is_initialized_and_the_rest_of_the_stack_is_read(tmp_path: Path) -> None:
+def test_allowed_missing_is_initialized_and_the_rest_of_the_stack_is_loaded(tmp_path: Path) -> None:
     model = saved(tmp_path / "model", "MaskedLM", tiny.bert())
     gone = ".layer.1.attention.self.query."
     edit(tmp_path / "model", lambda all_: {name: array for name, array in all_.items() if gone not in name})
@@ -200,7 +200,7 @@ def test_same_number_of_labels_keeps_their_names(tmp_path: Path) -> None:
     assert SequenceClassification.from_pretrained(tmp_path / "model", num_labels=2).config.labels == ("bad", "good")
 
 
-def test_ignored_tensors_are_left_out(tmp_path: Path) -> None:
+def test_ignored_tensors_are_skipped(tmp_path: Path) -> None:
     model = saved(tmp_path / "model", "MaskedLM", tiny.bert())
     edit(tmp_path / "model", lambda all_: {**all_, "bert.encoder.adapter.0.weight": np.zeros(3, np.float32)})
     assert_same_parameters(model, MaskedLM.from_pretrained(tmp_path / "model", ignore=("*.adapter.*",)))
@@ -291,7 +291,7 @@ def test_sinusoidal_table_is_written_for_torch_only(tmp_path: Path) -> None:
     assert b"position_embeddings" not in (tmp_path / "model" / "flax_model.msgpack").read_bytes()
 
 
-def test_sinusoidal_table_that_departs_is_loaded_as_learned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_other_position_table_is_loaded_as_learned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = tiny.distilbert(sinusoidal_positions=True)
     saved(tmp_path / "model", "MaskedLM", config)
     name = "distilbert.embeddings.position_embeddings.weight"
@@ -309,18 +309,18 @@ def test_sinusoidal_table_that_departs_is_loaded_as_learned(tmp_path: Path, capl
 
 
 def test_subclass_loads_and_saves_as_its_task(tmp_path: Path) -> None:
-    class Mine(MaskedLM):
-        """A masked LM of somebody's own."""
+    class Custom(MaskedLM):
+        """A user's subclass of a masked LM."""
 
     saved(tmp_path / "model", "MaskedLM", tiny.bert())
-    mine = Mine.from_pretrained(tmp_path / "model")
-    assert isinstance(mine, Mine)
-    mine.save_pretrained(tmp_path / "again")
+    model = Custom.from_pretrained(tmp_path / "model")
+    assert isinstance(model, Custom)
+    model.save_pretrained(tmp_path / "again")
     assert json.loads((tmp_path / "again" / "config.json").read_text())["architectures"] == ["BertForMaskedLM"]
 
 
-def test_loading_initializes_nothing_that_the_file_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The model is made of shapes and filled: with every draw of random bits forbidden, a whole checkpoint loads."""
+def test_loading_initializes_only_missing_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model is created from shapes: a complete checkpoint loads with initialization forbidden."""
     saved(tmp_path / "model", "MaskedLM", tiny.bert())
 
     def forbidden(*_: Any, **__: Any) -> None:
@@ -332,8 +332,8 @@ def test_loading_initializes_nothing_that_the_file_holds(tmp_path: Path, monkeyp
 
 @pytest.mark.compat
 @pytest.mark.parametrize("family", ["albert", "bert"])
-def test_parameters_go_straight_onto_a_mesh(family: str, tmp_path: Path) -> None:
-    """Large ones split by the rules of flax_lite.models.params, others on every device, all with the same values."""
+def test_parameters_are_loaded_onto_a_mesh(family: str, tmp_path: Path) -> None:
+    """Large ones are split by the rules of flax_lite.models.params, others replicated, all with the same values."""
     config = tiny.FAMILIES[family](vocab_size=8192, hidden_size=16, num_attention_heads=2)
     model = saved(tmp_path, "MaskedLM", config)
     mesh = tiny.mesh(2, 4)
@@ -346,14 +346,14 @@ def test_parameters_go_straight_onto_a_mesh(family: str, tmp_path: Path) -> None
         np.testing.assert_array_equal(loaded[path], leaf, err_msg=path)
 
 
-def test_initialized_heads_go_onto_the_mesh_too(tmp_path: Path) -> None:
+def test_initialized_heads_are_on_the_mesh_too(tmp_path: Path) -> None:
     saved(tmp_path, "Encoder", tiny.albert())
     mesh = tiny.mesh(8)
     model = SequenceClassification.from_pretrained(tmp_path, mesh=mesh)
     assert {leaf.sharding.mesh for leaf in flat(model).values()} == {mesh}
 
 
-def test_problem_type_is_the_callers(tmp_path: Path) -> None:
+def test_problem_type_is_an_argument(tmp_path: Path) -> None:
     saved(tmp_path, "Encoder", tiny.bert())
     kind = "multi_label_classification"
     model = SequenceClassification.from_pretrained(tmp_path, num_labels=3, problem_type=kind)

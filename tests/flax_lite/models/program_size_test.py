@@ -1,4 +1,4 @@
-"""One scan over the depth: the program that XLA gets does not grow with the number of layers."""
+"""One scan over the depth: the size of the program does not grow with the number of layers."""
 
 import functools
 
@@ -11,7 +11,7 @@ from flax_lite.layers.execution import Execution
 from tests.flax_lite import jaxprs, tiny
 
 DEPTHS = (12, 96)
-# The three ways a layer gets its parameters: shared, scanned over, and indexed in a stack.
+# The three sources of a layer's parameters: one shared layer, an indexed stack, and a stack scanned over.
 STACKS = {
     "albert": tiny.albert,
     "albert in inner groups": functools.partial(tiny.albert, num_hidden_groups=2, inner_group_num=2),
@@ -33,8 +33,8 @@ def arguments(make, depth, execution=None):
     return abstract_model(make, depth, execution), ids, positions, jax.random.key(0)
 
 
-def lines(make, depth, execution=None):
-    """StableHLO lines of the gradient program, dropout on."""
+def count_lines(make, depth, execution=None):
+    """Counts the StableHLO lines of the gradient program, with dropout."""
     return len(jax.jit(gradient).lower(*arguments(make, depth, execution)).as_text().splitlines())
 
 
@@ -42,22 +42,22 @@ def lines(make, depth, execution=None):
     ("stack", "execution"), [("albert", Execution(remat="full")), ("albert in inner groups", None), ("bert", None)]
 )
 def test_gradient_program_has_the_same_size_at_any_depth(stack, execution):
-    """Library defaults or rematerialized, dropout on. The depth enters as loop bounds and array sizes, so the line
-    counts are within 2% (they are equal but for shapes that print alike).
+    """With library defaults or rematerialized, with dropout. The depth affects loop bounds and array sizes only, so
+    line counts are within 2% (equal up to shapes that are printed once).
     """
-    sizes = [lines(STACKS[stack], depth, execution) for depth in DEPTHS]
+    sizes = [count_lines(STACKS[stack], depth, execution) for depth in DEPTHS]
     assert max(sizes) <= 1.02 * min(sizes), dict(zip(DEPTHS, sizes, strict=True))
 
 
 def test_unrolled_program_grows():
-    """The measure can see growth: unrolled, 4 more layers are hundreds of lines."""
-    short, long = (lines(tiny.albert, depth, Execution(unroll=0)) for depth in (2, 6))
+    """The measure detects growth: 4 more unrolled layers are hundreds of lines."""
+    short, long = (count_lines(tiny.albert, depth, Execution(unroll=0)) for depth in (2, 6))
     assert long > short + 200
 
 
 @pytest.mark.parametrize("stack", STACKS)
 def test_depth_is_one_loop_without_nesting(stack):
-    """Forward and backward are one scan each, with no scan inside."""
+    """Forward and backward pass are one scan each, without nested scans."""
     program = jaxprs.trace(gradient, *arguments(STACKS[stack], 4 if stack == "albert in inner groups" else 6))
     scans = [equation for equation in jaxprs.equations(program) if equation.primitive.name == "scan"]
     assert len(scans) == 2

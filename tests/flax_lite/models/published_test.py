@@ -1,6 +1,6 @@
-"""Famous models by their ids on the hub, against outputs that others have published.
+"""Well-known models from the hub against published outputs.
 
-HF_HUB_OFFLINE=0 pytest -m network downloads gigabytes, into the usual cache.
+HF_HUB_OFFLINE=0 pytest -m network downloads gigabytes into the default cache.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ import flax_lite as fl
 pytestmark = pytest.mark.network
 
 # transformers 4.57 tests/models/{albert,bert,distilbert}/test_modeling_*.py, test_inference_no_head_absolute_embedding:
-# last_hidden_state[0, 1:4, 1:4] for these ids, the first of them masked out; 1e-4 is the tolerance there.
+# last_hidden_state[0, 1:4, 1:4] for these ids, with the first one masked; with a tolerance of 1e-4.
 SLICE_IDS = [[0, 345, 232, 328, 740, 140, 1695, 69, 6078, 1588, 2]]
 SLICES = {
     "albert-base-v2": [[-0.6513, 1.5035, -0.2766], [-0.6515, 1.5046, -0.2780], [-0.6512, 1.5049, -0.2784]],
@@ -29,7 +29,7 @@ LOGITS = {
         [-15.1105, -14.8048, -14.9276],
     ],
 }
-# The models' cards on the hub. They are of 2020, with the kernels of then: three digits are compared.
+# Model cards on the hub, of 2020 and its kernels: three digits are compared.
 HELLO = "Hello I'm a [MASK] model."
 FILLS = {
     "bert-base-uncased": (HELLO, {"fashion": 0.1073, "role": 0.0877, "new": 0.0534, "super": 0.0467, "fine": 0.0271}),
@@ -38,7 +38,7 @@ FILLS = {
     "distilbert-base-uncased": (HELLO, {"role": 0.0529, "fashion": 0.0397, "business": 0.0347, "model": 0.0346}),
     "voidful/albert_chinese_tiny": ("今天[MASK]情很好", {"感": 0.4031}),
 }
-# Nothing published was found for these; each must know what every language model of English knows. For albert-base-v2
+# No published outputs were found for these; each must fill in a well-known fact. For albert-base-v2
 # "capital" is the first of five in transformers 4.57 tests/models/albert/test_modeling_albert.py.
 PARIS = "Paris is the [MASK] of France."
 CAPITALS = [
@@ -54,24 +54,24 @@ def _online():
 
 
 def fill(name, text):
-    """The probability of every piece in the place of [MASK]."""
+    """Returns the probability of every piece at [MASK]."""
     model, tokenizer = fl.MaskedLM.from_pretrained(name), fl.load_tokenizer(name)
     rows = tokenizer([text], max_length=32, pad=False)
-    place = rows["input_ids"][0].tolist().index(tokenizer.mask_id)
-    logits = np.asarray(model(rows["input_ids"], rows["attention_mask"]).logits, np.float64)[0, place]
+    position = rows["input_ids"][0].tolist().index(tokenizer.mask_id)
+    logits = np.asarray(model(rows["input_ids"], rows["attention_mask"]).logits, np.float64)[0, position]
     scores = np.exp(logits - logits.max())
     return dict(zip((piece.removeprefix("▁") for piece in tokenizer.pieces), scores / scores.sum(), strict=False))
 
 
 @pytest.mark.parametrize("name", SLICES)
-def test_hidden_states_are_the_published_ones(name):
+def test_hidden_states_equal_published_ones(name):
     ids = np.array(SLICE_IDS)
     mask = (np.arange(ids.shape[1]) > 0)[None].astype(np.int32)
     hidden = fl.Encoder.from_pretrained(name)(ids, mask).last_hidden_state
     np.testing.assert_allclose(hidden[0, 1:4, 1:4], SLICES[name], rtol=0, atol=1e-4)
 
 
-def test_pooled_output_is_the_published_one():
+def test_pooled_output_equals_the_published_one():
     """Keras Hub keras_hub/src/models/albert/albert_backbone_test.py, albert_base_en_uncased."""
     output = fl.Encoder.from_pretrained("albert-base-v2")(np.array([[2, 13, 1, 3]]))
     hidden, pooled = output.last_hidden_state[0, 0, :5], output.pooler_output[0, :5]
@@ -80,13 +80,13 @@ def test_pooled_output_is_the_published_one():
 
 
 @pytest.mark.parametrize("name", LOGITS)
-def test_word_logits_are_the_published_ones(name):
+def test_word_logits_equal_published_ones(name):
     logits = fl.MaskedLM.from_pretrained(name)(np.array(LOGIT_IDS)).logits
     np.testing.assert_allclose(logits[0, 1:4, 1:4], LOGITS[name], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", FILLS)
-def test_filled_in_words_are_the_published_ones(name):
+def test_filled_in_words_equal_published_ones(name):
     text, published = FILLS[name]
     found = fill(name, text)
     best = sorted(found, key=found.__getitem__, reverse=True)
@@ -101,7 +101,7 @@ def test_paris_is_the_capital_of_france(name):
     assert "capital" in best[: 1 if name == "albert-base-v2" else 5]
 
 
-def test_sentiment_is_the_published_one():
+def test_sentiment_equals_the_published_one():
     """transformers documentation, "Quick tour", whose pipeline is this model: four digits."""
     name = "distilbert-base-uncased-finetuned-sst-2-english"
     model, tokenizer = fl.SequenceClassification.from_pretrained(name), fl.load_tokenizer(name)
@@ -113,7 +113,7 @@ def test_sentiment_is_the_published_one():
     np.testing.assert_allclose(scores.max(-1), [0.9998, 0.5309], rtol=0, atol=1e-4)
 
 
-def test_sentence_similarities_are_the_published_ones():
+def test_sentence_similarities_equal_published_ones():
     """sbert.net, the documentation of Sentence Transformers, "Quickstart": four digits."""
     name = "sentence-transformers/all-MiniLM-L6-v2"
     model, tokenizer = fl.Encoder.from_pretrained(name), fl.load_tokenizer(name)
@@ -127,8 +127,8 @@ def test_sentence_similarities_are_the_published_ones():
     np.testing.assert_allclose(vectors @ vectors.T, published, rtol=0, atol=1e-4)
 
 
-def test_smallest_bert_opens():
-    """Nothing published was found but its sizes, in its name, and 4.4 million parameters: arXiv:1908.08962, table 1."""
+def test_smallest_bert_loads():
+    """Only its sizes are published, in its name, and 4.4 million parameters: arXiv:1908.08962, table 1."""
     encoder = fl.Encoder.from_pretrained("google/bert_uncased_L-2_H-128_A-2")
     assert (encoder.config.num_hidden_layers, encoder.config.hidden_size) == (2, 128)
     assert round(fl.num_parameters(encoder) / 1e6, 1) == 4.4

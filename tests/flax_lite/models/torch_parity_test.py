@@ -1,6 +1,6 @@
-"""Fidelity to Hugging Face's PyTorch classes of transformers 4 and 5, through checkpoints, in both directions.
+"""Parity with Hugging Face's PyTorch classes of transformers 4 and 5, through checkpoints, in both directions.
 
-PyTorch is no dependency: where it is absent these tests skip.
+PyTorch is no dependency: without it these tests are skipped.
 """
 
 import dataclasses
@@ -21,13 +21,13 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 VERSION = int(transformers.__version__.partition(".")[0])
-TOLERANCE = 1e-5  # DESIGN's bar for small random models in float32
+TOLERANCE = 1e-5  # small random models in float32, as in parity_test.py
 _PREFIXES = {"albert": "Albert", "bert": "Bert", "distilbert": "DistilBert"}
 
 
 @dataclasses.dataclass(frozen=True)
 class TorchReference:
-    """A Hugging Face PyTorch class, as the function of a directory to outputs under our names."""
+    """A Hugging Face PyTorch class, as a function from a directory to outputs under the library's names."""
 
     head: str
     config: EncoderConfig
@@ -37,7 +37,7 @@ class TorchReference:
         return getattr(transformers, f"{_PREFIXES[self.config.model_type]}{ENDINGS[self.head]}")
 
     def save_random(self, directory: Path) -> None:
-        """A model of their own making, every parameter other than its initial value; see `tiny.make`."""
+        """Saves a model of the class with all parameters different from their initial values; see `tiny.make`."""
         model = self.model_class(self.model_class.config_class.from_dict(self.config.to_json_dict()))
         random = np.random.default_rng(0)
         with torch.no_grad():
@@ -51,7 +51,7 @@ class TorchReference:
         model.save_pretrained(directory, safe_serialization=True)
 
     def __call__(self, directory: Path, inputs: Mapping[str, jax.Array]) -> dict[str, Any]:
-        """What the class gives on a directory, in which it must find all it wants and nothing else."""
+        """Runs the class on a directory, in which it must find all its parameters and nothing else."""
         model, info = self.model_class.from_pretrained(
             directory, output_loading_info=True, attn_implementation="eager", dtype=torch.float32
         )
@@ -65,7 +65,7 @@ class TorchReference:
         present = {name: value for name, value in outputs.items() if len(value)}  # 5: cross_attentions=()
         arrays = {name: jax.tree.map(lambda value: value.numpy(), value) for name, value in present.items()}
         found = named_outputs(arrays)
-        # transformers 5 counts the layers inside an ALBERT group as hidden states of their own.
+        # transformers 5 returns hidden states of the layers inside an ALBERT group too.
         found["hidden_states"] = found["hidden_states"][:: 1 if VERSION == 4 else self.config.inner_group_num]
         return found
 
@@ -74,10 +74,10 @@ def check_both_directions(head: str, config: EncoderConfig, directory: Path) -> 
     if VERSION == 4 and config.inner_group_num > config.num_hidden_layers / config.num_hidden_groups:
         pytest.skip("transformers 4's PyTorch ALBERT gives such a group too short a head_mask, and fails")
     reference, inputs = TorchReference(head, config), inputs_for(head, config)
-    reference.save_random(directory / "theirs")
+    reference.save_random(directory / "hf")
     model = tiny.make(head, config)
-    model.save_pretrained(directory / "ours")
-    for source in ("theirs", "ours"):
+    model.save_pretrained(directory / "flax_lite")
+    for source in ("hf", "flax_lite"):
         loaded = tiny.MODELS[head].from_pretrained(directory / source)
         outputs = tiny.call(loaded, **inputs, output_hidden_states=True, output_attentions=True)
         expected, actual = reference(directory / source, inputs), named_outputs(vars(outputs))
@@ -91,7 +91,7 @@ def test_heads_and_switches_equal_torch(family: str, head: str, changes: dict[st
     check_both_directions(head, tiny.FAMILIES[family](**changes), tmp_path)
 
 
-@pytest.mark.slow  # hundreds of programs to compile, for combinations of what is compared above
+@pytest.mark.slow  # compiles hundreds of programs, for combinations of the switches above
 @pytest.mark.parametrize(
     ("family", "head", "changes"), [case for family in tiny.FAMILIES for case in switches.every_pair(family)]
 )
@@ -99,8 +99,8 @@ def test_every_pair_of_switches_equals_torch(family: str, head: str, changes: di
     check_both_directions(head, tiny.FAMILIES[family](**changes), tmp_path)
 
 
-def test_torch_reports_are_seen(tmp_path: Path) -> None:
-    """The check that their classes report nothing must be able to fail: a masked LM has no pooler for an encoder."""
+def test_torch_reports_fail(tmp_path: Path) -> None:
+    """The check for reports of the torch class must be able to fail: a masked LM has no pooler for an encoder."""
     config = tiny.bert()
     tiny.make("MaskedLM", config).save_pretrained(tmp_path)
     with pytest.raises(AssertionError, match="missing_keys"):

@@ -1,6 +1,6 @@
-"""ALBERT's optimizers again, in float64 NumPy, as its description reads: one variable after another, no stacked layers.
+"""ALBERT's optimizers in float64 NumPy, as the references describe them: variable by variable, without stacked layers.
 
-Written without the library: no line of flax_lite/training/optim.py is used here.
+Independent of the library: nothing of flax_lite/training/optim.py is used here.
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ Variables = dict[str, np.ndarray]
 
 
 class AdamW:
-    """Google's AdamWeightDecayOptimizer with its slots. A variable's name decides whether it is decayed."""
+    """Google's AdamWeightDecayOptimizer with its slots; weight decay depends on a variable's name."""
 
     excluded = ("LayerNorm", "layer_norm", "bias")
 
@@ -20,7 +20,7 @@ class AdamW:
         self.slots: dict[str, tuple[np.ndarray, np.ndarray, int]] = {}
 
     def apply(self, variables: Variables, gradients: Variables, learning_rate: float) -> Variables:
-        """The variables after one step."""
+        """Returns the variables after one step."""
         return {name: self._apply_one(name, w, gradients[name], learning_rate) for name, w in variables.items()}
 
     def _apply_one(self, name: str, w: np.ndarray, g: np.ndarray, learning_rate: float) -> np.ndarray:
@@ -37,15 +37,15 @@ class AdamW:
         return w - self.ratio(w, step) * learning_rate * step
 
     def ratio(self, w: np.ndarray, step: np.ndarray) -> float:
-        """How much of the learning rate a decayed variable takes."""
+        """Returns the factor of the learning rate for a variable with weight decay."""
         return 1.0
 
 
 class Lamb(AdamW):
-    """Google's LAMB: what is decayed is adapted as well."""
+    """Google's LAMB: variables with weight decay also have a trust ratio."""
 
     def ratio(self, w: np.ndarray, step: np.ndarray) -> float:
-        """The trust ratio."""
+        """Returns the trust ratio."""
         w_norm, step_norm = np.linalg.norm(w.ravel()), np.linalg.norm(step.ravel())
         return float(w_norm / step_norm) if w_norm > 0 and step_norm > 0 else 1.0
 
@@ -57,7 +57,7 @@ def clip_by_global_norm(gradients: Variables, clip_norm: float) -> Variables:
 
 
 def learning_rate(step: int, peak: float, warmup_steps: int, total_steps: int) -> float:
-    """Linear decay over all steps; while warming up, a straight line from zero instead."""
+    """Linear decay counted from step 0, with a linear warm-up from zero."""
     if step < warmup_steps:
         return peak * step / warmup_steps
     return peak * (1 - min(step, total_steps) / total_steps)

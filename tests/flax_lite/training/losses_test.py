@@ -14,7 +14,7 @@ WEIGHTS = RNG.integers(0, 2, (3, 5)).astype(np.float32)
 
 @jax.jit
 def measure(logits, labels, weights):
-    """The loss of each element, the weighted sums, and the gradient of the first of these."""
+    """Returns the loss of each element, the weighted sums, and the gradient of the summed loss."""
     weighted = jax.value_and_grad(weighted_cross_entropy, has_aux=True)
     (loss, correct), gradient = weighted(logits, labels, weights)
     return cross_entropy(logits, labels), loss, correct, gradient
@@ -34,13 +34,13 @@ def test_cross_entropy_equals_float64():
 def test_cross_entropy_of_bfloat16_logits_is_float32():
     """Log-softmax in bfloat16 would keep 8 bits of a loss near 10: an error of 0.04 nats."""
     rounded = LOGITS.astype(jnp.bfloat16)
-    ours = jax.jit(cross_entropy)(rounded, LABELS)
-    assert ours.dtype == jnp.float32
-    np.testing.assert_allclose(ours, _reference(rounded, LABELS), rtol=1e-5, atol=1e-6)
+    found = jax.jit(cross_entropy)(rounded, LABELS)
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, _reference(rounded, LABELS), rtol=1e-5, atol=1e-6)
 
 
 def test_weighted_cross_entropy_counts_weighted_elements_only():
-    """Half of the labels are what the logits say, of elements with and without weight."""
+    """Half of the labels equal the argmax, among elements with and without weight."""
     right = np.arange(15).reshape(3, 5) % 2 == 0
     assert 0 < WEIGHTS[right].sum() < right.sum()
     labels = np.where(right, LOGITS.argmax(-1), (LOGITS.argmax(-1) + 1) % 11)
@@ -49,15 +49,15 @@ def test_weighted_cross_entropy_counts_weighted_elements_only():
     assert correct == WEIGHTS[right].sum()
 
 
-def test_weighted_cross_entropy_ignores_padding_whatever_its_logits():
-    """A padding element may hold anything: 0 * NaN is NaN, so it must be left out, not multiplied."""
+def test_weighted_cross_entropy_ignores_padding_of_any_value():
+    """0 * NaN is NaN, so padding must be excluded, not multiplied by 0."""
     weights, logits = WEIGHTS.copy(), LOGITS.copy()
     weights[0, 0], logits[0, 0] = 0.0, np.nan
     expected, got = measure(LOGITS, LABELS, weights), measure(logits, LABELS, weights)
     np.testing.assert_array_equal(got[1:3], expected[1:3])
 
 
-def test_a_label_that_is_no_class_is_nan_unless_it_has_no_weight():
+def test_label_outside_the_classes_is_nan_unless_its_weight_is_0():
     labels, weights = LABELS.copy(), np.zeros_like(WEIGHTS)
     labels[0, :3], weights[0, 0] = [0, 11, -1], 1.0
     losses, loss, _, gradient = measure(LOGITS, labels, weights)

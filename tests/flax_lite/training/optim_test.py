@@ -1,4 +1,4 @@
-"""LAMB and AdamW against an independent NumPy port, what they leave out, LAMB's slices, the schedules."""
+"""LAMB and AdamW against an independent NumPy port, their exclusions, LAMB's layer slices, and schedules."""
 
 import flax.traverse_util
 import jax
@@ -26,7 +26,7 @@ def unflat(leaves):
 
 
 _LAYER = {"attention/query/kernel": (D, F), "attention/query/bias": (F,), "attention/layer_norm/scale": (D,)}
-# A layer used all the way down, layers in a stack, and what is in no layer.
+# A shared layer, stacked layers, and parameters outside of layers.
 STACKED = {f"encoder/layers/{path}": (3, *shape) for path, shape in _LAYER.items()}
 SHAPES = {
     "encoder/embeddings/word/embedding": (V, D),
@@ -38,7 +38,7 @@ SHAPES = {
 
 
 def random_tree(seed, scale=1.0, shapes=SHAPES):
-    """Float32 normal leaves, each layer slice of its own size, so that a wrong trust ratio shows."""
+    """Float32 normal leaves with a different scale for each layer slice, so that a wrong trust ratio shows."""
     rng = np.random.default_rng(seed)
     leaves = {}
     for path, shape in shapes.items():
@@ -48,7 +48,7 @@ def random_tree(seed, scale=1.0, shapes=SHAPES):
 
 
 def one_variable_per_layer(tree):
-    """The tree as the original would hold it: float64, every layer's variables under names of their own."""
+    """Returns the tree as in Google's code: float64, with separate names for the variables of each layer."""
     variables = {}
     for path, leaf in flat(tree).items():
         before, stacked, after = path.partition("/layers/")
@@ -60,12 +60,12 @@ def one_variable_per_layer(tree):
 
 
 def largest_error(actual, expected):
-    """Largest difference of any leaf, in units of the leaf's largest value."""
+    """Returns the largest difference of any leaf, relative to the leaf's largest value."""
     return max(float(np.max(np.abs(actual[n] - expected[n])) / np.max(np.abs(expected[n]))) for n in expected)
 
 
 def run(optimizer, params, gradients):
-    """Parameters after an update with each gradient."""
+    """Returns the parameters after one update per gradient."""
 
     def update(carry, gradient):
         params, state = carry
@@ -77,7 +77,7 @@ def run(optimizer, params, gradients):
 
 
 def first_update(optimizer, params, gradients):
-    """The update by the first gradient."""
+    """Returns the first update."""
     return jax.jit(lambda gradients, params: optimizer.update(gradients, optimizer.init(params), params)[0])(
         gradients, params
     )
@@ -92,7 +92,7 @@ RATES = {"start": lamb_numpy.learning_rate, "peak": lamb_numpy.learning_rate_fro
     [("lamb", None, "start"), ("lamb", True, "start"), ("adamw", False, "start"), ("adamw", None, "peak")],
 )
 def test_optimizer_equals_numpy_port_over_25_steps(name, bias_correction, decay_from):
-    """Warm-up, hand-over, decay and clipping included: the gradients' norms lie on both sides of the limit."""
+    """With warm-up, decay and clipping: the norms of the gradients are on both sides of the limit."""
     peak, warmup, total, clip = 0.05, 8, 30, 10.0
     params = random_tree(seed=0)
     gradients = [random_tree(seed, scale=np.exp(2 * np.sin(seed))) for seed in range(1, 26)]
@@ -113,8 +113,8 @@ def test_optimizer_equals_numpy_port_over_25_steps(name, bias_correction, decay_
 
 
 @pytest.mark.parametrize("name", PORTS)
-def test_optimizer_takes_its_numbers_from_the_arguments(name):
-    """Every argument reaches its place: none of them has the value of its default here."""
+def test_optimizer_uses_its_arguments(name):
+    """Every argument has an effect: none has its default value here."""
     numbers = {"b1": 0.8, "b2": 0.95, "eps": 1e-2, "weight_decay": 0.3}
     params = random_tree(seed=0, shapes=STACKED)
     gradients = [random_tree(seed, scale=0.1, shapes=STACKED) for seed in range(1, 6)]
@@ -125,16 +125,17 @@ def test_optimizer_takes_its_numbers_from_the_arguments(name):
     actual = run(optim.OPTIMIZERS[name](0.03, **numbers), params, gradients)
     assert largest_error(one_variable_per_layer(actual), expected) < 1e-6  # float32, 5 steps
     made = optim.make_optimizer(name, 0.03, 5, schedule="constant", clip_norm=None, **numbers)
-    assert largest_error(flat(run(made, params, gradients)), flat(actual)) < 1e-7  # a rate that is an array
+    assert largest_error(flat(run(made, params, gradients)), flat(actual)) < 1e-7  # the learning rate is an array
 
 
-def test_adamw_is_that_of_optax():
-    """Updates and tree of the state: checkpoints hold it."""
+def test_adamw_equals_optax_adamw():
+    """In its updates and in the tree of its state, which is in checkpoints."""
     params = random_tree(seed=0)
+    optimizer = optim.adamw(0.1)
     reference = optax.adamw(0.1, 0.9, 0.999, 1e-6, weight_decay=0.01, mask=optim.decay_mask)
-    own, theirs = optim.adamw(0.1), reference
-    assert jax.tree.structure(own.init(params)) == jax.tree.structure(theirs.init(params))
-    jax.tree.map(np.testing.assert_array_equal, *(first_update(each, params, params) for each in (own, theirs)))
+    assert jax.tree.structure(optimizer.init(params)) == jax.tree.structure(reference.init(params))
+    updates, expected = (first_update(each, params, params) for each in (optimizer, reference))
+    jax.tree.map(np.testing.assert_array_equal, updates, expected)
 
 
 def test_lamb_numbered_layers_are_not_slices():
@@ -159,7 +160,7 @@ def test_lamb_excluded_leaf_is_plain_adam():
 
 
 def test_lamb_zero_norms_have_ratio_one():
-    """A parameter of zeros moves by the bare update, an update of zeros stays zero, and slices do not mix."""
+    """The update of a zero parameter is not rescaled, a zero update stays zero, and slices do not mix."""
     zeros, ones = np.zeros((2, 2), np.float32), np.ones((2, 2), np.float32)
     params, gradients = ({"layers": {"kernel": np.stack(s)}} for s in ((zeros, ones, ones), (ones, zeros, ones)))
     updates = first_update(optim.lamb(1.0, weight_decay=0.0), params, gradients)
@@ -171,7 +172,7 @@ def test_lamb_zero_norms_have_ratio_one():
 
 @pytest.mark.parametrize("name", optim.OPTIMIZERS)
 def test_optimizer_state_and_updates_are_float32_under_bfloat16(name):
-    """Bfloat16 parameters get the updates of their values in float32."""
+    """Bfloat16 parameters get the same updates as their values in float32."""
     narrow = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), random_tree(seed=0, shapes=STACKED))
     wide = jax.tree.map(lambda leaf: leaf.astype(np.float32), narrow)
     optimizer = optim.make_optimizer(name, 0.1, 10)
@@ -189,7 +190,7 @@ def test_optimizer_state_and_updates_are_float32_under_bfloat16(name):
 
 @pytest.mark.parametrize("name", optim.OPTIMIZERS)
 def test_optimizer_decays_kernels_and_embeddings_only(name):
-    """With zero gradients only the decay is left; LAMB's ratio rescales it, but not to zero."""
+    """With zero gradients only the decay remains; LAMB's ratio rescales it, but not to zero."""
     params = random_tree(seed=0)
     decayed = {path for path in SHAPES if path.endswith(("kernel", "embedding"))}
     optimizer = optim.OPTIMIZERS[name](0.1, weight_decay=0.5)
@@ -223,7 +224,7 @@ MODELS = {
 
 @pytest.mark.parametrize("name", MODELS)
 def test_decay_mask_on_models_is_kernels_and_embeddings(name):
-    """In a model's own dictionaries and in the state that nnx makes of it."""
+    """For a model's dictionary of parameters and for its nnx.State."""
     model, config = MODELS[name]
     small = config(vocab_size=V, hidden_size=8, num_attention_heads=2, intermediate_size=8, num_hidden_layers=3)
     params = abstract_params(lambda: model(small, rngs=nnx.Rngs(0)))
@@ -259,8 +260,8 @@ def test_decay_mask_on_models_is_kernels_and_embeddings(name):
         ("attention/query/kernel", (D, 2, 3), True),
     ],
 )
-def test_decay_goes_by_the_kind_of_a_parameter(path, shape, decays):
-    """What decays is adapted too: LAMB's first update has the parameter's norm then, whatever the gradient's."""
+def test_decay_depends_on_name_and_shape_of_a_parameter(path, shape, decays):
+    """Parameters with decay are adapted too: LAMB's first update has the norm of the parameter, for any gradient."""
     params = {path: np.full(shape, 2.0, np.float32)}
     assert flat(optim.decay_mask(unflat(params))) == {path: decays}
     update = flat(first_update(optim.lamb(1.0), unflat(params), unflat(params)))[path]
@@ -276,7 +277,7 @@ class _Model(nnx.Module):
 
 
 def test_lamb_inside_nnx_optimizer_equals_plain_dictionaries():
-    """nnx.Optimizer hands over its own kind of tree; paths must be read there as in a dictionary."""
+    """nnx.Optimizer passes an nnx.State; its paths must be read like those of a dictionary."""
     model, transformation = _Model(), optim.lamb(0.1)
     params = jax.tree.map(np.asarray, get_params(model))
     gradients = jax.tree.map(lambda leaf: np.sin(7 * leaf), params)
@@ -287,8 +288,8 @@ def test_lamb_inside_nnx_optimizer_equals_plain_dictionaries():
     assert largest_error(flat(get_params(model)), flat(expected)) < 1e-6
 
 
-def test_schedule_has_the_original_jump_after_warmup():
-    """ALBERT's recipe: 0.00176 at 3125 of 125000 steps; the decay has been running since step 0."""
+def test_schedule_jumps_after_warmup_as_in_google_s_code():
+    """ALBERT's recipe: peak 0.00176 and 3125 of 125000 steps; the decay counts from step 0."""
     expected = {
         0: 0.0,
         1: 0.00176 / 3125,
@@ -302,7 +303,7 @@ def test_schedule_has_the_original_jump_after_warmup():
     expected |= {step: lamb_numpy.learning_rate(step, 0.00176, 3125, 125_000) for step in range(997, 124_000, 997)}
     rates = optim.warmup_polynomial(0.00176, 3125, 125_000)(jnp.array(list(expected)))
     for rate, (step, value) in zip(np.asarray(rates), expected.items(), strict=True):
-        # float32: 1 - step / total is exact to 6e-8 of 1, which is 0.8% of what is left of it at the last step
+        # In float32, 1 - step / total has an error of 6e-8, which is 0.8% of its value at the last step.
         rtol = {124_999: 1e-2}.get(step, 1e-5 if step % 997 == 0 else 1e-6)
         np.testing.assert_allclose(rate, value, rtol=rtol, err_msg=str(step))
 
@@ -313,7 +314,7 @@ def test_schedule_without_warmup_and_with_another_end():
 
 
 @pytest.mark.parametrize(("warmup", "total"), [(50, 1000), (0, 10), (1, 10), (9, 10), (10, 10), (0, 1), (1, 1)])
-def test_decay_from_the_peak_is_hugging_faces(warmup, total):
+def test_decay_from_the_peak_equals_hugging_face(warmup, total):
     steps = np.arange(total + 3)
     rates = optim.warmup_polynomial(5e-4, warmup, total, decay_from="peak")(jnp.array(steps))
     port = [lamb_numpy.learning_rate_from_peak(step, 5e-4, warmup, total) for step in steps]
@@ -341,7 +342,7 @@ def test_schedule_by_name():
 
 
 def test_optimizer_steps_follow_the_schedule():
-    """The rate of update n is the schedule's at n; the first of a warm-up moves nothing."""
+    """The rate of update n is the schedule's at n; the first update of a warm-up is zero."""
     optimizer = optim.make_optimizer("lamb", 0.5, 10, warmup_steps=2, weight_decay=0.0)
     params = {"kernel": jnp.ones((2, 2))}
 
@@ -352,7 +353,7 @@ def test_optimizer_steps_follow_the_schedule():
     updates = jax.jit(lambda: jax.lax.scan(update, optimizer.init(params), length=4)[1])()
     rate = optim.make_schedule("linear", 0.5, 2, 10)
     for step in range(4):
-        # LAMB moves by the rate times the norm of the parameter, here 2.
+        # The norm of LAMB's update is the rate times the norm of the parameter, here 2.
         np.testing.assert_allclose(np.linalg.norm(updates[step]), 2 * rate(step), rtol=1e-6)
 
 
@@ -367,24 +368,24 @@ def test_optimizer_steps_follow_the_schedule():
         (lambda: optim.warmup_polynomial(0.1, -1, 10), "warmup_steps is -1"),
     ],
 )
-def test_wrong_arguments_are_named(call, message):
+def test_invalid_arguments_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
 
 
 @pytest.mark.parametrize("name", optim.OPTIMIZERS)
 @pytest.mark.parametrize("clip_norm", [0, 0.0, -0.0, False])
-def test_a_limit_of_zero_is_none(name, clip_norm):
+def test_clip_norm_of_zero_is_no_clipping(name, clip_norm):
     params, gradients = {"kernel": jnp.ones(3)}, {"kernel": jnp.array([3.0, -4.0, 12.0])}
     updates = []
-    for limit in (clip_norm, None):
-        optimizer = optim.make_optimizer(name, 0.1, 5, schedule="constant", clip_norm=limit)
+    for value in (clip_norm, None):
+        optimizer = optim.make_optimizer(name, 0.1, 5, schedule="constant", clip_norm=value)
         updates.append(optimizer.update(gradients, optimizer.init(params), params)[0]["kernel"])
     np.testing.assert_array_equal(*updates)
     assert np.all(updates[0] != 0)
 
 
 @pytest.mark.parametrize("clip_norm", [-1.0, -1e-9, float("nan")])
-def test_a_limit_below_zero_is_refused(clip_norm):
+def test_negative_clip_norm_is_refused(clip_norm):
     with pytest.raises(ValueError, match="clip_norm is"):
         optim.make_optimizer("adamw", 0.1, 5, clip_norm=clip_norm)

@@ -1,4 +1,4 @@
-"""Rows that only fill a vocabulary's table up to a round size count for nothing, in any objective over words."""
+"""Padding rows of an embedding table do not change any objective over words."""
 
 from typing import Any
 
@@ -13,18 +13,19 @@ from flax_lite.distillation.objective import distillation_objective, fit_recipe
 from flax_lite.distillation.recipe import DistillationRecipe
 from flax_lite.distillation.vocabulary import VOCABULARY_AXES
 from flax_lite.models.params import get_params, with_params
-from flax_lite.training.losses import of_pieces
+from flax_lite.training.losses import piece_logits
 from flax_lite.training.objective import masked_lm_objective, pretraining_objective
-from tests.flax_lite import lessons, tiny
+from tests.flax_lite import distillation_cases as cases
+from tests.flax_lite import tiny
 
-PIECES = lessons.STUDENT.vocab_size
-ONE_LAYER = {"num_hidden_layers": 1, **lessons.WITHOUT_DROPOUT}
-# As 30,528 rows of 30,522 pieces; of either model alone, and of both.
+PIECES = cases.STUDENT.vocab_size
+ONE_LAYER = {"num_hidden_layers": 1, **cases.WITHOUT_DROPOUT}
+# Rows of the student and the teacher, as 30,528 rows for 30,522 pieces: padding in one table, and in both.
 ROWS = {"teacher": (PIECES, PIECES + 3), "both": (PIECES + 7, PIECES + 3)}
 
 
 def padded(model: Any, rows: int) -> Any:
-    """The model with so many rows, of which those behind its own would be guessed everywhere: their logits are 30."""
+    """The model with padding rows up to `rows`, which would win every prediction: their logits are 30."""
 
     def pad(path: Any, leaf: jax.Array) -> jax.Array:
         name = keystr(path, simple=True, separator="/")
@@ -40,8 +41,8 @@ def padded(model: Any, rows: int) -> Any:
 
 
 def gradient_and_sums(objective: Any, model: Any, *constants: Any) -> tuple[Any, Any]:
-    """The gradient of all sums together, of the rows of pieces alone, and the sums."""
-    batch = {**lessons.make_batch(), "sentence_label": jnp.zeros(lessons.ROWS, jnp.int32)}
+    """The gradient of the total of all sums, without padding rows, and the sums."""
+    batch = {**cases.make_batch(), "sentence_label": jnp.zeros(cases.ROWS, jnp.int32)}
 
     @jax.jit
     def program(params: Any) -> Any:
@@ -58,9 +59,9 @@ def gradient_and_sums(objective: Any, model: Any, *constants: Any) -> tuple[Any,
         axis = VOCABULARY_AXES.get(keystr(path, simple=True, separator="/"))
         if axis is None:
             return leaf
-        own, filling = np.split(leaf, [PIECES], axis=axis)
-        assert not filling.any()
-        return own
+        pieces, padding = np.split(leaf, [PIECES], axis=axis)
+        assert not padding.any()
+        return pieces
 
     return tree_map_with_path(cut, gradient), sums
 
@@ -72,17 +73,17 @@ OBJECTIVES = {
 
 
 @pytest.mark.parametrize(("name", "family"), [("masked_lm", "distilbert"), ("pretraining", "albert")])
-def test_objectives_over_words_are_those_of_the_pieces(name, family):
+def test_objectives_over_words_ignore_padding_rows(name, family):
     kind, objective = OBJECTIVES[name]
     model = tiny.make(kind, tiny.FAMILIES[family](**ONE_LAYER))
     expected, sums = gradient_and_sums(objective(None), model)
     got, others = gradient_and_sums(objective(PIECES), padded(model, PIECES + 7))
     assert others == pytest.approx(sums, rel=1e-6)
-    lessons.assert_same_gradient(got, expected)
+    cases.assert_same_gradient(got, expected)
 
 
 @pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS)
-def test_distillation_compares_the_pieces_of_two_tables(rows):
+def test_distillation_ignores_padding_rows_of_both_tables(rows):
     models = tiny.make("MaskedLM", tiny.distilbert(**ONE_LAYER), 1), tiny.make("MaskedLM", tiny.bert(**ONE_LAYER))
     losses = dict.fromkeys(("soft_cross_entropy", "logit_mse", "mlm"), 1.0)
 
@@ -93,19 +94,19 @@ def test_distillation_compares_the_pieces_of_two_tables(rows):
     expected, sums = measured(*models, None)
     got, others = measured(*map(padded, models, rows), PIECES)
     assert others == pytest.approx(sums, rel=1e-5)
-    lessons.assert_same_gradient(got, expected)
+    cases.assert_same_gradient(got, expected)
 
 
 @pytest.mark.parametrize(
     ("rows", "losses", "message"),
     [
-        ((PIECES - 1, PIECES), ("mlm",), "mlm reads the logits of num_pieces=41, and the student has vocab_size=40"),
-        ((PIECES, PIECES - 1), ("logit_mse",), "logit_mse reads .* and the teacher has vocab_size=40"),
+        ((PIECES - 1, PIECES), ("mlm",), "mlm reads the logits of num_pieces=41, but the student has vocab_size=40"),
+        ((PIECES, PIECES - 1), ("logit_mse",), "logit_mse reads .* but the teacher has vocab_size=40"),
         ((PIECES, PIECES - 1), ("mlm", "cosine"), None),
         ((PIECES + 1, PIECES + 9), ("soft_cross_entropy",), None),
     ],
 )
-def test_a_table_without_a_row_for_every_piece_is_refused_where_its_logits_are_read(rows, losses, message):
+def test_table_with_too_few_rows_is_refused_if_its_logits_are_read(rows, losses, message):
     configs = tiny.distilbert(vocab_size=rows[0]), tiny.bert(vocab_size=rows[1])
     wanted = DistillationRecipe(losses=dict.fromkeys(losses, 1.0), num_pieces=PIECES)
     if message is None:
@@ -116,6 +117,6 @@ def test_a_table_without_a_row_for_every_piece_is_refused_where_its_logits_are_r
 
 
 @pytest.mark.parametrize(("num_pieces", "width"), [(None, 5), (5, 5), (3, 3)])
-def test_of_pieces_leaves_out_what_lies_behind(num_pieces, width):
+def test_of_pieces_drops_padding_logits(num_pieces, width):
     logits = jnp.arange(10.0).reshape(2, 5)
-    np.testing.assert_array_equal(of_pieces(logits, num_pieces), logits[:, :width])
+    np.testing.assert_array_equal(piece_logits(logits, num_pieces), logits[:, :width])

@@ -1,8 +1,7 @@
-"""What a step computes is the same however its batch is split, filled up or laid out, for every objective.
+"""A step of any objective computes the same for a batch that is split, padded or sharded, or refuses the objective.
 
-Or the objective is refused by name. The claim is about sums and their divisors, which are those of the whole batch: a
-mean of means, a divisor bounded from below, or a row of weight 0 that counts would be seen. 1e-6 of the largest number:
-sums of float32 in another order.
+Sums and divisors are those of the whole batch: a mean of means, a divisor with a lower bound, or a counted row of
+weight 0 would fail. Tolerance: 1e-6 of the largest value, for float32 sums in another order.
 """
 
 import dataclasses
@@ -23,20 +22,21 @@ from flax_lite.training import steps
 from flax_lite.training.objective import masked_lm_objective, pretraining_objective
 from flax_lite.training.sentence_objectives import sentence_objective
 from flax_lite.training.task_objectives import Teaching, task_objective
-from tests.flax_lite import lessons, tiny
+from tests.flax_lite import distillation_cases as cases
+from tests.flax_lite import tiny
 
 ROWS, LENGTH, CLASSES, CHOICES, WIDTH = 8, 10, 3, 2, 6
-# The first class is so common that a micro-batch's weights add up to less than 1.
+# The first class is so frequent that the weights of a micro-batch sum to less than 1.
 WEIGHTS = (0.05, 0.3, 9.0)
-ONE_LAYER = {"num_hidden_layers": 1, **lessons.WITHOUT_DROPOUT}
+ONE_LAYER = {"num_hidden_layers": 1, **cases.WITHOUT_DROPOUT}
 
 
 class Toy(nnx.Module):
-    """A model of a few parameters whose rows do not see each other, with the output of every head."""
+    """A model of few parameters and independent rows, with the outputs of every head."""
 
     def __init__(self, seed):
         draw = np.random.default_rng(seed)
-        self.table = nnx.Param(jnp.asarray(draw.normal(size=(lessons.STUDENT.vocab_size, WIDTH)), jnp.float32))
+        self.table = nnx.Param(jnp.asarray(draw.normal(size=(cases.STUDENT.vocab_size, WIDTH)), jnp.float32))
         self.head = nnx.Param(jnp.asarray(draw.normal(size=(WIDTH, CLASSES)), jnp.float32))
 
     def __call__(self, input_ids, attention_mask, key=None, capture=(), capture_layers=(), **others):
@@ -69,9 +69,9 @@ class Tagging(Toy):
 
 @functools.cache
 def make_batch(sequences=1):
-    """Rows of every length with all that any objective reads; the last one only fills the batch up."""
+    """Rows of every length with the entries for all objectives; the last one only fills the batch."""
     draw = np.random.default_rng(3)
-    rows = {name: np.asarray(array) for name, array in lessons.make_batch(packed=False).items()}
+    rows = {name: np.asarray(array) for name, array in cases.make_batch(packed=False).items()}
     if sequences > 1:
         for name in ("input_ids", "attention_mask", "token_type_ids"):
             rows[name] = np.stack([np.roll(rows[name], turn, axis=0) for turn in range(sequences)], axis=1)
@@ -88,7 +88,7 @@ def make_batch(sequences=1):
     return rows
 
 
-def taught(**more):
+def teaching(**more):
     losses = {"soft_cross_entropy": 0.5, "logit_mse": 0.1}
     return Teaching(**{"structure": nnx.graphdef(Toy(1)), "losses": losses, **more})
 
@@ -106,8 +106,8 @@ def words(kind, objective, family):
 
 
 def beam():
-    """All but the first token are of the context, in which an answer may stand; without the head's own dropout, which
-    is another draw in each micro-batch.
+    """All but the first token belong to the context, where an answer may be; without the head's dropout, which each
+    micro-batch draws separately.
     """
     types = make_batch()["attention_mask"] * (np.arange(LENGTH) > 0).astype(np.int32)
     model = tiny.make(BeamQuestionAnswering, tiny.bert(**ONE_LAYER))
@@ -117,12 +117,12 @@ def beam():
 
 
 def distillation():
-    student, teacher = lessons.models()
-    objective = distillation_objective(lessons.recipe_of(lessons.FEW), nnx.graphdef(teacher))
+    student, teacher = cases.models()
+    objective = distillation_objective(cases.recipe_of(cases.FEW), nnx.graphdef(teacher))
     return objective, student, {}, 1, (get_params(teacher),)
 
 
-# To the objective, a model, what else its batch has, sequences of a row, and constants of the step.
+# Name to objective, model, further entries of the batch, sequences per row, and constants of the step.
 OBJECTIVES = {
     "masked_lm": words("MaskedLM", masked_lm_objective(), tiny.distilbert),
     "pretraining": words("PreTraining", pretraining_objective(), tiny.albert),
@@ -132,12 +132,12 @@ OBJECTIVES = {
     "class_weights": task("classification", class_weights=WEIGHTS),
     "multi_label": task("classification", problem="multi_label", rows={"labels": make_batch()["several"]}),
     "regression": task("classification", problem="regression", rows={"labels": make_batch()["several"]}),
-    "taught": task("classification", teaching=taught(), task_weight=0.5, constants=(get_params(Toy(1)),)),
-    "taught_by_logits": task("classification", teaching=taught(structure=None)),
+    "taught": task("classification", teaching=teaching(), task_weight=0.5, constants=(get_params(Toy(1)),)),
+    "taught_by_logits": task("classification", teaching=teaching(structure=None)),
     "tags": task(
         "tags",
         Tagging,
-        teaching=taught(
+        teaching=teaching(
             structure=nnx.graphdef(Tagging(1)), losses={"logit_mse": 0.1, "hidden_mse": 1.0}, layer_map=((0, 0),)
         ),
         constants=(get_params(Tagging(1)),),
@@ -155,19 +155,21 @@ def setup(name):
     return objective, model, make_batch(sequences) | rows, constants
 
 
-def taken(name, accumulation_steps, batch, constants):
-    """The metrics of a step, and its gradient."""
+def run_step(name, accumulation_steps, batch, constants):
+    """Returns the metrics and the gradient of a step."""
     objective, model, _, _ = setup(name)
-    kept = lessons.keep_gradient()
-    step = steps.make_train_step(nnx.graphdef(model), objective, kept, seed=0, accumulation_steps=accumulation_steps)
-    state, metrics = jax.jit(step)(steps.init_state(model, kept), batch, *constants)
+    optimizer = cases.keep_gradient()
+    step = steps.make_train_step(
+        nnx.graphdef(model), objective, optimizer, seed=0, accumulation_steps=accumulation_steps
+    )
+    state, metrics = jax.jit(step)(steps.init_state(model, optimizer), batch, *constants)
     return jax.device_get((metrics, state["opt_state"]))
 
 
 @functools.cache
 def whole(name):
     _, _, batch, constants = setup(name)
-    return taken(name, 1, batch, constants)
+    return run_step(name, 1, batch, constants)
 
 
 def assert_same(found, expected):
@@ -182,21 +184,21 @@ def assert_same(found, expected):
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_micro_batches_change_nothing(name):
-    """Of one row each, some of which have hardly any weight."""
+    """Micro-batches of one row each, some of very small weight."""
     objective, _, batch, constants = setup(name)
     if objective.compares_rows:
         with pytest.raises(ValueError, match="accumulation_steps=8: this loss compares all rows of a batch"):
-            taken(name, ROWS, batch, constants)
+            run_step(name, ROWS, batch, constants)
         return
-    assert_same(taken(name, ROWS, batch, constants), whole(name))
+    assert_same(run_step(name, ROWS, batch, constants), whole(name))
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_empty_rows_and_devices_change_nothing(name):
-    """As many rows again without a token or a weight, over 8 devices: half of these have nothing else."""
+    """Twice the rows, the second half without tokens or weights; half of the 8 devices have only such rows."""
     _, _, batch, constants = setup(name)
     mesh = tiny.mesh(4, 2)
     rows, everywhere = NamedSharding(mesh, PartitionSpec(mesh.axis_names)), NamedSharding(mesh, PartitionSpec())
     filled = {each: np.concatenate([array, np.zeros_like(array)]) for each, array in batch.items()}
-    found = taken(name, 1, jax.device_put(filled, rows), jax.device_put(constants, everywhere))
+    found = run_step(name, 1, jax.device_put(filled, rows), jax.device_put(constants, everywhere))
     assert_same(found, whole(name))

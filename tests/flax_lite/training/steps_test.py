@@ -1,4 +1,4 @@
-"""The pure steps: what a step computes does not depend on how its batch is split, padded or sharded."""
+"""Pure steps: results do not depend on how a batch is split, padded or sharded."""
 
 import functools
 
@@ -16,8 +16,8 @@ from flax_lite.training import steps
 from flax_lite.training.objective import Objective, averages, masked_lm_objective, pretraining_objective
 from flax_lite.training.sentence_objectives import sentence_objective
 from tests.flax_lite import tiny
+from tests.flax_lite.distillation_cases import assert_same_gradient, keep_gradient
 from tests.flax_lite.jaxprs import largest_intermediates
-from tests.flax_lite.lessons import assert_same_gradient, keep_gradient
 
 ALBERT = tiny.albert()
 PLAIN = ALBERT.replace(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
@@ -43,7 +43,7 @@ def make_batch(rows=ROWS):
 
 
 def hide_tokens(key, batch):
-    """DistilBERT's masks, with weights that leave out id 0, the padding."""
+    """Masks tokens as DistilBERT does, with weights that exclude id 0, the padding."""
     weights = jnp.arange(41, dtype=jnp.float32)
     inputs = jnp.asarray(batch["input_ids"]), jnp.asarray(batch["attention_mask"])
     return {**batch, **mask_tokens(key, *inputs, weights, max_predictions=12, mask_id=4)}
@@ -68,8 +68,8 @@ def setup(config, accumulation_steps=1, prepare=hide_tokens):
 
 
 @functools.cache
-def taken_step(config, accumulation_steps=1):
-    """The state and metrics after a step of the batch without masks, which it draws itself."""
+def first_step(config, accumulation_steps=1):
+    """State and metrics after a step of a batch without masks, which the step draws."""
     state, step = setup(config, accumulation_steps)
     return jax.device_get(step(state, unmasked(make_batch())))
 
@@ -90,7 +90,7 @@ def losses_of(logits, labels):
 
 
 def test_train_step_metrics_are_averages_over_weights():
-    batch, (_, metrics) = masked_batch(), taken_step(PLAIN)
+    batch, (_, metrics) = masked_batch(), first_step(PLAIN)
     output = tiny.call(tiny.make("PreTraining", PLAIN), *(batch[name] for name in TOKENS))
     logits, sentences = np.asarray(output.prediction_logits), np.asarray(output.sop_logits)
     logits = np.take_along_axis(logits, batch["masked_positions"][:, :, None], axis=1)
@@ -105,14 +105,14 @@ def test_train_step_metrics_are_averages_over_weights():
     )
 
 
-def test_train_step_accumulation_leaves_the_gradient_alone():
-    """Micro-batches hold different numbers of masked words: a mean of means would differ, a sum over weights not.
+def test_train_step_accumulation_keeps_the_gradient():
+    """Micro-batches have different numbers of masked words, so a mean of means would differ from a sum over weights.
 
-    Masks share one number among all rows: drawn for each micro-batch alone they would be others, and the loss too.
+    All rows of a batch share the number of masks: drawn per micro-batch, masks and loss would differ.
     """
     masks = masked_batch()["masked_weights"].sum(axis=1)
     assert len({float(masks[first::4].sum()) for first in range(4)}) > 1
-    (whole, metrics_whole), (split, metrics_split) = taken_step(PLAIN), taken_step(PLAIN, 4)
+    (whole, metrics_whole), (split, metrics_split) = first_step(PLAIN), first_step(PLAIN, 4)
     assert_same_gradient(split["opt_state"], whole["opt_state"])
     for name in metrics_whole:
         np.testing.assert_allclose(metrics_split[name], metrics_whole[name], rtol=1e-5)
@@ -126,12 +126,12 @@ def test_train_step_refuses_rows_that_cannot_be_split():
 
 def test_train_step_refuses_micro_batches_of_a_loss_that_compares_rows():
     objective, model = sentence_objective("contrastive", "mean"), tiny.make("Encoder", PLAIN)
-    with pytest.raises(ValueError, match=r"accumulation_steps=2: this loss compares all rows .* Give accumul"):
+    with pytest.raises(ValueError, match=r"accumulation_steps=2: this loss compares all rows .* use accumul"):
         steps.make_train_step(nnx.graphdef(model), objective, optax.sgd(0.0), seed=0, accumulation_steps=2)
 
 
-def test_train_step_draws_from_the_step_alone():
-    """The same state and batch give the same loss, another step another: nothing random is stored anywhere."""
+def test_train_step_draws_depend_on_the_step_only():
+    """The same state and batch have the same loss, another step another one: no random state is stored."""
     state, step = setup(ALBERT)
     losses = [float(step({**state, "step": np.int32(n)}, unmasked(make_batch()))[1]["loss"]) for n in (5, 6, 5)]
     assert losses[0] == losses[2]
@@ -144,14 +144,14 @@ def test_train_step_with_dropout_and_masks_agrees_on_eight_devices():
     state, step = setup(ALBERT)
     mesh = tiny.mesh(4, 2)
     rows, everywhere = NamedSharding(mesh, PartitionSpec(mesh.axis_names)), NamedSharding(mesh, PartitionSpec())
-    one, metrics_one = taken_step(ALBERT)
+    one, metrics_one = first_step(ALBERT)
     eight, metrics_eight = step(jax.device_put(state, everywhere), jax.device_put(unmasked(make_batch()), rows))
     assert_same_gradient(jax.device_get(eight["opt_state"]), one["opt_state"])
     np.testing.assert_allclose(metrics_eight["loss"], metrics_one["loss"], rtol=1e-5)
 
 
 def drawing_step(number, accumulation_steps, prepare):
-    """A step whose loss is a number drawn from the key that the objective is given, and nothing else."""
+    """Returns the loss of a step whose objective is a number drawn from its key."""
     model = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
     objective = Objective(
         ("drawn",),
@@ -167,11 +167,11 @@ def drawing_step(number, accumulation_steps, prepare):
 
 
 @pytest.mark.parametrize(("number", "accumulation_steps"), [(7, 1), (8, 2)])
-def test_train_step_prepares_beside_the_dropout(number, accumulation_steps):
-    """The objective's keys are the step's, or its split, to the bit, whether or not something is drawn before.
+def test_train_step_prepare_has_its_own_key(number, accumulation_steps):
+    """The objective's keys are the step's key, or its split, bit for bit, with or without `prepare`.
 
-    The key of what is drawn before is none that the objective has or may split off: fold_in(key, i) is the i-th of any
-    split of the key, so a small number would give one of the dropout's.
+    The key of `prepare` is none that the objective has or may split off: fold_in(key, i) equals the i-th key of any
+    split, so a small i would collide with a key of the dropout.
     """
     seen = []
     key = jax.random.fold_in(jax.random.key(3), number)
@@ -187,15 +187,15 @@ def test_train_step_prepares_beside_the_dropout(number, accumulation_steps):
 
 
 def test_eval_step_has_no_dropout():
-    """Its averages are those of a train step of the same model without dropout."""
+    """Its averages equal those of a train step of the same model without dropout."""
     found = evaluation()(setup(ALBERT)[0]["params"], masked_batch())
     metrics = averages(found["sums"], found["weights"], {"mlm_loss": 1.0, "sop_loss": 1.0})
     for name, value in metrics.items():
-        np.testing.assert_allclose(value, taken_step(PLAIN)[1][name], rtol=1e-5, err_msg=name)
+        np.testing.assert_allclose(value, first_step(PLAIN)[1][name], rtol=1e-5, err_msg=name)
 
 
-def test_eval_step_adds_up_over_batches_and_counts_padding_rows_nowhere():
-    """Half of the rows in each of two batches, filled up with rows of weight 0 that hold something else."""
+def test_eval_step_sums_over_batches_and_ignores_rows_without_weight():
+    """Half of the rows in each of two batches, filled with other rows of weight 0."""
     batch, params = masked_batch(), setup(ALBERT)[0]["params"]
     expected = evaluation()(params, batch)
     found = []

@@ -1,4 +1,4 @@
-"""What fine-tuning optimizes, against formulas in NumPy; padding, and a teacher of the same task."""
+"""Objectives of fine-tuning against formulas in NumPy; padding, and a teacher of the same task."""
 
 import functools
 import types
@@ -27,7 +27,7 @@ MODELS = {
 
 
 def batch_of(kind, problem="single_label", seed=0):
-    """A batch whose last row only fills it up."""
+    """A batch whose last row only fills it, with weight 0."""
     draw = np.random.default_rng(seed)
     mask = (np.arange(T) < np.array(LENGTHS)[:, None]).astype(np.int32)
     ids = draw.integers(5, 41, size=(B, T)).astype(np.int32) * mask
@@ -57,7 +57,7 @@ def logits_of(kind, seed=1):
 
 
 def stub(kind, logits):
-    """A model that says the same whatever it reads."""
+    """A model with the same output for any input."""
     names = {"start_logits": logits[0], "end_logits": logits[1]} if kind == "spans" else {"logits": logits}
     output = types.SimpleNamespace(**jax.tree.map(jnp.asarray, names))
     return lambda **inputs: output
@@ -86,14 +86,14 @@ def test_classification_is_the_mean_cross_entropy_of_real_rows():
     ("weights", "labels"),
     [
         ([0.5, 2.0, 3.0], [0, 1, 2]),
-        ([0.11, 10.0, 10.0], [0, 0, 0]),  # 10 classes, balanced, and a batch of the common one: 0.33 together
+        ([0.11, 10.0, 10.0], [0, 0, 0]),  # a batch of the most frequent class: weights sum to 0.33
         ([1e-6, 1.0, 1.0], [0, 0, 0]),
         ([0.0, 1e-3, 2.0], [0, 1, 0]),
         ([300.0, 2e4, 1.0], [0, 1, 1]),
     ],
 )
 def test_class_weights_weigh_examples_and_divide_by_their_sum(weights, labels):
-    """Whatever the sum is: torch.nn.CrossEntropyLoss(weight), whose mean reduction is this formula."""
+    """For any sum of weights, as the mean reduction of torch.nn.CrossEntropyLoss(weight)."""
     batch, logits = batch_of("classification"), logits_of("classification")
     batch["labels"][:3] = labels
     each = -special.log_softmax(logits, -1)[range(3), labels]
@@ -102,30 +102,30 @@ def test_class_weights_weigh_examples_and_divide_by_their_sum(weights, labels):
     assert found["loss"] == pytest.approx(np.average(each, weights=np.take(weights, labels)), rel=1e-6)
 
 
-def test_rows_without_any_weight_have_no_loss():
-    """torch gives 0 / 0 there, which would end a training."""
+def test_rows_without_weight_have_a_loss_of_zero():
+    """torch returns 0 / 0 there, and NaN would end a training run."""
     batch, logits = batch_of("classification"), logits_of("classification")
     batch["labels"][:3] = 1
     found = measured(task_objective("classification", class_weights=[1, 0, 1]), stub("classification", logits), batch)
     assert found["loss"] == 0.0
 
 
-def test_several_labels_take_the_binary_cross_entropy_of_each():
+def test_multi_label_is_the_mean_binary_cross_entropy():
     batch, logits = batch_of("classification", "multi_label"), logits_of("classification")
-    shares, labels = special.expit(logits)[:3], batch["labels"][:3]
-    expected = -(labels * np.log(shares) + (1 - labels) * np.log(1 - shares)).mean()
+    probabilities, labels = special.expit(logits)[:3], batch["labels"][:3]
+    expected = -(labels * np.log(probabilities) + (1 - labels) * np.log(1 - probabilities)).mean()
     found = measured(task_objective("classification", "multi_label"), stub("classification", logits), batch)
     assert found == {"loss": pytest.approx(expected, rel=1e-5), "task_loss": pytest.approx(expected, rel=1e-5)}
 
 
-def test_a_number_takes_the_squared_error():
+def test_regression_is_the_mean_squared_error():
     batch, logits = batch_of("classification", "regression"), logits_of("classification")
     expected = ((logits - batch["labels"])[:3] ** 2).mean()
     found = measured(task_objective("classification", "regression"), stub("classification", logits), batch)
     assert found["loss"] == pytest.approx(expected, rel=1e-6)
 
 
-def test_tags_count_where_words_begin():
+def test_tags_count_at_the_first_token_of_each_word():
     batch, logits = batch_of("tags"), logits_of("tags")
     rows, tokens = np.nonzero(batch["tags"][:3] >= 0)
     expected = -special.log_softmax(logits, -1)[rows, tokens, batch["tags"][rows, tokens]].mean()
@@ -143,7 +143,7 @@ def test_spans_average_start_and_end_over_real_tokens():
     assert found["loss"] == pytest.approx(np.mean(losses), rel=1e-6)
 
 
-def test_the_right_choice_takes_the_cross_entropy():
+def test_choices_are_the_mean_cross_entropy():
     batch, logits = batch_of("choices"), logits_of("choices")
     expected = -special.log_softmax(logits, -1)[range(3), batch["labels"][:3]].mean()
     assert measured(task_objective("choices"), stub("choices", logits), batch)["loss"] == pytest.approx(expected)
@@ -154,24 +154,23 @@ def params_of(kind, seed):
 
 
 @functools.cache
-def lesson(kind):
-    """A program (student's parameters, teacher's, batch) to averages beside the teacher and by its kept logits.
-
-    And to what is kept of the student.
+def distill(kind):
+    """A program (student's parameters, teacher's, batch) that returns the averages with the teacher in the step
+    ("in_step"), with its stored logits ("stored"), and the student's evaluation ("eval").
     """
     structure = nnx.graphdef(tiny.make(MODELS[kind], tiny.bert(labels=("a", "b", "c"))))
     losses = {"soft_cross_entropy": 1.0, "logit_mse": 0.1}
-    beside = Teaching(structure=structure, losses=losses | {"hidden_mse": 0.5}, layer_map=((0, 0), (2, 2)))
-    by_logits = Teaching(structure=None, losses=losses)
+    in_step = Teaching(structure=structure, losses=losses | {"hidden_mse": 0.5}, layer_map=((0, 0), (2, 2)))
+    stored = Teaching(structure=None, losses=losses)
     evaluate = make_task_eval_step(structure, kind)
 
     def program(params, teacher, batch):
-        student, kept = with_params(structure, params), evaluate(teacher, batch)
-        logits = {f"teacher_{name.removeprefix('logits_')}": kept[name] for name in kept if name.startswith("logits_")}
+        student, teacher_eval = with_params(structure, params), evaluate(teacher, batch)
+        logits = {name.replace("logits", "teacher"): array for name, array in teacher_eval.items() if "logits" in name}
         return {
-            "beside": averages_of(task_objective(kind, task_weight=0.5, teaching=beside), student, batch, teacher),
-            "by_logits": averages_of(task_objective(kind, teaching=by_logits), student, batch | logits),
-            "kept": evaluate(params, batch),
+            "in_step": averages_of(task_objective(kind, task_weight=0.5, teaching=in_step), student, batch, teacher),
+            "stored": averages_of(task_objective(kind, teaching=stored), student, batch | logits),
+            "eval": evaluate(params, batch),
         }
 
     compiled = jax.jit(program)
@@ -179,41 +178,41 @@ def lesson(kind):
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_padding_and_filling_rows_count_for_nothing(kind):
+def test_padding_and_rows_without_weight_are_ignored(kind):
     batch, students = batch_of(kind), (params_of(kind, 0), params_of(kind, 1))
     disturbed = {name: array.copy() for name, array in batch.items()}
     disturbed["input_ids"] = np.where(batch["attention_mask"] > 0, batch["input_ids"], 7)
     disturbed["input_ids"][3] = 9
-    found, expected = lesson(kind)(*students, disturbed), lesson(kind)(*students, batch)
-    for name in ("beside", "by_logits"):
+    found, expected = distill(kind)(*students, disturbed), distill(kind)(*students, batch)
+    for name in ("in_step", "stored"):
         assert found[name] == pytest.approx(expected[name], abs=1e-6)
-    kept = expected["kept"]
-    assert kept["task_loss"] / kept["weight"] == pytest.approx(expected["by_logits"]["task_loss"], rel=1e-6)
+    evaluated = expected["eval"]
+    assert evaluated["task_loss"] / evaluated["weight"] == pytest.approx(expected["stored"]["task_loss"], rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_a_student_that_equals_its_teacher_has_nothing_to_learn_from_it(kind):
+def test_distillation_losses_of_a_student_that_equals_its_teacher_are_zero(kind):
     student, teacher = params_of(kind, 0), params_of(kind, 1)
     names = ("soft_cross_entropy_loss", "logit_mse_loss", "hidden_mse_loss")
-    found = lesson(kind)(teacher, teacher, batch_of(kind))["beside"]
+    found = distill(kind)(teacher, teacher, batch_of(kind))["in_step"]
     assert [found[name] for name in names] == pytest.approx([0, 0, 0], abs=1e-9)
     assert found["loss"] == pytest.approx(0.5 * found["task_loss"], abs=1e-6)
-    found = lesson(kind)(student, teacher, batch_of(kind))["beside"]
+    found = distill(kind)(student, teacher, batch_of(kind))["in_step"]
     assert all(found[name] > 1e-6 for name in names)
     expected = 0.5 * found["task_loss"] + np.dot([1.0, 0.1, 0.5], [found[name] for name in names])
     assert found["loss"] == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_kept_logits_teach_as_the_teacher_does(kind):
-    found = lesson(kind)(params_of(kind, 0), params_of(kind, 1), batch_of(kind))
-    for name, value in found["by_logits"].items():
+def test_stored_logits_equal_the_teacher_in_the_step(kind):
+    found = distill(kind)(params_of(kind, 0), params_of(kind, 1), batch_of(kind))
+    for name, value in found["stored"].items():
         if name != "loss":
-            # Sums of numbers near 1 in 32 bits, by two programs.
-            assert value == pytest.approx(found["beside"][name], rel=1e-6, abs=1e-6)
+            # Float32 sums of numbers near 1 in two different programs.
+            assert value == pytest.approx(found["in_step"][name], rel=1e-6, abs=1e-6)
 
 
-def test_a_teacher_learns_nothing():
+def test_teacher_has_no_gradient():
     structure = nnx.graphdef(tiny.make(MODELS["tags"], tiny.bert(labels=("a", "b", "c"))))
     losses = dict.fromkeys(("soft_cross_entropy", "logit_mse", "hidden_mse"), 1.0)
     objective = task_objective("tags", teaching=Teaching(structure=structure, losses=losses, layer_map=((0, 0),)))
@@ -229,23 +228,23 @@ def test_a_teacher_learns_nothing():
 def test_soft_cross_entropy_of_spans_is_over_real_tokens():
     spans, (starts, ends) = logits_of("spans"), logits_of("spans", seed=2)
     objective = task_objective("spans", teaching=Teaching(structure=None, losses={"soft_cross_entropy": 1.0}))
-    taught = measured(objective, stub("spans", spans), batch_of("spans") | {"teacher_0": starts, "teacher_1": ends})
-    shares = [
-        [special.log_softmax(x[row, : LENGTHS[row]] / 2) for x in (own, theirs)]
-        for own, theirs in zip(spans, (starts, ends), strict=True)
+    found = measured(objective, stub("spans", spans), batch_of("spans") | {"teacher_0": starts, "teacher_1": ends})
+    log_probabilities = [
+        [special.log_softmax(x[row, : LENGTHS[row]] / 2) for x in pair]
+        for pair in zip(spans, (starts, ends), strict=True)
         for row in range(3)
     ]
-    expected = np.mean([4 * np.sum(np.exp(t) * (t - s)) for s, t in shares])
-    assert taught["soft_cross_entropy_loss"] == pytest.approx(expected, rel=1e-5)
+    expected = np.mean([4 * np.sum(np.exp(t) * (t - s)) for s, t in log_probabilities])
+    assert found["soft_cross_entropy_loss"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_what_does_not_fit_is_refused():
+def test_invalid_arguments_are_refused():
     with pytest.raises(ValueError, match="no kind of task 'words'"):
         task_objective("words")
     with pytest.raises(ValueError, match="class weights are for classes that exclude each other"):
         task_objective("classification", "regression", class_weights=[1.0])
     soft = Teaching(structure=None, losses={"soft_cross_entropy": 1.0})
-    with pytest.raises(ValueError, match="take logit_mse for multi_label"):
+    with pytest.raises(ValueError, match="use logit_mse for multi_label"):
         task_objective("classification", "multi_label", teaching=soft)
     with pytest.raises(ValueError, match="hidden_mse needs the teacher itself"):
         task_objective("classification", teaching=Teaching(structure=None, losses={"hidden_mse": 1.0}))

@@ -1,4 +1,4 @@
-"""Distillation losses against their definitions in float64, their gradients, and what exists on the way."""
+"""Distillation losses against their definitions in float64, their gradients, and their intermediates."""
 
 import functools
 
@@ -43,7 +43,7 @@ def _program(student, teacher):
 
 
 def measure(student, teacher, dtype=np.float64):
-    """Of each loss its gradients by student and teacher, and its values by token, computed in `dtype`."""
+    """For each loss, its gradients with respect to student and teacher and its value per token, in `dtype`."""
     with jax.enable_x64(dtype == np.float64):
         return jax.device_get(_program(np.asarray(student, dtype), np.asarray(teacher, dtype)))
 
@@ -64,12 +64,12 @@ def softmax(x):
 
 
 def test_distillation_kl_equals_its_definition(double, single):
-    """sum p_t (ln p_t - ln p_s) T^2, written out."""
+    """T^2 sum p_t (ln p_t - ln p_s), written out."""
     for temperature in TEMPERATURES[:4]:
         p, q = softmax(TEACHER / temperature), softmax(STUDENT / temperature)
         expected = temperature**2 * (p * (np.log(p) - np.log(q))).sum(-1)
         np.testing.assert_allclose(double[f"T={temperature}"][1], expected, rtol=1e-10, atol=1e-10)
-        # A divergence near 0 is a difference of logarithms near 10: relative to those.
+        # A divergence near 0 is a difference of logarithms near 10, to which the tolerance is relative.
         np.testing.assert_allclose(single[f"T={temperature}"][1], expected, rtol=1e-5, atol=1e-5)
 
 
@@ -82,7 +82,7 @@ def test_cosine_distance_equals_its_definition(double, single):
 
 @pytest.mark.parametrize(("loss", "divisor"), [("logits", 1), ("mean", V)])
 def test_squared_errors_equal_their_definitions(loss, divisor, double, single):
-    """A sum over the vocabulary, a mean over the width; the gradient is 2 (s - t) over the same divisor."""
+    """A sum over the vocabulary, or a mean over the width; the gradient is 2 (s - t) over the same divisor."""
     expected = np.zeros((B, T))
     for row, token, element in np.ndindex(B, T, V):
         expected[row, token] += (STUDENT[row, token, element] - TEACHER[row, token, element]) ** 2 / divisor
@@ -93,7 +93,7 @@ def test_squared_errors_equal_their_definitions(loss, divisor, double, single):
 
 
 def test_distillation_kl_gradient_has_its_scale(double):
-    """d/ds of T^2 KL is T (softmax(s/T) - softmax(t/T)): 1/T of it from s/T, T^2 from the factor."""
+    """d/ds of T^2 KL is T (softmax(s/T) - softmax(t/T)): a factor of 1/T from s/T, and T^2."""
     for temperature in TEMPERATURES[:4]:
         expected = temperature * (softmax(STUDENT / temperature) - softmax(TEACHER / temperature))
         np.testing.assert_allclose(double[f"T={temperature}"][0][0], expected, rtol=1e-10, atol=1e-10)
@@ -105,13 +105,13 @@ def test_distillation_kl_of_high_temperature_matches_logits(double):
     np.testing.assert_allclose(double["T=100000.0"][0][0], (centered[0] - centered[1]) / V, rtol=1e-3, atol=1e-4)
 
 
-def test_losses_are_least_where_the_student_is_the_teacher(double):
-    """There they are 0 with a gradient of 0; anywhere near they are more. And the teacher learns nothing."""
+def test_losses_are_minimal_for_equal_student_and_teacher(double):
+    """There they are 0 with a gradient of 0, and above 0 nearby. The teacher has no gradient."""
     near = STUDENT + 1e-3 * np.random.default_rng(0).normal(size=STUDENT.shape)
     same, other = measure(STUDENT, STUDENT), measure(near, STUDENT)
     for name in LOSSES:
         (by_student, _), losses = same[name]
-        if name != "T=100000.0":  # whose square of T magnifies rounding
+        if name != "T=100000.0":  # T^2 magnifies rounding
             np.testing.assert_allclose(losses, 0, atol=1e-10)
             np.testing.assert_allclose(by_student, 0, atol=1e-10)
             assert (other[name][1] > 0).all()
@@ -131,14 +131,14 @@ def test_distillation_kl_refuses_impossible_temperatures():
 
 
 def chunked(table, hidden, target, weights, chunk_length):
-    """The divergence of logits that are made of hidden states, token by token."""
+    """The sum in chunks of the divergence of logits that are computed from hidden states."""
     logits = lambda states: jnp.einsum("BCD,VD->BCV", states, table)  # noqa: E731
     loss = lambda student, teacher: distillation_kl(logits(student), logits(teacher))  # noqa: E731
     return sum_in_chunks(loss, hidden, target, weights=weights, chunk_length=chunk_length)
 
 
 def test_sum_in_chunks_is_the_sum_over_all_tokens():
-    """Value and gradients, those of what the loss closes over included, with a last chunk that is short or none."""
+    """Value and gradients, also of closed-over parameters, with and without a short last chunk."""
 
     def whole(table, hidden, target, weights):
         logits = [jnp.einsum("BTD,VD->BTV", states, table) for states in (hidden, target)]
@@ -151,19 +151,19 @@ def test_sum_in_chunks_is_the_sum_over_all_tokens():
         expected, *found = jax.device_get(program(TABLE, HIDDEN, TARGET, WEIGHTS))
     for length, (value, gradients) in zip(lengths, found, strict=True):
         np.testing.assert_allclose(value, expected[0], rtol=1e-10, err_msg=str(length))
-        for ours, theirs in zip(gradients, expected[1], strict=True):
-            np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12, err_msg=str(length))
+        for leaf, expected_leaf in zip(gradients, expected[1], strict=True):
+            np.testing.assert_allclose(leaf, expected_leaf, rtol=1e-9, atol=1e-12, err_msg=str(length))
 
 
-def test_sum_in_chunks_ignores_padding_whatever_it_holds():
-    """0 * NaN is NaN: so padding is left out before the loss, or its gradient would be NaN."""
+def test_sum_in_chunks_ignores_padding_of_any_value():
+    """0 * NaN is NaN, so padding must be zeroed before the loss, or its gradient would be NaN."""
     value_and_grad = jax.jit(jax.value_and_grad(lambda t, h, g, w: chunked(t, h, g, w, 4), argnums=(0, 1)))
     clean = [np.float32(array) for array in (TABLE, HIDDEN, TARGET, WEIGHTS)]
-    spoilt = [np.where(clean[3][:, :, None] > 0, array, np.float32(np.nan)) for array in clean[1:3]]
-    jax.tree.map(np.testing.assert_array_equal, value_and_grad(clean[0], *spoilt, clean[3]), value_and_grad(*clean))
+    spoiled = [np.where(clean[3][:, :, None] > 0, array, np.float32(np.nan)) for array in clean[1:3]]
+    jax.tree.map(np.testing.assert_array_equal, value_and_grad(clean[0], *spoiled, clean[3]), value_and_grad(*clean))
 
 
-def test_sum_in_chunks_holds_the_logits_of_one_chunk_only():
+def test_sum_in_chunks_computes_the_logits_of_one_chunk_at_a_time():
     """Forward and backward, no array reaches B * T * V elements; without chunks one does."""
     length, vocab = 64, 101
     shapes = (vocab, D), (B, length, D), (B, length, D), (B, length)
@@ -175,8 +175,8 @@ def test_sum_in_chunks_holds_the_logits_of_one_chunk_only():
         assert (largest.elements < B * length * vocab) == is_small
 
 
-def test_sum_in_chunks_keeps_a_sharded_batch_where_it_is():
-    """Chunks go along the rows: each device scans its own rows, and only the sums cross between devices."""
+def test_sum_in_chunks_of_a_sharded_batch_needs_no_gather():
+    """Chunks divide the token axis: each device scans its own rows, and devices communicate sums only."""
     mesh = tiny.mesh(8)
     rows = jax.NamedSharding(mesh, jax.P("data"))
     arrays = [jax.device_put(np.ones(shape, np.float32), rows) for shape in ((8, 12, D), (8, 12, D), (8, 12))]
@@ -187,6 +187,6 @@ def test_sum_in_chunks_keeps_a_sharded_batch_where_it_is():
     assert not any(name in program for name in ("all-gather", "all-to-all", "collective-permute"))
 
 
-def test_sum_in_chunks_refuses_no_length():
+def test_sum_in_chunks_refuses_a_length_of_0():
     with pytest.raises(ValueError, match="at least 1"):
         sum_in_chunks(lambda x: x[..., 0], jnp.ones((1, 2, 3)), weights=jnp.ones((1, 2)), chunk_length=0)

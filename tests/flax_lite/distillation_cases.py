@@ -1,7 +1,7 @@
-"""A student, its teacher and a batch of packed, padded rows, and each loss of a distillation as a formula.
+"""A student, its teacher, a batch of packed and padded rows, and the formula of each distillation loss.
 
 Sizes are those of `tests.flax_lite.tiny`, with B=8 and T=10; the teacher is a BERT of 3 layers, the student a
-DistilBERT of 2. Dropout is off, so that a step computes what a formula can.
+DistilBERT of 2. There is no dropout, so that a step is comparable with a formula.
 """
 
 import functools
@@ -23,14 +23,14 @@ from flax_lite.training import objective, steps
 from flax_lite.training.losses import cosine_distance, distillation_kl, logit_squared_error, mean_squared_error
 from tests.flax_lite import tiny
 
-# Lengths of the texts of each row; what is left of it is padding. T // 3 texts is the most that a row can hold.
+# Lengths of the texts of each row; the rest is padding. T // 3 is the maximum number of texts per row.
 TEXTS = ((3, 4, 3), (5, 3), (6,), (4, 5), (10,), (3, 3, 3), (7,), (4, 4))
 ROWS, LENGTH, PREDICTIONS = len(TEXTS), 10, 5
 WITHOUT_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 STUDENT = tiny.distilbert(num_hidden_layers=2, intermediate_size=16, **WITHOUT_DROPOUT)
 TEACHER = tiny.bert(**WITHOUT_DROPOUT)
-# 3 chunks of 4 tokens, the last one short; relation heads that cut across the 3 heads; and pairs of layers that say
-# which number is whose.
+# 3 chunks of 4 tokens, the last one short; relation heads that do not align with the 3 heads; and layer pairs in which
+# swapping teacher and student would fail.
 OPTIONS: dict[str, Any] = {
     "temperature": 3.0,
     "num_chunks": 3,
@@ -39,18 +39,18 @@ OPTIONS: dict[str, Any] = {
     "relation_layers": (-2, -2),
 }
 LAYER_MAP, RELATION_LAYERS = ((2, 0), (0, 1)), (1, 0)
-# Every loss with a weight of its own; one is measured only.
-MIXTURE = {name: 0.25 + 0.125 * place for place, name in enumerate(LOSSES)} | {"logit_mse": 0.0}
-# Some of them, of each number that sums are divided by, and on each kind of what a model shows.
+# Every loss with a different weight; one is measured but not optimized.
+MIXTURE = {name: 0.25 + 0.125 * index for index, name in enumerate(LOSSES)} | {"logit_mse": 0.0}
+# A few of them, with every divisor and every kind of captured value.
 FEW = {name: MIXTURE[name] for name in ("soft_cross_entropy", "logit_mse", "mlm", "value_relation", "sentence_mse")}
 METRICS = {name: loss.metrics[0] for name, loss in LOSSES.items()}
 PARTS = {"query": "queries", "key": "keys", "value": "values"}
 
 
 def make_batch(packed: bool = True, seed: int = 11) -> dict[str, jax.Array]:
-    """Rows with padding, unused masked slots, and a last row that only fills the batch up.
+    """Rows with padding, unused masked slots, and a last row that only fills the batch.
 
-    Of the packed ones the student guesses 3 words right, so that its accuracy is a number too.
+    In the packed rows the student predicts 3 words correctly, so that its accuracy is not 0.
     """
     random = np.random.default_rng(seed)
     texts = TEXTS if packed else [[sum(lengths)] for lengths in TEXTS]
@@ -79,7 +79,7 @@ def make_batch(packed: bool = True, seed: int = 11) -> dict[str, jax.Array]:
 
 
 def counts(batch: dict[str, jax.Array]) -> dict[str, float]:
-    """Tokens, masked slots and texts of the rows that count, one by one."""
+    """Counts tokens, masked slots and texts of rows with weight."""
     found = {"token": 0, "mask": 0, "sentence": 0}
     batch = jax.device_get(batch)
     for row in range(ROWS):
@@ -91,7 +91,7 @@ def counts(batch: dict[str, jax.Array]) -> dict[str, float]:
 
 
 def divisors(batch: dict[str, jax.Array], recipe: DistillationRecipe) -> dict[str, float]:
-    """What each metric is divided by."""
+    """Returns the divisor of each metric."""
     number = counts(batch)
     found = {METRICS[name]: number["token"] for name in LOSSES}
     if recipe.restrict_to_mask:
@@ -104,7 +104,7 @@ def divisors(batch: dict[str, jax.Array], recipe: DistillationRecipe) -> dict[st
 
 
 def formulas(recipe: DistillationRecipe, batch: dict[str, jax.Array], student: Any, teacher: Any) -> objective.Sums:
-    """The sum of each loss, of both models called openly: all layers shown, and all tokens' logits at once."""
+    """Returns the sum of each loss from both models' full outputs: all layers, and the logits of all tokens at once."""
     counted = {name: np.asarray(array)[np.asarray(batch["row_weights"]) > 0] for name, array in batch.items()}
     batch = jax.tree.map(jnp.asarray, counted)
     mask, segments = batch["attention_mask"], batch.get("segment_ids")
@@ -119,8 +119,8 @@ def formulas(recipe: DistillationRecipe, batch: dict[str, jax.Array], student: A
         )
         for model in (student, teacher)
     )
-    hidden = lambda theirs, own: (s.hidden_states[own], t.hidden_states[theirs])  # noqa: E731
-    shown = lambda name, theirs, own: (s.captured[name][own], t.captured[name][theirs])  # noqa: E731
+    hidden = lambda t_layer, s_layer: (s.hidden_states[s_layer], t.hidden_states[t_layer])  # noqa: E731
+    captured = lambda name, t_layer, s_layer: (s.captured[name][s_layer], t.captured[name][t_layer])  # noqa: E731
     slots = batch["masked_weights"]
     masked = [jnp.take_along_axis(x.logits, batch["masked_positions"][:, :, None], axis=1) for x in (s, t)]
     logits, weights = (masked, slots) if recipe.restrict_to_mask else ((s.logits, t.logits), mask)
@@ -133,15 +133,15 @@ def formulas(recipe: DistillationRecipe, batch: dict[str, jax.Array], student: A
         "cosine_loss": jnp.sum(mask * cosine_distance(*hidden(-1, -1))),
         "embedding_mse_loss": jnp.sum(mask * mean_squared_error(*hidden(0, 0))),
         "hidden_mse_loss": sum(
-            jnp.sum(mask * mean_squared_error(*hidden(theirs + 1, own + 1))) for theirs, own in LAYER_MAP
+            jnp.sum(mask * mean_squared_error(*hidden(t_layer + 1, s_layer + 1))) for t_layer, s_layer in LAYER_MAP
         ),
         "attention_mse_loss": sum(
-            jnp.sum(mask * attention_score_error(*shown("scores", *pair), visible)) for pair in LAYER_MAP
+            jnp.sum(mask * attention_score_error(*captured("scores", *pair), visible)) for pair in LAYER_MAP
         ),
-        "attention_relation_loss": jnp.sum(mask * attention_divergence(*shown("scores", *RELATION_LAYERS), visible)),
+        "attention_relation_loss": jnp.sum(mask * attention_divergence(*captured("scores", *RELATION_LAYERS), visible)),
     }
     for one, many in PARTS.items():
-        losses = relation_divergence(*shown(many, *RELATION_LAYERS), visible, recipe.relation_heads)
+        losses = relation_divergence(*captured(many, *RELATION_LAYERS), visible, recipe.relation_heads)
         sums[f"{one}_relation_loss"] = jnp.sum(mask * losses)
     texts = [
         (row, np.flatnonzero(numbers == number))
@@ -153,7 +153,7 @@ def formulas(recipe: DistillationRecipe, batch: dict[str, jax.Array], student: A
 
 
 class Measured(NamedTuple):
-    """What a batch gives: sums and weights by name, and the gradient of the weighted sums by either's parameters."""
+    """Sums and weights of a batch by name, and gradients with respect to the parameters of student and teacher."""
 
     sums: objective.Sums
     weights: objective.Sums
@@ -162,12 +162,12 @@ class Measured(NamedTuple):
 
 
 def recipe_of(losses: dict[str, float], **options: Any) -> DistillationRecipe:
-    """A recipe for STUDENT and TEACHER."""
+    """Returns a resolved recipe for STUDENT and TEACHER."""
     return fit_recipe(DistillationRecipe(losses=losses, **{**OPTIONS, **options}), STUDENT, TEACHER)
 
 
 def measuring(student: Any, teacher: Any, recipe: DistillationRecipe) -> Any:
-    """A program (student's parameters, teacher's, batch, factor of each sum's gradient) to Measured."""
+    """Creates a program (student's parameters, teacher's, batch, cotangent of each sum) -> Measured."""
     evaluate = steps.make_eval_step(nnx.graphdef(student), distillation_objective(recipe, nnx.graphdef(teacher)))
 
     @jax.jit
@@ -183,7 +183,7 @@ def measuring(student: Any, teacher: Any, recipe: DistillationRecipe) -> Any:
 
 
 def formula_measuring(student: Any, teacher: Any, recipe: DistillationRecipe, batch: dict[str, jax.Array]) -> Any:
-    """A program (student's parameters, factor of each sum's gradient) to the formulas' sums and their gradient."""
+    """Creates a program (student's parameters, cotangent of each sum) -> sums and gradient by the formulas."""
     structure = nnx.graphdef(student)
 
     @jax.jit
@@ -199,29 +199,29 @@ def formula_measuring(student: Any, teacher: Any, recipe: DistillationRecipe, ba
 
 
 def factors_of(recipe: DistillationRecipe, **values: float) -> dict[str, jax.Array]:
-    """A factor for each metric of a recipe, 0 unless given."""
+    """Returns a cotangent for each metric of a recipe, 0 unless given."""
     names = [metric for name in recipe.losses for metric in LOSSES[name].metrics]
     return {name: jnp.float32(values.get(name, 0.0)) for name in names}
 
 
 @functools.cache
 def models() -> tuple[Any, Any]:
-    """The student and its teacher."""
+    """Returns the student and its teacher."""
     return tiny.make("MaskedLM", STUDENT, seed=1), tiny.make("MaskedLM", TEACHER)
 
 
 def keep_gradient() -> optax.GradientTransformation:
-    """An optimizer that leaves the parameters alone and keeps the gradient it was given as its state."""
+    """An optimizer without updates whose state is the last gradient."""
     zeros = functools.partial(jax.tree.map, np.zeros_like)
     no_update = functools.partial(jax.tree.map, jnp.zeros_like)
     return optax.GradientTransformation(zeros, lambda gradient, state, params=None: (no_update(gradient), gradient))
 
 
 def assert_same_gradient(got: Any, expected: Any) -> None:
-    """1e-5 of the leaf's largest, the bar between layouts.
+    """Compares gradients within 1e-5 of each leaf's largest element, the tolerance between layouts.
 
-    A leaf that should be zero, as the key bias (softmax does not see a shift common to all keys), holds rounding noise:
-    it is measured against the largest gradient.
+    A gradient that is mathematically zero, such as that of the key bias (softmax is invariant to a shift of all keys),
+    is rounding noise, which is compared with the largest gradient.
     """
     got, expected = jax.device_get((got, expected))
     assert jax.tree.structure(got) == jax.tree.structure(expected)
@@ -232,7 +232,7 @@ def assert_same_gradient(got: Any, expected: Any) -> None:
 
 
 def training_step(student: Any, teacher: Any, recipe: DistillationRecipe, accumulation_steps: int = 1) -> Any:
-    """The train step whose state keeps its gradient."""
+    """Creates the train step with `keep_gradient` as optimizer."""
     objective = distillation_objective(recipe, nnx.graphdef(teacher))
     optimizer = keep_gradient()
     return steps.make_train_step(
@@ -242,23 +242,23 @@ def training_step(student: Any, teacher: Any, recipe: DistillationRecipe, accumu
 
 @functools.cache
 def mixture_formulas() -> Any:
-    """The program of `formula_measuring` of all losses, compiled once."""
+    """Returns the program of `formula_measuring` for all losses, compiled once."""
     return formula_measuring(*models(), recipe_of(MIXTURE), make_batch())
 
 
 def first_state(student: Any) -> steps.TrainState:
-    """The state before its first step."""
+    """Returns the train state before the first step."""
     return steps.init_state(student, keep_gradient())
 
 
 def assert_mixture(state: steps.TrainState, metrics: dict[str, jax.Array], losses: dict[str, float]) -> None:
-    """That a step's metrics and gradient are those of the formulas: of `losses`, which are some of the mixture's."""
-    divided_by = divisors(make_batch(), recipe_of(MIXTURE))
-    factors = {METRICS[name]: losses[name] / divided_by[METRICS[name]] for name in losses}
+    """Compares a step's metrics and gradient with the formulas, for `losses` out of MIXTURE."""
+    divisor_of = divisors(make_batch(), recipe_of(MIXTURE))
+    factors = {METRICS[name]: losses[name] / divisor_of[METRICS[name]] for name in losses}
     sums, gradient = mixture_formulas()(get_params(models()[0]), factors_of(recipe_of(MIXTURE), **factors))
     names = factors_of(recipe_of(losses)).keys()
     assert metrics.keys() == names | {"loss", "grad_norm"}
-    means = {name: float(sums[name]) / divided_by[name] for name in names}
+    means = {name: float(sums[name]) / divisor_of[name] for name in names}
     for name, mean in means.items():
         np.testing.assert_allclose(metrics[name], mean, rtol=1e-5, err_msg=name)
     total = sum(weight * means[METRICS[name]] for name, weight in losses.items())

@@ -1,4 +1,4 @@
-"""Dropout's draws against jax.random's and against the published hash."""
+"""Bernoulli draws against jax.random's, and the hash against its published vectors."""
 
 import jax
 import jax.numpy as jnp
@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 from jax import export
 
-from flax_lite.layers.bernoulli import bernoulli, threefry_2x32
+from flax_lite.layers.kernels.threefry import bernoulli, threefry_2x32
 from tests.flax_lite import jaxprs
 
-# (counter, key, hash): known answers of Random123, tests/kat_vectors, threefry2x32 with 20 rounds.
-KNOWN = [
+# (counter, key, hash): known-answer vectors of Random123, tests/kat_vectors, threefry2x32 with 20 rounds.
+KNOWN_ANSWERS = [
     ((0x00000000, 0x00000000), (0x00000000, 0x00000000), (0x6B200159, 0x99BA4EFE)),
     ((0xFFFFFFFF, 0xFFFFFFFF), (0xFFFFFFFF, 0xFFFFFFFF), (0x1CB996FC, 0xBB002BE7)),
     ((0x243F6A88, 0x85A308D3), (0x13198A2E, 0x03707344), (0xC4923A9C, 0x483DF7A0)),
 ]
 
 
-@pytest.mark.parametrize(("counter", "key", "expected"), KNOWN)
-def test_the_hash_gives_the_known_answers(counter, key, expected):
+@pytest.mark.parametrize(("counter", "key", "expected"), KNOWN_ANSWERS)
+def test_hash_equals_the_known_answers(counter, key, expected):
     words = [tuple(jnp.asarray(word, jnp.uint32) for word in pair) for pair in (key, counter)]
     assert tuple(int(word) for word in jax.jit(threefry_2x32)(*words)) == expected
 
@@ -36,16 +36,16 @@ def test_the_hash_gives_the_known_answers(counter, key, expected):
         ((2, 3, 64, 65), 1 - 0.1),
     ],
 )
-def test_draws_are_those_of_jax(shape, probability):
+def test_draws_equal_those_of_jax(shape, probability):
     for seed in range(3):
         key = jax.random.key(seed)
         expected = jax.random.bernoulli(key, np.float32(probability), shape)
         np.testing.assert_array_equal(bernoulli(key, probability, shape), expected)
 
 
-def test_the_boundary_is_that_of_jax():
-    """An element is kept below the probability, not at it: probabilities at an element's own fraction of 2^23, and just
-    above.
+def test_boundary_equals_that_of_jax():
+    """An element is True below the probability, not at it: tested with probabilities at an element's own fraction of
+    2^23 and at the next float.
     """
     key, shape = jax.random.key(0), (1000,)
     for fraction in np.sort(jax.random.uniform(key, shape))[:2]:
@@ -54,7 +54,7 @@ def test_the_boundary_is_that_of_jax():
         np.testing.assert_array_equal(at, jax.random.bernoulli(key, fraction, shape))
 
 
-def test_keys_may_be_mapped_over():
+def test_draws_under_vmap():
     keys = jax.random.split(jax.random.key(0), 4)
     drawn = jax.vmap(lambda key: bernoulli(key, 0.5, (5, 6)))(keys)
     for key, row in zip(keys, drawn, strict=True):
@@ -62,24 +62,24 @@ def test_keys_may_be_mapped_over():
 
 
 @pytest.mark.parametrize("key", [jax.random.key(3, impl="rbg"), jax.random.PRNGKey(3)], ids=["rbg", "raw"])
-def test_other_keys_are_drawn_from_by_jax(key):
+def test_other_keys_fall_back_to_jax(key):
     np.testing.assert_array_equal(bernoulli(key, 0.5, (9,)), jax.random.bernoulli(key, 0.5, (9,)))
 
 
-def test_the_older_numbering_is_drawn_by_jax():
+def test_unpartitionable_threefry_falls_back_to_jax():
     key = jax.random.key(0)
     with jax.threefry_partitionable(False):
-        older = np.asarray(bernoulli(key, 0.5, (64,)))
-        np.testing.assert_array_equal(older, jax.random.bernoulli(key, 0.5, (64,)))
-    assert (older != np.asarray(bernoulli(key, 0.5, (64,)))).any()
+        unpartitionable = np.asarray(bernoulli(key, 0.5, (64,)))
+        np.testing.assert_array_equal(unpartitionable, jax.random.bernoulli(key, 0.5, (64,)))
+    assert (unpartitionable != np.asarray(bernoulli(key, 0.5, (64,)))).any()
 
 
-def test_more_elements_than_a_word_counts_are_drawn_by_jax():
+def test_more_elements_than_a_32_bit_counter_fall_back_to_jax():
     program = jaxprs.trace(lambda key: bernoulli(key, 0.5, (2**16, 2**16)), jax.random.key(0))
     assert any(equation.primitive.name == "random_bits" for equation in jaxprs.equations(program))
 
 
-def test_symbolic_shapes_are_drawn_by_jax():
+def test_symbolic_shapes_fall_back_to_jax():
     (rows,) = export.symbolic_shape("rows")
     draw = export.export(jax.jit(lambda x: bernoulli(jax.random.key(1), 0.5, (x.shape[0], 3))))
     exported = draw(jax.ShapeDtypeStruct((rows,), jnp.float32))
@@ -87,8 +87,8 @@ def test_symbolic_shapes_are_drawn_by_jax():
     np.testing.assert_array_equal(exported.call(jnp.zeros(4)), expected)
 
 
-def test_a_sharded_draw_is_computed_where_it_lies_and_is_the_same():
-    """Each device draws its own part: eight devices draw what one does, and send nothing."""
+def test_sharded_draw_needs_no_communication():
+    """Each device draws its own shard; together they equal the draw of one device."""
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
     draw = jax.jit(lambda key: bernoulli(key, 0.9, (16, 5, 7)), out_shardings=rows)
