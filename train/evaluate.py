@@ -23,18 +23,18 @@ from train.options.request import Request
 from train.options.schema import Option
 from train.options.task_tables import FINETUNE_OPTIONS
 
-_OWN_OPTIONS = (
+_SCORED = (
     Option(
         "checkpoint",
         "free",
         str | None,
+        None,
         "model to score: directory, work directory, WORKDIR@best, hub id",
-        implied=True,
         is_place=True,
     ),
-    Option("predictions", "free", str | None, "file of predictions to score instead", implied=True, is_place=True),
+    Option("predictions", "free", str | None, None, "file of predictions to score instead", is_place=True),
 )
-EVALUATE_OPTIONS = {name: (*_OWN_OPTIONS, *options) for name, options in FINETUNE_OPTIONS.items()}
+EVALUATE_OPTIONS = {name: (*_SCORED, *options) for name, options in FINETUNE_OPTIONS.items()}
 
 
 def run(request: Request) -> None:

@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 
 def run(config: Mapping[str, Any], workdir: str | Path, *, table: str = "texts") -> dict[str, Any]:
-    """Fine-tunes as a config says, and returns the content of summary.json; of several seeds, of results.json.
+    """Fine-tunes a model and returns the content of summary.json, or of results.json for several seeds.
 
     Args:
-        config: every option, as `get_config` of a config file returns them.
-        workdir: where everything is written.
-        table: the OPTIONS of that file.
+        config: the options to set, as the `get_config` of a config file returns them; others have their defaults.
+        workdir: the output directory.
+        table: the TASK_OPTIONS of that file.
 
     Raises:
-        UserError: the config does not fit, or the data or the model to start from does not.
-        StopError: a signal stopped it; what was done is saved, and the same call goes on.
+        UserError: the config does not fit its table, or the data or the model to start from is not usable.
+        StopError: a signal stopped the run; its state is saved, and the same call resumes it.
         RunError: a loss was not finite, or a checkpoint could not be written.
     """
     options = OPTIONS[table]

@@ -16,7 +16,7 @@ import numpy as np
 import optax
 
 from train.options import cli, tables
-from train.options.schema import Option
+from train.options.schema import REQUIRED, Option
 from train.run import loop
 from train.run.job import Job, add_up
 
@@ -29,31 +29,26 @@ optimizer.bias_correction
 """
 OPTIONS = (
     *(option for option in tables.COMMON_OPTIONS if option.path in _COMMON.split()),
-    Option("optimizer.learning_rate", "fixed", float, "step size", at_least=0),
-    Option("optimizer.clip_norm", "fixed", float | None, "gradient norm limit"),
-    Option("data.source", "fixed", str, "which of the generators"),
-    Option("data.bad_step", "free", int | None, "the step whose inputs are not finite"),
-    Option("data.delay_seconds", "free", float, "time that every batch takes"),
+    Option("optimizer.learning_rate", "fixed", float, REQUIRED, "step size", at_least=0),
+    Option("optimizer.clip_norm", "fixed", float | None, None, "gradient norm limit"),
+    Option("data.source", "fixed", str, "normal", "distribution of the inputs"),
+    Option("data.bad_step", "free", int | None, None, "the step whose inputs are not finite"),
+    Option("data.delay_seconds", "free", float, 0.0, "time that every batch takes"),
 )
-DEFAULTS = {
+VALUES = {
     "seed": 0,
     "batch_size": 8,
-    "accumulation_steps": 1,
     "total_steps": 20,
     "log_every_steps": 1,
     "eval_every_steps": 5,
     "checkpoint_every_steps": 4,
     "keep_checkpoints": 2,
-    "keep_best": False,
     "plot": False,
-    "tensorboard": False,
-    "profile": {"first_step": None, "num_steps": 2},
-    "compilation_cache": "auto",
+    "profile": {"num_steps": 2},
     "mesh": {"data": 1, "fsdp": 1},
     "hosts": {"heartbeat_seconds": 10, "initialization_seconds": 60},
-    "execution": {"dtype": "float32", "deterministic": False},
-    "optimizer": {"learning_rate": 0.05, "clip_norm": None, "decay_from": "peak", "bias_correction": None},
-    "data": {"source": "normal", "bad_step": None, "delay_seconds": 0.0},
+    "execution": {"dtype": "float32"},
+    "optimizer": {"learning_rate": 0.05, "clip_norm": None, "decay_from": "peak"},
 }
 
 
@@ -61,7 +56,7 @@ def write_config(folder: Path, name: str = "toy") -> Path:
     """Writes the toy's config file."""
     path = folder / f"{name}.py"
     text = "from ml_collections import ConfigDict\n\n\ndef get_config(variant=''):\n    return ConfigDict({!r})\n"
-    path.write_text(text.format(DEFAULTS))
+    path.write_text(text.format(VALUES))
     return path
 
 

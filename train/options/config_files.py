@@ -1,10 +1,15 @@
-"""Finding and reading config files.
+"""Finding and loading config files.
 
-A config file is Python with `get_config(variant: str = "") -> ConfigDict`; `variant` is what follows the colon on the
-command line. `JOB` names the job that it is for, pretrain if it has none, and `TASK_OPTIONS` one of its tables of
-options, if it has several: one for all variants, or one for each. It may name its variants in `VARIANTS`; then one of
-them must be given, unless "" is among them. One of `RECIPES` may follow. Every config takes `smoke`, alone or after its
-variant.
+A config file is Python with a function `get_config(variant: str = "") -> ConfigDict`, which sets the options that
+differ from their defaults. These constants beside it are optional:
+
+JOB           the job that the config is for: "pretrain" (the default), "distill" or "finetune"
+TASK_OPTIONS  a fine-tuning config's table of options in `train.options.task_tables`, or {variant: table}
+VARIANTS      names that may follow the colon, `FILE:VARIANT`; one has to, unless "" is among them
+RECIPES       names that may follow a variant, `FILE:VARIANT,RECIPE`: the same task by another paper's recipe
+
+Every config also takes `smoke`, alone or last: the same code path in seconds, on the built-in data. `get_config` gets
+what follows the colon, once it is checked.
 """
 
 import dataclasses
@@ -25,7 +30,15 @@ SMOKE = "smoke"
 
 @dataclasses.dataclass(frozen=True)
 class LoadedConfig:
-    """A config file's values, the name that its work directory takes, its job, and that job's table of options."""
+    """A loaded config file.
+
+    Attributes:
+      path: the file.
+      name: the name of its work directory.
+      job: the job that it is for.
+      table: the name of the table of options that it is written for.
+      values: the options that it sets, nested.
+    """
 
     path: Path
     name: str
@@ -40,10 +53,10 @@ def config_files(folder: str = "configs") -> list[str]:
 
 
 def load_config(spec: str) -> LoadedConfig:
-    """Reads FILE or FILE:VARIANT.
+    """Loads FILE or FILE:VARIANT.
 
     Raises:
-      UserError: no such file, no such variant, or the file fails.
+      UserError: there is no such file or variant, or the file fails.
     """
     match = re.fullmatch(r"(.+?\.py)(?::(.*))?", os.path.expanduser(spec))
     path, variant = Path(match[1] if match else spec), (match[2] or "") if match else ""
@@ -62,21 +75,21 @@ def load_config(spec: str) -> LoadedConfig:
 
 
 def _check_variant(module: ModuleType, path: Path, parts: list[str]) -> list[str]:
-    variants, options = (tuple(getattr(module, name, ())) for name in ("VARIANTS", "RECIPES"))
+    variants, recipes = (tuple(getattr(module, name, ())) for name in ("VARIANTS", "RECIPES"))
     named = [name for name in variants if name]
-    unknown = [part for part in parts if part not in (*named, *options, SMOKE)]
+    unknown = [part for part in parts if part not in (*named, *recipes, SMOKE)]
     if unknown:
-        raise UserError(f"{path} has no variant {', '.join(unknown)}; it has {', '.join([*named, *options, SMOKE])}")
-    chosen, chosen_options = ([part for part in parts if part in group] for group in (named, options))
+        raise UserError(f"{path} has no variant {', '.join(unknown)}; it has {', '.join([*named, *recipes, SMOKE])}")
+    chosen, chosen_recipes = ([part for part in parts if part in group] for group in (named, recipes))
     if (variants and not chosen and "" not in variants) or len(chosen) > 1:
         raise UserError(f"{path} needs one variant: {', '.join(f'{path}:{name}' for name in named)}")
-    if len(chosen_options) > 1:
-        raise UserError(f"{path} takes one of {', '.join(options)}")
-    return chosen + chosen_options + [SMOKE] * (SMOKE in parts)
+    if len(chosen_recipes) > 1:
+        raise UserError(f"{path} takes one of {', '.join(recipes)}")
+    return chosen + chosen_recipes + [SMOKE] * (SMOKE in parts)
 
 
 def _execute(path: Path) -> ModuleType:
-    # Configs build on each other with `from configs import ...`, wherever the job is started from.
+    # Configs import each other with `from configs import ...`, from whatever directory the job is started.
     checkout = str(Path(__file__).resolve().parents[2])
     if checkout not in sys.path:
         sys.path.append(checkout)

@@ -88,7 +88,7 @@ def _for_target(request: Request, target: Target) -> Request:
     # A GPU's step is compiled for CPU devices, which have no fused attention, and unroll as a GPU does.
     if values["execution.attention"] == "auto":
         values["execution.attention"] = "xla"
-    if values["execution.unroll"] is None and chip.platform == "tpu":
+    if values["execution.unroll"] == "auto" and chip.platform == "tpu":
         values["execution.unroll"] = 1
     if "data.workers" in values:
         values["data.workers"] = 0
