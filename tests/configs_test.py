@@ -7,7 +7,7 @@ import pytest
 
 from flax_lite.distillation.losses import LOSSES
 from tests.conftest import REPOSITORY
-from tests.train.commands import TABLES, Command
+from tests.train.commands import TABLES, Command, values_of
 from train.errors import UserError
 from train.options import schema
 from train.options.config_files import load_config
@@ -22,12 +22,6 @@ def variants(name):
     spec.loader.exec_module(module)
     named, recipes = getattr(module, "VARIANTS", ("",)), getattr(module, "RECIPES", ())
     return (*named, *(f"{variant},{recipe}" for variant in named for recipe in recipes))
-
-
-def values_of(spec):
-    """Returns {dotted path: value} of a resolved config."""
-    loaded = load_config(f"{REPOSITORY / 'configs'}/{spec}")
-    return schema.validate(TABLES[loaded.table], loaded.values, spec)
 
 
 SPECS = [f"{name}:{variant}".rstrip(":") for name in CONFIGS for variant in variants(name)]
@@ -66,7 +60,7 @@ def test_configs_are_found():
 
 @pytest.mark.parametrize("spec", SPECS + SMOKES)
 def test_config_fits_its_job(spec):
-    values_of(spec)
+    values_of(f"{REPOSITORY}/configs/{spec}")
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -162,7 +156,7 @@ _RECIPES = {
 
 @pytest.mark.parametrize("spec", _RECIPES)
 def test_config_has_the_recipe_of_its_source(spec):
-    values = values_of(spec)
+    values = values_of(f"{REPOSITORY}/configs/{spec}")
     assert {option: values[option] for option in _RECIPES[spec]} == _RECIPES[spec]
 
 

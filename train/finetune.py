@@ -1,4 +1,4 @@
-"""Fine-tuning: a labeled task, a head on a pretrained encoder, and a score.
+"""Fine-tuning: trains a pretrained encoder and a head on a labeled task, and scores it.
 
 python -m train.finetune --config configs/glue.py:sst2 --config.init_from=SOURCE --config.data.source=files:DIR \
         [--workdir DIR] [--config.KEY=VALUE ...]
@@ -45,7 +45,7 @@ def run(config: Mapping[str, Any], workdir: str | Path, *, table: str = "texts")
 
 
 def run_request(request: Request) -> None:
-    """Fine-tunes as requested; raises what `train.run.loop.run` raises."""
+    """Fine-tunes a model, with each of the seeds; raises what `train.run.loop.run` raises."""
     import functools
 
     from train.jobs.finetuning import make_job, resolved
@@ -75,7 +75,7 @@ def run_request(request: Request) -> None:
 
 
 def rehearsal(request: Request) -> "Rehearsal":
-    """How the job is put together for its plan: on its own data, which is small."""
+    """Returns how to build the job for --dry_run, on its own data, which is small."""
     import functools
 
     from train.jobs.finetuning import make_job, resolved
@@ -88,7 +88,7 @@ def rehearsal(request: Request) -> "Rehearsal":
 
 
 def plan(request: Request) -> None:
-    """Prints what a run would take, for --dry_run."""
+    """Prints what a run would need, for --dry_run."""
     from train.plan.report import print_plan
 
     print_plan(rehearsal(request), request.target)
