@@ -1,4 +1,4 @@
-"""A job that needs no model: linear regression with noise on its inputs, so that the loop can be tested alone.
+"""A job without a model, linear regression with noise on its inputs, to test the loop separately.
 
 python -m tests.train.toy --config FILE --workdir DIR
 """
@@ -53,7 +53,7 @@ VALUES = {
 
 
 def write_config(folder: Path, name: str = "toy") -> Path:
-    """Writes the toy's config file."""
+    """Writes the config file of the toy job."""
     path = folder / f"{name}.py"
     text = "from ml_collections import ConfigDict\n\n\ndef get_config(variant=''):\n    return ConfigDict({!r})\n"
     path.write_text(text.format(VALUES))
@@ -61,7 +61,7 @@ def write_config(folder: Path, name: str = "toy") -> Path:
 
 
 def hashed(seed: jax.Array, count: int) -> jax.Array:
-    """Numbers in [-1, 1] that follow from the seed; jax.random would take five times as long to compile."""
+    """Returns pseudorandom numbers in [-1, 1]; jax.random takes five times as long to compile."""
     return jnp.sin(12.9898 * jnp.arange(count) + 78.233 * jnp.float32(seed))
 
 
@@ -100,14 +100,14 @@ def rows(seed: int, step: int, size: int) -> dict[str, np.ndarray]:
 
 
 def part(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """This host's part of a batch."""
+    """Returns this host's part of a batch."""
     return {name: np.split(array, jax.process_count())[jax.process_index()] for name, array in batch.items()}
 
 
 @functools.cache
 def functions(seed: int, learning_rate: float) -> dict[str, Callable]:
-    """Two of a job's functions; the same ones for all jobs of a process, which so compile them once."""
-    optimizer = optax.sgd(learning_rate, momentum=0.9)  # a state to keep; Adam takes twice as long to compile
+    """Returns two of the job's functions, cached so that the jobs of a process compile them once."""
+    optimizer = optax.sgd(learning_rate, momentum=0.9)  # has a state; Adam takes twice as long to compile
     return {
         "init_state": functools.partial(init_state, optimizer=optimizer),
         "train_step": functools.partial(train_step, seed=seed, optimizer=optimizer),

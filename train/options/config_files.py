@@ -12,6 +12,7 @@ Every config also takes `smoke`, alone or last: the same code path in seconds, o
 what follows the colon, once it is checked.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import importlib.util
@@ -19,6 +20,7 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -65,10 +67,8 @@ def load_config(spec: str) -> LoadedConfig:
         raise UserError(f"there is no config file {path}{_near_file(path)}. Those in configs/: {here}")
     module = _execute(path)
     parts = _check_variant(module, path, [part.strip() for part in variant.split(",") if part.strip()])
-    try:
+    with _named_errors(path):
         config = module.get_config(",".join(parts))
-    except ValueError as error:
-        raise UserError(f"{spec}: {error}") from error
     name, job = "-".join([path.stem, *parts]), getattr(module, "JOB", "pretrain")
     table = getattr(module, "TASK_OPTIONS", job)
     return LoadedConfig(path, name, job, table if isinstance(table, str) else table[parts[0]], config.to_dict())
@@ -97,16 +97,26 @@ def _execute(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise UserError(f"{path} cannot be read as Python")
     module = importlib.util.module_from_spec(spec)
-    try:
+    with _named_errors(path):
         spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise UserError(f"{path} is not a config: it has no get_config(variant)")
+    return module
+
+
+@contextlib.contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    """Raises the errors of a config file as UserError, with file and line."""
+    try:
+        yield
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if Path(frame.filename) == path.absolute()]
         line = getattr(error, "lineno", None) or (lines[-1] if lines else None)
-        raise UserError(f"{path}{f', line {line}' if line else ''}: {type(error).__name__}: {error}") from error
-    if not hasattr(module, "get_config"):
-        raise UserError(f"{path} is not a config: it has no get_config(variant)")
-    return module
+        where = f"{path}{f', line {line}' if line else ''}: {type(error).__name__}: {error}"
+        unset = isinstance(error, (AttributeError, KeyError))
+        hint = ". A config can read only the options that it or its base sets: others get their defaults later"
+        raise UserError(where + hint * unset) from error
 
 
 def _near_file(path: Path) -> str:

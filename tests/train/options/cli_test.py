@@ -106,7 +106,11 @@ def test_mistakes_get_one_clean_message_and_status_2(folder, capsys, argv, parts
         ("x = 1 +\n", ["line 1", "SyntaxError"]),
         ("y = 1\nimport nothing_like_this\n", ["line 2", "ModuleNotFoundError"]),
         ("x = 1\n", ["get_config"]),
-        ("def get_config(variant=''):\n    raise ValueError('give a teacher')\n", ["give a teacher"]),
+        ("def get_config(variant=''):\n    raise ValueError('give a teacher')\n", ["line 2", "give a teacher"]),
+        (
+            "from ml_collections import ConfigDict\ndef get_config(variant=''):\n    return ConfigDict({}).seed\n",
+            ["line 3", "'seed'", "can read only the options that it or its base sets"],
+        ),
         (
             "from ml_collections import ConfigDict\ndef get_config(variant=''):\n    return ConfigDict({})\n",
             ["batch_size is missing"],
