@@ -30,9 +30,9 @@ _SCORED = (
         str | None,
         None,
         "model to score: directory, work directory, WORKDIR@best, hub id",
-        is_place=True,
+        is_path=True,
     ),
-    Option("predictions", "free", str | None, None, "file of predictions to score instead", is_place=True),
+    Option("predictions", "free", str | None, None, "file of predictions to score instead", is_path=True),
 )
 EVALUATE_OPTIONS = {name: (*_SCORED, *options) for name, options in FINETUNE_OPTIONS.items()}
 

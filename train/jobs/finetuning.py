@@ -177,7 +177,7 @@ def _describe_data(prepared: Prepared, teacher: TaskTeacher | None, tokens: int)
     """Yields lines about the data and the teacher's score on it, which runs compute as they start and plans do not."""
     yield from describe_data(prepared)
     if teacher:
-        yield from teacher.tried(prepared, tokens)
+        yield from teacher.describe_score(prepared, tokens)
 
 
 def _identity(prepared: Prepared, teacher: TaskTeacher | None, objective: Objective) -> dict[str, str]:

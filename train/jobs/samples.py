@@ -51,11 +51,11 @@ def fill_mask_examples(model: PreTraining | MaskedLM, data: PretrainingData, cou
     output = run(*map(jnp.asarray, batch))
     logits = output.prediction_logits if isinstance(output, PreTrainingOutput) else output.logits
     logits = of_pieces(logits[:, 0], tokenizer.vocab_size)
-    shares, guesses = jax.lax.top_k(jax.nn.softmax(logits), _GUESSES)
-    for passage, row_shares, row_guesses in zip(passages, shares.tolist(), guesses.tolist(), strict=True):
+    probabilities, guesses = jax.lax.top_k(jax.nn.softmax(logits), _GUESSES)
+    for passage, row, row_guesses in zip(passages, probabilities.tolist(), guesses.tolist(), strict=True):
         yield f"  {_shown(passage, tokenizer)}"
-        named = zip(row_guesses, row_shares, strict=True)
-        yield "      " + ", ".join(f"{tokenizer.decode([guess])} {share:.0%}" for guess, share in named)
+        pairs = zip(row_guesses, row, strict=True)
+        yield "      " + ", ".join(f"{tokenizer.decode([guess])} {value:.0%}" for guess, value in pairs)
 
 
 def _passages(data: PretrainingData, count: int) -> Iterator[_Passage]:

@@ -67,7 +67,7 @@ class TaskTeacher:
         say(f"teacher's logits kept: {size / len(labeled):,.0f} bytes an example, {size / 2**20:,.1f} MiB")
         return rows.of(labeled)
 
-    def tried(self, prepared: Prepared, tokens: int) -> list[str]:
+    def describe_score(self, prepared: Prepared, tokens: int) -> list[str]:
         """Returns lines with the teacher's score on the held-out set that decides, and that of guessing.
 
         A teacher whose labels are named LABEL_0, LABEL_1, ... may have them in another order; only the score shows it.

@@ -36,7 +36,7 @@ class Option:
       at_least: the smallest number allowed.
       above: an exclusive lower bound.
       implied: whether the option was added later, so that a work directory without it had it as None.
-      is_place: whether it is a path or a tuple of paths, after a scheme or not, where ~ is the home directory.
+      is_path: whether it is a path or a tuple of paths, with or without a scheme; a leading ~ is expanded.
     """
 
     path: str
@@ -49,7 +49,7 @@ class Option:
     at_least: float | None = None
     above: float | None = None
     implied: bool = False
-    is_place: bool = False
+    is_path: bool = False
 
 
 _EXPECTED = {
@@ -118,13 +118,13 @@ def check(option: Option, value: Any) -> Any:
         raise ValueError(f"is {value!r}, expected at least {option.at_least}")
     if option.above is not None and not value > option.above:
         raise ValueError(f"is {value!r}, expected more than {option.above}")
-    return at_home(value) if option.is_place else value
+    return expand_home(value) if option.is_path else value
 
 
-def at_home(value: Any) -> Any:
+def expand_home(value: Any) -> Any:
     """Returns a path, or each path of a tuple, with a leading ~ expanded, also after a scheme (`files:~/x`)."""
     if isinstance(value, (tuple, list)):
-        return tuple(map(at_home, value))
+        return tuple(map(expand_home, value))
     if isinstance(value, str) and (found := re.fullmatch(r"(\w+:)?(~.*)", value, re.DOTALL)):
         return (found[1] or "") + os.path.expanduser(found[2])
     return value

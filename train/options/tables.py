@@ -30,7 +30,7 @@ RUN_OPTIONS = (
         str | None,
         "auto",
         "directory for compiled programs; auto: the user's cache, no cache on a CPU",
-        is_place=True,
+        is_path=True,
     ),
     # The defaults of jax.distributed.initialize.
     Option("hosts.heartbeat_seconds", "free", int, 100, "silence after which another host counts as lost", at_least=1),
@@ -41,7 +41,7 @@ RUN_OPTIONS = (
         str | None,
         None,
         "model to start from: directory, hub id, ...; none: initialized from the seed",
-        is_place=True,
+        is_path=True,
     ),
 )
 
@@ -49,7 +49,7 @@ SEQUENCE_LENGTH = Option(
     "data.sequence_length", "fixed", int, 512, "tokens per sequence, special tokens included", at_least=8
 )
 TFDS_DIR = Option(
-    "data.tfds_dir", "free", str | None, None, "directory of prepared tfds data; none: tfds's default", is_place=True
+    "data.tfds_dir", "free", str | None, None, "directory of prepared tfds data; none: tfds's default", is_path=True
 )
 
 CORPUS_OPTIONS = (
@@ -59,7 +59,7 @@ CORPUS_OPTIONS = (
         str,
         "text:corpus/*.txt",
         "builtin | text:GLOB | parquet:GLOB | tfds:NAME[/CONFIG][:SPLIT]",
-        is_place=True,
+        is_path=True,
     ),
     Option(
         "data.mixture",
@@ -67,10 +67,10 @@ CORPUS_OPTIONS = (
         tuple,
         (),
         "(('SOURCE', share of the text), ...), instead of data.source",
-        is_place=True,
+        is_path=True,
     ),
     Option(
-        "data.eval_source", "fixed", str | None, None, "held-out data; none: a fraction of data.source", is_place=True
+        "data.eval_source", "fixed", str | None, None, "held-out data; none: a fraction of data.source", is_path=True
     ),
     Option("data.eval_fraction", "fixed", float, 0.005, "held-out fraction of the documents, by hash", at_least=0),
     Option("data.max_eval_rows", "fixed", int, 4096, "held-out sequences scored at each evaluation", at_least=1),
@@ -78,7 +78,7 @@ CORPUS_OPTIONS = (
     Option("data.workers", "free", int, 8, "processes that build batches; 0: the main process", at_least=0),
     Option("data.prepare_workers", "free", int | None, None, "processes that tokenize; none: one per core", at_least=1),
     Option(
-        "data.cache_dir", "free", str | None, None, "directory of tokenized data; none: the user's cache", is_place=True
+        "data.cache_dir", "free", str | None, None, "directory of tokenized data; none: the user's cache", is_path=True
     ),
     Option("data.split_paragraphs", "fixed", bool, True, "split paragraphs into sentences"),
     Option("data.text_column", "fixed", str, "text", "column of the text in jsonl, parquet and tfds"),
@@ -95,7 +95,7 @@ DEVICE_OPTIONS = (
         str | None,
         None,
         "directory, file, hub id, or train:KIND:SIZE; none: that of init_from or teacher",
-        is_place=True,
+        is_path=True,
     ),
     Option(
         "tokenizer_case",
@@ -277,7 +277,7 @@ DISTILL_OPTIONS = (
         str | None,
         None,
         "model to learn from: directory, hub id, ...; random: a tiny random model, to try the job",
-        is_place=True,
+        is_path=True,
     ),
     Option("trim_vocabulary", "fixed", bool, False, "drop the vocabulary entries that the training text does not use"),
     Option(

@@ -39,7 +39,7 @@ _EVERY_TASK = (
     ),
     Option("seeds", "free", int, 1, "number of runs, with seeds from `seed` on, each in its own directory", at_least=1),
     Option("new_head", "fixed", bool, False, "initialize the head from the seed even if init_from has one"),
-    Option("data.source", "fixed", str, "builtin", "builtin | files:PATH | tfds:NAME[/CONFIG]", is_place=True),
+    Option("data.source", "fixed", str, "builtin", "builtin | files:PATH | tfds:NAME[/CONFIG]", is_path=True),
     TFDS_DIR,
     dataclasses.replace(SEQUENCE_LENGTH, default=128),  # google-research/bert, run_classifier.py
     Option(
@@ -69,7 +69,7 @@ _EVERY_TASK = (
         "dropout before the head; none: the preset's",
         at_least=0,
     ),
-    Option("teacher", "fixed", str | None, None, "model fine-tuned on this task to distill from", is_place=True),
+    Option("teacher", "fixed", str | None, None, "model fine-tuned on this task to distill from", is_path=True),
     Option("losses.task", "fixed", float, 1.0, "weight of the loss on labels", at_least=0),
     Option(
         "losses.soft_cross_entropy", "fixed", float, 0.0, "weight of the KL divergence from the teacher", at_least=0

@@ -74,7 +74,7 @@ def test_a_teacher_is_scored_on_the_set_that_decides(teacher_of, classes, labels
     """Not on the second set, where it is always wrong."""
     logits = np.eye(2, dtype=np.float32)[[*classes, *(1 - each for each in RIGHT)]]
     prepared, teacher = teacher_of(logits, labels)
-    first, *more = teacher.tried(prepared, 64)
+    first, *more = teacher.describe_score(prepared, 64)
     assert first == f"teacher: {score} (guessing: accuracy 0.5000)"
     assert len(more) == (warning is not None)
     if warning:
@@ -83,11 +83,11 @@ def test_a_teacher_is_scored_on_the_set_that_decides(teacher_of, classes, labels
         assert ("Its labels are" in more[0]) == (labels[0] == "LABEL_0")
 
 
-@pytest.mark.parametrize(("rows", "method"), [("held-out", "tried"), ("training", "add_logits")])
+@pytest.mark.parametrize(("rows", "method"), [("held-out", "describe_score"), ("training", "add_logits")])
 def test_a_teacher_with_nonfinite_outputs_is_refused(teacher_of, rows, method):
     logits = np.zeros((8, 2), np.float32)
     logits[2] = ODD
     prepared, teacher = teacher_of(logits, ("bad", "good"))
-    given = {"tried": (prepared, 64), "add_logits": (prepared.train, 64, print)}[method]
+    given = {"describe_score": (prepared, 64), "add_logits": (prepared.train, 64, print)}[method]
     with pytest.raises(UserError, match=f"teacher=SOURCE returns NaN or infinity for 1 of . {rows} rows"):
         getattr(teacher, method)(*given)

@@ -15,9 +15,9 @@ TABLE = (
     Option("run.plot", "free", bool, True, "draw"),
     Option("run.rate", "free", float, 0.5, "a rate"),
     Option("run.unroll", "free", int, "auto", "layers per iteration", words=("auto",), at_least=0),
-    Option("data.mixture", "fixed", tuple, (), "sources", is_place=True),
+    Option("data.mixture", "fixed", tuple, (), "sources", is_path=True),
     Option("data.labels", "fixed", schema.NAMES, ("a",), "labels"),
-    Option("data.source", "fixed", str, "builtin", "a source", is_place=True),
+    Option("data.source", "fixed", str, "builtin", "a source", is_path=True),
 )
 OPTION = {option.path: option for option in TABLE}
 VALUES = {
@@ -174,7 +174,7 @@ PATHS = (
 @pytest.mark.parametrize("table", TABLES)
 def test_every_path_may_start_with_the_home_directory(table):
     tables = (*TABLES[table], *evaluate.EVALUATE_OPTIONS.get(table, ()))
-    assert {option.path for option in tables if option.is_place} == {
+    assert {option.path for option in tables if option.is_path} == {
         option.path for option in tables if option.path in PATHS
     }
 
