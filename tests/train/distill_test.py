@@ -52,7 +52,7 @@ def test_distill_prints_models_losses_and_results(finished_distill, teacher):
         "losses: 5 soft_cross_entropy, 2 mlm, 1 cosine",
         "held out, step 8",
         "teacher:",
-        "of the teacher's accuracy",
+        "the teacher's accuracy",
         "five held-out sentences",
         "next, to paste",
     ):
