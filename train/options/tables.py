@@ -1,8 +1,11 @@
 """The options of the jobs, each declared once with its type, default and meaning.
 
 A default that is a recipe's number is BERT's (Devlin et al. 2018, arXiv:1810.04805; google-research/bert,
-create_pretraining_data.py and optimization.py); cadences and worker counts are ours. What makes an experiment has no
-default: batch size, steps and learning rate.
+create_pretraining_data.py and optimization.py); cadences and worker counts are ours. Batch size, steps and learning
+rate have no default: they make an experiment.
+
+Changing the default of a fixed option changes every config that does not set it, and its work directories then refuse
+to resume.
 """
 
 from collections.abc import Iterable
