@@ -1,24 +1,24 @@
-"""Both ideas in one: a student with one layer shared over six, and factorized embeddings, taught by BERT-base.
+"""ALBERT and DistilBERT in one: a student with one shared layer and factorized embeddings, taught by BERT-base.
 
 Paper: Lan et al., 2019, arXiv:1909.11942, for the shape; Sanh et al., 2019, arXiv:1910.01108, for the losses, their
     weights and the recipe. The combination is ours.
 Command: python -m train.distill --config configs/distilalbert.py --config.data.source='text:corpus/*.txt'
 Hardware: not run at this size.
-Expected: not run by us. configs/distilalbert_tiny.py is the same on the built-in corpus.
+Result: not run. configs/distilalbert_tiny.py is the same on the built-in corpus.
 """
 
 import ml_collections
 
-from configs import distilbert_base
+from configs import _distillation, distilbert_base
 
 JOB = "distill"
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
-    """The experiment; `smoke` is the same code path in seconds, on the built-in corpus, from a random teacher."""
+    """Returns the experiment."""
     config = distilbert_base.get_config()
     config.model.preset = "albert-base-v2"
     config.model.num_hidden_layers = 6
-    config.model.hidden_dropout_prob = 0.1  # version 2 has none; the reference's students have 0.1
+    config.model.hidden_dropout_prob = 0.1  # version 2 has none; DistilBERT's students have 0.1
     config.model.attention_probs_dropout_prob = 0.1
-    return distilbert_base.smoke(config) if variant == "smoke" else config
+    return _distillation.smoke(config) if variant == "smoke" else config

@@ -6,7 +6,7 @@ Paper: Lan et al., 2019, arXiv:1909.11942, Table 14, for RACE, made for ALBERT-x
 Command: python -m train.finetune --config configs/multiple_choice.py:race_v2 --config.init_from=albert-base-v2 \
     --config.data.source=files:RACE
 Hardware: one accelerator.
-Expected: not run by us. ALBERT-base reaches 64.0% (v1) and 66.8% (v2) on RACE (google-research/albert, README).
+Result: not run. google-research/albert, README: ALBERT-base 64.0% (v1) and 66.8% (v2) on RACE.
 """
 
 import ml_collections
@@ -22,7 +22,7 @@ _RACE = {"race": Published(2e-5, 32, 0.1, 12000, 1000), "race_v2": Published(1e-
 
 
 def get_config(variant: str = "race") -> ml_collections.ConfigDict:
-    """The experiment; `smoke` is the same code path in seconds, on built-in sentences."""
+    """Returns the experiment of one task."""
     task, *options = variant.split(",")
     config = _finetuning.finetuning(task.removesuffix("_v2"))
     if task in _RACE:

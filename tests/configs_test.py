@@ -1,12 +1,14 @@
-"""Every config: builds, fits its job's table of options, and has a smoke variant that runs to the end."""
+"""Every config: builds, fits its job's table of options, says what it is, and has a smoke variant that runs."""
 
 import importlib.util
+import re
 
 import pytest
 
 from flax_lite.distillation.losses import LOSSES
 from tests.conftest import REPOSITORY
-from tests.train.commands import TABLES, Command
+from tests.train.commands import TABLES, Command, values_of
+from train.errors import UserError
 from train.options import schema
 from train.options.config_files import load_config
 
@@ -14,27 +16,27 @@ CONFIGS = sorted(path.name for path in (REPOSITORY / "configs").glob("*.py") if 
 
 
 def variants(name):
-    """The variants that a config file names, "" among them where it needs none."""
+    """Returns the variants of a config file, with "" if it needs none."""
     spec = importlib.util.spec_from_file_location("config_of_test", REPOSITORY / "configs" / name)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    named, options = getattr(module, "VARIANTS", ("",)), getattr(module, "RECIPES", ())
-    return (*named, *(f"{variant},{option}" for variant in named for option in options))
+    named, recipes = getattr(module, "VARIANTS", ("",)), getattr(module, "RECIPES", ())
+    return (*named, *(f"{variant},{recipe}" for variant in named for recipe in recipes))
 
 
 SPECS = [f"{name}:{variant}".rstrip(":") for name in CONFIGS for variant in variants(name)]
-# Options change numbers alone.
+# Recipes change only numbers.
 SMOKES = [f"{spec}{',' if ':' in spec else ':'}smoke" for spec in SPECS if "," not in spec]
-# What differs from another one in numbers alone. Of GLUE's tasks sst2, stsb and mnli have all that differs (a text, a
-# number, a pair), and the built-in tasks are what the smoke variants of the benchmarks run on.
+# Those that differ from another one only in numbers. GLUE's sst2, stsb and mnli cover its tasks (a text, a number, a
+# pair), and the smoke variants of the benchmarks run on the built-in tasks.
 ALIKE = [
     *(f"glue.py:{task},smoke" for task in ("cola", "mrpc", "qqp", "qnli", "rte", "wnli", "ax")),
     *(f"{spec}{',' if ':' in spec else ':'}smoke" for spec in SPECS if spec.startswith("builtin.py")),
     "multiple_choice.py:race_v2,smoke",
     *(f"albert_{size}.py:smoke" for size in ("large", "xlarge")),
 ]
-# One of each code path that no test of its job runs (tests/train/*_test.py): next sentences, a student that shares its
-# layer, relations, projections; numbers, choices, tags and spans to predict; two languages.
+# One for each code path that no test of its job runs (tests/train/*_test.py): next sentence, a student that shares its
+# layer, relations, projections; predicted numbers, choices, tags and spans; two languages.
 RUN = [
     "bert_base.py:smoke",
     "distilalbert_tiny.py:smoke",
@@ -57,24 +59,51 @@ def test_configs_are_found():
 
 
 @pytest.mark.parametrize("spec", SPECS + SMOKES)
-def test_config_has_the_leaves_of_its_job(spec):
+def test_config_fits_its_job(spec):
+    values_of(f"{REPOSITORY}/configs/{spec}")
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_config_sets_only_what_differs_from_the_defaults(spec):
     loaded = load_config(f"{REPOSITORY / 'configs'}/{spec}")
-    schema.validate(TABLES[loaded.table], loaded.values, spec)
+    defaults = {option.path: option.default for option in TABLES[loaded.table]}
+    given = schema.flatten(loaded.values)
+    unset = [path for path, value in given.items() if value is None]  # recipes in steps unset the epochs
+    assert [path for path, value in given.items() if value == defaults[path] and path not in unset] == []
+
+
+def test_a_config_can_be_changed_from_python():
+    """As `train.finetune.run` takes it."""
+    from configs import glue
+
+    config = glue.get_config("sst2")
+    config.data.source = "files:glue_data"
+    config.mesh.data = 1
+    config.epochs = None
+    config.total_steps = 100
+    values = schema.validate(TABLES[glue.TASK_OPTIONS], config.to_dict(), "this config")
+    assert (values["data.source"], values["mesh.data"], values["total_steps"]) == ("files:glue_data", 1, 100)
+    config.data.sorce = "builtin"
+    with pytest.raises(UserError, match=r"data\.sorce is not an option, nearest is data\.source"):
+        schema.validate(TABLES[glue.TASK_OPTIONS], config.to_dict(), "this config")
 
 
 def test_every_loss_is_used_by_a_config():
-    """A loss that no shipped config optimizes has no place in the library."""
+    """The library has no loss that no config optimizes."""
     loaded = map(load_config, (f"{REPOSITORY / 'configs'}/{spec}" for spec in SPECS))
     weights = [each.values["losses"] for each in loaded if each.job == "distill"]
     assert {name for each in weights for name, weight in each.items() if weight} == set(LOSSES)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_config_says_what_it_is(name):
-    text = (REPOSITORY / "configs" / name).read_text()
-    docstring = text.split('"""')[1]
-    for part in ("Paper:", f"--config configs/{name}", "Hardware:", "Expected:"):
-        assert part in docstring
+def test_config_names_paper_command_hardware_and_result(name):
+    docstring = (REPOSITORY / "configs" / name).read_text().split('"""')[1]
+    headings = re.findall(r"^(\w+): (.+)", docstring.partition("\n\n")[2], re.MULTILINE)
+    assert [heading for heading, _ in headings] == ["Paper", "Command", "Hardware", "Result"]
+    command, result = headings[1][1], docstring.split("\nResult: ")[1]
+    assert command.startswith("python -m train.")
+    assert f"--config configs/{name}" in docstring
+    assert result.startswith("not run") or re.search(r"\d", result)
 
 
 _DISTILBERT = {"optimizer.decay_from": "peak", "optimizer.bias_correction": None}
@@ -103,12 +132,12 @@ _RECIPES = {
     "squad.py:v2,albert": {**_CODE, "data.sequence_length": 512, "answers.head": "beam", "total_steps": 8144},
     "multiple_choice.py:race": {**_CODE, "optimizer.learning_rate": 2e-5, "model.hidden_dropout_prob": 0.1},
     "multiple_choice.py:race_v2": {**_CODE, "optimizer.learning_rate": 1e-5, "model.hidden_dropout_prob": 0.0},
-    # google-research/bert, optimization.py, for pretraining alone.
+    # google-research/bert, optimization.py; for pretraining only.
     "bert_base.py": _CODE,
     "glue.py:rte": {"optimizer.decay_from": None, "optimizer.bias_correction": None, "optimizer.weight_decay": 0.01},
     "squad.py:v1": {"optimizer.decay_from": None, "optimizer.bias_correction": None, "optimizer.weight_decay": 0.01},
     "albert_base.py": {"optimizer.decay_from": None, "optimizer.bias_correction": None, "optimizer.clip_norm": 1.0},
-    # Dropout was removed after the runs of 125k steps.
+    # The paper removed dropout after the runs of 125k steps.
     "albert_xxlarge.py": {"model.hidden_dropout_prob": 0.1, "model.attention_probs_dropout_prob": 0.1},
     # huawei-noah/Pretrained-Language-Model, TinyBERT: general_distill.py, pregenerate_training_data.py, BertAdam.
     "tinybert_4.py": {
@@ -127,7 +156,7 @@ _RECIPES = {
 
 @pytest.mark.parametrize("spec", _RECIPES)
 def test_config_has_the_recipe_of_its_source(spec):
-    values = schema.flatten(load_config(f"{REPOSITORY / 'configs'}/{spec}").values)
+    values = values_of(f"{REPOSITORY}/configs/{spec}")
     assert {option: values[option] for option in _RECIPES[spec]} == _RECIPES[spec]
 
 
@@ -144,7 +173,7 @@ def test_config_smoke_runs(spec, tmp_path, capsys):
     assert "held out, step 2" in capsys.readouterr().out
 
 
-@pytest.mark.slow  # twenty-six runs; what differs in their code is among the quick ones, or in the tests of the jobs
+@pytest.mark.slow  # twenty-six runs; the quick ones above and the tests of the jobs cover their code paths
 @pytest.mark.parametrize("spec", [spec for spec in SMOKES if spec not in ALIKE])
 def test_every_config_smoke_runs(spec, tmp_path, capsys):
     assert smoke(spec, tmp_path / "work") == 0

@@ -1,10 +1,10 @@
-"""Takes a distillation apart: the whole recipe, each loss left out, a random start, and no teacher at all.
+"""Ablation of a distillation: the full recipe, without each loss, with random initialization, without a teacher.
 
     python -m train.ablate [--seeds 3] [--rows whole,no_teacher] --config configs/distilbert_tiny.py [--workdir DIR] \
         [--config.KEY=VALUE ...]
 
-Every row is a run of train.distill in a directory of its own below the work directory, with a number of seeds; it ends
-in a table and a plot there. Interrupted, the same command goes on where it was.
+Every row is a run of train.distill for each seed, in its own directory below the work directory, where a table and a
+plot are written at the end. After an interruption, the same command resumes.
 
 Source of the rows: Sanh et al., 2019, arXiv:1910.01108, Table 4; those without a teacher are ours.
 """
@@ -28,12 +28,12 @@ def run(request: Request, num_seeds: int, chosen: Sequence[str] = ()) -> int:
     """Runs the rows with every seed, then writes ablations.json, ablations.md and ablations.png.
 
     Args:
-        request: the whole recipe.
+        request: the full recipe.
         num_seeds: runs of each row.
-        chosen: names of the rows' directories; all rows if there are none.
+        chosen: the directory names of the rows to run; all rows if empty.
 
     Returns:
-        0, or the exit status of the first run that did not end well.
+        0, or the exit status of the first run that failed.
 
     Raises:
         UserError: if there is no such row.
@@ -41,10 +41,10 @@ def run(request: Request, num_seeds: int, chosen: Sequence[str] = ()) -> int:
     from train.jobs.ablations import draw, rows, table
 
     scores: dict[str, list[dict[str, float]]] = {}
-    there = {row.directory: row for row in rows(request.values)}
-    if unknown := [name for name in chosen if name not in there]:
-        raise UserError(f"--rows: there is no {', '.join(unknown)}; the rows are {', '.join(there)}")
-    for row in map(there.__getitem__, chosen or there):
+    known = {row.directory: row for row in rows(request.values)}
+    if unknown := [name for name in chosen if name not in known]:
+        raise UserError(f"--rows: there is no {', '.join(unknown)}; the rows are {', '.join(known)}")
+    for row in map(known.__getitem__, chosen or known):
         for seed in range(num_seeds):
             work = request.local_workdir / f"{row.directory}-{request.values['seed'] + seed}"
             changes = {**row.changes, "seed": str(request.values["seed"] + seed), "plot": "false"}
@@ -58,25 +58,27 @@ def run(request: Request, num_seeds: int, chosen: Sequence[str] = ()) -> int:
     write_json(request.local_workdir / "ablations.json", scores)
     (request.local_workdir / "ablations.md").write_text("\n".join(lines) + "\n")
     draw(scores, request.local_workdir / "ablations.png")
-    print("\n".join(["", *lines, "", f"kept in {request.local_workdir}: ablations.md, ablations.json, ablations.png"]))
+    print(
+        "\n".join(["", *lines, "", f"written to {request.local_workdir}: ablations.md, ablations.json, ablations.png"])
+    )
     return 0
 
 
 def distilled(request: Request, work: Path, changes: dict[str, str]) -> int:
-    """Runs a row; returns its exit status."""
+    """Runs a distillation with changed options; returns its exit status."""
     options = [f"--config.{path}={text}" for path, text in (request.overrides | changes).items()]
     argv = ["--config", request.spec, "--workdir", str(work), *options]
     return cli.main("distill", DISTILL_OPTIONS, distill.run, argv)
 
 
 def final_scores(work: Path) -> dict[str, float]:
-    """The held-out metrics of the model that a run delivered; NaN for what JSON has as null."""
+    """Returns the held-out metrics of a finished run, with NaN for null."""
     found = json.loads((work / "summary.json").read_text())["evaluation"]
     return {name: math.nan if value is None else value for name, value in found.items()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line: --seeds, and what train.distill takes."""
+    """Runs the command line: --seeds, --rows, and the arguments of train.distill."""
     parser = argparse.ArgumentParser(
         prog="ablate", usage="--seeds N --rows NAME,NAME", add_help=False, allow_abbrev=False
     )

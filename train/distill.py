@@ -1,9 +1,9 @@
-"""Distillation: a student learns masked words and hidden states from a teacher, from text to a model directory.
+"""Distillation: a student learns the predictions and hidden states of a teacher, from text to a model directory.
 
     python -m train.distill --config configs/distilbert_tiny.py --config.teacher=SOURCE [--workdir DIR] \
         [--config.KEY=VALUE ...]
 
-Worker processes import this module anew, so it imports nothing heavy before it runs.
+Worker processes import this module, so its imports are light until `run`.
 """
 
 import sys
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def run(request: Request) -> None:
-    """Distils as requested; raises what `train.run.loop.run` raises."""
+    """Trains a student; raises what `train.run.loop.run` raises."""
     from train.jobs.distillation import make_job
     from train.jobs.language_model import inputs
     from train.options import runtime
@@ -29,7 +29,7 @@ def run(request: Request) -> None:
 
 
 def rehearsal(request: Request) -> "Rehearsal":
-    """How the job is put together for its plan."""
+    """Returns how to build the job for --dry_run, on stand-in data."""
     import functools
 
     from train.jobs.distillation import make_job
@@ -40,7 +40,7 @@ def rehearsal(request: Request) -> "Rehearsal":
 
 
 def plan(request: Request) -> None:
-    """Prints what a run would take, for --dry_run."""
+    """Prints what a run would need, for --dry_run."""
     from train.plan.report import print_plan
 
     print_plan(rehearsal(request), request.target)

@@ -1,38 +1,37 @@
-"""The ways a job ends early, each with its exit status.
+"""The exceptions that end a job with one message and no traceback, each with its exit status.
 
-0 is success and 1 with a traceback is a defect of this project; the exceptions below end a job with one clean message
-and no traceback. `train.options.cli.main` is the only place that turns them into a status.
+Status 0 is success, and 1 with a traceback is a defect of this project. `train.options.cli.main` turns the exceptions
+into statuses.
 """
 
 import errno
 
-# No room, or none that may be written to: somebody makes some, and the same command continues.
+# No space, or no permission to write: once that is cured, the same command resumes.
 STORAGE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 
 
 class JobError(Exception):
-    """Ends the job with this exception's message and `status`, without a traceback."""
+    """Ends the job with its message and `status`, without a traceback."""
 
     status = 1
 
 
 class UserError(JobError):
-    """The request cannot be carried out as given: the message says what was given, what was expected, what to do."""
+    """A mistake in the request. The message says what was given, what was expected and what to do."""
 
     status = 2
 
 
 class RunError(JobError):
-    """The run itself went wrong: a loss that is not finite, a checkpoint that could not be written.
+    """The run failed: a loss is not finite, or a checkpoint could not be written.
 
-    Neither a mistake in the request nor a defect of the program, and trying again unchanged will not help: status 1, so
-    that a supervisor which restarts on 75 leaves it alone.
+    Running it again unchanged will not help, so its status is 1: supervisors restart on 75.
     """
 
     status = 1
 
 
 class StopError(JobError):
-    """A signal asked the job to stop; what was done is saved and the same command continues it."""
+    """A signal stopped the job; its state is saved, and the same command resumes it."""
 
     status = 75

@@ -1,11 +1,11 @@
-"""Scores a checkpoint, or predictions that were made before, on a task's held-out sets.
+"""Scores a checkpoint, or a file of predictions, on a task's held-out sets.
 
     python -m train.evaluate --config configs/squad.py:v2 --config.data.source=files:DIR --config.checkpoint=SOURCE
     python -m train.evaluate --config configs/squad.py:v2 --config.data.source=files:DIR --config.predictions=FILE
 
-Takes a fine-tuning config and two options more, writes one JSON line to standard output, and what it does beside that
-to standard error. What it is given is scored whole: a single file, or a directory with the held-out file alone. A
-checkpoint is read with its own tokenizer.
+Takes a fine-tuning config and two more options. Writes one JSON line to standard output and messages to standard
+error. All of the data is scored, whether it is a single file or a directory with only the held-out file. A checkpoint
+is read with its own tokenizer.
 """
 
 import math
@@ -23,22 +23,22 @@ from train.options.request import Request
 from train.options.schema import Option
 from train.options.task_tables import FINETUNE_OPTIONS
 
-_OWN_OPTIONS = (
+_SCORED = (
     Option(
         "checkpoint",
         "free",
         str | None,
+        None,
         "model to score: directory, work directory, WORKDIR@best, hub id",
-        implied=True,
-        is_place=True,
+        is_path=True,
     ),
-    Option("predictions", "free", str | None, "file of predictions to score instead", implied=True, is_place=True),
+    Option("predictions", "free", str | None, None, "file of predictions to score instead", is_path=True),
 )
-EVALUATE_OPTIONS = {name: (*_OWN_OPTIONS, *options) for name, options in FINETUNE_OPTIONS.items()}
+EVALUATE_OPTIONS = {name: (*_SCORED, *options) for name, options in FINETUNE_OPTIONS.items()}
 
 
 def run(request: Request) -> None:
-    """Scores as requested.
+    """Prints the scores of a checkpoint or of predictions.
 
     Raises:
         UserError: if neither or both are given, or they do not fit the task's data.
@@ -47,12 +47,12 @@ def run(request: Request) -> None:
 
 
 def evaluate(values: Mapping[str, Any], given: Collection[str] = ()) -> dict[str, Any]:
-    """The metrics of each held-out set, the baseline's beside them, and of how many examples they are.
+    """Returns the metrics of each held-out set, the baseline's, and the numbers of examples.
 
     Args:
         values: options of a fine-tuning config, with "checkpoint" or "predictions".
-        given: options that do not come from the config file. Of a single file the share that a training would hold out
-            is scored where "data.eval_fraction" is among them, else all of it.
+        given: options from the command line. A single file is scored as a whole; if "data.eval_fraction" is given, only
+            the fraction that training would hold out.
 
     Raises:
         UserError: as `run`.
@@ -63,17 +63,17 @@ def evaluate(values: Mapping[str, Any], given: Collection[str] = ()) -> dict[str
     checkpoint, predictions = values["checkpoint"], values["predictions"]
     if (checkpoint is None) == (predictions is None):
         raise UserError("give one of --config.checkpoint=SOURCE and --config.predictions=FILE")
-    # Of what a config says beside the task, nothing is a model that the rows meet.
+    # Rows are not checked against these models: they do not take part.
     values = {**values, "init_from": None, "teacher": None}
     if "data.eval_fraction" in values and "data.eval_fraction" not in given and single_file(values["data.source"]):
         values["data.eval_fraction"] = 1.0
     if predictions is not None:
         return _score_file(values, open_data(values, training=False), Path(predictions))
-    return _score_checkpoint(values, prepare(values, _say, training=False))
+    return _score_checkpoint(values, prepare(values, _log, training=False))
 
 
 def _score_file(values: Mapping[str, Any], data: Any, path: Path) -> dict[str, Any]:
-    """Of several sets whose labels are known, the one that the file is named after, else the first held-out one."""
+    """Scores predictions on the set that the file is named after, else on the first held-out one."""
     from train.tasks.examples import is_labeled
     from train.tasks.opening import scorer_of
 
@@ -101,7 +101,7 @@ def _score_checkpoint(values: Mapping[str, Any], prepared: Any) -> dict[str, Any
 
     task, source = prepared.task, values["checkpoint"]
     for line in task.describe_cut():
-        _say(line)
+        _log(line)
     cure = "Evaluate it on data with its labels"
     model = trained_model(source, task, runtime.execution(values), option="checkpoint", cure=cure)
     step = task.eval_step(nnx.graphdef(model))
@@ -109,7 +109,7 @@ def _score_checkpoint(values: Mapping[str, Any], prepared: Any) -> dict[str, Any
     _check_numbers(source, results)
     if any(map(math.isnan, prepared.baseline.values.values())):
         for note in prepared.baseline.notes:
-            _say(f"note: {note}")
+            _log(f"note: {note}")
     return {
         "checkpoint": source,
         **_counts(prepared.held_out.sets, task.data.wholes),
@@ -119,7 +119,7 @@ def _score_checkpoint(values: Mapping[str, Any], prepared: Any) -> dict[str, Any
 
 
 def _counts(sets: Mapping[str, Sequence[Any]], wholes: Mapping[str, int]) -> dict[str, int]:
-    """How many examples each set has, of a part also of how many, under names as `HeldOut.scores` gives them."""
+    """Returns the number of examples of each set, and of the whole that it is part of, named as in `HeldOut.scores`."""
     counts = {}
     for number, (name, examples) in enumerate(sets.items()):
         prefix = f"{name}_" if number else ""
@@ -130,22 +130,18 @@ def _counts(sets: Mapping[str, Sequence[Any]], wholes: Mapping[str, int]) -> dic
 
 
 def _check_numbers(source: str, results: Sequence[Mapping[str, np.ndarray]]) -> None:
-    """Refuses to score what is no number: the first label would be taken for the likeliest.
-
-    Raises:
-        UserError: naming the share of the rows.
-    """
+    """Raises UserError if outputs are not finite: their argmax would count as a prediction of the first label."""
     from train.tasks.rows import count_not_finite
 
     bad, rows = count_not_finite(results)
     if bad:
         raise UserError(
-            f"checkpoint={source} gives no numbers (NaN or infinity) for {bad} of {rows} rows, so there is nothing to "
-            "score: its training diverged, or its weights were damaged. Try an earlier checkpoint"
+            f"checkpoint={source} returns NaN or infinity for {bad} of {rows} rows, so there is nothing to score: its "
+            "training diverged, or its weights were damaged. Try an earlier checkpoint"
         )
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Fine-tuning: a labeled task, a head on a pretrained encoder, and a score.
+"""Fine-tuning: trains a pretrained encoder and a head on a labeled task, and scores it.
 
 python -m train.finetune --config configs/glue.py:sst2 --config.init_from=SOURCE --config.data.source=files:DIR \
         [--workdir DIR] [--config.KEY=VALUE ...]
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 
 def run(config: Mapping[str, Any], workdir: str | Path, *, table: str = "texts") -> dict[str, Any]:
-    """Fine-tunes as a config says, and returns the content of summary.json; of several seeds, of results.json.
+    """Fine-tunes a model and returns the content of summary.json, or of results.json for several seeds.
 
     Args:
-        config: every option, as `get_config` of a config file returns them.
-        workdir: where everything is written.
-        table: the OPTIONS of that file.
+        config: the options to set, as the `get_config` of a config file returns them; others have their defaults.
+        workdir: the output directory.
+        table: the TASK_OPTIONS of that file.
 
     Raises:
-        UserError: the config does not fit, or the data or the model to start from does not.
-        StopError: a signal stopped it; what was done is saved, and the same call goes on.
+        UserError: the config does not fit its table, or the data or the model to start from is not usable.
+        StopError: a signal stopped the run; its state is saved, and the same call resumes it.
         RunError: a loss was not finite, or a checkpoint could not be written.
     """
     options = OPTIONS[table]
@@ -45,7 +45,7 @@ def run(config: Mapping[str, Any], workdir: str | Path, *, table: str = "texts")
 
 
 def run_request(request: Request) -> None:
-    """Fine-tunes as requested; raises what `train.run.loop.run` raises."""
+    """Fine-tunes a model, with each of the seeds; raises what `train.run.loop.run` raises."""
     import functools
 
     from train.jobs.finetuning import make_job, resolved
@@ -75,7 +75,7 @@ def run_request(request: Request) -> None:
 
 
 def rehearsal(request: Request) -> "Rehearsal":
-    """How the job is put together for its plan: on its own data, which is small."""
+    """Returns how to build the job for --dry_run, on its own data, which is small."""
     import functools
 
     from train.jobs.finetuning import make_job, resolved
@@ -88,7 +88,7 @@ def rehearsal(request: Request) -> "Rehearsal":
 
 
 def plan(request: Request) -> None:
-    """Prints what a run would take, for --dry_run."""
+    """Prints what a run would need, for --dry_run."""
     from train.plan.report import print_plan
 
     print_plan(rehearsal(request), request.target)

@@ -1,8 +1,8 @@
-"""Pretraining: masked words and sentence order (ALBERT) or next sentence (BERT), from text to a model directory.
+"""Pretraining by masked LM, with sentence order (ALBERT) or next sentence (BERT): from text to a model directory.
 
     python -m train.pretrain --config configs/albert_tiny.py [--workdir DIR] [--config.KEY=VALUE ...]
 
-Worker processes import this module anew, so it imports nothing heavy before it runs.
+Worker processes import this module, so its imports are light until `run`.
 """
 
 import sys
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def run(request: Request) -> None:
-    """Trains as requested; raises what `train.run.loop.run` raises."""
+    """Trains a model; raises what `train.run.loop.run` raises."""
     from train.jobs.language_model import inputs
     from train.jobs.pretraining import make_job
     from train.options import runtime
@@ -28,7 +28,7 @@ def run(request: Request) -> None:
 
 
 def rehearsal(request: Request) -> "Rehearsal":
-    """How the job is put together for its plan."""
+    """Returns how to build the job for --dry_run, on stand-in data."""
     import functools
 
     from train.jobs.pretraining import make_job
@@ -39,7 +39,7 @@ def rehearsal(request: Request) -> "Rehearsal":
 
 
 def plan(request: Request) -> None:
-    """Prints what a run would take, for --dry_run."""
+    """Prints what a run would need, for --dry_run."""
     from train.plan.report import print_plan
 
     print_plan(rehearsal(request), request.target)

@@ -1,9 +1,9 @@
-"""Shows what a pretraining job would read: rows as a person reads them, and what they are made of.
+"""Prints the rows that a pretraining or distillation job would train on, as text, and their statistics.
 
     python -m train.show --config configs/albert_tiny.py [--workdir DIR] [--config.KEY=VALUE ...]
 
-It takes the job's own config and changes nothing in its work directory. What the job would prepare first (a trained
-tokenizer, tokenized text) is prepared in the cache, where the job will find it.
+It takes the job's own config and changes nothing in its work directory. A tokenizer that has to be trained, and
+tokenized text, go to the cache, where the job will find them.
 """
 
 import contextlib
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from train.data.pretraining.statistics import RowStatistics
 
 _SHOWN_ROWS = 5  # as many as fit a screen
-_COUNTED_TOKENS = 2_000_000  # enough for three digits of every share
-_TIMED_SECONDS = 3.0  # a hundred batches and more, so that those made ahead weigh little
-_LONGEST_SECONDS = 30.0  # where data comes slowly
-_SPACE = "▁"  # of a piece that is nothing but the space before a word
+_COUNTED_TOKENS = 2_000_000  # enough for three digits of every fraction
+_TIMED_SECONDS = 3.0  # over a hundred batches, so that prefetched ones weigh little
+_LONGEST_SECONDS = 30.0  # for slow data
+_SPACE = "▁"  # shows a piece that is only the space before a word
 _HISTOGRAM_BINS = 12
 _HISTOGRAM_WIDTH = 50
 _LABELS = {"sop": ("in order", "swapped"), "nsp": ("next", "random")}
 
 
 def run(request: Request) -> None:
-    """Prints rows and statistics; raises what opening a job's data raises."""
+    """Prints rows and statistics; raises what `train.data.pretraining.dataset.open_data` raises."""
     from train.data.pretraining import dataset
 
     values = request.values
@@ -56,14 +56,14 @@ def run(request: Request) -> None:
 
 
 _ON_DEVICE = {"rows": "", "batch": "; the step draws their masks"}
-_LEGEND = "[word] hidden, [word>other] replaced, [word=] kept: all three are to be predicted"
+_LEGEND = "masked positions: [word] hidden, [word>other] replaced, [word=] kept"
 
 
 def rows_as_text(batch: "Row", tokenizer: "Tokenizer", pair_task: str) -> Iterator[str]:
-    """Lines for each row of a batch: its label, then each segment, or packed text, with the masked words in place."""
+    """Yields lines for each row of a batch: its label, then each segment or packed text, with masked words marked."""
     from train.data.pretraining.statistics import masked_places, restore
 
-    original, chosen = restore(batch), masked_places(batch)
+    original, is_masked = restore(batch), masked_places(batch)
     packed = "segment_ids" in batch
     for row, ids in enumerate(original):
         last = int(batch["segment_ids"][row].max()) if packed else 1
@@ -73,38 +73,35 @@ def rows_as_text(batch: "Row", tokenizer: "Tokenizer", pair_task: str) -> Iterat
         numbers = batch["segment_ids"][row] - 1 if packed else batch["token_type_ids"][row]
         for segment, name in enumerate(names):
             of_segment = (numbers == segment) & (batch["attention_mask"][row] > 0)
-            places = [place for place in np.flatnonzero(of_segment) if ids[place] not in _frame(tokenizer)]
-            ids_found, are_chosen = batch["input_ids"][row, places].tolist(), chosen[row, places].tolist()
-            yield f"  {name}  {_marked(ids[places].tolist(), ids_found, are_chosen, tokenizer)}"
+            frame = (tokenizer.cls_id, tokenizer.sep_id)
+            positions = [position for position in np.flatnonzero(of_segment) if ids[position] not in frame]
+            inputs, masked = batch["input_ids"][row, positions].tolist(), is_masked[row, positions].tolist()
+            yield f"  {name}  {_marked(ids[positions].tolist(), inputs, masked, tokenizer)}"
 
 
-def _frame(tokenizer: "Tokenizer") -> tuple[int, int]:
-    return tokenizer.cls_id, tokenizer.sep_id
-
-
-def _marked(ids: list[int], found: list[int], chosen: list[bool], tokenizer: "Tokenizer") -> str:
-    """The text of a segment, what was chosen in brackets."""
+def _marked(ids: list[int], inputs: list[int], masked: list[bool], tokenizer: "Tokenizer") -> str:
+    """Returns the text of a segment, with masked positions in brackets."""
     parts, shown = [], ""
     for end in range(1, len(ids) + 1):
         before, shown = shown, tokenizer.decode(ids[:end])
         text = shown[len(before) :]
-        if chosen[end - 1]:
+        if masked[end - 1]:
             space = " " * (len(text) - len(text.lstrip()))
-            text = f"{space}[{text.strip() or _SPACE}{_treatment(ids[end - 1], found[end - 1], tokenizer)}]"
+            text = f"{space}[{text.strip() or _SPACE}{_treatment(ids[end - 1], inputs[end - 1], tokenizer)}]"
         parts.append(text)
     return "".join(parts).strip().replace("][", "")
 
 
-def _treatment(original: int, found: int, tokenizer: "Tokenizer") -> str:
-    if found == tokenizer.mask_id:
+def _treatment(original: int, replaced_by: int, tokenizer: "Tokenizer") -> str:
+    if replaced_by == tokenizer.mask_id:
         return ""
-    return "=" if found == original else f">{tokenizer.decode([found]).strip()}"
+    return "=" if replaced_by == original else f">{tokenizer.decode([replaced_by]).strip()}"
 
 
 def _first_batches(data: "PretrainingData", batch_size: int, workers: int) -> "tuple[list[Row], float]":
-    """The job's first batches, at most an epoch, and how many tokens a second come where nothing else is done."""
+    """Returns the job's first batches, at most an epoch, and the tokens per second of the data alone."""
     with contextlib.closing(data.train_batches(batch_size, 0, workers=workers)) as batches:  # type: ignore[type-var]
-        kept = [next(batches)]  # it waits for the plan and for the workers, so the clock starts behind it
+        kept = [next(batches)]  # waits for the plan and the workers, so the clock starts after it
         kept_tokens, tokens, seconds, start = 0, 0, 0.0, time.perf_counter()
         room = max(1, data.train.epoch_size(0) // batch_size)
         while seconds < _TIMED_SECONDS or (kept_tokens < _COUNTED_TOKENS and seconds < _LONGEST_SECONDS):
@@ -121,7 +118,7 @@ def _first_batches(data: "PretrainingData", batch_size: int, workers: int) -> "t
 
 
 def _masked(data: "PretrainingData", batches: "list[Row]", seed: int) -> "list[Row]":
-    """The batches as the job's steps see them."""
+    """Returns the batches with the masks that the job's steps would draw."""
     import jax
 
     from flax_lite.rows.batch_masks import batch_masks
@@ -144,7 +141,7 @@ def _statistics(data: "PretrainingData", batches: "list[Row]") -> Iterator[str]:
 
 
 def describe(statistics: "RowStatistics", pair_task: str | None) -> Iterator[str]:
-    """Lines about what rows are made of."""
+    """Yields lines of statistics: counts, labels, masks, lengths."""
     shares = statistics.shares()
     masked = max(statistics.num_masked, 1)
     treatments = ", ".join(f"{name} {count / masked:.1%}" for name, count in statistics.masked.items())
@@ -152,7 +149,7 @@ def describe(statistics: "RowStatistics", pair_task: str | None) -> Iterator[str
     yield f"rows: {statistics.rows:,}, tokens: {statistics.tokens:,}, padding {shares['padding']:.1%}"
     if pair_task is not None:
         yield f"sentence labels: {shares['label 1']:.1%} {_LABELS[pair_task][1]}"
-    yield f"masked: {shares['masked']:.2%} of the tokens that may be, {shares['slots used']:.1%} of the slots"
+    yield f"masked: {shares['masked']:.2%} of the maskable tokens, {shares['slots used']:.1%} of the slots"
     yield f"masked tokens: {treatments}"
     yield f"masked tokens in runs of 1, 2, 3, more words: {', '.join(runs)} (neighboring n-grams are one run)"
     yield "lengths of rows:"
@@ -160,7 +157,7 @@ def describe(statistics: "RowStatistics", pair_task: str | None) -> Iterator[str
 
 
 def _histogram(counts: np.ndarray) -> Iterator[str]:
-    """A bar for each range of lengths, from the shortest row's on."""
+    """Yields a bar for each range of lengths, from the shortest row on."""
     shortest = int(np.argmax(np.asarray(counts) > 0))
     edges = np.unique(np.linspace(shortest, len(counts), _HISTOGRAM_BINS + 1).round().astype(int))
     sums = [int(np.sum(counts[begin:end])) for begin, end in itertools.pairwise(edges)]

@@ -1,4 +1,4 @@
-"""The ablation: its rows, its table, and that it goes on where it was; the runs themselves are train.distill's."""
+"""The ablation: its rows, its table, and that it resumes; the runs themselves are train.distill's."""
 
 import subprocess
 import sys
@@ -9,47 +9,45 @@ from flax_lite.checkpoints.sources.resolve import open_source
 from flax_lite.families.distilbert import DistilBertConfig
 from flax_lite.models import flops
 from tests.conftest import REPOSITORY
-from tests.train.commands import environment
+from tests.train.commands import environment, values_of
 from train import ablate
 from train.jobs import ablations
-from train.options.config_files import load_config
-from train.options.schema import flatten
 
 CONFIG = f"{REPOSITORY}/configs/distilbert_tiny.py"
 
 
 @pytest.fixture
 def values(teacher):
-    """The leaves of the tiny recipe, with a teacher that lies here; and what a step with it costs in steps without."""
-    theirs = open_source(teacher).config
-    sizes = {"hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 256, "vocab_size": theirs.vocab_size}
-    cost = flops.distillation_cost(DistilBertConfig(**sizes, num_hidden_layers=2), theirs, 24, 4 / 24)
-    return {**flatten(load_config(CONFIG).values), "teacher": str(teacher), "seed": 3}, cost
+    """The options of the tiny recipe with a local teacher, and the cost of a step relative to one without it."""
+    config = open_source(teacher).config
+    sizes = {"hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 256, "vocab_size": config.vocab_size}
+    cost = flops.distillation_cost(DistilBertConfig(**sizes, num_hidden_layers=2), config, 24, 4 / 24)
+    return {**values_of(CONFIG), "teacher": str(teacher), "seed": 3}, cost
 
 
 def test_ablation_has_the_rows_of_the_paper_and_those_without_a_teacher(values):
-    leaves, cost = values
-    rows = {row.directory: dict(row.changes) for row in ablations.rows(leaves)}
-    at_random = {"student.init": "random", "student.layers": "()"}
-    alone = {"losses.soft_cross_entropy": "0", "losses.cosine": "0"}
+    options, cost = values
+    rows = {row.directory: dict(row.changes) for row in ablations.rows(options)}
+    random_init = {"student.init": "random", "student.layers": "()"}
+    mlm_only = {"losses.soft_cross_entropy": "0", "losses.cosine": "0"}
     assert rows == {
         "whole": {},
         "without_cosine": {"losses.cosine": "0"},
         "without_mlm": {"losses.mlm": "0"},
         "without_soft_cross_entropy": {"losses.soft_cross_entropy": "0"},
-        "random_start": at_random,
-        "start_only": alone,
-        "no_teacher": alone | at_random,
-        "no_teacher_longer": alone | at_random | {"total_steps": rows["no_teacher_longer"]["total_steps"]},
+        "random_start": random_init,
+        "start_only": mlm_only,
+        "no_teacher": mlm_only | random_init,
+        "no_teacher_longer": mlm_only | random_init | {"total_steps": rows["no_teacher_longer"]["total_steps"]},
     }
     assert cost > 1
     steps = int(rows["no_teacher_longer"]["total_steps"])
-    assert steps - 1 < cost * leaves["total_steps"] <= steps
+    assert steps - 1 < cost * options["total_steps"] <= steps
 
 
 def test_ablation_leaves_out_rows_that_would_repeat_another(values):
-    leaves, _ = values
-    single = leaves | {"losses.mlm": 0.0, "losses.cosine": 0.0, "student.init": "random"}
+    options, _ = values
+    single = options | {"losses.mlm": 0.0, "losses.cosine": 0.0, "student.init": "random"}
     assert [row.directory for row in ablations.rows(single)] == ["whole"]
 
 
@@ -59,7 +57,7 @@ def test_ablation_table_has_means_and_ranges():
         "b": [{"loss": 1.0, "mlm_loss": 4.0, "mlm_accuracy": 0.1}],
     }
     assert ablations.table(scores) == [
-        "| | masked words, nats | accuracy |",
+        "| | masked-LM loss, nats | accuracy |",
         "|---|---|---|",
         "| a | 1.500 (1.000 to 2.000) | 60.0% (50.0% to 70.0%) |",
         "| b | 4.000 | 10.0% |",
@@ -73,7 +71,7 @@ def test_ablation_plot_is_drawn(tmp_path):
 
 
 def test_ablation_stops_with_the_status_of_a_run(monkeypatch, tmp_path):
-    """75 of a run that was interrupted is the command's own, and the rows after it are not begun."""
+    """An interrupted run's status, 75, is that of the command, and later rows do not start."""
     seen = []
 
     def distilled(request, work, changes):
@@ -106,8 +104,8 @@ def test_ablation_refuses_no_seeds(capsys):
 
 
 @pytest.mark.slow  # six runs of train.distill, twice
-def test_ablation_runs_and_goes_on(tmp_path):
-    """Two losses, one seed; the second time every run is complete already, and the table is the same."""
+def test_ablation_runs_and_resumes(tmp_path):
+    """Two losses, one seed; the second time every run is complete, and the table is the same."""
     argv = [sys.executable, "-m", "train.ablate", "--seeds", "1", "--config", f"{CONFIG}:smoke"]
     argv += ["--workdir", str(tmp_path / "work"), "--config.losses.cosine=0", "--config.total_steps=2"]
     tables = []

@@ -1,4 +1,4 @@
-"""A job on its command line: in a process, which may be killed, or in this one; and what no interruption may change."""
+"""Running a job from its command line, in a subprocess, which may be killed, or in this process."""
 
 import importlib
 import os
@@ -15,32 +15,38 @@ import jax
 from tests.conftest import REPOSITORY
 from train.evaluate import EVALUATE_OPTIONS
 from train.machine.mesh import make_mesh
-from train.options import cli, tables, task_tables
+from train.options import cli, schema, tables, task_tables
 from train.options.config_files import load_config
 from train.run.metrics import read_metrics
 from train.run.pace import COLUMNS
 from train.run.programs import abstract_state
 
 TABLES = tables.JOB_OPTIONS | task_tables.FINETUNE_OPTIONS
-# Of commands that take the configs of several jobs.
+# Commands that take the configs of several jobs.
 _SEVERAL = {"prepare": tables.JOB_OPTIONS, "show": tables.JOB_OPTIONS, "evaluate": EVALUATE_OPTIONS}
 
 
+def values_of(spec):
+    """Returns {dotted path: value} of a resolved config."""
+    loaded = load_config(spec)
+    return schema.validate(TABLES[loaded.table], loaded.values, spec)
+
+
 class Command(NamedTuple):
-    """`python -m train.JOB --config CONFIG`, with overrides that every run of it has."""
+    """`python -m train.JOB --config CONFIG` with fixed overrides."""
 
     job: str
     config: str
     overrides: tuple[str, ...] = ()
 
-    def words(self, workdir, *overrides):
+    def arguments(self, workdir, *overrides):
         options = [f"--config.{override}" for override in (*self.overrides, *overrides)]
         return ["--config", f"{REPOSITORY / self.config}", "--workdir", str(workdir), *options]
 
     def run(self, workdir, *overrides, devices=1, flags=()):
-        """In a process of its own, to its end."""
+        """Runs it to its end in a subprocess."""
         return subprocess.run(
-            [sys.executable, "-m", f"train.{self.job}", *self.words(workdir, *overrides), *flags],
+            [sys.executable, "-m", f"train.{self.job}", *self.arguments(workdir, *overrides), *flags],
             cwd=REPOSITORY,
             env=environment(devices),
             capture_output=True,
@@ -49,18 +55,18 @@ class Command(NamedTuple):
         )
 
     def main(self, workdir, *overrides, flags=()):
-        """In this process, on one of its eight devices; returns the exit status."""
+        """Runs it in this process, on one of its eight devices; returns the exit status."""
         module = importlib.import_module(f"train.{self.job}")
         table = _SEVERAL.get(self.job) or TABLES[load_config(f"{REPOSITORY / self.config}").table]
         run = module.run_request if self.job == "finetune" else module.run
-        return cli.main(self.job, table, run, [*self.words(workdir, "mesh.data=1", *overrides), *flags])
+        return cli.main(self.job, table, run, [*self.arguments(workdir, "mesh.data=1", *overrides), *flags])
 
     def stop(self, workdir, number, *overrides, delay_seconds=0.0):
-        """Starts it as `main` does, but in a process; a signal follows its first new row. Returns status and errors."""
+        """Runs it in a subprocess and sends a signal after its first new row; returns status and standard error."""
         metrics = workdir / "metrics.jsonl"
         before = metrics.stat().st_size if metrics.exists() else 0
         process = subprocess.Popen(
-            [sys.executable, "-m", f"train.{self.job}", *self.words(workdir, "mesh.data=1", *overrides)],
+            [sys.executable, "-m", f"train.{self.job}", *self.arguments(workdir, "mesh.data=1", *overrides)],
             cwd=REPOSITORY,
             env=environment(jax.device_count()),
             stdout=subprocess.DEVNULL,
@@ -80,14 +86,14 @@ class Command(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """A run that nothing disturbed, with a row for every step."""
+    """An uninterrupted run."""
 
     command: Command
     workdir: Path
     printed: str
 
     def copy(self, target, last=None):
-        """Its directory once more; with `last`, as a kill behind the checkpoint of that step would have left it."""
+        """Copies its work directory; with `last`, as if killed after the checkpoint of that step."""
         shutil.copytree(self.workdir, target)
         if last is not None:
             shutil.rmtree(target / "model")
@@ -99,14 +105,14 @@ class Finished(NamedTuple):
 
 
 def traced(job):
-    """The shapes of the numbers of a job's first step, which is traced on its own first batch and not compiled."""
+    """Returns the shapes of the metrics of a job's step, traced on its first batch."""
     mesh = make_mesh(1, 1)
     state, batch = abstract_state(job, mesh)[0], next(iter(job.train_batches(0)))
     return jax.eval_shape(job.train_step, state, batch, *job.constants(mesh))[1]
 
 
 def xla_flags(devices=1):
-    """Those of these tests, with another number of devices: programs that are compiled alike round alike."""
+    """Returns the XLA_FLAGS of these tests with another number of devices, so that rounding is the same."""
     return re.sub(r"(?<=device_count=)\d+", str(devices), os.environ["XLA_FLAGS"])
 
 
@@ -115,6 +121,6 @@ def environment(devices=1):
 
 
 def series(workdir):
-    """Every number of metrics.jsonl but the speeds."""
+    """Returns the rows of metrics.jsonl without the speeds."""
     rows = read_metrics(workdir / "metrics.jsonl")
     return [{name: value for name, value in row.items() if name not in COLUMNS} for row in rows]

@@ -1,4 +1,4 @@
-"""A finished run of each job, made once and read by all tests that only look at what it left."""
+"""Fixtures: a finished run of each job, made once, and data to fine-tune on."""
 
 import contextlib
 
@@ -15,13 +15,13 @@ FILLERS = ["day", "house", "road", "river", "garden", "window", "morning", "even
 
 @pytest.fixture(scope="session")
 def finish(once, shared_temp):
-    """`finish(name, command)`: the command run to its end in one of the test processes."""
+    """`finish(name, command)`: runs the command to its end, in one of the test processes."""
 
     def finish(name, command, *overrides):
         def make(directory):
             with contextlib.ExitStack() as stack:
                 patch = stack.enter_context(pytest.MonkeyPatch.context())
-                patch.setenv("FLAX_LITE_CACHE", str(shared_temp / "cache"))  # the tests' own comes after this
+                patch.setenv("FLAX_LITE_CACHE", str(shared_temp / "cache"))  # a test's own is set later
                 file = stack.enter_context((directory / "printed").open("w"))
                 stack.enter_context(contextlib.redirect_stdout(file))
                 assert command.main(directory / "work", *overrides) == 0
@@ -32,18 +32,18 @@ def finish(once, shared_temp):
     return finish
 
 
-# No wider than the smoke runs, for what is continued is compared bit for bit: of kernels of 128 x 512, two runs of one
-# program on the threads of a CPU differed in the last bit (JAX 0.10.2).
+# No wider than the smoke runs, because resumed runs are compared bit by bit: with kernels of 128 x 512, two runs of one
+# program on a CPU's threads differed in the last bit (JAX 0.10.2).
 @pytest.fixture(scope="session")
 def finished_pretrain(finish):
-    """An ALBERT, its gradients accumulated, dropout on."""
+    """An ALBERT with gradient accumulation and dropout."""
     overrides = ("log_every_steps=1", "accumulation_steps=2")
     return finish("pretrain", Command("pretrain", "configs/albert_base.py:smoke", overrides))
 
 
 @pytest.fixture(scope="session")
 def finished_teacher(finish):
-    """A BERT of four layers, which are scanned: that compiles sooner."""
+    """A BERT of four layers, scanned, which compiles faster."""
     changes = ("model.num_hidden_layers=4", "execution.unroll=1")
     changes += ("total_steps=2", "optimizer.warmup_steps=1", "eval_every_steps=2", "checkpoint_every_steps=1")
     return finish("teacher", Command("pretrain", "configs/bert_tiny.py:smoke", (*changes, "plot=false")))
@@ -51,13 +51,13 @@ def finished_teacher(finish):
 
 @pytest.fixture(scope="session")
 def teacher(finished_teacher):
-    """Its work directory."""
+    """The teacher's work directory."""
     return finished_teacher.workdir
 
 
 @pytest.fixture(scope="session")
 def finished_distill(finish, teacher):
-    """Dropout on, masks drawn over the batch in the step, everything as DistilBERT's."""
+    """A student with dropout, and masks drawn over the batch in the step, as DistilBERT's."""
     batch = ("data.masking=batch", "data.mask_smoothing=0.7", "model.hidden_dropout_prob=0.1")
     overrides = (f"teacher={teacher}", "tokenizer=none", "log_every_steps=1", *batch)
     return finish("distill", Command("distill", "configs/distilbert_tiny.py:smoke", overrides))
@@ -65,13 +65,13 @@ def finished_distill(finish, teacher):
 
 @pytest.fixture(scope="session")
 def table(once):
-    """A folder of labeled texts, as a source."""
+    """A source of labeled texts."""
     return f"files:{once('table', lambda directory: write_table(directory, 200))}"
 
 
 @pytest.fixture(scope="session")
 def classify(table):
-    """The command that learns from it."""
+    """The command that trains a classifier on them."""
     fixed = ("data.max_train_examples=none", "data.max_eval_examples=none", "total_steps=60", "evaluations=3")
     fixed += ("model.num_hidden_layers=1", "model.initializer_range=0.1", "optimizer.learning_rate=0.01", "plot=false")
     return Command("finetune", "configs/classify.py:smoke", (f"data.source={table}", *fixed, "log_every_steps=1"))
@@ -79,13 +79,13 @@ def classify(table):
 
 @pytest.fixture(scope="session")
 def finished_finetune(finish, classify):
-    """A classifier of the table's texts, with the checkpoints of all its evaluations."""
+    """A classifier, with the checkpoints of all its evaluations."""
     return finish("finetune", classify, "keep_checkpoints=3")
 
 
 @pytest.fixture
 def built(monkeypatch):
-    """A function that puts a command's job together, on its data, and returns it instead of training it."""
+    """A function that builds a command's job, on its data, and returns it instead of training."""
 
     def built(command, workdir, *overrides):
         jobs = []
@@ -99,7 +99,7 @@ def built(monkeypatch):
 
 
 def write_table(folder, count, seed=0, header="text\tlabel"):
-    """Texts of fillers around one word that decides."""
+    """Writes texts of filler words around one word that determines the label."""
     draw = np.random.default_rng(seed)
     lines = [header]
     for number in range(count):

@@ -1,4 +1,4 @@
-"""Distillation as people run it: from the command line, to its end, killed, with the wrong teacher, misused."""
+"""Distillation from the command line: finished, resumed, with the wrong teacher, with mistakes."""
 
 import functools
 import json
@@ -17,13 +17,13 @@ from train.options.tables import JOB_OPTIONS
 from train.run.metrics import read_metrics
 
 SMOKE = Command("distill", "configs/distilbert_tiny.py:smoke", ("plot=false",))
-# What the student takes from a model that it begins with.
-_OWN_SIZES = ("preset", "hidden_act", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+# What the student takes from the model that init_from names.
+_SIZES = ("preset", "hidden_act", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 
 
 @pytest.fixture
 def command(teacher):
-    """The smoke run with the finished teacher."""
+    """The smoke command with the finished teacher."""
     return SMOKE._replace(overrides=(*SMOKE.overrides, f"teacher={teacher}", "tokenizer=none"))
 
 
@@ -45,22 +45,22 @@ def test_distill_writes_the_work_directory(finished_distill):
     assert {"config.json", "model.safetensors", "flax_model.msgpack", "tokenizer.json"} <= files
 
 
-def test_distill_tells_a_person_what_happens(finished_distill, teacher):
+def test_distill_prints_models_losses_and_results(finished_distill, teacher):
     for expected in (
         f"teacher: {teacher}: bert, 4 layers",
         "student: distilbert, 2 layers",
         "losses: 5 soft_cross_entropy, 2 mlm, 1 cosine",
         "held out, step 8",
-        "teacher's own:",
-        "of its accuracy",
+        "teacher:",
+        "the teacher's accuracy",
         "five held-out sentences",
         "next, to paste",
     ):
         assert expected in finished_distill.printed
 
 
-def test_distill_checkpoint_holds_the_student_alone(finished_distill):
-    """No array of it has the teacher's depth, and its parameters are those of the model that was delivered."""
+def test_distill_checkpoint_has_only_the_student(finished_distill):
+    """None of its arrays has the teacher's depth, and its parameters are those of the exported model."""
     workdir = finished_distill.workdir
     model = fl.MaskedLM.from_pretrained(workdir / "model")
     newest = fl.MaskedLM.from_pretrained(str(workdir))
@@ -72,19 +72,19 @@ def test_distill_checkpoint_holds_the_student_alone(finished_distill):
     assert not any("[4," in form for form in meta["tree"].values())
 
 
-def test_distill_begins_with_layers_of_the_teacher(command, teacher, tmp_path, built):
-    """The first and the last of four, and its words; a random student gets nothing."""
+def test_distill_starts_from_layers_of_the_teacher(command, teacher, tmp_path, built):
+    """The first and last of four layers, and word embeddings; a random student gets nothing."""
     params = built(command, tmp_path / "work").initial_params()
-    given = fl.get_params(fl.MaskedLM.from_pretrained(teacher))
-    picked = jax.tree.map(lambda leaf: np.asarray(leaf)[[0, 3]], given["encoder"]["layers"])
+    source = fl.get_params(fl.MaskedLM.from_pretrained(teacher))
+    picked = jax.tree.map(lambda array: np.asarray(array)[[0, 3]], source["encoder"]["layers"])
     same(params["encoder"]["layers"], picked)
-    same(params["encoder"]["embeddings"]["word"], given["encoder"]["embeddings"]["word"])
+    same(params["encoder"]["embeddings"]["word"], source["encoder"]["embeddings"]["word"])
     assert built(command, tmp_path / "random", "student.init=random").initial_params is None
 
 
 @pytest.mark.compat
-def test_distill_continued_is_bit_equal(finished_distill, tmp_path, capsys):
-    """Dropout and masks are on: the losses are equal only if every draw depends on the step alone."""
+def test_distill_resumed_is_bit_equal(finished_distill, tmp_path, capsys):
+    """With dropout and masks, losses are equal only if every draw depends on the step alone."""
     workdir = finished_distill.copy(tmp_path / "work", last=4)
     assert finished_distill.command.main(workdir, "plot=false") == 0
     assert "continuing from the checkpoint of step 4" in capsys.readouterr().out
@@ -92,7 +92,7 @@ def test_distill_continued_is_bit_equal(finished_distill, tmp_path, capsys):
 
 
 def test_distill_refuses_another_teacher(finished_distill, teacher, tmp_path, capsys):
-    """Wherever the same parameters lie they are the same teacher; others are refused, and nothing is overwritten."""
+    """The same parameters at another path are the same teacher; others are refused, and nothing is overwritten."""
     command, workdir = finished_distill.command, finished_distill.copy(tmp_path / "work")
     assert command.main(workdir, f"teacher={teacher / 'model'}") == 0
     assert "complete" in capsys.readouterr().out
@@ -107,7 +107,7 @@ def test_distill_refuses_another_teacher(finished_distill, teacher, tmp_path, ca
 
 
 MISTAKES = {
-    "no teacher": ("teacher=none", "whom to learn from"),
+    "no teacher": ("teacher=none", "no teacher: give --config.teacher"),
     "missing teacher": ("teacher=/nowhere", "teacher=/nowhere"),
     "no head": ("teacher=ENCODER", "has no masked-LM head"),
     "another vocabulary": ("tokenizer=train:wordpiece:500", "another vocabulary"),
@@ -119,10 +119,10 @@ MISTAKES = {
     "layers out of range": ("losses.hidden_mse=1 distill.layer_map=((4,0),)", "which have 4 and 2"),
     "malformed layers": ("losses.hidden_mse=1 distill.layer_map=(1,2)", "expected pairs"),
     "nothing to learn": ("losses.soft_cross_entropy=0 losses.mlm=0 losses.cosine=0", "a weight above 0"),
-    "layers to begin with out of range": ("student.layers=(0,4)", "from 0 to 3"),
-    "layers that are not taken": ("student.layers=(0,1) student.init=random", "student.init=teacher alone"),
-    "another width to begin with": ("model.hidden_size=16 losses.cosine=0", "student.init=random"),
-    "trimmed and begun": ("init_from=TEACHER trim_vocabulary=true", "give one of the two"),
+    "initial layers out of range": ("student.layers=(0,4)", "from 0 to 3"),
+    "layers that are not taken": ("student.layers=(0,1) student.init=random", "it needs student.init=teacher"),
+    "another initial width": ("model.hidden_size=16 losses.cosine=0", "student.init=random"),
+    "trimmed and init_from": ("init_from=TEACHER trim_vocabulary=true", "give one of the two"),
     "rows longer than the teacher": ("data.sequence_length=600 model.max_position_embeddings=600", "positions of"),
     "no temperature": ("distill.temperature=0", "temperature"),
 }
@@ -130,7 +130,7 @@ MISTAKES = {
 
 @pytest.fixture(scope="session")
 def encoder(once, teacher):
-    """The teacher without any head."""
+    """The teacher without a head."""
 
     def make(directory):
         fl.Encoder.from_pretrained(teacher).save_pretrained(directory)
@@ -139,7 +139,7 @@ def encoder(once, teacher):
     return once("encoder", make)
 
 
-# A teacher never changes: read once for all mistakes.
+# Loaded once for all mistakes.
 _opened = functools.cache(open_teacher)
 
 
@@ -156,7 +156,7 @@ def test_distill_explains_a_mistake(command, teacher, encoder, tmp_path, monkeyp
 
 
 def test_distill_from_an_encoder_makes_an_encoder(encoder, tmp_path, capsys):
-    """Without a loss on words neither needs a head; the projection is left behind, in checkpoints too."""
+    """Without losses on predictions no head is needed; loading the model or a checkpoint omits the projection."""
     changes = ("tokenizer=none", f"teacher={encoder}", "model.hidden_size=16", "student.init=random", "plot=false")
     changes += ("distill.project=true", "distill.layer_map=((1,0),(3,1))", "execution.unroll=1")
     changes += ("total_steps=2", "optimizer.warmup_steps=1", "eval_every_steps=2")
@@ -171,21 +171,21 @@ def test_distill_from_an_encoder_makes_an_encoder(encoder, tmp_path, capsys):
     assert "mlm_loss" not in rows[0]
 
 
-def test_distill_begins_with_a_checkpoint(finished_distill, command, tmp_path, built):
-    """init_from comes before the teacher's layers, and brings its architecture."""
-    changes = (f"init_from={finished_distill.workdir}", *(f"model.{name}=none" for name in _OWN_SIZES))
-    job, begun = built(command, tmp_path / "work", *changes), fl.MaskedLM.from_pretrained(finished_distill.workdir)
+def test_distill_starts_from_a_checkpoint(finished_distill, command, tmp_path, built):
+    """init_from has precedence over the teacher's layers, and its architecture is used."""
+    changes = (f"init_from={finished_distill.workdir}", *(f"model.{name}=none" for name in _SIZES))
+    job, source = built(command, tmp_path / "work", *changes), fl.MaskedLM.from_pretrained(finished_distill.workdir)
     params = job.initial_params()
-    same(params, fl.get_params(begun))
+    same(params, fl.get_params(source))
     job.export(params, tmp_path, {})
     model = fl.MaskedLM.from_pretrained(tmp_path)
-    assert model.config.replace(extra={}) == begun.config.replace(
+    assert model.config.replace(extra={}) == source.config.replace(
         extra={}, hidden_dropout_prob=model.config.hidden_dropout_prob
     )
 
 
 def test_distill_trims_the_vocabulary(command, teacher, tmp_path, built, capsys):
-    """Pieces that the training text does not use are left out of both models and of the tokenizer."""
+    """Pieces that the training text does not use are removed from both models and the tokenizer."""
     few = ("data.builtin_documents=20", "data.eval_fraction=0.0", "trim_vocabulary=true")
     job = built(command, tmp_path / "work", *few)
     assert "pieces are used by the training text" in capsys.readouterr().out
@@ -195,11 +195,11 @@ def test_distill_trims_the_vocabulary(command, teacher, tmp_path, built, capsys)
     assert fl.load_tokenizer(tmp_path).fingerprint == trimmed.fingerprint
     assert fl.MaskedLM.from_pretrained(tmp_path).config.vocab_size == trimmed.vocab_size
     assert next(iter(job.train_batches(0)))["input_ids"].max() < trimmed.vocab_size
-    assert traced(job)["soft_cross_entropy_loss"].shape == ()  # the teacher has as many words
+    assert traced(job)["soft_cross_entropy_loss"].shape == ()  # the teacher is trimmed too
 
 
 @pytest.mark.parametrize(("job", "config"), [("distill", "albert_tiny"), ("pretrain", "distilbert_tiny")])
-def test_job_names_the_one_that_a_config_is_for(job, config, repository, tmp_path, monkeypatch, capsys):
+def test_job_refuses_a_config_of_another_job(job, config, repository, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(repository)
     argv = ["--config", f"configs/{config}.py", "--workdir", str(tmp_path / "work")]
     assert cli.main(job, JOB_OPTIONS[job], lambda request: None, argv) == 2

@@ -1,4 +1,4 @@
-"""A file of predictions is scored on the set that it is of; a checkpoint is scored by its own tokenizer."""
+"""Scoring files of predictions on their held-out set, and checkpoints with their own tokenizer."""
 
 import json
 
@@ -27,7 +27,7 @@ def scores(capsys, config, source, path):
 
 
 @pytest.mark.parametrize(("name", "accuracy"), [("matched", 0.5), ("mismatched", 1.0)])
-def test_of_two_held_out_sets_the_one_in_its_name(tmp_path, capsys, name, accuracy):
+def test_predictions_are_scored_on_the_set_that_the_file_is_named_after(tmp_path, capsys, name, accuracy):
     write_mnli(tmp_path / "MNLI")
     source = f"files:{tmp_path}"
     data = read_glue("mnli", source)
@@ -37,7 +37,7 @@ def test_of_two_held_out_sets_the_one_in_its_name(tmp_path, capsys, name, accura
     assert (found["set"], found["accuracy"], found["examples"]) == (name, accuracy, 2)
 
 
-def test_a_test_set_whose_labels_are_public(tmp_path, capsys):
+def test_predictions_of_a_labeled_test_set_are_scored(tmp_path, capsys):
     for name, tag in {"train": "B-X", "dev": "B-X", "test": "O"}.items():
         (tmp_path / f"{name}.conll").write_text(f"a {tag}\nb B-X\n\n")
     source = f"files:{tmp_path}"
@@ -64,12 +64,12 @@ def write_vocabulary(folder, pieces=PIECES):
 
 @pytest.fixture
 def model(tmp_path):
-    """`model(name, tokenizer=True, **sizes)`: a classifier's directory."""
+    """`model(name, tokenizer=True, **sizes)`: saves a classifier and returns its directory."""
 
     def model(name, *, tokenizer=True, broken=False, **sizes):
         made = tiny.make(SequenceClassification, tiny.bert(**{**SIZES, **sizes}))
         if broken:
-            made = jax.tree.map(lambda leaf: leaf * 1e37, made)  # a file that holds NaN is not opened
+            made = jax.tree.map(lambda array: array * 1e37, made)  # overflows; files with NaN are not opened
         made.save_pretrained(tmp_path / name, format="safetensors")
         if tokenizer:
             write_vocabulary(tmp_path / name)
@@ -87,7 +87,7 @@ def source(tmp_path):
 
 
 def evaluated(capsys, source, **options):
-    """Status, the result if there is one, and what was said beside it."""
+    """Returns status, result and standard error."""
     table = load_config(str(REPOSITORY / "configs/classify.py")).table
     given = {"data.source": f"files:{source}", **SMOKE, **options}
     argv = ["--config", f"{REPOSITORY / 'configs/classify.py'}:smoke"]
@@ -102,19 +102,19 @@ def evaluated(capsys, source, **options):
 
 
 def test_a_checkpoint_is_read_with_its_own_tokenizer(model, source, tmp_path, capsys):
-    """Whatever the config trains, and whether or not it is named; of a table all rows are scored, and counted."""
+    """Whether or not it is given, and whatever tokenizer the config would train; all rows are scored."""
     folder = model("whole")
     same = write_vocabulary(tmp_path / "same")
     results = [evaluated(capsys, source, checkpoint=folder, **options) for options in ({}, {"tokenizer": same})]
     assert [status for status, _, _ in results] == [0, 0]
     assert results[0][1] == results[1][1]
     assert results[0][1]["examples"] == 40
-    said = f"tokenizer: that of checkpoint={folder}; tokenizer=train:wordpiece:600 would train another one"
-    assert [said in errors for _, _, errors in results] == [True, False]
+    message = f"tokenizer: that of checkpoint={folder}; tokenizer=train:wordpiece:600 would train another one"
+    assert [message in errors for _, _, errors in results] == [True, False]
 
 
-def test_a_share_of_a_file_is_scored_where_it_is_asked_for(model, source, tmp_path, capsys):
-    """And a part of it, or of a directory's, says of how many; the whole says how many it is alone."""
+def test_a_fraction_of_a_file_is_scored_if_given(model, source, tmp_path, capsys):
+    """The result of a part has the number of examples of the whole as well."""
     (tmp_path / "alone").mkdir()
     (tmp_path / "alone" / "train.csv").write_bytes(source.read_bytes())
     folder = model("m")
@@ -123,11 +123,11 @@ def test_a_share_of_a_file_is_scored_where_it_is_asked_for(model, source, tmp_pa
         found = evaluated(capsys, source, checkpoint=folder, tokenizer="none", **options)[1]
         return found["examples"], found.get("of_examples")
 
-    share, whole = counts(source, **{"data.eval_fraction": "0.5"})
-    assert (0 < share < 40, whole) == (True, 40)
+    part, whole = counts(source, **{"data.eval_fraction": "0.5"})
+    assert (0 < part < 40, whole) == (True, 40)
     assert counts(source, **{"data.max_eval_examples": 7}) == (7, 40)
     assert counts(source, **{"data.eval_fraction": "0.5", "data.max_eval_examples": 1}) == (1, 40)
-    assert counts(tmp_path / "alone", **{"data.eval_fraction": "0.5"}) == (share, 40)
+    assert counts(tmp_path / "alone", **{"data.eval_fraction": "0.5"}) == (part, 40)
     assert counts(source) == (40, None)
 
 
@@ -153,7 +153,7 @@ def test_a_share_of_a_file_is_scored_where_it_is_asked_for(model, source, tmp_pa
             "data.sequence_length=16 is longer than the 12 positions of checkpoint=MODEL",
         ),
         ({"type_vocab_size": 1}, {"data.columns.text_pair": "second"}, "checkpoint=MODEL has embeddings of 1 type"),
-        ({"broken": True}, {}, "checkpoint=MODEL gives no numbers (NaN or infinity) for 40 of 40 rows"),
+        ({"broken": True}, {}, "checkpoint=MODEL returns NaN or infinity for 40 of 40 rows"),
     ],
 )
 def test_a_checkpoint_that_the_rows_do_not_fit_is_refused(model, source, tmp_path, capsys, given, options, message):
@@ -173,6 +173,6 @@ def test_a_checkpoint_that_the_rows_do_not_fit_is_refused(model, source, tmp_pat
     assert "Traceback" not in errors
 
 
-def test_single_texts_are_read_by_a_model_of_one_token_type(model, source, capsys):
+def test_single_texts_fit_a_model_with_one_token_type(model, source, capsys):
     status, found, _ = evaluated(capsys, source, checkpoint=model("m", type_vocab_size=1))
     assert (status, found["examples"]) == (0, 40)

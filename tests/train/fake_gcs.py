@@ -1,6 +1,6 @@
-"""A stand-in for Google Cloud Storage: the calls of its JSON API that gcsfs and TensorStore make, objects in memory.
+"""A fake Google Cloud Storage: the calls of its JSON API that gcsfs and TensorStore make, with objects in memory.
 
-Processes with a server's `environment()` take `gs://bucket/...` from it.
+Processes with a server's `environment()` use it for `gs://bucket/...`.
 """
 
 import base64
@@ -18,7 +18,7 @@ _OBJECT = re.compile(r"(?:/download)?/storage/v1/b/([^/]+)/o/([^/]+)")
 _MOVE = re.compile(r"/storage/v1/b/([^/]+)/o/([^/]+)/moveTo/o/([^/]+)")
 _LIST = re.compile(r"/storage/v1/b/([^/]+)/o/?")
 _BUCKET = re.compile(r"/storage/v1/b/([^/]+)/?")
-_PAGE = 5  # names; few, so that readers have to ask for more
+_PAGE = 5  # names; few, so that clients have to request further pages
 
 
 class Server(ThreadingHTTPServer):
@@ -28,8 +28,8 @@ class Server(ThreadingHTTPServer):
       objects: {name: (content, generation)}.
       calls: the path of every request.
       written: the names of the objects written, in order.
-      clients: processes to end with it.
-      refused: whether a request for an object is answered with 403.
+      clients: processes to end with the server.
+      refused: (method, name) to whether the request gets a 403.
       hold: called before an object is stored; may wait.
     """
 
@@ -44,7 +44,7 @@ class Server(ThreadingHTTPServer):
         self.hold = lambda name: None
 
     def handle_error(self, request, client_address):
-        """Nothing: a client that was killed is no news."""
+        """Ignores errors of clients that were killed."""
 
     def names(self, prefix=""):
         with self.lock:
@@ -63,7 +63,7 @@ class Server(ThreadingHTTPServer):
             "STORAGE_EMULATOR_HOST": address,
             "TENSORSTORE_GCS_HTTP_URL": address,
             "GOOGLE_AUTH_TOKEN_FOR_TESTING": "none",
-            # Or gcsfs would ask which kind of bucket this is, by a protocol of its own.
+            # Otherwise gcsfs queries the kind of bucket, by another protocol.
             "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
         }
 

@@ -1,4 +1,4 @@
-"""How long a fine-tuning is: by steps or by passes over the data, at first and when it is extended."""
+"""The length of a fine-tuning, in steps or epochs, at first and when it is extended."""
 
 import dataclasses
 import json
@@ -7,27 +7,26 @@ import types
 from ml_collections import config_dict
 
 from tests.conftest import REPOSITORY
-from tests.train.commands import Command
+from tests.train.commands import Command, values_of
 from tests.train.conftest import write_table
 from train.jobs import finetuning
 from train.options import cli, schema
-from train.options.config_files import load_config
 from train.options.task_tables import FINETUNE_OPTIONS
 
 CONFIG = str(REPOSITORY / "configs/classify.py")
 
 
-def test_finetune_steps_on_the_command_line_come_before_passes_over_the_data(tmp_path):
+def test_finetune_steps_on_the_command_line_override_epochs(tmp_path):
     request = cli.Request(
         job="finetune",
         options=FINETUNE_OPTIONS["columns"],
-        config=config_dict.FrozenConfigDict(load_config(CONFIG).values),
+        config=config_dict.FrozenConfigDict(schema.nest(values_of(CONFIG))),
         spec="configs/classify.py",
         workdir=tmp_path,
     )
     prepared = types.SimpleNamespace(train=range(100))
     values = finetuning.resolved(request, prepared).values
-    # Three passes over 100 rows in batches of 32, a tenth of warm-up, six evaluations.
+    # Three epochs of 100 rows in batches of 32, a tenth of warm-up, six evaluations.
     steps = ("total_steps", "optimizer.warmup_steps", "eval_every_steps", "checkpoint_every_steps")
     assert [values[name] for name in steps] == [10, 1, 1, 1]
     values = schema.nest({**request.values, "total_steps": 60, "eval_every_steps": 7})
@@ -36,8 +35,8 @@ def test_finetune_steps_on_the_command_line_come_before_passes_over_the_data(tmp
     assert [finetuning.resolved(given, prepared).values[name] for name in steps] == [60, 6, 7, 1]
 
 
-def test_finetune_by_passes_over_the_data_can_be_extended(tmp_path, capsys):
-    """By passes or by steps; the warm-up, a share of the run, stays that of the first one."""
+def test_finetune_by_epochs_can_be_extended(tmp_path, capsys):
+    """In epochs or steps; the warm-up, a fraction of the run, stays that of the first run."""
     write_table(tmp_path / "data", 32)
     sizes = ("num_hidden_layers=1", "hidden_size=8", "num_attention_heads=2", "intermediate_size=8")
     more = (f"data.source=files:{tmp_path / 'data'}", "plot=false", "data.sequence_length=16", "warmup_fraction=0.5")

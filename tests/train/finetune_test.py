@@ -1,4 +1,4 @@
-"""The fine-tuning job: from a table to a scored model, continued, under several seeds, and what it refuses."""
+"""The fine-tuning job: from a table to a scored model, resumed, with several seeds, and with mistakes."""
 
 import fcntl
 import itertools
@@ -22,12 +22,12 @@ from train.options.config_files import load_config
 from train.run import loop
 
 CONFIG = str(REPOSITORY / "configs/classify.py")
-# What a model to start from brings with it.
+# The options that init_from replaces.
 SIZES = ("preset", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout_prob")
 
 
-def begun_with(model, *more):
+def started_from(model, *more):
     return (f"init_from={model}", f"tokenizer={model}", *(f"model.{name}=none" for name in SIZES), *more)
 
 
@@ -68,7 +68,7 @@ def test_finetune_compilations_are_bounded_by_the_lengths(finished_finetune):
 
 
 @pytest.mark.compat
-def test_finetune_continued_is_bit_equal_and_uploaded(tmp_path, finished_finetune, monkeypatch, capsys):
+def test_finetune_resumed_is_bit_equal_and_uploaded(tmp_path, finished_finetune, monkeypatch, capsys):
     work = finished_finetune.copy(tmp_path / "work", last=40)
     uploads = []
     monkeypatch.setattr(finetuning_report, "check_upload", lambda name: None)
@@ -80,14 +80,14 @@ def test_finetune_continued_is_bit_equal_and_uploaded(tmp_path, finished_finetun
     printed = capsys.readouterr().out
     assert "continuing from the checkpoint of step 40" in printed
     assert "Training a wordpiece tokenizer" in finished_finetune.printed
-    assert "Training a wordpiece tokenizer" not in printed  # it goes on with the one that it keeps
+    assert "Training a wordpiece tokenizer" not in printed  # it uses the one in the work directory
     assert series(work) == series(finished_finetune.workdir)
     assert uploads == [(work / "model", "me/mine")]
     assert "uploaded: there" in printed
 
 
-def test_finetune_says_where_the_model_is_that_the_hub_refused(tmp_path, finished_finetune, monkeypatch, capsys):
-    """Nothing is left to train."""
+def test_finetune_names_the_model_when_an_upload_fails(tmp_path, finished_finetune, monkeypatch, capsys):
+    """At the last checkpoint, with no steps left."""
     work = finished_finetune.copy(tmp_path / "work", last=60)
 
     def refused(folder, name):
@@ -101,7 +101,7 @@ def test_finetune_says_where_the_model_is_that_the_hub_refused(tmp_path, finishe
 
 @pytest.fixture
 def untrained(monkeypatch):
-    """CaptureSpec that came as far as the loop, which says at once what it would have reached."""
+    """The requests that reached the loop, which only writes a summary."""
     requests = []
 
     def run(request, build, inputs):
@@ -125,11 +125,11 @@ def test_finetune_seeds_are_runs_with_a_mean(tmp_path, classify, untrained, caps
     assert [results["seeds"][seed]["accuracy"] for seed in ("1", "2")] == [0.25, 0.5]
     assert results["metrics"]["accuracy"] == {"mean": 0.375, "min": 0.25, "max": 0.5}
     assert next(iter(results["metrics"])) == "accuracy"
-    # A run that taught nothing is said to be one.
+    # Runs that did not learn are named.
     assert results["collapsed"] == [1, 2]
     assert "no better than guessing" in capsys.readouterr().out
     assert (work / "results.md").read_text().count("no better than guessing") == 2
-    # Another process at the same work would mix two tables.
+    # Two processes would mix their tables.
     with (work / "lock").open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert classify.main(work, "seeds=2") == 2
@@ -144,13 +144,13 @@ def test_finetune_can_be_called(tmp_path, table, untrained):
     config["data"] |= {"source": table, "max_train_examples": 32}
     config |= {"plot": False, "mesh": {"data": 1, "fsdp": 1}, "epochs": 0.5, "evaluations": 1, "warmup_fraction": 0.0}
     summary = finetune.run(config, tmp_path / "work", table="columns")
-    assert untrained[0].config.total_steps == 1  # 32 examples, half a pass, in batches of 16
+    assert untrained[0].config.total_steps == 1  # 32 examples, half an epoch, in batches of 16
     assert set(summary["evaluation"]) == {"loss", "accuracy"}
     results = finetune.run({**config, "seeds": 2}, tmp_path / "several", table="columns")
     assert list(results["seeds"]) == ["1", "2"]
 
 
-@pytest.mark.slow  # two runs in earnest of what its parts are tested with above
+@pytest.mark.slow  # two real runs; the tests above cover its parts
 def test_finetune_seeds_that_were_trained_are_not_trained_again(tmp_path, classify, capsys):
     more = ("seeds=2", "total_steps=2", "evaluations=1", "optimizer.learning_rate=1e-6")
     assert classify.main(tmp_path / "work", *more) == 0
@@ -163,7 +163,7 @@ def test_finetune_seeds_that_were_trained_are_not_trained_again(tmp_path, classi
 
 
 def evaluated(command, *overrides):
-    """The exit status of train.evaluate on a fine-tuning's data."""
+    """Returns the exit status of train.evaluate on a fine-tuning's data."""
     return Command("evaluate", command.config, command.overrides).main("runs/none", *overrides)
 
 
@@ -177,23 +177,23 @@ def test_finetune_model_is_scored_by_evaluate_as_by_the_job(finished_finetune, c
 
 
 @pytest.mark.parametrize("cached", ["false", "true"])
-def test_finetune_is_taught_nothing_new_by_the_model_it_begins_with(
+def test_finetune_from_its_own_teacher_has_no_distillation_loss(
     tmp_path, finished_finetune, classify, built, cached, capsys
 ):
-    """The same parameters once more, as a teacher: its logits are the student's, kept beforehand or computed along."""
+    """With the same parameters as student and teacher the logits are equal, cached or computed in the step."""
     model = finished_finetune.workdir / "model"
-    more = begun_with(model, f"teacher={model}", "losses.task=0.5", "losses.soft_cross_entropy=0.5")
+    more = started_from(model, f"teacher={model}", "losses.task=0.5", "losses.soft_cross_entropy=0.5")
     more += (f"distill.cache_teacher={cached}", *(f"model.{name}=0" for name in DROPOUTS))
     job = built(classify, tmp_path / "work", *more)
     shapes = jax.eval_shape(job.init_state, jax.random.key(0))
-    state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes) | {"params": job.initial_params()}
+    state = jax.tree.map(lambda array: np.zeros(array.shape, array.dtype), shapes) | {"params": job.initial_params()}
     batch = next(iter(job.train_batches(0)))
     numbers = jax.device_get(jax.jit(job.train_step)(state, batch, *job.constants(make_mesh(1, 1)))[1])
     assert numbers["soft_cross_entropy_loss"] == pytest.approx(0.0, abs=1e-6)
     assert numbers["loss"] == pytest.approx(0.5 * numbers["task_loss"], rel=1e-5)
     assert ("teacher's logits kept: 8 bytes an example" in capsys.readouterr().out) == (cached == "true")
     score = json.loads((finished_finetune.workdir / "summary.json").read_text())["evaluation"]["accuracy"]
-    assert list(job.describe_data)[-1] == f"teacher's own: accuracy {score:.4f} (guessing: accuracy 0.5000)"
+    assert list(job.describe_data)[-1] == f"teacher: accuracy {score:.4f} (guessing: accuracy 0.5000)"
 
 
 MISTAKES = {
@@ -204,12 +204,12 @@ MISTAKES = {
     "data.problem=regression": "'good' is not a finite number",
     "data.sequence_length=600": "longer than the model's 512 positions",
     "class_weights=balanced data.max_train_examples=1": "No training example has the label",
-    "teacher=nowhere": "teaches nothing",
-    "epochs=2": "epochs and total_steps say the same in two ways",
+    "teacher=nowhere": "teacher=nowhere has no loss: give losses.soft_cross_entropy=0.5",
+    "epochs=2": "epochs and total_steps exclude each other",
     "teacher=nowhere losses.soft_cross_entropy=1": "nowhere",
-    "losses.hidden_mse=1": "losses.hidden_mse is what a teacher teaches",
+    "losses.hidden_mse=1": "losses.hidden_mse needs a teacher",
     "init_from=nowhere": "nowhere",
-    "early_stopping_evaluations=1 keep_best=false": "it needs keep_best=true",
+    "early_stopping_evaluations=1 keep_best=false": "early_stopping_evaluations needs keep_best=true",
     "early_stopping_evaluations=0": "is 0, expected at least 1",
     "distill.temperature=0": "is 0.0, expected more than 0",
 }
@@ -232,7 +232,7 @@ UPLOADS = {
 
 
 @pytest.mark.parametrize(("overrides", "message"), UPLOADS.items())
-def test_finetune_refuses_an_upload_that_cannot_be_before_the_run(
+def test_finetune_refuses_an_impossible_upload_before_the_run(
     tmp_path, classify, monkeypatch, capsys, overrides, message
 ):
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
@@ -250,31 +250,29 @@ def test_finetune_refuses_labels_of_another_task_unless_the_head_is_new(
     for file in folder.iterdir():
         file.write_text(file.read_text().replace("\tgood", "\tfine").replace("\tbad", "\tawful", 1))
     model, command = finished_finetune.workdir / "model", with_source(classify, folder)
-    assert command.main(tmp_path / "work", *begun_with(model)) == 2
+    assert command.main(tmp_path / "work", *started_from(model)) == 2
     error = capsys.readouterr().err
     assert "knows the labels bad, good, the task has awful, bad, fine" in error
     assert "new_head=true" in error
-    job = built(command, tmp_path / "work", *begun_with(model, "new_head=true"))
-    begun, former = job.initial_params(), fl.get_params(fl.SequenceClassification.from_pretrained(model))
-    jax.tree.map(np.testing.assert_array_equal, begun["encoder"], former["encoder"])
-    assert begun["classifier"]["kernel"].shape[-1] == 3
-    assert np.abs(begun["classifier"]["kernel"]).max() > 0
+    job = built(command, tmp_path / "work", *started_from(model, "new_head=true"))
+    initial, source = job.initial_params(), fl.get_params(fl.SequenceClassification.from_pretrained(model))
+    jax.tree.map(np.testing.assert_array_equal, initial["encoder"], source["encoder"])
+    assert initial["classifier"]["kernel"].shape[-1] == 3
+    assert np.abs(initial["classifier"]["kernel"]).max() > 0
     assert job.model["id2label"] == {"0": "awful", "1": "bad", "2": "fine"}
 
 
-def test_finetune_neither_scores_nor_learns_from_what_has_not_learned_the_task(
-    tmp_path, finished_finetune, classify, capsys
-):
-    """Its head would be drawn at random, and its score a guess."""
+def test_finetune_and_evaluate_refuse_models_of_other_tasks(tmp_path, finished_finetune, classify, capsys):
+    """Their head would be random, and the score a guess."""
     model, encoder = finished_finetune.workdir / "model", tmp_path / "encoder"
     fl.Encoder.from_pretrained(model).save_pretrained(encoder)
     fl.load_tokenizer(model).save(encoder)
-    said = "cannot be used for classification: it is a model"
+    message = "cannot be used for classification: it is a model"
     assert evaluated(classify, f"tokenizer={encoder}", f"checkpoint={encoder}") == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     more = (f"tokenizer={encoder}", f"teacher={encoder}", "losses.soft_cross_entropy=1")
     assert classify.main(tmp_path / "work", *more) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     spans = Command("finetune", "configs/squad.py:v2,smoke", ("answers.head=beam",))
     assert evaluated(spans, f"tokenizer={encoder}", f"checkpoint={encoder}") == 2
     assert "has no beam head beside it" in capsys.readouterr().err
@@ -308,23 +306,25 @@ def test_finetune_saves_a_sentence_encoder_with_its_pooling(tmp_path):
     modules = json.loads((work / "model" / "modules.json").read_text())
     assert [module["type"].rpartition(".")[2] for module in modules] == ["Transformer", "Pooling", "Normalize"]
     scores = json.loads((work / "summary.json").read_text())["evaluation"]
-    assert {"spearman", "pearson", "loss"} == scores.keys()  # Spearman's decides, of built-in pairs too
-    # What stands in for a benchmark is not called by its name.
+    assert {"spearman", "pearson", "loss"} == scores.keys()  # Spearman's is the headline, of built-in pairs too
+    # The built-in data is not called by the benchmark's name.
     assert "| built-in data for sentences | held out | spearman |" in (work / "model" / "README.md").read_text()
     vectors = fl.pipeline("sentence-embedding", model=work / "model")(["tuesday", "otto"])
     assert np.linalg.norm(np.asarray(vectors), axis=-1) == pytest.approx([1.0, 1.0], abs=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("words", "labels", "status", "said"),
+    ("words", "labels", "status", "message"),
     [
         ("", "pn", 2, "every piece of the training examples is [UNK]"),
-        ("a b c ", "pn", 0, "pieces: to learn from 25.00% of them unknown, in dev 25.00% of them unknown"),
-        ("a ", "pn", 0, "note: 50% of the pieces of the texts to learn from are unknown"),
-        ("a b ", "p", 0, "examples to learn from have the same label, p: there is nothing to tell apart"),
+        ("a b c ", "pn", 0, "pieces: in training 25.00% of them unknown, in dev 25.00% of them unknown"),
+        ("a ", "pn", 0, "note: 50% of the pieces of the texts in training are unknown"),
+        ("a b ", "p", 0, "training examples have the same label, p: there is nothing to learn"),
     ],
 )
-def test_finetune_says_what_cannot_be_learned_from_its_texts(tmp_path, built, capsys, words, labels, status, said):
+def test_finetune_reports_texts_that_nothing_can_be_learned_from(
+    tmp_path, built, capsys, words, labels, status, message
+):
     """A word of over 100 letters is unknown to WordPiece, whatever its vocabulary."""
     rows = [f"{words}{'d' * 150}{number},{labels[number % len(labels)]}" for number in range(40)]
     (tmp_path / "train.csv").write_text("\n".join(["text,label", *rows]))
@@ -332,9 +332,9 @@ def test_finetune_says_what_cannot_be_learned_from_its_texts(tmp_path, built, ca
     command = Command("finetune", "configs/classify.py:smoke", (f"data.source=files:{tmp_path}/train.csv", *more))
     if status:
         assert command.main(tmp_path / "work") == status
-        assert said in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     else:
-        assert said in "\n".join(built(command, tmp_path / "work").describe_data)
+        assert message in "\n".join(built(command, tmp_path / "work").describe_data)
 
 
 HEADS = {
@@ -359,7 +359,7 @@ HEADS = {
         ("distilbert", ("one", "two", "three")),
     ],
 )
-def test_finetune_draws_a_new_head_for_every_seed(tmp_path, built, family, labels):
+def test_finetune_initializes_a_new_head_for_every_seed(tmp_path, built, family, labels):
     kind, preset, sizes, heads = HEADS[family]
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "words", *map(str, range(10))]
     sizes = {**sizes, "vocab_size": len(words), "hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1}
@@ -371,14 +371,14 @@ def test_finetune_draws_a_new_head_for_every_seed(tmp_path, built, family, label
     (tmp_path / "train.csv").write_text("\n".join(["text,label", *rows]))
     more = (f"data.source=files:{tmp_path}/train.csv", "plot=false", "data.sequence_length=16", "new_head=true")
     command = Command("finetune", "configs/classify.py:smoke", more)
-    former = fl.get_params(model)
-    begun = []
+    source = fl.get_params(model)
+    initial = []
     for number, seed in enumerate((1, 2, 2)):
-        job = built(command, tmp_path / f"w{number}", *begun_with(tmp_path / "m", f"seed={seed}"))
-        begun.append(job.initial_params())
-    for params in begun:
-        jax.tree.map(np.testing.assert_array_equal, params["encoder"], former["encoder"])
-    assert set(begun[0]) - {"encoder"} == heads
+        job = built(command, tmp_path / f"w{number}", *started_from(tmp_path / "m", f"seed={seed}"))
+        initial.append(job.initial_params())
+    for params in initial:
+        jax.tree.map(np.testing.assert_array_equal, params["encoder"], source["encoder"])
+    assert set(initial[0]) - {"encoder"} == heads
     for head in heads:
-        kernels = [former[head]["kernel"], *(params[head]["kernel"] for params in begun)]
+        kernels = [source[head]["kernel"], *(params[head]["kernel"] for params in initial)]
         assert [np.array_equal(one, other) for one, other in itertools.pairwise(kernels)] == [0, 0, 1]

@@ -1,7 +1,7 @@
-"""Processes forked from one that has imported the toy job: each begins at once, without seconds of imports.
+"""Processes forked from one that has imported the toy job, which saves seconds of imports.
 
-They are processes like others: signals, exit statuses, files, memory and JAX's devices are each one's own. Only what
-importing does, and a signal during it, is not to be tested with them.
+Each has its own signals, exit status, files, memory and JAX devices. Only imports, and signals during them, cannot be
+tested with them.
 """
 
 import atexit
@@ -23,7 +23,7 @@ from pathlib import Path
 import jax
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
-# What JAX reads from the environment as it is imported, which is before the fork.
+# Settings that JAX reads from the environment when it is imported, before the fork.
 _READ_EARLY = {
     "jax_compilation_cache_dir": str,
     "jax_compilation_cache_max_size": int,
@@ -32,18 +32,18 @@ _READ_EARLY = {
 
 
 class Process:
-    """One process.
+    """A forked process.
 
     Args:
-      words: of its command line.
-      call: MODULE:FUNCTION to run there, without arguments; what it returns is the exit status.
-      environment: changes to this process's; None takes a name away.
+      arguments: its command-line arguments.
+      call: MODULE:FUNCTION to run, without arguments; it returns the exit status.
+      environment: changes to this process's environment; None removes a name.
     """
 
-    def __init__(self, *words, call="tests.train.toy:main", environment=None):
+    def __init__(self, *arguments, call="tests.train.toy:main", environment=None):
         changed = {**os.environ, "JAX_PLATFORMS": "cpu", **(environment or {})}
         kept = {name: value for name, value in changed.items() if value is not None}
-        request = {"call": call, "words": [*map(str, words)], "environment": kept}
+        request = {"call": call, "arguments": [*map(str, arguments)], "environment": kept}
         self.started = time.time()
         reader, report = os.pipe()
         with contextlib.ExitStack() as stack:
@@ -58,12 +58,12 @@ class Process:
 
     @property
     def output(self):
-        """What it has printed so far."""
+        """Its standard output so far."""
         return _text(self._output)
 
     @property
     def errors(self):
-        """What it has printed to stderr so far."""
+        """Its standard error so far."""
         return _text(self._errors)
 
     def poll(self, seconds=0.0):
@@ -105,9 +105,9 @@ def _text(file):
 
 @functools.cache
 def _server():
-    """The channel to the process that the others are forked from; it ends when the channel closes."""
+    """Returns the channel to the process that forks the others; it ends when the channel closes."""
     here, there = socket.socketpair()
-    # Without a second thread, which a fork would lose; and out of reach of a terminal's Ctrl-C.
+    # One thread, because a fork loses the others, and its own session, away from a terminal's Ctrl-C.
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "OPENBLAS_NUM_THREADS": "1"}
     environment["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"  # read by an import too (fake_gcs.py says why)
     for name in _READ_EARLY:
@@ -122,7 +122,7 @@ def _server():
 
 
 def _serve(channel):
-    """Returns a request, in the process that was forked for it."""
+    """Forks a process for each request, and returns the request in that process."""
     reporting = 0
     while True:
         message, files, *_ = socket.recv_fds(channel, 2**16, 3)
@@ -157,7 +157,7 @@ def _main():
     with contextlib.suppress(ImportError):
         import gcsfs  # noqa: F401 (a second of its own)
     request = _serve(socket.socket(fileno=int(sys.argv[1])))
-    sys.argv[1:] = request["words"]
+    sys.argv[1:] = request["arguments"]
     os.environ.clear()
     os.environ.update(request["environment"])
     for name, kind in _READ_EARLY.items():

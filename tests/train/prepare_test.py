@@ -1,4 +1,4 @@
-"""The command that prepares a job's data, as people run it, and the job that finds it."""
+"""Preparing a job's data from the command line, and the job that finds it."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import REPOSITORY
 from tests.train.commands import Command, environment, series
 
-CONFIG = "configs/albert_base.py:smoke"  # what the finished run of train.pretrain was on
+CONFIG = "configs/albert_base.py:smoke"  # that of the finished run of train.pretrain
 
 
 def command(cache, *overrides):
@@ -24,18 +24,18 @@ def command(cache, *overrides):
 
 @pytest.fixture(scope="session")
 def prepared(finish, shared_temp):
-    """A cache that the command has filled, and what it printed."""
+    """A cache that the command has filled, and its output."""
     cache = shared_temp / "once" / "prepared" / "cache"
     return cache, finish("prepared", command(cache)).printed
 
 
 def copied(cache, target):
-    """The cache at another place, where a test may change it."""
+    """Copies the cache to a path where a test may change it."""
     return Path(shutil.copytree(cache, target))
 
 
 @pytest.mark.compat
-def test_prepare_says_what_it_made_and_where(prepared):
+def test_prepare_prints_data_and_directories(prepared):
     cache, printed = prepared
     lines = re.findall(r"^(training|held-out) data: .* tokens; \d+ shards?, [\d.]+ MB in (.+)$", printed, re.MULTILINE)
     assert [name for name, _ in lines] == ["training", "held-out"]
@@ -53,10 +53,10 @@ def test_prepare_again_finds_everything_and_writes_no_work_directory(prepared, t
 
     before = times()
     assert command(cache).main(tmp_path / "work") == 0
-    # The tokenizer and both splits, without a word of making them.
-    said = capsys.readouterr().out.splitlines()
+    # The tokenizer and both splits, without lines about preparing them.
+    lines = capsys.readouterr().out.splitlines()
     # Another test process may be opening the same tokens.
-    assert [line for line in said if not line.startswith("Waiting for another process")] == first.splitlines()[-3:]
+    assert [line for line in lines if not line.startswith("Waiting for another process")] == first.splitlines()[-3:]
     assert times() == before
     assert not (tmp_path / "work").exists()
 
@@ -68,7 +68,7 @@ def test_prepare_takes_a_config_of_distillation(teacher, tmp_path, capsys):
 
 
 def test_job_takes_what_was_prepared_and_keeps_its_tokenizer(prepared, finished_pretrain, tmp_path, capsys):
-    """Its numbers are those of the run that prepared for itself."""
+    """Its metrics are those of the run that prepared its own data."""
     cache, _ = prepared
     assert finished_pretrain.command.main(tmp_path / "w", f"data.cache_dir={cache}", "plot=false") == 0
     printed = capsys.readouterr().out
@@ -81,15 +81,17 @@ def test_job_takes_what_was_prepared_and_keeps_its_tokenizer(prepared, finished_
 
 
 def test_job_names_a_damaged_record(prepared, finished_pretrain, tmp_path, capsys):
-    """Found where the record is read, in the job or in one of its workers: one message with file and record, and no
-    step on wrong tokens. With the directory removed, as the message says, the same text is prepared anew."""
+    """One message names file and record, in the job or in a worker, and no step sees wrong tokens.
+
+    With the directory removed, as the message says, the same text is prepared again.
+    """
     cache, workdir = copied(prepared[0], tmp_path / "cache"), tmp_path / "work"
     name = Path(re.search(r"^training data: .* in (.+)$", prepared[1], re.MULTILINE)[1]).name
     directory = cache / "tokens" / name
     shard = directory / "shard-00000.array_record"
     intact = shard.read_bytes()
     data = bytearray(intact)
-    data[110] ^= 1  # behind the headers of file and record, 64 and 40 bytes
+    data[110] ^= 1  # after the headers of file and record, 64 and 40 bytes
     shard.write_bytes(data)
     for workers in (0, 2):
         changes = (f"data.cache_dir={cache}", f"data.workers={workers}", "plot=false")
@@ -104,10 +106,12 @@ def test_job_names_a_damaged_record(prepared, finished_pretrain, tmp_path, capsy
 
 
 def test_prepare_interrupted_exits_75_and_leaves_no_process(tmp_path):
-    """As a preempted machine or Ctrl-C does it: the signal goes to the whole group, the workers too."""
-    words = command(tmp_path / "cache", "data.builtin_documents=60000", "data.prepare_workers=2").words(tmp_path / "w")
+    """As for a preempted machine or Ctrl-C, the signal goes to the whole process group, workers included."""
+    arguments = command(tmp_path / "cache", "data.builtin_documents=60000", "data.prepare_workers=2").arguments(
+        tmp_path / "w"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-m", "train.prepare", *words],
+        [sys.executable, "-m", "train.prepare", *arguments],
         cwd=REPOSITORY,
         env=environment(),
         stdout=subprocess.PIPE,
@@ -129,7 +133,7 @@ def test_prepare_interrupted_exits_75_and_leaves_no_process(tmp_path):
         except ProcessLookupError:
             return
         time.sleep(0.1)
-    pytest.fail("a process of the group lives on")
+    pytest.fail("a process of the group is still running")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The main job as people run it: from the command line, to its end, killed, misused."""
+"""Pretraining from the command line: finished, killed and resumed, with mistakes."""
 
 import json
 import re
@@ -35,7 +35,7 @@ def test_pretrain_writes_the_work_directory(finished_pretrain):
     assert {"config.json", "model.safetensors", "flax_model.msgpack", "tokenizer.json"} <= files
 
 
-def test_pretrain_tells_a_person_what_happens(finished_pretrain):
+def test_pretrain_prints_device_model_and_results(finished_pretrain):
     printed = finished_pretrain.printed
     assert "cpu" in printed.splitlines()[0].lower()
     for expected in (
@@ -53,7 +53,7 @@ def test_pretrain_tells_a_person_what_happens(finished_pretrain):
 
 @pytest.mark.compat
 def test_pretrain_model_is_the_newest_checkpoint_in_two_formats(finished_pretrain, tmp_path):
-    """The work directory is a source too; the checkpoint before is another model."""
+    """The work directory is a source too; its earlier checkpoint is another model."""
     workdir = finished_pretrain.workdir
     for path in (workdir / "model").iterdir():
         if path.name != "model.safetensors":
@@ -72,7 +72,7 @@ def test_pretrain_model_is_the_newest_checkpoint_in_two_formats(finished_pretrai
 
 
 @pytest.mark.compat
-def test_pretrain_again_says_it_is_complete_and_refuses_another_identity(finished_pretrain, tmp_path, capsys):
+def test_pretrain_again_reports_completion_and_refuses_other_fixed_options(finished_pretrain, tmp_path, capsys):
     command, workdir = finished_pretrain.command, finished_pretrain.copy(tmp_path / "work")
 
     def files():
@@ -91,20 +91,20 @@ def test_pretrain_again_says_it_is_complete_and_refuses_another_identity(finishe
 
 @pytest.mark.compat
 def test_pretrain_killed_and_terminated_is_bit_equal(finished_pretrain, tmp_path):
-    """Dropout and masks are on: the losses are equal only if every draw depends on the step alone.
+    """With dropout and masks, losses are equal only if every draw depends on the step alone.
 
-    What makes the rows does not matter either: the second process has two workers for it.
+    The number of workers does not matter: the second process has two.
     """
     command, workdir = finished_pretrain.command, tmp_path / "work"
     assert command.stop(workdir, signal.SIGKILL, "checkpoint_every_steps=1")[0] == -signal.SIGKILL
     status, errors = command.stop(workdir, signal.SIGTERM, "checkpoint_every_steps=1", "data.workers=2")
-    assert status in (75, 0), errors  # 0 where the run was over before the signal came
+    assert status in (75, 0), errors  # 0 if the run was over before the signal
     assert status == 0 or "SIGTERM" in errors
     assert command.main(workdir, "checkpoint_every_steps=1") == 0
     assert series(workdir) == series(finished_pretrain.workdir)
 
 
-@pytest.mark.slow  # twice two processes each, of what the quick one has at one moment
+@pytest.mark.slow  # forty processes; the quick test above covers one moment
 @pytest.mark.parametrize("delay_seconds", np.random.default_rng(0).uniform(0, 2, 20).round(3))
 def test_pretrain_killed_at_any_moment_is_bit_equal(finished_pretrain, tmp_path, delay_seconds):
     command, workdir = finished_pretrain.command, tmp_path / "work"
@@ -141,7 +141,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize(("overrides", "expected"), MISTAKES.values(), ids=MISTAKES)
 def test_pretrain_explains_a_mistake(tmp_path, capsys, overrides, expected):
-    """One message, status 2, and nothing but an empty run's files is left behind."""
+    """One message, status 2, and no model."""
     (tmp_path / "empty.txt").write_text("\n\n")
     overrides = overrides.replace("EMPTY", str(tmp_path / "empty.txt")).split()
     assert SMOKE.main(tmp_path / "work", *overrides) == 2
@@ -153,8 +153,8 @@ def test_pretrain_explains_a_mistake(tmp_path, capsys, overrides, expected):
 
 @pytest.mark.parametrize("job", ["pretrain", "prepare", "show"])
 @pytest.mark.parametrize("spec", ["train:unigram:250", "train:wordpiece:600"])
-def test_a_model_to_start_from_is_never_read_under_another_vocabulary(finished_pretrain, tmp_path, capsys, job, spec):
-    """Before the text is tokenized: a vocabulary of the same size, or a smaller one, would fit its tables."""
+def test_a_model_is_never_loaded_with_another_vocabulary(finished_pretrain, tmp_path, capsys, job, spec):
+    """It is refused before the text is tokenized, even if its size fits the model's embeddings."""
     model = finished_pretrain.workdir / "model"
     command = Command(job, "configs/albert_base.py:smoke", (f"init_from={model}", f"tokenizer={spec}"))
     assert command.main(tmp_path / "work") == 2
@@ -164,7 +164,7 @@ def test_a_model_to_start_from_is_never_read_under_another_vocabulary(finished_p
 
 
 def test_pretrain_adapts_a_model_with_its_own_architecture_and_tokenizer(finished_pretrain, tmp_path, built):
-    """Only the checkpoint is named: sizes, tokenizer and words come from it, the sentence head is left behind."""
+    """Sizes, tokenizer and masked-LM head come from the checkpoint; the sentence head is dropped."""
     model = finished_pretrain.workdir / "model"
     changes = (f"init_from={model}", "data.source=builtin", "data.builtin_documents=200", "data.sequence_length=64")
     changes += ("data.max_predictions=10", "data.max_eval_rows=16", "data.workers=0")
@@ -181,7 +181,7 @@ def test_pretrain_adapts_a_model_with_its_own_architecture_and_tokenizer(finishe
     assert not any("sop" in name for name in measured)
 
 
-def test_pretrain_on_packed_rows_says_nothing_of_sentences(finished_teacher):
+def test_pretrain_on_packed_rows_has_no_sentence_task(finished_teacher):
     assert "masked words:" in finished_teacher.printed
     assert "sentence order" not in finished_teacher.printed
     rows = read_metrics(finished_teacher.workdir / "metrics.jsonl")
@@ -189,7 +189,7 @@ def test_pretrain_on_packed_rows_says_nothing_of_sentences(finished_teacher):
 
 
 def test_pretrain_starts_from_a_model(finished_pretrain, tmp_path, built):
-    """The warm start of the paper's deep networks: a deeper ALBERT has the same parameters as a shallower one."""
+    """A deeper ALBERT has the same parameters as a shallower one, the warm start of the paper's deep networks."""
     model = finished_pretrain.workdir / "model"
     changes = (f"init_from={model}", f"tokenizer={model}", "model.num_hidden_layers=3")
     job = built(finished_pretrain.command, tmp_path / "work", *changes)

@@ -1,4 +1,4 @@
-"""The command that shows a job's rows, as people run it."""
+"""Printing a job's rows from the command line."""
 
 import re
 
@@ -52,18 +52,15 @@ def test_show_leaves_no_work_directory(shown):
 
 
 def test_show_draws_the_masks_of_the_step(teacher, tmp_path, capsys):
-    """Of all tokens of a batch, 15% by number, specials included in the count; words in packed texts.
-
-    Of a distillation too, which has no other rows.
-    """
+    """Masks over the batch are 15% of all tokens, special tokens included, in packed texts of a distillation."""
     masks = ("data.masking=batch", "data.mask_smoothing=0.7", "data.max_predictions=40")
     overrides = (f"teacher={teacher}", "tokenizer=none", *masks)
     assert Command("show", "configs/distilbert_tiny.py:smoke", overrides).main(tmp_path / "work") == 0
     printed = capsys.readouterr().out
     assert re.search(r"^row 0: \d+ texts?$", printed, re.MULTILINE)
     assert re.search(r"\[\S+\]", printed)
-    share = float(re.search(r"^masked: ([\d.]+)% of the tokens that may be", printed, re.MULTILINE)[1])
-    assert 15 < share < 18
+    fraction = float(re.search(r"^masked: ([\d.]+)% of the maskable tokens", printed, re.MULTILINE)[1])
+    assert 15 < fraction < 18
     assert printed.rstrip().endswith("the step draws their masks")
 
 
@@ -74,7 +71,7 @@ def test_show_explains_a_mistake(tmp_path, capsys):
     assert "Traceback" not in error
 
 
-def test_rows_as_text_marks_what_was_done_to_a_word(tmp_path):
+def test_rows_as_text_marks_masked_words(tmp_path):
     tiny_files.write_vocab(tmp_path)
     from flax_lite.tokenization import load_tokenizer
 

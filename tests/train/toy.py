@@ -1,4 +1,4 @@
-"""A job that needs no model: linear regression with noise on its inputs, so that the loop can be tested alone.
+"""A job without a model, linear regression with noise on its inputs, to test the loop separately.
 
 python -m tests.train.toy --config FILE --workdir DIR
 """
@@ -16,7 +16,7 @@ import numpy as np
 import optax
 
 from train.options import cli, tables
-from train.options.schema import Option
+from train.options.schema import REQUIRED, Option
 from train.run import loop
 from train.run.job import Job, add_up
 
@@ -29,44 +29,39 @@ optimizer.bias_correction
 """
 OPTIONS = (
     *(option for option in tables.COMMON_OPTIONS if option.path in _COMMON.split()),
-    Option("optimizer.learning_rate", "fixed", float, "step size", at_least=0),
-    Option("optimizer.clip_norm", "fixed", float | None, "gradient norm limit"),
-    Option("data.source", "fixed", str, "which of the generators"),
-    Option("data.bad_step", "free", int | None, "the step whose inputs are not finite"),
-    Option("data.delay_seconds", "free", float, "time that every batch takes"),
+    Option("optimizer.learning_rate", "fixed", float, REQUIRED, "step size", at_least=0),
+    Option("optimizer.clip_norm", "fixed", float | None, None, "gradient norm limit"),
+    Option("data.source", "fixed", str, "normal", "distribution of the inputs"),
+    Option("data.bad_step", "free", int | None, None, "the step whose inputs are not finite"),
+    Option("data.delay_seconds", "free", float, 0.0, "time that every batch takes"),
 )
-DEFAULTS = {
+VALUES = {
     "seed": 0,
     "batch_size": 8,
-    "accumulation_steps": 1,
     "total_steps": 20,
     "log_every_steps": 1,
     "eval_every_steps": 5,
     "checkpoint_every_steps": 4,
     "keep_checkpoints": 2,
-    "keep_best": False,
     "plot": False,
-    "tensorboard": False,
-    "profile": {"first_step": None, "num_steps": 2},
-    "compilation_cache": "auto",
+    "profile": {"num_steps": 2},
     "mesh": {"data": 1, "fsdp": 1},
     "hosts": {"heartbeat_seconds": 10, "initialization_seconds": 60},
-    "execution": {"dtype": "float32", "deterministic": False},
-    "optimizer": {"learning_rate": 0.05, "clip_norm": None, "decay_from": "peak", "bias_correction": None},
-    "data": {"source": "normal", "bad_step": None, "delay_seconds": 0.0},
+    "execution": {"dtype": "float32"},
+    "optimizer": {"learning_rate": 0.05, "clip_norm": None, "decay_from": "peak"},
 }
 
 
 def write_config(folder: Path, name: str = "toy") -> Path:
-    """Writes the toy's config file."""
+    """Writes the config file of the toy job."""
     path = folder / f"{name}.py"
     text = "from ml_collections import ConfigDict\n\n\ndef get_config(variant=''):\n    return ConfigDict({!r})\n"
-    path.write_text(text.format(DEFAULTS))
+    path.write_text(text.format(VALUES))
     return path
 
 
 def hashed(seed: jax.Array, count: int) -> jax.Array:
-    """Numbers in [-1, 1] that follow from the seed; jax.random would take five times as long to compile."""
+    """Returns pseudorandom numbers in [-1, 1]; jax.random takes five times as long to compile."""
     return jnp.sin(12.9898 * jnp.arange(count) + 78.233 * jnp.float32(seed))
 
 
@@ -105,14 +100,14 @@ def rows(seed: int, step: int, size: int) -> dict[str, np.ndarray]:
 
 
 def part(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """This host's part of a batch."""
+    """Returns this host's part of a batch."""
     return {name: np.split(array, jax.process_count())[jax.process_index()] for name, array in batch.items()}
 
 
 @functools.cache
 def functions(seed: int, learning_rate: float) -> dict[str, Callable]:
-    """Two of a job's functions; the same ones for all jobs of a process, which so compile them once."""
-    optimizer = optax.sgd(learning_rate, momentum=0.9)  # a state to keep; Adam takes twice as long to compile
+    """Returns two of the job's functions, cached so that the jobs of a process compile them once."""
+    optimizer = optax.sgd(learning_rate, momentum=0.9)  # has a state; Adam takes twice as long to compile
     return {
         "init_state": functools.partial(init_state, optimizer=optimizer),
         "train_step": functools.partial(train_step, seed=seed, optimizer=optimizer),

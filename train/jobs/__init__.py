@@ -1,1 +1,1 @@
-"""Jobs put together from their options."""
+"""Builds each job from its options."""

@@ -1,4 +1,4 @@
-"""The rows of an ablation, and their results as a table and a plot."""
+"""The rows of an ablation study, and their results as a table and a plot."""
 
 import dataclasses
 import math
@@ -17,21 +17,21 @@ from train.options.tables import RANDOM
 
 Scores = Mapping[str, Sequence[Mapping[str, float]]]
 _SHOWN = {
-    "mlm_loss": ("masked words, nats", ".3f"),
+    "mlm_loss": ("masked-LM loss, nats", ".3f"),
     "mlm_accuracy": ("accuracy", ".1%"),
-    "soft_cross_entropy_loss": ("from the teacher's words", ".4f"),
-    "cosine_loss": ("from its hidden states", ".4f"),
+    "soft_cross_entropy_loss": ("KL divergence from the teacher", ".4f"),
+    "cosine_loss": ("cosine distance of hidden states", ".4f"),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A run that differs from the whole recipe.
+    """A variation of the full recipe.
 
     Attributes:
-        name: for a person.
-        directory: how its work directories begin.
-        changes: options that differ, as the command line takes them.
+        name: its name in the table.
+        directory: the prefix of its work directories.
+        changes: options that differ from the full recipe, as text.
     """
 
     name: str
@@ -40,42 +40,43 @@ class Row:
 
 
 def rows(values: Mapping[str, Any]) -> Iterator[Row]:
-    """The rows of a recipe, given by its options, in the order they are run."""
+    """Yields the rows of a recipe, in the order in which they run."""
     used = [name for name, weight in schema.group(values, "losses").items() if weight]
-    yield Row("the whole recipe", "whole", {})
+    yield Row("full recipe", "whole", {})
     if len(used) > 1:
         for name in used:
             yield Row(f"without {name}", f"without_{name}", {f"losses.{name}": "0"})
-    at_random = {"student.init": "random", "student.layers": "()"}
+    random_init = {"student.init": "random", "student.layers": "()"}
     if values["student.init"] == "teacher" and values["init_from"] is None:
-        yield Row("random start", "random_start", at_random)
+        yield Row("random initialization", "random_start", random_init)
     if "mlm" not in used:
         return
-    alone = {f"losses.{name}": "0" for name in used if name != "mlm"}
+    mlm_only = {f"losses.{name}": "0" for name in used if name != "mlm"}
     if values["student.init"] == "teacher" and values["init_from"] is None:
-        yield Row("teacher's layers, then masked words alone", "start_only", alone)
-    yield Row("no teacher, as many steps", "no_teacher", alone | at_random)
+        yield Row("teacher's layers, then masked LM only", "start_only", mlm_only)
+    yield Row("no teacher, as many steps", "no_teacher", mlm_only | random_init)
     if values["teacher"] not in (None, RANDOM):
         steps = math.ceil(values["total_steps"] * _cost(values))
         name = f"no teacher, as much compute ({steps} steps)"
-        yield Row(name, "no_teacher_longer", alone | at_random | {"total_steps": str(steps)})
+        yield Row(name, "no_teacher_longer", mlm_only | random_init | {"total_steps": str(steps)})
 
 
 def _cost(values: Mapping[str, Any]) -> float:
+    """Returns the operations of a distillation step over those of a step without the teacher."""
     length, slots = values["data.sequence_length"], values["data.max_predictions"]
     try:
         teacher = open_source(values["teacher"]).config
         found = loaded_tokenizer(wanted_tokenizer(values), None)
-        # One that has yet to be trained has to come out as the teacher's.
+        # A tokenizer that has yet to be trained has to equal the teacher's.
         tokenizer = found if isinstance(found, Tokenizer) else load_tokenizer(values["teacher"])
     except ValueError as error:
-        raise UserError(f"how much compute does a student need without its teacher? {error}") from error
+        raise UserError(f"the compute of a student without its teacher is unknown: {error}") from error
     student = build.model_config(values, tokenizer, base=teacher, vocab_size=teacher.vocab_size)
     return distillation_cost(student, teacher, length, slots / length)
 
 
 def table(scores: Scores) -> list[str]:
-    """Lines of Markdown: for each row the mean over the seeds, and their range."""
+    """Returns lines of Markdown: for each row the mean over the seeds, and their range."""
     shown = [name for name in _SHOWN if all(name in run for runs in scores.values() for run in runs)]
     lines = ["| | " + " | ".join(_SHOWN[name][0] for name in shown) + " |", "|---" * (len(shown) + 1) + "|"]
     for row, runs in scores.items():
@@ -89,8 +90,8 @@ def table(scores: Scores) -> list[str]:
 
 
 def draw(scores: Scores, path: Path) -> None:
-    """A dot for each run: held-out loss of masked words, and the divergence from the teacher where it was measured."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, whatever the user's settings say
+    """Plots a dot for each run: held-out masked-LM loss, and the KL divergence from the teacher if it was measured."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # needs no display, whatever the user's settings
     from matplotlib.figure import Figure
 
     shown = [name for name in ("mlm_loss", "soft_cross_entropy_loss") if all(name in r[0] for r in scores.values())]

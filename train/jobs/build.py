@@ -1,4 +1,4 @@
-"""From a job's options to the library's objects: architecture, optimizer, parameters to start from."""
+"""Builds the library's objects from a job's options: architecture, optimizer, initial parameters."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from flax_lite.tokenization import Tokenizer
 
 
-# Of `initial_rngs`: a number that no step reaches; the next one is `flax_lite.training.steps`' own.
+# Folded into the key by `initial_rngs`: no step reaches it, and `flax_lite.training.steps` uses the next number.
 _INITIAL = 2**32 - 2
 
 
@@ -31,17 +31,17 @@ def model_config(
     vocab_size: int | None = None,
     num_types: int = 1,
 ) -> "EncoderConfig":
-    """The architecture: the preset's, init_from's or `base`'s, with the overrides that are given.
+    """Returns the architecture of the preset, of init_from or of `base`, with the options' overrides.
 
     Args:
-        values: the job's leaves.
-        tokenizer: whose vocabulary a preset is made for.
-        base: taken where there is neither preset nor init_from.
-        vocab_size: the rows of a preset's table, if it shall have more than the tokenizer has pieces.
-        num_types: token types of the rows.
+        values: the job's options.
+        tokenizer: gives a preset its vocabulary size.
+        base: the architecture if there is neither preset nor init_from.
+        vocab_size: a preset's vocabulary size, if it has to be larger than the tokenizer's.
+        num_types: number of token types in the batches.
 
     Raises:
-        UserError: if the preset is unknown, or sizes do not fit each other or the length of the rows.
+        UserError: if the preset is unknown, or sizes do not fit each other or the sequence length.
     """
     overrides = {name: value for name, value in group(values, "model").items() if value is not None}
     name, source = overrides.pop("preset", None), values["init_from"]
@@ -51,7 +51,7 @@ def model_config(
         elif source is not None:
             base = _architecture_of(source)
         if base is None:
-            raise UserError("which architecture? Give model.preset, or init_from to take a model's own")
+            raise UserError("no architecture: give model.preset, or init_from to take a model's")
         _check_known(overrides, base)
         config = base.replace(**overrides)
     except ValueError as error:
@@ -76,7 +76,7 @@ def _architecture_of(source: str) -> "EncoderConfig":
     from flax_lite.architecture.config import DEFAULT_LABELS
     from flax_lite.checkpoints.sources.resolve import open_source
 
-    # What a classifier's labels meant is not this job's.
+    # The labels of a classifier are another task's.
     return open_source(source).config.replace(labels=DEFAULT_LABELS, problem_type=None)
 
 
@@ -88,30 +88,30 @@ def _check_known(overrides: Mapping[str, Any], config: "EncoderConfig") -> None:
 
 
 def optimizer(values: Values) -> "tuple[optax.GradientTransformation, optax.Schedule]":
-    """The update rule and its learning rate by step.
+    """Returns the optimizer and its learning-rate schedule.
 
     Raises:
         UserError: if the warm-up is longer than the run.
     """
     from flax_lite.training.optim import make_optimizer, make_schedule
 
-    leaves = group(values, "optimizer")
-    leaves["decay_from"] = leaves["decay_from"] or "start"
-    name, rate, total_steps = leaves.pop("name"), leaves.pop("learning_rate"), values["total_steps"]
+    options = group(values, "optimizer")
+    options["decay_from"] = options["decay_from"] or "start"
+    name, rate, total_steps = options.pop("name"), options.pop("learning_rate"), values["total_steps"]
     try:
-        rule = make_optimizer(name, rate, total_steps, **leaves)
-        schedule, warmup_steps = leaves["schedule"], leaves["warmup_steps"]
-        return rule, make_schedule(schedule, rate, warmup_steps, total_steps, decay_from=leaves["decay_from"])
+        rule = make_optimizer(name, rate, total_steps, **options)
+        schedule, warmup_steps = options["schedule"], options["warmup_steps"]
+        return rule, make_schedule(schedule, rate, warmup_steps, total_steps, decay_from=options["decay_from"])
     except ValueError as error:
         raise UserError(f"optimizer: {error}") from error
 
 
 def initial_rngs(key: jax.Array, streams: int) -> nnx.Rngs:
-    """Where a run's first values are drawn from: a stream of their own.
+    """Returns the random stream of initial parameters, which no step's dropout shares.
 
     Args:
-        key: that of the run's seed. The dropout of step s has fold_in(key, s), and nnx.Rngs(key) counts up as well.
-        streams: what the run's seed means (`train.run.workdir.STREAMS`); in 1 they were drawn from just these.
+        key: the key of the run's seed. Step s draws its dropout from fold_in(key, s), and nnx.Rngs(key) counts too.
+        streams: the version of the run's streams (`train.run.workdir.STREAMS`); version 1 shared the keys.
     """
     return nnx.Rngs(key if streams == 1 else jax.random.fold_in(key, _INITIAL))
 
@@ -119,17 +119,17 @@ def initial_rngs(key: jax.Array, streams: int) -> nnx.Rngs:
 def load_params(
     model: Any, source: str, expected: Any, *, checkpoint: "Checkpoint | None" = None, **options: Any
 ) -> Any:
-    """The parameters of a saved model, to start from.
+    """Returns the parameters of a saved model.
 
     Args:
-        model: the class to read it with.
-        source: where it is.
-        expected: the tree of shapes that the job trains. An ALBERT of another depth has the same one.
-        checkpoint: what is there, where it is open already.
-        **options: of `from_pretrained`.
+        model: the class to load it with.
+        source: directory, hub id or work directory, for messages.
+        expected: the tree of shapes that the job trains; for ALBERT it is the same at any depth.
+        checkpoint: the checkpoint at `source`, if it is open already.
+        **options: arguments of `from_pretrained`.
 
     Raises:
-        UserError: if it cannot be read, or its parameters are of other shapes.
+        UserError: if the model cannot be read, or its parameters have other shapes.
     """
     from flax_lite.models.params import get_params
 
@@ -138,12 +138,12 @@ def load_params(
     except (ValueError, OSError) as error:
         raise UserError(f"init_from={source}: {error}") from error
     found, wanted = (
-        {jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape for path, leaf in leaves}
-        for leaves in map(jax.tree_util.tree_leaves_with_path, (params, expected))
+        {jax.tree_util.keystr(path, simple=True, separator="/"): array.shape for path, array in arrays}
+        for arrays in map(jax.tree_util.tree_leaves_with_path, (params, expected))
     )
     different = sorted(path for path in found.keys() | wanted.keys() if found.get(path) != wanted.get(path))
     if different:
-        rows = "\n".join(f"  {path}: there {found.get(path)}, here {wanted.get(path)}" for path in different)
+        rows = "\n".join(f"  {path}: checkpoint {found.get(path)}, model {wanted.get(path)}" for path in different)
         raise UserError(
             f"init_from={source} does not fit this model:\n{rows}\nGive the tokenizer and sizes of that model"
         )

@@ -1,4 +1,4 @@
-"""The distillation job: teacher, data, student and losses put together.
+"""Builds the distillation job from teacher, data, student and losses.
 
 python -m train.distill --config configs/distilbert_tiny.py --config.teacher=SOURCE
 """
@@ -59,19 +59,19 @@ from train.options.tables import RANDOM
 from train.run.job import Job, Result
 from train.run.workdir import WorkDir
 
-# What is reported of held-out rows where the models allow it, optimized or not: so ablations can be compared.
+# Losses measured on held-out rows whether optimized or not, if the models allow it, so that ablations compare.
 _ALWAYS_MEASURED = ("soft_cross_entropy", "mlm", "cosine")
 
 
 def make_job(work: WorkDir, prepare: Prepare = dataset.prepare) -> Job:
-    """Puts the job together.
+    """Builds the job.
 
     Args:
         work: the work directory.
-        prepare: gives the data as tokens.
+        prepare: returns the tokenized data.
 
     Raises:
-        UserError: if the leaves do not fit each other, the teacher or the data.
+        UserError: if the options do not fit each other, the teacher or the data.
     """
     values = work.request.values
     wanted = _recipe(values)
@@ -85,7 +85,7 @@ def make_job(work: WorkDir, prepare: Prepare = dataset.prepare) -> Job:
     student_class = MaskedLM if student_predicts_words(wanted) else Encoder
     create = functools.partial(student_class, config, execution=execution)
     trained = with_projections(create, recipe, teacher, project=values["distill.project"])
-    theirs = functools.cache(functools.partial(_teacher_scores, teacher, data, values["batch_size"]))
+    teacher_scores = functools.cache(functools.partial(_teacher_scores, teacher, data, values["batch_size"]))
     rngs = functools.partial(build.initial_rngs, jax.random.key(values["seed"]), work.streams)
     objectives = (distillation_objective(each, teacher.structure(teacher_execution)) for each in (recipe, measured))
     return make_language_model_job(
@@ -108,30 +108,32 @@ def make_job(work: WorkDir, prepare: Prepare = dataset.prepare) -> Job:
         initial_params=initial_params(values, teacher, data, student_class, create, trained, rngs),
         constants=functools.partial(_constants, teacher, teacher_execution),
         describe=_describe(teacher, create, config, execution, str(teacher_execution.compute_dtype), recipe),
-        describe_data=_described(teacher, data, theirs),
-        finish=functools.partial(_finish, work.request, teacher, theirs, structure_of(create), student_class, data),
+        describe_data=_describe_data(teacher, data, teacher_scores),
+        finish=functools.partial(
+            _finish, work.request, teacher, teacher_scores, structure_of(create), student_class, data
+        ),
     )
 
 
 def _recipe(values: Mapping[str, Any]) -> DistillationRecipe:
-    leaves = schema.group(values, "distill")
+    options = schema.group(values, "distill")
     return DistillationRecipe(
         losses={name: values[f"losses.{name}"] for name in LOSSES if values[f"losses.{name}"]},
-        temperature=leaves["temperature"],
-        restrict_to_mask=leaves["restrict_ce_to_mask"],
-        layer_map=leaves["layer_map"],
-        relation_layers=leaves["relation_layers"],
-        relation_heads=leaves["relation_heads"],
-        num_chunks=leaves["logit_chunks"],
+        temperature=options["temperature"],
+        restrict_to_mask=options["restrict_ce_to_mask"],
+        layer_map=options["layer_map"],
+        relation_layers=options["relation_layers"],
+        relation_heads=options["relation_heads"],
+        num_chunks=options["logit_chunks"],
     )
 
 
 def _open(work: WorkDir, wanted: DistillationRecipe, prepare: Prepare) -> tuple[PretrainingData, Teacher]:
-    """The rows, and the teacher for their vocabulary."""
+    """Returns the data, and the teacher with the data's vocabulary."""
     words = {"read_words": student_predicts_words(wanted), "need_words": teacher_predicts_words(wanted)}
     values, kept_tokenizer = work.request.values, work.path / "tokenizer"
     is_random = values["teacher"] == RANDOM
-    # Before the data, which may take hours: a teacher that cannot teach is found out at once.
+    # Before the data, which may take hours, so that an unsuitable teacher fails at once.
     teacher = None if is_random else open_teacher(values["teacher"], **words)
     host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
     data = dataset.open_data(values, kept_tokenizer, say, prepare=prepare, **host)
@@ -140,7 +142,7 @@ def _open(work: WorkDir, wanted: DistillationRecipe, prepare: Prepare) -> tuple[
     elif data.kept_ids is not None:
         teacher = teacher.trimmed(data.kept_ids)
     if data.kept_ids is not None and values["init_from"] is not None:
-        raise UserError("trim_vocabulary leaves out words of the teacher, not of init_from: give one of the two")
+        raise UserError("trim_vocabulary trims the teacher's vocabulary, not that of init_from: give one of the two")
     length = values["data.sequence_length"]
     check_tables(f"teacher={teacher.source}", teacher.config, data.tokenizer, length=length)
     keep_tokenizer(data.tokenizer, kept_tokenizer)
@@ -150,7 +152,7 @@ def _open(work: WorkDir, wanted: DistillationRecipe, prepare: Prepare) -> tuple[
 def _fitted(
     wanted: DistillationRecipe, student: EncoderConfig, teacher: Teacher, project: bool
 ) -> tuple[DistillationRecipe, DistillationRecipe]:
-    """The recipe to optimize, and what is measured of held-out rows: more, where these models allow it."""
+    """Returns the recipe to optimize, and the one to measure on held-out rows, which may have more losses."""
     fit = functools.partial(fit_recipe, student=student, teacher=teacher.config, project=project)
     try:
         recipe = fit(wanted)
@@ -194,18 +196,20 @@ def _describe(
     ]
 
 
-def _described(teacher: Teacher, data: PretrainingData, theirs: Callable[[], dict[str, float]]) -> Iterator[str]:
-    """Lines about the data, and how the teacher does on it: found out when a run begins, and not for a plan."""
+def _describe_data(
+    teacher: Teacher, data: PretrainingData, teacher_scores: Callable[[], dict[str, float]]
+) -> Iterator[str]:
+    """Yields lines about the data and the teacher's score on it, which runs compute as they start and plans do not."""
     yield from data.describe()
     if not teacher.predicts_words or teacher.source == RANDOM:
         return
-    scores = theirs()
-    yield words_line(scores, data, "teacher's own:").strip()
-    if not scores["mlm_loss"] < data.unigram_entropy:  # NaN is no better either
+    scores = teacher_scores()
+    yield words_line(scores, data, "teacher:").strip()
+    if not scores["mlm_loss"] < data.unigram_entropy:  # NaN included
         yield (
-            f"WARNING: teacher={teacher.source} guesses the held-out words no better than their frequencies do (loss "
-            f"{scores['mlm_loss']:.3f} nats, unigram entropy {data.unigram_entropy:.3f}), and that is what it teaches. "
-            "Is this the tokenizer that it was trained with, and its language?"
+            f"WARNING: teacher={teacher.source} predicts held-out words no better than their frequencies (loss "
+            f"{scores['mlm_loss']:.3f} nats, unigram entropy {data.unigram_entropy:.3f}). Check that the tokenizer and "
+            "the language are those it was trained with"
         )
 
 
@@ -223,13 +227,13 @@ def _finish(
     if "mlm_loss" in scores:
         lines.append(words_line(scores, data))
         if teacher.predicts_words:
-            theirs = teacher_scores()
-            lines.append(words_line(theirs, data, "teacher's own:"))
-            if theirs["mlm_accuracy"] > 0:
-                kept = scores["mlm_accuracy"] / theirs["mlm_accuracy"]
-                lines.append(f"  the student keeps {kept:.1%} of its accuracy")
+            reference = teacher_scores()
+            lines.append(words_line(reference, data, "teacher:"))
+            if reference["mlm_accuracy"] > 0:
+                kept = scores["mlm_accuracy"] / reference["mlm_accuracy"]
+                lines.append(f"  the student keeps {kept:.1%} of the teacher's accuracy")
             else:
-                lines.append("  it has no word right: there is no share of its accuracy to keep")
+                lines.append("  the teacher's accuracy is 0, so the student's is not compared with it")
     others = (f"{name.removesuffix('_loss')} {scores[name]:.4g}" for name in scores if name.endswith("_loss"))
     lines.append(f"  losses: {', '.join(others)}")
     if student_class is MaskedLM:
@@ -240,7 +244,7 @@ def _finish(
 
 
 def _teacher_scores(teacher: Teacher, data: PretrainingData, batch_size: int) -> dict[str, float]:
-    """The teacher's masked-LM result on the held-out rows."""
+    """Returns the teacher's masked-LM metrics on the held-out rows."""
     objective = masked_lm_objective(data.tokenizer.vocab_size)
     step = jax.jit(make_eval_step(teacher.structure(Execution()), objective))
     params = jax.tree.map(jnp.asarray, teacher.params)

@@ -1,4 +1,4 @@
-"""Fine-tuning: a labeled task, a head on a pretrained encoder, and a score.
+"""Builds the fine-tuning job: a labeled task, a head on a pretrained encoder, and a score.
 
 python -m train.finetune --config configs/glue.py:sst2 --config.init_from=SOURCE --config.data.source=files:DIR
 """
@@ -45,30 +45,29 @@ from train.tasks.kinds.task import Task, check_labels, opened
 from train.tasks.opening import Prepared
 from train.tasks.rows import RowSet, TrainingBatches, count_not_finite
 
-# What `flax_lite.pipeline` does with a model of each kind.
+# The `flax_lite.pipeline` of each kind of task.
 _PIPELINES = {
     "classification": "text-classification",
     "tags": "token-classification",
     "spans": "question-answering",
     "sentences": "sentence-embedding",
 }
-# Kinds whose labels stand in the config.
+# Kinds whose labels are in the model's config.
 _LABELED = ("classification", "tags")
-# Heads that begin anew where a checkpoint's are another task's: with what DistilBERT has before one, and ALBERT's for
-# SQuAD 2.
+# Parameters of heads that `new_head` initializes: with DistilBERT's layer before a head, and ALBERT's head for SQuAD 2.
 _NEW_HEAD = ("classifier/*", "pre_classifier/*", "qa_outputs/*", "head/*")
 
 
 def resolved(request: Request, prepared: Prepared) -> Request:
-    """The request with its numbers of steps, where it gives passes over the data or shares of the run.
+    """Returns the request with the numbers of steps that follow from its epochs, warm-up fraction and evaluations.
 
     Raises:
-        UserError: if neither gives any steps, or there is nothing to learn from.
+        UserError: if there are no training examples, or steps are given in two ways.
     """
     values = request.values
     num_rows = len(prepared.train)
     if not num_rows:
-        raise UserError("there are no training examples: the data has held-out sets alone (train.evaluate scores them)")
+        raise UserError("there are no training examples, only held-out sets (train.evaluate scores those)")
     if _counts(request, "epochs", "total_steps"):
         values["total_steps"] = max(1, math.ceil(values["epochs"] * num_rows / values["batch_size"]))
     total, derived = values["total_steps"], {}
@@ -83,34 +82,34 @@ def resolved(request: Request, prepared: Prepared) -> Request:
 
 
 def _warmup_steps(values: Mapping[str, Any]) -> int | None:
-    """The warm-up that a share of the run makes."""
-    share = values.get("warmup_fraction")
-    return None if share is None else int(share * values["total_steps"])
+    """Returns the steps of the warm-up fraction, if it is given."""
+    fraction = values.get("warmup_fraction")
+    return None if fraction is None else int(fraction * values["total_steps"])
 
 
 def _counts(request: Request, relative: str, absolute: str) -> bool:
-    """Whether a leaf that is relative to the data counts: not where the command line gives steps instead.
+    """Returns whether an option relative to the data counts; it does not if the command line gives steps instead.
 
-    With --extend it may give both: what a run began with, and its new steps behind that.
+    With --extend the command line may give both: those of the first run and the new steps.
 
     Raises:
-        UserError: if it gives both.
+        UserError: if it gives both otherwise.
     """
     given = absolute in request.overrides
     if given and not request.extend and relative in request.overrides and request.values[relative] is not None:
-        raise UserError(f"{relative} and {absolute} say the same in two ways: give one of them")
+        raise UserError(f"{relative} and {absolute} exclude each other: give one of them")
     return request.values[relative] is not None and not given
 
 
 def make_job(prepared: Prepared, work: WorkDir) -> Job:
-    """Puts the job together.
+    """Builds the job.
 
     Raises:
-        UserError: if the leaves do not fit each other, the data, or the model to start from.
+        UserError: if the options do not fit each other, the data, or the model to start from.
     """
     values, task = work.request.values, prepared.task
     if values["early_stopping_evaluations"] is not None and not values["keep_best"]:
-        raise UserError("early_stopping_evaluations waits for a better evaluation: it needs keep_best=true")
+        raise UserError("early_stopping_evaluations needs keep_best=true")
     check_known(unknown_share_of(prepared.train.rows, task.tokenizer), task.tokenizer, "training examples")
     keep_tokenizer(task.tokenizer, work.path / "tokenizer")
     config = task_config(task, build.model_config(values, task.tokenizer, num_types=task.num_token_types))
@@ -133,10 +132,10 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
         tokens_per_batch=_tokens_per_batch(rows, values["batch_size"]),
         export=functools.partial(_export, structure, task),
         eval_step=task.eval_step(structure),
-        # Counted when it is called: a plan is made for devices that need not be here.
+        # Devices are counted when this is called: a plan's devices need not be present.
         eval_batches=lambda: eval_batches(prepared.held_out.rows, values["data.eval_tokens"], devices_of(values)),
         summarize=functools.partial(summarize, prepared),
-        describe_data=_described(prepared, teacher, values["data.eval_tokens"]),
+        describe_data=_describe_data(prepared, teacher, values["data.eval_tokens"]),
         describe=[
             describe_model(create, config),
             describe_execution(execution, config),
@@ -161,7 +160,7 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
 
 
 def _objective(values: Mapping[str, Any], prepared: Prepared, teacher: TaskTeacher | None) -> Objective:
-    """What is optimized.
+    """Returns the objective.
 
     Raises:
         UserError: if losses, weights or batches do not fit the task.
@@ -174,45 +173,41 @@ def _objective(values: Mapping[str, Any], prepared: Prepared, teacher: TaskTeach
     return objective
 
 
-def _described(prepared: Prepared, teacher: TaskTeacher | None, tokens: int) -> Iterator[str]:
-    """Lines about the data, and how the teacher does on it: found out when a run begins, and not for a plan."""
+def _describe_data(prepared: Prepared, teacher: TaskTeacher | None, tokens: int) -> Iterator[str]:
+    """Yields lines about the data and the teacher's score on it, which runs compute as they start and plans do not."""
     yield from describe_data(prepared)
     if teacher:
-        yield from teacher.tried(prepared, tokens)
+        yield from teacher.describe_score(prepared, tokens)
 
 
 def _identity(prepared: Prepared, teacher: TaskTeacher | None, objective: Objective) -> dict[str, str]:
-    """Fingerprints of all that a run's numbers depend on."""
+    """Returns fingerprints of everything that the run's results depend on."""
     found = prepared.identity()
     if teacher:
         found["teacher"] = teacher.fingerprint
-    if objective.compares_rows:  # a run from when a batch could hold a pair twice read other batches
+    if objective.compares_rows:  # earlier versions could have a pair twice in a batch
         found["batches"] = "every pair once in a pass"
     return found
 
 
 def _check_comparisons(values: Mapping[str, Any], pairs: int) -> None:
-    """Sees to it that each batch holds several pairs, every one once, and is taken as a whole.
-
-    Raises:
-        UserError: saying what to give.
-    """
+    """Raises UserError unless a batch is one micro-batch of several distinct pairs."""
     objective, size = f"sentences.objective={values['sentences.objective']}", values["batch_size"]
     if values["accumulation_steps"] > 1:
         raise UserError(
-            f"{objective} tells each pair from all others of its batch, and accumulation_steps="
-            f"{values['accumulation_steps']} would leave it those of a micro-batch. Give accumulation_steps=1 and the "
-            "batch_size that fits"
+            f"{objective} contrasts each pair with all others of its batch; with accumulation_steps="
+            f"{values['accumulation_steps']} these would be those of a micro-batch. Give accumulation_steps=1 and a "
+            "batch_size that fits the device"
         )
     if not 2 <= size <= pairs:
         raise UserError(
-            f"{objective} tells each pair from the others of its batch, in which no pair may stand twice: "
+            f"{objective} contrasts each pair with the others of its batch, which have to be distinct: "
             f"batch_size={size} with {pairs} training pairs. Give a batch_size from 2 to {pairs}"
         )
 
 
 def task_config(task: Task, base: EncoderConfig) -> EncoderConfig:
-    """The architecture with the task's labels."""
+    """Returns the architecture with the task's labels."""
     kinds = {"single_label": "single_label_classification", "multi_label": "multi_label_classification"}
     if task.kind not in _LABELED:
         return base.replace(labels=DEFAULT_LABELS, problem_type=None)
@@ -223,12 +218,12 @@ def task_config(task: Task, base: EncoderConfig) -> EncoderConfig:
 def initial_params(
     values: Mapping[str, Any], task: Task, config: EncoderConfig, create: Callable[..., nnx.Module], streams: int
 ) -> Callable[[], Any] | None:
-    """Reads the parameters of init_from, with a head drawn from the seed where it has none; None without init_from.
+    """Returns a function that loads the parameters of init_from; None without init_from.
 
-    With new_head the head is drawn in any case: also one of as many labels as the task's is another task's.
+    A head that the checkpoint lacks is initialized from the seed; with new_head, any head is.
 
     Raises:
-        UserError: if its labels are others than the task's.
+        UserError: if the checkpoint's labels are not the task's.
     """
     source = values["init_from"]
     if source is None:
@@ -236,7 +231,7 @@ def initial_params(
     checkpoint = None
     if not values["new_head"]:
         checkpoint = opened(source)
-        check_labels(checkpoint, source, task, "Give new_head=true to begin with a new head")
+        check_labels(checkpoint, source, task, "Give new_head=true to initialize a new head")
     key = jax.random.key(values["seed"])
     options: dict[str, Any] = {"rngs": build.initial_rngs(key, streams)}
     if task.kind in _LABELED:
@@ -254,15 +249,15 @@ def initial_params(
 
 
 def _with_new_head(load: Callable[[], Any], create: Callable[..., nnx.Module], rngs: nnx.Rngs) -> Any:
-    """What `load` reads, with the parameters of its head as a new model has them."""
+    """Returns the parameters that `load` returns, with a newly initialized head."""
 
-    def drawn(key: jax.Array) -> dict[str, Any]:
+    def new_head(key: jax.Array) -> dict[str, Any]:
         params = traverse_util.flatten_dict(get_params(create(rngs=nnx.Rngs(key))), sep="/")
-        return {path: leaf for path, leaf in params.items() if any(fnmatchcase(path, glob) for glob in _NEW_HEAD)}
+        return {path: array for path, array in params.items() if any(fnmatchcase(path, glob) for glob in _NEW_HEAD)}
 
-    # Under jit, what is not returned is not computed.
-    kept = traverse_util.flatten_dict(load(), sep="/")
-    return traverse_util.unflatten_dict(kept | jax.jit(drawn)(rngs.params()), sep="/")
+    # Under jit, parameters that are not returned are not computed.
+    loaded = traverse_util.flatten_dict(load(), sep="/")
+    return traverse_util.unflatten_dict(loaded | jax.jit(new_head)(rngs.params()), sep="/")
 
 
 def _export(structure: nnx.GraphDef, task: Task, params: Any, directory: Path, evaluation: Mapping[str, float]) -> None:
@@ -271,7 +266,7 @@ def _export(structure: nnx.GraphDef, task: Task, params: Any, directory: Path, e
 
 
 def eval_batches(rows: RowSet, tokens: int, devices: int) -> Iterator[Batch]:
-    """Every held-out row once, in batches that divide by the mesh's devices; of several hosts, this one's part."""
+    """Yields this host's part of each batch of held-out rows, every row once, in sizes divisible by the devices."""
     count = jax.process_count()
     for batch in rows.all_batches(tokens, multiple=devices):
         size = len(batch["row"]) // count
@@ -280,7 +275,7 @@ def eval_batches(rows: RowSet, tokens: int, devices: int) -> Iterator[Batch]:
 
 
 def summarize(prepared: Prepared, results: Iterable[Outputs]) -> dict[str, float]:
-    """The held-out loss and the task's metrics: NaN where the model gives no finite numbers for a row."""
+    """Returns the held-out loss and the task's metrics, all NaN if any output is not finite."""
     kept = list(results)
     sums = add_up({name: value for name, value in part.items() if not np.ndim(value)} for part in kept)
     held_out = prepared.held_out
@@ -292,6 +287,6 @@ def summarize(prepared: Prepared, results: Iterable[Outputs]) -> dict[str, float
 
 
 def _tokens_per_batch(rows: RowSet, batch_size: int) -> int:
-    """Real tokens of an average batch."""
+    """Returns the tokens of an average batch, without padding."""
     mean = sum(len(tokens) for row in rows.rows for tokens in row.tokens) / len(rows)
     return round(mean * batch_size)

@@ -1,4 +1,4 @@
-"""What a fine-tuning says of its data before it starts, and of its result when it ends."""
+"""The report of a fine-tuning: its data at the start, its scores and predictions at the end."""
 
 import itertools
 import math
@@ -23,13 +23,13 @@ _SHOWN = 5  # as many as fit a screen
 
 
 def describe_data(prepared: Prepared) -> list[str]:
-    """Sets, labels, lengths and the baseline, in a line each."""
+    """Returns lines about sets, labels, lengths and the baseline."""
     task = prepared.task
-    sizes = {"to learn from": len(task.data.train)}
+    sizes = {"in training": len(task.data.train)}
     sizes |= {f"in {name}": len(examples) for name, examples in prepared.held_out.sets.items()}
     lines = [f"examples: {', '.join(f'{size:,} {name}' for name, size in sizes.items())}"]
-    shares = dict(zip(sizes, _unknown_shares(prepared), strict=True))
-    lines.append(f"pieces: {', '.join(f'{name} {describe_unknown(share)}' for name, share in shares.items())}")
+    unknown = dict(zip(sizes, _unknown_fractions(prepared), strict=True))
+    lines.append(f"pieces: {', '.join(f'{name} {describe_unknown(share)}' for name, share in unknown.items())}")
     if task.data.labels and task.problem != "regression":
         names = ", ".join(task.data.labels[:20]) + (", ..." if len(task.data.labels) > 20 else "")
         lines.append(f"labels: {names}")
@@ -38,22 +38,19 @@ def describe_data(prepared: Prepared) -> list[str]:
         lines.append(f"rows: {len(prepared.train):,}, up to {longest} tokens; lengths {_lengths(prepared)}")
     lines += task.describe_cut()
     lines.append(f"guessing: {shown(prepared.baseline.values)}")
-    lines += unknown_notes({f"texts {name}": share for name, share in shares.items()})
-    undefined = [note for note in prepared.baseline.notes if _decides_nothing(prepared)]
-    return [*lines, *_constant_label(prepared), *(f"note: {note}" for note in (*undefined, *task.data.notes))]
-
-
-def _decides_nothing(prepared: Prepared) -> bool:
-    return math.isnan(prepared.baseline.values[prepared.scorer.reported.headline])
+    lines += unknown_notes({f"texts {name}": share for name, share in unknown.items()})
+    is_undefined = math.isnan(prepared.baseline.values[prepared.scorer.reported.headline])
+    notes = (*(prepared.baseline.notes if is_undefined else ()), *task.data.notes)
+    return [*lines, *_constant_label(prepared), *(f"note: {note}" for note in notes)]
 
 
 def unknown_share_of(rows: Sequence[Row], tokenizer: Tokenizer) -> float:
-    """The share of unknown pieces in some rows."""
+    """Returns the fraction of unknown pieces in the rows."""
     return unknown_share(counted((tokens for row in rows for tokens in row.tokens), tokenizer.vocab_size), tokenizer)
 
 
-def _unknown_shares(prepared: Prepared) -> Iterator[float]:
-    """The share of the rows to learn from, and of each held-out set's."""
+def _unknown_fractions(prepared: Prepared) -> Iterator[float]:
+    """Yields the fraction of unknown pieces in the training rows, then in each held-out set."""
     tokenizer, ends = prepared.task.tokenizer, list(itertools.accumulate(map(len, prepared.held_out.sets.values())))
     yield unknown_share_of(prepared.train.rows, tokenizer)
     for first, end in zip((0, *ends), ends, strict=False):
@@ -61,23 +58,21 @@ def _unknown_shares(prepared: Prepared) -> Iterator[float]:
 
 
 def _constant_label(prepared: Prepared) -> list[str]:
-    """In a line, that all examples to learn from have the same label, if that is so."""
+    """Returns a note if all training examples have the same label."""
     data = prepared.task.data
     found = [str(example.label) for example in data.train if isinstance(example, TextExample)]
     if data.kind != "classification" or len(set(found)) != 1:
         return []
     name = data.labels[int(found[0])] if data.problem == "single_label" else found[0]
-    return [
-        f"note: all {len(found):,} examples to learn from have the same label, {name}: there is nothing to tell apart"
-    ]
+    return [f"note: all {len(found):,} training examples have the same label, {name}: there is nothing to learn"]
 
 
 def finish(work: WorkDir, prepared: Prepared, structure: nnx.GraphDef, result: Result) -> dict[str, Any]:
-    """Prints scores and the verdict, writes predictions; returns what summary.json keeps."""
+    """Prints scores and verdict, writes predictions; returns the entries of summary.json."""
     found = _predict(work, prepared, prepared.held_out, structure, result)
     tested = _predict(work, prepared, prepared.test, structure, result)
-    nothing = Scores(dict.fromkeys(prepared.baseline.values, math.nan))
-    first = found.get(next(iter(prepared.held_out.sets)), nothing)
+    undefined = Scores(dict.fromkeys(prepared.baseline.values, math.nan))
+    first = found.get(next(iter(prepared.held_out.sets)), undefined)
     say(f"held out, step {result.step}:")
     say(f"  {shown({name: value for name, value in result.evaluation.items() if name != 'loss'})}")
     for name, scores in tested.items():
@@ -94,18 +89,14 @@ def finish(work: WorkDir, prepared: Prepared, structure: nnx.GraphDef, result: R
 
 
 def check_push(values: Mapping[str, Any]) -> None:
-    """Sees to it that the model can be uploaded in the end, as far as that is known before.
-
-    Raises:
-        UserError: if the option names no repository, there is no token, or several models would go there.
-    """
+    """Raises UserError if push_to_hub names no repository, there is no token, or there are several seeds."""
     repository = values["push_to_hub"]
     if repository is None:
         return
     if values["seeds"] > 1:
         raise UserError(
-            f"push_to_hub={repository}: {values['seeds']} seeds make as many models, and one repository holds one. "
-            "Leave it out, and upload the best one with flax_lite.exporting.hub_upload.push_to_hub"
+            f"push_to_hub={repository}: {values['seeds']} seeds make as many models, and a repository has one. "
+            "Leave it out, and upload the best model with flax_lite.exporting.hub_upload.push_to_hub"
         )
     try:
         check_upload(repository)
@@ -123,7 +114,7 @@ def _uploaded(result: Result, repository: str) -> str:
 def _predict(
     work: WorkDir, prepared: Prepared, held_out: HeldOut, structure: nnx.GraphDef, result: Result
 ) -> dict[str, Scores]:
-    """Writes the predictions of every set; the scores of those whose labels are known."""
+    """Writes the predictions of every set; returns the scores of those that have labels."""
     if not held_out.sets:
         return {}
     task, folder = prepared.task, work.path / "predictions"
@@ -132,7 +123,7 @@ def _predict(
     results = run_rows(task.eval_step(structure), result.params, held_out.rows, tokens)
     bad, rows = count_not_finite(results)
     if bad:
-        say(f"predictions: none of {', '.join(held_out.sets)}: no numbers (NaN or infinity) for {bad} of {rows} rows")
+        say(f"no predictions for {', '.join(held_out.sets)}: NaN or infinity for {bad} of {rows} rows")
         return {}
     predictions = held_out.predictions(task, results)
     scores = {}

@@ -1,4 +1,4 @@
-"""What pretraining and distillation share: a job put together from its data, a model to create, and an objective."""
+"""The shared part of pretraining and distillation: builds a job from data, a model and an objective."""
 
 import functools
 import math
@@ -32,7 +32,7 @@ from train.run.job import Job, add_up
 from train.run.workdir import WorkDir
 
 Create = Callable[..., nnx.Module]
-_NUMBERS = ("no", "one", "two", "three", "four", "five")  # of examples
+_NUMBERS = ("no", "one", "two", "three", "four", "five")
 
 
 def make_language_model_job(
@@ -45,16 +45,16 @@ def make_language_model_job(
     model: EncoderConfig,
     **fields: Any,
 ) -> Job:
-    """A job that trains what `create` makes on a corpus's rows.
+    """Returns a job that trains a model on a corpus.
 
     Args:
         work: the work directory.
-        data: the rows.
-        create: (rngs=...) to the model; its class decides what is exported.
-        objective: what to optimize.
-        measured: what to report of held-out rows, with the same losses; `objective` if None.
-        model: the architecture as it is exported.
-        **fields: further fields of the Job; `identity` is added to.
+        data: the training and held-out rows.
+        create: (rngs=...) to the model.
+        objective: the objective to optimize.
+        measured: the objective to evaluate on held-out rows, with the same losses and more; `objective` if None.
+        model: the architecture to export.
+        **fields: further fields of the Job; `identity` is extended.
 
     Raises:
         UserError: if options do not fit each other or the data.
@@ -72,7 +72,7 @@ def make_language_model_job(
         prepare=_batch_masks(data),
     )
     eval_step = make_eval_step(structure, measured)
-    own: dict[str, Any] = {
+    common: dict[str, Any] = {
         "init_state": lambda key: init_state(create(rngs=build.initial_rngs(key, work.streams)), optimizer),
         "train_step": with_learning_rate(train_step, learning_rate_at),
         "train_batches": functools.partial(data.train_batches, values["batch_size"], workers=values["data.workers"]),
@@ -89,41 +89,41 @@ def make_language_model_job(
     }
     inputs = {"data": data.fingerprint, "tokenizer": data.tokenizer.fingerprint}
     fields["identity"] = inputs | fields.get("identity", {})
-    return Job(**(own | fields))
+    return Job(**(common | fields))
 
 
 def structure_of(create: Create) -> nnx.GraphDef:
-    """The structure of the model that `create(rngs=...)` makes, without making it."""
+    """Returns the graph definition of the model that `create(rngs=...)` returns, without parameters."""
     return nnx.graphdef(nnx.eval_shape(lambda: create(rngs=nnx.Rngs(0))))
 
 
 def shapes_of(create: Create) -> dict[str, Any]:
-    """The shapes of its parameters."""
+    """Returns the shapes of the parameters of the model that `create(rngs=...)` returns."""
     return abstract_params(lambda: create(rngs=nnx.Rngs(0)))
 
 
 def exported(model_class: type, config: EncoderConfig) -> EncoderConfig:
-    """The config as config.json has it of a model of this class."""
+    """Returns the config as in config.json of a model of this class."""
     return config.replace(architectures=(architecture(model_class, config),))
 
 
 def export(
     structure: nnx.GraphDef, tokenizer: Tokenizer, params: Any, directory: Path, evaluation: Mapping[str, float]
 ) -> None:
-    """Writes a model in both formats, and its tokenizer."""
+    """Writes a model in safetensors and Flax formats, and its tokenizer."""
     model: Any = with_params(structure, params)
     model.save_pretrained(directory, format=("safetensors", "flax"))
     tokenizer.save(directory, max_length=model.config.max_position_embeddings)
 
 
 def initial_params(values: Mapping[str, Any], model_class: type, create: Create) -> Callable[[], Any] | None:
-    """Reads the parameters of init_from, if there is one."""
+    """Returns a function that loads the parameters of init_from; None without init_from."""
     source = values["init_from"]
     return None if source is None else functools.partial(build.load_params, model_class, source, shapes_of(create))
 
 
 def describe_model(create: Create, config: EncoderConfig, title: str = "model") -> str:
-    """Family, sizes and parameters in a line."""
+    """Returns a line with family, sizes and number of parameters."""
     layers = f"{config.num_hidden_layers} layers"
     if config.num_physical_layers < config.num_hidden_layers:
         layers += f" of {config.num_physical_layers} set{'s' * (config.num_physical_layers > 1)} of parameters"
@@ -132,19 +132,19 @@ def describe_model(create: Create, config: EncoderConfig, title: str = "model") 
 
 
 def resolved(execution: Execution, config: EncoderConfig) -> Execution:
-    """The execution with what `auto` chooses for this model."""
+    """Returns the execution with its `auto` values resolved for this model."""
     return execution.resolve(len(config.layer_sequence()))
 
 
 def describe_execution(execution: Execution, config: EncoderConfig) -> str:
-    """What `auto` chose, in a line."""
+    """Returns a line with the resolved execution."""
     chosen = resolved(execution, config)
     how = f"{chosen.dtype}, {chosen.unroll} layer(s) unrolled, remat {chosen.remat}, attention {chosen.attention}"
     return f"execution: {how}"
 
 
 def next_commands(more: str, model_class: type, directory: WorkPath) -> Sequence[str]:
-    """Lines that a person pastes after a run: to train on, and to open what came of it."""
+    """Returns lines with the commands to paste after a run: to train longer, and to load the model."""
     here = directory if isinstance(directory, Path) else Path(directory.name)
     opened = f"fl.{model_class.__name__}.from_pretrained('{here}')"
     return [
@@ -156,13 +156,13 @@ def next_commands(more: str, model_class: type, directory: WorkPath) -> Sequence
 
 
 def words_line(scores: dict[str, float], data: PretrainingData, title: str = "masked words:") -> str:
-    """A masked-LM result in a line, beside what it compares with."""
+    """Returns a line with masked-LM metrics and the baselines to compare with."""
     words = f"loss {scores['mlm_loss']:.3f} nats, accuracy {scores['mlm_accuracy']:.1%}"
     return f"  {title:<15} {words} ({data.yardsticks()})"
 
 
 def examples(structure: nnx.GraphDef, data: PretrainingData, params: Any) -> list[str]:
-    """Held-out sentences with a word hidden in each, and the model's guesses; or why there are none."""
+    """Returns lines of held-out sentences with a word hidden in each and the model's guesses, or why there are none."""
     lines: list[str] = []
     with optional("held-out sentences with a hidden word", lines.append):
         model: PreTraining | MaskedLM = with_params(structure, jax.tree.map(jnp.asarray, params))
@@ -172,13 +172,13 @@ def examples(structure: nnx.GraphDef, data: PretrainingData, params: Any) -> lis
 
 
 def inputs(request: Request) -> dict[str, str]:
-    """What a job would read, by the names of its `identity`, as far as that is known without tokenizing."""
-    place = request.workdir / "tokenizer"
-    return fingerprints(request.values, place) if isinstance(place, Path) else {}
+    """Returns the fingerprints of a job's inputs, named as in its `identity`, that are known without tokenizing."""
+    tokenizer = request.workdir / "tokenizer"
+    return fingerprints(request.values, tokenizer) if isinstance(tokenizer, Path) else {}
 
 
 def say(line: str) -> None:
-    """Prints a line at once."""
+    """Prints a line and flushes."""
     print(line, flush=True)
 
 
@@ -190,7 +190,7 @@ def _batch_masks(data: PretrainingData) -> Callable[..., Any] | None:
 
 
 def with_learning_rate(step: Callable[..., Any], learning_rate_at: optax.Schedule) -> Callable[..., Any]:
-    """The same training step, its learning rate among the metrics."""
+    """Returns the training step with its learning rate among the metrics."""
 
     def stepped(state: Any, batch: Any, *constants: Any) -> Any:
         next_state, metrics = step(state, batch, *constants)
@@ -209,7 +209,7 @@ def _summary(flat_sums: dict[str, float], losses: Mapping[str, float]) -> dict[s
         kind, name = path.split("/")
         (sums if kind == "sums" else weights)[name] = value
     found = {name: float(value) for name, value in averages(sums, weights, losses).items()}
-    # What no row has is not a loss of 0, which would be the best there is.
+    # A loss that no row has is NaN, not 0, which would be the best.
     missing = {name for name, weight in weights.items() if not weight}
     if losses.keys() & missing:
         missing.add("loss")
@@ -217,11 +217,11 @@ def _summary(flat_sums: dict[str, float], losses: Mapping[str, float]) -> dict[s
 
 
 def describe_extension(values: dict[str, Any], former: int, total: int, step: int) -> str:
-    """What more steps do to the learning rate, in a line."""
+    """Returns a line about how more steps change the learning rate."""
     _, before = build.optimizer({**values, "total_steps": former})
     _, after = build.optimizer(values)
     return (
-        f"the learning rate's decay is stretched to the new end: at step {step} it goes from "
+        f"the learning-rate decay now ends at step {total}: at step {step} the rate changes from "
         f"{np.asarray(before(step)):.3g} to {np.asarray(after(step)):.3g}; the warm-up stays "
         f"{values['optimizer.warmup_steps']} steps"
     )

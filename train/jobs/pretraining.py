@@ -1,4 +1,4 @@
-"""Pretraining: masked words, with sentence order (ALBERT), next sentence (BERT) or neither; from text to a model.
+"""Builds the pretraining job: masked LM, with sentence order (ALBERT), next sentence (BERT) or neither.
 
 python -m train.pretrain --config configs/albert_tiny.py [--workdir DIR] [--config.KEY=VALUE ...]
 """
@@ -38,11 +38,11 @@ from train.run.workdir import WorkDir
 
 
 def make_job(work: WorkDir, prepare: Prepare = dataset.prepare) -> Job:
-    """Puts the job together: data, tokenizer, model, optimizer.
+    """Builds the job.
 
     Args:
         work: the work directory.
-        prepare: gives the data as tokens.
+        prepare: returns the tokenized data.
 
     Raises:
         UserError: if the options do not fit each other or the data.
@@ -73,7 +73,7 @@ def make_job(work: WorkDir, prepare: Prepare = dataset.prepare) -> Job:
 def _task(
     config: EncoderConfig, recipe: PretrainingRecipe, num_pieces: int
 ) -> tuple[type[PreTraining] | type[MaskedLM], Objective]:
-    """What the rows teach: words and a sentence task where they are pairs, words alone where they are packed texts."""
+    """Returns model class and objective: masked LM and a sentence task for pairs, masked LM for packed texts."""
     if recipe.rows == "packed":
         return MaskedLM, masked_lm_objective(num_pieces)
     if not config.has_pooler:
@@ -97,9 +97,7 @@ def _scores(result: Result, data: PretrainingData) -> list[str]:
     lines = [f"held out, step {result.step}:", words_line(scores, data)]
     if data.recipe.rows == "pairs":
         task = data.recipe.pair_task
+        name = "sentence order" if task == "sop" else "next sentence"
         sentences = f"loss {scores[f'{task}_loss']:.3f} nats, accuracy {scores[f'{task}_accuracy']:.1%}"
-        lines.append(f"  {_TASKS[task]}: {sentences} (always the commoner answer: {data.commoner_answer:.1%})")
+        lines.append(f"  {name}: {sentences} (always the commoner answer: {data.commoner_answer:.1%})")
     return lines
-
-
-_TASKS = {"sop": "sentence order", "nsp": "next sentence"}

@@ -1,4 +1,4 @@
-"""What a person wants to see of a language model: words hidden in held-out sentences, and its guesses."""
+"""Example predictions of a language model: words hidden in held-out sentences, and its guesses."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -14,17 +14,13 @@ from flax_lite.training.losses import piece_logits
 from train.data.pretraining.dataset import PretrainingData
 
 _GUESSES = 3
-
-
-_SENTENCES = 3  # more than a person reads in one go
-
-
+_SENTENCES = 3  # of a document, at most
 _SEED = 0
 
 
 @dataclasses.dataclass(frozen=True)
 class _Passage:
-    """Two segments of token ids, with the word that is hidden: its ids are `ids[start:end]` of both joined."""
+    """Two segments of token ids and the word to hide, `ids[start:end]` of both segments joined."""
 
     first: list[int]
     second: list[int]
@@ -37,14 +33,14 @@ class _Passage:
 
 
 def fill_mask_examples(model: PreTraining | MaskedLM, data: PretrainingData, count: int = 5) -> Iterator[str]:
-    """Hides one word in each of `count` held-out passages and shows the model's guesses.
+    """Hides one word in each of `count` held-out passages and yields the model's guesses.
 
-    A passage is the start of a document: of rows of pairs its first sentence as one segment and what still fits a row
-    as the other, of packed rows all as one text. The word is hidden whole; of a word of several pieces the first is
-    guessed, among the tokenizer's pieces: a table that is padded to a round size has rows that stand for none.
+    A passage is the start of a document. For a model of pairs, its first sentence is one segment and the next
+    sentences, as far as they fit, the other; otherwise it is one text. All pieces of the word are hidden, and its first
+    piece is predicted, among the tokenizer's pieces: an embedding table may be padded to a round size.
 
     Yields:
-        Two lines for each passage: the text with its hidden word in brackets, and the likeliest pieces.
+        Two lines for each passage: the text with the hidden word in brackets, and the most likely pieces.
     """
     tokenizer = data.tokenizer
     passages = list(_passages(data, count))
@@ -55,11 +51,11 @@ def fill_mask_examples(model: PreTraining | MaskedLM, data: PretrainingData, cou
     output = run(*map(jnp.asarray, batch))
     logits = output.prediction_logits if isinstance(output, PreTrainingOutput) else output.logits
     logits = piece_logits(logits[:, 0], tokenizer.vocab_size)
-    shares, guesses = jax.lax.top_k(jax.nn.softmax(logits), _GUESSES)
-    for passage, row_shares, row_guesses in zip(passages, shares.tolist(), guesses.tolist(), strict=True):
+    probabilities, guesses = jax.lax.top_k(jax.nn.softmax(logits), _GUESSES)
+    for passage, row, row_guesses in zip(passages, probabilities.tolist(), guesses.tolist(), strict=True):
         yield f"  {_shown(passage, tokenizer)}"
-        named = zip(row_guesses, row_shares, strict=True)
-        yield "      " + ", ".join(f"{tokenizer.decode([guess])} {share:.0%}" for guess, share in named)
+        pairs = zip(row_guesses, row, strict=True)
+        yield "      " + ", ".join(f"{tokenizer.decode([guess])} {value:.0%}" for guess, value in pairs)
 
 
 def _passages(data: PretrainingData, count: int) -> Iterator[_Passage]:
@@ -77,7 +73,7 @@ def _passages(data: PretrainingData, count: int) -> Iterator[_Passage]:
 
 
 def _choose_word(ids: list[int], tokenizer: Tokenizer, rng: np.random.Generator) -> tuple[int, int]:
-    """Where a random word starts and ends: one with a letter, if there is any."""
+    """Returns start and end of a random word, one with a letter if there is any."""
     starts = [index for index, piece in enumerate(ids) if index == 0 or tokenizer.starts_word[piece]]
     words = list(zip(starts, [*starts[1:], len(ids)], strict=True))
     lettered = [(start, end) for start, end in words if any(map(str.isalpha, tokenizer.decode(ids[start:end])))]
@@ -86,7 +82,7 @@ def _choose_word(ids: list[int], tokenizer: Tokenizer, rng: np.random.Generator)
 
 
 def _batch(passages: list[_Passage], tokenizer: Tokenizer, length: int, *, pairs: bool) -> tuple[np.ndarray, ...]:
-    """Ids, mask and token types [B, T] with the words hidden, and the position [B, 1] of each one's first piece."""
+    """Returns ids, mask and token types [B, T] with the words hidden, and the position [B, 1] of their first pieces."""
     ids = np.full((len(passages), length), tokenizer.pad_id, np.int32)
     types = np.zeros_like(ids)
     positions = np.zeros((len(passages), 1), np.int32)
@@ -103,7 +99,7 @@ def _batch(passages: list[_Passage], tokenizer: Tokenizer, length: int, *, pairs
 
 
 def _shown(passage: _Passage, tokenizer: Tokenizer) -> str:
-    """The passage as text, its hidden word in brackets; the brackets stand where decoding puts the word."""
+    """Returns the passage as text, with the hidden word in brackets, after any space that decoding puts before it."""
     before = tokenizer.decode(passage.ids[: passage.start])
     through = tokenizer.decode(passage.ids[: passage.end])
     after = tokenizer.decode(passage.ids)[len(through) :]

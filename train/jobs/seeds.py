@@ -1,4 +1,4 @@
-"""One experiment under several seeds: a run each, and the mean with its range."""
+"""Runs an experiment with several seeds, and reports the mean and range of each metric."""
 
 import contextlib
 import dataclasses
@@ -18,23 +18,23 @@ from train.machine.lock import open_directory
 from train.options import schema
 from train.options.request import Request
 
-# What is in the directory of a run of several seeds.
-_OWN_NAME = re.compile(r"lock|\.?results\.(json|md)(\.\w+)?|seed-\d+")
+# The files of such a run's work directory.
+_FILE_NAME = re.compile(r"lock|\.?results\.(json|md)(\.\w+)?|seed-\d+")
 _COLLAPSED = "no better than guessing"
 
 
 def run_seeds(request: Request, run: Callable[[Request], None], headline: str) -> None:
-    """Carries a request out with each of its seeds, and writes results.json and results.md into its work directory.
+    """Runs a request with each of its seeds, and writes results.json and results.md into its work directory.
 
-    A run that is complete is not done again, so that the same command goes on after an interruption.
+    Complete runs are skipped, so that the same command resumes after an interruption.
 
     Args:
-        request: with `seeds` above 1; runs get one seed each and a directory of their own in its work directory.
-        run: carries one of them out.
+        request: a request with `seeds` above 1; each seed gets a subdirectory of its work directory.
+        run: runs a request of one seed.
         headline: the metric that comes first.
 
     Raises:
-        UserError: for a work directory that is in use or holds something else.
+        UserError: if the work directory is in use or has other contents.
     """
     with contextlib.ExitStack() as stack:
         with hosts.sync_errors("opening the directory of all seeds"):
@@ -55,7 +55,7 @@ def _run_seeds(request: Request, run: Callable[[Request], None], headline: str) 
 
 
 def _is_ours(names: set[str]) -> bool:
-    return all(map(_OWN_NAME.fullmatch, names))
+    return all(map(_FILE_NAME.fullmatch, names))
 
 
 def _write_results(request: Request, works: Mapping[int, Path], headline: str) -> None:
@@ -69,9 +69,9 @@ def _write_results(request: Request, works: Mapping[int, Path], headline: str) -
 
 
 def summarize(evaluations: Mapping[int, Mapping[str, float]], headline: str) -> dict[str, Any]:
-    """Each seed's metrics, and mean, smallest and largest of each metric, the headline first."""
+    """Returns the metrics of each seed, and mean, min and max of each metric, the headline first."""
     names = [headline, *(name for name in next(iter(evaluations.values())) if name != headline)]
-    # What summary.json has as null is no number, and there is no mean with it.
+    # NaN is null in summary.json; a mean with it is NaN.
     numbers = {
         str(seed): {name: math.nan if value is None else value for name, value in evaluation.items()}
         for seed, evaluation in evaluations.items()
@@ -87,15 +87,15 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def table(results: Mapping[str, Any], headline: str) -> Sequence[str]:
-    """Lines of Markdown: a row a seed, and the mean."""
+    """Returns lines of Markdown: a row for each seed, then mean, min and max."""
     names = list(results["metrics"])
     lines = [f"| seed | {' | '.join(names)} | |", f"|---|{'---:|' * len(names)}---|"]
     for seed, evaluation in results["seeds"].items():
         remark = _COLLAPSED if int(seed) in results["collapsed"] else ""
         lines.append(f"| {seed} | {' | '.join(f'{evaluation.get(name, math.nan):.4f}' for name in names)} | {remark} |")
-    for what in ("mean", "min", "max"):
-        values = (results["metrics"][name][what] for name in names)
-        lines.append(f"| {what} | {' | '.join(f'{value:.4f}' for value in values)} | |")
+    for statistic in ("mean", "min", "max"):
+        values = (results["metrics"][name][statistic] for name in names)
+        lines.append(f"| {statistic} | {' | '.join(f'{value:.4f}' for value in values)} | |")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""What a student is while it learns, and what it begins with: a checkpoint, parts of its teacher, or random numbers."""
+"""The student of a distillation: its projections and initial parameters."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,7 +21,7 @@ from train.jobs.teacher import Teacher
 
 
 def with_projections(create: Create, recipe: DistillationRecipe, teacher: Teacher, *, project: bool) -> Create:
-    """The student as it is trained: with the maps to the teacher's width that its losses can use, if wanted."""
+    """Returns `create` with the linear maps to the teacher's width that the losses use, if `project`."""
     names = needed_projections(recipe) if project else ()
     if not names:
         return create
@@ -36,7 +36,7 @@ def with_projections(create: Create, recipe: DistillationRecipe, teacher: Teache
 
 
 def student_alone(params: Any) -> Any:
-    """Its parameters without the projections."""
+    """Returns the student's parameters without the projections."""
     return {name: part for name, part in params.items() if name != PROJECTIONS}
 
 
@@ -49,24 +49,24 @@ def initial_params(
     trained: Create,
     rngs: Callable[[], nnx.Rngs],
 ) -> Callable[[], Any] | None:
-    """How a student's first parameters are had; None where they are drawn from the seed.
+    """Returns a function that returns the student's initial parameters; None if they are random.
 
     Args:
-        values: the job's leaves.
-        teacher: its teacher.
-        data: its rows.
-        student_class: its class, for a checkpoint.
+        values: the job's options.
+        teacher: the teacher.
+        data: the training data, for the counts of a shared vocabulary.
+        student_class: the class to load a checkpoint with.
         create: (rngs=...) to the student.
         trained: (rngs=...) to the student with its projections.
-        rngs: makes the source of what neither has.
+        rngs: returns the random stream of parameters that neither checkpoint nor teacher has.
 
     Raises:
-        UserError: if leaves contradict each other; by the function returned, if the parameters do not fit.
+        UserError: if options contradict each other; from the returned function, if the parameters do not fit.
     """
     source, layers = values["init_from"], values["student.layers"]
     if layers and (source is not None or values["student.init"] != "teacher"):
         raise UserError(
-            "student.layers names the teacher's layers to begin with: it goes with student.init=teacher alone"
+            "student.layers names the teacher's layers to start from: it needs student.init=teacher and no init_from"
         )
     if source is None and values["student.init"] == "random":
         return None
@@ -75,22 +75,23 @@ def initial_params(
         params = shapes_of(trained)
         if source is not None:
             return _drawn(trained, rngs, params | build.load_params(student_class, source, shapes_of(create)))
-        own, given = student_alone(params), jax.tree.map(jnp.asarray, teacher.params)
+        student, source_params = student_alone(params), jax.tree.map(jnp.asarray, teacher.params)
+        counts = _word_counts(data, teacher)
         try:
-            begun = init_from_teacher(_as_task(own), _as_task(given), layers or None, _word_counts(data, teacher))
+            copied = init_from_teacher(_as_task(student), _as_task(source_params), layers or None, counts)
         except ValueError as error:
             raise UserError(f"student.init=teacher: {error}. Or give student.init=random") from error
-        return _drawn(trained, rngs, params | (begun if "encoder" in own else begun["encoder"]))
+        return _drawn(trained, rngs, params | (copied if "encoder" in student else copied["encoder"]))
 
     return read
 
 
 def _drawn(create: Create, rngs: Callable[[], nnx.Rngs], params: Any) -> Any:
-    """Parameters with every shape among them replaced by what `create` draws."""
+    """Returns `params` with every shape in it replaced by the parameters that `create` initializes."""
     flat = traverse_util.flatten_dict(params, sep="/")
-    missing = [path for path, leaf in flat.items() if isinstance(leaf, jax.ShapeDtypeStruct)]
+    missing = [path for path, array in flat.items() if isinstance(array, jax.ShapeDtypeStruct)]
 
-    def draw() -> Mapping[str, Any]:  # under jit, what is not returned is not computed
+    def draw() -> Mapping[str, Any]:  # under jit, parameters that are not returned are not computed
         drawn = traverse_util.flatten_dict(get_params(create(rngs=rngs())), sep="/")
         return {path: drawn[path] for path in missing}
 
@@ -98,11 +99,11 @@ def _drawn(create: Create, rngs: Callable[[], nnx.Rngs], params: Any) -> Any:
 
 
 def _word_counts(data: PretrainingData, teacher: Teacher) -> np.ndarray:
-    """How often the training text has each of the teacher's words, of which there may be more than pieces."""
+    """Returns the training text's token counts, padded to the teacher's vocabulary size."""
     counts = data.train.store.token_counts
     return np.pad(counts, (0, teacher.config.vocab_size - len(counts)))
 
 
 def _as_task(params: Any) -> Any:
-    """Parameters as a task model has them: below "encoder", where they are those of an Encoder alone."""
+    """Returns an Encoder's parameters below the key "encoder", as a task model has them."""
     return params if "encoder" in params else {"encoder": params}

@@ -1,4 +1,4 @@
-"""The teacher of a fine-tuning: a model that has learned the same task already."""
+"""The teacher of a fine-tuning: a model fine-tuned on the same task."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -26,16 +26,16 @@ LOSSES = ("soft_cross_entropy", "logit_mse", "hidden_mse")
 
 @dataclasses.dataclass(frozen=True)
 class TaskTeacher:
-    """A model that is read once and never changed.
+    """A teacher with fixed parameters.
 
     Attributes:
-        source: where it is from.
-        task: what it has learned.
-        config: its architecture.
-        structure: of the model.
-        params: its parameters, NumPy arrays.
-        teaching: how it takes part in the student's loss.
-        fingerprint: names the function that it computes.
+        source: the model's path or hub id.
+        task: the task.
+        config: the architecture.
+        structure: the model's graph definition.
+        params: the parameters, NumPy arrays.
+        teaching: its part in the student's loss.
+        fingerprint: a hash of architecture and parameters.
     """
 
     source: str
@@ -48,52 +48,52 @@ class TaskTeacher:
 
     @property
     def runs_along(self) -> bool:
-        """Whether the step computes it: it does not, where the rows hold its logits."""
+        """Whether the training step runs the teacher; it does not if the rows hold its logits."""
         return self.teaching.structure is not None
 
     def constants(self, mesh: Mesh) -> tuple[Any, ...]:
-        """What the step gets of it: nothing, where the rows hold its logits."""
+        """Returns the parameters that the step takes as constants, if it runs the teacher."""
         if not self.runs_along:
             return ()
         return (jax.device_put(self.params, tree_shardings(self.params, mesh)),)
 
     def add_logits(self, rows: RowSet, tokens: int, say: Callable[[str], None]) -> RowSet:
-        """The rows, with its logits as "teacher_0" (and "teacher_1") where the recipe asks for that."""
+        """Returns the rows with the teacher's logits as "teacher_0" (and "teacher_1"), if the step does not run it."""
         if self.runs_along:
             return rows
         kept = self._run(rows, tokens, "training")
-        taught = [self._taught(row, each) for row, each in zip(rows.rows, kept, strict=True)]
-        size = sum(array.nbytes for row in taught for name, array in row.labels.items() if name.startswith("teacher_"))
-        say(f"teacher's logits kept: {size / len(taught):,.0f} bytes an example, {size / 2**20:,.1f} MiB")
-        return rows.of(taught)
+        labeled = [self._with_logits(row, each) for row, each in zip(rows.rows, kept, strict=True)]
+        size = sum(array.nbytes for row in labeled for name, array in row.labels.items() if name.startswith("teacher_"))
+        say(f"teacher's logits kept: {size / len(labeled):,.0f} bytes an example, {size / 2**20:,.1f} MiB")
+        return rows.of(labeled)
 
-    def tried(self, prepared: Prepared, tokens: int) -> list[str]:
-        """Its own score on the held-out set that decides, beside guessing, before it teaches.
+    def describe_score(self, prepared: Prepared, tokens: int) -> list[str]:
+        """Returns lines with the teacher's score on the held-out set that decides, and that of guessing.
 
-        Labels named LABEL_0, LABEL_1 may stand in another order than the task's, and nothing but the score tells.
+        A teacher whose labels are named LABEL_0, LABEL_1, ... may have them in another order; only the score shows it.
 
         Raises:
-            UserError: if it gives no finite numbers.
+            UserError: if its outputs are not finite.
         """
         examples, held_out = prepared.judged_on, prepared.held_out.rows
         rows = held_out.of([row for row in held_out.rows if row.example < len(examples)])
         predictions = self.task.predict(examples, rows, self._run(rows, tokens, "held-out"))
         scores = prepared.scorer.score(examples, predictions)
-        lines = [f"teacher's own: {shown(scores.values)} (guessing: {shown(prepared.baseline.values)})"]
+        lines = [f"teacher: {shown(scores.values)} (guessing: {shown(prepared.baseline.values)})"]
         if prepared.scorer.judge(scores, prepared.baseline, len(examples)).guessing:
             lines.append(
-                f"WARNING: teacher={self.source} is no better than guessing on the held-out examples, and that is what "
-                f"it teaches{self._order()}"
+                f"WARNING: teacher={self.source} is no better than guessing on the held-out examples"
+                f"{self._label_order()}"
             )
         return lines
 
-    def _order(self) -> str:
-        ours, theirs = self.task.data.labels, self.config.labels
-        if not ours or [name.casefold() for name in theirs] == [name.casefold() for name in ours]:
+    def _label_order(self) -> str:
+        task, teacher = self.task.data.labels, self.config.labels
+        if not task or [name.casefold() for name in teacher] == [name.casefold() for name in task]:
             return ""
         return (
-            f". Its labels are {', '.join(theirs)}: if these stand for another order than {', '.join(ours)}, its "
-            "config.json has to say so (id2label)"
+            f". Its labels are {', '.join(teacher)}: if their order is not {', '.join(task)}, its config.json has to "
+            "name them (id2label)"
         )
 
     def _run(self, rows: RowSet, tokens: int, which: str) -> list[dict[str, np.ndarray]]:
@@ -103,46 +103,45 @@ class TaskTeacher:
         bad, count = count_not_finite(results)
         if bad:
             raise UserError(
-                f"teacher={self.source} gives no numbers (NaN or infinity) for {bad} of {count} {which} rows: its "
-                "training diverged, its weights were damaged, or execution.dtype is too narrow for it"
+                f"teacher={self.source} returns NaN or infinity for {bad} of {count} {which} rows: its training "
+                "diverged, its weights were damaged, or execution.dtype is too narrow for it"
             )
         return gathered(results, rows)
 
     def describe(self) -> list[str]:
-        """Name, size and losses in a line."""
+        """Returns a line with source, size and losses."""
         losses = ", ".join(f"{weight:g} {name}" for name, weight in self.teaching.losses.items())
-        return [f"teacher: {self.source}, {num_parameters(self.params):,} parameters; beside the labels: {losses}"]
+        return [f"teacher: {self.source}, {num_parameters(self.params):,} parameters; distillation losses: {losses}"]
 
-    def _taught(self, row: Row, kept: Mapping[str, np.ndarray]) -> Row:
+    def _with_logits(self, row: Row, kept: Mapping[str, np.ndarray]) -> Row:
         logits = [kept[name] for name in sorted(kept) if name.startswith("logits_")]
         if self.task.token_logits:
             logits = [each[: row.length] for each in logits]
-        taught = {f"teacher_{index}": np.asarray(each, np.float32) for index, each in enumerate(logits)}
-        return dataclasses.replace(row, labels={**row.labels, **taught})
+        named = {f"teacher_{index}": np.asarray(each, np.float32) for index, each in enumerate(logits)}
+        return dataclasses.replace(row, labels={**row.labels, **named})
 
 
 def open_task_teacher(values: Mapping[str, Any], task: Task, student: EncoderConfig) -> TaskTeacher | None:
-    """Reads the teacher that the options name, if they do.
+    """Returns the teacher that the options name, or None.
 
     Raises:
-        UserError: if it cannot be read, has learned another task, is too small for the rows, or does not fit the
-            losses.
+        UserError: if it cannot be read, is of another task, is too small for the rows, or does not fit the losses.
     """
     source, losses = values["teacher"], {name: values[f"losses.{name}"] for name in LOSSES if values[f"losses.{name}"]}
     if source is None:
         if losses:
-            raise UserError(f"losses.{next(iter(losses))} is what a teacher teaches: give --config.teacher=SOURCE")
+            raise UserError(f"losses.{next(iter(losses))} needs a teacher: give --config.teacher=SOURCE")
         return None
     if not losses:
         raise UserError(
-            f"teacher={source} teaches nothing: give losses.soft_cross_entropy (0.5, say), or another of it"
+            f"teacher={source} has no loss: give losses.soft_cross_entropy=0.5, or another of {', '.join(LOSSES)}"
         )
     cure = "A teacher needs the same labels, in the same order"
     model = trained_model(source, task, runtime.execution(values), option="teacher", cure=cure)
     layer_map = _layer_map(values, losses, model.config, student)
     cached = values["distill.cache_teacher"]
     if cached and "hidden_mse" in losses:
-        raise UserError("distill.cache_teacher keeps logits alone: leave it out, or losses.hidden_mse")
+        raise UserError("distill.cache_teacher keeps only logits: leave it out, or losses.hidden_mse")
     structure, params = nnx.graphdef(model), jax.device_get(get_params(model))
     teaching = Teaching(
         structure=None if cached else structure,
@@ -158,18 +157,18 @@ def open_task_teacher(values: Mapping[str, Any], task: Task, student: EncoderCon
 def _layer_map(
     values: Mapping[str, Any], losses: Mapping[str, float], teacher: EncoderConfig, student: EncoderConfig
 ) -> tuple[tuple[int, int], ...]:
-    """The layers that hidden_mse compares, counted from 0."""
+    """Returns the pairs of layers that hidden_mse compares, counted from 0."""
     if "hidden_mse" not in losses:
         return ()
     if teacher.hidden_size != student.hidden_size:
-        widths = f"{teacher.hidden_size} wide in the teacher, {student.hidden_size} in the student"
-        raise UserError(f"losses.hidden_mse compares hidden states of one width, and they are {widths}")
+        widths = f"the teacher has {teacher.hidden_size}, the student {student.hidden_size}"
+        raise UserError(f"losses.hidden_mse needs hidden states of the same width: {widths}")
     depths = len(teacher.layer_sequence()), len(student.layer_sequence())
     pairs = values["distill.layer_map"] or uniform_layer_map(*depths)
     try:
         found = tuple(tuple(range(depth)[layer] for depth, layer in zip(depths, pair, strict=True)) for pair in pairs)
     except (IndexError, TypeError, ValueError):
         raise UserError(
-            f"distill.layer_map={pairs}: expected pairs (teacher's layer of {depths[0]}, student's of {depths[1]})"
+            f"distill.layer_map={pairs}: expected pairs (teacher layer of {depths[0]}, student layer of {depths[1]})"
         ) from None
     return found  # type: ignore[return-value]

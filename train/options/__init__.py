@@ -1,1 +1,1 @@
-"""A job's options, from its config and its command line."""
+"""The options of the jobs: declarations, config files, command line."""

@@ -1,10 +1,10 @@
-"""The one command line in front of every job.
+"""The command line of every job.
 
     python -m train.JOB --config FILE[:VARIANT] [--workdir DIR] [--config.KEY=VALUE ...] [--print_config] [--extend]
                         [--dry_run [--target v5e:2x4]] [--coordinator HOST:PORT --num_processes N --process_id I]
 
-Exit status: 0 done or already complete; 2 the user's mistake (one message, no traceback); 75 interrupted and saved; 1 a
-defect (with a traceback) or a run that failed (one message).
+Exit status: 0 done or already complete; 2 a mistake in the request (one message, no traceback); 75 interrupted and
+saved; 1 a defect (with a traceback) or a run that failed (one message).
 """
 
 import contextlib
@@ -31,29 +31,29 @@ def main(
     plan: Callable[[Request], None] | None = None,
     joins: bool = False,
 ) -> int:
-    """Runs one job from its command line.
+    """Runs a job from its command line.
 
     Args:
       job: the job's name, for messages.
-      options: its table; or, of a command that serves several jobs, their tables by name: the config says which.
-      run: carries a request out.
-      argv: the words after the program's name; `sys.argv[1:]` when None.
-      help_config: the config whose defaults --help shows when none is given.
-      plan: prints for --dry_run what a request would take; None: there is no such option.
+      options: its table of options; or the tables of several jobs by name, of which the config selects one.
+      run: runs a request.
+      argv: the arguments; `sys.argv[1:]` if None.
+      help_config: the config whose values --help shows if none is given.
+      plan: prints for --dry_run what a request would need; None: the job has no --dry_run.
       joins: whether the processes of several hosts run it together.
 
     Returns:
-      The exit status. The process ends here instead where other hosts go on without this one, or a signal stopped it.
+      The exit status. The process exits here instead if other hosts continue without it, or if a signal stopped it.
     """
-    # Grain 0.2.18 asks for a flag of absl's global table in its worker pool and fails where nobody parsed that table.
+    # Grain 0.2.18 reads a flag of absl's global table in its worker pool and fails if that table was not parsed.
     flags.FLAGS.mark_as_parsed()
     _show_all_text()
     request, error, joined = None, None, False
     status: int | None = 0
     try:
         with Guard(ends_process=argv is None) as guard:
-            words = sys.argv[1:] if argv is None else argv
-            request = parse(job, options, words, guard, help_config, plans=plan is not None, joins=joins)
+            arguments = sys.argv[1:] if argv is None else argv
+            request = parse(job, options, arguments, guard, help_config, plans=plan is not None, joins=joins)
             if request is not None and request.dry_run and plan is not None:
                 plan(request)
             elif request is not None:
@@ -77,32 +77,32 @@ def main(
 
 
 def _join(request: Request) -> bool:
-    """Joins the other hosts, if there are any; returns whether there are."""
+    """Connects to the other hosts, if any; returns whether there are any."""
     from train.machine import hosts
     from train.options import runtime
 
-    runtime.settle_runtime(request.values)  # XLA reads them once, and hosts that join are asked for their devices
+    runtime.settle_runtime(request.values)  # before JAX starts, which joining does
     settings = request.config.hosts.to_dict()
     hosts.join(request.coordinator, request.num_processes, request.process_id, **settings)
     return hosts.is_joined()
 
 
 def _expected_end(job: str, request: Request | None, error: Exception, joined: bool) -> int | None:
-    """Says why a command ended early and returns its status; None for a defect."""
+    """Prints why a command ended early and returns its status; returns None for a defect."""
     if joined:
         from train.machine import hosts
 
         if hosts.lost_another(error):
-            message = f"another host is gone ({str(error).partition(chr(10))[0]}). The last checkpoint stands; the same"
-            return _end(job, f"{message} command continues from it", StopError.status, joined)
+            message = f"another host was lost ({str(error).partition(chr(10))[0]}). The same command resumes from the"
+            return _end(job, f"{message} last checkpoint", StopError.status, joined)
     if isinstance(error, JobError):
         return _end(job, str(error), error.status, joined)
-    if isinstance(error, BrokenPipeError) and request is None:  # a run must not end without a word
-        # Who read the output has seen enough (`--help | head`). Nothing may be written on the way out.
-        _forget_output()
+    if isinstance(error, BrokenPipeError) and request is None:  # of a run, it is a defect to report
+        # The reader of the output has closed it (`--help | head`): nothing may be written at exit.
+        _discard_output()
         return JobError.status
     if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
-        return _end(job, f"{error}. Make room there, then the same command continues", JobError.status, joined)
+        return _end(job, f"{error}. Make room there, then the same command resumes", JobError.status, joined)
     return None
 
 
@@ -118,13 +118,13 @@ def _end(job: str, message: str, status: int, joined: bool) -> int:
 
 
 def _show_all_text() -> None:
-    """Lets the output show as an escape what its encoding has no letters for: held-out text is of any script."""
+    """Prints characters that the output's encoding lacks as escapes: held-out text may be in any script."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a notebook's is none, and takes everything
+        if isinstance(stream, io.TextIOWrapper):  # not in a notebook, which takes all characters
             stream.reconfigure(errors="backslashreplace")
 
 
-def _forget_output() -> None:
-    """Nobody reads the output any more: what is left in its buffer must not fail the process on its way out."""
+def _discard_output() -> None:
+    """Redirects standard output to nowhere, so that flushing its buffer at exit cannot fail."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

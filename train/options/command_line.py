@@ -1,7 +1,6 @@
-"""The words of a job's command line, read into a request; and its --help.
+"""Parsing a job's command line into a request, and its --help.
 
-absl reads the flags and ml_collections holds the config; everything they leave rough (unknown keys, stray words,
-options that default to nothing, --help) is smoothed here, from the job's table of options.
+absl parses the flags, which are made from the job's table of options; messages and --help are written here.
 """
 
 import json
@@ -26,12 +25,12 @@ Table = Sequence[schema.Option]
 
 _HOST_FLAGS = ("coordinator", "num_processes", "process_id")
 _PLAN_HELP = (
-    "  --dry_run                print what the run would take (memory, operations, time) and stop",
-    "  --target DEVICES         plan for these: v5e:2x4, v6e:2x2, 8xh100, 8xcpu; of TPUs and CPUs the step is compiled",
+    "  --dry_run                print the memory, operations and time that the run would need, and stop",
+    "  --target DEVICES         plan for v5e:2x4, v6e:2x2, 8xh100, 8xcpu, ...; for TPUs and CPUs the step is compiled",
 )
 _HOST_HELP = (
     "  --coordinator HOST:PORT --num_processes N --process_id I",
-    "                           this is process I of N, of which process 0 is at HOST; a TPU slice and Slurm say it",
+    "                           this is process I of N, and process 0 is on HOST; not needed on TPU slices and Slurm",
 )
 
 
@@ -44,19 +43,19 @@ def parse(
     plans: bool = False,
     joins: bool = False,
 ) -> Request | None:
-    """Reads a command line; prints and returns None for --help and --print_config.
+    """Returns the request of a command line; for --help and --print_config, prints and returns None.
 
     Args:
-      job: as `train.options.cli.main` has it, and so `options`, `help_config` and `joins`.
-      options: the table, or tables.
-      argv: the words.
-      guard: of the request.
-      help_config: for --help.
-      plans: whether it takes --dry_run.
-      joins: whether it takes --coordinator.
+      job: the job's name, for messages.
+      options: its table of options, or several tables by name, of which the config selects one.
+      argv: the arguments.
+      guard: the request's guard.
+      help_config: the config whose values --help shows if none is given.
+      plans: whether the job takes --dry_run.
+      joins: whether the job takes --coordinator.
 
     Raises:
-      UserError: something on it is not understood.
+      UserError: an argument is unknown or has a wrong value.
     """
     options = tuple(_table(job, options, argv, help_config) if isinstance(options, Mapping) else options)
     given = _flag_values(options, plans, joins)
@@ -91,11 +90,11 @@ def parse(
 
 
 def _table(job: str, tables: Mapping[str, Table], argv: Sequence[str], help_config: str) -> Table:
-    """The table of the config on a command line, found before its options are read: they are in it."""
+    """Returns the table of the config on a command line, which has to be known before the options are parsed."""
     spec = ""
-    for word, following in zip(argv, [*argv[1:], ""], strict=True):
-        name, equals, value = word.lstrip("-").partition("=")
-        if word.startswith("-") and name == "config":
+    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+        name, equals, value = argument.lstrip("-").partition("=")
+        if argument.startswith("-") and name == "config":
             spec = value if equals else following
     loaded = load_config(spec or help_config)
     if loaded.table not in tables:
@@ -109,13 +108,11 @@ def _check_job(job: str, loaded: LoadedConfig) -> None:
 
 
 def _another_job(job: str, loaded: LoadedConfig) -> UserError:
-    return UserError(
-        f"{loaded.path} is no config for train.{job}, but for: python -m train.{loaded.job} --config {loaded.path}"
-    )
+    return UserError(f"{loaded.path} is a config for another job: python -m train.{loaded.job} --config {loaded.path}")
 
 
 class _OptionParser(flags.ArgumentParser):
-    """Lets absl read an option's text; booleans too take a value, so that `--config.plot false` is not a stray word."""
+    """Parses an option for absl; booleans take a value too, so `--config.plot false` is no stray argument."""
 
     def __init__(self, option: schema.Option) -> None:
         self.option = option
@@ -131,7 +128,7 @@ def _plan(given: flags.FlagValues, plans: bool) -> dict[str, Any]:
     if not plans:
         return {}
     if given["target"].present and not given["dry_run"].value:
-        raise UserError("--target is what --dry_run plans for: give both, or neither")
+        raise UserError("--target names the devices that --dry_run plans for: give both, or neither")
     return {name: given[name].value for name in ("dry_run", "target")}
 
 
@@ -140,15 +137,15 @@ def _hosts(given: flags.FlagValues, joins: bool) -> dict[str, Any]:
 
 
 def _flag_values(options: Sequence[schema.Option], plans: bool, joins: bool) -> flags.FlagValues:
-    """A flag table of this command line alone: libraries' flags in absl's global table are not ours to offer."""
+    """Returns the flags of this command line alone; absl's global table has those of libraries too."""
     given = flags.FlagValues()
-    given.set_gnu_getopt(True)  # read on behind a stray word, so that every fault comes out
+    given.set_gnu_getopt(True)  # continue after a stray argument, so that all mistakes are reported
     flags.DEFINE_string("config", None, "config file, with its variant", flag_values=given)
     flags.DEFINE_string("workdir", None, "work directory", flag_values=given)
     flags.DEFINE_bool("print_config", False, "print the resolved config and stop", flag_values=given)
     flags.DEFINE_bool("extend", False, "allow more total_steps than before", flag_values=given)
     if plans:
-        flags.DEFINE_bool("dry_run", False, "print what the run would take and stop", flag_values=given)
+        flags.DEFINE_bool("dry_run", False, "print what the run would need and stop", flag_values=given)
         flags.DEFINE_string("target", None, "devices to plan for", flag_values=given)
     if joins:
         flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0", flag_values=given)
@@ -181,29 +178,28 @@ def _read_flags(given: flags.FlagValues, job: str, options: Sequence[schema.Opti
 
 def _help(job: str, options: Sequence[schema.Option], spec: str, plans: bool, joins: bool) -> str:
     try:
-        defaults, source = load_config(spec).values, spec
+        config, source = load_config(spec).values, spec
     except UserError:
-        defaults, source = {}, ""
-    flat = schema.flatten(defaults)
+        config, source = {}, ""
+    values = schema.resolve(options, config)
     lines = [
         f"python -m train.{job} --config FILE[:VARIANT] [--workdir DIR] [--config.KEY=VALUE ...]",
         "",
-        "  --config FILE[:VARIANT]  the experiment, from the list below; :smoke is a tiny run of any of them",
-        "  --workdir DIR            where everything is written; runs/CONFIG-VARIANT if not given"
-        + (", gs://BUCKET/PATH too" if joins else ""),
+        "  --config FILE[:VARIANT]  the experiment, one of those below; :smoke is a tiny run of any of them",
+        "  --workdir DIR            output directory; default runs/CONFIG-VARIANT" + ", or gs://BUCKET/PATH" * joins,
         "  --print_config           print the resolved config and stop",
-        "  --extend                 go on with more total_steps than the work directory was started with",
+        "  --extend                 continue with more total_steps than the work directory was started with",
         *(_PLAN_HELP if plans else ()),
         *(_HOST_HELP if joins else ()),
         "  --help                   print this and stop",
         "",
         *textwrap.wrap(f"Configs: {', '.join(config_files()) or 'none in configs/'}", 100, subsequent_indent="  "),
         f"Defaults are those of {source}." if source else "Give --config FILE to see its defaults.",
-        "Options marked * may change when a work directory is continued.",
+        "Options marked * may change when a run is resumed.",
         "",
     ]
     for option in options:
-        default = f"={_text(flat[option.path])}" if option.path in flat else ""
+        default = f"={_text(values[option.path])}" if option.path in values else ""
         mark = "*" if option.on_resume == "free" else " "
         choices = f" ({' | '.join(option.choices)})" if option.choices else ""
         lines.append(f"{mark} --config.{option.path}{default}  {option.doc}{choices}")
@@ -211,7 +207,7 @@ def _help(job: str, options: Sequence[schema.Option], spec: str, plans: bool, jo
 
 
 def _text(value: Any) -> str:
-    """A value as the command line takes it."""
+    """Returns a value as the command line takes it."""
     if value is None:
         return "none"
     return str(value).lower() if isinstance(value, bool) else str(value)

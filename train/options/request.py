@@ -1,4 +1,4 @@
-"""What a user asked of a job, resolved and checked."""
+"""The request of a job: its resolved options and its arguments."""
 
 import dataclasses
 import shlex
@@ -16,24 +16,24 @@ from train.options import schema
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the user asked for, resolved and checked.
+    """A job's options and arguments, resolved and checked.
 
     Attributes:
       job: name of the job, the X of `python -m train.X`.
-      options: the job's table.
-      config: every option's value, as a FrozenConfigDict: request.config.data.source.
+      options: the job's table of options.
+      config: the value of every option, as a FrozenConfigDict: request.config.data.source.
       spec: the config as given, FILE or FILE:VARIANT.
       workdir: the work directory, on a local disk or in a bucket.
       overrides: the --config.KEY=VALUE given, as text.
-      extend: more total_steps than the work directory's are wanted.
-      dry_run: only a plan is wanted: what the run would take.
-      target: the devices to plan for, by name; those that are present if None.
-      coordinator: HOST:PORT of process 0 of several; None: as the environment says.
-      num_processes: how many run the job together.
-      process_id: which of them this is.
-      derived: options that follow from others and the data, as warm-up steps from their share of the run: by path, what
-        they are of a config's values, or None where these give them directly. A run that goes on keeps what it had.
-      guard: tells when a signal asked the job to stop.
+      extend: whether total_steps may be more than the work directory's.
+      dry_run: whether to print a plan instead of running.
+      target: the devices to plan for, by name; None: the devices present.
+      coordinator: HOST:PORT of process 0; None: from the environment.
+      num_processes: number of processes that run the job.
+      process_id: index of this process.
+      derived: options that follow from others and the data, as warm-up steps from a fraction of the run. Maps a path to
+        a function of the values, which returns None if the option was given directly. A resumed run keeps its values.
+      guard: tells when a signal has asked the job to stop.
     """
 
     job: str
@@ -53,17 +53,17 @@ class Request:
 
     @property
     def values(self) -> dict[str, Any]:
-        """{dotted path: value} of every option."""
+        """Returns {dotted path: value} of every option."""
         return schema.flatten(self.config.to_dict())
 
     def with_values(self, changes: Mapping[str, Any]) -> "Request":
-        """The same request with other values of some options."""
+        """Returns the request with some options changed."""
         config = config_dict.FrozenConfigDict(schema.nest(self.values | dict(changes)))
         return dataclasses.replace(self, config=config)
 
     @property
     def local_workdir(self) -> Path:
-        """The work directory of a job that knows no other than a local one.
+        """Returns the work directory, for a job that needs it on a local disk.
 
         Raises:
           UserError: it is in a bucket.
@@ -74,14 +74,14 @@ class Request:
         raise UserError(f"--workdir {self.workdir}: {several} a directory on a local disk")
 
     def command(self, workdir: WorkPath | None = None, extend: bool | None = None, **changes: str) -> str:
-        """Returns this request as a command to paste, with some parts changed (`total_steps="200"`)."""
+        """Returns this request as a shell command, with some options changed (`total_steps="200"`)."""
         arguments = self.arguments(workdir, self.extend if extend is None else extend, changes)
         return shlex.join(["python", "-m", f"train.{self.job}", *arguments])
 
     def arguments(
         self, workdir: WorkPath | None = None, extend: bool = False, changes: Mapping[str, str] | None = None
     ) -> list[str]:
-        """The words of that command behind the job's name."""
+        """Returns the arguments of that command."""
         parts = ["--config", self.spec, "--workdir", str(workdir or self.workdir)]
         parts += [f"--config.{path}={text}" for path, text in (self.overrides | dict(changes or {})).items()]
         return [*parts, "--extend"] if extend else parts

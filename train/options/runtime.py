@@ -1,4 +1,4 @@
-"""From a job's options to how its model is computed, and to what JAX has to know before it starts."""
+"""How a job's `execution` options reach the library and JAX."""
 
 import os
 from typing import TYPE_CHECKING
@@ -10,18 +10,16 @@ if TYPE_CHECKING:
 
 
 def execution(values: Values) -> "Execution":
-    """How the model is computed; where an option leaves it open, the device decides."""
+    """Returns the library's execution config; its `auto` values are resolved on the device."""
     from flax_lite.layers.execution import Execution
 
-    options = group(values, "execution")
-    unroll = options.pop("unroll", None)
-    return Execution(**options, unroll="auto" if unroll is None else unroll)
+    return Execution(**group(values, "execution"))
 
 
 def settle_runtime(values: Values) -> None:
-    """Sets what only JAX's start can change; call it before the first computation.
+    """Sets what JAX reads only once, so it has to be called before the first computation.
 
-    Programs of the CPU run in the thread that starts them, where memory can be kept (`train.machine.host_memory`).
+    A CPU program then runs in the calling thread, where `train.machine.host_memory` can keep freed memory.
     """
     import jax
 

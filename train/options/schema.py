@@ -1,7 +1,8 @@
-"""An option of a job's config, and how its values are read and checked; the options are in `train.options.tables`.
+"""The declaration of an option, and how its values are parsed, checked and compared.
 
-Options *fixed on resume* decide which numbers come out: a difference is refused. *Free* options change only how, how
-often or where. `total_steps` is the one option fixed on resume that may grow, with --extend.
+The options themselves are in `train.options.tables` and `train.options.task_tables`. An option that is *fixed on
+resume* changes the results, so a work directory keeps its value; a *free* one changes only how, how often or where
+something is done. `total_steps` is the one fixed option that may grow, with --extend.
 """
 
 import ast
@@ -17,33 +18,38 @@ from typing import Any, Literal
 from train.errors import UserError
 
 NAMES = tuple[str, ...]
+REQUIRED: Any = object()  # the default of an option that every config has to set
 
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """One entry of a job's config.
+    """One option of a job.
 
     Attributes:
-      path: where it stands in the config, groups separated by dots.
+      path: its name in the config, with its groups: "data.source".
       on_resume: "fixed" (may not change within a work directory) or "free".
-      type: int, float, bool, str, tuple, or NAMES, a tuple of texts; `T | None` where the option may be nothing.
+      type: int, float, bool, str, tuple, or NAMES (a tuple of strings); `T | None` if it may be None.
+      default: its value where a config does not set it; `REQUIRED` if every config has to.
       doc: one line for --help.
-      choices: the values it may take, when they are few.
-      at_least: the smallest number it may be.
-      above: a number that it has to be above.
-      implied: whether a config may leave it out: it is nothing then, as in a work directory that is older than it.
-      is_place: whether it names a place, behind a scheme or not, where ~ is the home directory; a tuple names several.
+      choices: the allowed values, if they are few.
+      words: strings that are allowed instead of a number.
+      at_least: the smallest number allowed.
+      above: an exclusive lower bound.
+      implied: whether the option was added later, so that a work directory without it had it as None.
+      is_path: whether it is a path or a tuple of paths, with or without a scheme; a leading ~ is expanded.
     """
 
     path: str
     on_resume: Literal["fixed", "free"]
     type: Any
+    default: Any
     doc: str
     choices: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
     at_least: float | None = None
     above: float | None = None
     implied: bool = False
-    is_place: bool = False
+    is_path: bool = False
 
 
 _EXPECTED = {
@@ -58,7 +64,7 @@ _BOOLS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no"
 
 
 def form_of(option: Option) -> tuple[type, bool]:
-    """Returns the plain type of an option and whether it may be None."""
+    """Returns the plain type of an option, and whether it may be None."""
     if isinstance(option.type, types.UnionType):
         (form,) = (member for member in typing.get_args(option.type) if member is not types.NoneType)
         return form, True
@@ -66,19 +72,16 @@ def form_of(option: Option) -> tuple[type, bool]:
 
 
 def parse(option: Option, text: str) -> Any:
-    """Reads a value from the command line.
-
-    Returns:
-      The value in the option's type; `none` is None.
+    """Returns the value that `text` stands for on the command line; `none` is None.
 
     Raises:
-      ValueError: the text is not of the option's type or range.
+      ValueError: the text does not have the option's type or range.
     """
-    form, optional = form_of(option)
+    form, _ = form_of(option)
     if text.lower() == "none" and "none" not in option.choices:
-        if not optional:
-            raise ValueError(f"cannot be none, expected {_expected(option)}")
-        return None
+        return check(option, None)
+    if text in option.words:
+        return text
     try:
         value = _names(text) if option.type == NAMES else _read(form, text)
     except (ValueError, SyntaxError, KeyError):
@@ -87,8 +90,16 @@ def parse(option: Option, text: str) -> Any:
 
 
 def check(option: Option, value: Any) -> Any:
-    """Returns `value` in the option's type; raises ValueError where type, choices or range forbid it."""
+    """Returns `value` in the option's type.
+
+    Raises:
+      ValueError: the value does not have the option's type, or is not among its choices or in its range.
+    """
     form, optional = form_of(option)
+    if value in option.words:
+        return value
+    if value is None and "auto" in option.words:
+        return "auto"  # execution.unroll: older command lines and work directories have none for auto
     if value is None:
         if optional:
             return None
@@ -107,20 +118,20 @@ def check(option: Option, value: Any) -> Any:
         raise ValueError(f"is {value!r}, expected at least {option.at_least}")
     if option.above is not None and not value > option.above:
         raise ValueError(f"is {value!r}, expected more than {option.above}")
-    return at_home(value) if option.is_place else value
+    return expand_home(value) if option.is_path else value
 
 
-def at_home(value: Any) -> Any:
-    """A place, or each of a tuple, with the home directory for the ~ that it begins with, behind a scheme or not."""
+def expand_home(value: Any) -> Any:
+    """Returns a path, or each path of a tuple, with a leading ~ expanded, also after a scheme (`files:~/x`)."""
     if isinstance(value, (tuple, list)):
-        return tuple(map(at_home, value))
+        return tuple(map(expand_home, value))
     if isinstance(value, str) and (found := re.fullmatch(r"(\w+:)?(~.*)", value, re.DOTALL)):
         return (found[1] or "") + os.path.expanduser(found[2])
     return value
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns {dotted path: value} of nested mappings; an empty group has no entry."""
+    """Returns {dotted path: value} of nested mappings; an empty mapping has no entry."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping) or hasattr(value, "items"):
@@ -135,28 +146,33 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for path, value in flat.items():
         *groups, name = path.split(".")
-        place = nested
+        inner = nested
         for group in groups:
-            place = place.setdefault(group, {})
-        place[name] = value
+            inner = inner.setdefault(group, {})
+        inner[name] = value
     return nested
 
 
+def resolve(options: Sequence[Option], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns {dotted path: value} of nested values, with the defaults of the options that they leave out."""
+    return {option.path: option.default for option in options if option.default is not REQUIRED} | flatten(config)
+
+
 def validate(options: Sequence[Option], config: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Checks a config against its table.
+    """Resolves a config and checks it.
 
     Args:
       options: the job's table.
-      config: nested values, one for every option.
+      config: nested values; an option that they leave out has its default.
       where: the config's name for messages.
 
     Returns:
-      {dotted path: value}, in the table's order.
+      {dotted path: value} of every option, in the table's order.
 
     Raises:
-      UserError: an option is missing, unknown or of the wrong type; all of them are named.
+      UserError: options are missing, unknown or of the wrong type; the message names all of them.
     """
-    flat = dict.fromkeys(option.path for option in options if option.implied) | flatten(config)
+    flat = resolve(options, config)
     known = {option.path: option for option in options}
     faults = [f"{path} is not an option{nearest(path, known)}" for path in flat if path not in known]
     faults += [f"{path} is missing ({option.doc})" for path, option in known.items() if path not in flat]
@@ -177,7 +193,7 @@ def differences(
 ) -> dict[str, tuple[Any, Any]]:
     """Returns {path: (old, new)} of the options fixed on resume that differ.
 
-    One that `old` does not know is nothing there if it is implied, and does not differ otherwise.
+    An option that `old` lacks was None there if it is implied; otherwise it does not differ.
     """
     known = [
         option.path for option in options if option.on_resume == "fixed" and (option.implied or option.path in old)
@@ -186,7 +202,7 @@ def differences(
 
 
 def nearest(given: str, known: Iterable[str]) -> str:
-    """Returns ", nearest is X" for a misspelled name, or "" when nothing is near."""
+    """Returns ", nearest is X" for a misspelled name, or "" if no name is near."""
     names = list(known)
     end = given.rpartition(".")[2]
     same_end = [name for name in names if name.rpartition(".")[2] == end]
@@ -220,7 +236,7 @@ def _are_names(value: Any) -> bool:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    """Names between commas, or a tuple of them as Python writes it, for names that hold a comma."""
+    """Returns the names of `a,b`; names that contain a comma are written as a Python tuple, `('a, b', 'c')`."""
     if text[:1] + text[-1:] not in ("()", "[]"):
         return tuple(name.strip() for name in text.split(",")) if text.strip() else ()
     value = ast.literal_eval(text)
@@ -233,11 +249,12 @@ def _expected(option: Option) -> str:
     form, optional = form_of(option)
     form = NAMES if option.type == NAMES else form
     expected = " | ".join(option.choices) if option.choices else _EXPECTED[form]
+    expected = " | ".join((*option.words, expected))
     return f"{expected}, or none" if optional else expected
 
 
 def _plain(value: Any) -> Any:
-    """Tuples as lists, as they come back from JSON."""
+    """Returns the value with tuples as lists, as JSON has them."""
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
@@ -245,5 +262,5 @@ Values = Mapping[str, Any]
 
 
 def group(values: Values, name: str) -> dict[str, Any]:
-    """The options under `name`, without that prefix."""
+    """Returns the values of the group `name`, without that prefix."""
     return {path.removeprefix(f"{name}."): value for path, value in values.items() if path.startswith(f"{name}.")}

@@ -1,160 +1,200 @@
-"""The options of fine-tuning configs: those of every task, and those of some kinds of tasks."""
+"""The options of fine-tuning: those of all tasks, and those of some kinds of tasks.
 
-from train.options.schema import NAMES, Option
+Defaults that make a recipe are in `configs/_finetuning.py`, with their source.
+"""
+
+import dataclasses
+
+from train.options.schema import NAMES, REQUIRED, Option
 from train.options.tables import DEVICE_OPTIONS, MODEL_OPTIONS, RUN_OPTIONS, SEQUENCE_LENGTH, TFDS_DIR
 
-_TASK_OPTIONS = (
-    Option("task", "fixed", str, "what is learned: a benchmark's task, or kind of the data"),
+_EVERY_TASK = (
+    Option("task", "fixed", str, REQUIRED, "a benchmark's task, or the kind of the data"),
     *RUN_OPTIONS,
-    # What counts of it, and has to stay the same, is total_steps.
-    Option("epochs", "free", float | None, "passes over the training rows, instead of total_steps", at_least=0),
-    Option("warmup_fraction", "fixed", float | None, "of all steps, instead of optimizer.warmup_steps", at_least=0),
+    # Free: total_steps follows from it, and is fixed.
+    Option("epochs", "free", float | None, None, "passes over the training data, instead of total_steps", at_least=0),
+    Option(
+        "warmup_fraction",
+        "fixed",
+        float | None,
+        None,
+        "warm-up as a fraction of all steps, instead of optimizer.warmup_steps",
+        at_least=0,
+    ),
     Option(
         "evaluations",
         "fixed",
         int | None,
-        "evaluations and checkpoints, evenly spread, instead of eval_every_steps and checkpoint_every_steps",
+        None,
+        "evaluations and checkpoints, evenly spaced, instead of eval_every_steps and checkpoint_every_steps",
         at_least=1,
     ),
     Option(
         "early_stopping_evaluations",
         "fixed",
         int | None,
-        "evaluations without a better one that end the run",
+        None,
+        "evaluations without improvement after which the run ends",
         at_least=1,
     ),
-    Option("seeds", "free", int, "runs, with seeds from `seed` on, each in a directory of its own", at_least=1),
-    Option("new_head", "fixed", bool, "draw a new head from the seed, whatever head init_from has"),
-    Option("data.source", "fixed", str, "builtin | files:PATH | tfds:NAME[/CONFIG]", is_place=True),
+    Option("seeds", "free", int, 1, "number of runs, with seeds from `seed` on, each in its own directory", at_least=1),
+    Option("new_head", "fixed", bool, False, "initialize the head from the seed even if init_from has one"),
+    Option("data.source", "fixed", str, "builtin", "builtin | files:PATH | tfds:NAME[/CONFIG]", is_path=True),
     TFDS_DIR,
-    SEQUENCE_LENGTH,
+    dataclasses.replace(SEQUENCE_LENGTH, default=128),  # google-research/bert, run_classifier.py
     Option(
         "data.max_train_examples",
         "fixed",
         int | None,
-        "so many of the training examples, drawn with the seed",
+        None,
+        "number of training examples to use, drawn with the seed",
         at_least=1,
     ),
     Option(
         "data.max_eval_examples",
         "fixed",
         int | None,
-        "so many of each held-out set, the same for every seed",
+        None,
+        "number of examples of each held-out set to use, the same for every seed",
         at_least=1,
     ),
-    Option("data.eval_tokens", "free", int, "tokens in a batch of evaluation, padding included", at_least=1),
+    Option("data.eval_tokens", "free", int, 8192, "tokens in an evaluation batch, with padding", at_least=1),
     *DEVICE_OPTIONS,
     *MODEL_OPTIONS,
     Option(
         "model.classifier_dropout_prob",
         "fixed",
         float | None,
+        None,
         "dropout before the head; none: the preset's",
         at_least=0,
     ),
-    Option("teacher", "fixed", str | None, "a model fine-tuned on this task to learn from as well", is_place=True),
-    Option("losses.task", "fixed", float, "weight of the labels", at_least=0),
-    Option("losses.soft_cross_entropy", "fixed", float, "weight of the divergence from the teacher", at_least=0),
-    Option("losses.logit_mse", "fixed", float, "weight of the squared error of the teacher's logits", at_least=0),
-    Option("losses.hidden_mse", "fixed", float, "weight of the squared error of hidden states", at_least=0),
-    Option("distill.temperature", "fixed", float, "T of the soft cross-entropy", above=0),
-    Option("distill.layer_map", "fixed", tuple, "((teacher's layer, student's), ...) of hidden_mse; (): spread"),
-    Option("distill.cache_teacher", "free", bool, "run the teacher once over the training rows, and keep its logits"),
-    Option("push_to_hub", "free", str | None, "hub id (OWNER/NAME) that the model is uploaded to in the end"),
+    Option("teacher", "fixed", str | None, None, "model fine-tuned on this task to distill from", is_path=True),
+    Option("losses.task", "fixed", float, 1.0, "weight of the loss on labels", at_least=0),
+    Option(
+        "losses.soft_cross_entropy", "fixed", float, 0.0, "weight of the KL divergence from the teacher", at_least=0
+    ),
+    Option("losses.logit_mse", "fixed", float, 0.0, "weight of the squared error of the logits", at_least=0),
+    Option("losses.hidden_mse", "fixed", float, 0.0, "weight of the squared error of hidden states", at_least=0),
+    Option("distill.temperature", "fixed", float, 2.0, "temperature of soft_cross_entropy", above=0),
+    Option(
+        "distill.layer_map",
+        "fixed",
+        tuple,
+        (),
+        "((teacher layer, student layer), ...) of hidden_mse; (): evenly spaced",
+    ),
+    Option(
+        "distill.cache_teacher", "free", bool, False, "run the teacher once over the training data and keep its logits"
+    ),
+    Option("push_to_hub", "free", str | None, None, "hub id (OWNER/NAME) to upload the model to at the end"),
 )
 
-_CLASS_WEIGHTS = Option("class_weights", "fixed", str, "weight of each class's examples", choices=("equal", "balanced"))
+_CLASS_WEIGHTS = Option(
+    "class_weights", "fixed", str, "equal", "weight of each class's examples", choices=("equal", "balanced")
+)
 
 _LABELS = Option(
     "data.labels",
     "fixed",
     NAMES,
-    "by their indices, as a,b; (): the model's where the data's are among them, else the data's",
+    (),
+    "labels by index, as a,b; (): those of the model if they include the data's, else the data's",
 )
 
 _TABLE_OPTIONS = (
-    Option("data.columns.text", "fixed", str, "column of the text"),
-    Option("data.columns.text_pair", "fixed", str | None, "column of a second text"),
-    Option("data.columns.label", "fixed", str, "column of the label"),
-    Option("data.columns.header", "fixed", NAMES, "names of the columns of tables without a header"),
+    Option("data.columns.text", "fixed", str, "text", "column of the text"),
+    Option("data.columns.text_pair", "fixed", str | None, None, "column of a second text"),
+    Option("data.columns.label", "fixed", str, "label", "column of the label"),
+    Option("data.columns.header", "fixed", NAMES, (), "column names of a table without a header"),
     Option(
         "data.separator",
         "fixed",
         str,
-        "between the fields of a table; auto: tabs in TSV, found in CSV",
+        "auto",
+        "field separator; auto: tab in TSV, detected in CSV",
         choices=("auto", "comma", "semicolon", "tab", "bar"),
     ),
-    Option("data.eval_fraction", "fixed", float, "held-out fraction where there is no file of held-out examples"),
+    Option("data.eval_fraction", "fixed", float, 0.1, "held-out fraction, if there is no file of held-out examples"),
 )
 
 _COLUMN_OPTIONS = (
     *_TABLE_OPTIONS,
-    Option("data.columns.id", "fixed", str | None, "column of the id; none: the number of the row"),
+    Option("data.columns.id", "fixed", str | None, None, "column of the id; none: the row number"),
     Option(
         "data.problem",
         "fixed",
         str,
-        "what labels are: one of several, any number of them, a number",
+        "single_label",
+        "a label is one of several classes, any number of them, or a number",
         choices=("single_label", "multi_label", "regression"),
     ),
-    Option("data.label_separator", "fixed", str, "multi_label in TSV and CSV: what stands between labels"),
+    Option("data.label_separator", "fixed", str, ",", "multi_label in TSV and CSV: separator of labels"),
     _LABELS,
 )
 
 _TAG_OPTIONS = (
-    Option("data.columns.word", "fixed", int | None, "column of the word, from 0; none: the first"),
-    Option("data.columns.tag", "fixed", int | None, "column of the tag, from the end if negative; none: the last"),
+    Option("data.columns.word", "fixed", int | None, None, "column of the word, from 0; none: the first"),
+    Option(
+        "data.columns.tag", "fixed", int | None, None, "column of the tag, from the end if negative; none: the last"
+    ),
     _LABELS,
 )
 
 _LANGUAGE_OPTIONS = (
-    Option("data.language", "fixed", str, "of the held-out texts"),
-    Option("data.train_language", "fixed", str | None, "of the training texts; none: the same"),
+    Option("data.language", "fixed", str, "en", "language of the held-out texts"),
+    Option("data.train_language", "fixed", str | None, None, "language of the training texts; none: the same"),
 )
 
 _SPAN_OPTIONS = (
-    Option("data.max_question_length", "fixed", int, "tokens of a question", at_least=1),
+    # google-research/bert, run_squad.py.
+    Option("data.max_question_length", "fixed", int, 64, "tokens of a question, at most", at_least=1),
     Option(
         "data.doc_stride",
         "fixed",
         int | None,
-        "tokens from window to window; none: contexts must fit whole",
+        128,
+        "tokens between the starts of two windows; none: contexts must fit whole",
         at_least=1,
     ),
-    Option("data.eval_articles", "fixed", int | None, "articles held out where there is one file alone", at_least=1),
+    Option(
+        "data.eval_articles", "fixed", int | None, None, "articles to hold out if there is a single file", at_least=1
+    ),
     Option(
         "answers.head",
         "fixed",
         str,
-        "start and end for themselves, or ALBERT's: ends behind a few starts, and whether there is an answer",
+        "simple",
+        "simple: independent start and end; beam: ALBERT's, with ends scored given a start, and answerability",
         choices=("simple", "beam"),
     ),
-    Option("answers.n_best", "free", int, "answers that a prediction keeps", at_least=1),
-    Option("answers.max_length", "free", int, "tokens of an answer", at_least=1),
+    Option("answers.n_best", "free", int, 20, "number of candidate answers kept in predictions", at_least=1),
+    Option("answers.max_length", "free", int, 30, "tokens of an answer, at most", at_least=1),
 )
 
 _SENTENCE_OPTIONS = (
     *_TABLE_OPTIONS,
-    Option("sentences.pooling", "fixed", str, "a sentence's vector", choices=("mean", "cls")),
+    Option("sentences.pooling", "fixed", str, "mean", "pooling of token vectors", choices=("mean", "cls")),
     Option(
         "sentences.objective",
         "fixed",
         str,
-        "squared error of the cosine, or which of the batch's second sentences is a first one's own",
+        "cosine",
+        "squared error of the cosine similarity, or in-batch contrastive loss",
         choices=("cosine", "contrastive"),
     ),
-    Option("sentences.most", "fixed", float, "the number of two sentences that mean the same", above=0),
-    Option("sentences.temperature", "fixed", float, "contrastive: what cosines are divided by", above=0),
+    Option("sentences.most", "fixed", float, 5.0, "highest score, of two sentences with the same meaning", above=0),
+    Option("sentences.temperature", "fixed", float, 0.05, "contrastive: temperature of cosine similarities", above=0),
 )
 
-# By the name that a config file gives as its OPTIONS.
+# By the TASK_OPTIONS of a config file.
 FINETUNE_OPTIONS = {
-    "texts": (*_TASK_OPTIONS, _CLASS_WEIGHTS),
-    "columns": (*_TASK_OPTIONS, _CLASS_WEIGHTS, *_COLUMN_OPTIONS),
-    "languages": (*_TASK_OPTIONS, *_LANGUAGE_OPTIONS),
-    "tags": (*_TASK_OPTIONS,),
-    "words": (*_TASK_OPTIONS, *_TAG_OPTIONS),
-    "choices": (*_TASK_OPTIONS,),
-    "spans": (*_TASK_OPTIONS, *_SPAN_OPTIONS),
-    "sentences": (*_TASK_OPTIONS, *_SENTENCE_OPTIONS),
+    "texts": (*_EVERY_TASK, _CLASS_WEIGHTS),
+    "columns": (*_EVERY_TASK, _CLASS_WEIGHTS, *_COLUMN_OPTIONS),
+    "languages": (*_EVERY_TASK, *_LANGUAGE_OPTIONS),
+    "tags": _EVERY_TASK,
+    "words": (*_EVERY_TASK, *_TAG_OPTIONS),
+    "choices": _EVERY_TASK,
+    "spans": (*_EVERY_TASK, *_SPAN_OPTIONS),
+    "sentences": (*_EVERY_TASK, *_SENTENCE_OPTIONS),
 }

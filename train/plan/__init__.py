@@ -1,10 +1,10 @@
-"""What a run will take, before it runs: `--dry_run [--target v5e:2x4]` of every job.
+"""Plans a run before it starts: `--dry_run [--target v5e:2x4]` of every job.
 
-target      devices that are meant, by name
-stand_in    data of the right shapes for a job whose own may take hours to prepare
-memory      parameters, optimizer state and activations on a device, from sizes alone
-estimate    these, with operations, collectives and time, put together
-program     what a compiled step holds: collectives and memory
-compiling   the step compiled for devices that are not here, in a process of its own
-report      all of it as lines for a person
+stand_in    random data with the shapes of a corpus that may take hours to prepare
+rehearsal   the job built for the target's devices, on stand-in data
+memory      bytes of activations, from shapes
+estimate    memory, operations, collectives and time of a step, from shapes
+program     collectives and memory of a compiled program
+compiling   the step compiled for devices that need not be present, in a subprocess
+report      the plan as printed
 """

@@ -1,7 +1,7 @@
-"""A step compiled for devices that are not here, in a process of its own: what the compiler says of it.
+"""Compiles a step for devices that need not be present, in a subprocess, and reads memory and collectives.
 
-JAX is started for one platform in a process, and a compiler for another may take minutes or hang; so the plan asks for
-this in a subprocess with a time limit.
+A process can start JAX for one platform only, and compiling for another may take minutes or hang, so the plan runs this
+in a subprocess with a time limit.
 
     python -m train.plan.compiling < {"job": "pretrain", "argv": ["--config", ...], "target": "v5e:2x4"}
 """
@@ -29,19 +29,19 @@ from train.plan.rehearsal import Planned, rehearse
 from train.run.programs import abstract_state, jitted_step, placed
 
 _DEVICES = re.compile(r"--xla_force_host_platform_device_count=\d+")
-# Smaller arrays are norms, sums and losses.
+# Elements; smaller arrays are norms, sums and losses.
 _LARGE = 1024
 
 
 @dataclasses.dataclass(frozen=True)
 class Compiled:
-    """What the compiler says. Bytes are those of one device.
+    """Properties of a compiled step. Bytes are per device.
 
     Attributes:
-        seconds: that lowering and compiling took here.
-        memory: "arguments", "temporaries" and "program".
-        collectives: bytes of the results of each kind of collective in a step, arrays of 1024 elements or more.
-        num_collectives: how many a step runs of each kind, small ones too.
+        seconds: time of lowering and compiling.
+        memory: bytes of "arguments", "temporaries" and "program".
+        collectives: result bytes of each kind of collective in a step, for arrays of 1024 elements or more.
+        num_collectives: the number of collectives of each kind that a step runs, small ones included.
     """
 
     seconds: float
@@ -51,20 +51,20 @@ class Compiled:
 
 
 def compile_elsewhere(job: str, argv: list[str], target: Target, timeout_seconds: float) -> Compiled | str:
-    """Compiles a job's step for a target in a subprocess; returns what came of it, or why nothing did."""
+    """Compiles a job's step for a target in a subprocess; returns the result, or the reason why there is none."""
     if target.topology is not None and util.find_spec("libtpu") is None:
-        return "no compiler for TPUs here: pip install 'flax-lite[tpu]' brings one that needs no TPU"
+        return "no TPU compiler is installed: pip install 'flax-lite[tpu]' has one that needs no TPU"
     question = {"job": job, "argv": argv, "target": target.name}
     found = ask("train.plan.compiling", question, compiler_environment(target), timeout_seconds)
     return found if isinstance(found, str) else Compiled(**found)
 
 
 def compiler_environment(target: Target) -> dict[str, str]:
-    """The environment of a process that compiles for a target: its devices are on the CPU, or described."""
+    """Returns the environment of a process that compiles for a target, whose devices are CPU devices or described."""
     flags = _DEVICES.sub("", os.environ.get("XLA_FLAGS", ""))
     if target.kind == "cpu":
         flags += f" --xla_force_host_platform_device_count={target.devices}"
-    # The TPU compiler asks the network what machine this is, unless told not to.
+    # Without TPU_SKIP_MDS_QUERY the TPU compiler queries the network for the machine's metadata.
     more = {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "XLA_FLAGS": flags.strip()}
     return {**os.environ, **more, "JAX_ENABLE_COMPILATION_CACHE": "false"}
 
@@ -91,7 +91,7 @@ def compile_step(planned: Planned) -> Compiled:
 
 
 def target_mesh(target: Target, sizes: tuple[int, int]) -> Mesh:
-    """A target's devices as a mesh to compile for; a TPU slice's need not be here."""
+    """Returns the mesh of a target's devices to compile for; those of a TPU slice need not be present."""
     if target.topology is None:
         return make_mesh(*sizes)
     from jax.experimental import topologies
@@ -102,7 +102,7 @@ def target_mesh(target: Target, sizes: tuple[int, int]) -> Mesh:
 
 
 def main() -> int:
-    """Reads a request from standard input and prints what came of it."""
+    """Reads a request from standard input and prints the compiled step's properties."""
     question = asked()
     module = importlib.import_module(f"train.{question['job']}")
     request = parse(question["job"], module.OPTIONS, question["argv"], Guard())

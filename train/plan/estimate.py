@@ -1,8 +1,8 @@
-"""What a run takes, from sizes alone: memory of a device, operations, what moves between devices, and time."""
+"""Estimates a step from shapes: memory per device, operations, bytes moved between devices, and time."""
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -13,26 +13,26 @@ from train.plan.memory import activation_bytes
 from train.run.job import Job
 
 _FLOAT32 = 4
-# Share of the peak that a plan assumes. Published runs: BERT-base 24% on 8 A100 (mosaicml/examples, bert),
+# The utilization of peak FLOP/s that a plan assumes. Published runs: BERT-base 24% on 8 A100 (mosaicml/examples, bert),
 # a BERT of 4 billion parameters 55% (NVIDIA NeMo's page of results). None of ours has run on an accelerator.
 UTILIZATION = 0.4
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """A plan's numbers. Bytes are those of one device.
+    """The estimate of a step. Bytes are per device.
 
     Attributes:
-        parameters: how many are trained.
-        parameter_bytes: that stay on a device, float32.
-        optimizer_bytes: of the optimizer's state.
-        constant_bytes: of what the step reads beside, as a teacher's parameters.
-        gathered_bytes: of the parameters as a step uses them: whole, in the compute dtype.
-        gradient_bytes: of the gradients, whole.
-        activation_bytes: of what the backward pass reads.
-        flops: operations of a step, over all devices.
-        tokens: places of a step's batch.
-        collectives: bytes of the results of each kind of collective in a step.
+        parameters: the number of trained parameters.
+        parameter_bytes: the sharded float32 parameters.
+        optimizer_bytes: the optimizer state.
+        constant_bytes: constants of the step, as a teacher's parameters.
+        gathered_bytes: the parameters as a step uses them, gathered, in the compute dtype.
+        gradient_bytes: the gradients, not sharded.
+        activation_bytes: the activations that the backward pass reads.
+        flops: floating-point operations of a step, over all devices.
+        tokens: positions in a step's batch, with padding.
+        collectives: result bytes of each kind of collective in a step.
     """
 
     parameters: int
@@ -48,12 +48,12 @@ class Estimate:
 
     @property
     def total_bytes(self) -> int:
-        """All of a device's memory that is counted."""
+        """The sum of the bytes."""
         fields = ("parameter", "optimizer", "constant", "gathered", "gradient", "activation")
         return sum(getattr(self, f"{field}_bytes") for field in fields)
 
     def seconds(self, flops_per_second: float, devices: int, utilization: float) -> float:
-        """Time of a step at a utilization of the devices' peak."""
+        """Returns the time of a step at a utilization of the devices' peak."""
         return self.flops / (flops_per_second * devices * utilization)
 
 
@@ -66,20 +66,19 @@ def estimate(
     accumulation_steps: int,
     loops_reduce: bool,
 ) -> Estimate:
-    """Counts what a step of `batch` takes on a mesh of `sizes`.
+    """Returns the estimate of a training step.
 
     Args:
-        job: what is to be trained.
+        job: the job.
         batch: the global batch, or its shapes.
-        constants: what the step reads beside, or its shapes.
-        sizes: of the axes "data" and "fsdp".
-        accumulation_steps: micro-batches of a step.
-        loops_reduce: whether the compiler leaves sums over devices in the loops over layers and over parts of a batch,
-            as XLA's for CPUs does; that for TPUs adds up what a loop yields, and sums it over the devices once for each
-            micro-batch.
+        constants: the step's constants, or their shapes.
+        sizes: the sizes of the mesh axes "data" and "fsdp".
+        accumulation_steps: micro-batches per step.
+        loops_reduce: whether the compiler reduces gradients over devices within loops over layers and chunks, as XLA
+            does for CPUs; for TPUs it reduces a loop's sum once for each micro-batch.
 
     Raises:
-        ValueError: the job does not know what it costs.
+        ValueError: the job has no costs.
     """
     if job.costs is None:
         raise ValueError("a job without costs cannot be planned")
@@ -107,24 +106,25 @@ def estimate(
 
 
 def _device_bytes(tree: Any, parts: int) -> int:
-    leaves, specs = jax.tree.leaves(tree), jax.tree.leaves(tree_specs(tree, parts), is_leaf=_is_spec)
-    pairs = zip(leaves, specs, strict=True)
-    return sum(leaf.size * leaf.dtype.itemsize // (parts if any(spec) else 1) for leaf, spec in pairs)
+    pairs = _arrays_and_specs(tree, parts)
+    return sum(array.size * array.dtype.itemsize // (parts if any(spec) else 1) for array, spec in pairs)
 
 
 def _split_elements(tree: Any, parts: int) -> int:
-    leaves, specs = jax.tree.leaves(tree), jax.tree.leaves(tree_specs(tree, parts), is_leaf=_is_spec)
-    return sum(leaf.size for leaf, spec in zip(leaves, specs, strict=True) if any(spec))
+    return sum(array.size for array, spec in _arrays_and_specs(tree, parts) if any(spec))
 
 
-def _is_spec(value: Any) -> bool:
-    return isinstance(value, jax.sharding.PartitionSpec)
+def _arrays_and_specs(tree: Any, parts: int) -> Iterator[tuple[Any, jax.sharding.PartitionSpec]]:
+    specs = jax.tree.leaves(
+        tree_specs(tree, parts), is_leaf=lambda value: isinstance(value, jax.sharding.PartitionSpec)
+    )
+    return zip(jax.tree.leaves(tree), specs, strict=True)
 
 
 def _gradient_elements(params: Any, costs: Costs, loops_reduce: bool) -> int:
-    """Elements that are summed over the devices: each gradient once, or as often as a loop yields a part of it.
+    """Returns the elements reduced over devices: each gradient once, or in each iteration of the loop that computes it.
 
-    A word table that is also the masked-LM head's gets two gradients, summed apart.
+    A word embedding shared with the masked-LM head has two gradients, which are reduced separately.
     """
     config = costs.config
     named = {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}

@@ -1,4 +1,4 @@
-"""What a step keeps between its forward and its backward pass, from shapes alone."""
+"""Estimates the activations that a step keeps for its backward pass, from shapes."""
 
 import dataclasses
 import functools
@@ -17,20 +17,19 @@ from flax_lite.models.flops import Costs, rows_and_length
 from flax_lite.models.params import abstract_params, with_params
 
 _FLOAT32 = 4
-# Of the logits of the masked positions: themselves, their softmax, and its gradient.
+# Logits of the masked positions, their softmax, and its gradient.
 _LOGIT_ARRAYS = 3
-# Share of what one layer computes that is there at once, chosen: between 0.59 and 0.73 the temporaries of seven
-# compiled steps (three jobs, three meshes, every remat, micro-batches) lie within a fifth of the plan's.
+# Fraction of one layer's intermediates that is alive at once. Fitted: with 0.59 to 0.73, the temporaries of seven
+# compiled steps (three jobs, three meshes, every remat, micro-batches) are within a fifth of the estimate.
 _ALIVE = 0.7
 
 
 def activation_bytes(costs: Costs, batch: Mapping[str, Any]) -> float:
-    """Bytes, over all devices, of what the derivative of a global batch reads.
+    """Returns the bytes, over all devices, of the activations that the backward pass of a global batch reads.
 
-    What JAX passes from the forward to the backward pass of the encoder, most of what one layer computes on top (it is
-    computed again, in whole or in part), and the logits. Compilers fuse, and need room to work: compiled for CPUs, the
-    temporaries of a step were 0.82 to 1.16 times this, gradients and gathered parameters together
-    (tests/train/plan/estimate_test.py).
+    These are the residuals of the encoder's forward pass, most of one layer's intermediates (which may be recomputed),
+    and the logits. Compiled for CPUs, the temporaries of a step were 0.82 to 1.16 times this plus gradients and
+    gathered parameters (tests/train/plan/estimate_test.py).
     """
     rows, length = rows_and_length(batch)
     kept = _encoder_bytes(costs, length) + _ALIVE * _layer_bytes(costs, length)
@@ -38,7 +37,7 @@ def activation_bytes(costs: Costs, batch: Mapping[str, Any]) -> float:
 
 
 def _encoder_bytes(costs: Costs, length: int) -> float:
-    """Bytes for each row that the encoder's forward pass hands to its derivative."""
+    """Returns the bytes per row of the residuals of the encoder's forward pass."""
     create = functools.partial(Encoder, costs.config, execution=costs.execution, add_pooler=False)
 
     def states(model: Any, ids: jax.Array) -> jax.Array:
@@ -48,7 +47,7 @@ def _encoder_bytes(costs: Costs, length: int) -> float:
 
 
 def _layer_bytes(costs: Costs, length: int) -> float:
-    """Bytes for each row of what the derivative of one layer reads, where nothing in it is computed again."""
+    """Returns the bytes per row of the residuals of one layer without rematerialization inside it."""
     width, dtype = costs.config.hidden_size, costs.execution.compute_dtype
     create = functools.partial(TransformerLayer, costs.config, dataclasses.replace(costs.execution, remat="full"))
 
@@ -65,9 +64,9 @@ def _residual_bytes(
     function: Callable[[Any, jax.Array], jax.Array],
     inputs: Callable[[int], jax.ShapeDtypeStruct],
 ) -> int:
-    """Bytes for each row that a module's forward pass hands to its derivative.
+    """Returns the bytes per row of the residuals of a module's forward pass.
 
-    Twice as many rows keep as much more; parameters that a derivative reads are there once for all of them.
+    It is the difference between three rows and two, so that parameters among the residuals do not count.
     """
     structure = nnx.graphdef(nnx.eval_shape(lambda: create(rngs=nnx.Rngs(0))))
     params = abstract_params(lambda: create(rngs=nnx.Rngs(0)))
@@ -80,7 +79,7 @@ def _residual_bytes(
         return jax.vjp(output, params)[1]
 
     def size(rows: int) -> int:
-        leaves = jax.tree.leaves(jax.eval_shape(derivative, params, inputs(rows)))
-        return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
+        arrays = jax.tree.leaves(jax.eval_shape(derivative, params, inputs(rows)))
+        return sum(math.prod(array.shape) * array.dtype.itemsize for array in arrays)
 
     return size(3) - size(2)

@@ -1,4 +1,4 @@
-"""What a compiled step holds, read from the compiler's own text: which collectives it runs, how often, on how much."""
+"""Collectives and memory of a compiled program, parsed from its text: kinds, shapes and how often each runs."""
 
 import dataclasses
 import math
@@ -22,12 +22,12 @@ _BITS = re.compile(r"\d+")
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-    """One instruction that moves data between devices.
+    """A collective instruction.
 
     Attributes:
         kind: "all-reduce", "all-gather", "reduce-scatter", "all-to-all" or "collective-permute".
-        shapes: of its results, as ("f32", (128, 512)).
-        times: how often it runs in a step: those in a loop as often as the loop turns.
+        shapes: dtypes and shapes of its results, as ("f32", (128, 512)).
+        times: how often it runs in a step; in a loop, once for each iteration.
     """
 
     kind: str
@@ -35,13 +35,13 @@ class Collective:
     times: int
 
     def num_bytes(self, at_least_elements: int = 0) -> int:
-        """Bytes of its results in a step, of arrays with that many elements."""
+        """Returns the bytes of its results in a step, for arrays of at least that many elements."""
         sizes = ((kind, math.prod(shape)) for kind, shape in self.shapes)
         return self.times * sum(_itemsize(kind) * size for kind, size in sizes if size >= at_least_elements)
 
 
 def collectives(text: str) -> list[Collective]:
-    """The collectives of a compiled program, from its text (`compiled.as_text()`)."""
+    """Returns the collectives of a compiled program, from its text (`compiled.as_text()`)."""
     computations = dict(_computations(text.splitlines()))
     times = _times(computations)
     found: dict[tuple[Any, ...], Collective] = {}
@@ -57,7 +57,7 @@ def collectives(text: str) -> list[Collective]:
 
 
 def bytes_by_kind(found: Iterable[Collective], at_least_elements: int = 0) -> dict[str, int]:
-    """Bytes of their results in a step, by kind."""
+    """Returns the result bytes of collectives in a step, by kind."""
     total: Counter[str] = Counter()
     for each in found:
         if moved := each.num_bytes(at_least_elements):
@@ -66,7 +66,7 @@ def bytes_by_kind(found: Iterable[Collective], at_least_elements: int = 0) -> di
 
 
 def memory(compiled: Any) -> dict[str, int]:
-    """The compiler's account of a device's memory, in bytes: what is passed in, what is needed on top, the program."""
+    """Returns the compiler's memory analysis, in bytes per device."""
     analysis = compiled.memory_analysis()
     return {
         "arguments": analysis.argument_size_in_bytes,
@@ -88,7 +88,7 @@ def _computations(lines: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
 
 
 def _times(computations: Mapping[str, list[str]]) -> dict[str, int]:
-    """How often each computation runs; one that is called from several places, as often as the most frequent."""
+    """Returns how often each computation runs; for several callers, the most frequent one counts."""
     times: dict[str, int] = {}
     waiting = [("ENTRY", 1)]
     while waiting:
@@ -101,13 +101,13 @@ def _times(computations: Mapping[str, list[str]]) -> dict[str, int]:
             for branches in _BRANCHES.findall(line):
                 called += [branch.lstrip("%") for branch in branches.split(", ")]
             if called:
-                turns = _turns(line, computations)
-                waiting += [(each, count * turns) for each in called]
+                trips = _trip_count(line, computations)
+                waiting += [(each, count * trips) for each in called]
     return times
 
 
-def _turns(line: str, computations: Mapping[str, list[str]]) -> int:
-    """How often a loop turns; 1 for what is none. TPU programs say it in the loop's condition alone."""
+def _trip_count(line: str, computations: Mapping[str, list[str]]) -> int:
+    """Returns the trip count of a loop, 1 for other instructions. TPU programs have it only in the loop's condition."""
     if not (_BODY.search(line) and (condition := _CONDITION.search(line))):
         return 1
     if known := _TRIPS.search(line):
@@ -118,7 +118,7 @@ def _turns(line: str, computations: Mapping[str, list[str]]) -> int:
 
 def _shapes(text: str, kind: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
     arrays = [(dtype, tuple(map(int, filter(None, sizes.split(","))))) for dtype, sizes in _ARRAY.findall(text)]
-    # An asynchronous start returns operands and results together, and counters behind them.
+    # An asynchronous start returns operands, results and then counters.
     started = kind in ("all-gather", "collective-permute") and text.startswith("((")
     return tuple(arrays[len(arrays) // 2 :] if started else arrays)
 

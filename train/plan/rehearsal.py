@@ -1,4 +1,4 @@
-"""A job put together for its plan: on stand-in data, for devices that need not be here."""
+"""Builds a job for its plan: on stand-in data, for devices that need not be present."""
 
 import dataclasses
 import itertools
@@ -22,12 +22,12 @@ from train.run.workdir import WorkDir
 
 @dataclasses.dataclass(frozen=True)
 class Rehearsal:
-    """How a job is put together without its data.
+    """How to build a job for its plan.
 
     Attributes:
-        build: makes the job in a work directory that is thrown away.
-        request: the job's, complete.
-        batches: among so many first batches is one of the longest rows.
+        build: builds the job in a temporary work directory.
+        request: the job's request.
+        batches: number of first batches, one of which has the longest rows.
     """
 
     build: Callable[[WorkDir], Job]
@@ -37,15 +37,15 @@ class Rehearsal:
 
 @dataclasses.dataclass(frozen=True)
 class Planned:
-    """What a plan is made of.
+    """A job built for a target.
 
     Attributes:
-        job: the job, computed as the target's devices would.
-        batch: a global batch of the longest rows.
-        constants: shapes of what its step reads beside.
-        sizes: of the mesh.
+        job: the job, with the execution of the target's devices.
+        batch: a global batch with the longest rows.
+        constants: shapes of its step's constants.
+        sizes: sizes of the mesh axes.
         target: the devices.
-        request: with what `auto` means there.
+        request: the request, with `auto` resolved for the target.
     """
 
     job: Job
@@ -58,10 +58,10 @@ class Planned:
 
 @contextmanager
 def rehearse(rehearsal: Rehearsal, target: Target) -> Iterator[Planned]:
-    """Puts the job together for the target; what it needs on disk is gone behind it.
+    """Builds the job for a target, with a temporary work directory.
 
     Raises:
-        UserError: the request cannot be carried out there.
+        UserError: the request does not fit the target.
     """
     request = _for_target(rehearsal.request, target)
     config = request.config
@@ -82,13 +82,13 @@ def _longest(batches: Iterator[Batch], count: int) -> Batch:
 
 
 def _for_target(request: Request, target: Target) -> Request:
-    """The request with what `auto` means on the target's devices: the job would ask those that are here."""
+    """Returns the request with `auto` resolved for the target instead of the present devices."""
     values, chip = request.values, target.chip
     values["execution.dtype"] = runtime.execution(values).resolve(1, chip).dtype
-    # A GPU's step is compiled for CPU devices, which have no fused attention, and unroll as a GPU does.
+    # The plan of a GPU traces the step on CPU devices, which have no fused attention, and unroll as a GPU does.
     if values["execution.attention"] == "auto":
         values["execution.attention"] = "xla"
-    if values["execution.unroll"] is None and chip.platform == "tpu":
+    if values["execution.unroll"] == "auto" and chip.platform == "tpu":
         values["execution.unroll"] = 1
     if "data.workers" in values:
         values["data.workers"] = 0
@@ -97,5 +97,5 @@ def _for_target(request: Request, target: Target) -> Request:
     return dataclasses.replace(request, config=config_dict.FrozenConfigDict(schema.nest(values)))
 
 
-def _shape(leaf: jax.Array) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+def _shape(array: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(array.shape, array.dtype)

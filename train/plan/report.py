@@ -1,4 +1,4 @@
-"""A plan as lines for a person."""
+"""Prints a plan."""
 
 import math
 import time
@@ -25,16 +25,16 @@ _ROWS = (
 
 
 def print_plan(rehearsal: Rehearsal, target_name: str | None) -> None:
-    """Prints what a run will take; with the name of a target that has a compiler here, what that says too.
+    """Prints the estimate of a run; for a named target with an installed compiler, also compiles the step.
 
     Raises:
-        UserError: the request cannot be carried out on these devices, or they have no such name.
+        UserError: the request does not fit these devices, or the target's name is unknown.
     """
     if target_name is None:
         target = present_target()
     else:
         target = parse_target(target_name)
-        jax.config.update("jax_platforms", "cpu")  # devices that are here stay free, for other processes too
+        jax.config.update("jax_platforms", "cpu")  # leaves present accelerators to other processes
     with rehearse(rehearsal, target) as planned:
         for line in (*planned.job.describe, ""):
             print(line)
@@ -63,9 +63,9 @@ def _plan_lines(planned: Planned, numbers: Estimate) -> Iterator[str]:
         if size := getattr(numbers, field):
             yield f"  {name + ':':<20}{_size(size):>10} on each device" + (f"  ({note})" if note else "")
     room = target.chip.memory_bytes
-    yield f"  {'together:':<20}{_size(numbers.total_bytes):>10}" + (f" of {_size(room)}" if room else "")
+    yield f"  {'total:':<20}{_size(numbers.total_bytes):>10}" + (f" of {_size(room)}" if room else "")
     if room and numbers.total_bytes > room:
-        yield f"  more than there is: {_cure(planned, numbers, room)}"
+        yield f"  does not fit: {_cure(planned, numbers, room)}"
     moved = ", ".join(f"{kind} {_size(size)}" for kind, size in numbers.collectives.items())
     yield f"  collectives a step:  {moved + ', and a few scalars' if moved else 'none'}"
     each = numbers.flops / numbers.tokens
@@ -74,7 +74,7 @@ def _plan_lines(planned: Planned, numbers: Estimate) -> Iterator[str]:
 
 
 def _cure(planned: Planned, numbers: Estimate, room: int) -> str:
-    """The fewest micro-batches that fit, else what splits or spares the rest."""
+    """Returns the fewest micro-batches that fit, else other options that save memory."""
     config = planned.request.config
     fixed = numbers.total_bytes - numbers.activation_bytes
     rows = config.batch_size // math.prod(planned.sizes)
@@ -91,16 +91,16 @@ def _step_time(planned: Planned, numbers: Estimate, devices: int) -> str:
     peak, source = target.chip.peak_flops_per_second(dtype), "of the peak"
     if target.chip.platform == "cpu":
         # The devices of a CPU share its cores.
-        peak, source, devices = measured_flops_per_second(), "of this machine's measured product", 1
+        peak, source, devices = measured_flops_per_second(), "of this machine's measured matrix product", 1
     if peak is None:
-        return f"not known for {target.kind}"
+        return f"unknown for {target.kind}"
     seconds = numbers.seconds(peak, devices, UTILIZATION)
     rate = short_number(numbers.tokens / seconds)
     return f"{_duration(seconds)} at {UTILIZATION:.0%} {source} ({_flop(peak)}/s), {rate} tokens/s"
 
 
 def measured_flops_per_second(width: int = 1024) -> float:
-    """Operations a second of a float32 matrix product on the default device, the best of three."""
+    """Returns the FLOP/s of a float32 matrix product on the default device, the best of three."""
     product = jax.jit(lambda x: x @ x)
     matrix = product(jnp.ones((width, width))).block_until_ready()
     times = []

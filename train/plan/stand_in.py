@@ -1,7 +1,6 @@
-"""Data of the right shapes for a plan: random rows over as many pieces as the run's tokenizer has.
+"""Random data for a plan, with the vocabulary size and row shapes of the run.
 
-What a step takes depends on the vocabulary's size and the rows' shapes alone, and a run's own corpus may take hours to
-tokenize.
+A step's cost depends on nothing else, and the run's corpus may take hours to tokenize.
 """
 
 import tempfile
@@ -24,16 +23,16 @@ _SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def prepare(values: Mapping[str, Any], kept_tokenizer: Path, say: Callable[[str], None]) -> PreparedData:
-    """What `train.data.pretraining.dataset.prepare` would give, without reading the corpus.
+    """Replaces `train.data.pretraining.dataset.prepare` without reading the corpus.
 
-    A tokenizer that is yet to be trained is taken to get all the pieces that are asked for, and a trimmed vocabulary to
-    keep all that there are.
+    A tokenizer that has yet to be trained is assumed to get its full size, and a trimmed vocabulary to keep all
+    entries.
 
     Raises:
         UserError: the tokenizer cannot be read, or is not that of a model that the options name.
     """
     if values.get("trim_vocabulary"):
-        say("trim_vocabulary: planned for the whole vocabulary; what the text uses is known when it is tokenized")
+        say("trim_vocabulary: planned with the whole vocabulary; what the text uses is known only when it is tokenized")
     tokenizer = _tokenizer(values, kept_tokenizer, say)
     store = _random_store(tokenizer, values["data.sequence_length"])
     corpus = Corpus("random tokens", {}, (), lambda: iter(()))
@@ -47,12 +46,12 @@ def _tokenizer(values: Mapping[str, Any], kept: Path, say: Callable[[str], None]
     except (ValueError, OSError) as error:
         raise UserError(f"{wanted.name}: {error}") from error
     if not isinstance(tokenizer, Tokenizer):
-        return _invented(tokenizer.vocab_size)
+        return _placeholder_tokenizer(tokenizer.vocab_size)
     check_vocabularies(values, tokenizer, wanted.name, say)
     return tokenizer
 
 
-def _invented(vocab_size: int) -> Tokenizer:
+def _placeholder_tokenizer(vocab_size: int) -> Tokenizer:
     pieces = [*_SPECIALS, *(f"piece{number}" for number in range(len(_SPECIALS), vocab_size))]
     with tempfile.TemporaryDirectory() as directory:
         (Path(directory) / "vocab.txt").write_text("\n".join(pieces), encoding="utf-8")
@@ -60,7 +59,7 @@ def _invented(vocab_size: int) -> Tokenizer:
 
 
 def _random_store(tokenizer: Tokenizer, length: int) -> Any:
-    """Documents of sentences, long enough that rows are full. Held in memory: `TokenStore` in all but its files."""
+    """Returns a `TokenStore` in memory, without files, whose documents are long enough to fill rows."""
     sentences, tokens = _DOCUMENTS * _SENTENCES, max(8, length // 4)
     ordinary = np.setdiff1d(np.arange(tokenizer.vocab_size), list(tokenizer.special_ids))
     ids = np.random.default_rng(0).choice(ordinary, sentences * tokens).astype(np.int32)

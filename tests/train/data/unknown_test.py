@@ -5,12 +5,11 @@ import random
 import numpy as np
 import pytest
 
+from tests.train.commands import values_of
 from tests.train.data.conftest import write_documents
 from train.data.pretraining import dataset
 from train.data.unknown import check_known, counted, unknown_notes, unknown_share
 from train.errors import UserError
-from train.options import schema
-from train.options.config_files import load_config
 
 
 @pytest.mark.parametrize(
@@ -38,7 +37,7 @@ ONE_SENTENCE = [f"word {number} and others." for number in range(40)]
 
 def opened(repository, tmp_path, documents, **more):
     write_documents(tmp_path / "text.txt", [[text] for text in documents])
-    values = schema.flatten(load_config(f"{repository}/configs/albert_tiny.py:smoke").values)
+    values = values_of(f"{repository}/configs/albert_tiny.py:smoke")
     values |= {"data.source": f"text:{tmp_path}/text.txt", "data.eval_fraction": 0.2, "data.prepare_workers": 1}
     values |= {"tokenizer": "train:wordpiece:100", "data.cache_dir": str(tmp_path / "cache"), **more}
     return dataset.open_data(values, tmp_path / "tokenizer", lambda line: None)

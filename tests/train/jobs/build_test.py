@@ -1,4 +1,4 @@
-"""What a job makes of its options: where its first values are drawn from, its update rule and its schedule."""
+"""Objects built from options: random streams, optimizer and schedule."""
 
 import jax
 import jax.numpy as jnp
@@ -14,19 +14,19 @@ def drawn(rngs, count=64):
 
 
 def of_steps(seed, count=64):
-    """The keys of a run's first steps, as `flax_lite.training.steps` has them."""
+    """Returns the keys of a run's first steps, as `flax_lite.training.steps` derives them."""
     keys = jax.vmap(lambda step: jax.random.fold_in(jax.random.key(seed), step))(np.arange(count))
     return set(map(tuple, np.asarray(jax.random.key_data(keys)).tolist()))
 
 
 @pytest.mark.parametrize("seed", [0, 1, 12345])
-def test_first_values_and_dropout_share_no_key(seed):
+def test_initial_values_and_dropout_share_no_key(seed):
     key = jax.random.key(seed)
     assert not drawn(build.initial_rngs(key, STREAMS)) & of_steps(seed)
-    assert drawn(build.initial_rngs(key, 1)) == of_steps(seed)  # of runs that began before
+    assert drawn(build.initial_rngs(key, 1)) == of_steps(seed)  # in runs of version 1
 
 
-def test_seeds_draw_different_first_values():
+def test_seeds_draw_different_initial_values():
     keys = [drawn(build.initial_rngs(jax.random.key(seed), STREAMS)) for seed in range(4)]
     assert len(set().union(*keys)) == sum(map(len, keys))
 
@@ -61,13 +61,13 @@ _CORRECTED, _UNCORRECTED = 1.0, 0.1 / np.sqrt(0.001)
         ({"name": "lamb", "bias_correction": True}, 0.06, _CORRECTED),
     ],
 )
-def test_options_reach_rule_and_schedule(changes, rate, first_update):
-    """The rate behind the warm-up, and an update by the first gradient in units of the rate of its step."""
+def test_options_reach_optimizer_and_schedule(changes, rate, first_update):
+    """The rate after the warm-up, and the first update in units of the learning rate."""
     values = OPTIONS | {f"optimizer.{name}": value for name, value in changes.items()}
-    rule, rate_at = build.optimizer(values)
+    optimizer, rate_at = build.optimizer(values)
     np.testing.assert_allclose(rate_at(4), rate, rtol=1e-6)
-    params = {"bias": jnp.ones(3)}  # what LAMB does not adapt
+    params = {"bias": jnp.ones(3)}  # LAMB does not adapt biases
     without_warmup, _ = build.optimizer(values | {"optimizer.warmup_steps": 0})
     updates, _ = without_warmup.update({"bias": jnp.full(3, 2.0)}, without_warmup.init(params), params)
     np.testing.assert_allclose(updates["bias"], -0.1 * first_update, rtol=1e-4)
-    assert float(rule.update(params, rule.init(params), params)[0]["bias"][0]) == 0.0
+    assert float(optimizer.update(params, optimizer.init(params), params)[0]["bias"][0]) == 0.0

@@ -1,4 +1,4 @@
-"""A fine-tuning's batches, of pairs that are compared and of evaluation on any mesh; and scores that are no number."""
+"""Batches of contrastive pairs and of evaluation on any mesh, and scores that are NaN."""
 
 import math
 
@@ -19,7 +19,7 @@ from train.tasks.rows import Row, RowSet
 )
 @pytest.mark.parametrize("tokens", [1, 64, 1000])
 def test_evaluation_batches_divide_by_the_mesh(data, fsdp, devices, tokens):
-    """Also by one of a part of the devices there are, 8 in these tests."""
+    """Also by a mesh of fewer devices than the 8 of these tests."""
     sizes = np.random.default_rng(0).integers(1, 25, size=13)
     rows = [Row(i, (np.full(size, i + 1, np.int32),), (size,), {}) for i, size in enumerate(sizes)]
     assert devices_of({"mesh.data": data, "mesh.fsdp": fsdp}) == devices
@@ -38,11 +38,11 @@ def test_evaluation_batches_divide_by_the_mesh(data, fsdp, devices, tokens):
         (2, 1, 9, None),
         (16, 1, 8, "batch_size=16 with 8 training pairs. Give a batch_size from 2 to 8"),
         (1, 1, 8, "batch_size=1 with 8 training pairs. Give a batch_size from 2 to 8"),
-        (8, 2, 8, "accumulation_steps=2 would leave it those of a micro-batch. Give accumulation_steps=1"),
-        (8, 8, 99, "accumulation_steps=8 would"),
+        (8, 2, 8, "accumulation_steps=2 these would be those of a micro-batch. Give accumulation_steps=1"),
+        (8, 8, 99, "accumulation_steps=8 these would"),
     ],
 )
-def test_pairs_that_are_compared_stand_once_in_a_batch_that_is_not_split(size, accumulation, pairs, message):
+def test_contrastive_batches_are_whole_and_have_distinct_pairs(size, accumulation, pairs, message):
     values = {"sentences.objective": "contrastive", "batch_size": size, "accumulation_steps": accumulation}
     if message is None:
         _check_comparisons(values, pairs)
@@ -58,14 +58,14 @@ LABELS = {"single_label": [0, 1, 1, 0], "regression": [1.0, 4.0, 2.0, 2.5], "con
     ("labels", "odd", "is_number"),
     [
         ("single_label", None, True),
-        ("single_label", np.nan, False),  # argmax takes NaN for the largest: a right answer, sometimes
+        ("single_label", np.nan, False),  # argmax returns the position of NaN, which may be right
         ("single_label", np.inf, False),
         ("regression", None, True),
         ("regression", np.nan, False),
-        ("constant", None, False),  # a correlation with equal numbers
+        ("constant", None, False),  # the correlation with a constant is undefined
     ],
 )
-def test_a_score_of_what_is_no_number_is_none_and_keeps_its_names(labels, odd, is_number):
+def test_scores_of_outputs_that_are_not_finite_are_nan(labels, odd, is_number):
     problem = "single_label" if labels == "single_label" else "regression"
     prepared = prepared_of(problem, LABELS[labels])
     logits = np.random.default_rng(0).normal(size=(8, 2 if problem == "single_label" else 1)).astype(np.float32)
@@ -79,8 +79,8 @@ def test_a_score_of_what_is_no_number_is_none_and_keeps_its_names(labels, odd, i
 
 
 @pytest.mark.parametrize(("total", "weight", "loss"), [(6.0, 3.0, 2.0), (0.1, 0.25, 0.4), (0.0, 0.0, math.nan)])
-def test_the_loss_is_divided_by_its_weight_itself(total, weight, loss):
-    """A weight below one divides as any other; where no label is known there is no loss."""
+def test_the_loss_is_divided_by_its_weight(total, weight, loss):
+    """Also by a weight below one; without labels the loss is NaN."""
     prepared = prepared_of("single_label", LABELS["single_label"])
     logits = np.zeros((8, 2), np.float32)
     result = {"row": np.arange(8), "logits_0": logits, "task_loss": np.float32(total), "weight": np.float32(weight)}
@@ -96,8 +96,8 @@ def test_the_loss_is_divided_by_its_weight_itself(total, weight, loss):
         ({"mlm_loss": 4.0, "sop_loss": 2.0, "measured": 0.0}, {"measured"}),
     ],
 )
-def test_a_held_out_loss_that_no_row_has_is_no_number(weights, missing):
-    """Not 0, which would be the best there is."""
+def test_a_held_out_loss_without_rows_is_nan(weights, missing):
+    """Not 0, which would be the best."""
     flat = {f"weights/{name}": weight for name, weight in weights.items()}
     flat |= {f"sums/{name}": 3.0 * weight for name, weight in weights.items()}
     found = _summary(flat, {"mlm_loss": 1.0, "sop_loss": 1.0})
@@ -105,7 +105,7 @@ def test_a_held_out_loss_that_no_row_has_is_no_number(weights, missing):
     assert {found[name] for name in weights if name not in missing} == {3.0}
 
 
-def test_seeds_have_no_mean_of_what_one_of_them_lacks():
+def test_the_mean_over_seeds_is_nan_if_one_is_missing():
     found = over_seeds({0: {"f1": 0.5, "loss": 1.0}, 1: {"f1": None, "loss": 3.0}}, "f1")["metrics"]
     assert found["loss"] == {"mean": 2.0, "min": 1.0, "max": 3.0}
     assert all(map(math.isnan, found["f1"].values()))

@@ -1,4 +1,4 @@
-"""A task whose rows are there already: for tests that bring logits of their own."""
+"""A prepared task, for tests that provide logits."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from train.tasks.scores.scoring import Scorer
 
 
 def prepared_of(problem, labels, names=("a", "b")):
-    """Texts with these labels in each of two held-out sets, "dev" and "more"; the first is learned from as well."""
+    """Returns texts with these labels in two held-out sets, "dev" and "more"; "dev" is the training set too."""
     names = names if problem == "single_label" else ()
     sets = {
         each: [TextExample(id=f"{each}-{n}", texts=("x",), label=label) for n, label in enumerate(labels)]

@@ -1,4 +1,4 @@
-"""The examples at the end of a run: of any held-out text, and of tables with more rows than there are pieces."""
+"""The examples at the end of a run: any held-out text, and padded embedding tables."""
 
 from types import SimpleNamespace
 
@@ -33,7 +33,7 @@ def shown(tokenizer, documents, rows="packed", best=(5, 6, 7), size=9):
 
 @pytest.mark.parametrize("size", [len(PIECES), 16, 64])
 @pytest.mark.parametrize("rows", ["packed", "pairs"])
-def test_rows_that_pad_a_table_are_no_guesses(tokenizer, rows, size):
+def test_padding_rows_of_a_table_are_not_predicted(tokenizer, rows, size):
     _, guesses = shown(tokenizer, [["a b", "c d"]], rows, best=(size - 1, 6, 7), size=size)
     words = [part.split()[0] for part in guesses.split(", ")]
     assert words[:2] == (["d", "b"] if size == len(PIECES) else ["b", "c"])
@@ -44,21 +44,21 @@ def test_rows_that_pad_a_table_are_no_guesses(tokenizer, rows, size):
     ("documents", "count"),
     [
         ([], 0),
-        ([["a"]], 0),  # a single piece leaves nothing to guess by
+        ([["a"]], 0),  # a single piece has no context
         ([[]], 0),
         ([["", "  "]], 0),
-        ([["x y"]], 1),  # unknown pieces alone
+        ([["x y"]], 1),  # only unknown pieces
         ([["", "a b"]], 1),
         ([["a b"], ["c"], ["c d", "a"]], 2),
         ([["a b c"]] * 9, 5),
     ],
 )
-def test_any_held_out_text_gives_as_many_examples_as_it_has(tokenizer, documents, count):
+def test_any_held_out_text_has_examples(tokenizer, documents, count):
     assert len(shown(tokenizer, documents)) == 2 * count
 
 
 @pytest.mark.parametrize("size", [9, 10, 64])
-def test_shares_are_those_of_the_pieces(tokenizer, size):
-    """The rows that pad the table have the highest logits, and none of the shares."""
+def test_probabilities_are_those_of_the_pieces(tokenizer, size):
+    """Padding rows of the table get no probability."""
     _, guesses = shown(tokenizer, [["a b"]], best=(5, 6, 7), size=size)
     assert guesses.strip() == "a 66%, b 24%, c 9%"

@@ -1,4 +1,4 @@
-"""The command line: what it reads, what it refuses and how, exit statuses."""
+"""The command line: parsing, error messages, help, exit statuses."""
 
 import errno
 import json
@@ -18,7 +18,7 @@ from train.options import cli, schema
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A checkout of its own, with configs/toy.py and configs/tasks.py."""
+    """A checkout with configs/toy.py and configs/tasks.py."""
     (tmp_path / "configs").mkdir()
     toy.write_config(tmp_path / "configs")
     body = (tmp_path / "configs" / "toy.py").read_text()
@@ -30,7 +30,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def read(*argv):
-    """Runs the front with a job that keeps its request."""
+    """Runs the command line with a job that keeps its request."""
     requests = []
     status = cli.main("toy", toy.OPTIONS, requests.append, argv, help_config="configs/toy.py")
     return status, requests[0] if requests else None
@@ -49,7 +49,7 @@ def test_main_hands_over_the_resolved_request(folder):
     assert request.values["optimizer.learning_rate"] == 0.05
 
 
-def test_every_leaf_can_be_overridden(folder):
+def test_every_option_can_be_overridden(folder):
     texts = {int: "3", float: "0.5", bool: "true", str: "x"}
     for option in toy.OPTIONS:
         text = option.choices[-1] if option.choices else texts[schema.form_of(option)[0]]
@@ -106,10 +106,14 @@ def test_mistakes_get_one_clean_message_and_status_2(folder, capsys, argv, parts
         ("x = 1 +\n", ["line 1", "SyntaxError"]),
         ("y = 1\nimport nothing_like_this\n", ["line 2", "ModuleNotFoundError"]),
         ("x = 1\n", ["get_config"]),
-        ("def get_config(variant=''):\n    raise ValueError('give a teacher')\n", ["give a teacher"]),
+        ("def get_config(variant=''):\n    raise ValueError('give a teacher')\n", ["line 2", "give a teacher"]),
+        (
+            "from ml_collections import ConfigDict\ndef get_config(variant=''):\n    return ConfigDict({}).seed\n",
+            ["line 3", "'seed'", "can read only the options that it or its base sets"],
+        ),
         (
             "from ml_collections import ConfigDict\ndef get_config(variant=''):\n    return ConfigDict({})\n",
-            ["seed is missing"],
+            ["batch_size is missing"],
         ),
     ],
 )
@@ -129,7 +133,7 @@ def test_configs_may_build_on_others_of_the_checkout(folder, repository, monkeyp
     assert read("--config", "mine.py")[0] == 0
 
 
-def test_help_lists_every_leaf_with_default_and_line(folder, capsys):
+def test_help_lists_every_option_with_default_and_line(folder, capsys):
     assert read("--help")[0] == 0
     lines = capsys.readouterr().out.splitlines()
     for option in toy.OPTIONS:
@@ -156,7 +160,7 @@ def test_main_turns_job_errors_into_statuses(folder, capsys, error, status):
     assert capsys.readouterr().err == "toy: said once\n"
 
 
-def test_main_says_where_a_disk_is_full(folder, capsys):
+def test_main_names_the_file_when_a_disk_is_full(folder, capsys):
     def fail(request):
         raise OSError(errno.ENOSPC, "No space left on device", "metrics.jsonl")
 
@@ -178,10 +182,10 @@ def test_main_says_where_a_disk_is_full(folder, capsys):
     ],
 )
 def test_command_ends_with_the_status_of_its_job(job, config, repository, monkeypatch, capsys):
-    """`python -m train.JOB`, without another process."""
+    """`python -m train.JOB`, in this process."""
 
-    def status(*words):
-        monkeypatch.setattr(sys, "argv", ["JOB", "--config", f"{repository}/configs/{config}", *words])
+    def status(*arguments):
+        monkeypatch.setattr(sys, "argv", ["JOB", "--config", f"{repository}/configs/{config}", *arguments])
         with pytest.raises(SystemExit) as end:
             runpy.run_path(f"{repository}/train/{job}.py", run_name="__main__")
         return end.value.code
@@ -192,7 +196,7 @@ def test_command_ends_with_the_status_of_its_job(job, config, repository, monkey
     assert capsys.readouterr().err.startswith(f"{job}: unknown option --config.sed, nearest is config.seed")
 
 
-def test_help_ends_quietly_where_nobody_reads_on(repository):
+def test_help_ends_quietly_when_its_reader_closes_the_pipe(repository):
     """`--help | head -1`."""
     command = [sys.executable, "-m", "train.pretrain", "--help"]
     with subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -202,7 +206,7 @@ def test_help_ends_quietly_where_nobody_reads_on(repository):
 
 
 def test_a_run_does_not_end_silently_on_a_broken_pipe(folder):
-    """A worker's pipe may be what broke, or the log of a long run: that is for somebody to see."""
+    """The broken pipe may be a worker's or a log's: that has to be reported."""
 
     def run(request):
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
@@ -211,13 +215,13 @@ def test_a_run_does_not_end_silently_on_a_broken_pipe(folder):
         cli.main("toy", toy.OPTIONS, run, ["--config", "configs/toy.py"], help_config="configs/toy.py")
 
 
-def test_main_leaves_defects_their_traceback(folder):
+def test_main_raises_defects(folder):
     with pytest.raises(ZeroDivisionError):
         cli.main("toy", toy.OPTIONS, lambda request: 1 / 0, ["--config", "configs/toy.py"])
 
 
 def test_main_marks_absl_flags_as_parsed(folder):
-    """Grain 0.2.18 reads a flag of the global table in its worker pool and fails where it was not parsed."""
+    """Grain 0.2.18 reads a flag of the global table in its worker pool and fails if it was not parsed."""
     read("--config", "configs/toy.py")
     assert cli.flags.FLAGS.is_parsed()
 
@@ -225,9 +229,9 @@ def test_main_marks_absl_flags_as_parsed(folder):
 def test_command_reproduces_the_request(folder):
     argv = ["--config", "configs/toy.py", "--workdir", "a b", "--config.data.source=x y", "--config.keep_best=true"]
     request = read(*argv)[1]
-    words = shlex.split(request.command())
-    assert words[:3] == ["python", "-m", "train.toy"]
-    again = read(*words[3:])[1]
+    arguments = shlex.split(request.command())
+    assert arguments[:3] == ["python", "-m", "train.toy"]
+    again = read(*arguments[3:])[1]
     assert again == request
     assert "--extend" in request.command(extend=True)
 
@@ -236,8 +240,8 @@ def test_command_reproduces_the_request(folder):
 def test_any_text_can_be_printed_in_any_encoding(encoding):
     code = (
         "from train.options import cli; from train.options.tables import PRETRAIN_OPTIONS as options; "
-        "words = ['--config', 'configs/albert_tiny.py']; "
-        "exit(cli.main('pretrain', options, lambda request: print('\\u6625 \\xe9'), words))"
+        "argv = ['--config', 'configs/albert_tiny.py']; "
+        "exit(cli.main('pretrain', options, lambda request: print('\\u6625 \\xe9'), argv))"
     )
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
     done = subprocess.run(

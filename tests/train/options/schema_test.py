@@ -1,4 +1,4 @@
-"""The option tables: types, ranges, names, and agreement with every config file."""
+"""Option tables: types, ranges, defaults, names."""
 
 import pytest
 
@@ -6,23 +6,24 @@ from tests.train.commands import TABLES
 from train import evaluate
 from train.errors import UserError
 from train.options import schema, tables
-from train.options.schema import Option
+from train.options.schema import REQUIRED, Option
 
 TABLE = (
-    Option("seed", "fixed", int, "a seed", at_least=0),
-    Option("model.width", "fixed", int | None, "a width"),
-    Option("model.act", "fixed", str, "an activation", choices=("gelu", "relu")),
-    Option("run.plot", "free", bool, "draw"),
-    Option("run.rate", "free", float, "a rate"),
-    Option("data.mixture", "fixed", tuple, "sources", is_place=True),
-    Option("data.labels", "fixed", schema.NAMES, "labels"),
-    Option("data.source", "fixed", str, "a source", is_place=True),
+    Option("seed", "fixed", int, REQUIRED, "a seed", at_least=0),
+    Option("model.width", "fixed", int | None, None, "a width"),
+    Option("model.act", "fixed", str, "gelu", "an activation", choices=("gelu", "relu")),
+    Option("run.plot", "free", bool, True, "draw"),
+    Option("run.rate", "free", float, 0.5, "a rate"),
+    Option("run.unroll", "free", int, "auto", "layers per iteration", words=("auto",), at_least=0),
+    Option("data.mixture", "fixed", tuple, (), "sources", is_path=True),
+    Option("data.labels", "fixed", schema.NAMES, ("a",), "labels"),
+    Option("data.source", "fixed", str, "builtin", "a source", is_path=True),
 )
 OPTION = {option.path: option for option in TABLE}
 VALUES = {
     "seed": 1,
     "model": {"width": None, "act": "gelu"},
-    "run": {"plot": True, "rate": 0.5},
+    "run": {"plot": True, "rate": 0.5, "unroll": "auto"},
     "data": {"mixture": (), "labels": ("a",), "source": "builtin"},
 }
 
@@ -40,6 +41,9 @@ VALUES = {
         ("run.plot", "1", True),
         ("run.rate", "1e-3", 0.001),
         ("run.rate", "2", 2.0),
+        ("run.unroll", "0", 0),
+        ("run.unroll", "auto", "auto"),
+        ("run.unroll", "none", "auto"),
         ("data.mixture", "(('a', 0.8), ('b', 0.2))", (("a", 0.8), ("b", 0.2))),
         ("data.mixture", "(('text:~/a', 0.8), ('builtin', 0.2))", (("text:/home/me/a", 0.8), ("builtin", 0.2))),
         ("data.labels", "a,b", ("a", "b")),
@@ -78,6 +82,8 @@ def test_parse_reads_every_type(monkeypatch, path, text, value):
         ("model.act", "tanh", r"gelu \| relu"),
         ("run.plot", "perhaps", "true or false"),
         ("run.rate", "fast", "a number"),
+        ("run.unroll", "all", r"auto \| a whole number"),
+        ("run.unroll", "-1", "at least 0"),
         ("data.mixture", "3", "a tuple"),
         ("data.labels", "a,,b", "names, as a,b"),
         ("data.labels", "(1+)", "names, as a,b"),
@@ -89,8 +95,8 @@ def test_parse_says_what_was_expected(path, text, message):
         schema.parse(OPTION[path], text)
 
 
-def test_numbers_have_a_least_or_a_bound_that_they_stay_above():
-    least, above = (Option("x", "free", float, "a number", **bound) for bound in ({"at_least": 0}, {"above": 0}))
+def test_lower_bounds_are_inclusive_or_exclusive():
+    least, above = (Option("x", "free", float, 1.0, "a number", **bound) for bound in ({"at_least": 0}, {"above": 0}))
     assert schema.parse(least, "0") == 0.0
     assert schema.parse(above, "0.1") == 0.1
     for text in ("0", "-1", "nan"):
@@ -98,13 +104,13 @@ def test_numbers_have_a_least_or_a_bound_that_they_stay_above():
             schema.parse(above, text)
 
 
+def test_validate_fills_in_the_defaults():
+    assert schema.validate(TABLE, {"seed": 1, "model": {}, "answers": {}}, "x.py") == schema.flatten(VALUES)
+    assert schema.validate(TABLE, {"seed": 1, "run": {"unroll": None}}, "x.py")["run.unroll"] == "auto"
+
+
 def test_validate_names_every_fault_at_once():
-    values = {
-        "seeds": 1,
-        "model": {"width": "wide", "act": "gelu"},
-        "run": {"plot": 1, "rate": 1},
-        "data": {"mixture": ()},
-    }
+    values = {"seeds": 1, "model": {"width": "wide", "act": "gelu"}, "run": {"plot": 1, "rate": 1}}
     with pytest.raises(UserError) as caught:
         schema.validate(TABLE, values, "x.py")
     for part in ("x.py", "seeds is not an option, nearest is seed", "seed is missing", "model.width", "run.plot"):
@@ -116,7 +122,7 @@ def test_nest_undoes_flatten():
     assert schema.nest(schema.flatten(VALUES)) == VALUES
 
 
-def test_differences_are_those_of_identity_leaves():
+def test_differences_are_those_of_fixed_options():
     old = schema.flatten(VALUES)
     new = old | {"seed": 2, "run.plot": False, "data.mixture": (("a", 1),)}
     assert schema.differences(TABLE, old, new) == {"seed": (1, 2), "data.mixture": ((), (("a", 1),))}
@@ -125,8 +131,8 @@ def test_differences_are_those_of_identity_leaves():
     assert not schema.differences(TABLE, old, {**new, "data.mixture": ()})
 
 
-def test_an_implied_leaf_that_is_unknown_was_nothing():
-    table = (Option("late", "fixed", str | None, "one that a config may leave out", implied=True),)
+def test_an_implied_option_that_a_work_directory_lacks_was_none():
+    table = (Option("late", "fixed", str | None, None, "added later", implied=True),)
     assert schema.differences(table, {}, {"late": "x"}) == {"late": (None, "x")}
     assert not schema.differences(table, {}, {"late": None})
 
@@ -145,29 +151,36 @@ def test_nearest_knows_abbreviations():
 
 
 @pytest.mark.parametrize("table", tables.JOB_OPTIONS.values())
-def test_tables_declare_each_leaf_once(table):
+def test_tables_declare_each_option_once(table):
     paths = [option.path for option in table]
     assert len(paths) == len(set(paths))
     assert all(option.on_resume in ("fixed", "free") and option.doc for option in table)
 
 
-# Beside these, places are what the readers of a source say of it.
-PLACES = (
+@pytest.mark.parametrize("table", TABLES)
+def test_defaults_are_values_of_their_options(table):
+    for option in TABLES[table]:
+        assert option.default is REQUIRED or schema.check(option, option.default) == option.default, option.path
+    required = {option.path for option in TABLES[table] if option.default is REQUIRED}
+    assert required - {"task"} == {"batch_size", "total_steps", "optimizer.learning_rate"}
+
+
+PATHS = (
     *("init_from", "tokenizer", "teacher", "compilation_cache", "checkpoint", "predictions"),
     *("data.source", "data.mixture", "data.eval_source", "data.tfds_dir", "data.cache_dir"),
 )
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_every_place_knows_the_home_directory(table):
+def test_every_path_may_start_with_the_home_directory(table):
     tables = (*TABLES[table], *evaluate.EVALUATE_OPTIONS.get(table, ()))
-    assert {option.path for option in tables if option.is_place} == {
-        option.path for option in tables if option.path in PLACES
+    assert {option.path for option in tables if option.is_path} == {
+        option.path for option in tables if option.path in PATHS
     }
 
 
 @pytest.mark.parametrize("value", [("a", ""), ("a", 3), "a", 3])
-def test_names_of_a_config_are_texts(value):
+def test_names_of_a_config_are_strings(value):
     with pytest.raises(ValueError, match="expected names"):
         schema.check(OPTION["data.labels"], value)
     assert schema.check(OPTION["data.labels"], ["a", "b"]) == ("a", "b")

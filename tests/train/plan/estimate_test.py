@@ -1,4 +1,4 @@
-"""A plan's numbers against the programs that they are of: traced, and compiled for 8 CPU devices."""
+"""Estimates of a plan against traced programs and programs compiled for 8 CPU devices."""
 
 import contextlib
 import dataclasses
@@ -21,7 +21,7 @@ from train.plan.estimate import estimate
 from train.plan.rehearsal import rehearse
 from train.run.programs import abstract_state
 
-# Every parameter is above compiling._LARGE or far below it; the large kernels are split over "fsdp".
+# Every parameter is above compiling._LARGE or far below it; large kernels are sharded over "fsdp".
 _SIZES = (
     "model.hidden_size=256",
     "model.num_attention_heads=4",
@@ -46,9 +46,9 @@ JOBS = {
 
 @contextlib.contextmanager
 def planned(job, *more, target="8xcpu"):
-    module, argv, own = JOBS[job]
-    leaves = (f"--config.{leaf}" for leaf in (*_SIZES, *own, *more))
-    request = cli.parse(job, module.OPTIONS, [*argv, *leaves], Guard())
+    module, argv, overrides = JOBS[job]
+    options = (f"--config.{option}" for option in (*_SIZES, *overrides, *more))
+    request = cli.parse(job, module.OPTIONS, [*argv, *options], Guard())
     with rehearse(module.rehearsal(request), parse_target(target)) as found:
         yield found
 
@@ -64,9 +64,10 @@ def _in_checkout(monkeypatch, repository):
 
 
 def assert_holds(plan, memory, collectives):
-    """Memory passed in and bytes of collectives are the compiler's own, byte for byte but for sums and norms; so a
-    data-parallel step gathers no parameter. Temporaries agree within a fifth: what a compiler fuses and what room it
-    needs is its own matter.
+    """Asserts that the plan's estimates agree with a compiled step.
+
+    Bytes of arguments and collectives agree exactly except for sums and norms, so a data-parallel step gathers no
+    parameters. Temporaries agree within a fifth, because fusion is up to the compiler.
     """
     expected = numbers(plan)
     batch_bytes = sum(array.nbytes for array in plan.batch.values()) // 8
@@ -76,18 +77,20 @@ def assert_holds(plan, memory, collectives):
     assert collectives.keys() == expected.collectives.keys()
     assert ("all-gather" in collectives) == (plan.sizes[1] > 1)
     gathered = collectives.get("all-gather", 0) - expected.collectives.get("all-gather", 0)
-    # A distillation draws its masks over the batch: every device orders all tokens, by two numbers of four bytes.
+    # A distillation draws its masks over the batch: every device sorts all tokens, by two keys of four bytes.
     assert gathered == (2 * 4 * expected.tokens if plan.job.costs.word_chunks else 0)
     small = expected.collectives["all-reduce"] - collectives["all-reduce"]
     assert 0 <= small < 0.05 * expected.collectives["all-reduce"]
 
-    if plan.job.costs.teacher is None:  # else a chunk of the logits of every token is more than the plan counts here
+    if (
+        plan.job.costs.teacher is None
+    ):  # with a teacher, a chunk of all tokens' logits dominates, which the estimate omits
         working = expected.activation_bytes + expected.gradient_bytes + expected.gathered_bytes
         assert memory["temporaries"] == pytest.approx(working, rel=0.2)
 
 
-# Slow: each compiles a large step for eight devices. By default the plan of the first two is held to what the compiler
-# said of them (below), and one step with both axes is compiled.
+# Slow: each compiles a large step for eight devices. By default one step with both axes is compiled, and the first two
+# are compared with recorded results, below.
 @pytest.mark.parametrize(
     ("job", "mesh", "more"),
     [
@@ -100,7 +103,7 @@ def assert_holds(plan, memory, collectives):
         pytest.param("distill", (2, 4), (), marks=pytest.mark.slow),
     ],
 )
-def test_a_plan_is_what_the_compiled_step_holds(job, mesh, more):
+def test_a_plan_agrees_with_the_compiled_step(job, mesh, more):
     with planned(job, *more, f"mesh.data={mesh[0]}", f"mesh.fsdp={mesh[1]}") as plan:
         compiled = compile_step(plan)
         assert_holds(plan, compiled.memory, compiled.collectives)
@@ -118,16 +121,17 @@ def test_a_plan_is_what_the_compiled_step_holds(job, mesh, more):
         ),
     ],
 )
-def test_a_plan_is_what_the_compiler_has_said(mesh, remat, memory, collectives):
-    """Of jaxlib 0.10, recorded from the slow cases above."""
+def test_a_plan_agrees_with_recorded_compilations(mesh, remat, memory, collectives):
+    """Recorded from the slow cases above with jaxlib 0.10."""
     with planned("albert", f"execution.remat={remat}", f"mesh.data={mesh[0]}", f"mesh.fsdp={mesh[1]}") as plan:
         assert_holds(plan, memory, collectives)
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_operations_are_the_products_of_the_traced_step(job):
-    """Without remat a step has the products of the model and its gradient, those of the poolers and sentence heads
-    that the plan leaves out, and no others; a distillation makes the logits of every token a second time.
+def test_operations_are_the_matrix_products_of_the_traced_step(job):
+    """Without remat, a step has the products of the model and its gradient, plus those that the estimate omits.
+
+    These are pooler and sentence head, and in a distillation the recomputed logits of all tokens.
     """
     with planned(job, "batch_size=8", "mesh.data=1", target="1xcpu") as plan:
         state = jax.eval_shape(plan.job.init_state, jax.random.key(0))
@@ -142,37 +146,37 @@ def test_operations_are_the_products_of_the_traced_step(job):
 
 
 def test_memory_of_a_device_falls_with_fsdp():
-    """Large parameters and their moments are split by the size of the axis; what the rules leave whole is not."""
+    """Large parameters and their moments are sharded by the size of the axis; small ones are replicated."""
     sizes = {}
     with planned("bert") as plan:
         for fsdp in (1, 2, 8):
             sizes[fsdp] = numbers(dataclasses.replace(plan, sizes=(8 // fsdp, fsdp)))
     whole = sizes[1].parameter_bytes
-    split = whole - sizes[8].parameter_bytes  # seven eighths of what is split
+    split = whole - sizes[8].parameter_bytes  # seven eighths of the sharded parameters
     assert 0.8 * whole < split * 8 / 7 <= whole
     assert sizes[2].parameter_bytes == whole - split * 8 // 7 // 2
     assert sizes[8].optimizer_bytes < 2.1 * sizes[8].parameter_bytes
 
 
-def test_what_lies_on_a_device_is_what_the_plan_says():
-    """A state placed on 8 devices as a run places it."""
+def test_state_on_a_device_agrees_with_the_plan():
+    """For a state placed on 8 devices as a run places it."""
     with planned("albert", "mesh.data=2", "mesh.fsdp=4") as plan:
         expected = numbers(plan)
         mesh = make_mesh(2, 4)
         abstract, shardings = abstract_state(plan.job, mesh)
-        state = jax.device_put(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract), shardings)
+        state = jax.device_put(jax.tree.map(lambda array: np.zeros(array.shape, array.dtype), abstract), shardings)
 
     def held(tree):
         return sum(
-            math.prod(leaf.addressable_shards[0].data.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)
+            math.prod(array.addressable_shards[0].data.shape) * array.dtype.itemsize for array in jax.tree.leaves(tree)
         )
 
     assert held(state["params"]) == expected.parameter_bytes
     assert held(state["opt_state"]) == expected.optimizer_bytes
 
 
-def test_a_plan_is_of_the_longest_rows(tmp_path):
-    """The batches of a fine-tuning have several lengths; what has to fit is the longest."""
+def test_a_plan_uses_the_longest_rows(tmp_path):
+    """The batches of a fine-tuning have several lengths, and the longest has to fit."""
     write_table(tmp_path, 200)
     argv = ["--config", "configs/classify.py:smoke", f"--config.data.source=files:{tmp_path}", "--config.mesh.data=1"]
     request = cli.parse("finetune", finetune.OPTIONS, argv, Guard(), plans=True)

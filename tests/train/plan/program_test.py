@@ -1,4 +1,4 @@
-"""Reading collectives out of compiled programs: real ones of 8 CPU devices, and lines of a TPU program."""
+"""Parsing collectives from compiled programs: of 8 CPU devices, and lines of a TPU program."""
 
 import jax
 import jax.numpy as jnp
@@ -29,8 +29,8 @@ def test_a_sum_over_the_devices_is_one_all_reduce(mesh):
     assert collectives(program.as_text()) == [Collective("all-reduce", (("f32", (WIDTH, WIDTH)),), 1)]
 
 
-def test_a_collective_in_a_loop_counts_as_often_as_the_loop_turns(mesh):
-    """The loop's inner one counts the product of both numbers of turns."""
+def test_a_collective_in_a_loop_counts_once_for_each_iteration(mesh):
+    """In a nested loop it counts the product of both trip counts."""
 
     def function(x, y):
         def inner(carry, _):
@@ -43,22 +43,22 @@ def test_a_collective_in_a_loop_counts_as_often_as_the_loop_turns(mesh):
     assert bytes_by_kind(found) == {"all-reduce": 16 * WIDTH * WIDTH * 4}
 
 
-def test_a_gather_counts_what_each_device_has_afterwards(mesh):
+def test_a_gather_counts_its_result_on_each_device(mesh):
     found = collectives(compiled(mesh, lambda x: x * 2, P("data")).as_text())
     assert bytes_by_kind(found) == {"all-gather": WIDTH * WIDTH * 4}
     assert bytes_by_kind(found, at_least_elements=WIDTH * WIDTH + 1) == {}
 
 
-def test_a_program_on_one_device_has_none(mesh):
+def test_a_program_on_one_device_has_no_collectives(mesh):
     assert collectives(compiled(mesh, lambda x: x @ x, P()).as_text()) == []
 
 
-def test_memory_counts_a_device_s_share_of_the_arguments(mesh):
+def test_memory_counts_a_device_s_shard_of_the_arguments(mesh):
     assert memory(compiled(mesh, lambda x: x.sum(), P("data")))["arguments"] == WIDTH * WIDTH * 4 // 8
 
 
-# Abridged from the text of a step compiled for v5e:2x4: loops without a count of turns, tiled layouts, one collective
-# in several computations, operands and results of an asynchronous one together.
+# Abridged from a step compiled for v5e:2x4: loops without a known trip count, tiled layouts, one collective in several
+# computations, operands and results of an asynchronous one in one tuple.
 _TPU = """
 HloModule jit_step
 
@@ -88,7 +88,7 @@ ENTRY %main.9 (a: bf16[8,4]) -> bf16[8,4] {
 """
 
 
-def test_a_tpu_program_is_read_too():
+def test_a_tpu_program_is_parsed():
     found = collectives(_TPU)
     assert {(each.kind, each.times, each.num_bytes()) for each in found} == {
         ("all-reduce", 6, 6 * (8 * 4 * 2 + 4 * 4)),

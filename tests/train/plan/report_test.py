@@ -1,4 +1,4 @@
-"""`--dry_run`: what it prints, what it refuses, and that it leaves nothing behind."""
+"""`--dry_run`: its output, its error messages, and that it writes nothing."""
 
 import sys
 
@@ -32,11 +32,11 @@ def _in_checkout(monkeypatch, repository):
     monkeypatch.chdir(repository)
 
 
-def plan(job, *words):
-    module, config, own = JOBS[job]
-    leaves = module.OPTIONS if job != "finetune" else module.OPTIONS[load_config(config).table]
-    argv = ["--config", config, *own, "--dry_run", *words]
-    return cli.main(job, leaves, lambda request: 1 / 0, argv, plan=module.plan)
+def plan(job, *arguments):
+    module, config, overrides = JOBS[job]
+    options = module.OPTIONS if job != "finetune" else module.OPTIONS[load_config(config).table]
+    argv = ["--config", config, *overrides, "--dry_run", *arguments]
+    return cli.main(job, options, lambda request: 1 / 0, argv, plan=module.plan)
 
 
 @pytest.mark.parametrize("job", JOBS)
@@ -55,14 +55,14 @@ def test_a_plan_is_printed_and_nothing_is_run(job, tmp_path, capsys):
     assert not (tmp_path / "work").exists()
 
 
-def test_a_plan_for_devices_that_are_not_here_is_in_their_numbers(capsys):
-    """bfloat16 there, float32 here; the peak of eight of them; more than they hold is said, with what would fit."""
+def test_a_plan_for_other_devices_uses_their_properties(capsys):
+    """Their dtype, memory and peak; a plan that does not fit names options that do."""
     sizes = ("batch_size=1024", "data.sequence_length=512", "model.hidden_size=1024", "model.intermediate_size=4096")
     assert plan("pretrain", *(f"--config.{size}" for size in sizes), "--target", "8xt4") == 0
     small = capsys.readouterr().out
     assert "execution: float32" in small
     assert "of 16 GiB" in small
-    assert "more than there is: accumulation_steps=" in small
+    assert "does not fit: accumulation_steps=" in small
     assert plan("pretrain", "--target", "8xh100") == 0
     large = capsys.readouterr().out
     assert "execution: bfloat16, 4 layer(s) unrolled" in large
@@ -70,7 +70,7 @@ def test_a_plan_for_devices_that_are_not_here_is_in_their_numbers(capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (("--target", "v5e"), "expected KIND:AxB"),
         (("--target", "3xcpu"), "Nearest sizes that can"),
@@ -78,8 +78,8 @@ def test_a_plan_for_devices_that_are_not_here_is_in_their_numbers(capsys):
         (("--config.tokenizer=nowhere",), "tokenizer=nowhere"),
     ],
 )
-def test_a_plan_that_cannot_be_carried_out_is_one_message(words, message, capsys):
-    assert plan("pretrain", *words) == 2
+def test_an_impossible_plan_is_one_message(arguments, message, capsys):
+    assert plan("pretrain", *arguments) == 2
     assert message in capsys.readouterr().err
 
 
@@ -92,8 +92,8 @@ def test_a_target_without_a_plan_is_refused(capsys):
 
 
 def test_the_step_is_compiled_for_eight_cpus(capsys):
-    words = ("--config.model.num_hidden_layers=1", "--config.mesh.data=-1", "--config.mesh.fsdp=2", "--target", "8xcpu")
-    assert plan("pretrain", *words) == 0
+    mesh = ("--config.mesh.data=-1", "--config.mesh.fsdp=2", "--target", "8xcpu")
+    assert plan("pretrain", "--config.model.num_hidden_layers=1", *mesh) == 0
     printed = capsys.readouterr().out
     assert "plan for 8xcpu: mesh data=4 fsdp=2" in printed
     compiled = printed.partition("compiling the step for 8xcpu ...")[2]
@@ -101,7 +101,7 @@ def test_the_step_is_compiled_for_eight_cpus(capsys):
     assert "all-reduce" in compiled
 
 
-def test_a_compiler_that_hangs_or_fails_is_said(monkeypatch, tmp_path):
+def test_a_compiler_that_hangs_or_fails_is_reported(monkeypatch, tmp_path):
     fake = tmp_path / "python"
     monkeypatch.setattr(compiling.sys, "executable", str(fake))
 
@@ -115,6 +115,6 @@ def test_a_compiler_that_hangs_or_fails_is_said(monkeypatch, tmp_path):
     assert outcome("print('nothing')") == "failed: exit status 0, no message"
 
 
-def test_a_tpu_without_a_compiler_for_it_names_the_extra(monkeypatch):
+def test_a_missing_tpu_compiler_names_the_extra(monkeypatch):
     monkeypatch.setattr(compiling.util, "find_spec", lambda name: None)
     assert "flax-lite[tpu]" in compile_elsewhere("pretrain", [], parse_target("v5e:2x4"), 1.0)

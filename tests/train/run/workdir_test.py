@@ -13,13 +13,13 @@ from tests.train import toy
 from tests.train.forked import Process
 from train.errors import UserError
 from train.options.request import Request
-from train.options.schema import flatten, nest
+from train.options.schema import flatten, nest, resolve
 from train.run import workdir
 from train.run.records import totals
 
 
 def request(path, extend=False, **changes):
-    values = flatten(toy.DEFAULTS) | {name.replace("__", "."): value for name, value in changes.items()}
+    values = resolve(toy.OPTIONS, toy.VALUES) | {name.replace("__", "."): value for name, value in changes.items()}
     texts = {name.replace("__", "."): str(value) for name, value in changes.items()}
     config = config_dict.FrozenConfigDict(nest(values))
     return Request(

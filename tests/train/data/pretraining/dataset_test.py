@@ -1,16 +1,18 @@
 """What a job prepares is the same when it is started again."""
 
+from tests.train.commands import values_of
 from train.data.pretraining import dataset
 from train.data.tokenizers import keep_tokenizer
-from train.options import schema
-from train.options.config_files import load_config
 
 
 def test_a_vocabulary_is_trimmed_alike_when_a_run_goes_on(repository, tmp_path):
     """The work directory keeps what is left of it; ids of that are not the teacher's, whose rows are looked up."""
-    loaded = load_config(f"{repository}/configs/distilbert_tiny.py:smoke")
     few = {"data.builtin_documents": 20, "data.eval_fraction": 0.0, "data.eval_source": "builtin"}
-    values = {**schema.flatten(loaded.values), **few, "data.cache_dir": str(tmp_path / "cache")}
+    values = {
+        **values_of(f"{repository}/configs/distilbert_tiny.py:smoke"),
+        **few,
+        "data.cache_dir": str(tmp_path / "cache"),
+    }
     values |= {"teacher": "random", "tokenizer": "train:wordpiece:400", "trim_vocabulary": True}
     kept = tmp_path / "tokenizer"
     first = dataset.prepare(values, kept, lambda line: None)
@@ -27,7 +29,7 @@ def test_fingerprints_are_known_without_tokenizing(repository, tmp_path):
     text = "\n\n".join(f"word {number} and word {number + 1}.\nothers follow {number}." for number in range(60))
     for name, content in (("a", text), ("b", text), ("c", text.replace("others", "some"))):
         (tmp_path / f"{name}.txt").write_text(content, encoding="utf-8")
-    values = schema.flatten(load_config(f"{repository}/configs/albert_tiny.py:smoke").values)
+    values = values_of(f"{repository}/configs/albert_tiny.py:smoke")
     values |= {"data.eval_fraction": 0.2, "data.prepare_workers": 1, "tokenizer": "train:wordpiece:100"}
     values |= {"data.source": f"text:{tmp_path}/a.txt", "data.cache_dir": str(tmp_path / "cache")}
     kept = tmp_path / "tokenizer"
