@@ -31,13 +31,13 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
-import fcntl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
 import jaxtyping
 import pytest
+from filelock import FileLock
 from jax._src.interpreters.partial_eval import DynamicJaxprTracer
 
 import tests.type_checker  # noqa: F401 (--jaxtyping-packages in pyproject.toml finds it by its name)
@@ -112,8 +112,7 @@ def once(shared_temp: Path) -> Callable[[str, Callable[[Path], object]], Path]:
     def made(name: str, make: Callable[[Path], object]) -> Path:
         directory, finished = shared_temp / "once" / name, shared_temp / "once" / f"{name}.finished"
         directory.parent.mkdir(exist_ok=True)
-        with (directory.parent / f"{name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with FileLock(directory.parent / f"{name}.lock"):
             if not finished.exists():
                 shutil.rmtree(directory, ignore_errors=True)
                 directory.mkdir()

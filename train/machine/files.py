@@ -1,7 +1,6 @@
 """Files of this machine: content hashes, whole writes, locks that die with their process, the place of the cache."""
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import math
@@ -9,6 +8,8 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
+
+from filelock import FileLock, Timeout
 
 _REMEMBER_FROM_BYTES = 64 * 2**20  # hashing less than this takes under 0.1 s
 
@@ -36,14 +37,17 @@ def content_hash(path: Path, memory: Path) -> str:
 
 @contextlib.contextmanager
 def exclusive_lock(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Holds a lock that ends with the process, however it ends; `on_wait` is called once if another one holds it."""
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            on_wait()
-            fcntl.flock(file, fcntl.LOCK_EX)
+    """Holds a lock that the kernel releases when the process ends; calls `on_wait` once if another process holds it."""
+    lock = FileLock(path, fallback_to_soft=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        on_wait()
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def write_durably(path: Path, text: str, mode: Literal["w", "a"] = "w") -> None:

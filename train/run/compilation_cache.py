@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import filelock
 import jax
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
@@ -77,8 +78,6 @@ def drop_unfinished(directory: Path) -> None:
     JAX 0.10 to 0.12 notes the time beside a program when all of it is there. One without it cannot be read, is never
     written again, and fails the search for room for any other: after one preemption nothing more would be kept.
     """
-    import filelock
-
     # Where the lock cannot be had, by its timeout or on a disk that is only read, JAX cannot write either.
     with contextlib.suppress(OSError), filelock.FileLock(directory / _LOCK, timeout=_LOCK_SECONDS):
         for program in directory.glob("*-cache"):

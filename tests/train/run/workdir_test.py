@@ -1,7 +1,10 @@
 """The work directory: who may use it, what must stay the same, and that nothing is lost when it is refused."""
 
 import dataclasses
+import errno
+import fcntl
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -221,6 +224,18 @@ def test_lock_keeps_a_second_process_out_and_dies_with_its_holder(tmp_path):
     holder.kill()
     holder.wait()
     opened(tmp_path / "w")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
+def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch, number):
+    """A marker file instead of a lock would keep every later process out once its holder was killed."""
+
+    def flock(descriptor, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(UserError, match=r"cannot be locked: .* on a local disk"):
+        opened(tmp_path / "w")
 
 
 def test_totals_add_up_over_runs():
