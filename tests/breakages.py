@@ -288,7 +288,7 @@ BREAKAGES = {
         f"{_JOBS}/options/schema_test.py {_JOBS}/options/cli_test.py",
     ),
     "a longer run is not offered --extend": Breakage(
-        "train.run.workdir:_check_identity", "if grown:", "if False:", f"{_JOBS}/run/workdir_test.py"
+        "train.run.workdir:_check_fixed_options", "if raised:", "if False:", f"{_JOBS}/run/workdir_test.py"
     ),
 }
 

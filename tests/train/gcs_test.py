@@ -156,7 +156,7 @@ def test_the_newest_start_takes_over(bucket, config, whole):
     assert status == 1
     assert re.search(rf"another process \(process \d+ on .*\) has taken over the work directory {WORK}; this", errors)
     assert "Traceback" not in errors
-    assert "and on the way out" not in output
+    assert "also failed while ending the run" not in output
     assert {name: bucket.read(name) for name in bucket.names()} == left
     assert outcome(bucket) == outcome(whole[0])
 

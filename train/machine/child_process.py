@@ -61,7 +61,7 @@ class ChildProcess:
         self._stderr.close()
 
     def answer(self, limit_seconds: float) -> dict[str, Any] | str:
-        """Waits for the answer and returns it, or a line that says why there is none; kills the process at the limit."""
+        """Returns the answer, or a line that says why there is none; kills the process at the limit."""
         try:
             status = self._process.wait(limit_seconds)
             return _parse_output(status, _text(self._stdout), _text(self._stderr))

@@ -26,7 +26,7 @@ from train.machine.signals import Guard
 from train.options.command_line import parse
 from train.plan.program import bytes_by_kind, collectives, memory
 from train.plan.rehearsal import Planned, rehearse
-from train.run.programs import abstract_state, jitted_step, placed
+from train.run.programs import abstract_state, jitted_step, with_shardings
 
 _DEVICES = re.compile(r"--xla_force_host_platform_device_count=\d+")
 # Smaller arrays are norms, sums and losses.
@@ -73,7 +73,7 @@ def compile_step(planned: Planned) -> Compiled:
     """Compiles a planned job's step for its target."""
     mesh = target_mesh(planned.target, planned.sizes)
     abstract, shardings = abstract_state(planned.job, mesh)
-    constants = placed(planned.constants, tree_shardings(planned.constants, mesh))
+    constants = with_shardings(planned.constants, tree_shardings(planned.constants, mesh))
     rows = NamedSharding(mesh, BATCH)
     batch = {
         name: jax.ShapeDtypeStruct(array.shape, jax.dtypes.canonicalize_dtype(array.dtype), sharding=rows)

@@ -1,4 +1,4 @@
-"""Worker processes: order, errors, and that none outlives what it works for."""
+"""Worker processes: order of results, errors, and that none outlives its parent."""
 
 import functools
 import os
@@ -12,7 +12,7 @@ import pytest
 from tests.train.data.pretraining.loader_test import alive
 from train.machine.workers import num_cores, ordered_map
 
-# Everything that workers call has to be importable by them.
+# Workers must be able to import the functions that they call.
 _SCRIPT = """
 import os, sys, time
 from train.machine.workers import ordered_map
@@ -78,21 +78,21 @@ def _output(script, what):
         return process.communicate(timeout=60)[0]
 
 
-def test_results_come_in_order_and_items_are_taken_as_needed(script):
-    """The first is the slowest; two items for each worker are ahead of it."""
+def test_results_are_in_order_and_items_are_consumed_as_needed(script):
+    """The first item is the slowest; two items per worker are in flight."""
     assert _output(script, "order") == "ordered\n"
 
 
 @pytest.mark.parametrize("what", ["killed", "one_killed"])
-def test_a_killed_worker_is_said(script, what):
-    """Also where another is busy: it must not be waited for."""
+def test_a_killed_worker_is_an_error(script, what):
+    """The error does not wait for another worker that is busy."""
     output = _output(script, what)
     assert "RunError a worker process was killed" in output
     assert "data.prepare_workers" in output
 
 
-def test_workers_end_with_a_killed_parent(script):
-    """It cannot end them itself; without their own watch they would wait for work for ever."""
+def test_workers_end_when_their_parent_is_killed(script):
+    """A killed parent cannot end them; if they did not watch it, they would wait for work forever."""
     start, command = script
     with start([*command, "endless"]) as process:
         workers = [int(process.stdout.readline()) for _ in range(2)]
