@@ -137,7 +137,7 @@ def build(work) -> Job:
         eval_batches=lambda: [part(rows(config.seed + 1, step, config.batch_size)) for step in range(2)],
         summarize=lambda results: _mean(add_up(results)),
         describe=("a linear map, 272 parameters",),
-        identity={"data": config.data.source},
+        fingerprints={"data": config.data.source},
         describe_extension=lambda old, new, step: f"the schedule is stretched from {old} to {new} at {step}",
         finish=lambda result: print("result", json.dumps({"step": result.step, **result.evaluation})),
     )

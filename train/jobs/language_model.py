@@ -54,7 +54,7 @@ def make_language_model_job(
         objective: what to optimize.
         measured: what to report of held-out rows, with the same losses; `objective` if None.
         model: the architecture as it is exported.
-        **fields: further fields of the Job; `identity` is added to.
+        **fields: further fields of the Job; `fingerprints` are added to the inputs'.
 
     Raises:
         UserError: if options do not fit each other or the data.
@@ -88,7 +88,7 @@ def make_language_model_job(
         "describe_extension": functools.partial(describe_extension, values),
     }
     inputs = {"data": data.fingerprint, "tokenizer": data.tokenizer.fingerprint}
-    fields["identity"] = inputs | fields.get("identity", {})
+    fields["fingerprints"] = inputs | fields.get("fingerprints", {})
     return Job(**(own | fields))
 
 
@@ -172,7 +172,7 @@ def examples(structure: nnx.GraphDef, data: PretrainingData, params: Any) -> lis
 
 
 def inputs(request: Request) -> dict[str, str]:
-    """What a job would read, by the names of its `identity`, as far as that is known without tokenizing."""
+    """What a job would read, by the names of its `fingerprints`, as far as that is known without tokenizing."""
     place = request.workdir / "tokenizer"
     return fingerprints(request.values, place) if isinstance(place, Path) else {}
 

@@ -51,6 +51,7 @@ Tree = Any
 Meta = dict[str, Any]
 _UNFINISHED = re.compile(r"(\d+)\.orbax-checkpoint-tmp.*")
 _DELETING = ".deleting"
+_LABELS = {"identity": "inputs", "tree": "state"}  # of entries of the JSON, in messages
 _WRITE_TIMEOUT_SECONDS = 3600
 
 
@@ -297,7 +298,9 @@ def _require_same(path: WorkPath, name: str, stored: Any, wanted: Any) -> None:
     else:
         lines = [f"  {stored} -> {wanted}"]
     raise UserError(
-        f"checkpoint {path} is intact, but its {name} differs from this run's:\n" + "\n".join(lines) + "\n"
+        f"checkpoint {path} is intact, but does not match this run ({_LABELS.get(name, name)}):\n"
+        + "\n".join(lines)
+        + "\n"
         "Use the version and the inputs that it was made with, or give a new --workdir"
     )
 

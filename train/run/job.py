@@ -71,7 +71,7 @@ class Job:
       best: the held-out metric for keep_best, and which end is better.
       references: {"loss" or "accuracy": {name: value}}, drawn as lines in the plots.
       model: config.json of the model, for readers of a checkpoint without the job.
-      identity: fingerprints of the inputs (data, tokenizer). A checkpoint of other inputs is refused.
+      fingerprints: of the inputs (data, tokenizer). A checkpoint of other inputs is refused.
       constants: (mesh) -> arrays on its devices that both steps take after state and batch, for example a teacher's
         parameters; never saved.
       initial_params: () -> parameters to start from instead of init_state's; called only if there is no checkpoint.
@@ -96,7 +96,7 @@ class Job:
     best: tuple[str, Literal["min", "max"]] = ("loss", "min")
     references: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
     model: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    identity: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    fingerprints: Mapping[str, str] = dataclasses.field(default_factory=dict)
     constants: Callable[[Mesh], tuple[Any, ...]] = lambda mesh: ()
     initial_params: Callable[[], Params] | None = None
     describe_extension: Callable[[int, int, int], str] | None = None

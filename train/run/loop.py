@@ -35,7 +35,7 @@ def run(request: Request, build: Callable[[WorkDir], Job], inputs: Inputs | None
     Args:
       request: the parsed command line.
       build: builds the job; called with the work directory locked, unless the job is complete already.
-      inputs: returns the fingerprints of the data that the job would read (some or all of its `identity`) without
+      inputs: returns the fingerprints of the data that the job would read (some or all of its `fingerprints`) without
         building it.
 
     Raises:

@@ -140,7 +140,7 @@ class Records:
             folder = work.path / "tensorboard"
             self._writers.append(TensorBoardWriter(folder, first_step))
             progress.log(f"event files: tensorboard --logdir {work.address(folder)}")
-        self._summary = Summary(work, clock, first_step, metrics.lost_steps, dict(mesh.shape), job.identity)
+        self._summary = Summary(work, clock, first_step, metrics.lost_steps, dict(mesh.shape), job.fingerprints)
         self.status("running", first_step)
 
     def train_row(self, step: int, metrics: Mapping[str, jax.Array], flops: float | None = None) -> None:

@@ -45,7 +45,7 @@ class Start:
 
 def expected_meta(job: Job) -> dict[str, Any]:
     """Returns the metadata that every checkpoint of this job contains."""
-    return {"format": _STATE_FORMAT, "identity": dict(job.identity)}
+    return {"format": _STATE_FORMAT, "identity": dict(job.fingerprints)}
 
 
 def restore_or_init(job: Job, seed: int, mesh: Mesh, checkpoints: Checkpoints, log: Callable[[str], None]) -> Start:
@@ -68,9 +68,9 @@ def restore_or_init(job: Job, seed: int, mesh: Mesh, checkpoints: Checkpoints, l
 
 def check_inputs(job: Job) -> None:
     """Raises UserError unless all hosts have the same data and tokenizer."""
-    for host, fingerprints in enumerate(hosts.gather("fingerprints", dict(job.identity))):
-        if fingerprints != dict(job.identity):
-            names = ", ".join(name for name, value in fingerprints.items() if value != job.identity.get(name))
+    for host, fingerprints in enumerate(hosts.gather("fingerprints", dict(job.fingerprints))):
+        if fingerprints != dict(job.fingerprints):
+            names = ", ".join(name for name, value in fingerprints.items() if value != job.fingerprints.get(name))
             raise hosts.everywhere(UserError(f"host {host} reads other inputs than this one: {names}"))
 
 

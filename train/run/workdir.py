@@ -36,7 +36,7 @@ _OWN_NAMES = {"lock", "config.json", ".config.json.staged"}
 # The version of how random keys derive from the seed. In 1, the initial parameters reused keys of the first steps'
 # dropout; since 2 they have separate streams (`train.jobs.build.initial_rngs`).
 STREAMS = 2
-# Returns the fingerprints of the inputs a request would read, under the names of a job's `identity`.
+# Returns the fingerprints of the inputs a request would read, under the names of a job's `fingerprints`.
 Inputs = Callable[[Request], Mapping[str, str]]
 # Options that locate text. They may change on resume if the text's fingerprint does not.
 _TEXT_LOCATIONS = {"data.source", "data.eval_source", "data.mixture"}

@@ -162,7 +162,7 @@ def test_initial_params_start_a_new_run_but_not_a_resumed_one(tmp_path, start):
 def test_other_inputs_at_the_same_path_are_refused(interrupted, start, capsys):
     """The option gives the path of the data, the fingerprint its contents."""
     changed = {"data": "other bytes"}
-    assert start(change=lambda job: dataclasses.replace(job, identity=changed)) == 2
+    assert start(change=lambda job: dataclasses.replace(job, fingerprints=changed)) == 2
     assert "data: normal -> other bytes" in capsys.readouterr().err
     assert (interrupted / "checkpoints" / "10").is_dir()
 

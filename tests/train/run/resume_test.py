@@ -35,7 +35,7 @@ def test_a_run_killed_at_any_moment_equals_an_uninterrupted_one(tmp_path, config
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_costs_steps_but_does_not_change_results(interrupted, start, capsys, damage, whole):
-    """The newest checkpoint is damaged and the last line of metrics incomplete; the run resumes one checkpoint earlier."""
+    """The newest checkpoint is damaged and the last line of metrics incomplete; the run resumes from the one before."""
     DAMAGES[damage](interrupted / "checkpoints" / "10")
     metrics = interrupted / "metrics.jsonl"
     metrics.write_bytes(metrics.read_bytes()[:-5])
