@@ -1,4 +1,4 @@
-"""A job that needs no model: linear regression with noise on its inputs, so that the loop can be tested alone.
+"""A toy job to test the loop without a model: linear regression with noise on its inputs.
 
 python -m tests.train.toy --config FILE --workdir DIR
 """
@@ -31,9 +31,9 @@ OPTIONS = (
     *(option for option in tables.COMMON_OPTIONS if option.path in _COMMON.split()),
     Option("optimizer.learning_rate", "fixed", float, "step size", at_least=0),
     Option("optimizer.clip_norm", "fixed", float | None, "gradient norm limit"),
-    Option("data.source", "fixed", str, "which of the generators"),
-    Option("data.bad_step", "free", int | None, "the step whose inputs are not finite"),
-    Option("data.delay_seconds", "free", float, "time that every batch takes"),
+    Option("data.source", "fixed", str, "name of a generator"),
+    Option("data.bad_step", "free", int | None, "step with inputs that are not finite"),
+    Option("data.delay_seconds", "free", float, "seconds per batch"),
 )
 DEFAULTS = {
     "seed": 0,
@@ -66,7 +66,7 @@ def write_config(folder: Path, name: str = "toy") -> Path:
 
 
 def hashed(seed: jax.Array, count: int) -> jax.Array:
-    """Numbers in [-1, 1] that follow from the seed; jax.random would take five times as long to compile."""
+    """Returns pseudorandom numbers in [-1, 1]; jax.random would take five times as long to compile."""
     return jnp.sin(12.9898 * jnp.arange(count) + 78.233 * jnp.float32(seed))
 
 
@@ -105,14 +105,14 @@ def rows(seed: int, step: int, size: int) -> dict[str, np.ndarray]:
 
 
 def part(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """This host's part of a batch."""
+    """Returns this host's slice of a batch."""
     return {name: np.split(array, jax.process_count())[jax.process_index()] for name, array in batch.items()}
 
 
 @functools.cache
 def functions(seed: int, learning_rate: float) -> dict[str, Callable]:
-    """Two of a job's functions; the same ones for all jobs of a process, which so compile them once."""
-    optimizer = optax.sgd(learning_rate, momentum=0.9)  # a state to keep; Adam takes twice as long to compile
+    """Returns two of a job's functions, cached so that all jobs of a process share their compiled programs."""
+    optimizer = optax.sgd(learning_rate, momentum=0.9)  # has a state; Adam takes twice as long to compile
     return {
         "init_state": functools.partial(init_state, optimizer=optimizer),
         "train_step": functools.partial(train_step, seed=seed, optimizer=optimizer),
