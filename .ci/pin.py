@@ -43,7 +43,7 @@ def main() -> None:
     del pins["flax-lite"]
     name, pythons = ("py312", "3.12 and 3.13") if sys.version_info >= (3, 12) else ("py311", "3.11")
     lines = [
-        f"# Python {pythons}: what CI and tpu/ install with. Written by .ci/pin.py.",
+        f"# Python {pythons}: the versions that CI and tpu/ install. Written by .ci/pin.py.",
         *(f"{k}=={v}" for k, v in sorted(pins.items())),
     ]
     (ROOT / "constraints" / f"{name}.txt").write_text("\n".join(lines) + "\n")

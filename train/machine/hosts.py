@@ -144,7 +144,7 @@ def leave(status: int, error: BaseException | None) -> None:
     """
     if not is_joined():
         return
-    if error is not None and not getattr(error, "everywhere", False):
+    if error is not None and not getattr(error, "raised_everywhere", False):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
@@ -158,9 +158,9 @@ def lost_another(error: BaseException) -> bool:
     return error.__cause__ is not None and lost_another(error.__cause__)
 
 
-def everywhere(error: BaseException) -> BaseException:
+def raised_everywhere(error: BaseException) -> BaseException:
     """Marks an error as raised by every host at the same point, and returns it."""
-    error.everywhere = True  # pyright: ignore[reportAttributeAccessIssue]
+    error.raised_everywhere = True  # pyright: ignore[reportAttributeAccessIssue]
     return error
 
 
@@ -180,9 +180,9 @@ def sync_errors(name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not getattr(error, "everywhere", False):
+        if not getattr(error, "raised_everywhere", False):
             _exchange(name, failure={"status": getattr(error, "status", 1), "message": str(error) or repr(error)})
-            everywhere(error)
+            raised_everywhere(error)
         raise
     _exchange(name)
 
@@ -208,7 +208,7 @@ def _exchange(name: str, **packet: Any) -> list[dict[str, Any]]:
         return packets
     for host, other in enumerate(packets):
         if failure := other.get("failure"):
-            raise everywhere(HostError(f"host {host}: {failure['message']}", failure["status"]))
+            raise raised_everywhere(HostError(f"host {host}: {failure['message']}", failure["status"]))
         if other["name"] != name:
             raise RuntimeError(f"host {host} is at {other['name']}, this one at {name}")
     return packets

@@ -10,7 +10,7 @@ import numpy as np
 from train.machine import hosts
 from train.machine.signals import Guard
 
-_FLAG = "stop_asked"
+_FLAG = "stop_requested"
 
 
 class Stop:
@@ -29,7 +29,7 @@ class Stop:
         self._agreed = False
 
     @property
-    def asked(self) -> bool:
+    def requested(self) -> bool:
         """Whether to stop at the next step boundary; the same on all hosts."""
         return self._agreed if self._several_hosts else self._guard.signal_name is not None
 

@@ -43,7 +43,7 @@ def follow_parent() -> None:
 
 
 def ordered_map(
-    function: Callable[[_Item], _Result], items: Iterable[_Item], *, workers: int, begin: Callable[[], None]
+    function: Callable[[_Item], _Result], items: Iterable[_Item], *, workers: int, initializer: Callable[[], None]
 ) -> Iterator[_Result]:
     """Applies `function` to items in worker processes; yields the results in the items' order, computing few ahead.
 
@@ -54,13 +54,13 @@ def ordered_map(
         function: must be importable from its module, with picklable arguments and results.
         items: consumed as needed.
         workers: the number of processes.
-        begin: called once in each worker before its first item.
+        initializer: called once in each worker before its first item.
 
     Raises:
         RunError: a worker was killed.
     """
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, _begin, (begin,))
+    pool = ProcessPoolExecutor(workers, context, _initialize, (initializer,))
     waiting: deque[Future[_Result]] = deque()
     try:
         for item in items:
@@ -102,9 +102,9 @@ def _signals_deferred() -> Iterator[None]:
             signal.raise_signal(number)
 
 
-def _begin(begin: Callable[[], None]) -> None:
+def _initialize(initializer: Callable[[], None]) -> None:
     follow_parent()
-    begin()
+    initializer()
 
 
 def _exit_on_sigterm_of(parent: int) -> None:

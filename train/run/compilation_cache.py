@@ -92,7 +92,7 @@ def _automatic() -> tuple[Path | None, str]:
     try:
         path = private_directory(path)
     except OSError as error:
-        return None, f"compilation cache: none ({path} cannot be made: {error.strerror})"
+        return None, f"compilation cache: none ({path} cannot be created: {error.strerror})"
     return path, f"compilation cache: {path}"
 
 
@@ -108,7 +108,7 @@ def _requested(option: str | None) -> tuple[Path | None, str]:
         path = private_directory(Path(option))
     except OSError as error:
         raise UserError(
-            f"compilation_cache={option} cannot be made: {error.strerror}. Give another directory"
+            f"compilation_cache={option} cannot be created: {error.strerror}. Give another directory"
         ) from error
     return path, f"compilation cache: {path}"
 

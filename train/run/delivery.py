@@ -159,5 +159,5 @@ def not_finite(work: WorkDir, checkpoints: Checkpoints, step: int, what: str) ->
         f"  {work.request.command(workdir=fresh_path(workdir))}\n"
         "or continue with --config.execution.dtype=float32, unless it was used already"
     )
-    hosts.everywhere(error)  # every host reads the same value at the same step
+    hosts.raised_everywhere(error)  # every host reads the same value at the same step
     return error

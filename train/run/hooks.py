@@ -90,7 +90,7 @@ class Evaluate:
         with self._clock("eval"):
             results: list[Outputs] = []
             for batch in self._job.eval_batches():
-                if self._stop.asked:
+                if self._stop.requested:
                     return False
                 results.append(self._stop.read_flag(fetch(self._programs.evaluate(params, batch))))
             row = self._job.summarize(results)

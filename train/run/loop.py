@@ -90,7 +90,7 @@ def train_and_deliver(job: Job, work: WorkDir, mesh: Mesh, clock: Clock) -> None
                 evaluate.catch_up(start.step, state["params"])
                 for step in range(start.step + 1, config.total_steps + 1):
                     # Checked before a resumed run's first step too: a signal may have interrupted `catch_up`.
-                    if log.step and (stop.asked or best.is_too_old(log.step, config.eval_every_steps)):
+                    if log.step and (stop.requested or best.is_too_old(log.step, config.eval_every_steps)):
                         break
                     batch = _next_batch(batches, programs, stop, clock)
                     if batch is None:
@@ -100,14 +100,14 @@ def train_and_deliver(job: Job, work: WorkDir, mesh: Mesh, clock: Clock) -> None
                         with jax.transfer_guard("disallow"):
                             state, metrics = profiler.step(step, train_step, state, batch, *programs.constants)
                         flops = job.costs.flops(batch) if job.costs else None
-                        log(step, metrics, flops, at_once=save.is_due(step) or evaluate.is_due(step) or stop.asked)
+                        log(step, metrics, flops, at_once=save.is_due(step) or evaluate.is_due(step) or stop.requested)
                     improved = evaluate.is_due(step) and evaluate(step, state["params"])
                     if save.is_due(step) or improved:
                         save(step, state)
                 log.flush()
                 save.finish(log.step, state)
-                if stop.asked:
-                    raise hosts.everywhere(stopped(work, stop.reason, log.step))
+                if stop.requested:
+                    raise hosts.raised_everywhere(stopped(work, stop.reason, log.step))
                 if log.step < config.total_steps:
                     progress.log(best.ended_early(log.step, config.total_steps))
             with clock("export"):
@@ -142,7 +142,7 @@ def _next_batch(batches: Iterator[Batch], programs: Programs, stop: Stop, clock:
         try:
             return programs.put(next(batches))
         except Exception:
-            if stop.asked:
+            if stop.requested:
                 return None
             raise
 

@@ -71,7 +71,7 @@ def check_inputs(job: Job) -> None:
     for host, fingerprints in enumerate(hosts.gather("fingerprints", dict(job.fingerprints))):
         if fingerprints != dict(job.fingerprints):
             names = ", ".join(name for name, value in fingerprints.items() if value != job.fingerprints.get(name))
-            raise hosts.everywhere(UserError(f"host {host} reads other inputs than this one: {names}"))
+            raise hosts.raised_everywhere(UserError(f"host {host} reads other inputs than this one: {names}"))
 
 
 def check_monitoring(config: Any) -> None:

@@ -1,4 +1,4 @@
-"""The rows of metrics.jsonl as TensorBoard's event files."""
+"""Writes metrics as TensorBoard event files."""
 
 import math
 from collections.abc import Mapping

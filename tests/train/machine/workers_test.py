@@ -43,18 +43,18 @@ if __name__ == "__main__":
     what = sys.argv[1]
     if what == "order":
         taken = []
-        results = ordered_map(slow, items(taken), workers=2, begin=begin)
+        results = ordered_map(slow, items(taken), workers=2, initializer=begin)
         assert next(results) == (0, "yes")
         assert len(taken) == 4, taken
         assert [square for square, _ in results] == [number * number for number in range(1, 10)]
         print("ordered")
     elif what.endswith("killed"):
         try:
-            list(ordered_map(globals()[what], range(3), workers=2, begin=begin))
+            list(ordered_map(globals()[what], range(3), workers=2, initializer=begin))
         except Exception as error:
             print(type(error).__name__, error)
     else:
-        list(ordered_map(endless, range(2), workers=2, begin=begin))
+        list(ordered_map(endless, range(2), workers=2, initializer=begin))
 """
 
 
@@ -106,7 +106,7 @@ def test_workers_end_when_their_parent_is_killed(script):
 
 def test_an_error_in_a_worker_reaches_the_caller():
     with pytest.raises(ValueError, match="invalid literal"):
-        list(ordered_map(int, ["1", "one"], workers=1, begin=os.getpid))
+        list(ordered_map(int, ["1", "one"], workers=1, initializer=os.getpid))
 
 
 def test_num_cores_is_what_this_process_may_use():

@@ -159,12 +159,12 @@ def test_a_directory_that_others_may_read_is_accepted(tmp_path):
 def test_a_directory_that_cannot_be_created(tmp_path, monkeypatch):
     """It is an error if the user asked for it, and means no cache if it is the default."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be made"), compilation_cache(str(tmp_path / "file" / "programs")):
+    with pytest.raises(UserError, match="cannot be created"), compilation_cache(str(tmp_path / "file" / "programs")):
         pass
     on_an_accelerator(monkeypatch, tmp_path / "file")
     with compilation_cache("auto") as line:
         assert jax.config.jax_compilation_cache_dir is None
-    assert "cannot be made" in line
+    assert "cannot be created" in line
 
 
 def test_a_path_in_a_bucket_is_refused():
