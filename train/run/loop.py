@@ -97,7 +97,7 @@ def train_and_deliver(job: Job, work: WorkDir, mesh: Mesh, clock: Clock) -> None
                         break
                     with clock("steps"):
                         train_step = programs.train_step(batch)
-                        with jax.transfer_guard("disallow"):
+                        with jax.transfer_guard("disallow"):  # an implicit transfer would stall the devices
                             state, metrics = profiler.step(step, train_step, state, batch, *programs.constants)
                         flops = job.costs.flops(batch) if job.costs else None
                         log(step, metrics, flops, at_once=save.is_due(step) or evaluate.is_due(step) or stop.requested)
@@ -111,7 +111,8 @@ def train_and_deliver(job: Job, work: WorkDir, mesh: Mesh, clock: Clock) -> None
                 if log.step < config.total_steps:
                     progress.log(best.ended_early(log.step, config.total_steps))
             with clock("export"):
-                result = _result(job, work, best, checkpoints, start, records, (log.step, state))
+                step, params = _best_or_last(job, best, checkpoints, start, log.step, state)
+                result = Result(fetch(params), step, records.evaluation(step), work.model, work.address(work.model))
             with hosts.sync_errors("delivering"):
                 if hosts.is_first():
                     deliver(job, work, result, log.step, clock, records, progress)
@@ -147,22 +148,15 @@ def _next_batch(batches: Iterator[Batch], programs: Programs, stop: Stop, clock:
             raise
 
 
-def _result(
-    job: Job,
-    work: WorkDir,
-    best: Best,
-    checkpoints: Checkpoints,
-    start: Start,
-    records: Records,
-    last: tuple[int, State],
-) -> Result:
-    """Returns the parameters of the best step if its checkpoint was kept and can be read, else of the last step."""
-    step, params = last[0], last[1]["params"]
-    if best.step is not None and best.is_kept and best.step != step:
-        kept: dict[str, Params] | None = checkpoints.load(best.step, start.abstract, expected_meta(job))
+def _best_or_last(
+    job: Job, best: Best, checkpoints: Checkpoints, start: Start, last: int, state: State
+) -> tuple[int, Params]:
+    """Returns step and parameters of the best checkpoint, if it was kept and can be read, else of the last step."""
+    if best.step is not None and best.is_kept and best.step != last:
+        kept = checkpoints.load(best.step, start.abstract, expected_meta(job))
         if kept is not None:
-            step, params = best.step, kept["params"]
-    return Result(fetch(params), step, records.evaluation(step), work.model, work.address(work.model))
+            return best.step, kept["params"]
+    return last, state["params"]
 
 
 def _record_failure(
