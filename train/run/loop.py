@@ -58,10 +58,10 @@ def run(request: Request, build: Callable[[WorkDir], Job], inputs: Inputs | None
                 print(stack.enter_context(compilation_cache(request.config.compilation_cache)), flush=True)
                 job = build(work)
             check_inputs(job)
-        train_and_deliver(job, work, mesh, clock)
+        fit(job, work, mesh, clock)
 
 
-def train_and_deliver(job: Job, work: WorkDir, mesh: Mesh, clock: Clock) -> None:
+def fit(job: Job, work: WorkDir, mesh: Mesh, clock: Clock) -> None:
     """Trains a job to its total_steps and delivers the result. Raises as `run`."""
     config: Any = work.request.config
     progress, stop = Progress(config.total_steps, job.shown), Stop(work.request.guard)

@@ -32,7 +32,8 @@ from train.options import schema
 from train.options.request import Request
 from train.run.mirror import Mirror, names_in, opened_mirror
 
-_OWN_NAMES = {"lock", "config.json", ".config.json.staged"}
+# The files left by a start that was interrupted before config.json was complete.
+_INITIAL_NAMES = {"lock", "config.json", ".config.json.staged"}
 # The version of how random keys derive from the seed. In 1, the initial parameters reused keys of the first steps'
 # dropout; since 2 they have separate streams (`train.jobs.build.initial_rngs`).
 STREAMS = 2
@@ -132,11 +133,11 @@ def open_workdir(
         other values of options fixed on resume, or is complete for other inputs. It is then left unchanged.
     """
     path = request.workdir
-    with _opened(path, lambda names: not names - _OWN_NAMES or "config.json" in names) as mirror:
+    with _opened(path, lambda names: not names - _INITIAL_NAMES or "config.json" in names) as mirror:
         old = _read_config(path, request)
         summary = _read_json(path / "summary.json") or {}
         if old and _was_trained(path):
-            request = request.with_values(_kept(request, old))
+            request = request.with_values(_derived_options(request, old))
         elif old and _differences(request, old):
             _clear(path)  # the first attempt failed in setup, so its options do not bind this one
             old, summary = None, {}
@@ -180,7 +181,7 @@ def _ended_early(summary: Mapping[str, Any]) -> bool:
     return summary.get("status") == "finished" and bool(summary.get("ended_early"))
 
 
-def _kept(request: Request, old: Mapping[str, Any]) -> dict[str, Any]:
+def _derived_options(request: Request, old: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the run's values of derived options, which may depend on total_steps or the number of rows."""
     former = schema.flatten(old["config"])
     was_derived = {path: path in old.get("derived", ()) for path in request.derived}
