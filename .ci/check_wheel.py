@@ -1,6 +1,6 @@
-"""Checks what a wheel holds: flax_lite with its type marker, the license, and nothing that belongs to the checkout.
+"""Checks the contents of a wheel: flax_lite with its type marker, the license, and nothing else of the checkout.
 
-Usage: check_wheel.py WHEEL, in an environment that has the dependencies.
+Usage: check_wheel.py WHEEL, in an environment with the dependencies.
 """
 
 import re
@@ -16,12 +16,12 @@ IMPORT = "import sys; sys.path.insert(0, sys.argv[1]); import flax_lite; flax_li
 def main(wheel: str) -> None:
     """Exits with a message if the wheel is wrong."""
     names = zipfile.ZipFile(wheel).namelist()
-    strangers = [name for name in names if not ALLOWED.fullmatch(name)]
+    unexpected = [name for name in names if not ALLOWED.fullmatch(name)]
     missing = [name for name in REQUIRED if name not in names]
     if not any(name.endswith("/LICENSE") for name in names):
         missing.append("LICENSE")
-    if strangers or missing:
-        sys.exit(f"{wheel}: should not hold {strangers}; lacks {missing}")
+    if unexpected or missing:
+        sys.exit(f"{wheel}: unexpected files {unexpected}; missing files {missing}")
     imported = subprocess.run(
         [sys.executable, "-I", "-c", IMPORT, wheel], check=True, stdout=subprocess.PIPE, text=True
     ).stdout.strip()

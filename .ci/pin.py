@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Rewrites the constraints file of the Python that runs this: `python3.11 .ci/pin.py && python3.13 .ci/pin.py`.
 
-Asks pip what a fresh environment would get with each extra, and pins all of it. Nothing is installed.
+Asks pip which versions an empty environment would get with each extra, and pins all of them. Nothing is installed.
 """
 
 import json
@@ -10,14 +10,14 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# The first resolution to name a package wins, so that the pins are those which the tests run with: transformers 4.57
-# and the older tokenizers it needs on Python 3.11, transformers 5 on the newer Pythons.
+# The first resolution that contains a package wins, so that the pins are the versions of the tests: transformers 4.57
+# and the older tokenizers it needs on Python 3.11, transformers 5 on newer Pythons.
 FIRST = ["transformers>=5,<6", ".[test-tools,lint]"] if sys.version_info >= (3, 12) else [".[test,lint]"]
 RESOLUTIONS = (FIRST, [".[tpu]"], [".[cuda]"])
 
 
 def resolve(requirements: list[str]) -> dict[str, str]:
-    """Names and versions that pip would install into an empty environment."""
+    """Returns {name: version} of the packages that pip would install into an empty environment."""
     command = [
         sys.executable,
         "-m",
@@ -43,7 +43,7 @@ def main() -> None:
     del pins["flax-lite"]
     name, pythons = ("py312", "3.12 and 3.13") if sys.version_info >= (3, 12) else ("py311", "3.11")
     lines = [
-        f"# Python {pythons}: what CI and tpu/ install with. Written by .ci/pin.py.",
+        f"# Python {pythons}: the versions that CI and tpu/ install. Written by .ci/pin.py.",
         *(f"{k}=={v}" for k, v in sorted(pins.items())),
     ]
     (ROOT / "constraints" / f"{name}.txt").write_text("\n".join(lines) + "\n")

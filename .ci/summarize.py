@@ -1,4 +1,4 @@
-"""Prints one line about pytest's JUnit reports, whose paths are the arguments; fails if a report has no passed test."""
+"""Prints the counts of pytest's JUnit reports, given as arguments; fails if a report has no passed test."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 
 def main(paths: list[str]) -> None:
-    """Reads the reports in the order given."""
+    """Prints a line per report and one with the totals."""
     totals = {"passed": 0, "failed": 0, "skipped": 0}
     for path in paths:
         suites = list(ElementTree.parse(path).getroot().iter("testsuite"))

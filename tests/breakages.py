@@ -1,9 +1,9 @@
-"""Forty ways to break the code that the tests have to notice.
+"""Forty deliberate breakages of the code that the tests have to catch.
 
-`python -m tests.breakages [NAME ...]` breaks a copy of this checkout, one breakage at a time, runs the tests of its
-area until the first failure, and prints which test caught it.
+`python -m tests.breakages [NAME ...]` applies one breakage at a time to a copy of this checkout, runs the tests of its
+area until the first failure, and prints the test that caught it.
 
-A breakage names its place by symbol, so that it outlives edits around it and moves with the code.
+A breakage refers to its code by symbol, so that it remains valid when the code around it changes or moves.
 """
 
 import ast
@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 class Breakage(NamedTuple):
-    """`old`, once in the source of `symbol` ("module:name"), becomes `new`; `tests` are those of its area."""
+    """Replaces `old`, which occurs once in the source of `symbol` ("module:name"), by `new`; `tests` must catch it."""
 
     symbol: str
     old: str
@@ -31,21 +31,21 @@ class Breakage(NamedTuple):
         return self.symbol.partition(":")[0].replace(".", "/") + ".py"
 
     def broken(self, source: str) -> str:
-        """The module's source with the breakage in it.
+        """Returns the module's source with the breakage.
 
         Raises:
-          LookupError: the symbol is not there, or `old` does not stand in it exactly once.
+          LookupError: the symbol does not exist, or does not contain `old` exactly once.
         """
         begin, end = _lines_of(ast.parse(source), self.symbol.partition(":")[2].split("."))
         lines = source.splitlines(keepends=True)
         segment = "".join(lines[begin:end])
         if segment.count(self.old) != 1:
-            raise LookupError(f"{self.symbol} holds {segment.count(self.old)} times: {self.old}")
+            raise LookupError(f"{self.symbol} contains {segment.count(self.old)} times: {self.old}")
         return "".join([*lines[:begin], segment.replace(self.old, self.new), *lines[end:]])
 
 
 def _lines_of(node: ast.AST, names: list[str]) -> tuple[int, int]:
-    """First line (from 0) and end of the definition of a name, or of the assignment to it."""
+    """Returns the first line (from 0) and the end of the definition of a name or of the assignment to it."""
     for child in ast.iter_child_nodes(node):
         defined = [getattr(child, "name", None)]
         if isinstance(child, ast.Assign):
@@ -80,7 +80,7 @@ BREAKAGES = {
         "weights * losses",
         f"{_LIB}/training/losses_test.py {_LIB}/training/steps_test.py {_LIB}/training/task_objectives_test.py",
     ),
-    "rows that fill up a batch are counted": Breakage(
+    "padding rows of a batch are counted": Breakage(
         "flax_lite.training.objective:masked_weights",
         ' * batch["row_weights"][:, None]',
         "",
@@ -142,19 +142,19 @@ BREAKAGES = {
         f"{_LIB}/training/optim_test.py",
     ),
     # Dropout sites.
-    "DistilBERT drops its attention's output": Breakage(
+    "DistilBERT has dropout on its attention's output": Breakage(
         "flax_lite.layers.dropout:draw_layer_masks",
         "keep_mask(hidden, config.attention_output_dropout_prob, output_key)",
         "keep_mask(hidden, config.hidden_dropout_prob, output_key)",
         f"{_LIB}/layers/dropout_test.py",
     ),
-    "embeddings are not dropped": Breakage(
+    "embeddings have no dropout": Breakage(
         "flax_lite.layers.embeddings:Embeddings.__call__",
         "dropout(self.layer_norm(x), self.config.hidden_dropout_prob, key)",
         "self.layer_norm(x)",
         f"{_LIB}/layers/dropout_test.py",
     ),
-    "DistilBERT's span head has the hidden rate": Breakage(
+    "DistilBERT's span head has the hidden dropout rate": Breakage(
         "flax_lite.families.distilbert:DistilBertConfig.span_dropout_prob",
         "return self.qa_dropout_prob",
         "return self.hidden_dropout_prob",
@@ -173,13 +173,13 @@ BREAKAGES = {
         '"attention.k_lin"),\n                *weights.dense("attention/key", "attention.q_lin")',
         f"{_LIB}/models/parity_test.py {_LIB}/models/pretrained_test.py {_LIB}/models/published_test.py",
     ),
-    "a tied decoder is taken for its transpose": Breakage(
+    "a tied decoder is transposed": Breakage(
         "flax_lite.checkpoints.slots:_slots",
         'not transposed, "tied"',
         'transposed, "tied"',
         f"{_LIB}/models/pretrained_test.py {_LIB}/checkpoints/strictness_test.py",
     ),
-    "groups of layers are found in exact arithmetic": Breakage(
+    "groups of layers are computed in exact arithmetic": Breakage(
         "flax_lite.architecture.config:EncoderConfig.layer_sequence",
         "int(layer / layers_per_group)",
         "layer * self.num_hidden_groups // self.num_hidden_layers",
@@ -195,16 +195,16 @@ BREAKAGES = {
     "pieces that end in a digit and a comma are reached": Breakage(
         "flax_lite.tokenization.recipes:penalize", "PENALTY if", "score if", f"{_LIB}/tokenization"
     ),
-    "a tokenizer's class in config.json is not looked at": Breakage(
+    "a tokenizer's class in config.json is ignored": Breakage(
         "flax_lite.tokenization.settings:tokenizer_class",
         "((SETTINGS_FILE, settings), (CONFIG, config))",
         "((SETTINGS_FILE, settings),)",
         f"{_LIB}/tokenization",
     ),
-    "a setting that would change results is taken": Breakage(
+    "a setting that would change results is accepted": Breakage(
         "flax_lite.files.settings:check_settings", "if wrong:", "if not wrong:", f"{_LIB}/files"
     ),
-    "the second text's first token is of the first": Breakage(
+    "the second text's first token belongs to the first": Breakage(
         "flax_lite.tokenization.tokenizer:Tokenizer._as_arrays",
         "ones : len(ids)",
         "ones + 1 : len(ids)",
@@ -235,7 +235,7 @@ BREAKAGES = {
         "if step",
         f"{_JOBS}/run",
     ),
-    "a signal within a step is forgotten": Breakage(
+    "a signal during a step is ignored": Breakage(
         "train.machine.signals:Guard._handle", "self.signal_name = name", "pass", f"{_JOBS}/run"
     ),
     # Sharding and hosts.
@@ -252,26 +252,26 @@ BREAKAGES = {
         f"{_JOBS}/data/pretraining/loader_test.py {_JOBS}/data/pretraining/hosts_test.py",
     ),
     # Readers.
-    "lines between documents are words": Breakage(
+    "document separators are words": Breakage(
         "train.tasks.readers.columns:_blocks",
         ' and not line.startswith("-DOCSTART-")',
         "",
         f"{_JOBS}/tasks/readers/ner_test.py",
     ),
-    "IOB1 is taken for BIO": Breakage(
+    "IOB1 is read as BIO": Breakage(
         "train.tasks.readers.ner:to_bio", "before[2:] == kind", "True", f"{_JOBS}/tasks/readers/ner_test.py"
     ),
     "a random second segment may be of the same document": Breakage(
         "flax_lite.rows.pairs:_draw_partners", "other += other >= document", "other += 0", f"{_LIB}/rows/pairs_test.py"
     ),
-    "positions of packed texts go on": Breakage(
+    "positions continue across packed texts": Breakage(
         "train.data.pretraining.rows:PackedRows._compose",
         "np.concatenate([np.arange(size) for size in sizes])",
         "np.arange(sum(sizes))",
         f"{_JOBS}/data/pretraining/packed_rows_test.py {_JOBS}/data/pretraining/rows_test.py",
     ),
     # Metrics.
-    "no answer where none is wanted scores 0": Breakage(
+    "a correct empty answer scores 0": Breakage(
         "train.tasks.scores.squad_metric:f1",
         "float(given == wanted)",
         "0.0",
@@ -281,20 +281,20 @@ BREAKAGES = {
         "train.run.best:Best.update", '1 if end == "min" else -1', "1", f"{_JOBS}/run/best_test.py"
     ),
     # Messages.
-    "an unknown option names no other": Breakage(
+    "an unknown option suggests no other": Breakage(
         "train.options.schema:nearest",
         'f", nearest is {found[0]}" if found else ""',
         '""',
         f"{_JOBS}/options/schema_test.py {_JOBS}/options/cli_test.py",
     ),
     "a longer run is not offered --extend": Breakage(
-        "train.run.workdir:_check_identity", "if grown:", "if False:", f"{_JOBS}/run/workdir_test.py"
+        "train.run.workdir:_check_fixed_options", "if raised:", "if False:", f"{_JOBS}/run/workdir_test.py"
     ),
 }
 
 
 def copy_checkout(target: Path) -> None:
-    """Copies what git tracks or would track."""
+    """Copies the files that git tracks or would track."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     for name in subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True).stdout.decode().split("\0"):
         if name and (REPOSITORY / name).is_file():
@@ -304,7 +304,7 @@ def copy_checkout(target: Path) -> None:
 
 
 def caught_by(breakage: Breakage, checkout: Path) -> str | None:
-    """The test that fails first in a copy of the checkout with the breakage in it; None where all pass.
+    """Returns the first test that fails in a copy of the checkout with the breakage, or None if all pass.
 
     Raises:
       RuntimeError: the tests could not be run.
@@ -317,7 +317,7 @@ def caught_by(breakage: Breakage, checkout: Path) -> str | None:
         done = subprocess.run(
             command,
             cwd=checkout,
-            env={**os.environ, "PYTHONPATH": str(checkout)},  # before an editable install of the checkout itself
+            env={**os.environ, "PYTHONPATH": str(checkout)},  # precedes an editable install of the checkout
             capture_output=True,
             text=True,
             check=False,
@@ -331,7 +331,7 @@ def caught_by(breakage: Breakage, checkout: Path) -> str | None:
 
 
 def main(names: list[str]) -> int:
-    """Prints a line for each breakage; the exit status is the number of those that nothing caught."""
+    """Prints a line per breakage; returns the number of breakages that no test caught."""
     with tempfile.TemporaryDirectory() as folder:
         copy_checkout(Path(folder))
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{folder}/compiled")

@@ -1,4 +1,4 @@
-"""The tests notice what they are there to notice: forty breakages, each caught by a test of its area."""
+"""Mutation tests: each of forty breakages of the code is caught by a test of its area."""
 
 import ast
 
@@ -21,7 +21,7 @@ def checkout(tmp_path_factory):
     return target
 
 
-@pytest.mark.slow  # a test process for each
+@pytest.mark.slow  # one test process per breakage
 @pytest.mark.parametrize("breakage", BREAKAGES.values(), ids=BREAKAGES)
 def test_breakage_is_caught(breakage, checkout):
     assert caught_by(breakage, checkout)

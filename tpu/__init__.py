@@ -1,1 +1,1 @@
-"""Running the jobs elsewhere: TPU VMs and Slurm (the scripts), and what examines a machine before they run (doctor)."""
+"""Scripts that run the jobs on TPU VMs and under Slurm, and a doctor that checks a machine first."""

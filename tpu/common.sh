@@ -1,59 +1,59 @@
 # shellcheck shell=bash
-# What the scripts of this directory share; sourced, never run.
+# Functions shared by the scripts of this directory. It is sourced, never run.
 #
-# A script fills `option` with its options and their defaults and `switches` with those that take no value, then calls
-# `parse "$@"`. Its help is the comment at its head. Exit statuses are those of the jobs: 0, 2 the user's mistake,
-# 1 a failure, 75 for "not finished: the same command goes on".
+# A script adds its options with their defaults to `option`, and options without a value to `switches`, then calls
+# `parse "$@"`. Its --help is the comment at the top of the file. Exit statuses are those of the jobs: 0 success, 1 a
+# failure, 2 a usage error, 75 not finished (the same command continues).
 
 if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
   printf '%s needs bash 4.4 or newer, this is %s\n' "$0" "$BASH_VERSION" >&2
   exit 2
 fi
 
-# shellcheck disable=SC2016 # names of variables, for a reader
+# shellcheck disable=SC2016 # the help names the variables
 readonly COMMON_OPTIONS='
 Common options:
-  --name NAME        of the queued resource and of its node ($TPU_NAME)
-  --zone ZONE        where it is ($ZONE)
-  --project PROJECT  whose it is ($PROJECT_ID; else the one gcloud is set to)
-  --directory DIR    the checkout on each worker, relative to the home there (flax_lite)
-  --dry_run          print the commands, one a line, and run nothing
-  --help             print this and stop'
+  --name NAME        name of the queued resource and of its node ($TPU_NAME)
+  --zone ZONE        its zone ($ZONE)
+  --project PROJECT  its project ($PROJECT_ID, else the default of gcloud)
+  --directory DIR    the checkout on each worker, relative to the home directory (flax_lite)
+  --dry_run          print the commands, one per line, without running them
+  --help             print this help'
 
 declare -A option=([name]="${TPU_NAME:-}" [zone]="${ZONE:-}" [project]="${PROJECT_ID:-}" [directory]=flax_lite)
-# In the environment, so that a dry run reaches the scripts that a script calls.
+# From the environment, so that a dry run applies to the scripts that a script calls.
 option[dry_run]=${FLAX_LITE_DRY_RUN:-}
 switches=(dry_run help)
-# What a job on a TPU VM needs in its environment; tpu/launch.sh --help says why.
+# Environment variables of a job on a TPU VM; tpu/launch.sh --help explains them.
 # shellcheck disable=SC2034
 readonly JOB_SETTINGS=(JAX_COORDINATOR_PORT=8476 'JAX_PLATFORMS=tpu,cpu')
-# Where --env_file goes, in the home of each worker.
+# The copy of --env_file in the home directory of each worker.
 # shellcheck disable=SC2034
 readonly ENV_FILE=.flax_lite_env
 
-job=()          # what stands behind `--`
-settings=()     # what --env was given
-gcloud_flags=() # what --gcloud_flag was given
+job=()          # the command after `--`
+settings=()     # values of --env
+gcloud_flags=() # values of --gcloud_flag
 
-# gcloud answers Ctrl-C itself and ends with a status of its own, after which bash would go on.
+# On Ctrl-C, gcloud ends with its own status, after which bash would continue.
 trap 'exit 130' INT
 
-say() {
+info() {
   printf '%s: %s\n' "$(basename "$0" .sh)" "$*" >&2
 }
 
 fail() {
   local status=$1
   shift
-  say "$*"
+  info "$*"
   exit "$status"
 }
 
-mistake() {
+usage_error() {
   fail 2 "$* (--help lists the options)"
 }
 
-# Prints the words as one line that a shell reads back as these words.
+# Prints the arguments as one line that a shell parses back into them.
 quoted() {
   local word line=()
   for word; do
@@ -63,7 +63,7 @@ quoted() {
   printf '%s\n' "${line[*]}"
 }
 
-# Runs a command, or prints it in a dry run. Standard input is kept from it: ssh would read it.
+# Runs a command, or prints it in a dry run. It gets no standard input, which ssh would consume.
 run() {
   if [[ -n ${option[dry_run]} ]]; then
     quoted "$@"
@@ -89,19 +89,19 @@ parse() {
       --*)
         key=$1 value=1
         if [[ " ${switches[*]} " != *" ${1#--} "* ]]; then
-          (($# > 1)) || mistake "$1 needs a value"
+          (($# > 1)) || usage_error "$1 needs a value"
           value=$2 && shift
         fi
         shift
         ;;
-      *) mistake "not understood: $1" ;;
+      *) usage_error "unexpected argument: $1" ;;
     esac
     key=${key#--}
-    [[ $key =~ ^[a-z_]+$ ]] || mistake "unknown option --$key"
+    [[ $key =~ ^[a-z_]+$ ]] || usage_error "unknown option --$key"
     if [[ " ${switches[*]} " == *" $key "* ]]; then
-      [[ $value == 1 ]] || mistake "--$key takes no value"
+      [[ $value == 1 ]] || usage_error "--$key takes no value"
     elif [[ ! -v option[$key] ]]; then
-      mistake "unknown option --$key"
+      usage_error "unknown option --$key"
     elif [[ $key == env ]]; then
       check_setting "--env $value" "$value"
       settings+=("$value")
@@ -117,12 +117,12 @@ parse() {
   fi
 }
 
-# Ends with status 2 unless $2 is NAME=VALUE; $1 says where it stands.
+# Ends with status 2 unless $2 is NAME=VALUE; $1 is its origin, for the message.
 check_setting() {
-  [[ $2 =~ ^[A-Za-z_][A-Za-z0-9_]*= ]] || mistake "$1: expected NAME=VALUE"
+  [[ $2 =~ ^[A-Za-z_][A-Za-z0-9_]*= ]] || usage_error "$1: expected NAME=VALUE"
 }
 
-# Exports the lines NAME=VALUE of the file $1; empty lines and those that begin with # are left out.
+# Exports the lines NAME=VALUE of the file $1, except for empty lines and comments (#).
 export_settings() {
   local line number=0
   while IFS= read -r line || [[ -n $line ]]; do
@@ -133,10 +133,10 @@ export_settings() {
   done <"$1"
 }
 
-# Ends with status 2 unless the file of --env_file, if one is given, can be read and holds settings.
+# Ends with status 2 if --env_file is given and cannot be read or is not a list of NAME=VALUE.
 check_env_file() {
   [[ -n ${option[env_file]} ]] || return 0
-  [[ -r ${option[env_file]} ]] || mistake "--env_file ${option[env_file]} cannot be read"
+  [[ -r ${option[env_file]} ]] || usage_error "--env_file ${option[env_file]} cannot be read"
   (export_settings "${option[env_file]}")
 }
 
@@ -144,31 +144,31 @@ check_env_file() {
 require() {
   local key
   for key; do
-    [[ -n ${option[$key]:-} ]] || mistake "--$key is missing"
+    [[ -n ${option[$key]:-} ]] || usage_error "--$key is missing"
   done
 }
 
 require_count() {
   local key
   for key; do
-    [[ ${option[$key]} =~ ^[0-9]+$ ]] || mistake "--$key=${option[$key]}: expected a whole number"
+    [[ ${option[$key]} =~ ^[0-9]+$ ]] || usage_error "--$key=${option[$key]}: expected a whole number"
   done
 }
 
-# Prints, one a line, the arguments that say which project and zone a gcloud command is about.
-place() {
+# Prints the gcloud arguments for zone and project, one per line.
+location_flags() {
   printf '%s\n' "--zone=${option[zone]}"
   [[ -z ${option[project]} ]] || printf '%s\n' "--project=${option[project]}"
 }
 
 gcloud_tpus() {
   local where
-  mapfile -t where < <(place)
+  mapfile -t where < <(location_flags)
   run gcloud compute tpus "$@" "${where[@]}"
 }
 
-# Runs a shell command line in the home of worker $1 (a number, or "all").
-# A connection that is dead, as a preempted worker's, ends after two minutes instead of hanging.
+# Runs a shell command line in the home directory of worker $1 (a number, or "all").
+# A dead connection, for example to a preempted worker, ends after two minutes instead of hanging.
 on_worker() {
   gcloud_tpus tpu-vm ssh "${option[name]}" "--worker=$1" "--command=$2" \
     --ssh-flag='-o ConnectTimeout=30' --ssh-flag='-o ServerAliveInterval=30' --ssh-flag='-o ServerAliveCountMax=4'
@@ -179,7 +179,7 @@ worker_script() {
   on_worker "$1" "cd $(quoted "${option[directory]}") && $(quoted tpu/worker.sh "${@:2}")"
 }
 
-# Prints a line for each worker (tpu/status.sh); fails if one does not answer.
+# Prints a line per worker (see tpu/status.sh); fails if a worker does not answer.
 worker_status() {
   local directory
   directory=$(quoted "${option[directory]}")
@@ -187,7 +187,7 @@ worker_status() {
  else echo flax_lite-worker \$(hostname) none; fi"
 }
 
-# Prints the lines of worker_status on standard output, or ends with status 2 where a job is running.
+# Prints the lines of worker_status, or ends with status 2 if a job is running.
 refuse_running() {
   local lines
   lines=$(worker_status)
@@ -198,7 +198,7 @@ refuse_running() {
   printf '%s\n' "$lines"
 }
 
-# Prints the state of the queued resource, ABSENT where there is none; fails, with gcloud's words, if gcloud cannot say.
+# Prints the state of the queued resource, or ABSENT; fails with gcloud's message if gcloud cannot tell.
 queued_state() {
   local errors state
   errors=$(mktemp)
@@ -214,21 +214,21 @@ queued_state() {
   rm -f "$errors"
 }
 
-# Ends with status 2 if the clone $1 cannot be copied from: a bundle of a shallow one lacks what it builds on.
+# Ends with status 2 if the clone $1 is shallow: its bundle would lack the commits that it builds on.
 require_history() {
   [[ $(git -C "$1" rev-parse --is-shallow-repository) != true ]] ||
-    mistake "$1 is a shallow clone, which cannot be copied: git fetch --unshallow, or give --repository and --commit"
+    usage_error "$1 is a shallow clone, which cannot be copied: git fetch --unshallow, or give --repository, --commit"
 }
 
-# Ends with status 2 if the job's work directory cannot be one for $1 workers. One of them writes it, all read it.
+# Ends with status 2 if $1 workers cannot share the job's work directory. Worker 0 writes it, all read it.
 require_shared_workdir() {
   (($1 > 1)) && [[ -z ${option[shared_disk]:-} && $(workdir_of "${job[@]}") != gs://* ]] || return 0
-  mistake "this TPU VM has several workers: worker 0 writes the work directory, and the others have to read its" \
-    'checkpoints. Give the job --workdir gs://BUCKET/PATH, or say --shared_disk if its --workdir is on a disk that' \
-    'all of them have mounted'
+  usage_error "this TPU VM has several workers: worker 0 writes the work directory, and the others have to read its" \
+    'checkpoints. Give the job --workdir gs://BUCKET/PATH, or give --shared_disk if its --workdir is on a disk that' \
+    'all of them mount'
 }
 
-# Prints what a job's command says behind --workdir; nothing where it does not.
+# Prints the value of --workdir in a job's command, if it has one.
 workdir_of() {
   local word previous=''
   for word; do
@@ -238,7 +238,7 @@ workdir_of() {
   done
 }
 
-# Prints the step of the newest checkpoint in the work directory $1; nothing where there is none or it cannot be read.
+# Prints the step of the newest checkpoint in the work directory $1; nothing if there is none or it cannot be read.
 newest_step_in() {
   {
     case $1 in
@@ -248,13 +248,13 @@ newest_step_in() {
   } 2>/dev/null || true
 }
 
-# Where there is no gcloud, as on the nodes of a cluster: with what the job's own environment has.
+# Reads an object without gcloud, for example on a cluster, with the job's own Python.
 read_with_gcsfs() {
   python3 -c 'import gcsfs, sys; sys.stdout.buffer.write(gcsfs.GCSFileSystem().cat(sys.argv[1]))' "$1"
 }
 
-# Runs the job, and writes to the file $1 how it ended, "STATUS SECONDS since 1970"; returns the status.
-# A signal to the process group is the job's to answer, not this shell's.
+# Runs the job and returns its status; writes "STATUS SECONDS" (since 1970) to the file $1 when it ends.
+# This shell ignores signals to the process group; the job handles them.
 run_to_end() {
   local status=0
   trap : TERM HUP
@@ -264,10 +264,10 @@ run_to_end() {
   return "$status"
 }
 
-# Prints the status that decides, of the workers' lines on standard input; nothing where none has failed.
-# One that is lost took the others with it: 75. Where all have a status, 75 may say that another worker was lost, so any
-# other failure explains it, also one that was written down later. Of the rest the first to end is the cause: a
-# collective fails, or JAX aborts, where a neighbor is gone.
+# Reads the workers' lines and prints the status that explains the failure; nothing if no worker failed.
+# A lost worker makes the others fail, so the status is 75. If all have a status, a 75 may mean that another worker was
+# lost, so any other failure takes precedence, even a later one. Among several of those, the first to end is the cause:
+# the others lost it in a collective, or JAX aborted them.
 deciding_status() {
   LC_ALL=C awk '
     $1 == "flax_lite-worker" && $3 ~ /^(lost|none)$/ { print 0, 0, 75 }
@@ -275,7 +275,7 @@ deciding_status() {
   ' | LC_ALL=C sort -k1,1n -k2,2g | awk 'NR == 1 { print $3 }'
 }
 
-# Whether a job that ended with status $1 goes on when it is started again: it has saved, or died of a signal.
-goes_on() {
+# Whether restarting a job that ended with status $1 continues it: it has saved, or a signal killed it.
+can_resume() {
   (($1 == 75 || $1 >= 128))
 }

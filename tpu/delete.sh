@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Deletes a queued resource with its TPU VM and what is on the VM's disks.
+# Deletes a queued resource with its TPU VM and the VM's disks.
 #
 #   tpu/delete.sh --name albert --zone us-west4-a
 #
-#   --yes  do not ask
+#   --yes  do not ask for confirmation
 set -euo pipefail
 # shellcheck source=tpu/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -12,8 +12,8 @@ switches+=(yes)
 
 confirm() {
   local answer=''
-  [[ -t 0 ]] || mistake 'nobody to ask: give --yes to delete'
-  read -r -p "Delete ${option[name]} in ${option[zone]} with all that is on its disks? [y/N] " answer
+  [[ -t 0 ]] || usage_error 'no terminal to ask for confirmation: give --yes to delete'
+  read -r -p "Delete ${option[name]} in ${option[zone]} and everything on its disks? [y/N] " answer
   [[ $answer == [yY]* ]] || fail 1 'nothing deleted'
 }
 
@@ -21,7 +21,7 @@ main() {
   parse "$@"
   require name zone
   [[ -n ${option[yes]:-} || -n ${option[dry_run]} ]] || confirm
-  # --force: the node goes with the request; without it only a SUSPENDED or FAILED request can be deleted.
+  # --force deletes the node too; without it only a SUSPENDED or FAILED request can be deleted.
   gcloud_tpus queued-resources delete "${option[name]}" --force --quiet
 }
 

@@ -1,10 +1,11 @@
-"""Examines a machine before a job runs on it: a line for each check, and the cure of what is wrong.
+"""Checks a machine before a job runs on it: prints a line per check, with a cure for each problem.
 
     python -m tpu.doctor [--expect_platform tpu] [--expect_devices 8] [--workdir DIR|gs://BUCKET/PATH]
                          [--coordinator HOST:PORT] [--skip CHECK] [--json]
 
-JAX starts in a process of its own with a time limit, so that a runtime that hangs is a finding. Nothing is changed and
-no process is ended. Exit status: 0 nothing failed (warnings are allowed), 1 something did, 2 the options are wrong.
+JAX starts in a subprocess with a time limit, so that a runtime that hangs is reported as a finding. The doctor changes
+nothing and ends no other process. Exit status: 0 no check failed (warnings are allowed), 1 a check failed, 2 wrong
+options.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from tpu.machine import Finding, Machine, Options, failure
 
 Check = Callable[[Machine], Finding]
 
-# In this order: who holds the chip has to be known before JAX wants it.
+# `holders` looks for processes that have the chip open, so it comes before the checks that start JAX.
 CHECKS: dict[str, Check] = {
     "python": installation.python,
     "packages": installation.packages,
@@ -37,22 +38,22 @@ CHECKS: dict[str, Check] = {
 
 
 def examine(machine: Machine, skip: Iterable[str] = ()) -> dict[str, Finding]:
-    """Returns what each check found; a check that fails itself is a failure, and the others still run."""
+    """Returns the finding of each check; an exception in a check is a finding too, and the other checks still run."""
     return {name: _run(check, machine) for name, check in CHECKS.items() if name not in set(skip)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Runs the command line and returns the exit status."""
     given = parser().parse_args(argv)
     options = {field.name: getattr(given, field.name) for field in dataclasses.fields(Options)}
     findings = examine(Machine(options=Options(**options)), given.skip)
-    fine = all(finding.status != "failure" for finding in findings.values())
+    passed = all(finding.status != "failure" for finding in findings.values())
     if given.json:
         checks = [{"name": name, **dataclasses.asdict(finding)} for name, finding in findings.items()]
-        print(json.dumps({"ok": fine, "checks": checks}, indent=2))
+        print(json.dumps({"ok": passed, "checks": checks}, indent=2))
     else:
         print("\n".join(_line(name, finding) for name, finding in findings.items()))
-    return 0 if fine else 1
+    return 0 if passed else 1
 
 
 def _run(check: Check, machine: Machine) -> Finding:
@@ -70,23 +71,27 @@ def _line(name: str, finding: Finding) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Returns what reads the command line."""
+    """Returns the parser of the command line."""
     made = argparse.ArgumentParser(
         prog="python -m tpu.doctor",
-        description="Examines a machine before a job runs on it: a line for each check, and the cure of what is wrong.",
-        epilog="Exit status: 0 nothing failed, 1 something did, 2 wrong options.",
+        description="Checks a machine before a job runs on it: prints a line per check, with a cure for each problem.",
+        epilog="Exit status: 0 no check failed, 1 a check failed, 2 wrong options.",
     )
     default = Options()
-    made.add_argument("--expect_devices", type=_count, help="devices that JAX should have, of all processes")
-    made.add_argument("--expect_platform", choices=("tpu", "gpu", "cpu"), help="what JAX should compute on")
+    made.add_argument("--expect_devices", type=_count, help="devices that JAX should find, over all processes")
+    made.add_argument("--expect_platform", choices=("tpu", "gpu", "cpu"), help="platform that JAX should use")
     made.add_argument("--workdir", help="the job's work directory: a path or gs://BUCKET/PATH")
-    made.add_argument("--coordinator", type=_address, metavar="HOST:PORT", help="of process 0 of several")
-    made.add_argument("--num_processes", type=_count, help="how many, where neither TPU metadata nor Slurm say so")
-    made.add_argument("--process_id", type=int, help="this one's number, likewise")
+    made.add_argument("--coordinator", type=_address, metavar="HOST:PORT", help="of process 0, for several processes")
+    made.add_argument("--num_processes", type=_count, help="number of processes (default: from the TPU or Slurm)")
+    made.add_argument("--process_id", type=int, help="index of this process (likewise)")
     made.add_argument(
-        "--timeout_seconds", type=float, default=default.timeout_seconds, help="what JAX may take (%(default)g)"
+        "--timeout_seconds",
+        type=float,
+        default=default.timeout_seconds,
+        help="time limit for starting JAX and computing a sum (default: %(default)g)",
     )
-    made.add_argument("--skip", action="append", default=[], choices=CHECKS, metavar="CHECK", help=", ".join(CHECKS))
+    checks = f"skip one of {', '.join(CHECKS)}"
+    made.add_argument("--skip", action="append", default=[], choices=CHECKS, metavar="CHECK", help=checks)
     made.add_argument("--json", action="store_true", help="print one JSON object")
     return made
 

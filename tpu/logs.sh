@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Prints the end of the job's log on one worker or on all, each line behind its worker's name.
+# Prints the end of the job's log on one or all workers, each line prefixed with the worker's name.
 #
 #   tpu/logs.sh --name albert --zone us-west4-a --follow
 #
-#   --worker N  a number or "all" (0)
-#   --lines N   how many lines (40)
-#   --follow    go on printing what is added, until Ctrl-C
+#   --worker N  a worker's number, or "all" (0)
+#   --lines N   the number of lines (40)
+#   --follow    keep printing new lines until Ctrl-C
 set -euo pipefail
 # shellcheck source=tpu/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

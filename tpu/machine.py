@@ -1,4 +1,4 @@
-"""What the doctor examines, in parts that a test can replace, and what it says of it."""
+"""The machine that the doctor checks, in parts that a test can replace; and the findings of the checks."""
 
 import dataclasses
 import functools
@@ -19,12 +19,12 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
-      status: whether it is well.
-      message: what was found.
-      cure: what to do, unless all is well.
+      status: the outcome.
+      message: a description of the machine's state.
+      cure: how to solve the problem, if there is one.
     """
 
     status: Status
@@ -50,16 +50,16 @@ def not_applicable(message: str) -> Finding:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the caller says of the machine.
+    """The user's expectations of the machine.
 
     Attributes:
-      expect_devices: devices that JAX should have, of all processes; None: any number.
+      expect_devices: the number of devices that JAX should find, over all processes; None: any.
       expect_platform: "tpu", "gpu" or "cpu"; None: any.
-      workdir: the job's work directory, a path or gs://bucket/path.
-      coordinator: (host, port) of process 0 of several.
-      num_processes: how many there are, where neither TPU metadata nor Slurm say so.
-      process_id: this one's number, likewise.
-      timeout_seconds: what JAX may take to start and compute a sum.
+      workdir: the job's work directory, a path or gs://BUCKET/PATH.
+      coordinator: (host, port) of process 0, for several processes.
+      num_processes: the number of processes, unless TPU metadata or Slurm give it.
+      process_id: the index of this process, likewise.
+      timeout_seconds: the time limit for JAX to start and compute a sum.
     """
 
     expect_devices: int | None = None
@@ -87,16 +87,16 @@ def _installed_requirements(package: str) -> list[str]:
 
 @dataclasses.dataclass
 class Machine:
-    """The machine the doctor runs on, or what a test puts in its place.
+    """The machine the doctor runs on, or a fake one of a test.
 
     Attributes:
-      options: what the caller said.
-      environ: the environment.
-      root: under which /dev, /proc and /tmp lie.
-      version: the installed version of a package, None where it is not installed.
-      requirements: what an installed package requires.
-      pyproject: the file that bounds the versions.
-      start_jax: starts JAX in a process of its own.
+      options: the user's expectations.
+      environ: the environment variables.
+      root: the directory that contains /dev, /proc and /tmp.
+      version: returns the installed version of a package, or None.
+      requirements: returns the requirements of an installed package.
+      pyproject: the file with the version bounds.
+      start_jax: starts JAX in a subprocess.
     """
 
     options: Options = dataclasses.field(default_factory=Options)
@@ -113,7 +113,7 @@ class Machine:
         return tomllib.loads(self.pyproject.read_text())["project"]
 
     def accelerators(self) -> dict[str, str]:
-        """Returns {"tpu" or "gpu": a device file} of what this machine seems to have."""
+        """Returns {"tpu" or "gpu": a device file} for the accelerators that this machine seems to have."""
         patterns = {"tpu": TPU_FILES, "gpu": ("nvidia[0-9]*",)}
         found = {
             kind: [p for pattern in globs for p in self.root.glob(f"dev/{pattern}")] for kind, globs in patterns.items()
@@ -121,20 +121,20 @@ class Machine:
         return {kind: f"/{min(paths).relative_to(self.root)}" for kind, paths in found.items() if paths}
 
     def expects(self, platform: str) -> bool:
-        """Whether a platform was named by the caller or, where none was, seems to be there."""
-        named = self.options.expect_platform
-        return named == platform if named else platform in self.accelerators()
+        """Whether the user expects this platform or, without an expectation, the machine seems to have it."""
+        expected = self.options.expect_platform
+        return expected == platform if expected else platform in self.accelerators()
 
     @functools.cached_property
     def processes(self) -> int:
-        """How many processes a job has here, by the first that says so: options, TPU environment, Slurm, metadata."""
+        """The number of processes of a job here: from the options, else the TPU environment, Slurm or metadata."""
         if self.options.num_processes:
             return self.options.num_processes
         return processes_of_environment(self.environ, self.root)
 
     @functools.cached_property
     def probe(self) -> Probe:
-        """What JAX said of itself; started at the first look, not where no check looks."""
+        """The result of starting JAX, which happens when the first check asks for it."""
         options = self.options
         coordinator = ":".join(map(str, options.coordinator)) if options.coordinator else None
         request = ProbeRequest(

@@ -1,6 +1,6 @@
-"""The process in which the doctor starts JAX: `python -m tpu.probe REQUEST`, a `tpu.probing.ProbeRequest` as JSON.
+"""The subprocess in which the doctor starts JAX: `python -m tpu.probe REQUEST`, a `tpu.probing.ProbeRequest` as JSON.
 
-Prints {"stage": NAME} when a stage begins and {"stage": NAME, "result": ...} when it ends.
+Prints {"stage": NAME} when a stage starts and {"stage": NAME, "result": ...} when it ends.
 """
 
 import json
@@ -8,24 +8,24 @@ import sys
 import time
 from typing import Any
 
-# Of each device. Large enough that the time goes into moving it, small enough for any device.
+# Per device: large enough that bandwidth dominates the time, small enough for any device.
 _COLLECTIVE_BYTES = 16 * 2**20
 _REPETITIONS = 5
 
 
 def main(argv: list[str]) -> None:
-    """Goes through the stages; an exception of JAX's ends the process with its traceback."""
+    """Runs the stages; an exception in JAX ends the process with its traceback."""
     request = json.loads(argv[0])
     if request["distributed"]:
-        _say("initialize")
-        _say("initialize", _initialize(request))
-    _say("devices")
-    _say("devices", _devices())
-    _say("collective")
-    _say("collective", _collective())
+        _report("initialize")
+        _report("initialize", _initialize(request))
+    _report("devices")
+    _report("devices", _devices())
+    _report("collective")
+    _report("collective", _collective())
 
 
-def _say(stage: str, result: dict[str, Any] | None = None) -> None:
+def _report(stage: str, result: dict[str, Any] | None = None) -> None:
     print(json.dumps({"stage": stage} if result is None else {"stage": stage, "result": result}), flush=True)
 
 
@@ -56,11 +56,11 @@ def _devices() -> dict[str, Any]:
 
 
 def _collective() -> dict[str, Any]:
-    """Adds up a number of each local device, on all of them.
+    """Computes an all-reduce over the local devices.
 
     Returns:
-      Whether the sum is right and, of two devices and more, bytes a second: by the best of a few repetitions, of what
-      each device has to send in a ring, 2 (n - 1) / n of its part.
+      Whether the sum is correct and, for two or more devices, the bandwidth per device in bytes per second: a ring
+      all-reduce sends 2 (n - 1) / n of each device's part, in the shortest time of a few repetitions.
     """
     import jax
     import numpy as np
@@ -87,9 +87,9 @@ def _collective() -> dict[str, Any]:
 
 
 def _seconds(function: Any, argument: Any) -> float:
-    begun = time.perf_counter()
+    started = time.perf_counter()
     function(argument).block_until_ready()
-    return time.perf_counter() - begun
+    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Starts JAX in a process of its own, so that a runtime that hangs, aborts or holds the chip does so there."""
+"""Starts JAX in a subprocess, so that a runtime that hangs, aborts or keeps the chip open does so there."""
 
 import contextlib
 import dataclasses
@@ -11,20 +11,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# Lines of an error that are shown: of a traceback the last one says what it was.
+# The number of last lines of an error to show; the last line of a traceback is the exception.
 _ERROR_LINES = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProbeRequest:
-    """What the process is to do; `tpu.probe` reads it as JSON.
+    """The arguments of `tpu.probe`, passed as JSON.
 
     Attributes:
-      distributed: call jax.distributed.initialize first.
-      coordinator: HOST:PORT for it; None: JAX finds it.
-      num_processes: for it; None: JAX finds it.
-      process_id: for it; None: JAX finds it.
-      timeout_seconds: for all of it.
+      distributed: whether to call jax.distributed.initialize first.
+      coordinator: its coordinator_address, HOST:PORT; None: JAX detects it.
+      num_processes: its num_processes; None: JAX detects it.
+      process_id: its process_id; None: JAX detects it.
+      timeout_seconds: the time limit of the subprocess.
     """
 
     distributed: bool = False
@@ -36,13 +36,13 @@ class ProbeRequest:
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """How far JAX came.
+    """The stages that JAX completed, and the failure that stopped it.
 
     Attributes:
-      stages: what each stage that ended told: "initialize", "devices", "collective".
-      failed_at: the stage that did not end; None if all did.
-      error: what was wrong with it: the end of the standard error output, or the time it was given.
-      timed_out: it hung.
+      stages: the result of each completed stage: "initialize", "devices", "collective".
+      failed_at: the stage that did not complete; None if all did.
+      error: the last lines of the subprocess's stderr, or a line about the time limit.
+      timed_out: whether it exceeded the time limit.
     """
 
     stages: dict[str, dict[str, Any]]
@@ -54,15 +54,12 @@ class Probe:
 def run_probe(
     request: ProbeRequest, environ: Mapping[str, str], program: tuple[str, ...] = (sys.executable, "-m", "tpu.probe")
 ) -> Probe:
-    """Runs `tpu.probe`, for as long as the request allows.
+    """Runs `tpu.probe` within the time limit of the request.
 
     Args:
-      request: what it is to do.
-      environ: its environment.
-      program: the command, to which the request is added.
-
-    Returns:
-      How far it came.
+      request: its arguments.
+      environ: its environment variables.
+      program: the command, to which the request is appended.
     """
     process = subprocess.Popen(
         [*program, json.dumps(dataclasses.asdict(request))],
@@ -72,7 +69,7 @@ def run_probe(
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        start_new_session=True,  # so that what it starts ends with it
+        start_new_session=True,  # a process group, so that its children can be killed with it
     )
     timed_out = False
     try:
@@ -91,15 +88,15 @@ def run_probe(
 
 
 def _read(output: str) -> tuple[dict[str, dict[str, Any]], str]:
-    """What each stage told, and the stage that was begun last."""
+    """Returns the results of the completed stages, and the name of the stage that started last."""
     stages: dict[str, dict[str, Any]] = {}
     last = "start"
     for line in output.splitlines():
         with contextlib.suppress(ValueError, KeyError, TypeError):
-            told = json.loads(line)
-            last = told["stage"]
-            if "result" in told:
-                stages[last] = told["result"]
+            report = json.loads(line)
+            last = report["stage"]
+            if "result" in report:
+                stages[last] = report["result"]
     return stages, last
 
 

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Puts the checkout and its Python environment on every worker of a TPU VM, then examines each with tpu.doctor.
+# Installs the checkout and its Python environment on every worker of a TPU VM, then checks each with tpu.doctor.
 #
 #   tpu/setup.sh --name albert --zone us-west4-a
 #
-#   --repository URL  clone from there on the workers; where not given, this checkout's last commit is copied to them
+#   --repository URL  the repository that the workers clone (default: this checkout's last commit is copied to them)
 #   --commit COMMIT   the commit to check out
-#   --python VERSION  of the environment (3.12); 3.11 has other pins
-#   --workdir DIR     of the jobs to come: the doctor tries to write it; where it is on gs:// the extra gcs is installed
+#   --python VERSION  Python version of the environment (3.12); 3.11 uses other constraints
+#   --workdir DIR     work directory of the jobs: the doctor checks it, and the extra gcs is installed if it is on gs://
 #
-# Run again it brings the workers to the commit, installs what changed, and examines them again; not under a job that is
-# running: the exit status is 2. What is not committed stays here, so that a run's summary.json names what ran.
+# Run again, the script updates the workers to the commit, installs changed packages and repeats the checks. If a job is
+# running, the exit status is 2. Uncommitted changes are not copied, so that the commit in summary.json is what ran.
 set -euo pipefail
 # shellcheck source=tpu/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -18,13 +18,13 @@ option+=([repository]='' [commit]='' [python]=3.12 [workdir]='')
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 readonly root
 
-# Copies the commit, with its history, as one file; prints nothing but what `run` prints.
-# Under a name of its own: git keeps a commit that has one, whatever becomes of the branch it was made on.
+# Copies the commit with its history as a git bundle; prints only what `run` prints.
+# The commit gets its own reference, so that git keeps it even if its branch is rewritten.
 send_bundle() {
   local bundle="${TMPDIR:-/tmp}/flax_lite-${option[name]}.bundle" reference=$1
   run git -C "$root" update-ref "$reference" "${option[commit]:-HEAD}"
   run git -C "$root" bundle create --quiet "$bundle" "$reference"
-  # shellcheck disable=SC2064 # $bundle is gone by then
+  # shellcheck disable=SC2064 # expand $bundle now: it is local
   [[ -n ${option[dry_run]} ]] || trap "$(quoted rm -f "$bundle")" EXIT
   gcloud_tpus tpu-vm scp "$bundle" "${option[name]}:flax_lite.bundle" --worker=all
 }
@@ -49,9 +49,9 @@ main() {
     check_out "$(quoted "${option[repository]}")" "${option[commit]}"
   else
     [[ -n ${option[dry_run]} || -z $(git -C "$root" status --porcelain) ]] ||
-      say 'what is not committed here is not copied'
+      info 'uncommitted changes are not copied'
     send_bundle "$reference"
-    # shellcheck disable=SC2016 # the worker's home, not this one's
+    # shellcheck disable=SC2016 # expanded on the worker
     check_out '"$HOME"/flax_lite.bundle' "$reference"
   fi
   [[ -z ${option[workdir]} ]] || where=(--workdir "${option[workdir]}")

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Asks the job on every worker of a TPU VM to save and stop, and kills what is left of it after a while.
+# Asks the job on every worker of a TPU VM to save and stop, and kills remaining processes after a timeout.
 #
 #   tpu/stop.sh --name albert --zone us-west4-a
 #
-#   --seconds N  how long it may take to save (120)
+#   --seconds N  the timeout (120)
 #
-# A tpu/watch_and_resume.sh that watches it starts it again: end that first.
+# If tpu/watch_and_resume.sh is watching the job, end that first, or it restarts the job.
 set -euo pipefail
 # shellcheck source=tpu/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

@@ -23,7 +23,7 @@ from benchmarks.compile_vs_run.programs import make_program
 from benchmarks.compile_vs_run.results import Measurement
 from benchmarks.compile_vs_run.stages import Built, Runs, build, repeated, run, warm_up
 from flax_lite.layers.execution import Execution
-from train.machine import elsewhere
+from train.machine import child_process
 from train.machine.chips import Target, parse_target
 from train.machine.host_memory import keep_freed_memory
 from train.machine.mesh import make_mesh
@@ -61,7 +61,7 @@ def ask(request: Request, action: str, limit_seconds: float, **more: Any) -> dic
     if target and target.topology is not None and util.find_spec("libtpu") is None:
         return "no compiler for TPUs here: pip install 'flax-lite[tpu]' brings one that needs no TPU"
     question = {"action": action, "request": dataclasses.asdict(request), **more}
-    return elsewhere.ask("benchmarks.compile_vs_run.worker", question, _environment(target), limit_seconds, _ROOT)
+    return child_process.run("benchmarks.compile_vs_run.worker", question, _environment(target), limit_seconds, _ROOT)
 
 
 def _environment(target: Target | None) -> dict[str, str]:
@@ -178,10 +178,10 @@ _ACTIONS: Mapping[str, Callable[[Request, Mapping[str, Any]], dict[str, Any]]] =
 def main() -> int:
     """Reads a request from standard input and prints what came of it. Memory is kept as in the jobs."""
     jax.config.update("jax_cpu_enable_async_dispatch", False)
-    question = elsewhere.asked()
+    question = child_process.read_request()
     given = question["request"]
     request = Request(**{**given, "sizes": Sizes(**given["sizes"])})
-    elsewhere.answer(_ACTIONS[question["action"]](request, question))
+    child_process.write_answer(_ACTIONS[question["action"]](request, question))
     return 0
 
 

@@ -21,7 +21,7 @@ from benchmarks.gpu_steps.results import Measurement
 from benchmarks.peers.environments import python_of
 from benchmarks.peers.rivals import environments
 from train.errors import UserError
-from train.machine import elsewhere
+from train.machine import child_process
 
 MAKE, NONE = "make", "none"
 _WORKER = "benchmarks.gpu_steps.worker"
@@ -49,7 +49,7 @@ def describe(work_name: str, limit_seconds: float) -> dict[str, Any]:
         UserError: there is none that can be measured.
     """
     question = {"action": "describe", "work": work_name}
-    found = _answer(elsewhere.ask(_WORKER, question, _environment(PLAIN), limit_seconds, _ROOT))
+    found = _answer(child_process.run(_WORKER, question, _environment(PLAIN), limit_seconds, _ROOT))
     if isinstance(found, str):
         raise UserError(found)
     found["circumstances"] |= {"work": work_name, "memory fraction": _MEMORY_FRACTION}
@@ -92,7 +92,7 @@ def measure(
 @dataclasses.dataclass(frozen=True)
 class _Waiting:
     folder: Path
-    worker: elsewhere.Asked
+    worker: child_process.ChildProcess
 
     @property
     def over(self) -> bool:
@@ -125,19 +125,19 @@ def check_interpreter(wanted: str) -> None:
         raise UserError(f"--torch {wanted}: no such program; expected {MAKE}, {NONE} or the path of an interpreter")
 
 
-def _start(work_name: str, case: Case, folder: Path, python: str) -> elsewhere.Asked:
+def _start(work_name: str, case: Case, folder: Path, python: str) -> child_process.ChildProcess:
     folder.mkdir()
     question: dict[str, Any] = {"turn": str(folder)}
     if case.setting is not None:
         question |= {"action": "measure", "work": work_name, "case": dataclasses.asdict(case)}
-        return elsewhere.Asked(_WORKER, question, _environment(case.setting), _ROOT)
+        return child_process.ChildProcess(_WORKER, question, _environment(case.setting), _ROOT)
     work, smoke = WORKS[work_name], work_name == "smoke"
     batch = folder / "batch.npz"
     np.savez(batch, allow_pickle=False, **work.batch(case))
     # On a CPU Inductor needs a C++ compiler, and a smoke run is no measurement.
     question |= {"config": work.config(case.model).to_json_dict(), "batch": str(batch), "steps": work.steps}
     question |= {"smoke": smoke, "compile": not smoke}
-    return elsewhere.Asked(_TORCH_WORKER, question, _environment(PLAIN), _ROOT, python)
+    return child_process.ChildProcess(_TORCH_WORKER, question, _environment(PLAIN), _ROOT, python)
 
 
 def _answer(found: dict[str, Any] | str) -> dict[str, Any] | str:

@@ -20,7 +20,7 @@ import transformers
 
 from benchmarks.gpu_steps import turns
 from benchmarks.gpu_steps.failures import guarded
-from train.machine import elsewhere
+from train.machine import child_process
 
 # A compiled function may be made again for the second call's gradients; clocks rise.
 _WARM_UP = 3
@@ -157,8 +157,8 @@ def _widened(array: np.ndarray) -> np.ndarray:
 
 def main() -> int:
     """Reads a question from standard input and prints what came of it."""
-    question = elsewhere.asked()
-    elsewhere.answer(guarded(lambda: measure(question)))
+    question = child_process.read_request()
+    child_process.write_answer(guarded(lambda: measure(question)))
     return 0
 
 

@@ -22,7 +22,7 @@ from benchmarks.gpu_steps.cases import WORKS, Work, case_of
 from benchmarks.gpu_steps.failures import FAILED, guarded
 from benchmarks.gpu_steps.results import Measurement
 from flax_lite.layers.execution import Execution
-from train.machine import elsewhere
+from train.machine import child_process
 from train.machine.chips import CHIPS, kind_of
 from train.machine.mesh import make_mesh
 
@@ -95,8 +95,8 @@ _ACTIONS: Mapping[str, Callable[[Work, Mapping[str, Any]], dict[str, Any]]] = {
 
 def main() -> int:
     """Reads a question from standard input and prints what came of it."""
-    question = elsewhere.asked()
-    elsewhere.answer(guarded(lambda: _ACTIONS[question["action"]](WORKS[question["work"]], question)))
+    question = child_process.read_request()
+    child_process.write_answer(guarded(lambda: _ACTIONS[question["action"]](WORKS[question["work"]], question)))
     return 0
 
 

@@ -20,7 +20,7 @@ from benchmarks.study.measure import Settings
 from benchmarks.study.models import MODELS
 from benchmarks.study.quality import quality
 from flax_lite.architecture.config import EncoderConfig
-from train.machine import elsewhere
+from train.machine import child_process
 from train.machine.host_memory import keep_freed_memory
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -69,7 +69,7 @@ def ask(
         environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"}
         if smoke:
             environment = {"JAX_COMPILATION_CACHE_DIR": cache, _FROM_SECONDS: "0", **os.environ}
-        found = elsewhere.ask("benchmarks.study.worker", asked, environment, limit_seconds, _ROOT)
+        found = child_process.run("benchmarks.study.worker", asked, environment, limit_seconds, _ROOT)
     return [found] * len(questions) if isinstance(found, str) else found["answers"]
 
 
@@ -96,13 +96,13 @@ def _attempt(asked: Mapping[str, Any]) -> dict[str, Any] | str:
 def main() -> int:
     """Answers what standard input asks. Freed memory is kept as in the jobs, unless memory is what is measured."""
     jax.config.update("jax_cpu_enable_async_dispatch", False)
-    asked = elsewhere.asked()
+    asked = child_process.read_request()
     questions = asked["questions"]
     os.chdir(asked["folder"])
     measures_memory = any(one["part"].endswith("memory") for one in questions)
     if not measures_memory and jax.default_backend() == "cpu":
         keep_freed_memory()
-    elsewhere.answer({"answers": [_attempt(one) for one in questions]})
+    child_process.write_answer({"answers": [_attempt(one) for one in questions]})
     return 0
 
 

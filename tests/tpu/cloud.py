@@ -1,4 +1,4 @@
-"""Runs the scripts of tpu/ with a fake gcloud in front of any real one."""
+"""Runs the scripts of tpu/ with a fake gcloud, first on PATH."""
 
 import contextlib
 import json
@@ -11,10 +11,11 @@ import time
 from tests.conftest import REPOSITORY
 
 HERE = REPOSITORY / "tests" / "tpu"
+# Variables of the user's environment that the scripts would read.
 SETTINGS = {"TPU_NAME", "ZONE", "PROJECT_ID", "FLAX_LITE_DRY_RUN"}
 CREATE = ("--name=albert", "--zone=us-west4-a", "--accelerator_type=v5litepod-8")
-PERSON = ("-c", "user.name=someone", "-c", "user.email=someone@example.org")
-# A job that does, on each start, what the next line of its worker's plan says.
+AUTHOR = ("-c", "user.name=someone", "-c", "user.email=someone@example.org")
+# A job that runs, on each start, the next line of its worker's plan.
 JOB = """
 checkpoint() { mkdir -p "$workdir" && echo "{\\"step\\": $1}" >"$workdir/summary.json"; }
 preempt() { echo SUSPENDED >"$FAKE_GCLOUD/new" && mv "$FAKE_GCLOUD/new" "$FAKE_GCLOUD/state"; sleep 60; }
@@ -30,9 +31,9 @@ eval "${line:-exit 99}"
 
 
 def repository(folder):
-    """Makes a repository, small and not that of the tests; returns what lets git take it for every other."""
+    """Makes a small repository; returns the environment variables that make git use it."""
     settings = {"GIT_DIR": str(folder / ".git"), "GIT_WORK_TREE": str(folder)}
-    for words in (("init", "-q", "-b", "main", folder), (*PERSON, "commit", "-q", "--allow-empty", "-m", "a commit")):
+    for words in (("init", "-q", "-b", "main", folder), (*AUTHOR, "commit", "-q", "--allow-empty", "-m", "a commit")):
         subprocess.run(["git", *words], env={**os.environ, **settings}, check=True)
     return settings
 
@@ -42,8 +43,8 @@ def end_group(number):
         os.killpg(number, signal.SIGKILL)
 
 
-# A shell starts its background jobs with Ctrl-C ignored, and a bash started so cannot change that: what the tests
-# start has to be as from a terminal, wherever they run.
+# A shell starts background jobs with SIGINT ignored, and bash cannot undo that. This program restores the default, so
+# that the tests can also run in the background.
 _INTERRUPTIBLE = (
     sys.executable,
     "-c",
@@ -52,7 +53,7 @@ _INTERRUPTIBLE = (
 
 
 class Cloud:
-    """A project with room for one queued resource, and a job whose starts are planned."""
+    """A fake project with one queued resource, and a job with planned starts."""
 
     def __init__(self, folder, workers=1):
         self.folder = folder / "cloud"
@@ -65,18 +66,18 @@ class Cloud:
         (bin_ / "gcloud").write_text(f'#!/bin/sh\nexec {sys.executable} -S {HERE / "fake_gcloud.py"} "$@"\n')
         (bin_ / "gcloud").chmod(0o755)
         inherited = {name: value for name, value in os.environ.items() if name not in SETTINGS}
-        mine = {"FAKE_GCLOUD": str(self.folder), "TMPDIR": str(folder), "PATH": f"{bin_}:{os.environ['PATH']}"}
-        self.environment = {**inherited, **mine, **repository(folder / "repository")}
+        changed = {"FAKE_GCLOUD": str(self.folder), "TMPDIR": str(folder), "PATH": f"{bin_}:{os.environ['PATH']}"}
+        self.environment = {**inherited, **changed, **repository(folder / "repository")}
 
     @property
     def commit(self):
-        """The last one of the repository that the scripts copy."""
+        """The last commit of the repository that the scripts copy."""
         return self.git("rev-parse", "HEAD").strip()
 
     def git(self, *words):
-        """What git says in that repository."""
+        """Runs git in that repository and returns its output."""
         done = subprocess.run(
-            ["git", *PERSON, *words], env=self.environment, capture_output=True, text=True, check=True
+            ["git", *AUTHOR, *words], env=self.environment, capture_output=True, text=True, check=True
         )
         return done.stdout
 
@@ -105,7 +106,7 @@ class Cloud:
 
     @contextlib.contextmanager
     def supervisor(self, *arguments):
-        """Starts one, in a process group of its own, as a terminal does; it does not outlive the block."""
+        """Starts a supervisor in a new process group, as a terminal does, and kills it at the end of the block."""
         with subprocess.Popen(
             [*_INTERRUPTIBLE, "bash", str(REPOSITORY / "tpu" / "watch_and_resume.sh"), *self._supervision(arguments)],
             env=self.environment,
@@ -121,7 +122,7 @@ class Cloud:
                 end_group(process.pid)
 
     def group(self, leader):
-        """The processes of a group, its leader first."""
+        """Returns the processes of a group, its leader first."""
         found = []
         for name in filter(str.isdigit, os.listdir("/proc")):
             with contextlib.suppress(ProcessLookupError):
@@ -139,7 +140,7 @@ class Cloud:
         return (*CREATE, *quick, *arguments, *job)
 
     def calls(self):
-        """What gcloud was asked: create, delete, setup, start, stop; what only looks is left out."""
+        """Returns the calls of gcloud that change something: create, delete, setup, start, stop."""
         path = self.folder / "calls"
         lines = path.read_text().splitlines() if path.exists() else []
         names = {

@@ -12,7 +12,7 @@ def cloud(tmp_path):
 
 @pytest.fixture
 def pod(tmp_path):
-    """One whose TPU VM has two workers."""
+    """A cloud whose TPU VM has two workers."""
     pod = Cloud(tmp_path, workers=2)
     yield pod
     pod.end_jobs()
@@ -20,7 +20,7 @@ def pod(tmp_path):
 
 @pytest.fixture
 def dry(cloud):
-    """Runs a script dry and returns its lines; gcloud must not have been called."""
+    """Runs a script with --dry_run and returns its lines; gcloud must not be called."""
 
     def run(script, *arguments):
         done = cloud.run(script, *arguments, "--dry_run") if "--" not in arguments else _before(script, arguments)

@@ -1,4 +1,4 @@
-"""What is asked for, which states are waited for, and where the waiting ends."""
+"""tpu/create.sh: the request, the states it waits for, and the end of the wait."""
 
 import pytest
 
@@ -16,7 +16,7 @@ from tests.tpu.lines import CREATE_LINE, DESCRIBE, WHERE
         ("v3-8", "tpu-ubuntu2204-base"),
     ],
 )
-def test_create_asks_for_a_spot_vm_with_the_accelerators_image(dry, kind, image):
+def test_create_requests_a_spot_vm_with_the_accelerators_image(dry, kind, image):
     line = CREATE_LINE.format(type=kind, image=image, tier=" --spot")
     assert dry("create.sh", *WHERE, "--accelerator_type", kind) == [line, DESCRIBE]
 
@@ -25,7 +25,7 @@ def test_create_asks_for_a_spot_vm_with_the_accelerators_image(dry, kind, image)
     ("options", "tier"),
     [(["--on_demand"], ""), (["--flex_start=4h"], " --provisioning-model=flex-start --max-run-duration=4h")],
 )
-def test_create_asks_for_other_tiers(dry, options, tier):
+def test_create_requests_other_tiers(dry, options, tier):
     line = CREATE_LINE.format(type="v6e-8", image="an-image", tier=tier)
     if "flex" in tier:
         line = line.replace("gcloud compute", "gcloud alpha compute")
@@ -33,7 +33,7 @@ def test_create_asks_for_other_tiers(dry, options, tier):
     assert dry("create.sh", *WHERE, *given) == [line, DESCRIBE]
 
 
-def test_create_hands_on_a_project_and_more_arguments(dry):
+def test_create_passes_on_the_project_and_gcloud_flags(dry):
     given = (
         *WHERE,
         "--accelerator_type=v6e-8",
@@ -58,28 +58,28 @@ def test_create_refuses_other_accelerators(cloud, kind, cure):
     assert cure in done.stderr
 
 
-def test_create_refuses_two_tiers_and_times_that_are_none(cloud):
+def test_create_refuses_two_tiers_and_invalid_times(cloud):
     assert "give one" in cloud.run("create.sh", *CREATE, "--on_demand", "--flex_start=4h").stderr
     done = cloud.run("create.sh", *CREATE, "--wait_seconds=long")
     assert done.returncode == 2
     assert "whole number" in done.stderr
 
 
-def test_create_says_each_state_and_waits_for_the_last(cloud):
+def test_create_prints_each_state_and_waits_for_the_last(cloud):
     cloud.write("coming.json", [["WAITING_FOR_RESOURCES", "PROVISIONING"]])
     done = cloud.run("create.sh", *CREATE, "--poll_seconds=0")
     assert done.returncode == 0, done.stderr
-    said = [line.split(" after ")[0] for line in done.stderr.splitlines()]
-    assert said == [f"create: albert is {state}" for state in ("WAITING_FOR_RESOURCES", "PROVISIONING", "ACTIVE")]
+    printed = [line.split(" after ")[0] for line in done.stderr.splitlines()]
+    assert printed == [f"create: albert is {state}" for state in ("WAITING_FOR_RESOURCES", "PROVISIONING", "ACTIVE")]
     assert cloud.run("create.sh", *CREATE).returncode == 0
     assert cloud.calls() == ["create"]
 
 
-def test_create_goes_on_waiting_for_a_request_that_is_there(cloud):
+def test_create_continues_waiting_for_an_existing_request(cloud):
     cloud.write("coming.json", [["WAITING_FOR_RESOURCES"] * 3])
     waited = cloud.run("create.sh", *CREATE, "--wait_seconds=0")
     assert waited.returncode == 75
-    assert "goes on waiting" in waited.stderr
+    assert "continues waiting" in waited.stderr
     assert cloud.run("create.sh", *CREATE, "--poll_seconds=0").returncode == 0
     assert cloud.calls() == ["create"]
 

@@ -1,4 +1,4 @@
-"""The command: a line for each check, exit statuses, and no check that takes the others with it."""
+"""The doctor's command: a line per check, exit statuses, and the independence of the checks."""
 
 import json
 import re
@@ -9,14 +9,14 @@ from tests.tpu.machines import CPU, Machines, probed
 from tpu import doctor
 from tpu.machine import Finding
 
-EVERY = set(doctor.CHECKS)
+ALL = set(doctor.CHECKS)
 OK = Finding("ok", "")
 NEED_JAX = {"workers", "devices", "backend", "collective", "memory"}
 
 
 @pytest.fixture
 def use(tmp_path, monkeypatch):
-    """Lets the command examine a machine of the test's."""
+    """Makes the command check a fake machine."""
     machines = Machines(tmp_path)
 
     def put(**parts):
@@ -39,7 +39,7 @@ def test_doctor_prints_a_line_for_each_check(use, capsys):
     assert "ok              devices        8 x TPU v5 lite (tpu)" in lines
 
 
-def test_doctor_ends_with_1_and_the_cure_where_something_failed(use, capsys):
+def test_doctor_ends_with_1_and_a_cure_if_a_check_failed(use, capsys):
     use(probe=probed(CPU)).device("accel0")
     assert doctor.main([]) == 1
     (line,) = [line for line in capsys.readouterr().out.splitlines() if " backend " in line]
@@ -47,7 +47,7 @@ def test_doctor_ends_with_1_and_the_cure_where_something_failed(use, capsys):
     assert "fell back to the CPU. Cure: pip install" in line
 
 
-def test_doctor_lets_warnings_pass(use, capsys):
+def test_doctor_ends_with_0_after_warnings(use, capsys):
     use(environ={"TPU_LIBRARY_PATH": "/old.so"})
     assert doctor.main(["--expect_platform=tpu"]) == 0
     assert "warning         libtpu" in capsys.readouterr().out
@@ -56,30 +56,30 @@ def test_doctor_lets_warnings_pass(use, capsys):
 def test_doctor_prints_json(use, capsys):
     use(probe=probed(CPU))
     assert doctor.main(["--json", "--expect_platform", "tpu"]) == 1
-    told = json.loads(capsys.readouterr().out)
-    assert told["ok"] is False
-    assert [check["name"] for check in told["checks"]] == list(doctor.CHECKS)
-    failed = [check for check in told["checks"] if check["status"] == "failure"]
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["ok"] is False
+    assert [check["name"] for check in printed["checks"]] == list(doctor.CHECKS)
+    failed = [check for check in printed["checks"] if check["status"] == "failure"]
     assert [check["name"] for check in failed] == ["devices"]
     assert all(check["cure"] for check in failed)
 
 
-def test_doctor_skips_and_does_not_start_jax_for_nothing(use, capsys):
+def test_doctor_starts_jax_only_for_checks_that_need_it(use, capsys):
     machines = use()
     machine = machines.make()
     machine.start_jax = lambda request, environ: pytest.fail("JAX was started")
-    left = doctor.examine(machine, skip=NEED_JAX)
-    assert set(left) == EVERY - NEED_JAX
-    assert all(finding.status != "failure" for finding in left.values()), left
+    findings = doctor.examine(machine, skip=NEED_JAX)
+    assert set(findings) == ALL - NEED_JAX
+    assert all(finding.status != "failure" for finding in findings.values()), findings
 
 
-def test_doctor_survives_a_check_that_fails_itself(use, monkeypatch):
+def test_doctor_reports_an_exception_in_a_check(use, monkeypatch):
     def broken(machine):
         raise ModuleNotFoundError("No module named 'packaging'")
 
     monkeypatch.setitem(doctor.CHECKS, "packages", broken)
     found = doctor.examine(use().make())
-    assert set(found) == EVERY
+    assert set(found) == ALL
     assert found["packages"].status == "failure"
     assert "No module named 'packaging'" in found["packages"].message
     assert found["devices"].status == "ok"
@@ -97,7 +97,7 @@ def test_doctor_survives_a_check_that_fails_itself(use, monkeypatch):
         ["--expect_platform", "abacus"],
     ],
 )
-def test_doctor_ends_with_2_at_wrong_options(words, capsys):
+def test_doctor_ends_with_2_for_wrong_options(words, capsys):
     with pytest.raises(SystemExit) as stop:
         doctor.main(words)
     assert stop.value.code == 2
@@ -109,12 +109,12 @@ def test_doctor_reads_addresses(use, monkeypatch, text, address):
     seen = []
     use()
     monkeypatch.setitem(doctor.CHECKS, "coordinator", lambda machine: seen.append(machine.options.coordinator) or OK)
-    assert doctor.main(["--coordinator", text, *[f"--skip={name}" for name in EVERY - {"coordinator"}]]) == 0
+    assert doctor.main(["--coordinator", text, *[f"--skip={name}" for name in ALL - {"coordinator"}]]) == 0
     assert seen == [address]
 
 
-def test_doctor_examines_this_machine(monkeypatch, capsys):
-    """The real one, as CI has it: a CPU and what the tests installed."""
+def test_doctor_checks_this_machine(monkeypatch, capsys):
+    """The real machine, as in CI: a CPU and the packages of the tests."""
     monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
     assert doctor.main(["--expect_platform", "cpu", "--expect_devices", "2", "--skip", "backend"]) == 0
-    assert "2 devices add up at" in capsys.readouterr().out
+    assert "all-reduce over 2 devices: " in capsys.readouterr().out

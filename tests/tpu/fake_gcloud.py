@@ -1,13 +1,13 @@
-"""A gcloud that rents out nothing: one queued resource, whose workers are directories of this machine.
+"""A fake gcloud with one queued resource, whose workers are local directories.
 
-What it is asked is written to `calls`; commands sent through ssh really run, in the worker's directory as their home.
+Its calls are written to `calls`. Commands sent through ssh run on this machine, with the worker's directory as home.
 
-    state        of the queued resource; ABSENT at first
-    coming.json  for each creation to come, the states it goes through, a state for each look; then ACTIVE
-    broken       while it exists, every `describe` fails as without a network
-    silent       while it exists, no worker answers; gone with the node
-    interruptible  while it exists, ssh waits for Ctrl-C and answers it, as gcloud does, with status 1
-    worker-N/    homes of the workers, made with the node
+    state          the state of the queued resource; ABSENT at first
+    coming.json    a list of states for each future creation, one state per `describe`; then ACTIVE
+    broken         while it exists, every `describe` fails as without a network
+    silent         while it exists, no worker answers; removed with the node
+    interruptible  while it exists, ssh waits for Ctrl-C and then ends with status 1, as gcloud does
+    worker-N/      home directories of the workers, created with the node
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""The command lines of the scripts, word for word."""
+"""The exact commands that the scripts print in a dry run."""
 
 import shlex
 

@@ -1,4 +1,4 @@
-"""Machines for the doctor's tests: sound ones, of which a test spoils one part."""
+"""Fake machines for the doctor's tests: without problems, except for what a test changes."""
 
 import dataclasses
 
@@ -21,7 +21,7 @@ def stopped(at, error="", timed_out=False, **stages):
 
 
 class Machines:
-    """Makes machines whose files lie in a folder."""
+    """Makes fake machines whose files are in a folder."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -48,7 +48,7 @@ class Machines:
             (folder / "fd" / str(index)).symlink_to(target)
 
     def make(self, probe=None, versions=(), environ=(), **options):
-        """A machine; of `versions` and `environ` what differs from a sound one."""
+        """Returns a machine; `versions` and `environ` override those of a machine without problems."""
         installed = {**VERSIONS, **dict(versions)}
         return Machine(
             options=Options(**options),

@@ -1,4 +1,4 @@
-"""The notebook: runs top to bottom with its smoke switch, is short, and was saved without outputs."""
+"""The notebook runs top to bottom with its smoke switch, is short, and is saved without outputs."""
 
 import json
 import sys
@@ -19,7 +19,7 @@ def test_notebook_is_short_and_holds_no_outputs():
 
 
 def shorten(config):
-    """One of the tests' devices, and less to compile and to run than the smoke switch leaves."""
+    """Uses one device, and shortens compilation and training further than the smoke switch."""
     config["mesh"]["data"], config["execution"]["unroll"] = 1, 1
     config["total_steps"], config["log_every_steps"], config["evaluations"] = 2, 1, 1
     config["data"]["max_train_examples"] = 32
@@ -29,7 +29,7 @@ def test_notebook_runs_top_to_bottom(tmp_path, monkeypatch, capsys):
     (tmp_path / "configs").symlink_to(REPOSITORY / "configs")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FLAX_LITE_SMOKE", "1")
-    # What a notebook's front end brings along, for the cell that asks for it: libraries look for what else it has.
+    # Fakes the notebook's IPython only in the cell that imports it, because other libraries look for IPython too.
     front, shown = types.ModuleType("IPython.display"), []
     front.Image, front.display = lambda filename: filename, shown.append
     names = {"__name__": "__main__"}

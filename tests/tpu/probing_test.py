@@ -1,4 +1,4 @@
-"""JAX in a process of its own: what it tells, how it fails, and that it cannot hang its caller."""
+"""JAX in a subprocess: its results, its failures, and the time limit."""
 
 import os
 import socket
@@ -21,34 +21,34 @@ def python(program):
     return (sys.executable, "-c", program)
 
 
-def test_probe_of_one_device_measures_no_exchange(environ):
+def test_probe_of_one_device_measures_no_bandwidth(environ):
     probe = run_probe(ProbeRequest(timeout_seconds=120), {**environ, "XLA_FLAGS": ""})
     assert probe.stages["collective"] == {"devices": 1, "correct": True, "bytes_per_second": None}
 
 
-def test_probe_reports_a_platform_that_is_not_there(environ):
+def test_probe_reports_a_missing_platform(environ):
     probe = run_probe(ProbeRequest(timeout_seconds=120), {**environ, "JAX_PLATFORMS": "tpu,cpu"})
     assert probe.failed_at == "devices"
     assert "tpu" in probe.error
     assert not probe.timed_out
 
 
-def test_probe_that_hangs_is_ended_with_what_it_started(environ, tmp_path):
+def test_probe_that_hangs_is_killed_with_its_children(environ, tmp_path):
     program = (
         "import json, subprocess, sys, time\n"
         f"child = subprocess.Popen(['sleep', '600'])\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))\n"
         "print(json.dumps({'stage': 'devices'}), flush=True)\ntime.sleep(600)"
     )
-    begun = time.monotonic()
+    started = time.monotonic()
     probe = run_probe(ProbeRequest(timeout_seconds=1), environ, python(program))
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - started < 30
     assert probe.timed_out
     assert probe.failed_at == "devices"
     assert probe.error == "not done after 1 s"
     assert not alive(int((tmp_path / "pid").read_text()))
 
 
-def test_probe_that_aborts_keeps_what_it_told(environ):
+def test_probe_that_aborts_keeps_completed_stages(environ):
     program = (
         'import os, sys\nprint(\'{"stage": "devices", "result": {"count": 4}}\')\nprint(\'{"stage": "collective"}\')\n'
         "print('noise')\nsys.stdout.flush()\nsys.stderr.write('F0000 fatal\\n')\nsys.stderr.flush()\nos.abort()"
@@ -59,7 +59,7 @@ def test_probe_that_aborts_keeps_what_it_told(environ):
     assert "F0000 fatal" in probe.error
 
 
-def test_probe_says_where_processes_do_not_find_each_other(environ):
+def test_probe_reports_processes_that_do_not_join(environ):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     request = ProbeRequest(
@@ -70,7 +70,7 @@ def test_probe_says_where_processes_do_not_find_each_other(environ):
     assert probe.timed_out or "DEADLINE_EXCEEDED" in probe.error or "RegisterTask" in probe.error, probe.error
 
 
-def test_probe_tells_devices_and_adds_up_in_two_processes(environ):
+def test_probe_of_two_processes(environ):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     probes = {}
@@ -96,9 +96,9 @@ def test_probe_tells_devices_and_adds_up_in_two_processes(environ):
             "local_count": 2,
             "memory_bytes": None,
         }
-        told = probe.stages["collective"]
-        assert (told["devices"], told["correct"]) == (2, True)
-        assert told["bytes_per_second"] > 0
+        result = probe.stages["collective"]
+        assert (result["devices"], result["correct"]) == (2, True)
+        assert result["bytes_per_second"] > 0
 
 
 def alive(pid):

@@ -1,4 +1,4 @@
-"""The pages of tpu/ stay true: every command on them is accepted, every check is explained."""
+"""The pages of tpu/ are correct: every command is accepted, every check is explained."""
 
 import importlib
 import re
@@ -22,7 +22,7 @@ DOCTORS = [line for line in LINES if line.startswith("python -m tpu.doctor")]
 JOBS = [line.partition(" -- ")[2] for line in LINES if " -- " in line]
 
 
-def test_readme_has_no_other_commands():
+def test_readme_commands_are_all_tested():
     assert sorted(LINES) == sorted(EXPORTS + SCRIPTS + BATCHES + DOCTORS)
     walk = [line.split()[0] for line in BLOCKS[0].splitlines() if line.startswith("tpu/")]
     assert walk == [f"tpu/{name}.sh" for name in ("create", "setup", "launch", "logs", "status", "delete")]
@@ -38,9 +38,9 @@ def test_readme_script_is_accepted(tmp_path, line):
     cloud = Cloud(tmp_path)
     done = cloud.run(script.removeprefix("tpu/"), "--dry_run", *arguments, **settings)
     assert done.returncode == 0, done.stderr
-    asked = [command for command in done.stdout.splitlines() if command.startswith("gcloud compute")]
-    assert asked
-    assert all("albert" in command and command.endswith("--zone=us-west4-a --project=my-project") for command in asked)
+    printed = [command for command in done.stdout.splitlines() if command.startswith("gcloud compute")]
+    assert printed
+    assert all("albert" in line and line.endswith("--zone=us-west4-a --project=my-project") for line in printed)
     assert cloud.calls() == []
 
 
@@ -69,14 +69,14 @@ def test_readme_doctor_is_accepted(line):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_pages_name_what_exists(name):
+def test_pages_refer_to_existing_files_and_options(name):
     page = PAGES[name]
     for path in re.findall(r"tpu/[a-z_]+\.(?:sh|sbatch)", page) + re.findall(r"constraints/py\d+\.txt", page):
         assert (REPOSITORY / path).is_file(), path
     for link in re.findall(r"\]\(([^)#]+)\)", page):
         assert (REPOSITORY / "tpu" / link).exists(), link
-    leaves = {leaf.path for table in JOB_OPTIONS.values() for leaf in table}
-    assert set(re.findall(r"--config\.([a-z_.]+)=", page)) <= leaves
+    options = {option.path for table in JOB_OPTIONS.values() for option in table}
+    assert set(re.findall(r"--config\.([a-z_.]+)=", page)) <= options
 
 
 def test_pages_explain_every_check():
@@ -85,17 +85,17 @@ def test_pages_explain_every_check():
         assert set(doctor.CHECKS) <= named
 
 
-def test_pages_name_messages_that_the_scripts_have():
-    """What is quoted of our own scripts and jobs is there word for word."""
+def test_pages_quote_messages_of_the_scripts():
+    """Messages of our scripts and jobs are quoted literally."""
     sources = [path.read_text() for path in (REPOSITORY / "tpu").rglob("*") if path.suffix in {".sh", ".py"}]
     sources += [path.read_text() for path in (REPOSITORY / "train").rglob("*.py")]
     for part in (
         "a job is running there",
         "the job hangs: nothing in its log for",
         "this TPU VM has several workers",
-        "does this already for",
+        "is already watching",
         "is a shallow clone",
-        "was not looked at",
+        "was not checked",
         "cannot be written",
         "is in use by",
         "cannot be shared equally",

@@ -1,4 +1,4 @@
-"""The scripts one by one: what each would run; what each refuses; shellcheck."""
+"""Each script: its commands in a dry run, the arguments it refuses, shellcheck."""
 
 import shlex
 import shutil
@@ -16,7 +16,7 @@ SCRIPTS = [*sorted((REPOSITORY / "tpu").glob("*.sh")), REPOSITORY / "tpu" / "slu
 
 
 def test_shellcheck_finds_nothing():
-    """That of this environment, whose programs need not be on PATH."""
+    """Uses the shellcheck of this environment, which need not be on PATH."""
     beside = Path(sys.executable).with_name("shellcheck")
     shellcheck = beside if beside.exists() else shutil.which("shellcheck")
     assert shellcheck, "pip install -e '.[test]' brings shellcheck"
@@ -30,7 +30,7 @@ def test_scripts_are_found():
 
 
 @pytest.mark.parametrize("path", [path for path in SCRIPTS if path.name != "common.sh"], ids=lambda path: path.name)
-def test_script_explains_itself_and_refuses_what_it_does_not_know(cloud, path):
+def test_script_has_help_and_refuses_unknown_arguments(cloud, path):
     assert "set -euo pipefail" in path.read_text()
     action = ["status"] if path.name == "worker.sh" else []
     shown = cloud.run(path.name, "--help")
@@ -54,12 +54,12 @@ def test_script_needs_a_name_and_a_zone(cloud, script):
     assert "--zone is missing" in done.stderr
 
 
-def test_scripts_take_place_and_name_from_the_environment(cloud):
+def test_scripts_read_name_zone_and_project_from_the_environment(cloud):
     done = cloud.run("delete.sh", "--dry_run", TPU_NAME="albert", ZONE="us-west4-a", PROJECT_ID="mine")
     assert done.stdout.splitlines() == [f"{DELETE} --project=mine"]
 
 
-def test_setup_copies_the_commit_and_examines_every_worker(dry, tmp_path):
+def test_setup_copies_the_commit_and_checks_every_worker(dry, tmp_path):
     assert dry("setup.sh", *WHERE) == setup_lines(tmp_path)
 
 
@@ -85,13 +85,13 @@ def test_setup_of_a_repository_needs_a_commit(cloud):
     assert "--commit is missing" in done.stderr
 
 
-def test_setup_prepares_for_a_work_directory(dry, tmp_path):
+def test_setup_passes_on_the_work_directory(dry, tmp_path):
     given = ("--commit=abc123", "--workdir=gs://bucket/run")
     assert dry("setup.sh", *WHERE, *given) == setup_lines(tmp_path, "abc123", "gs://bucket/run")
 
 
-def test_setup_brings_a_commit_that_no_branch_has_any_more(cloud):
-    """A supervisor needs the commit of its start after days of work on the branch."""
+def test_setup_copies_a_commit_that_is_no_longer_on_a_branch(cloud):
+    """A supervisor needs the commit it started with, even if the branch is rewritten meanwhile."""
     first = cloud.commit
     assert cloud.run("create.sh", *CREATE).returncode == 0
     assert cloud.run("setup.sh", *WHERE).returncode == 0
@@ -121,7 +121,7 @@ def test_launch_starts_the_job_on_all_workers_if_none_runs(dry):
     assert dry("launch.sh", *WHERE, "--", *job) == [STATUS, ssh(start)]
 
 
-def test_launch_lets_the_environment_be_chosen(dry):
+def test_launch_overrides_the_environment(dry):
     options = ("--env", "JAX_COORDINATOR_PORT=9000", "--env=XLA_FLAGS=--a --b")
     start = (
         "cd flax_lite && tpu/worker.sh start --env JAX_PLATFORMS=tpu,cpu --env JAX_COORDINATOR_PORT=9000"
@@ -130,43 +130,43 @@ def test_launch_lets_the_environment_be_chosen(dry):
     assert dry("launch.sh", *WHERE, *options, "--", "true") == [STATUS, ssh(start)]
 
 
-def test_launch_refuses_no_job(cloud):
+def test_launch_needs_a_job(cloud):
     done = cloud.run("launch.sh", *WHERE)
     assert done.returncode == 2
     assert "no job" in done.stderr
 
 
-def test_launch_copies_a_file_of_settings_and_shows_none_of_it(cloud):
-    cloud.write("secrets", "# of mine\nTOKEN=it's a secret\n\nOTHER=1")
-    launch = (*WHERE, f"--env_file={cloud.folder}/secrets", "--", "bash", "-c", 'echo "$TOKEN, $OTHER" >told')
+def test_launch_copies_the_env_file_without_printing_it(cloud):
+    cloud.write("secrets", "# a comment\nTOKEN=it's a secret\n\nOTHER=1")
+    launch = (*WHERE, f"--env_file={cloud.folder}/secrets", "--", "bash", "-c", 'echo "$TOKEN, $OTHER" >printed')
     assert cloud.run("create.sh", *CREATE).returncode == 0
     assert cloud.run("setup.sh", *WHERE).returncode == 0
     done = cloud.run("launch.sh", *launch)
     assert done.returncode == 0, done.stderr
-    told = cloud.folder / "worker-0" / "flax_lite" / "told"
-    cloud.wait_for(lambda: told.exists() and told.read_text())
-    assert told.read_text() == "it's a secret, 1\n"
+    printed = cloud.folder / "worker-0" / "flax_lite" / "printed"
+    cloud.wait_for(lambda: printed.exists() and printed.read_text())
+    assert printed.read_text() == "it's a secret, 1\n"
     assert (cloud.folder / "worker-0" / ".flax_lite_env").stat().st_mode & 0o77 == 0
     assert "secret" not in (cloud.folder / "calls").read_text().replace("/secrets", "")
 
 
 @pytest.mark.parametrize("script", ["launch.sh", "watch_and_resume.sh"])
-def test_scripts_refuse_settings_that_are_none(cloud, script):
+def test_scripts_refuse_invalid_environment_settings(cloud, script):
     more = ("--accelerator_type=v6e-4",) if script == "watch_and_resume.sh" else ()
     cloud.write("settings", "A=1\nPORT\n")
-    for option, said in (
+    for option, message in (
         ("--env=PORT", "--env PORT: expected NAME=VALUE"),
         (f"--env_file={cloud.folder}/settings", "line 2: expected NAME=VALUE"),
         ("--env_file=/no/such/file", "cannot be read"),
     ):
         done = cloud.run(script, *WHERE, *more, option, "--", "true")
         assert done.returncode == 2
-        assert said in done.stderr
+        assert message in done.stderr
     assert cloud.calls() == []
 
 
-def test_launch_refuses_a_work_directory_that_the_other_workers_do_not_see(pod):
-    """Worker 0 writes it, all have to read its checkpoints."""
+def test_launch_refuses_a_work_directory_that_other_workers_cannot_read(pod):
+    """Worker 0 writes it, and all workers have to read its checkpoints."""
     assert pod.run("create.sh", *CREATE).returncode == 0
     for job in (("true", "--workdir", "/data/run"), ("true",)):
         done = pod.run("launch.sh", *WHERE, "--", *job)
@@ -180,7 +180,7 @@ def test_launch_refuses_a_work_directory_that_the_other_workers_do_not_see(pod):
     assert pod.run("launch.sh", *WHERE, "--", "true", "--workdir=gs://bucket/run").returncode == 0
 
 
-def test_scripts_leave_a_running_job_alone(cloud):
+def test_scripts_do_not_disturb_a_running_job(cloud):
     assert cloud.run("create.sh", *CREATE).returncode == 0
     assert cloud.run("setup.sh", *WHERE).returncode == 0
     assert cloud.run("launch.sh", *WHERE, "--", "sleep", "600").returncode == 0
@@ -194,7 +194,7 @@ def test_scripts_leave_a_running_job_alone(cloud):
     assert cloud.run("delete.sh", *WHERE, "--yes").returncode == 0
 
 
-def test_status_stop_and_logs_ask_the_workers(dry):
+def test_status_stop_and_logs_call_the_workers(dry):
     assert dry("status.sh", *WHERE) == [STATUS]
     assert dry("stop.sh", *WHERE, "--seconds=9") == [ssh("cd flax_lite && tpu/worker.sh stop --seconds 9")]
     assert dry("logs.sh", *WHERE) == [ssh("cd flax_lite && tpu/worker.sh log --lines 40", worker=0)]
@@ -202,7 +202,7 @@ def test_status_stop_and_logs_ask_the_workers(dry):
     assert shown == [ssh("cd flax_lite && tpu/worker.sh log --lines 7 --follow")]
 
 
-def test_delete_asks_or_is_told(dry, cloud):
+def test_delete_needs_a_confirmation(dry, cloud):
     assert dry("delete.sh", *WHERE, "--yes") == [DELETE]
     done = cloud.run("delete.sh", *WHERE)
     assert done.returncode == 2
@@ -211,7 +211,7 @@ def test_delete_asks_or_is_told(dry, cloud):
 
 
 @pytest.mark.parametrize("workdir", ["gs://bucket/run", "/data/run"])
-def test_supervisor_would_run_what_the_scripts_would(dry, cloud, tmp_path, workdir):
+def test_supervisor_runs_the_commands_of_the_scripts(dry, cloud, tmp_path, workdir):
     job = ("python", "-m", "train.pretrain", "--workdir", workdir)
     lines = dry("watch_and_resume.sh", *WHERE, "--accelerator_type=v6e-4", "--env=A=1", "--", *job)
     read = f"gcloud storage cat {workdir}/summary.json"

@@ -1,4 +1,4 @@
-"""The Slurm script: what it asks of srun, and after which ends of a job's processes it is queued again."""
+"""tpu/slurm.sbatch: its srun command, and the exit statuses after which it requeues the job."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
-# Starts the tasks as Slurm does, and ends with the highest status of all.
+# Starts the tasks as Slurm does, and ends with their highest status.
 SRUN = """
 echo "srun $*" >>{log}
 env >{folder}/environment
@@ -27,18 +27,18 @@ for task in "${{tasks[@]}}"; do
 done
 exit "${{highest:-0}}"
 """
-# A process that does what its plan says.
+# A process that runs its plan.
 JOB = """
 plan=PLAN_$SLURM_PROCID
 work=$2
 checkpoint() { echo "{\\"step\\": $1}" >"$work/summary.json"; }
 eval "${!plan}"
 """
-SET_ASIDE = {"JAX_PLATFORMS", "FLAX_LITE_DRY_RUN"}
+UNSET = {"JAX_PLATFORMS", "FLAX_LITE_DRY_RUN"}
 
 
 class Slurm:
-    """Runs the script as sbatch does: a copy of it, from another directory, submitted in a checkout."""
+    """Runs the script as sbatch does: a copy in another directory, submitted from a checkout."""
 
     def __init__(self, folder):
         self.folder, self.log, self.work = folder, folder / "log", folder / "work"
@@ -57,9 +57,9 @@ class Slurm:
         path.chmod(0o755)
 
     def run(self, *plans, options=(), job=None, **more):
-        """Runs a job with a process for each plan; returns what came of it, and what Slurm was asked."""
+        """Runs a job with one process per plan; returns the completed process and the calls of Slurm's commands."""
         environment = {
-            **{name: value for name, value in os.environ.items() if name not in SET_ASIDE},
+            **{name: value for name, value in os.environ.items() if name not in UNSET},
             **{f"PLAN_{task}": plan for task, plan in enumerate(plans)},
             "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
             "SLURM_SUBMIT_DIR": str(self.folder / "checkout"),
@@ -91,7 +91,7 @@ def slurm(tmp_path):
     return Slurm(tmp_path)
 
 
-def test_slurm_starts_a_task_for_each_process(slurm, tmp_path):
+def test_slurm_starts_the_tasks(slurm, tmp_path):
     done, lines = slurm.run("exit 0", "exit 0")
     assert done.returncode == 0, done.stderr
     assert lines == [slurm.command]
@@ -100,8 +100,8 @@ def test_slurm_starts_a_task_for_each_process(slurm, tmp_path):
     assert not any(line.startswith("JAX_LOCAL_DEVICE_IDS") for line in environment)
 
 
-def test_slurm_names_all_gpus_to_a_task_that_has_several(slurm, tmp_path):
-    """JAX would give a Slurm task the one GPU of its number on the node."""
+def test_slurm_assigns_all_gpus_to_a_single_task(slurm, tmp_path):
+    """JAX would use only the GPU with the task's index on the node."""
     slurm.run("exit 0", SLURM_GPUS_ON_NODE="4", SLURM_NTASKS_PER_NODE="1")
     assert "JAX_LOCAL_DEVICE_IDS=0,1,2,3" in (tmp_path / "environment").read_text().splitlines()
     slurm.run("exit 0", SLURM_GPUS_ON_NODE="4", SLURM_NTASKS_PER_NODE="4")
@@ -114,14 +114,14 @@ def test_slurm_names_all_gpus_to_a_task_that_has_several(slurm, tmp_path):
         (["checkpoint 100; exit 75", "exit 75"], 75),
         (["checkpoint 100; kill -ABRT $$", "exit 75"], 134),
         (["checkpoint 100; exit 0", "exit 75"], 75),
-        (["checkpoint 100; kill -KILL $PPID $$", "exit 0"], 75),  # with all around it: a node was lost
+        (["checkpoint 100; kill -KILL $PPID $$", "exit 0"], 75),  # with its shell: a node was lost
     ],
 )
-def test_slurm_queues_again_what_was_cut_off(slurm, plans, status):
+def test_slurm_requeues_an_interrupted_job(slurm, plans, status):
     done, lines = slurm.run(*plans)
     assert done.returncode == status, done.stderr
     assert lines == [slurm.command, "scontrol requeue 42"]
-    assert "queued again" in done.stderr
+    assert "requeued" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -129,30 +129,30 @@ def test_slurm_queues_again_what_was_cut_off(slurm, plans, status):
     [
         (["exit 0"], 0),
         (["checkpoint 100; exit 2", "exit 2"], 2),
-        # srun says 75, the highest: but that is what the others say who lost the one with the defect.
+        # srun returns 75, the highest status, but that comes from the process that lost the one with the defect.
         (["checkpoint 100; exit 1", "sleep 0.1; exit 75"], 1),
         (["checkpoint 100; exit 75", "sleep 0.1; exit 1"], 1),
         (["checkpoint 100; exit 1", "sleep 0.1; exit 134"], 1),
     ],
 )
-def test_slurm_leaves_any_other_end_alone(slurm, plans, status):
+def test_slurm_does_not_requeue_after_other_statuses(slurm, plans, status):
     done, lines = slurm.run(*plans)
     assert done.returncode == status, done.stderr
     assert lines == [slurm.command]
 
 
-def test_slurm_repeats_what_gets_nowhere_three_times_in_a_row(slurm):
+def test_slurm_starts_three_times_in_a_row_without_a_newer_checkpoint(slurm):
     slurm.run("checkpoint 100; exit 75")
 
-    def queued(plan):
+    def requeued(plan):
         return "scontrol requeue 42" in slurm.run(plan)[1]
 
-    assert [queued("exit 75"), queued("exit 75"), queued("checkpoint 200; exit 75")] == [True, True, True]
-    assert [queued("exit 75"), queued("exit 75"), queued("exit 75")] == [True, True, False]
+    assert [requeued("exit 75"), requeued("exit 75"), requeued("checkpoint 200; exit 75")] == [True, True, True]
+    assert [requeued("exit 75"), requeued("exit 75"), requeued("exit 75")] == [True, True, False]
 
 
-def test_slurm_sees_checkpoints_in_a_bucket(slurm):
-    """With the job's own Python where there is no gcloud, or one that nobody signed in."""
+def test_slurm_reads_checkpoints_in_a_bucket(slurm):
+    """With the job's Python if there is no gcloud, or if it is not signed in."""
     slurm.tool("gcloud", "exit 1")
     slurm.tool(
         "python3", f'case $2 in *gcsfs*) cat "{slurm.work}/summary.json" ;; *) exec {sys.executable} "$@" ;; esac'
@@ -163,8 +163,8 @@ def test_slurm_sees_checkpoints_in_a_bucket(slurm):
         assert lines[-1] == "scontrol requeue 42"
 
 
-def test_slurm_hands_the_signal_before_the_end_to_the_job(slurm):
-    """Slurm sends it to the task's process alone; the batch script, which may get it too, has to stay."""
+def test_slurm_passes_the_signal_before_the_time_limit_to_the_job(slurm):
+    """Slurm sends it to the task's shell only; the batch script may receive it too and must not end."""
     save = 'trap "echo saved; exit 75" TERM; touch "$work/ready"; while :; do sleep 0.05; done'
     done, lines = slurm.run(f"checkpoint 1; {save}", NOTICE=str(slurm.work / "ready"))
     assert done.returncode == 75, done.stderr
@@ -179,7 +179,7 @@ def test_slurm_dry_run_runs_nothing(slurm):
     assert not (slurm.folder / "checkout" / "runs").exists()
 
 
-def test_slurm_asks_for_notice_before_its_time_is_up():
+def test_slurm_requests_a_signal_before_its_time_limit():
     header = (REPOSITORY / "tpu" / "slurm.sbatch").read_text()
     assert "\n#SBATCH --signal=TERM@120\n" in header
     assert "\n#SBATCH --requeue\n" in header

@@ -1,4 +1,4 @@
-"""What runs on a worker: one job at a time, its exit status kept, its environment made once."""
+"""tpu/worker.sh: one job at a time, its exit status, and the virtual environment."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from tests.conftest import REPOSITORY
 
 
 class Worker:
-    """A home with a checkout, whose tools can be replaced."""
+    """A home directory with a checkout, and a PATH with replaceable tools."""
 
     def __init__(self, folder):
         self.home, self.tools = folder / "home", folder / "tools"
@@ -54,7 +54,7 @@ def worker(tmp_path):
     worker.run("stop", "--seconds", "0")
 
 
-def test_worker_keeps_the_exit_status_and_the_output(worker):
+def test_worker_records_the_exit_status_and_the_output(worker):
     assert worker.state() == ["none"]
     assert worker.run("start", "--env", "WORD=a b", "--", "bash", "-c", 'echo "$WORD"; exit 7').returncode == 0
     worker.wait("exited", "7")
@@ -73,14 +73,14 @@ def test_worker_runs_one_job_at_a_time(worker):
     assert worker.state()[0] == "running"
 
 
-def test_worker_stops_a_job_that_has_just_begun(worker):
+def test_worker_stops_a_job_that_has_just_started(worker):
     assert worker.run("start", "--", "sleep", "600").returncode == 0
     assert worker.run("stop").returncode == 0
     assert worker.state()[:2] == ["exited", "143"]
 
 
 def test_worker_stop_lets_the_job_save(worker):
-    """SIGTERM first, and the status that the job then ends with is its own."""
+    """It sends SIGTERM first, and the job chooses its exit status."""
     job = 'trap "exit 75" TERM; touch ready; while :; do sleep 0.1; done'
     assert worker.run("start", "--", "bash", "-c", job).returncode == 0
     wait_for(worker.root / "ready")
@@ -89,7 +89,7 @@ def test_worker_stop_lets_the_job_save(worker):
     assert worker.run("stop").returncode == 0
 
 
-def test_worker_stop_kills_what_does_not_listen(worker):
+def test_worker_stop_kills_a_job_that_ignores_sigterm(worker):
     job = 'trap "" TERM; touch ready; while :; do sleep 0.1; done'
     assert worker.run("start", "--", "bash", "-c", job).returncode == 0
     wait_for(worker.root / "ready")
@@ -97,8 +97,8 @@ def test_worker_stop_kills_what_does_not_listen(worker):
     worker.wait("lost")
 
 
-def test_worker_tells_of_processes_that_outlive_the_job(worker):
-    """A data worker that was left behind may still hold the TPU."""
+def test_worker_reports_processes_that_outlive_the_job(worker):
+    """A leftover data worker may still hold the TPU."""
     assert worker.run("start", "--", "bash", "-c", "sleep 600 & exit 1").returncode == 0
     worker.wait("ending", "1")
     assert worker.run("start", "--", "true").returncode == 2
@@ -114,7 +114,7 @@ def test_worker_reads_the_newest_step(worker, tmp_path):
 
 
 def test_worker_doctor_has_the_jobs_environment(worker):
-    """Or it would look for the other workers on a port that is closed."""
+    """Otherwise it would look for the other workers on a closed port."""
     program = 'echo "$*" "$JAX_COORDINATOR_PORT" "$JAX_PLATFORMS"'
     worker.tool("python", program, worker.root / ".venv" / "bin")
     shown = worker.run("doctor", "--workdir", "gs://bucket/run").stdout
@@ -130,13 +130,13 @@ esac"""
 
 
 def fake_environment(worker, version="3.12"):
-    """A script that makes .venv with a Python of this version."""
+    """Returns a shell command that creates .venv with a fake Python of this version."""
     worker.tool("python", PYTHON.format(version=version, log=worker.home / "log"), worker.home / "made" / "bin")
     return f"cp -r {worker.home}/made .venv"
 
 
 @pytest.mark.parametrize("version", ["3.12", "3.11"])
-def test_worker_setup_installs_the_pins_of_its_python_with_uv(worker, version):
+def test_worker_setup_uses_uv_and_the_constraints_of_the_python(worker, version):
     worker.tool("uv", f"echo uv $* >>{worker.home}/log; {fake_environment(worker, version)}")
     done = worker.run("setup", "--python", version)
     assert done.returncode == 0, done.stderr
@@ -148,13 +148,13 @@ def test_worker_setup_installs_the_pins_of_its_python_with_uv(worker, version):
 
 
 def bare(worker):
-    """A PATH with what the scripts need and no Python but the fake ones."""
+    """Returns a PATH with the tools that the scripts need and only fake Pythons."""
     for name in ("bash", "basename", "dirname", "cat", "cp", "rm", "sed", "hostname", "env"):
         (worker.tools / name).symlink_to(shutil.which(name))
     return str(worker.tools)
 
 
-def test_worker_setup_takes_the_machines_python_where_there_is_no_uv(worker):
+def test_worker_setup_without_uv_uses_the_machines_python(worker):
     make = fake_environment(worker)
     worker.tool("python3.12", f"[[ $1 == -c ]] || {{ echo python3.12 $* >>{worker.home}/log; {make}; }}")
     done = worker.run("setup", path=bare(worker))
@@ -162,11 +162,11 @@ def test_worker_setup_takes_the_machines_python_where_there_is_no_uv(worker):
     assert (worker.home / "log").read_text().splitlines()[0] == "python3.12 -m venv .venv"
 
 
-@pytest.mark.parametrize("there", [False, True])
-def test_worker_setup_fetches_uv_where_there_is_neither(worker, there):
-    """Nor is a Python of use that makes environments without pip, as Debian's."""
+@pytest.mark.parametrize("has_python", [False, True])
+def test_worker_setup_installs_uv_if_necessary(worker, has_python):
+    """Without the Python version, or if it lacks ensurepip, as Debian's does."""
     make = fake_environment(worker)
-    if there:
+    if has_python:
         worker.tool("python3.12", "exit 1")
     worker.tool("python3", f'echo "python3 $*" >>{worker.home}/log; [[ $2 == pip ]] || {make}')
     done = worker.run("setup", path=bare(worker))
@@ -177,8 +177,8 @@ def test_worker_setup_fetches_uv_where_there_is_neither(worker, there):
     ]
 
 
-def test_worker_setup_makes_anew_what_was_interrupted(worker):
-    """An environment without pip would fail at each of the following attempts."""
+def test_worker_setup_replaces_an_incomplete_environment(worker):
+    """An environment without pip would fail at every further attempt."""
     worker.tool("python", "exit 1", worker.root / ".venv" / "bin")
     worker.tool("uv", fake_environment(worker))
     done = worker.run("setup")
@@ -208,7 +208,7 @@ def test_worker_setup_refuses_an_environment_of_another_python(worker):
     worker.tool("uv", fake_environment(worker, "3.11"))
     done = worker.run("setup")
     assert done.returncode == 2
-    assert "is of Python 3.11, not 3.12" in done.stderr
+    assert "has Python 3.11, not 3.12" in done.stderr
 
 
 def wait_for(path):

@@ -1,6 +1,6 @@
-"""A fake Google Cloud Storage: the calls of its JSON API that gcsfs and TensorStore make, with objects in memory.
+"""A fake Google Cloud Storage: the part of its JSON API that gcsfs and TensorStore use, with objects in memory.
 
-Processes with a server's `environment()` use it for `gs://bucket/...`.
+Processes with a server's `environment()` read and write `gs://bucket/...` on it.
 """
 
 import base64
@@ -18,19 +18,19 @@ _OBJECT = re.compile(r"(?:/download)?/storage/v1/b/([^/]+)/o/([^/]+)")
 _MOVE = re.compile(r"/storage/v1/b/([^/]+)/o/([^/]+)/moveTo/o/([^/]+)")
 _LIST = re.compile(r"/storage/v1/b/([^/]+)/o/?")
 _BUCKET = re.compile(r"/storage/v1/b/([^/]+)/?")
-_PAGE = 5  # names; few, so that clients have to request further pages
+_PAGE = 5  # names per page; few, so that clients have to read several pages
 
 
 class Server(ThreadingHTTPServer):
-    """The store.
+    """The server.
 
     Attributes:
       objects: {name: (content, generation)}.
-      calls: the path of every request.
-      written: the names of the objects written, in order.
-      clients: processes to end with the server.
-      refused: (method, name) to whether the request gets a 403.
-      hold: called before an object is stored; may wait.
+      calls: the paths of all requests.
+      written: the names of written objects, in order.
+      clients: processes to kill when the server stops.
+      refused: (method, name) -> whether to answer 403.
+      hold: (name) -> None; called before an object is stored, and may block.
     """
 
     daemon_threads = True
@@ -44,7 +44,7 @@ class Server(ThreadingHTTPServer):
         self.hold = lambda name: None
 
     def handle_error(self, request, client_address):
-        """Ignores errors of clients that were killed."""
+        """Ignores errors: tests kill clients."""
 
     def names(self, prefix=""):
         with self.lock:
@@ -63,7 +63,7 @@ class Server(ThreadingHTTPServer):
             "STORAGE_EMULATOR_HOST": address,
             "TENSORSTORE_GCS_HTTP_URL": address,
             "GOOGLE_AUTH_TOKEN_FOR_TESTING": "none",
-            # Otherwise gcsfs queries the kind of bucket, by another protocol.
+            # Otherwise gcsfs would ask for the kind of bucket over gRPC.
             "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
         }
 
@@ -91,7 +91,7 @@ class _Error(Exception):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # or each answer waits 40 ms between its head and its body
+    disable_nagle_algorithm = True  # otherwise each response waits 40 ms between header and body
     server: Server
 
     def do_GET(self):
@@ -142,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._require_bucket(match[1])
             return self._list(query)
         if match := _BUCKET.fullmatch(path):
-            raise _Error(403)  # what an account with roles/storage.objectAdmin is told
+            raise _Error(403)  # as for an account with roles/storage.objectAdmin
         raise _Error(404)
 
     def _require_bucket(self, name):

@@ -1,7 +1,7 @@
-"""Processes forked from one that has imported the toy job, which saves seconds of imports.
+"""Processes forked from one that has imported the toy job, which saves seconds of imports per process.
 
-Each has its own signals, exit status, files, memory and JAX devices. Only imports, and signals during them, cannot be
-tested with them.
+Signals, exit statuses, files, memory and JAX's devices are separate as in any other process. Only imports, and signals
+during imports, cannot be tested with them.
 """
 
 import atexit
@@ -23,7 +23,7 @@ from pathlib import Path
 import jax
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
-# Settings that JAX reads from the environment when it is imported, before the fork.
+# Settings that JAX reads from the environment when it is imported, that is, before the fork.
 _READ_EARLY = {
     "jax_compilation_cache_dir": str,
     "jax_compilation_cache_max_size": int,
@@ -36,8 +36,8 @@ class Process:
 
     Args:
       arguments: its command-line arguments.
-      call: MODULE:FUNCTION to run, without arguments; it returns the exit status.
-      environment: changes to this process's environment; None removes a name.
+      call: MODULE:FUNCTION to run, without arguments; its return value is the exit status.
+      environment: changes to this process's environment variables; None removes one.
     """
 
     def __init__(self, *arguments, call="tests.train.toy:main", environment=None):
@@ -58,12 +58,12 @@ class Process:
 
     @property
     def output(self):
-        """Its standard output so far."""
+        """Its stdout so far."""
         return _text(self._output)
 
     @property
     def errors(self):
-        """Its standard error so far."""
+        """Its stderr so far."""
         return _text(self._errors)
 
     def poll(self, seconds=0.0):
@@ -73,18 +73,18 @@ class Process:
         return self.returncode
 
     def wait(self, seconds=300.0):
-        """Waits for its end and returns its status."""
+        """Waits until it has ended, and returns its exit status."""
         if self.poll(seconds) is None:
             self.kill()
             raise AssertionError(f"not done in {seconds} s: {self.output}{self.errors}")
         return self.returncode
 
     def end(self):
-        """Waits; returns its status, output and errors."""
+        """Waits until it has ended, and returns its exit status, stdout and stderr."""
         return self.wait(), self.output, self.errors
 
     def wait_for_error(self, text):
-        """Waits until it has printed a text to stderr."""
+        """Waits until its stderr contains a text."""
         deadline = time.monotonic() + 240
         while self.poll(0.005) is None and text not in self.errors:
             assert time.monotonic() < deadline, self.errors
@@ -105,11 +105,11 @@ def _text(file):
 
 @functools.cache
 def _server():
-    """Returns the channel to the process that forks the others; it ends when the channel closes."""
+    """Starts the process that the others are forked from and returns its channel; it ends when the channel closes."""
     here, there = socket.socketpair()
-    # One thread, because a fork loses the others, and its own session, away from a terminal's Ctrl-C.
+    # One thread, because a fork loses the others; a new session, so that Ctrl-C in a terminal does not reach it.
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "OPENBLAS_NUM_THREADS": "1"}
-    environment["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"  # read by an import too (fake_gcs.py says why)
+    environment["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"  # read during an import too (fake_gcs.py)
     for name in _READ_EARLY:
         environment.pop(name.upper(), None)
     command = [sys.executable, "-m", "tests.train.forked", str(there.fileno())]
@@ -155,7 +155,7 @@ def _main():
     import tests.train.toy  # noqa: F401 (before the forks)
 
     with contextlib.suppress(ImportError):
-        import gcsfs  # noqa: F401 (a second of its own)
+        import gcsfs  # noqa: F401 (takes a second)
     request = _serve(socket.socket(fileno=int(sys.argv[1])))
     sys.argv[1:] = request["arguments"]
     os.environ.clear()

@@ -1,4 +1,4 @@
-"""A work directory in a bucket: the toy job with a fake store, over HTTP."""
+"""A work directory in a bucket: the toy job with a fake server."""
 
 import importlib.util
 import io
@@ -22,7 +22,7 @@ from train.machine.paths import work_path
 
 PREFIX = "runs/work"
 WORK = f"gs://{fake_gcs.BUCKET}/{PREFIX}"
-STEPS = "total_steps=12"  # three saves, of a hundred requests each
+STEPS = "total_steps=12"  # three saves with a hundred requests each
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("gcsfs") is None, reason="needs gcsfs")
 
 
@@ -51,7 +51,7 @@ def read_json(bucket, name):
 
 
 def outcome(bucket):
-    """Returns what interruptions must not change: every row, and every bit of the model."""
+    """Returns all that must not depend on interruptions: every row and every bit of the model."""
     rows = [json.loads(line) for line in bucket.read(f"{PREFIX}/metrics.jsonl").splitlines()]
     series = [(row["step"], row["split"], row["loss"], row.get("grad_norm")) for row in rows]
     with np.load(io.BytesIO(bucket.read(f"{PREFIX}/model/weights.npz"))) as weights:
@@ -59,7 +59,7 @@ def outcome(bucket):
 
 
 def steps(bucket):
-    """Returns the steps that have a complete checkpoint."""
+    """Returns the steps with a complete checkpoint."""
     found = (re.fullmatch(rf"{PREFIX}/checkpoints/(\d+)/commit_success.txt", name) for name in bucket.names())
     return sorted(int(match[1]) for match in found if match)
 
@@ -73,7 +73,7 @@ def wait_for_checkpoint(bucket, process, step):
 
 @pytest.fixture(scope="module")
 def whole(once):
-    """The bucket and the output of an uninterrupted run."""
+    """The bucket after an uninterrupted run, and the output of the run."""
 
     def make(folder):
         with fake_gcs.running() as bucket:
@@ -89,7 +89,7 @@ def whole(once):
     with zipfile.ZipFile(folder / "bucket.zip") as archive:
         for name in archive.namelist():
             bucket.write(name, archive.read(name))
-    bucket.server_close()  # it is only read
+    bucket.server_close()  # only its objects are read
     return bucket, (folder / "output").read_text()
 
 
@@ -111,7 +111,7 @@ def test_a_run_writes_the_same_files_as_on_a_disk(whole):
     assert tempfile.gettempdir() + "/flax_lite-" not in re.sub("compilation cache.*", "", output)
 
 
-def test_a_finished_job_reports_it_and_does_nothing(bucket, config, whole):
+def test_a_finished_job_is_reported_and_not_run_again(bucket, config, whole):
     for name in whole[0].names():
         bucket.write(name, whole[0].read(name))
     before = {name: bucket.read(name) for name in bucket.names() if name.split("/")[-1] not in ("lock", "config.json")}
@@ -121,7 +121,7 @@ def test_a_finished_job_reports_it_and_does_nothing(bucket, config, whole):
     assert {name: bucket.read(name) for name in before} == before
 
 
-def test_a_killed_and_stopped_run_ends_as_an_uninterrupted_one(bucket, config, whole):
+def test_a_killed_and_stopped_run_equals_an_uninterrupted_one(bucket, config, whole):
     first = launch(bucket, config, "data.delay_seconds=0.2")
     wait_for_checkpoint(bucket, first, 4)
     first.kill()
@@ -146,7 +146,7 @@ def test_a_killed_and_stopped_run_ends_as_an_uninterrupted_one(bucket, config, w
 
 
 def test_the_newest_start_takes_over(bucket, config, whole):
-    """The earlier process stops before its next save, and writes nothing more."""
+    """The first process stops before its next save and writes nothing more."""
     first = launch(bucket, config, "data.delay_seconds=2")
     wait_for_checkpoint(bucket, first, 4)
     status, output, errors = run(bucket, config)
@@ -156,7 +156,7 @@ def test_the_newest_start_takes_over(bucket, config, whole):
     assert status == 1
     assert re.search(rf"another process \(process \d+ on .*\) has taken over the work directory {WORK}; this", errors)
     assert "Traceback" not in errors
-    assert "and on the way out" not in output
+    assert "also failed while ending the run" not in output
     assert {name: bucket.read(name) for name in bucket.names()} == left
     assert outcome(bucket) == outcome(whole[0])
 
@@ -165,14 +165,14 @@ def test_the_newest_start_takes_over(bucket, config, whole):
     "held",
     [
         {"state/manifest.ocdbt": "second began"},
-        # Slow: two more processes. In the third case the marker is written last too.
+        # Slow: two more processes. The third case also writes its marker last.
         pytest.param({"commit_success.txt": "second ended"}, marks=pytest.mark.slow),
         {"state/manifest.ocdbt": "second began", "commit_success.txt": "second ended"},
     ],
-    ids=["finished without the removed files", "only a marker", "unfinished beside the second"],
+    ids=["completed after the second removed a part", "only a marker", "incomplete when the second saves"],
 )
-def test_a_save_in_progress_at_a_takeover_does_no_harm(bucket, config, whole, held):
-    """The first process hangs as it writes its second checkpoint, and resumes writing while the second one runs."""
+def test_a_save_in_progress_at_a_takeover_is_harmless(bucket, config, whole, held):
+    """The first process hangs while it writes its second checkpoint, and continues while the second process runs."""
     checkpoint = f"{PREFIX}/checkpoints/8/"
     moments = {name: threading.Event() for name in ("first hangs", "second began", "second ended")}
     held = {checkpoint + file: moments[moment] for file, moment in held.items()}
@@ -202,7 +202,7 @@ def test_a_save_in_progress_at_a_takeover_does_no_harm(bucket, config, whole, he
     assert (read_json(bucket, "summary.json")["status"], read_json(bucket, "summary.json")["step"]) == ("finished", 12)
 
 
-def test_corrupt_and_unfinished_checkpoints_only_cost_steps(bucket, config, whole):
+def test_a_corrupt_and_an_incomplete_checkpoint_only_cost_steps(bucket, config, whole):
     finished = whole[0]
     for name in finished.names():
         if "/model/" not in name and not name.endswith("/checkpoints/12/commit_success.txt"):
@@ -232,7 +232,7 @@ def test_two_hosts_share_a_bucket(bucket, config):
     assert [row[0] for row in outcome(bucket)[0] if row[1] == "train"] == list(range(1, 13))
 
 
-def test_an_unusable_bucket_is_a_clean_error(bucket, config):
+def test_a_missing_bucket_and_other_files_are_user_errors(bucket, config):
     bucket.write(f"{PREFIX}/thesis.tex", b"")
     missing, foreign = launch(bucket, config, workdir="gs://another/runs/work"), launch(bucket, config)
     status, _, errors = missing.end()

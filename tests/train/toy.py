@@ -1,4 +1,4 @@
-"""A job without a model, linear regression with noise on its inputs, to test the loop separately.
+"""A toy job to test the loop without a model: linear regression with noise on its inputs.
 
 python -m tests.train.toy --config FILE --workdir DIR
 """
@@ -100,13 +100,13 @@ def rows(seed: int, step: int, size: int) -> dict[str, np.ndarray]:
 
 
 def part(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Returns this host's part of a batch."""
+    """Returns this host's slice of a batch."""
     return {name: np.split(array, jax.process_count())[jax.process_index()] for name, array in batch.items()}
 
 
 @functools.cache
 def functions(seed: int, learning_rate: float) -> dict[str, Callable]:
-    """Returns two of the job's functions, cached so that the jobs of a process compile them once."""
+    """Returns two of a job's functions, cached so that all jobs of a process share their compiled programs."""
     optimizer = optax.sgd(learning_rate, momentum=0.9)  # has a state; Adam takes twice as long to compile
     return {
         "init_state": functools.partial(init_state, optimizer=optimizer),
@@ -132,7 +132,7 @@ def build(work) -> Job:
         eval_batches=lambda: [part(rows(config.seed + 1, step, config.batch_size)) for step in range(2)],
         summarize=lambda results: _mean(add_up(results)),
         describe=("a linear map, 272 parameters",),
-        identity={"data": config.data.source},
+        fingerprints={"data": config.data.source},
         describe_extension=lambda old, new, step: f"the schedule is stretched from {old} to {new} at {step}",
         finish=lambda result: print("result", json.dumps({"step": result.step, **result.evaluation})),
     )

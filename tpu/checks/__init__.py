@@ -1,1 +1,1 @@
-"""What the doctor looks at: a function for each check, from a `Machine` to a `Finding`."""
+"""The checks of the doctor: functions from a `Machine` to a `Finding`."""

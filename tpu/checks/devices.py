@@ -1,4 +1,4 @@
-"""The accelerators: who holds them, whether JAX uses them, how many there are, whether they can add."""
+"""Checks of the accelerators: processes that hold them, JAX's backend, number of devices, a collective, memory."""
 
 import os
 import re
@@ -7,10 +7,10 @@ from pathlib import Path
 from tpu.machine import Finding, Machine, failure, not_applicable, ok, warning
 
 _CHIP = re.compile(r"/dev/(accel\d+|vfio/\d+)")
-# Imports with transformers alone are 457 MB (measured, jax 0.10.2); below four times that a job is not likely to start.
+# A job's imports take 457 MB (measured, jax 0.10.2); it is unlikely to start with less than four times that.
 _LITTLE_MEMORY_BYTES = 2 * 2**30
 
-# What JAX's errors mean: a part of the message, and the cure. The first that fits is shown.
+# Parts of JAX's error messages and their cures. The first match is shown.
 _CURES = (
     ("already in use", "another process holds the TPU: see the check `holders`"),
     ("GetChip(0)->location()", "JAX 0.9.2 does not start on v6e (jax issue 37230): install constraints/"),
@@ -22,13 +22,13 @@ _CURES = (
     ),
 )
 _HUNG = (
-    "on a TPU VM of several workers run this on all of them at once (tpu/setup.sh does), or the first waits for the "
-    "others; else look at the check `holders`, and create the VM anew"
+    "on a TPU VM with several workers, run this on all of them at once (tpu/setup.sh does), or the first waits for the "
+    "others; otherwise see the check `holders`, or create the VM again"
 )
 
 
 def holders(machine: Machine) -> Finding:
-    """Whether another process has a TPU chip open, and which."""
+    """Checks that no other process has a TPU chip open."""
     if "tpu" not in machine.accelerators():
         return not_applicable("no TPU in /dev")
     held: dict[Path, str] = {}
@@ -44,38 +44,40 @@ def holders(machine: Machine) -> Finding:
     if held:
         named = ", ".join(f"process {path.name} ({_command(path)}) has {chip} open" for path, chip in held.items())
         pids = " ".join(path.name for path in held)
-        return failure(named, f"wait for it, or end it if it is left over: kill {pids}. Not /tmp/libtpu_lockfile first")
+        return failure(
+            named, f"wait for it, or if it is left over: kill {pids}. Do not remove /tmp/libtpu_lockfile before that"
+        )
     lock = machine.root / "tmp" / "libtpu_lockfile"
     if lock.exists() and not os.access(lock, os.W_OK):
         return warning("/tmp/libtpu_lockfile belongs to another user", "sudo rm /tmp/libtpu_lockfile")
     if hidden:
         return warning(
-            f"no process that may be looked at has a chip open; {hidden} may not be", "run this once as root (sudo)"
+            f"no readable process has a chip open; {hidden} could not be read", "run this once as root (sudo)"
         )
     return ok("no process has a TPU chip open")
 
 
 def backend(machine: Machine) -> Finding:
-    """Whether JAX computes on the CPU although there is something better."""
-    there, found = machine.accelerators(), machine.probe.stages.get("devices")
-    if not there:
+    """Checks that JAX uses the accelerator, if there is one."""
+    present, found = machine.accelerators(), machine.probe.stages.get("devices")
+    if not present:
         return not_applicable("no accelerator in /dev")
     if found is None:
         return not_applicable("JAX did not start: see the check `devices`")
     if found["platform"] != "cpu":
-        return ok(f"JAX computes on {found['platform']}")
-    kind, path = next(iter(there.items()))
-    if set_to := machine.environ.get("JAX_PLATFORMS"):
-        return failure(f"{path} is there, but JAX_PLATFORMS={set_to} keeps JAX on the CPU", "unset JAX_PLATFORMS")
+        return ok(f"JAX uses {found['platform']}")
+    kind, path = next(iter(present.items()))
+    if platforms := machine.environ.get("JAX_PLATFORMS"):
+        return failure(f"{path} exists, but JAX_PLATFORMS={platforms} keeps JAX on the CPU", "unset JAX_PLATFORMS")
     extra = {"tpu": "tpu", "gpu": "cuda"}[kind]
     return failure(
-        f"{path} is there, but JAX fell back to the CPU",
+        f"{path} exists, but JAX fell back to the CPU",
         f"pip install --editable '.[{extra}]'; with JAX_PLATFORMS={extra},cpu this is an error (tpu/launch.sh sets it)",
     )
 
 
 def devices(machine: Machine) -> Finding:
-    """Whether JAX starts, and on the devices that are expected."""
+    """Checks that JAX starts and finds the expected devices."""
     probe, options = machine.probe, machine.options
     found = probe.stages.get("devices")
     if found is None and probe.failed_at == "initialize":
@@ -92,36 +94,36 @@ def devices(machine: Machine) -> Finding:
     if options.expect_devices not in (None, found["count"]):
         return failure(
             f"{seen}, but {options.expect_devices} are expected",
-            "run this on all workers at once; if it was, see the check `holders`, or the VM is of another type",
+            "run this on all workers at once; if you did, see the check `holders`, or check the type of the VM",
         )
     return ok(seen if found["count"] == found["local_count"] else f"{seen}, {found['local_count']} of them here")
 
 
 def collective(machine: Machine) -> Finding:
-    """Whether this worker's devices add up numbers rightly, and how fast."""
+    """Checks that an all-reduce over this worker's devices is correct, and reports its bandwidth."""
     probe = machine.probe
-    told = probe.stages.get("collective")
-    if told is None and probe.failed_at != "collective":
+    result = probe.stages.get("collective")
+    if result is None and probe.failed_at != "collective":
         return not_applicable("JAX did not start: see the check `devices`")
-    if told is None:
+    if result is None:
         return failure(
             f"a sum over this worker's devices failed: {probe.error}", _HUNG if probe.timed_out else _cure(probe.error)
         )
-    if not told["correct"]:
+    if not result["correct"]:
         return failure(
-            f"{told['devices']} devices added up numbers wrongly",
+            f"a sum over {result['devices']} devices is wrong",
             "the hardware is broken: delete the VM and create another",
         )
-    if told["devices"] == 1:
-        return ok("one device, nothing to add up with")
-    return ok(f"{told['devices']} devices add up at {told['bytes_per_second'] / 1e9:.2f} GB/s each")
+    if result["devices"] == 1:
+        return ok("one device, no all-reduce to measure")
+    return ok(f"all-reduce over {result['devices']} devices: {result['bytes_per_second'] / 1e9:.2f} GB/s each")
 
 
 def memory(machine: Machine) -> Finding:
-    """How much memory the host and a device have."""
+    """Checks the free memory of the host, and reports the memory of a device."""
     match = re.search(r"^MemAvailable:\s+(\d+) kB$", _read(machine.root / "proc" / "meminfo"), re.MULTILINE)
     if not match:
-        return not_applicable("/proc/meminfo does not say")
+        return not_applicable("/proc/meminfo has no MemAvailable")
     available = int(match[1]) * 1024
     device = (machine.probe.stages.get("devices") or {}).get("memory_bytes")
     text = f"{available / 2**30:.1f} GiB free" + (f", {device / 2**30:.1f} GiB on a device" if device else "")
@@ -131,7 +133,7 @@ def memory(machine: Machine) -> Finding:
 
 
 def _open_chips(process: Path) -> set[str]:
-    """The chips a process has open; of one that ends meanwhile, none."""
+    """Returns the TPU chips that a process has open; an empty set if it has ended."""
     try:
         targets = {os.readlink(link) for link in (process / "fd").iterdir()}
     except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
@@ -152,4 +154,4 @@ def _read(path: Path) -> str:
 
 def _cure(error: str) -> str:
     known = (cure for part, cure in _CURES if part in error)
-    return next(known, "the whole message: python -c 'import jax; print(jax.devices())'")
+    return next(known, "for the full message: python -c 'import jax; print(jax.devices())'")

@@ -1,6 +1,6 @@
-"""What is installed: Python, the packages that pyproject.toml bounds, libtpu.
+"""Checks of the installation: Python, the packages in pyproject.toml, libtpu.
 
-`packaging` comes with other packages; it is imported late, so that its absence is a finding of these checks alone.
+`packaging` is a transitive dependency; it is imported inside the checks, so that the others run without it.
 """
 
 import platform
@@ -12,12 +12,12 @@ from tpu.machine import Finding, Machine, failure, not_applicable, ok, warning
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-# Named in the line of a sound installation: the pair that has to fit.
+# Named in the message of a correct installation, because this pair has to match.
 _PAIR = ("jax", "flax")
 
 
 def python(machine: Machine) -> Finding:
-    """Whether this Python is one that pyproject.toml allows."""
+    """Checks that pyproject.toml allows this Python."""
     from packaging.specifiers import SpecifierSet
 
     allowed, found = SpecifierSet(machine.project["requires-python"]), platform.python_version()
@@ -25,12 +25,12 @@ def python(machine: Machine) -> Finding:
         return ok(f"Python {found} (flax_lite needs {allowed})")
     return failure(
         f"Python {found}, flax_lite needs {allowed}",
-        "make the virtual environment with another: uv venv --python 3.12 .venv (tpu/setup.sh does)",
+        "create the virtual environment with another Python: uv venv --python 3.12 .venv (tpu/setup.sh does)",
     )
 
 
 def packages(machine: Machine) -> Finding:
-    """Whether every required package is there in a version that fits, JAX with its own jaxlib among them."""
+    """Checks the versions of all required packages, and of the jaxlib that JAX requires."""
     from packaging.requirements import Requirement
 
     required = [Requirement(line) for line in machine.project["dependencies"]]
@@ -45,7 +45,7 @@ def packages(machine: Machine) -> Finding:
 
 
 def libtpu(machine: Machine) -> Finding:
-    """Whether the libtpu that this JAX was built for is there, where a TPU is expected."""
+    """Checks that the libtpu required by this JAX is installed, if a TPU is expected."""
     if not machine.expects("tpu"):
         return not_applicable("no TPU is expected here")
     from packaging.requirements import Requirement
@@ -59,7 +59,7 @@ def libtpu(machine: Machine) -> Finding:
         return failure("; ".join(faults) or "libtpu is not installed", cure)
     if path := machine.environ.get("TPU_LIBRARY_PATH"):
         return warning(
-            f"TPU_LIBRARY_PATH={path} takes the place of the installed libtpu {machine.version('libtpu')}",
+            f"TPU_LIBRARY_PATH={path} overrides the installed libtpu {machine.version('libtpu')}",
             "unset TPU_LIBRARY_PATH",
         )
     return ok(f"libtpu {machine.version('libtpu')}, as jax {machine.version('jax')} requires")

@@ -104,7 +104,7 @@ def make_job(work: WorkDir, prepare: Prepare = dataset.prepare) -> Job:
             teacher=teacher.config,
             word_chunks=0 if recipe.restrict_to_mask else teacher_predicts_words(recipe) * recipe.num_chunks,
         ),
-        identity={"teacher": teacher.fingerprint},
+        fingerprints={"teacher": teacher.fingerprint},
         initial_params=initial_params(values, teacher, data, student_class, create, trained, rngs),
         constants=functools.partial(_constants, teacher, teacher_execution),
         describe=_describe(teacher, create, config, execution, str(teacher_execution.compute_dtype), recipe),

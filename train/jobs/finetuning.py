@@ -150,7 +150,7 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
             execution=execution.resolve(len(config.layer_sequence())),
             teacher=teacher.config if teacher and teacher.runs_along else None,
         ),
-        identity=_identity(prepared, teacher, objective),
+        fingerprints=_fingerprints(prepared, teacher, objective),
         constants=teacher.constants if teacher else lambda mesh: (),
         initial_params=initial_params(values, task, config, create, work.streams),
         describe_extension=functools.partial(describe_extension, values),
@@ -180,7 +180,7 @@ def _describe_data(prepared: Prepared, teacher: TaskTeacher | None, tokens: int)
         yield from teacher.describe_score(prepared, tokens)
 
 
-def _identity(prepared: Prepared, teacher: TaskTeacher | None, objective: Objective) -> dict[str, str]:
+def _fingerprints(prepared: Prepared, teacher: TaskTeacher | None, objective: Objective) -> dict[str, str]:
     """Returns fingerprints of everything that the run's results depend on."""
     found = prepared.identity()
     if teacher:

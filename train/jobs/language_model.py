@@ -54,7 +54,7 @@ def make_language_model_job(
         objective: the objective to optimize.
         measured: the objective to evaluate on held-out rows, with the same losses and more; `objective` if None.
         model: the architecture to export.
-        **fields: further fields of the Job; `identity` is extended.
+        **fields: further fields of the Job; `fingerprints` is extended.
 
     Raises:
         UserError: if options do not fit each other or the data.
@@ -88,7 +88,7 @@ def make_language_model_job(
         "describe_extension": functools.partial(describe_extension, values),
     }
     inputs = {"data": data.fingerprint, "tokenizer": data.tokenizer.fingerprint}
-    fields["identity"] = inputs | fields.get("identity", {})
+    fields["fingerprints"] = inputs | fields.get("fingerprints", {})
     return Job(**(common | fields))
 
 
@@ -172,7 +172,7 @@ def examples(structure: nnx.GraphDef, data: PretrainingData, params: Any) -> lis
 
 
 def inputs(request: Request) -> dict[str, str]:
-    """Returns the fingerprints of a job's inputs, named as in its `identity`, that are known without tokenizing."""
+    """Returns the fingerprints of a job's inputs, named as in its `fingerprints`, that are known without tokenizing."""
     tokenizer = request.workdir / "tokenizer"
     return fingerprints(request.values, tokenizer) if isinstance(tokenizer, Path) else {}
 

@@ -1,1 +1,1 @@
-"""The machine under a job: paths, processes, hosts, devices, signals."""
+"""The machine that a job runs on: paths, processes, hosts, devices, signals."""

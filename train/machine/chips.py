@@ -1,4 +1,4 @@
-"""Devices that a run is planned for, by name: `v5e:2x4`, `8xh100`, `8xcpu`."""
+"""Accelerator models and their peak rates, and the devices a run is planned for: `v5e:2x4`, `8xh100`, `8xcpu`."""
 
 import dataclasses
 import math
@@ -13,14 +13,14 @@ _GIB = 2**30
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """What a kind of device can do.
+    """Properties of one model of device.
 
     Attributes:
         platform: "tpu", "gpu" or "cpu".
-        flops_per_second: its matrix units' peak, in bfloat16 where `bfloat16`; None: not known.
-        float32_flops_per_second: likewise, of products of float32 numbers as JAX computes them by default: in TF32 on
-            GPUs that have it. None: as the other, since a TPU rounds factors to bfloat16.
-        memory_bytes: of its own; None: the host's.
+        flops_per_second: peak of its matrix units, in bfloat16 if `bfloat16`; None: unknown.
+        float32_flops_per_second: peak for float32 matrix products at JAX's default precision, which is TF32 on GPUs
+            that have it. None: equal to `flops_per_second`, because a TPU rounds the factors to bfloat16.
+        memory_bytes: size of the device's memory; None: it uses the host's.
         bfloat16: whether it computes in bfloat16 natively.
     """
 
@@ -31,19 +31,19 @@ class Chip:
     float32_flops_per_second: float | None = None
 
     def peak_flops_per_second(self, dtype: str) -> float | None:
-        """The peak in a compute dtype, "bfloat16" or "float32"; None where it is not known."""
+        """Returns the peak for a compute dtype, "bfloat16" or "float32"; None if unknown."""
         if dtype == "bfloat16":
             return self.flops_per_second if self.bfloat16 else None
         return self.float32_flops_per_second or self.flops_per_second
 
     @property
     def compute_capability(self) -> str:
-        """As `flax_lite.Execution.resolve` asks a GPU for it: 8.0 begins those with bfloat16."""
+        """The CUDA compute capability for `flax_lite.Execution.resolve`: bfloat16 starts at 8.0."""
         return "8.0" if self.bfloat16 else "7.5"
 
 
-# Peaks without sparsity, from the makers' data sheets: cloud.google.com/tpu/docs (v4, v5e, v5p, v6e), NVIDIA's of each
-# card. A T4 has neither bfloat16 nor TF32; its matrix units' float16 peak would not be reached in float32.
+# Peaks without sparsity, from the vendors' data sheets: cloud.google.com/tpu/docs (v4, v5e, v5p, v6e), NVIDIA's
+# per card. A T4 has neither bfloat16 nor TF32, and float32 does not reach the float16 peak of its matrix units.
 CHIPS = {
     "v4": Chip("tpu", 275e12, 32 * _GIB),
     "v5e": Chip("tpu", 197e12, 16 * _GIB),
@@ -58,7 +58,7 @@ CHIPS = {
     "h200": Chip("gpu", 989e12, 141 * _GIB, float32_flops_per_second=494e12),
     "cpu": Chip("cpu", bfloat16=False),
 }
-# How the devices of these chips call themselves (`device_kind`), in order: the first whose words are part of the name.
+# Parts of `jax.Device.device_kind` and the chip they identify. The first match wins.
 _KINDS = {
     "TPU v4": "v4",
     "TPU v5 lite": "v5e",
@@ -82,13 +82,13 @@ _COUNT = re.compile(r"(\d+)x(\w+)")
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """Devices to plan for.
+    """The devices that a run is planned for.
 
     Attributes:
         name: as given.
-        kind: of CHIPS; another name where the device is not known.
-        devices: how many.
-        topology: of a TPU slice, as "2x4".
+        kind: a key of CHIPS, or the device's own name if it is unknown.
+        devices: the number of devices.
+        topology: of a TPU slice, for example "2x4"; else None.
     """
 
     name: str
@@ -98,46 +98,46 @@ class Target:
 
     @property
     def chip(self) -> Chip:
-        """What each can do."""
+        """The properties of each device."""
         return CHIPS.get(self.kind, Chip("gpu"))
 
     @property
     def can_be_compiled_for(self) -> bool:
-        """Whether there is a compiler for it where it is not present."""
+        """Whether JAX can compile for it on a machine without such devices."""
         return self.topology is not None or self.kind == "cpu"
 
 
 def parse_target(text: str) -> Target:
-    """Reads `--target`.
+    """Parses `--target`.
 
     Raises:
-        UserError: it is no such name.
+        UserError: the text does not name a target.
     """
     if (match := _SLICE.fullmatch(text)) and match[1] in CHIPS:
         return Target(text, match[1], math.prod(map(int, match[2].split("x"))), match[2])
     if (match := _COUNT.fullmatch(text)) and match[2] in CHIPS and int(match[1]):
         if CHIPS[match[2]].platform != "tpu":
             return Target(text, match[2], int(match[1]))
-        raise UserError(f"--target={text}: a TPU slice has a shape, as {match[2]}:2x2")
+        raise UserError(f"--target={text}: a TPU slice needs a topology, for example {match[2]}:2x2")
     tpus = [name for name, chip in CHIPS.items() if chip.platform == "tpu"]
     others = [name for name in CHIPS if name not in tpus]
     raise UserError(
-        f"--target={text}: expected KIND:AxB for TPUs ({', '.join(tpus)}), as v5e:2x4, or NxKIND "
-        f"({', '.join(others)}), as 8xcpu"
+        f"--target={text}: expected KIND:AxB for TPUs ({', '.join(tpus)}), for example v5e:2x4, or "
+        f"NxKIND ({', '.join(others)}), for example 8xcpu"
     )
 
 
 def present_target() -> Target:
-    """The devices of this process."""
+    """Returns the devices of this process as a target."""
     device = jax.devices()[0]
     kind = kind_of(device.device_kind)
     return Target(f"{jax.device_count()} x {device.device_kind}", kind, jax.device_count())
 
 
 def kind_of(device_kind: str) -> str:
-    """The chip that a device's own name means; that name where it is not known.
+    """Returns the key of CHIPS for a `device_kind`, or the `device_kind` itself if it is unknown.
 
-    Whole words alone count: an L40S is no L4, and an RTX A1000 no A100. A slice of a card (MIG) is not the card.
+    Only whole words match: an L40S is not an L4, and an RTX A1000 is not an A100. A MIG slice does not match its card.
     """
     if re.search(r"\bMIG\b", device_kind):
         return device_kind

@@ -1,7 +1,6 @@
-"""Files of this machine: content hashes, whole writes, locks that die with their process, the place of the cache."""
+"""Local files: content hashes, atomic writes, locks, JSON, and the cache directory."""
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import math
@@ -10,44 +9,49 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-_REMEMBER_FROM_BYTES = 64 * 2**20  # hashing less than this takes under 0.1 s
+from filelock import FileLock, Timeout
+
+_CACHED_FROM_BYTES = 64 * 2**20  # smaller files are hashed in under 0.1 s
 
 
-def content_hash(path: Path, memory: Path) -> str:
-    """Returns the hash of a file's contents.
+def content_hash(path: Path, cache: Path) -> str:
+    """Returns the hash of a file's contents, from a cache for large files.
 
     Args:
         path: the file.
-        memory: directory in which the hash of a large file is kept under its path, size and time of change, so that it
-            is read once and not at every start.
+        cache: the directory of cached hashes. A large file's hash is stored under its path, size and modification
+            time, so that the file is not read at every start.
     """
     stat = path.stat()
-    if stat.st_size < _REMEMBER_FROM_BYTES:
+    if stat.st_size < _CACHED_FROM_BYTES:
         return hash_file(path)
-    identity = f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}"
-    remembered = memory / hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
-    if not remembered.exists():
-        memory.mkdir(parents=True, exist_ok=True)
-        draft = remembered.with_suffix(f".{os.getpid()}")
+    key = f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}"
+    cached = cache / hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+    if not cached.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        draft = cached.with_suffix(f".{os.getpid()}")
         draft.write_text(hash_file(path), encoding="ascii")
-        draft.rename(remembered)
-    return remembered.read_text(encoding="ascii")
+        draft.rename(cached)
+    return cached.read_text(encoding="ascii")
 
 
 @contextlib.contextmanager
 def exclusive_lock(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Holds a lock that ends with the process, however it ends; `on_wait` is called once if another one holds it."""
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            on_wait()
-            fcntl.flock(file, fcntl.LOCK_EX)
+    """Holds a lock that the kernel releases when the process ends; calls `on_wait` once if another process holds it."""
+    lock = FileLock(path, fallback_to_soft=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        on_wait()
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def write_durably(path: Path, text: str, mode: Literal["w", "a"] = "w") -> None:
-    """Writes a text file, or adds to it, and waits until it is on the disk."""
+    """Writes or appends to a text file and waits until it is on disk (fsync)."""
     with path.open(mode, encoding="utf-8") as file:
         file.write(text)
         file.flush()
@@ -55,13 +59,13 @@ def write_durably(path: Path, text: str, mode: Literal["w", "a"] = "w") -> None:
 
 
 def hash_file(path: Path) -> str:
-    """The hash of all of a file."""
+    """Returns the hash of a file's contents."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """A value as JSON. A number that is not finite becomes null, as JSON has no other way to say it."""
+    """Serializes a value as JSON. NaN and infinity, which JSON cannot represent, become null."""
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
 
 
@@ -74,12 +78,12 @@ def _finite(value: Any) -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file whole, as `to_json`: a reader sees the old one or the new one."""
+    """Writes a JSON file atomically, as `to_json`: readers see the old file or the new one."""
     write_whole(path, (to_json(value, indent=2) + "\n").encode())
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file whole, and has it on the disk before it takes its name."""
+    """Writes a file atomically: to a temporary name, fsync, rename."""
     staged = path.with_name(f".{path.name}.staged")
     with staged.open("wb") as file:
         file.write(content)

@@ -1,10 +1,10 @@
-"""Several hosts: one process on each (or on each accelerator), joined by JAX's distributed runtime.
+"""Multi-host jobs: one process per host (or per accelerator), joined by JAX's distributed runtime.
 
-All run the same command and the same steps; host 0 alone keeps the work directory and prints. What one host finds out
-by itself has to reach all before any of them acts on it, or the others wait for it in a collective: `sync_errors` is
-for what may fail on one, `broadcast_from_host0` for what host 0 decides, `gather` for what each has its own answer to.
+All hosts run the same command and the same steps; only host 0 writes the work directory and prints. Hosts must agree
+before any of them acts on local information, or the others wait for it in a collective: use `sync_errors` for code that
+may fail on one host, `broadcast_from_host0` for decisions of host 0, and `gather` for values that differ by host.
 
-A host that is lost is missed after `hosts.heartbeat_seconds`: JAX then aborts the processes of the others (SIGABRT).
+If a host is lost, JAX aborts the processes of the others (SIGABRT) after `hosts.heartbeat_seconds`.
 """
 
 import contextlib
@@ -22,18 +22,18 @@ import numpy as np
 from train.errors import JobError, StopError, UserError
 from train.machine.process_count import processes_of_environment
 
-# Longer than the difference in time that hosts need from the last step to the end.
+# Longer than hosts differ in the time from the last step to the end of the process.
 _SHUTDOWN_SECONDS = 60
-# What gloo and the coordination service say, where they notice before JAX aborts the process.
-_MISSING = (
+# Messages of gloo and of the coordination service when they notice a lost host before JAX aborts the process.
+_LOST_HOST_MESSAGES = (
     *("Gloo", "Connection closed by peer", "Connection reset by peer"),
-    *("stopped sending heartbeats", "heartbeat timeout"),  # the latter of a barrier, as Orbax has one in each save
+    *("stopped sending heartbeats", "heartbeat timeout"),  # the second from a barrier, which Orbax uses in each save
 )
-_PACKET = 4096  # bytes; a round number of them, so that few programs are compiled
+_PACKET = 4096  # bytes; messages are padded to a multiple, so that few programs are compiled
 
 
 class HostError(JobError):
-    """What went wrong on another host, with its status."""
+    """An error on another host, with that host's exit status."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -41,12 +41,12 @@ class HostError(JobError):
 
 
 def count() -> int:
-    """The number of processes that run this job together."""
+    """Returns the number of processes of this job."""
     return jax.process_count()
 
 
 def is_first() -> bool:
-    """Whether this process keeps the work directory and speaks for all."""
+    """Whether this process is host 0, which writes the work directory and prints."""
     return jax.process_index() == 0
 
 
@@ -58,18 +58,18 @@ def join(
     heartbeat_seconds: int,
     initialization_seconds: int,
 ) -> None:
-    """Joins the other hosts, where there are any. Before the first computation.
+    """Joins the other hosts, if there are any. Call it before the first computation.
 
     Args:
-      coordinator: HOST:PORT of process 0; None: as the environment says.
-      num_processes: how many there are; given with `coordinator`.
-      process_id: which of them this is; given with `coordinator`.
-      heartbeat_seconds: time after which a silent host counts as lost.
-      initialization_seconds: time to wait for all to come.
+      coordinator: HOST:PORT of process 0; None: from the environment.
+      num_processes: the number of processes; required with `coordinator`.
+      process_id: the index of this process; required with `coordinator`.
+      heartbeat_seconds: time without a heartbeat after which a host counts as lost.
+      initialization_seconds: time to wait until all hosts have joined.
 
     Raises:
-      UserError: the arguments do not fit each other.
-      StopError: the others were not found in time. (Host 0, where nobody comes, is aborted by JAX.)
+      UserError: the arguments are inconsistent.
+      StopError: the other hosts did not join in time. (If host 0 waits in vain, JAX aborts it.)
     """
     given = (coordinator, num_processes, process_id)
     if any(value is not None for value in given) and None in given:
@@ -77,14 +77,14 @@ def join(
     if num_processes is not None and process_id is not None and not 0 <= process_id < num_processes:
         raise UserError(f"--process_id={process_id}: expected 0 to {num_processes - 1}")
     if coordinator is not None and not coordinator.rpartition(":")[2].isdigit():
-        raise UserError(f"--coordinator={coordinator}: expected HOST:PORT, as 10.0.0.2:8476")
+        raise UserError(f"--coordinator={coordinator}: expected HOST:PORT, for example 10.0.0.2:8476")
     if (num_processes or processes_of_environment(os.environ)) < 2:
         return
     where = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS") or "the coordinator that the environment names"
     print(f"joining the other hosts at {where}, for at most {initialization_seconds} s", flush=True)
     if coordinator is not None and process_id:
         _await_coordinator(coordinator, initialization_seconds)
-    # Its handler would take the place of ours (train.machine.signals), and SIGTERM would be heard in steps only.
+    # JAX's SIGTERM handler would replace ours (train.machine.signals) and take effect only during steps.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
@@ -94,7 +94,7 @@ def join(
             heartbeat_timeout_seconds=heartbeat_seconds,
             initialization_timeout=initialization_seconds,
             shutdown_timeout_seconds=_SHUTDOWN_SECONDS,
-            # Flags say which process this is; Slurm would still be asked which devices it has.
+            # With explicit flags, JAX would otherwise still ask Slurm which local devices to use.
             cluster_detection_method="deactivate" if coordinator else None,
         )
     except (RuntimeError, ValueError, OSError) as error:
@@ -104,7 +104,7 @@ def join(
 
 
 def _await_coordinator(address: str, seconds: int) -> None:
-    """Raises StopError unless somebody listens there in time: JAX itself would abort the process without a word."""
+    """Raises StopError unless the coordinator accepts a connection in time; JAX would abort silently."""
     host, _, port = address.rpartition(":")
     deadline = time.monotonic() + seconds
     while True:
@@ -120,31 +120,31 @@ def _await_coordinator(address: str, seconds: int) -> None:
 def _not_joined(where: str, seconds: int, error: Exception) -> str:
     return (
         f"could not join the other hosts at {where} within {seconds} s: {str(error).strip().partition(chr(10))[0]}. "
-        "The same command has to run on every host at the same time, process 0 at that address, and its port has to be "
-        "open between them (of TPU slices and Slurm, JAX_COORDINATOR_PORT chooses another). "
-        "hosts.initialization_seconds gives them more time"
+        "Run the same command on every host at the same time, with process 0 at that address, and open its port "
+        "between the hosts (on TPU slices and under Slurm, JAX_COORDINATOR_PORT sets another port). "
+        "hosts.initialization_seconds sets the time limit"
     )
 
 
 def name() -> str:
-    """Which host this is, as "host 1 of 4"."""
+    """Returns the name of this host in messages: "host 1 of 4"."""
     return f"host {jax.process_index()} of {count()}"
 
 
 def is_joined() -> bool:
-    """Whether this process runs with others."""
+    """Whether this process has joined other hosts."""
     return jax.distributed.is_initialized()
 
 
 def leave(status: int, error: BaseException | None) -> None:
-    """Parts from the other hosts; returns unless they go on without this one, which ends the process.
+    """Disconnects from the other hosts, or ends the process if only this host failed.
 
-    To part in order takes all hosts. One that fails by itself must not wait for them: they are in a collective that
-    waits for it.
+    An orderly shutdown needs all hosts. A host that fails alone must not wait for the others, because they are in a
+    collective that waits for it.
     """
     if not is_joined():
         return
-    if error is not None and not getattr(error, "everywhere", False):
+    if error is not None and not getattr(error, "raised_everywhere", False):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
@@ -152,27 +152,27 @@ def leave(status: int, error: BaseException | None) -> None:
 
 
 def lost_another(error: BaseException) -> bool:
-    """Whether an error, or what it was raised from, is that of a collective in which another host is missing."""
-    if isinstance(error, jax.errors.JaxRuntimeError) and any(words in str(error) for words in _MISSING):
+    """Whether an error, or one of its causes, comes from a collective that lost another host."""
+    if isinstance(error, jax.errors.JaxRuntimeError) and any(text in str(error) for text in _LOST_HOST_MESSAGES):
         return True
     return error.__cause__ is not None and lost_another(error.__cause__)
 
 
-def everywhere(error: BaseException) -> BaseException:
-    """Marks an error that every host raises at the same place, and returns it."""
-    error.everywhere = True  # pyright: ignore[reportAttributeAccessIssue]
+def raised_everywhere(error: BaseException) -> BaseException:
+    """Marks an error as raised by every host at the same point, and returns it."""
+    error.raised_everywhere = True  # pyright: ignore[reportAttributeAccessIssue]
     return error
 
 
 @contextlib.contextmanager
-def sync_errors(place: str) -> Iterator[None]:
-    """Runs its body on every host and returns when all are done; where it failed on any, it fails on all.
+def sync_errors(name: str) -> Iterator[None]:
+    """Waits at the end of its body for all hosts; if the body failed on any host, raises on all.
 
     Args:
-      place: a name for what is done, the same on all hosts.
+      name: describes the body; the same on all hosts.
 
     Raises:
-      HostError: it went well here, but not on another host.
+      HostError: the body succeeded here and failed on another host.
     """
     if count() == 1:
         yield
@@ -180,37 +180,37 @@ def sync_errors(place: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not getattr(error, "everywhere", False):
-            _exchange(place, failure={"status": getattr(error, "status", 1), "message": str(error) or repr(error)})
-            everywhere(error)
+        if not getattr(error, "raised_everywhere", False):
+            _exchange(name, failure={"status": getattr(error, "status", 1), "message": str(error) or repr(error)})
+            raised_everywhere(error)
         raise
-    _exchange(place)
+    _exchange(name)
 
 
-def gather(place: str, value: Any) -> list[Any]:
-    """Every host's value, as JSON has it, in the order of the hosts.
+def gather(name: str, value: Any) -> list[Any]:
+    """Returns every host's value, which JSON can represent, in the order of the hosts.
 
     Raises:
-      HostError: a host failed instead of coming here.
+      HostError: a host failed before it reached this call.
     """
-    return [value] if count() == 1 else [packet["value"] for packet in _exchange(place, value=value)]
+    return [value] if count() == 1 else [packet["value"] for packet in _exchange(name, value=value)]
 
 
-def broadcast_from_host0(place: str, value: Any) -> Any:
-    """Host 0's value on all hosts, as JSON has it. Raises as `gather`."""
-    return value if count() == 1 else gather(place, value if is_first() else None)[0]
+def broadcast_from_host0(name: str, value: Any) -> Any:
+    """Returns host 0's value, which JSON can represent, on all hosts. Raises as `gather`."""
+    return value if count() == 1 else gather(name, value if is_first() else None)[0]
 
 
-def _exchange(place: str, **packet: Any) -> list[dict[str, Any]]:
-    """Sends a packet to all hosts and returns theirs, unless one of them tells of a failure."""
-    packets = _all_packets({"place": place, **packet})
+def _exchange(name: str, **packet: Any) -> list[dict[str, Any]]:
+    """Sends a packet to all hosts and returns the packets of all; raises if one reports a failure."""
+    packets = _all_packets({"name": name, **packet})
     if "failure" in packet:
         return packets
     for host, other in enumerate(packets):
         if failure := other.get("failure"):
-            raise everywhere(HostError(f"host {host}: {failure['message']}", failure["status"]))
-        if other["place"] != place:
-            raise RuntimeError(f"host {host} is at {other['place']}, this one at {place}")
+            raise raised_everywhere(HostError(f"host {host}: {failure['message']}", failure["status"]))
+        if other["name"] != name:
+            raise RuntimeError(f"host {host} is at {other['name']}, this one at {name}")
     return packets
 
 

@@ -1,7 +1,7 @@
-"""Devices: how they are arranged, which rows each gets, and what a person should know about them.
+"""The device mesh: its shape, the sharding of batches, and messages about the devices.
 
-The mesh has two axes. Both split the batch; `fsdp` also splits large parameters and their optimizer state, by the rules
-of `flax_lite.models.params`.
+The mesh has two axes. Both split the batch; `fsdp` also shards large parameters and their optimizer state, by the
+rules of `flax_lite.models.params`.
 """
 
 import math
@@ -24,12 +24,12 @@ BATCH = PartitionSpec(AXES)
 
 
 def mesh_sizes(data: int, fsdp: int, present: int) -> tuple[int, int]:
-    """The sizes of the axes.
+    """Returns the sizes of the axes "data" and "fsdp".
 
     Args:
-      data: devices along "data"; -1: all that are left.
-      fsdp: devices along "fsdp"; -1: all that are left.
-      present: devices there are.
+      data: devices along "data"; -1: all remaining ones.
+      fsdp: devices along "fsdp"; -1: all remaining ones.
+      present: the number of devices.
 
     Raises:
       UserError: the sizes do not fit the devices.
@@ -40,7 +40,7 @@ def mesh_sizes(data: int, fsdp: int, present: int) -> tuple[int, int]:
     if -1 in sizes:
         known = max(sizes)
         if present % known:
-            raise UserError(f"mesh.data={data} and mesh.fsdp={fsdp}: {present} devices are no multiple of {known}")
+            raise UserError(f"mesh.data={data} and mesh.fsdp={fsdp}: {present} devices are not a multiple of {known}")
         sizes[sizes.index(-1)] = present // known
     used = math.prod(sizes)
     if used > present or (jax.process_count() > 1 and used != present):
@@ -49,38 +49,39 @@ def mesh_sizes(data: int, fsdp: int, present: int) -> tuple[int, int]:
 
 
 def devices_of(values: Mapping[str, Any]) -> int:
-    """How many devices the mesh has that a job's options ask for; errors are those of `mesh_sizes`."""
+    """Returns the number of devices of the mesh that a job's options ask for. Raises as `mesh_sizes`."""
     return math.prod(mesh_sizes(values["mesh.data"], values["mesh.fsdp"], jax.device_count()))
 
 
 def make_mesh(data: int, fsdp: int) -> Mesh:
-    """Arranges the devices that are present; arguments and errors are those of `mesh_sizes`.
+    """Arranges the devices in a mesh. Arguments and errors are those of `mesh_sizes`.
 
     Returns:
-      A mesh with Auto axes. (jax.make_mesh's default, Explicit, refuses plain table look-ups on sharded tables.)
+      A mesh with Auto axes. (Explicit axes, the default of jax.make_mesh, refuse plain embedding lookups in
+      sharded tables.)
     """
     sizes = mesh_sizes(data, fsdp, jax.device_count())
     return jax.make_mesh(sizes, AXES, axis_types=AXIS_TYPES, devices=jax.devices()[: math.prod(sizes)])
 
 
 def check_batch_size(batch_size: int, accumulation_steps: int, devices: int) -> None:
-    """Raises UserError, naming the nearest sizes, unless every device gets an equal share of each micro-batch."""
+    """Raises UserError, naming the nearest valid sizes, unless each micro-batch divides equally over the devices."""
     unit = accumulation_steps * devices
     if batch_size % unit:
         below, above = batch_size // unit * unit, -(-batch_size // unit) * unit
         sizes = f"{below} or {above}" if below else str(above)
         raise UserError(
             f"batch_size={batch_size} cannot be shared equally: accumulation_steps={accumulation_steps} x "
-            f"{devices} devices = {unit}. Nearest sizes that can: {sizes}"
+            f"{devices} devices = {unit}. Nearest valid sizes: {sizes}"
         )
 
 
 def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """Moves a batch to the devices, rows split over both axes.
+    """Transfers a batch to the devices, with its rows sharded over both axes.
 
     Args:
-      batch: arrays whose first axis is the batch; of several hosts, this one's part of it.
-      mesh: of all hosts' devices.
+      batch: arrays with the batch as first axis; with several hosts, this host's slice.
+      mesh: the devices of all hosts.
 
     Raises:
       UserError: the rows do not divide over this host's devices.
@@ -94,7 +95,7 @@ def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Arra
 
 
 def on_whole_parameters(eval_step: Callable[..., Any]) -> Callable[..., Any]:
-    """The same evaluation step, on parameters and constants that each device has gathered first."""
+    """Wraps an evaluation step so that each device first gathers the whole parameters and constants."""
 
     def step(params: Any, batch: Any, *constants: Any) -> Any:
         return eval_step(gathered(params), batch, *gathered(constants))
@@ -103,7 +104,7 @@ def on_whole_parameters(eval_step: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def fetch(outputs: Any) -> Any:
-    """Brings a step's outputs to this host as NumPy arrays: whole ones, where they lie on several hosts."""
+    """Copies a step's outputs to this host as NumPy arrays, gathering arrays that are sharded over several hosts."""
     if jax.process_count() == 1:
         return jax.device_get(outputs)
     from jax.experimental import multihost_utils
@@ -117,16 +118,16 @@ def fetch(outputs: Any) -> Any:
 
 
 def device_line(mesh: Mesh) -> str:
-    """Returns what the job runs on, in one line."""
+    """Returns one line about the devices that the job runs on."""
     device = mesh.devices.flat[0]
     line = f"device: {mesh.size} x {device.device_kind} ({device.platform}), mesh data={mesh.shape['data']}"
     line += f" fsdp={mesh.shape['fsdp']}"
     unused = jax.device_count() - mesh.size
-    return f"{line}; {unused} more not used" if unused else line
+    return f"{line}; {unused} more unused" if unused else line
 
 
 def unused_accelerator(root: Path = Path("/dev")) -> str | None:
-    """Returns a warning where this machine seems to have an accelerator that JAX does not use, else None."""
+    """Returns a warning if this machine seems to have an accelerator that JAX does not use, else None."""
     if jax.default_backend() != "cpu":
         return None
     for kind, patterns in {"GPU": ("nvidia[0-9]*",), "TPU": TPU_FILES}.items():

@@ -1,7 +1,7 @@
-"""Where a work directory may be: on a local disk, or in Google Cloud Storage as gs://BUCKET/PATH.
+"""Paths of work directories: on a local disk, or in Google Cloud Storage as gs://BUCKET/PATH.
 
-A path there is an `etils.epath.Path`, which Orbax takes too, with gcsfs behind it. An object store has no directories:
-one exists while an object is below it, and to move it is to move each object.
+A path in a bucket is an `etils.epath.Path` on top of gcsfs; Orbax accepts it too. An object store has no directories: a
+directory exists while an object has its prefix, and moving it means moving each object.
 """
 
 import importlib
@@ -20,10 +20,10 @@ _SCHEME = "gs://"
 
 
 def work_path(text: str) -> WorkPath:
-    """Returns a --workdir as a path.
+    """Converts the text of --workdir to a path.
 
     Raises:
-      UserError: it is in a bucket, and names no path there, or the package that reads buckets is not installed.
+      UserError: it names a bucket without a path, or gcsfs is not installed.
     """
     if not text.startswith(_SCHEME):
         return Path(os.path.expanduser(text))
@@ -35,7 +35,7 @@ def work_path(text: str) -> WorkPath:
 
 
 def remove_tree(path: WorkPath) -> None:
-    """Removes a directory; one that is not there is no error."""
+    """Removes a directory if it exists."""
     if isinstance(path, epath.Path):
         path.rmtree(missing_ok=True)
     else:
@@ -43,7 +43,7 @@ def remove_tree(path: WorkPath) -> None:
 
 
 def move_tree(path: WorkPath, target: WorkPath) -> None:
-    """Moves a directory to a name that is free; in a bucket it stays there, object by object."""
+    """Moves a directory to a path that does not exist; in a bucket, object by object within the bucket."""
     if isinstance(path, epath.Path):
         store, name = filesystem(path)
         store.mv(name, filesystem(target)[1], recursive=True)
@@ -52,7 +52,7 @@ def move_tree(path: WorkPath, target: WorkPath) -> None:
 
 
 def copy_tree(path: WorkPath, target: Path) -> None:
-    """Copies a directory to a local one that does not exist; one that is not there is no error."""
+    """Copies a directory, if it exists, to a local path that does not exist."""
     if not path.is_dir():
         return
     if isinstance(path, epath.Path):
@@ -63,7 +63,7 @@ def copy_tree(path: WorkPath, target: Path) -> None:
 
 
 def files_below(path: epath.Path) -> list[str]:
-    """The names of all objects below a path in a bucket, relative to it."""
+    """Returns the names of all objects below a path in a bucket, relative to it."""
     store, root = filesystem(path)
     return [name.removeprefix(f"{root}/") for name in store.find(root)]
 
@@ -76,7 +76,7 @@ def fetch_file(source: epath.Path, target: Path) -> None:
 
 
 def send_file(source: Path, target: epath.Path) -> None:
-    """Copies a local file to an object; others see the old one or the new one, whole."""
+    """Copies a local file to an object, atomically: readers see the old object or the new one."""
     store, name = filesystem(target)
     store.put_file(str(source), name)
 
@@ -84,14 +84,14 @@ def send_file(source: Path, target: epath.Path) -> None:
 def write_object(path: epath.Path, text: str) -> None:
     """Writes an object in one request.
 
-    A file of gcsfs that could not be written complains again when it is collected, which Python 3.13 prints.
+    A gcsfs file whose write failed raises again when it is garbage-collected, which Python 3.13 prints.
     """
     store, name = filesystem(path)
     store.pipe_file(name, text.encode())
 
 
 def filesystem(path: WorkPath) -> tuple[Any, str]:
-    """The store of a path in a bucket, and its name there."""
+    """Returns the fsspec file system of a path in a bucket, and the path's name in it."""
     import fsspec
 
     return fsspec.core.url_to_fs(os.fspath(path))
@@ -107,15 +107,15 @@ def _prepare(text: str) -> None:
         ) from error
     from fsspec.config import conf
 
-    # TensorFlow would be preferred where it happens to be installed: slow to import, with settings of its own.
+    # epath would prefer TensorFlow if it is installed, which is slow to import and has its own credentials settings.
     os.environ["EPATH_USE_TF"] = "false"
-    # A listing that gcsfs remembers misses what other hosts and TensorStore have written.
+    # A cached listing misses objects that other hosts and TensorStore have written since.
     for protocol in ("gs", "gcs"):
         conf.setdefault(protocol, {})["use_listings_cache"] = False
 
 
 def fresh_path(path: WorkPath) -> WorkPath:
-    """Returns a sibling that does not exist yet, to suggest as a work directory: runs/x-2."""
+    """Returns a sibling that does not exist, to suggest as a new work directory: runs/x-2."""
     number = 2
     while path.with_name(f"{path.name}-{number}").exists():
         number += 1

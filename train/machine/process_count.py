@@ -1,23 +1,32 @@
-"""How many processes share a job, as a TPU slice or Slurm says it. Reads what JAX reads, without starting JAX."""
+"""The number of processes that share a job, from the environment of a TPU slice or of Slurm.
+
+Reads the variables and metadata that JAX reads, without starting JAX.
+"""
 
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-# The server is on the same host: it answers at once or is not there.
+# The metadata server runs on the host itself: it answers at once or does not exist.
 _METADATA_SECONDS = 2.0
 _ENDPOINTS = "worker-network-endpoints"  # jax/_src/clusters/cloud_tpu_cluster.py
-TPU_FILES = ("accel[0-9]*", "vfio/[0-9]*")  # in /dev, of a machine that has TPUs
-_SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")  # what JAX needs
+TPU_FILES = ("accel[0-9]*", "vfio/[0-9]*")  # device files of TPUs, below /dev
+_SLURM = (
+    "SLURM_JOB_ID",
+    "SLURM_STEP_NODELIST",
+    "SLURM_NTASKS",
+    "SLURM_PROCID",
+    "SLURM_LOCALID",
+)  # as JAX reads them
 
 
 def processes_of_environment(environ: Mapping[str, str], root: Path = Path("/")) -> int:
-    """How many processes share a job here, by the first that says so: TPU variables, Slurm, a TPU VM's metadata.
+    """Returns the number of processes of a job here: from TPU variables, else Slurm, else a TPU VM's metadata.
 
     Args:
       environ: environment variables.
-      root: under which /dev lies. Metadata is only asked for where a TPU is: elsewhere nobody answers.
+      root: the directory that contains /dev. The metadata server is queried only on a machine with a TPU.
     """
     slices = int(environ.get("MEGASCALE_NUM_SLICES") or 1)
     if names := environ.get("TPU_PROCESS_ADDRESSES") or environ.get("TPU_WORKER_HOSTNAMES"):

@@ -1,9 +1,9 @@
-"""Signals that ask a job to stop: the first stops it at the next safe place, the third kills it.
+"""Handling of SIGTERM and SIGINT: the first signal stops the job at the next safe point, the third kills it.
 
-SIGTERM is what a preempted TPU or a scheduler sends, SIGINT is Ctrl-C.
+SIGTERM comes from a preempted TPU or a scheduler, SIGINT from Ctrl-C.
 
-While modules are imported a signal ends the process where it stands. An exception raised there is taken for a package
-that cannot be had, or leaves half of one behind; and nothing is in flight yet.
+During imports a signal ends the process at once. An exception raised there would be mistaken for a missing package or
+leave a package half imported, and there is nothing to save yet.
 """
 
 import contextlib
@@ -21,14 +21,17 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Guard:
-    """Holds the process's answer to SIGTERM and SIGINT while it is entered.
+    """A context manager that installs the job's handlers of SIGTERM and SIGINT.
 
-    Outside `deferred()` a signal raises `StopError` where the main thread stands: nothing but staged files is in
-    flight there. Inside, it only sets `signal_name`, and the loop saves at the next step boundary.
+    Outside `deferred()` a signal raises `StopError` in the main thread; only staged files can be incomplete then.
+    Inside `deferred()` it sets `signal_name`, and the loop saves at the next step boundary.
 
     Args:
-      ends_process: the process ends where the guard is left: once it was asked to stop, nobody's further signals shall
-        change the status that it ends with.
+      ends_process: whether the process ends when the context is left. After a signal, further signals are then ignored,
+        so that they do not change the exit status.
+
+    Attributes:
+      signal_name: the first signal received, or None.
     """
 
     def __init__(self, ends_process: bool = False) -> None:
@@ -51,7 +54,7 @@ class Guard:
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Signals set a flag inside, instead of raising."""
+        """Within this context a signal sets `signal_name` instead of raising."""
         self._deferred = True
         try:
             yield
@@ -62,31 +65,31 @@ class Guard:
         self._count += 1
         name = signal.Signals(number).name
         if self._count > 2:
-            _say(f"{name} for the third time: killed; the last complete checkpoint stands")
+            _print_error(f"{name} for the third time: killed; the last complete checkpoint is kept")
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         elif self._count == 2:
-            _say(f"{name}: already stopping; once more kills, and loses the steps since the last checkpoint")
+            _print_error(f"{name}: already stopping; one more kills, losing the steps since the last checkpoint")
         else:
             self.signal_name = name
             if not self._deferred:
                 if self._ends_process and _is_importing(frame):
                     _end(number, frame)
                 raise StopError(f"stopped by {name} outside the training steps; the same command continues")
-            _say(f"{name}: saving at the end of this step")
+            _print_error(f"{name}: saving at the end of this step")
 
 
 def end_at_a_signal() -> None:
-    """Lets a signal end this process with the status of one that was stopped, until a `Guard` is entered."""
+    """Makes a signal end this process with the exit status of a stopped job, until a `Guard` is entered."""
     for number in _SIGNALS:
         signal.signal(number, _end)
 
 
 def leave(status: int) -> NoReturn:
-    """Ends the process without taking the interpreter apart.
+    """Ends the process without the interpreter's shutdown.
 
-    Threads of JAX and of TensorStore that are still at work, as where a compilation was interrupted, find their modules
-    gone then, and the process ends in a segmentation fault instead of its status.
+    Threads of JAX and TensorStore that still run, for example after an interrupted compilation, would access unloaded
+    modules during a normal shutdown and end the process with a segmentation fault instead of its exit status.
     """
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
@@ -96,13 +99,13 @@ def leave(status: int) -> NoReturn:
 
 
 def _end(number: int, _frame: FrameType | None) -> None:
-    _say(f"stopped by {signal.Signals(number).name} before the training steps; the same command continues")
+    _print_error(f"stopped by {signal.Signals(number).name} before the training steps; the same command continues")
     _kill_children()
     os._exit(StopError.status)
 
 
 def _kill_children() -> None:
-    """What multiprocessing would do at the exit that is left out: daemons end with their parent."""
+    """Kills daemon processes, as multiprocessing would do at a normal exit."""
     if (multiprocessing := sys.modules.get("multiprocessing")) is not None:
         with contextlib.suppress(Exception):
             for child in multiprocessing.active_children():
@@ -117,6 +120,6 @@ def _is_importing(frame: FrameType | None) -> bool:
     return False
 
 
-def _say(line: str) -> None:
-    # print() may be interrupted by this very handler, and its buffer is not re-entrant; write(2) is.
+def _print_error(line: str) -> None:
+    # This runs in a signal handler: print() has a buffer that is not re-entrant, write(2) has none.
     os.write(2, f"\n{line}\n".encode())

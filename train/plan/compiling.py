@@ -19,14 +19,14 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from flax_lite.models.params import tree_shardings
+from train.machine import child_process
 from train.machine.chips import Target, parse_target
-from train.machine.elsewhere import answer, ask, asked
 from train.machine.mesh import AXES, AXIS_TYPES, BATCH, make_mesh
 from train.machine.signals import Guard
 from train.options.command_line import parse
 from train.plan.program import bytes_by_kind, collectives, memory
 from train.plan.rehearsal import Planned, rehearse
-from train.run.programs import abstract_state, jitted_step, placed
+from train.run.programs import abstract_state, jitted_step, with_shardings
 
 _DEVICES = re.compile(r"--xla_force_host_platform_device_count=\d+")
 # Elements; smaller arrays are norms, sums and losses.
@@ -55,7 +55,7 @@ def compile_elsewhere(job: str, argv: list[str], target: Target, timeout_seconds
     if target.topology is not None and util.find_spec("libtpu") is None:
         return "no TPU compiler is installed: pip install 'flax-lite[tpu]' has one that needs no TPU"
     question = {"job": job, "argv": argv, "target": target.name}
-    found = ask("train.plan.compiling", question, compiler_environment(target), timeout_seconds)
+    found = child_process.run("train.plan.compiling", question, compiler_environment(target), timeout_seconds)
     return found if isinstance(found, str) else Compiled(**found)
 
 
@@ -73,7 +73,7 @@ def compile_step(planned: Planned) -> Compiled:
     """Compiles a planned job's step for its target."""
     mesh = target_mesh(planned.target, planned.sizes)
     abstract, shardings = abstract_state(planned.job, mesh)
-    constants = placed(planned.constants, tree_shardings(planned.constants, mesh))
+    constants = with_shardings(planned.constants, tree_shardings(planned.constants, mesh))
     rows = NamedSharding(mesh, BATCH)
     batch = {
         name: jax.ShapeDtypeStruct(array.shape, jax.dtypes.canonicalize_dtype(array.dtype), sharding=rows)
@@ -103,13 +103,13 @@ def target_mesh(target: Target, sizes: tuple[int, int]) -> Mesh:
 
 def main() -> int:
     """Reads a request from standard input and prints the compiled step's properties."""
-    question = asked()
+    question = child_process.read_request()
     module = importlib.import_module(f"train.{question['job']}")
     request = parse(question["job"], module.OPTIONS, question["argv"], Guard())
     if request is None:
         return 2
     with rehearse(module.rehearsal(request), parse_target(question["target"])) as planned:
-        answer(dataclasses.asdict(compile_step(planned)))
+        child_process.write_answer(dataclasses.asdict(compile_step(planned)))
     return 0
 
 

@@ -1,1 +1,1 @@
-"""A run: the loop, its checkpoints, its records, its work directory."""
+"""One training run: the loop, its checkpoints, its records and its work directory."""

@@ -1,4 +1,4 @@
-"""Which evaluation was the best, and whether there was none for too long."""
+"""Tracks the best evaluation, for keep_best and early stopping."""
 
 import math
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ class Best:
     """The best held-out result of a run.
 
     Attributes:
-      found: {"step", "metric", "value"} of it, or None; as "skipped" also the steps since whose result is no number.
-      is_kept: whether its checkpoint is kept, and delivered at the end.
+      found: its {"step", "metric", "value"}, or None; "skipped" lists later steps whose result was not finite.
+      is_kept: whether its checkpoint is kept and delivered at the end.
 
     Args:
-      job: says which metric counts, and how long to be patient.
+      job: defines the metric and the patience.
       kept: whether the config asks for the best checkpoint.
-      found: what earlier runs found.
-      patient_from: the step at which patience begins anew: a run that had ended early was extended there.
+      found: the best result of earlier runs.
+      patient_from: the step from which patience is counted anew: where a run that had ended early was extended.
     """
 
     def __init__(self, job: Job, kept: bool, found: dict[str, Any] | None, patient_from: int = 0) -> None:
@@ -26,11 +26,11 @@ class Best:
 
     @property
     def step(self) -> int | None:
-        """Its step, None where there is none."""
+        """The step of the best evaluation, or None."""
         return self.found["step"] if self.found else None
 
     def update(self, step: int, row: Mapping[str, float]) -> bool:
-        """Notes a result; returns whether it is the best one, to be kept."""
+        """Records a result; returns whether it is the best so far and should be saved."""
         name, end = self._job.best
         value = row.get(name, math.nan)
         if not self.is_kept:
@@ -46,14 +46,14 @@ class Best:
         return True
 
     def is_too_old(self, step: int, every: int) -> bool:
-        """Whether as many evaluations as the job has patience for, one each `every` steps, have passed since it."""
-        step -= every * len((self.found or {}).get("skipped", ()))  # what is no number is not worse either
+        """Whether `patience` evaluations, one per `every` steps, have passed since the best."""
+        step -= every * len((self.found or {}).get("skipped", ()))  # a result that is not finite counts neither way
         if self._job.patience is None or self.found is None:
             return False
         return step // every - max(self.found["step"], self._patient_from) // every >= self._job.patience
 
     def ended_early(self, step: int, total: int) -> str:
-        """A line for a person: why a run ended at a step before its total."""
+        """Returns the line that explains why a run ended before its total."""
         best: Any = self.found
         return (
             f"ended at step {step} of {total}: {best['metric']} has not been better than {best['value']:.4g} "

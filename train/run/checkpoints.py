@@ -1,8 +1,8 @@
-"""Training states on disk: written by Orbax in the background, kept in small number, doubted when read.
+"""Checkpoints of the train state: written by Orbax in the background, validated when read.
 
-A step's directory holds the state (a tree of arrays) and a small JSON object beside it. Retention and the choice of the
-state to continue from are ours: Orbax 0.12.8 lists an empty directory as the latest step, and its manager goes on
-listing a step whose background write failed.
+A step's directory contains the state (a tree of arrays) and a small JSON object. Retention and the choice of the step
+to restore are not left to Orbax's CheckpointManager: Orbax 0.12.8 lists an empty directory as the latest step, and the
+manager keeps listing a step whose background write failed.
 """
 
 import functools
@@ -32,17 +32,17 @@ class _DropOrbaxRecords(logging.Filter):
 
 @functools.cache
 def quieten_orbax() -> None:
-    """Leaves Orbax's failures to the exception that it raises.
+    """Silences what Orbax prints about a failure in addition to the exception that it raises.
 
-    It also logs each with the tracebacks of all its threads; and when one array fails it closes the event loop that the
-    others still report to, which Python prints once per array.
+    It logs the tracebacks of all its threads; and when one array fails it closes the event loop that the others still
+    report to, which Python prints once per array.
     """
     absl_logging.get_absl_logger().addFilter(_DropOrbaxRecords())
-    report = sys.unraisablehook
+    default_hook = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:
         if str(unraisable.exc_value) != "Event loop is closed":
-            report(unraisable)
+            default_hook(unraisable)
 
     sys.unraisablehook = hook
 
@@ -51,6 +51,7 @@ Tree = Any
 Meta = dict[str, Any]
 _UNFINISHED = re.compile(r"(\d+)\.orbax-checkpoint-tmp.*")
 _DELETING = ".deleting"
+_LABELS = {"identity": "inputs", "tree": "state"}  # of entries of the JSON, in messages
 _WRITE_TIMEOUT_SECONDS = 3600
 
 
@@ -59,16 +60,16 @@ class Checkpoints:
 
     Args:
       root: the directory with one entry per step.
-      keep: newest steps to keep; the best one stays too while `best_step` names it.
-      say: receives one line whenever something is wrong with a checkpoint.
-      is_ours: whether this job may still delete here.
+      keep: the number of newest steps to keep, in addition to `best_step`.
+      log: prints a line; called when something is wrong with a checkpoint.
+      is_ours: whether this job may still delete in `root`.
     """
 
     def __init__(
-        self, root: WorkPath, keep: int, say: Callable[[str], None], is_ours: Callable[[], bool] = lambda: True
+        self, root: WorkPath, keep: int, log: Callable[[str], None], is_ours: Callable[[], bool] = lambda: True
     ) -> None:
         self.root: WorkPath = root.absolute() if isinstance(root, Path) else root
-        self.keep, self._say, self._is_ours = keep, say, is_ours
+        self.keep, self._log, self._is_ours = keep, log, is_ours
         self.best_step: int | None = None
         self._writing: int | None = None
         self._next_best: int | None = None
@@ -77,7 +78,8 @@ class Checkpoints:
             state=ocp.StandardCheckpointHandler(), meta=ocp.JsonCheckpointHandler()
         )
         self._orbax = ocp.AsyncCheckpointer(handler, timeout_secs=_WRITE_TIMEOUT_SECONDS)
-        # Each host reads by itself and tells the others how it went: one that failed must not leave them waiting.
+        # Each host reads independently and reports the outcome to the others: a host that fails must not leave them
+        # waiting in a barrier of Orbax.
         alone = ocp.options.MultiprocessingOptions(primary_host=None, active_processes={jax.process_index()})
         self._reader = ocp.Checkpointer(handler, multiprocessing_options=alone)
 
@@ -86,24 +88,24 @@ class Checkpoints:
         return complete_steps(self.root)
 
     def has(self, step: int) -> bool:
-        """Whether a step has a complete checkpoint, as host 0 sees it: hosts must not differ in what they do then."""
+        """Whether host 0 sees a complete checkpoint of a step; the same on all hosts, so that they act alike."""
         return step in hosts.broadcast_from_host0("saved steps", self.steps())
 
     def save(self, step: int, state: Tree, meta: Mapping[str, Any], best_step: int | None = None) -> None:
-        """Starts writing a checkpoint; returns when the state may change again.
+        """Starts writing a checkpoint in the background; returns when the state may be donated.
 
         Args:
-          step: number of updates done.
-          state: tree of arrays, with the same number under "step".
-          meta: what else resuming needs, as JSON.
-          best_step: the step to keep beside the newest, from when this save is complete.
+          step: the number of updates done.
+          state: a tree of arrays with the same number under "step".
+          meta: other data for resuming, as JSON.
+          best_step: the step to keep in addition to the newest ones, once this save is complete.
 
         Raises:
-          RunError: this save or the one before could not be written.
+          RunError: this save or the previous one could not be written.
         """
         self.wait()
-        with hosts.sync_errors(f"making way for step {step}"):
-            path = self.root / str(step)  # there already: in a bucket, what a process that was taken over wrote on
+        with hosts.sync_errors(f"removing an incomplete step {step}"):
+            path = self.root / str(step)  # exists if, in a bucket, a process that was taken over was still writing
             if hosts.is_first() and path.exists() and step not in self.steps() and self._is_ours():
                 self._set_aside(path, step, "no commit marker")
         if self.has(step):
@@ -114,13 +116,13 @@ class Checkpoints:
         )
         self._writing, self._next_best = step, best_step
         try:
-            self.root.mkdir(parents=True, exist_ok=True)  # Orbax would find out in a thread, and wait for it
+            self.root.mkdir(parents=True, exist_ok=True)  # Orbax would create it in a thread and wait there
             self._orbax.save(self.root / str(step), args=items)
         except Exception as error:
             raise self._failed(error) from error
 
     def wait(self) -> None:
-        """Waits for the save in progress, then deletes what is no longer kept.
+        """Waits for the save in progress, then deletes checkpoints that are no longer kept.
 
         Raises:
           RunError: the save failed.
@@ -136,26 +138,26 @@ class Checkpoints:
             try:
                 if self._is_ours():
                     self._prune()
-            except Exception as error:  # the job can go on, and the next save tries again
-                self._say(f"old checkpoints stay in {self.root}: {_first_line(error)}")
+            except Exception as error:  # not fatal: the next save tries again
+                self._log(f"old checkpoints could not be deleted from {self.root}: {_first_line(error)}")
 
     def close(self) -> None:
-        """Releases Orbax's threads; call `wait` first, its errors are not repeated here."""
+        """Ends Orbax's threads. Call `wait` first: this does not report its errors."""
         self._orbax.close()
         self._reader.close()
 
     def restore(self, abstract: Tree, expected: Mapping[str, Any]) -> tuple[Tree, Meta] | None:
-        """Reads the newest good checkpoint and sets bad ones aside.
+        """Restores the newest good checkpoint and moves bad ones to checkpoints.bad/.
 
         Args:
-          abstract: ShapeDtypeStructs with the shardings to read into, on any mesh.
-          expected: entries that a checkpoint's JSON must agree with.
+          abstract: ShapeDtypeStructs with the shardings to restore to, on any mesh.
+          expected: entries that the checkpoint's JSON must equal.
 
         Returns:
-          The state and its JSON, or None where there is no good checkpoint.
+          The state and its JSON, or None if there is no good checkpoint.
 
         Raises:
-          UserError: an intact checkpoint holds another tree or other entries than expected.
+          UserError: an intact checkpoint contains another tree or other entries than expected.
         """
         if hosts.is_first():
             self._set_unfinished_aside()
@@ -168,18 +170,18 @@ class Checkpoints:
             if hosts.is_first():
                 self._set_aside(self.root / str(step), step, fault)
         if numbered:
-            self._say("no good checkpoint is left: starting from the first step")
+            self._log("no good checkpoint is left: starting from the first step")
         return None
 
     def load(self, step: int, abstract: Tree, expected: Mapping[str, Any]) -> Tree | None:
-        """Reads one step's state; None, said aloud, where it is missing or bad."""
+        """Restores one step's state; logs a line and returns None if it is missing or bad."""
         loaded, fault = self._try(self.root / str(step), abstract, expected)
         if loaded is None:
-            self._say(f"checkpoint {step} cannot be used: {fault}")
+            self._log(f"checkpoint {step} cannot be used: {fault}")
         return loaded[0] if loaded else None
 
     def _try(self, path: WorkPath, abstract: Tree, expected: Mapping[str, Any]) -> tuple[tuple[Tree, Meta] | None, str]:
-        """Returns what the checkpoint holds, or None and what is wrong with it, on any host."""
+        """Returns a checkpoint's state and JSON, or None and the fault, which may be on any host."""
         with hosts.sync_errors(f"reading {path.name}"):
             found, fault = self._read_whole(path, abstract, expected)
         fault = next(filter(None, hosts.gather(f"read {path.name}", fault)), "")
@@ -192,7 +194,7 @@ class Checkpoints:
     def _read_whole(
         self, path: WorkPath, abstract: Tree, expected: Mapping[str, Any]
     ) -> tuple[tuple[Tree, Meta] | None, str]:
-        """As `_try`, on this host and by what it sees alone."""
+        """Returns the same as `_try`, but checks this host only."""
         if not path.exists():
             return None, "missing"
         if not path.is_dir() or not any(path.iterdir()):
@@ -211,7 +213,7 @@ class Checkpoints:
             state = self._read(path, state=ocp.args.StandardRestore(abstract))["state"]
         except Exception as error:
             if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-                raise  # this machine is too small; the checkpoint may be fine
+                raise  # out of memory: the checkpoint may be intact
             return None, f"unreadable ({_first_line(error)})"
         if describe_tree(state) != tree:
             return None, "other shapes than recorded"
@@ -225,10 +227,10 @@ class Checkpoints:
     def _failed(self, error: Exception) -> RunError:
         step, self._writing = self._writing, None
         done = self.steps()
-        last = f"the last complete one is step {done[-1]}" if done else "there is none yet"
+        last = f"the last complete one is step {done[-1]}" if done else "there is no complete one yet"
         return RunError(
             f"the checkpoint of step {step} could not be written to {self.root}: {_first_line(error)}\n"
-            f"{last}. Make room there, then the same command continues from it"
+            f"{last}. Free some space there; then the same command continues from it"
         )
 
     def _prune(self) -> None:
@@ -237,7 +239,7 @@ class Checkpoints:
                 self._delete(step)
 
     def _delete(self, step: int) -> None:
-        """Deletes a step's directory, with its commit marker first: half-deleted it must not look whole."""
+        """Deletes a step's directory such that it never looks complete when it is half deleted."""
         path = self.root / str(step)
         if isinstance(path, Path):
             doomed = path.with_name(f"{step}{_DELETING}")
@@ -256,32 +258,32 @@ class Checkpoints:
 
     def _set_aside(self, path: WorkPath, step: int, fault: str) -> None:
         if not isinstance(path, Path) and fault == "no commit marker":
-            # In a bucket Orbax writes to the final name: this is a write, or a deletion, that was cut short.
+            # In a bucket Orbax writes to the final name, so this is an interrupted write or deletion.
             remove_tree(path)
-            self._say(f"checkpoint {step} was not finished: removed")
+            self._log(f"checkpoint {step} was not finished: removed")
             return
         bad = self.root.with_name(f"{self.root.name}.bad")
         bad.mkdir(exist_ok=True)
         reason = re.sub(r"\W+", "-", fault.partition(" (")[0])
-        if reason == "unfinished":  # never worth more than a look: one is enough
+        if reason == "unfinished":  # of little use for debugging: keep only the newest
             for former in bad.glob(f"*-{reason}"):
                 remove_tree(former)
         target, number = bad / f"{step}-{reason}", 2
         while target.exists():
             target, number = bad / f"{step}-{reason}-{number}", number + 1
         move_tree(path, target)
-        self._say(f"checkpoint {step} is bad: {fault}; set aside as {target}")
+        self._log(f"checkpoint {step} is bad: {fault}; set aside as {target}")
 
 
 def describe_tree(tree: Tree) -> dict[str, str]:
-    """Returns {path: "float32[2,3]"} of a tree of arrays or ShapeDtypeStructs."""
+    """Returns {path: "float32[2,3]"} for a tree of arrays or ShapeDtypeStructs."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {path_name(path): f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]" for path, leaf in leaves}
 
 
 @jax.jit
 def all_finite(tree: Tree) -> jax.Array:
-    """Returns whether every element of every inexact leaf is finite."""
+    """Returns whether all elements of all inexact arrays are finite."""
     leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     return jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in leaves]))
 
@@ -296,8 +298,10 @@ def _require_same(path: WorkPath, name: str, stored: Any, wanted: Any) -> None:
     else:
         lines = [f"  {stored} -> {wanted}"]
     raise UserError(
-        f"checkpoint {path} is whole, but of another {name} than this run's:\n" + "\n".join(lines) + "\n"
-        "Use the version and the inputs it was made with, or give a fresh --workdir"
+        f"checkpoint {path} is intact, but does not match this run ({_LABELS.get(name, name)}):\n"
+        + "\n".join(lines)
+        + "\n"
+        "Use the version and the inputs that it was made with, or give a new --workdir"
     )
 
 
@@ -306,8 +310,8 @@ def _entries(root: WorkPath) -> Sequence[WorkPath]:
 
 
 def _first_line(error: Exception) -> str:
-    # TensorStore adds the array's whole description behind the reason.
+    # TensorStore appends the array's whole description to the reason.
     text = str(error).strip().split("\n")[0].partition(" [tensorstore_spec=")[0]
-    if len(text) > 240:  # Orbax nests: what was done comes first, why it failed last
+    if len(text) > 240:  # Orbax nests messages: the operation comes first, the cause last
         text = f"{text[:80]} ... {text[-150:]}"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

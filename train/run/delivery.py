@@ -1,4 +1,4 @@
-"""How a run ends: model/ with its card, the plots and the last lines it prints, or why it cannot go on."""
+"""The end of a run: model/ with its card, plots and final output; or the error that explains why it stopped."""
 
 import contextlib
 import math
@@ -21,7 +21,7 @@ from train.run.progress import Progress
 from train.run.records import Records
 from train.run.workdir import WorkDir
 
-# What a reader asks first; the rest is in the work directory's config.json.
+# The options shown on the model card; config.json in the work directory has all of them.
 _SETTINGS = (
     "task",
     "teacher",
@@ -38,17 +38,17 @@ _SETTINGS = (
 
 
 def run_card(request: Request, task: str, step: int, evaluation: Mapping[str, float]) -> str:
-    """README.md of the model that a run made.
+    """Returns the text of the model card (README.md) for a run's model.
 
     Args:
-        request: what the run was asked for.
+        request: the run's request.
         task: a task of `flax_lite.pipeline`.
-        step: the step that the model is of.
+        step: the step of the model.
         evaluation: its held-out metrics.
     """
     values = request.values
     data = values.get("task") or values["data.source"]
-    if values.get("task") and values["data.source"] == "builtin":  # what stands in for a benchmark is not the benchmark
+    if values.get("task") and values["data.source"] == "builtin":  # generated, not the benchmark itself
         data = f"built-in data for {data}"
     bases = [values[name] for name in ("init_from", "teacher") if values.get(name)]
     base = next((source for source in bases if parse_hub_id(source) and not Path(source).exists()), None)
@@ -70,75 +70,75 @@ def run_card(request: Request, task: str, step: int, evaluation: Mapping[str, fl
 def deliver(
     job: Job, work: WorkDir, result: Result, total: int, clock: Clock, records: Records, progress: Progress
 ) -> None:
-    """Writes the result and the plots, prints the end, and marks the job finished.
+    """Writes the model and the plots, prints the final lines, and marks the job finished.
 
-    Once the model is written, nothing of the project's own fails the run any more: it would fail again at every start,
-    and the run would never end. What cannot be had is said and left out.
+    After the model is written, errors in this project's own code no longer fail the run: they would recur at every
+    start, and the run would never finish. The affected part is skipped with a message.
 
     Args:
-      job: what was trained.
-      work: where everything goes.
-      result: the model that was chosen.
-      total: steps taken; fewer than asked for where the job ended early.
-      clock: of the phases.
-      records: of the run.
-      progress: what prints.
+      job: the job that was trained.
+      work: the work directory.
+      result: the chosen model.
+      total: the steps taken; fewer than total_steps if the job ended early.
+      clock: the run's clock.
+      records: the run's records.
+      progress: prints lines.
     """
     with clock("export"):
-        _write_model(job, work, result, progress.say)
+        _write_model(job, work, result, progress.log)
         plots: list[Path] = []
         if work.request.config.plot:
-            with optional("the plots", progress.say):
+            with optional("the plots", progress.log):
                 plots = draw_plots(work.path, job.references, work.request.workdir.name)
     more: Mapping[str, Any] = {}
-    with optional("the end of what is printed", progress.say, but=STORAGE_ERRORS):
-        progress.say(f"model of step {result.step}: {result.address}")
+    with optional("the final output", progress.log, raised_errnos=STORAGE_ERRORS):
+        progress.log(f"model of step {result.step}: {result.address}")
         if plots:
-            progress.say(f"plots: {', '.join(str(work.address(path)) for path in plots)}")
+            progress.log(f"plots: {', '.join(str(work.address(path)) for path in plots)}")
         times = (f"{phase} {seconds:.1f} s" for phase, seconds in clock.read().items())
-        progress.say("\n".join((f"time: {', '.join(times)}", *records.describe())))
+        progress.log("\n".join((f"time: {', '.join(times)}", *records.describe())))
         more = job.finish(result) or {}
-    wanted = work.request.config.total_steps
-    early = {"ended_early": True, "ended_early_of": wanted} if total < wanted else {}
+    requested = work.request.config.total_steps
+    early = {"ended_early": True, "ended_early_of": requested} if total < requested else {}
     records.status("finished", total, model_step=result.step, evaluation=result.evaluation, **early, **more)
 
 
 @contextlib.contextmanager
-def optional(what: str, say: Callable[[str], None], but: Collection[int] = ()) -> Iterator[None]:
-    """Lets an error of what is nice to have be a line, with which the body ends.
+def optional(what: str, log: Callable[[str], None], raised_errnos: Collection[int] = ()) -> Iterator[None]:
+    """Turns an error of its body, an optional part of the job, into a printed line.
 
     Args:
-      what: of the body, for the line.
-      say: takes it.
-      but: numbers of system errors that are raised nevertheless.
+      what: the name of the part, for the line.
+      log: prints the line.
+      raised_errnos: numbers of system errors that are raised nevertheless.
 
     Raises:
-      JobError: as the body: a signal, or what the user asked for and cannot have.
-      OSError: as the body, with a number in `but`.
+      JobError: from the body: a signal, or a request that cannot be fulfilled.
+      OSError: from the body, with a number in `raised_errnos`.
     """
     try:
         yield
     except JobError:
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in but:
+        if isinstance(error, OSError) and error.errno in raised_errnos:
             raise
         with contextlib.suppress(Exception):  # the output itself may be what failed
             reason = str(error).strip().partition("\n")[0]
-            say(f"{what} left out: {type(error).__name__}{': ' * bool(reason)}{reason}")
+            log(f"{what} skipped: {type(error).__name__}{': ' * bool(reason)}{reason}")
 
 
-def _write_model(job: Job, work: WorkDir, result: Result, say: Callable[[str], None]) -> None:
+def _write_model(job: Job, work: WorkDir, result: Result, log: Callable[[str], None]) -> None:
     with staged_directory(work.model, replaces=("*",), alone=True) as staged:
         job.export(result.params, staged, result.evaluation)
         if job.task is not None:
-            with optional("the model's card", say):
+            with optional("the model card", log):
                 card = run_card(work.request, job.task, result.step, result.evaluation)
                 (staged / "README.md").write_text(card, encoding="utf-8")
 
 
 def stopped(work: WorkDir, reason: str, step: int) -> StopError:
-    """The end of a job that a signal stopped and that is saved."""
+    """Makes the error that ends a job after a signal, once its state is saved."""
     request = work.request
     return StopError(
         f"stopped by {reason}: step {step} of {request.config.total_steps} is saved in {request.workdir}. "
@@ -147,17 +147,17 @@ def stopped(work: WorkDir, reason: str, step: int) -> StopError:
 
 
 def not_finite(work: WorkDir, checkpoints: Checkpoints, step: int, what: str) -> RunError:
-    """The end of a job whose numbers no longer are; waits for the save in progress, to name the last good one."""
+    """Makes the error that ends a job with a value that is not finite, after waiting for the save in progress."""
     with contextlib.suppress(RunError):
         checkpoints.wait()
     saved = checkpoints.steps()
     last = f"the last good checkpoint is step {saved[-1]}" if saved else "there is no checkpoint yet"
     workdir = work.request.workdir
     error = RunError(
-        f"step {step}: {what}; {last} in {workdir}.\nThe same command would meet it again. Try a lower "
-        "optimizer.learning_rate, more optimizer.warmup_steps or a smaller optimizer.clip_norm, from the start:\n"
+        f"step {step}: {what}; {last} in {workdir}.\nThe same command would fail again. Try a lower "
+        "optimizer.learning_rate, more optimizer.warmup_steps or a smaller optimizer.clip_norm, from the first step:\n"
         f"  {work.request.command(workdir=fresh_path(workdir))}\n"
-        "or go on with --config.execution.dtype=float32, if that is not what it was"
+        "or continue with --config.execution.dtype=float32, unless it was used already"
     )
-    hosts.everywhere(error)  # all read the same number at the same step
+    hosts.raised_everywhere(error)  # every host reads the same value at the same step
     return error

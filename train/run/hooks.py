@@ -1,4 +1,4 @@
-"""What is done between steps, each every so many of them: reading metrics, scoring held-out rows, saving."""
+"""Hooks that run between steps: logging metrics, evaluating the held-out set, saving checkpoints."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,18 +17,18 @@ from train.run.programs import Programs
 from train.run.records import NotFiniteError, Records
 from train.run.start import expected_meta
 
-# (step, what was found) to the error that ends the run.
+# (step, description) -> the error that ends the run.
 NotFinite = Callable[[int, str], RunError]
 
 
 class Log:
-    """Reads each step's metrics one step late: the devices never wait for the host.
+    """Logs each step's metrics one step late, so that the devices never wait for the host.
 
     Args:
-      records: where they go, as often as log_every_steps says.
-      stop: hears in them whether another host was asked to stop.
-      step: the step that the run begins from.
-      not_finite: the error that ends the run.
+      records: writes the metrics, every log_every_steps.
+      stop: reads the stop flag from the metrics.
+      step: the step that the run starts from.
+      not_finite: makes the error that ends the run.
 
     Attributes:
       step: the last step taken.
@@ -36,42 +36,42 @@ class Log:
 
     def __init__(self, records: Records, stop: Stop, step: int, not_finite: NotFinite) -> None:
         self._records, self._stop, self._not_finite = records, stop, not_finite
-        self._flying: tuple[int, Mapping[str, jax.Array], float | None] | None = None
+        self._pending: tuple[int, Mapping[str, jax.Array], float | None] | None = None
         self.step = step
 
     def __call__(self, step: int, metrics: Mapping[str, jax.Array], flops: float | None, *, at_once: bool) -> None:
-        """Reads the metrics of the step before, and this step's too where something waits for it."""
+        """Logs the previous step's metrics, and with `at_once` this step's too."""
         self.flush()
-        self._flying, self.step = (step, metrics, flops), step
+        self._pending, self.step = (step, metrics, flops), step
         if at_once:
             self.flush()
 
     def flush(self) -> None:
-        """Reads what has not been read yet.
+        """Waits for the pending metrics, if any, and logs them.
 
         Raises:
-          RunError: a loss or the norm of a gradient is not finite.
+          RunError: a loss or a gradient norm is not finite.
         """
-        if self._flying is None:
+        if self._pending is None:
             return
-        (step, metrics, flops), self._flying = self._flying, None
+        (step, metrics, flops), self._pending = self._pending, None
         try:
-            self._records.train_row(step, self._stop.heard(metrics), flops)
+            self._records.train_row(step, self._stop.read_flag(metrics), flops)
         except NotFiniteError as error:
             raise self._not_finite(step, str(error)) from error
 
 
 class Evaluate:
-    """Scores the held-out rows every `eval_every_steps`, and at the end.
+    """Evaluates the held-out set every `eval_every_steps` and at the end, if the job has an evaluation.
 
     Args:
-      job: what is scored; where it has no evaluation, nothing is.
-      config: the run's.
-      programs: with the evaluation step.
-      best: notes the results.
-      records: where they go.
-      stop: ends an evaluation; the continued run sees that its row is missing.
-      clock: counts as "eval".
+      job: the job to evaluate.
+      config: the run's config.
+      programs: the compiled steps.
+      best: tracks the best result.
+      records: writes the results.
+      stop: interrupts an evaluation; the resumed run makes up for the missing row.
+      clock: counts the time as "eval".
     """
 
     def __init__(
@@ -82,26 +82,26 @@ class Evaluate:
         self._every, self._last = config.eval_every_steps, config.total_steps
 
     def is_due(self, step: int) -> bool:
-        """Whether a step's parameters are to be scored."""
+        """Whether to evaluate after this step."""
         return self._job.eval_step is not None and step > 0 and (step % self._every == 0 or step == self._last)
 
     def __call__(self, step: int, params: Params) -> bool:
-        """Scores them; returns whether they are the best so far, to be kept."""
+        """Evaluates the parameters; returns whether they are the best so far and should be saved."""
         with self._clock("eval"):
             results: list[Outputs] = []
             for batch in self._job.eval_batches():
-                if self._stop.asked:
+                if self._stop.requested:
                     return False
-                results.append(self._stop.heard(fetch(self._programs.evaluate(params, batch))))
+                results.append(self._stop.read_flag(fetch(self._programs.evaluate(params, batch))))
             row = self._job.summarize(results)
             self._records.eval_row(step, row)
         return self._best.update(step, row)
 
     def catch_up(self, step: int, params: Params) -> None:
-        """Scores the restored step where an interruption left that out; a score that came after the save counts too."""
+        """Evaluates the restored step if an interruption prevented that; else reads the result from its row."""
         if not self.is_due(step):
             return
-        row = hosts.broadcast_from_host0("rows", self._records.evaluation(step))
+        row = hosts.broadcast_from_host0("evaluation", self._records.evaluation(step))
         if row:
             self._best.update(step, row)
         else:
@@ -109,17 +109,17 @@ class Evaluate:
 
 
 class Save:
-    """Saves the state every `checkpoint_every_steps`, and at the end; never one that is not finite.
+    """Saves the state every `checkpoint_every_steps` and at the end, if all parameters are finite.
 
     Args:
-      job: says what its checkpoints say of themselves.
-      config: the run's.
-      programs: with the check of the parameters.
-      checkpoints: where the state goes.
-      best: goes with it.
-      records: no checkpoint is ahead of its rows.
-      clock: counts as "checkpoint".
-      not_finite: the error that ends the run.
+      job: the job; its model and fingerprints are saved with the state.
+      config: the run's config.
+      programs: the compiled check of the parameters.
+      checkpoints: writes the state.
+      best: the best result, saved with the state.
+      records: synced first, so that no checkpoint is ahead of metrics.jsonl.
+      clock: counts the time as "checkpoint".
+      not_finite: makes the error that ends the run.
     """
 
     def __init__(
@@ -135,14 +135,14 @@ class Save:
     ) -> None:
         self._job, self._config, self._programs, self._checkpoints = job, config, programs, checkpoints
         self._best, self._records, self._clock, self._not_finite = best, records, clock, not_finite
-        self._begun: int | None = None
+        self._saving: int | None = None
 
     def is_due(self, step: int) -> bool:
-        """Whether a step's state is to be saved."""
+        """Whether to save after this step."""
         return step % self._config.checkpoint_every_steps == 0 or step == self._config.total_steps
 
     def __call__(self, step: int, state: State) -> None:
-        """Begins to save it; the devices work on. The summary names it when it is whole: here, the one before.
+        """Starts saving the state in the background, and records the previous save, which is complete now.
 
         Raises:
           RunError: a parameter is not finite.
@@ -155,21 +155,21 @@ class Save:
             meta = {"step": step, "next_row": step * self._config.batch_size, "best": self._best.found}
             meta["model"] = dict(self._job.model)
             self._checkpoints.save(step, state, meta | expected_meta(self._job), self._best.step)
-            self._note()
-            self._begun = step
+            self._record_saved()
+            self._saving = step
 
     def finish(self, step: int, state: State) -> None:
-        """Sees to it that a step, the last one taken, is saved; returns when it is."""
+        """Saves the last step taken unless it is saved already, and waits for the write to complete."""
         with self._clock("checkpoint"):
             self._checkpoints.wait()
         if not self._checkpoints.has(step):
             self(step, state)
             self._checkpoints.wait()
-        self._note()
+        self._record_saved()
 
-    def _note(self) -> None:
-        """Notes the step whose save was begun, which is whole by now."""
-        if self._begun is not None:
-            with hosts.sync_errors("noting the step"):
-                self._records.status("running", self._begun)
-            self._begun = None
+    def _record_saved(self) -> None:
+        """Writes the step of the completed save to summary.json."""
+        if self._saving is not None:
+            with hosts.sync_errors("recording the saved step"):
+                self._records.status("running", self._saving)
+            self._saving = None

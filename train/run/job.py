@@ -1,4 +1,4 @@
-"""What a job hands to the loop: pure functions, data, and what to do with the result."""
+"""The interface between a job and the loop: pure functions, data, and the delivery of the result."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,14 +21,14 @@ Outputs = Mapping[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a finished job has.
+    """The result of a finished job.
 
     Attributes:
       params: the parameters written to `model`, as NumPy arrays.
-      step: the step they are of.
-      evaluation: the held-out metrics of that step; empty where the job has no evaluation.
-      model: the directory they are in.
-      address: where people find it: `model`, or in a bucket.
+      step: the step of these parameters.
+      evaluation: the held-out metrics of that step; empty if the job has no evaluation.
+      model: the directory of the model.
+      address: its path for users: `model`, or the path in a bucket.
     """
 
     params: Params
@@ -39,7 +39,7 @@ class Result:
 
 
 def add_up(results: Iterable[Outputs]) -> dict[str, float]:
-    """The sums of scalars over batches, in float64."""
+    """Sums scalars over batches in float64."""
     sums: dict[str, np.float64] = {}
     for part in results:
         sums = {name: sums.get(name, np.float64(0)) + np.float64(value) for name, value in part.items()}
@@ -51,34 +51,35 @@ class Job:
     """One training job.
 
     Attributes:
-      init_state: (key) -> {"step": int32 scalar 0, "params": ..., "opt_state": ...}; pure, is jitted.
-      train_step: (state, batch, *constants) -> (state, metrics); pure, is jitted with the state donated. Raises "step"
-        by one. The metrics are scalars of this step, "loss" among them; "grad_norm", if there, is watched for infinity
-        as well. Randomness comes from the seed and state["step"] alone, or a resumed run differs.
-      train_batches: (start_step) -> iterator over the batches of updates start_step + 1, start_step + 2, ... Arrays
-        have the batch first, in few different shapes: a step is compiled for each. Closed at the end if it can be.
-      tokens_per_batch: what tokens per second counts.
-      export: (params, directory, evaluation) writes what belongs into model/, which is staged and renamed by the loop;
-        `evaluation` holds the held-out metrics of these parameters, as in Result.
-      eval_step: (params, batch, *constants) -> what is kept of a batch: sums over its rows, as scalars, or something of
-        each row; None: no evaluation.
-      eval_batches: () -> the held-out batches, the same every time, in few different shapes.
-      summarize: (eval_step's results, one after the other) -> metrics, "loss" among them.
-      describe: lines printed before the first step: the model, what `auto` chose.
-      describe_data: lines about the data, printed behind them.
-      shown: metrics on the progress line.
-      best: the held-out metric, and its better end, that keep_best goes by.
-      references: {"loss" or "accuracy": {name: value}}, lines in the plots.
-      model: config.json of the model that `params` make up, for who reads a checkpoint without the job.
-      identity: fingerprints of the inputs (data, tokenizer): a checkpoint of other inputs is refused.
-      constants: (mesh) -> arrays on its devices that both steps read beside state and batch, as a teacher's
+      init_state: (key) -> {"step": int32 scalar 0, "params": ..., "opt_state": ...}; pure, the loop jits it.
+      train_step: (state, batch, *constants) -> (state, metrics); pure, jitted with the state donated. Increments
+        "step". The metrics are scalars of this step and include "loss"; "grad_norm", if present, must be finite too.
+        Randomness depends only on the seed and state["step"], so that a resumed run is identical.
+      train_batches: (start_step) -> iterator over the batches of updates start_step + 1, start_step + 2, ... The batch
+        is the first axis of each array. A step is compiled for each shape, so there should be few. Closed at the end if
+        it has `close`.
+      tokens_per_batch: for the column tokens_per_second.
+      export: (params, directory, evaluation) -> None; writes the files of model/ to a directory that the loop stages
+        and renames. `evaluation` holds the held-out metrics of these parameters, as in Result.
+      eval_step: (params, batch, *constants) -> scalar sums over the rows of a batch, or one value per row; None: the
+        job has no evaluation.
+      eval_batches: () -> the batches of the held-out set, the same on every call, in few shapes.
+      summarize: (outputs of eval_step, one per batch) -> metrics, including "loss".
+      describe: lines to print before the first step: the model, and the choices made for `auto`.
+      describe_data: lines about the data, printed after those.
+      shown: the metrics on the progress line.
+      best: the held-out metric for keep_best, and which end is better.
+      references: {"loss" or "accuracy": {name: value}}, drawn as lines in the plots.
+      model: config.json of the model, for readers of a checkpoint without the job.
+      fingerprints: of the inputs (data, tokenizer). A checkpoint of other inputs is refused.
+      constants: (mesh) -> arrays on its devices that both steps take after state and batch, for example a teacher's
         parameters; never saved.
-      initial_params: () -> parameters to start from instead of init_state's; called where no checkpoint is.
-      describe_extension: (old total_steps, new, step) -> what --extend does to the schedule.
-      patience: evaluations without a better one after which the job ends early; None: it does not.
-      costs: what a step of a batch takes, for plans and for the utilization of the devices; None: not known.
-      finish: prints the end of the job; what it returns is added to summary.json.
-      task: what `flax_lite.pipeline` does with the model, for the model card; None: none is written.
+      initial_params: () -> parameters to start from instead of init_state's; called only if there is no checkpoint.
+      describe_extension: (old total_steps, new total_steps, step) -> a line about --extend and the schedule.
+      patience: the number of evaluations without improvement after which the job ends early; None: never.
+      costs: the cost of a step, for plans and device utilization; None: unknown.
+      finish: (result) -> entries to add to summary.json, or None; prints the end of the job's output.
+      task: the task of `flax_lite.pipeline` for the model card; None: no model card.
     """
 
     init_state: Callable[[jax.Array], State]
@@ -95,7 +96,7 @@ class Job:
     best: tuple[str, Literal["min", "max"]] = ("loss", "min")
     references: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
     model: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    identity: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    fingerprints: Mapping[str, str] = dataclasses.field(default_factory=dict)
     constants: Callable[[Mesh], tuple[Any, ...]] = lambda mesh: ()
     initial_params: Callable[[], Params] | None = None
     describe_extension: Callable[[int, int, int], str] | None = None

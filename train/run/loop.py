@@ -1,4 +1,4 @@
-"""The one loop of every job: setup, data, model, optimizer, restore, steps with hooks, delivery."""
+"""The training loop of every job: setup, restore, steps with hooks, delivery."""
 
 import contextlib
 import functools
@@ -21,28 +21,29 @@ from train.run.delivery import deliver, not_finite, stopped
 from train.run.hooks import Evaluate, Log, Save
 from train.run.job import Batch, Job, Params, Result, State
 from train.run.metrics import Clock
-from train.run.profiling import profiler_of
+from train.run.profiling import make_profiler
 from train.run.programs import Programs
 from train.run.progress import Progress
 from train.run.records import Records
-from train.run.start import Start, batches_after, check_inputs, check_observers, expected_meta, start
-from train.run.workdir import Inputs, WorkDir, open_everywhere
+from train.run.start import Start, check_inputs, check_monitoring, expected_meta, restore_or_init, train_batches
+from train.run.workdir import Inputs, WorkDir, open_on_all_hosts
 
 
 def run(request: Request, build: Callable[[WorkDir], Job], inputs: Inputs | None = None) -> None:
-    """Carries a request out: opens its work directory, builds the job, trains, delivers.
+    """Opens the request's work directory, builds the job, trains it and delivers the result.
 
     Args:
-      request: from the command line.
-      build: makes the job; called with the work directory locked, unless the job is complete already.
-      inputs: the fingerprints of what the job would read (some or all of its `identity`), without building it.
+      request: the parsed command line.
+      build: builds the job; called with the work directory locked, unless the job is complete already.
+      inputs: returns the fingerprints of the data that the job would read (some or all of its `fingerprints`) without
+        building it.
 
     Raises:
       UserError: the request cannot be carried out.
-      StopError: a signal stopped it; what was done is saved.
+      StopError: a signal stopped the job; its state is saved.
       RunError: a loss was not finite, or a checkpoint could not be written.
     """
-    with open_everywhere(request, inputs) as work, contextlib.ExitStack() as stack:
+    with open_on_all_hosts(request, inputs) as work, contextlib.ExitStack() as stack:
         if work.finished:
             return
         clock = Clock()
@@ -53,7 +54,7 @@ def run(request: Request, build: Callable[[WorkDir], Job], inputs: Inputs | None
             check_batch_size(request.config.batch_size, request.config.accumulation_steps, mesh.size)
             print("\n".join(filter(None, (device_line(mesh), unused_accelerator()))), flush=True)
             with hosts.sync_errors("preparing the job"):
-                check_observers(request.config)
+                check_monitoring(request.config)
                 print(stack.enter_context(compilation_cache(request.config.compilation_cache)), flush=True)
                 job = build(work)
             check_inputs(job)
@@ -65,113 +66,111 @@ def fit(job: Job, work: WorkDir, mesh: Mesh, clock: Clock) -> None:
     config: Any = work.request.config
     progress, stop = Progress(config.total_steps, job.shown), Stop(work.request.guard)
     with contextlib.ExitStack() as stack:
-        checkpoints = Checkpoints(work.checkpoints, config.keep_checkpoints, progress.say, work.is_ours)
+        checkpoints = Checkpoints(work.checkpoints, config.keep_checkpoints, progress.log, work.is_ours)
         stack.callback(checkpoints.close)
         with clock("init"):
-            begun = _begin(job, work, mesh, checkpoints, progress.say)
-            programs = Programs(job, mesh, begun.abstract, begun.shardings, stop, clock, progress)
-            records = Records(work, clock, progress, begun.step, job, mesh, writes=hosts.is_first())
+            start = _start(job, work, mesh, checkpoints, progress.log)
+            programs = Programs(job, mesh, start.abstract, start.shardings, stop, clock, progress)
+            records = Records(work, clock, progress, start.step, job, mesh, writes=hosts.is_first())
             stack.callback(records.close)
-            profiler = profiler_of(work, begun.step, clock, progress.say)
+            profiler = make_profiler(work, start.step, clock, progress.log)
             stack.callback(profiler.close)
-        source = stack.enter_context(contextlib.closing(batches_after(job, begun.step, config.total_steps)))
+        batches = stack.enter_context(contextlib.closing(train_batches(job, start.step, config.total_steps)))
 
-        best = Best(job, config.keep_best, begun.best, work.patient_from)
+        best = Best(job, config.keep_best, start.best, work.patient_from)
         fail = functools.partial(not_finite, work, checkpoints)
-        log = Log(records, stop, begun.step, fail)
+        log = Log(records, stop, start.step, fail)
         evaluate = Evaluate(job, config, programs, best, records, stop, clock)
         save = Save(job, config, programs, checkpoints, best, records, clock, fail)
         try:
             with hosts.sync_errors("compiling"):
-                batches = programs.compile(source)
-            state = begun.state
-            with work.request.guard.deferred(), progress.steps(begun.step):
-                evaluate.catch_up(begun.step, state["params"])
-                for step in range(begun.step + 1, config.total_steps + 1):
-                    # Before the first step too: a signal may have interrupted the evaluation that was caught up.
-                    if log.step and (stop.asked or best.is_too_old(log.step, config.eval_every_steps)):
+                batches = programs.compile(batches)
+            state = start.state
+            with work.request.guard.deferred(), progress.steps(start.step):
+                evaluate.catch_up(start.step, state["params"])
+                for step in range(start.step + 1, config.total_steps + 1):
+                    # Checked before a resumed run's first step too: a signal may have interrupted `catch_up`.
+                    if log.step and (stop.requested or best.is_too_old(log.step, config.eval_every_steps)):
                         break
                     batch = _next_batch(batches, programs, stop, clock)
                     if batch is None:
                         break
                     with clock("steps"):
-                        step_fn = programs.step(batch)
-                        with jax.transfer_guard("disallow"):
-                            state, metrics = profiler.step(step, step_fn, state, batch, *programs.constants)
+                        train_step = programs.train_step(batch)
+                        with jax.transfer_guard("disallow"):  # an implicit transfer would stall the devices
+                            state, metrics = profiler.step(step, train_step, state, batch, *programs.constants)
                         flops = job.costs.flops(batch) if job.costs else None
-                        log(step, metrics, flops, at_once=save.is_due(step) or evaluate.is_due(step) or stop.asked)
+                        log(step, metrics, flops, at_once=save.is_due(step) or evaluate.is_due(step) or stop.requested)
                     improved = evaluate.is_due(step) and evaluate(step, state["params"])
                     if save.is_due(step) or improved:
                         save(step, state)
                 log.flush()
                 save.finish(log.step, state)
-                if stop.asked:
-                    raise hosts.everywhere(stopped(work, stop.reason, log.step))
+                if stop.requested:
+                    raise hosts.raised_everywhere(stopped(work, stop.reason, log.step))
                 if log.step < config.total_steps:
-                    progress.say(best.ended_early(log.step, config.total_steps))
+                    progress.log(best.ended_early(log.step, config.total_steps))
             with clock("export"):
-                step, params = _chosen(job, best, checkpoints, begun, log.step, state)
-                evaluation, address = records.evaluation(step), work.address(work.model)
-                result = Result(fetch(params), step, evaluation, work.model, address)
+                step, params = _best_or_last(job, best, checkpoints, start, log.step, state)
+                result = Result(fetch(params), step, records.evaluation(step), work.model, work.address(work.model))
             with hosts.sync_errors("delivering"):
                 if hosts.is_first():
                     deliver(job, work, result, log.step, clock, records, progress)
         except BaseException as error:
-            _abandon(error, begun.step, checkpoints, records, progress.say)
+            _record_failure(error, start.step, checkpoints, records, progress.log)
             raise
 
 
-def _begin(job: Job, work: WorkDir, mesh: Mesh, checkpoints: Checkpoints, say: Callable[[str], None]) -> Start:
-    """Says what is trained, and restores or initializes its state."""
+def _start(job: Job, work: WorkDir, mesh: Mesh, checkpoints: Checkpoints, log: Callable[[str], None]) -> Start:
+    """Describes the job to the user, and restores or initializes its state."""
     config: Any = work.request.config
     for line in (*job.describe, *job.describe_data):
-        say(line)
+        log(line)
     with hosts.sync_errors("starting"):
-        begun = start(job, config.seed, mesh, checkpoints, say)
+        start = restore_or_init(job, config.seed, mesh, checkpoints, log)
     if work.extended_from is not None:
-        say(f"--extend: total_steps {work.extended_from} -> {config.total_steps}")
+        log(f"--extend: total_steps {work.extended_from} -> {config.total_steps}")
         if work.patient_from:
-            say(f"it had ended early at step {work.patient_from}: patience for a better evaluation begins anew there")
+            log(f"the run had ended early at step {work.patient_from}: patience is counted anew from there")
         if job.describe_extension is not None:
-            say(job.describe_extension(work.extended_from, config.total_steps, begun.step))
-    return begun
+            log(job.describe_extension(work.extended_from, config.total_steps, start.step))
+    return start
 
 
 def _next_batch(batches: Iterator[Batch], programs: Programs, stop: Stop, clock: Clock) -> dict[str, jax.Array] | None:
-    """The next batch, on the devices; None where a signal stopped what makes them (Ctrl-C reaches workers too)."""
+    """Returns the next batch on the devices, or None if a signal ended the data workers (Ctrl-C reaches them too)."""
     with clock("data"):
         try:
             return programs.put(next(batches))
         except Exception:
-            if stop.asked:
+            if stop.requested:
                 return None
             raise
 
 
-def _chosen(
-    job: Job, best: Best, checkpoints: Checkpoints, begun: Start, last: int, state: State
+def _best_or_last(
+    job: Job, best: Best, checkpoints: Checkpoints, start: Start, last: int, state: State
 ) -> tuple[int, Params]:
-    """The best step where it was kept, else the last one; and its parameters."""
+    """Returns step and parameters of the best checkpoint, if it was kept and can be read, else of the last step."""
     if best.step is not None and best.is_kept and best.step != last:
-        kept = checkpoints.load(best.step, begun.abstract, expected_meta(job))
+        kept = checkpoints.load(best.step, start.abstract, expected_meta(job))
         if kept is not None:
             return best.step, kept["params"]
     return last, state["params"]
 
 
-def _abandon(
-    error: BaseException, step: int, checkpoints: Checkpoints, records: Records, say: Callable[[str], None]
+def _record_failure(
+    error: BaseException, first_step: int, checkpoints: Checkpoints, records: Records, log: Callable[[str], None]
 ) -> None:
-    """Lets the save in progress end and notes how the run did, without hiding the error that ends it.
+    """Waits for the save in progress and records the run's status, without hiding the error that ended the run.
 
-    The step that is noted is the last one whose checkpoint is whole; where this run has saved none, the one it began
-    from.
+    The recorded step is the last one with a complete checkpoint, or the run's first step if it saved none.
     """
     status = "interrupted" if getattr(error, "status", None) == StopError.status else "failed"
     try:
         try:
             checkpoints.wait()
         finally:
-            records.status(status, max([step, *checkpoints.steps()]), reason=str(error))
+            records.status(status, max([first_step, *checkpoints.steps()]), reason=str(error))
     except Exception as second:
-        say(f"and on the way out: {second}")
+        log(f"also failed while ending the run: {second}")

@@ -1,4 +1,4 @@
-"""metrics.jsonl: one object a line, one series that only ever moves forward; and the clock behind the time columns."""
+"""metrics.jsonl, one JSON object per line with increasing steps; and the clock for times by phase."""
 
 import contextlib
 import io
@@ -15,14 +15,14 @@ Row = dict[str, Any]
 
 
 def read_metrics(path: Path) -> list[Row]:
-    """Returns the rows of a metrics file; a torn last line is left out, a missing file is no rows.
+    """Returns the rows of a metrics file, without an incomplete last line; no rows if the file is missing.
 
     Raises:
       ValueError: a line before the last is not a JSON object.
     """
     if not path.exists():
         return []
-    lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline is torn, or nothing
+    lines = path.read_bytes().split(b"\n")[:-1]  # the text after the last newline is incomplete or empty
     rows = [_row(line) for line in lines]
     if None in rows:
         number = rows.index(None)
@@ -31,15 +31,15 @@ def read_metrics(path: Path) -> list[Row]:
 
 
 class MetricsWriter:
-    """Appends rows; keeps nothing in memory that a killed process would lose.
+    """Appends rows and flushes each one, so that a killed process loses none.
 
     Args:
       path: the file.
-      last_step: the step the run continues from; rows past it and torn lines are dropped.
+      last_step: the step the run starts from; rows after it and incomplete lines are dropped.
 
     Attributes:
-      lost_steps: steps that had rows already and will be done again.
-      torn_lines: lines that were no rows.
+      lost_steps: the number of steps after `last_step` that had rows and will be repeated.
+      torn_lines: the number of lines that were not rows.
     """
 
     def __init__(self, path: Path, last_step: int) -> None:
@@ -47,13 +47,13 @@ class MetricsWriter:
         self._file: io.TextIOWrapper = path.open("a")
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
-        """Appends one row. A number that is not finite becomes null, as JSON has no other way to say it."""
+        """Appends one row. NaN and infinity, which JSON cannot represent, become null."""
         row = {"step": step, "split": split} | {key: _plain(value) for key, value in values.items()}
         self._file.write(to_json(row) + "\n")
         self._file.flush()
 
     def sync(self) -> None:
-        """Forces the rows to disk: before a checkpoint, so that no checkpoint is ahead of its rows."""
+        """Writes the rows to disk (fsync)."""
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
@@ -62,7 +62,7 @@ class MetricsWriter:
 
 
 class Clock:
-    """Seconds by phase. Phases nest, and an inner one stops the outer one: the sum is the time that passed."""
+    """Measures seconds by phase. A nested phase pauses the outer one, so the sum over phases is the elapsed time."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
@@ -72,7 +72,7 @@ class Clock:
 
     @contextlib.contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
-        """Counts the body's time for `phase`."""
+        """Charges the time of the body to `phase`."""
         self._charge()
         self._stack.append(phase)
         try:
@@ -82,7 +82,7 @@ class Clock:
             self._stack.pop()
 
     def total(self) -> float:
-        """Seconds since the clock was made."""
+        """Returns the seconds since the clock was created."""
         return time.monotonic() - self.started
 
     def read(self) -> dict[str, float]:
@@ -98,7 +98,7 @@ class Clock:
 
 
 def _rewind(path: Path, last_step: int) -> tuple[int, int]:
-    """Drops torn lines and rows past `last_step`; returns the steps undone and the lines torn."""
+    """Drops incomplete lines and rows after `last_step`; returns the number of lost steps and of incomplete lines."""
     if not path.exists():
         return 0, 0
     content = path.read_bytes()

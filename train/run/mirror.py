@@ -1,12 +1,11 @@
-"""A work directory in a bucket: kept on a local disk, copied to the bucket.
+"""A work directory in a bucket: written to a local directory and copied to the bucket.
 
-Objects can neither be appended to nor renamed in one go, so the process that keeps the work directory writes to a
-private local directory, and `Mirror.publish` copies what changed. Checkpoints are not in it: Orbax writes those to the
-bucket itself.
+Objects cannot be appended to or renamed atomically, so host 0 writes to a private local directory, and `Mirror.publish`
+copies the changed files. Checkpoints are excluded: Orbax writes them to the bucket directly.
 
-Nor can a bucket hold a lock that ends with its process: a preempted machine would leave it behind, and nobody could
-tell. So the newest start wins. Each writes a token of its own; a process that finds another's stops before its next
-write.
+A bucket has no lock that ends with its process: a preempted machine would leave a lock behind that looks like a held
+one. So the newest start wins. Each start writes its own token, and a process that finds another token stops before its
+next write.
 """
 
 import contextlib
@@ -26,13 +25,13 @@ from train.machine.paths import copy_tree, fetch_file, files_below, send_file, w
 LOCK = "lock"
 _FETCHED = ("config.json", "summary.json", "metrics.jsonl")
 _FETCHED_TREES = ("tokenizer",)
-# Of what is in the bucket, this is not ours to remove: written by others, or added to by every run.
-_ADDED_TO = ("checkpoints", "checkpoints.bad", "tensorboard", "profile", LOCK)
+# Entries in the bucket that are never removed: other processes write them, or every run adds to them.
+_NEVER_REMOVED = ("checkpoints", "checkpoints.bad", "tensorboard", "profile", LOCK)
 _LAST = "summary.json"
 
 
 class Mirror:
-    """A private local directory and the work directory in a bucket that it is copied to.
+    """A private local directory that is copied to a work directory in a bucket.
 
     Args:
       remote: the work directory.
@@ -49,24 +48,26 @@ class Mirror:
         self._remote, self.local = remote, local
         self._token = f"process {os.getpid()} on {socket.gethostname()}, {secrets.token_hex(8)}"
         self._sent: dict[str, tuple[int, int] | None] = {}
-        self._lost, self._told = False, False
+        self._lost, self._reported = False, False
         try:
             write_object(remote / LOCK, self._token)
         except Exception as error:
             raise cannot_be_used(remote, error) from error
 
     def fetch(self) -> None:
-        """Copies what earlier runs left and this one reads: the records and the tokenizer."""
-        there = [name for name in files_below(self._remote) if _top(name) not in _ADDED_TO]
+        """Copies the files of earlier runs that this run reads: the records and the tokenizer."""
+        present = [name for name in files_below(self._remote) if _top(name) not in _NEVER_REMOVED]
         for name in _FETCHED:
-            if name in there:
+            if name in present:
                 fetch_file(self._remote / name, self.local / name)
         for name in _FETCHED_TREES:
             copy_tree(self._remote / name, self.local / name)
-        self._sent = dict.fromkeys(there) | {name: state for name, state in self._found().items() if name in there}
+        self._sent = dict.fromkeys(present) | {
+            name: state for name, state in self._local_files().items() if name in present
+        }
 
     def is_ours(self) -> bool:
-        """Whether no other process has taken the work directory over."""
+        """Whether no other process has taken over the work directory."""
         if not self._lost:
             try:
                 self._lost = (self._remote / LOCK).read_text() != self._token
@@ -75,13 +76,13 @@ class Mirror:
         return not self._lost
 
     def publish(self) -> None:
-        """Copies what changed since the last time to the bucket, the summary last, and removes what vanished.
+        """Copies files changed since the last call to the bucket, summary.json last, and removes deleted files.
 
         Raises:
-          RunError: another process has taken over, said once: from then on nothing is written and nothing said; or the
-            bucket cannot be written.
+          RunError: another process has taken over (raised once; later calls do nothing), or the bucket cannot be
+            written.
         """
-        if self._told:
+        if self._reported:
             return
         try:
             is_ours = self.is_ours()
@@ -89,31 +90,33 @@ class Mirror:
                 self._send()
         except Exception as error:
             raise RunError(
-                f"{self._remote} could not be written: {first_line(error)}\nThe same command continues from its last "
-                "checkpoint, once it can"
+                f"{self._remote} could not be written: {first_line(error)}\nOnce that works, the same command "
+                "continues from its last checkpoint"
             ) from error
         if not is_ours:
-            self._told = True
+            self._reported = True
             raise RunError(
                 f"another process ({_holder(self._remote)}) has taken over the work directory {self._remote}; this one "
-                "stops, everything it saved stands"
+                "stops, and everything it saved is kept"
             )
 
     def _send(self) -> None:
-        found = self._found()
+        found = self._local_files()
         changed = [name for name, state in found.items() if self._sent.get(name) != state]
         for name in sorted(changed, key=lambda name: (name == _LAST, name)):
             send_file(self.local / name, self._remote / name)
             self._sent[name] = found[name]
-        # What was not fetched and has not been made anew, such as an earlier run's model/, stays.
-        made = {_top(name) for name in found}
-        gone = [name for name, state in self._sent.items() if name not in found and (state or _top(name) in made)]
-        for name in gone:
+        # Entries that were neither fetched nor rewritten, such as an earlier run's model/, are kept.
+        rewritten = {_top(name) for name in found}
+        deleted = [
+            name for name, state in self._sent.items() if name not in found and (state or _top(name) in rewritten)
+        ]
+        for name in deleted:
             (self._remote / name).unlink(missing_ok=True)
             del self._sent[name]
 
-    def _found(self) -> dict[str, tuple[int, int]]:
-        """Size and time of every local file, without those that are being staged."""
+    def _local_files(self) -> dict[str, tuple[int, int]]:
+        """Returns size and modification time of every local file, except staged files."""
         found = {}
         for folder, folders, names in os.walk(self.local):
             folders[:] = [name for name in folders if not _is_staged(name)]
@@ -125,19 +128,19 @@ class Mirror:
 
 @contextlib.contextmanager
 def opened_mirror(remote: epath.Path) -> Iterator[Mirror]:
-    """Takes a work directory in a bucket over, with a local directory that is removed at the end."""
+    """Takes over a work directory in a bucket, with a local directory that is removed at the end."""
     with tempfile.TemporaryDirectory(prefix="flax_lite-") as folder:
         yield Mirror(remote, Path(folder))
 
 
 def names_in(remote: epath.Path) -> set[str]:
-    """The names below a path in a bucket.
+    """Returns the names of the entries of a directory in a bucket.
 
     Raises:
       UserError: it cannot be read.
     """
     try:
-        # A console leaves an object of the directory's own name.
+        # Google's web console creates an object with the directory's own name.
         return {entry.name for entry in remote.iterdir() if entry != remote}
     except FileNotFoundError:
         return set()
@@ -146,7 +149,7 @@ def names_in(remote: epath.Path) -> set[str]:
 
 
 def cannot_be_used(remote: epath.Path, error: Exception) -> UserError:
-    """What to say where a bucket does not let itself be read or written."""
+    """Makes the error for a bucket that cannot be read or written."""
     return UserError(
         f"--workdir {remote} cannot be used: {first_line(error)}. Give a path in a bucket that exists and that this "
         "account may read and write (gcloud auth application-default login)"
@@ -154,7 +157,7 @@ def cannot_be_used(remote: epath.Path, error: Exception) -> UserError:
 
 
 def first_line(error: Exception) -> str:
-    """An error's name and the first line of what it says."""
+    """Returns an error's type and the first line of its message."""
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 

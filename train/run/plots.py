@@ -1,8 +1,9 @@
-"""loss.png and accuracy.png from metrics.jsonl; by hand, of a running job too: `python -m train.run.plots WORKDIR`."""
+"""Draws loss.png and accuracy.png from metrics.jsonl; also of a running job: `python -m train.run.plots WORKDIR`."""
 
 import contextlib
 import math
 import os
+import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,9 +11,9 @@ from typing import Any
 
 from train.run.metrics import Row, read_metrics
 
-# Okabe and Ito's palette: told apart with any color vision, and in gray print.
+# Okabe and Ito's palette (jfly.uni-koeln.de/color): distinguishable with any color vision and in grayscale.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_SMOOTHING_ROWS = 0.02  # of the rows, the width of the running mean drawn over a noisy curve
+_SMOOTHING_ROWS = 0.02  # width of the running mean over a noisy curve, as a share of the rows
 
 
 def draw_plots(
@@ -21,12 +22,12 @@ def draw_plots(
     """Draws every metric whose name ends in "loss" or "accuracy".
 
     Args:
-      folder: the work directory, holds metrics.jsonl and receives the plots.
+      folder: the work directory; contains metrics.jsonl, and the plots are written to it.
       references: {"loss" or "accuracy": {name: value}}, drawn as horizontal lines.
-      title: heading of both plots.
+      title: the title of both plots.
 
     Returns:
-      The files written; a kind of metric without any row has none.
+      The files written; no file for a kind of metric without rows.
     """
     rows = read_metrics(folder / "metrics.jsonl")
     written = []
@@ -42,8 +43,8 @@ def draw_plots(
 def _draw(
     rows: Sequence[Row], names: Sequence[str], kind: str, references: Mapping[str, float], title: str, target: Path
 ) -> None:
-    with _own_backend():
-        from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, whatever the user's settings say
+    with _without_notebook_backend():
+        from matplotlib.backends.backend_agg import FigureCanvasAgg  # needs no display
         from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
@@ -57,12 +58,12 @@ def _draw(
             axes.plot(steps, values, "o--", label=f"{name}, held-out ({values[-1]:.3g})", zorder=3, **style)
     for name, value in references.items():
         axes.axhline(value, color="#666666", linewidth=1, linestyle=":", zorder=1)
-        place = {"xy": (1.01, value), "xycoords": ("axes fraction", "data"), "va": "center"}
-        axes.annotate(f"{name}\n{value:.3g}", **place, color="#555555", fontsize=8, annotation_clip=False)
+        position = {"xy": (1.01, value), "xycoords": ("axes fraction", "data"), "va": "center"}
+        axes.annotate(f"{name}\n{value:.3g}", **position, color="#555555", fontsize=8, annotation_clip=False)
     if kind == "accuracy":
         axes.set_ylim(0, 1.02)
     axes.set_xlabel("step")
-    axes.set_ylabel(kind)  # of a distillation's losses some are nats and some are squares
+    axes.set_ylabel(kind)  # no unit: a distillation has losses in nats and squared errors
     axes.set_xlim(left=0)
     axes.grid(axis="y", color="#E5E5E5", linewidth=0.8)
     axes.set_axisbelow(True)
@@ -76,10 +77,10 @@ def _draw(
 
 
 @contextlib.contextmanager
-def _own_backend() -> Iterator[None]:
-    """Hides MPLBACKEND while matplotlib is imported.
+def _without_notebook_backend() -> Iterator[None]:
+    """Removes MPLBACKEND while matplotlib is imported.
 
-    A notebook hands down the name of a backend of its own, and where that package is not installed the import fails.
+    A notebook sets it to its own backend for child processes, and the import fails if that package is not installed.
     """
     hidden = os.environ.pop("MPLBACKEND", None)
     try:
@@ -90,7 +91,7 @@ def _own_backend() -> Iterator[None]:
 
 
 def _names(rows: Sequence[Row], kind: str) -> list[str]:
-    """The metrics of a kind; where a loss has named parts, the parts without their sum."""
+    """Returns the metrics of a kind; for a loss with named terms, the terms without their sum."""
     names = list(dict.fromkeys(name for row in rows for name in row if name.endswith(kind)))
     return [name for name in names if name != kind] or names
 
@@ -109,7 +110,7 @@ def _curve(axes: Any, steps: Sequence[int], values: Sequence[float], color: str,
         return
     windows = [values[max(0, at - half) : at + half + 1] for at in range(len(values))]
     axes.plot(steps, values, color=color, linewidth=0.6, alpha=0.25)
-    axes.plot(steps, [sum(window) / len(window) for window in windows], color=color, linewidth=1.6, label=label)
+    axes.plot(steps, [statistics.fmean(window) for window in windows], color=color, linewidth=1.6, label=label)
 
 
 if __name__ == "__main__":

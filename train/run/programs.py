@@ -1,4 +1,4 @@
-"""What a run calls on the devices: the training step, the evaluation step, and the check of the parameters."""
+"""The compiled programs of a run: training step, evaluation step, and the check for finite parameters."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,35 +21,34 @@ DeviceBatch = Mapping[str, jax.Array]
 
 
 def abstract_state(job: Job, mesh: Mesh) -> tuple[State, Any]:
-    """Shapes and dtypes of a job's state with their shardings on a mesh, and the shardings alone."""
+    """Returns a job's state as ShapeDtypeStructs with shardings on a mesh, and the shardings alone."""
     shapes = jax.eval_shape(job.init_state, jax.random.key(0))
     shardings = tree_shardings(shapes, mesh)
-    return placed(shapes, shardings), shardings
+    return with_shardings(shapes, shardings), shardings
 
 
-def placed(shapes: Any, shardings: Any) -> Any:
-    """Shapes and dtypes with a sharding each."""
+def with_shardings(shapes: Any, shardings: Any) -> Any:
+    """Adds a sharding to each ShapeDtypeStruct of a tree."""
     return jax.tree.map(lambda leaf, sharding: leaf.update(sharding=sharding), shapes, shardings)
 
 
 def jitted_step(job: Job, shardings: Any, mesh: Mesh) -> Any:
-    """The job's training step, to be lowered: (state, batch, *constants) -> (state, metrics).
+    """Returns the job's jitted training step: (state, batch, *constants) -> (state, metrics).
 
-    The state is donated: the next one takes its memory, so that there is one on the devices and not two. It leaves in
-    the shardings that it came in, or the next call would be another program. Metrics are whole on every device, for
-    each host reads them.
+    The state is donated, so that only one copy is on the devices. Its shardings are the same before and after, because
+    the next call would otherwise be another program. The metrics are replicated, because every host reads them.
     """
     outputs = (shardings, NamedSharding(mesh, PartitionSpec()))
     return jax.jit(with_stop_flag(job.train_step), donate_argnums=0, out_shardings=outputs)
 
 
-class ByShape:
-    """Calls a step of (first, batch, *constants), compiled once for each shape of batch, when it first comes.
+class CompiledByShape:
+    """A step (first, batch, *constants), compiled once per shape of batch, when that shape first occurs.
 
     Args:
-      compile_step: (first, batch, *constants), abstract or not, to the compiled step.
-      first: shapes and shardings of what stands before the batch: a train state, or parameters.
-      constants: what stands behind it.
+      compile_step: compiles the step for (first, batch, *constants), abstract or not.
+      first: the argument before the batch, as ShapeDtypeStructs: a train state, or parameters.
+      constants: the arguments after the batch.
     """
 
     def __init__(self, compile_step: Callable[..., Callable[..., Any]], first: Any, constants: tuple[Any, ...]) -> None:
@@ -57,14 +56,14 @@ class ByShape:
         self._compiled: dict[tuple[Any, ...], Callable[..., Any]] = {}
 
     def compile(self, batch: DeviceBatch) -> Callable[..., Any]:
-        """The step for batches of this shape."""
+        """Returns the step for batches of this shape."""
         key = tuple(sorted((name, array.shape, str(array.dtype)) for name, array in batch.items()))
         if key not in self._compiled:
             self._compiled[key] = self._compile_step(self._first, batch, *self._constants)
         return self._compiled[key]
 
     def __call__(self, first: Any, batch: DeviceBatch) -> Any:
-        """Takes the step."""
+        """Runs the step."""
         return self.compile(batch)(first, batch, *self._constants)
 
 
@@ -72,16 +71,16 @@ class Programs:
     """The programs of a run, compiled before its first step for the shapes of the first batches.
 
     Args:
-      job: what they compute.
-      mesh: where.
-      state: shapes, dtypes and shardings of the train state.
+      job: defines the steps.
+      mesh: the devices.
+      state: the train state as ShapeDtypeStructs with shardings.
       shardings: the shardings alone.
-      stop: sends with each batch whether this host was asked to stop.
-      clock: counts as "compile".
-      progress: says what is being compiled.
+      stop: adds the stop flag to each batch.
+      clock: counts the time as "compile".
+      progress: shows what is being compiled.
 
     Attributes:
-      constants: what the job's steps read beside state and batch, on the devices.
+      constants: the job's constants, on the devices: arguments of its steps after state and batch.
     """
 
     def __init__(
@@ -92,41 +91,41 @@ class Programs:
         self.constants = job.constants(mesh)
 
     def compile(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """Compiles all that the steps call; returns all training batches, of which it has read the first.
+        """Compiles all programs; returns an iterator over all training batches, after reading the first of them.
 
         Raises:
-          UserError: the job evaluates, and there are no held-out rows.
+          UserError: the job has an evaluation, and the held-out set is empty.
         """
         params = self._state["params"]
-        self._finite = self._compiler("the check of the parameters", all_finite)(params)
+        self._all_finite = self._compiler("the check of the parameters", all_finite)(params)
         if self._job.eval_step is not None:
             step = jax.jit(with_stop_flag(on_whole_parameters(self._job.eval_step)))
-            self._evaluation = ByShape(self._compiler("the evaluation step", step), params, self.constants)
-            self._evaluation.compile(self.put(_first(self._job.eval_batches())))
+            self._eval_step = CompiledByShape(self._compiler("the evaluation step", step), params, self.constants)
+            self._eval_step.compile(self.put(_first(self._job.eval_batches())))
         with self._clock("data"):
             sample = next(batches, None)
         if sample is None:
             return batches
         step = jitted_step(self._job, self._shardings, self._mesh)
-        self._step = ByShape(self._compiler("the training step", step), self._state, self.constants)
-        self._step.compile(self.put(sample))
+        self._train_step = CompiledByShape(self._compiler("the training step", step), self._state, self.constants)
+        self._train_step.compile(self.put(sample))
         return itertools.chain([sample], batches)
 
     def put(self, batch: Batch) -> dict[str, jax.Array]:
-        """A batch on the devices."""
-        return put_batch(self._stop.sent(batch), self._mesh)
+        """Transfers a batch to the devices."""
+        return put_batch(self._stop.add_flag(batch), self._mesh)
 
-    def step(self, batch: DeviceBatch) -> Callable[[State, DeviceBatch], tuple[State, dict[str, jax.Array]]]:
-        """The training step for batches of this shape: (state, batch, *constants) -> (state, metrics)."""
-        return self._step.compile(batch)
+    def train_step(self, batch: DeviceBatch) -> Callable[[State, DeviceBatch], tuple[State, dict[str, jax.Array]]]:
+        """Returns the training step for batches of this shape: (state, batch, *constants) -> (state, metrics)."""
+        return self._train_step.compile(batch)
 
     def evaluate(self, params: Params, batch: Batch) -> Any:
-        """What the evaluation step keeps of a batch, still on the devices."""
-        return self._evaluation(params, self.put(batch))
+        """Runs the evaluation step on a batch; the outputs stay on the devices."""
+        return self._eval_step(params, self.put(batch))
 
     def is_finite(self, params: Params) -> bool:
-        """Whether every parameter is a finite number."""
-        return bool(self._finite(params))
+        """Whether all parameters are finite."""
+        return bool(self._all_finite(params))
 
     def _compiler(self, what: str, jitted: Any) -> Callable[..., Callable[..., Any]]:
         def compile_for(*arguments: Any) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""What a person sees while a job runs: a bar on a terminal, plain lines anywhere else."""
+"""Progress output: a bar on a terminal, plain lines otherwise."""
 
 import contextlib
 import sys
@@ -18,9 +18,9 @@ class Progress:
     """Prints a run's progress.
 
     Args:
-      total_steps: where the bar ends.
-      shown: names of the metrics to show, where a row has them.
-      stream: where to print; the bar appears if it is a terminal.
+      total_steps: the length of the bar.
+      shown: the metrics to show, if a row has them.
+      stream: the output; a bar is shown if it is a terminal.
     """
 
     def __init__(self, total_steps: int, shown: Sequence[str], stream: TextIO | None = None) -> None:
@@ -32,7 +32,7 @@ class Progress:
         self._rate = ""
         self._first, self._started = 0, time.monotonic()
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         """Prints a line, above the bar if there is one."""
         if self._console is not None:
             self._console.print(line, soft_wrap=True)
@@ -41,19 +41,19 @@ class Progress:
 
     @contextlib.contextmanager
     def working(self, what: str) -> Iterator[None]:
-        """Says what is being done and, at the end, how long it took."""
+        """Prints a description of the body's work and, at the end, its duration."""
         started = time.monotonic()
         if self._console is not None and self._bar is None:
             with self._console.status(what):
                 yield
         else:
-            self.say(f"{what} ...")
+            self.log(f"{what} ...")
             yield
-        self.say(f"{what}: {time.monotonic() - started:.1f} s")
+        self.log(f"{what}: {time.monotonic() - started:.1f} s")
 
     @contextlib.contextmanager
     def steps(self, first: int) -> Iterator[None]:
-        """Shows the bar during the training steps that follow step `first`."""
+        """Shows the bar during the training steps after step `first`."""
         self._first, self._started = first, time.monotonic()
         if self._console is None:
             yield
@@ -69,7 +69,7 @@ class Progress:
         self._bar = None
 
     def step(self, step: int, row: Mapping[str, float], write: bool) -> None:
-        """Shows a training step; without a terminal only where `write` says that its row is written too."""
+        """Shows a training step; without a terminal, only steps whose row is written (`write`)."""
         if "tokens_per_second" in row:
             self._rate = f"{short_number(row['tokens_per_second'])} tokens/s"
             if "mfu" in row:
@@ -81,17 +81,17 @@ class Progress:
                 self._refreshed = now
                 self._bar.refresh()
         elif write:
-            self.say(f"step {step}/{self._total}  {self._line(step, self._text(row))}")
+            self.log(f"step {step}/{self._total}  {self._line(step, self._text(row))}")
 
     def evaluation(self, step: int, row: Mapping[str, float]) -> None:
-        """Shows a held-out result."""
-        self.say(f"step {step}/{self._total}  held-out: {self._text(row)}")
+        """Shows an evaluation on the held-out set."""
+        self.log(f"step {step}/{self._total}  held-out: {self._text(row)}")
 
     def _text(self, row: Mapping[str, float]) -> str:
         return "  ".join(f"{name} {row[name]:.4g}" for name in self._shown if row.get(name) is not None)
 
     def _short(self, row: Mapping[str, float]) -> str:
-        """As `_text`, with "mlm_accuracy 0.3123" as "mlm 31.2%": the bar has to fit beside it in 80 columns."""
+        """Formats as `_text`, but "mlm_accuracy 0.3123" as "mlm 31.2%", to leave room for the bar in 80 columns."""
         shown = [(name, row[name]) for name in self._shown if row.get(name) is not None]
         end = "_accuracy"
         return "  ".join(
@@ -100,10 +100,10 @@ class Progress:
         )
 
     def _line(self, step: int, text: str) -> str:
-        # Between two written rows the last known rate stays: a number that comes and goes cannot be read.
-        return "  ".join(filter(None, (text, self._rate, self._left(step))))
+        # Only written rows have a rate; the last one is shown in between, because a flickering number is unreadable.
+        return "  ".join(filter(None, (text, self._rate, self._time_left(step))))
 
-    def _left(self, step: int) -> str:
+    def _time_left(self, step: int) -> str:
         done = step - self._first
         seconds = (time.monotonic() - self._started) / done * (self._total - step) if done else 0.0
         return f"{short_time(seconds)} left"

@@ -1,4 +1,4 @@
-"""What a number needs beside it."""
+"""The provenance of a result: time, commit, versions, host and devices."""
 
 import datetime
 import socket
@@ -12,7 +12,7 @@ _PACKAGES = ("flax-lite", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", 
 
 
 def provenance() -> dict[str, Any]:
-    """Returns what a number needs beside it: time, commit, versions, host and devices."""
+    """Returns time, commit, versions, host and devices."""
     import jax
 
     device = jax.devices()[0]
@@ -37,7 +37,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The checkout's commit, with "+" where files differ from it; None outside git."""
+    """Returns the checkout's commit, with "+" if files were changed; None outside git."""
     root = Path(__file__).resolve().parents[2]
     git = ["git", "-C", str(root)]
     try:

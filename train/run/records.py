@@ -1,4 +1,4 @@
-"""What a run leaves behind for people: metric rows, progress lines, and summary.json over all runs of a directory."""
+"""The records of a run: metrics.jsonl, progress lines, and summary.json over all runs of a work directory."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -17,15 +17,15 @@ from train.run.workdir import WorkDir
 
 
 class Summary:
-    """Keeps this run's entry beside those of the runs before it.
+    """Writes summary.json: this run's entry after those of earlier runs.
 
     Args:
       work: the work directory.
       clock: this run's clock.
-      first_step: the step it continues from.
-      lost_steps: steps an earlier run did behind its last checkpoint, to be done again.
+      first_step: the step this run starts from.
+      lost_steps: steps that an earlier run did after its last checkpoint and that have to be repeated.
       mesh: mesh sizes.
-      inputs: fingerprints of what it reads.
+      inputs: fingerprints of the inputs.
     """
 
     def __init__(
@@ -46,9 +46,9 @@ class Summary:
 
         Args:
           status: "running", "interrupted", "failed" or "finished".
-          step: the step that was reached.
-          measured: of this run, added to its entry.
-          **more: of the job, added at the top.
+          step: the step reached.
+          measured: measurements to add to this run's entry.
+          **more: entries of the job to add at the top level.
         """
         seconds = {phase: round(spent, 3) for phase, spent in self._clock.read().items()}
         run = {**self._run, "to_step": step, "wall_seconds": round(self._clock.total(), 3), "seconds": seconds}
@@ -60,11 +60,11 @@ class Summary:
 
 
 def totals(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Sums runs up.
+    """Sums up runs.
 
     Returns:
-      Seconds in all and by phase, steps that were lost and done again, and goodput: the share of all seconds that went
-      into steps. A killed run is known up to its last checkpoint, so the steps it lost count neither way.
+      Seconds in total and by phase, lost steps, and goodput: the share of the total seconds spent in steps. The entry
+      of a killed run ends at its last checkpoint, so its lost steps are in neither number.
     """
     phases = dict.fromkeys(phase for run in runs for phase in run["seconds"])
     seconds = {phase: round(sum(run["seconds"].get(phase, 0.0) for run in runs), 3) for phase in phases}
@@ -77,24 +77,24 @@ def totals(runs: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-_WATCHED = ("loss", "grad_norm")
+_MUST_BE_FINITE = ("loss", "grad_norm")
 
 
 class NotFiniteError(ArithmeticError):
-    """A step's loss or gradient norm is not a finite number."""
+    """A step's loss or gradient norm is not finite."""
 
 
 class RowWriter(Protocol):
-    """Where rows of metrics go."""
+    """A destination for rows of metrics."""
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
         """Appends one row."""
 
     def sync(self) -> None:
-        """Lets no row that was written get lost."""
+        """Makes the rows written so far durable."""
 
     def close(self) -> None:
-        """Ends the series."""
+        """Closes the destination."""
 
 
 class Records:
@@ -103,14 +103,14 @@ class Records:
     Args:
       work: the work directory.
       clock: the run's clock.
-      progress: where rows are shown.
-      first_step: the step the run continues from; rows past it are dropped.
-      job: what is trained: tokens and operations of a step.
+      progress: shows the rows.
+      first_step: the step the run starts from; rows after it are dropped.
+      job: the job, for tokens and FLOPs per step.
       mesh: the devices.
-      writes: whether this process keeps the files: one of several does.
+      writes: whether this process writes the files; only host 0 does.
 
     Raises:
-      UserError: a package that the config asks for is missing.
+      UserError: a package that the config needs is missing.
     """
 
     def __init__(
@@ -133,32 +133,32 @@ class Records:
         metrics = MetricsWriter(work.metrics, first_step)
         self._writers.append(metrics)
         if metrics.torn_lines:
-            progress.say(f"{work.address(work.metrics)}: {metrics.torn_lines} torn line(s) dropped")
+            progress.log(f"{work.address(work.metrics)}: {metrics.torn_lines} incomplete line(s) dropped")
         if metrics.lost_steps:
-            progress.say(f"{metrics.lost_steps} steps past the checkpoint were not saved and are done again")
+            progress.log(f"{metrics.lost_steps} steps after the checkpoint were not saved and are repeated")
         if work.request.config.tensorboard:
             folder = work.path / "tensorboard"
             self._writers.append(TensorBoardWriter(folder, first_step))
-            progress.say(f"event files: tensorboard --logdir {work.address(folder)}")
-        self._summary = Summary(work, clock, first_step, metrics.lost_steps, dict(mesh.shape), job.identity)
+            progress.log(f"event files: tensorboard --logdir {work.address(folder)}")
+        self._summary = Summary(work, clock, first_step, metrics.lost_steps, dict(mesh.shape), job.fingerprints)
         self.status("running", first_step)
 
     def train_row(self, step: int, metrics: Mapping[str, jax.Array], flops: float | None = None) -> None:
-        """Reads a step's metrics from the devices, shows them, and writes them where log_every_steps says so.
+        """Reads a step's metrics from the devices, shows them, and writes a row every log_every_steps.
 
         Args:
           step: the step.
-          metrics: its metrics, which the devices may still work on.
-          flops: the model's operations in it, where they are known.
+          metrics: its metrics, which the devices may still be computing.
+          flops: the model FLOPs of the step, if known.
 
         Raises:
-          NotFiniteError: the loss or the gradient norm is not finite. The row is written.
+          NotFiniteError: the loss or the gradient norm is not finite. The row is written first.
         """
         config = self._work.request.config
         fetched = {name: float(value) for name, value in jax.device_get(metrics).items()}
         self._pace.arrived(flops)
-        row = {"loss": fetched.pop("loss"), **fetched}  # JAX sorts; a reader looks for the loss first
-        bad = [name for name in _WATCHED if not math.isfinite(row.get(name, 0.0))]
+        row = {"loss": fetched.pop("loss"), **fetched}  # first for readers: JAX sorts the keys
+        bad = [name for name in _MUST_BE_FINITE if not math.isfinite(row.get(name, 0.0))]
         write = step % config.log_every_steps == 0 or step == config.total_steps or bool(bad)
         if write:
             row |= self._pace.row(step)
@@ -168,19 +168,19 @@ class Records:
             raise NotFiniteError(f"{bad[0]} is {row[bad[0]]}")
 
     def eval_row(self, step: int, row: Mapping[str, float]) -> None:
-        """Writes and shows a held-out result."""
+        """Writes and shows an evaluation on the held-out set."""
         self._write(step, "eval", row)
         self._progress.evaluation(step, row)
 
     def evaluation(self, step: int) -> dict[str, float]:
-        """Returns the held-out metrics written for a step, {} where there are none."""
+        """Returns the held-out metrics written for a step, or {}."""
         rows = [row for row in read_metrics(self._work.metrics) if row["step"] == step and row["split"] == "eval"]
         found = rows[-1].items() if rows else ()
-        # JSON has null for what is no number.
+        # null stands for NaN and infinity, which JSON cannot represent.
         return {name: math.nan if value is None else value for name, value in found if name not in ("step", "split")}
 
     def sync(self) -> None:
-        """Forces the rows to disk, or to the bucket: no checkpoint may be ahead of its rows.
+        """Writes the rows to disk, or to the bucket, so that no checkpoint is ahead of metrics.jsonl.
 
         Raises:
           RunError: as `WorkDir.publish`.
@@ -195,11 +195,11 @@ class Records:
             self._summary.write(status, step, _measured(self._pace), **more)
 
     def describe(self) -> Iterator[str]:
-        """Lines about the whole run: how long its steps took, and what the fullest device held."""
+        """Yields lines about the whole run: step times and peak device memory."""
         if seconds := self._pace.of_run():
-            yield "seconds of a step: " + ", ".join(f"{name} {value:.3g}" for name, value in seconds.items())
+            yield "step seconds: " + ", ".join(f"{name} {value:.3g}" for name, value in seconds.items())
         if (peak := peak_bytes()) is not None:
-            yield f"device memory: {peak / 2**30:.2f} GiB at most"
+            yield f"peak device memory: {peak / 2**30:.2f} GiB"
 
     def close(self) -> None:
         """Closes the files."""

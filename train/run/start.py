@@ -1,9 +1,9 @@
-"""Where a run's first state comes from.
+"""The first state of a run.
 
-First that applies:
+The first of these that applies:
  1. the newest good checkpoint of the work directory;
  2. the job's `initial_params` (init_from) with a fresh optimizer state;
- 3. the job's `init_state` of the seed.
+ 3. the job's `init_state` for the seed.
 """
 
 import dataclasses
@@ -26,11 +26,11 @@ _STATE_FORMAT = 1
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """What a run begins with.
+    """The state that a run starts from.
 
     Attributes:
       state: the train state, on the devices.
-      step: updates it has had.
+      step: the number of updates it has had.
       best: {"step", "metric", "value"} of the best evaluation so far, or None.
       abstract: the state's shapes, dtypes and shardings.
       shardings: the shardings alone.
@@ -44,15 +44,15 @@ class Start:
 
 
 def expected_meta(job: Job) -> dict[str, Any]:
-    """Returns what every checkpoint of this job says of itself."""
-    return {"format": _STATE_FORMAT, "identity": dict(job.identity)}
+    """Returns the metadata that every checkpoint of this job contains."""
+    return {"format": _STATE_FORMAT, "identity": dict(job.fingerprints)}
 
 
-def start(job: Job, seed: int, mesh: Mesh, checkpoints: Checkpoints, say: Callable[[str], None]) -> Start:
-    """Restores or initializes a job's state.
+def restore_or_init(job: Job, seed: int, mesh: Mesh, checkpoints: Checkpoints, log: Callable[[str], None]) -> Start:
+    """Restores a job's state from its newest good checkpoint, or initializes it.
 
     Raises:
-      UserError: an intact checkpoint is of another model or of other inputs.
+      UserError: an intact checkpoint belongs to another model or other inputs.
     """
     key = jax.random.key(seed)
     abstract, shardings = abstract_state(job, mesh)
@@ -62,27 +62,27 @@ def start(job: Job, seed: int, mesh: Mesh, checkpoints: Checkpoints, say: Callab
     state, meta = restored
     best = meta["best"] if meta["best"] and checkpoints.has(meta["best"]["step"]) else None
     checkpoints.best_step = best["step"] if best else None
-    say(f"continuing from the checkpoint of step {meta['step']}")
+    log(f"continuing from the checkpoint of step {meta['step']}")
     return Start(state, meta["step"], best, abstract, shardings)
 
 
 def check_inputs(job: Job) -> None:
-    """Raises UserError unless all hosts train on the same text and the same pieces."""
-    for host, identity in enumerate(hosts.gather("identity", dict(job.identity))):
-        if identity != dict(job.identity):
-            names = ", ".join(name for name, value in identity.items() if value != job.identity.get(name))
-            raise hosts.everywhere(UserError(f"host {host} reads other inputs than this one: {names}"))
+    """Raises UserError unless all hosts have the same data and tokenizer."""
+    for host, fingerprints in enumerate(hosts.gather("fingerprints", dict(job.fingerprints))):
+        if fingerprints != dict(job.fingerprints):
+            names = ", ".join(name for name, value in fingerprints.items() if value != job.fingerprints.get(name))
+            raise hosts.raised_everywhere(UserError(f"host {host} reads other inputs than this one: {names}"))
 
 
-def check_observers(config: Any) -> None:
-    """Raises UserError where what the run is to be watched with cannot be had."""
+def check_monitoring(config: Any) -> None:
+    """Raises UserError if the requested profile or TensorBoard logging is impossible."""
     check_window(config.profile.first_step, config.total_steps)
     if config.tensorboard:
         check_package()
 
 
-def batches_after(job: Job, first: int, total: int) -> Generator[Batch, None, None]:
-    """The batches of the steps after `first`; closes what makes them."""
+def train_batches(job: Job, first: int, total: int) -> Generator[Batch, None, None]:
+    """Yields the batches of steps `first` + 1 to `total`, and closes their source at the end."""
     if first < total:
         source = iter(job.train_batches(first))
         try:

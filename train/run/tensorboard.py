@@ -1,4 +1,4 @@
-"""The rows of metrics.jsonl as TensorBoard's event files."""
+"""Writes metrics as TensorBoard event files."""
 
 import math
 from collections.abc import Mapping
@@ -7,11 +7,11 @@ from typing import Any
 
 from train.errors import UserError
 
-_FLUSH_SECONDS = 10  # a person looks while the job runs; the package's own two minutes are long then
+_FLUSH_SECONDS = 10  # the package's default of two minutes is long for someone watching
 
 
 def check_package() -> None:
-    """Raises UserError, naming the extra, unless the package that writes event files is installed."""
+    """Raises UserError, naming the extra to install, unless tensorboardX is installed."""
     _package()
 
 
@@ -19,28 +19,28 @@ class TensorBoardWriter:
     """Writes each number of a row as a scalar, `train/loss` or `eval/mlm_accuracy`, at the row's step.
 
     Args:
-      folder: where the event files are; each run of a work directory adds one.
-      first_step: the step the run continues from. TensorBoard is told to forget what stands past it.
+      folder: the directory of the event files; each run adds one.
+      first_step: the step the run starts from. TensorBoard discards events of earlier runs after it.
 
     Raises:
-      UserError: the package is not installed.
+      UserError: tensorboardX is not installed.
     """
 
     def __init__(self, folder: Path, first_step: int) -> None:
-        # A file is named by the second and its suffix, and TensorBoard reads files in the order of their names.
+        # Files are named by the second and this suffix, and TensorBoard reads them in the order of their names.
         suffix = f".from_step_{first_step:010}"
         self._writer = _package().SummaryWriter(
             str(folder), purge_step=first_step + 1, flush_secs=_FLUSH_SECONDS, filename_suffix=suffix
         )
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
-        """Writes one row; numbers that are not finite are left out, as metrics.jsonl has null there."""
+        """Writes one row without its NaN and infinity, which are null in metrics.jsonl."""
         for name, value in values.items():
             if math.isfinite(value):
                 self._writer.add_scalar(f"{split}/{name}", value, step)
 
     def sync(self) -> None:
-        """Hands what was written to the operating system."""
+        """Flushes the file."""
         self._writer.flush()
 
     def close(self) -> None:

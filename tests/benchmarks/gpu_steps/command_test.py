@@ -62,7 +62,7 @@ class Here:
 
 
 def test_the_command_on_the_cpu(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(asking.elsewhere, "Asked", Here)
+    monkeypatch.setattr(asking.child_process, "ChildProcess", Here)
     monkeypatch.setattr(Here, "known", {})
     assert run(tmp_path, "--smoke", "--models", "albert_base", "--lengths", "16", torch="none") == 0
     printed = capsys.readouterr().out.strip()

@@ -11,7 +11,7 @@ import sys
 import time
 
 from benchmarks.gpu_steps import turns
-from train.machine import elsewhere
+from train.machine import child_process
 
 FAKE = json.loads(os.environ["GPU_STEPS_FAKE"])
 STEPS = 4
@@ -63,4 +63,4 @@ def _outcome(question):
 
 
 if __name__ == "__main__":
-    elsewhere.answer(_answer(elsewhere.asked()))
+    child_process.write_answer(_answer(child_process.read_request()))

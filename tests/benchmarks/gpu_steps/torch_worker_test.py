@@ -27,7 +27,7 @@ def _imports(path):
         f"{FOLDER}/torch_worker.py",
         f"{FOLDER}/failures.py",
         f"{FOLDER}/turns.py",
-        "train/machine/elsewhere.py",
+        "train/machine/child_process.py",
         "train/plan/__init__.py",
     ],
 )

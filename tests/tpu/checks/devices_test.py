@@ -1,4 +1,4 @@
-"""The accelerators: each fault is put there and has to be named."""
+"""Checks of the accelerators: each fault is simulated and has to be reported."""
 
 import os
 
@@ -18,26 +18,26 @@ def test_holders_names_process_command_and_chip(machines):
     assert "kill 4242" in found.cure
 
 
-def test_holders_knows_the_newer_device_files(machines):
+def test_holders_recognizes_the_newer_device_files(machines):
     machines.device("vfio/0")
     machines.process(17, "jupyter", "/dev/vfio/0", "/dev/vfio/1", "/dev/vfio/vfio")
     assert "process 17 (jupyter) has /dev/vfio/0, /dev/vfio/1 open" in devices.holders(machines.make()).message
 
 
-def test_holders_does_not_count_itself(machines):
+def test_holders_ignores_its_own_process(machines):
     machines.device("accel0")
     machines.process(os.getpid(), "doctor", "/dev/accel0")
     assert devices.holders(machines.make()).status == "ok"
     assert devices.holders(machines.make()).message == "no process has a TPU chip open"
 
 
-def test_holders_survives_processes_that_end_meanwhile(machines):
+def test_holders_ignores_processes_that_end_meanwhile(machines):
     machines.device("accel0")
     (machines.folder / "proc" / "99").mkdir()
     assert devices.holders(machines.make()).status == "ok"
 
 
-def test_holders_admits_what_it_may_not_see(machines, monkeypatch):
+def test_holders_warns_about_unreadable_processes(machines, monkeypatch):
     machines.device("accel0")
     machines.process(4242, "secret", "/dev/accel0")
 
@@ -47,11 +47,11 @@ def test_holders_admits_what_it_may_not_see(machines, monkeypatch):
     monkeypatch.setattr(devices, "_open_chips", refuse)
     found = devices.holders(machines.make())
     assert found.status == "warning"
-    assert "1 may not be" in found.message
+    assert "1 could not be read" in found.message
     assert "root" in found.cure
 
 
-def test_holders_tells_of_another_users_lock(machines, monkeypatch):
+def test_holders_warns_about_another_users_lock_file(machines, monkeypatch):
     machines.device("accel0")
     (machines.folder / "tmp" / "libtpu_lockfile").touch()
     assert devices.holders(machines.make()).status == "ok"
@@ -61,21 +61,21 @@ def test_holders_tells_of_another_users_lock(machines, monkeypatch):
     assert found.cure == "sudo rm /tmp/libtpu_lockfile"
 
 
-def test_holders_has_nothing_to_look_at_without_a_tpu(machines):
+def test_holders_is_not_applicable_without_a_tpu(machines):
     machines.device("nvidia0")
     assert devices.holders(machines.make()).status == "not applicable"
 
 
 @pytest.mark.parametrize(("device", "extra"), [("accel0", "tpu"), ("vfio/0", "tpu"), ("nvidia0", "cuda")])
-def test_backend_cpu_beside_an_accelerator_is_a_failure(machines, device, extra):
+def test_backend_cpu_on_a_machine_with_an_accelerator_is_a_failure(machines, device, extra):
     machines.device(device)
     found = devices.backend(machines.make(probed(CPU)))
     assert found.status == "failure"
-    assert f"/dev/{device} is there, but JAX fell back to the CPU" in found.message
+    assert f"/dev/{device} exists, but JAX fell back to the CPU" in found.message
     assert f"JAX_PLATFORMS={extra},cpu" in found.cure
 
 
-def test_backend_names_the_setting_that_forces_the_cpu(machines):
+def test_backend_names_the_variable_that_forces_the_cpu(machines):
     machines.device("accel0")
     found = devices.backend(machines.make(probed(CPU), environ={"JAX_PLATFORMS": "cpu"}))
     assert found.status == "failure"
@@ -83,10 +83,10 @@ def test_backend_names_the_setting_that_forces_the_cpu(machines):
     assert found.cure == "unset JAX_PLATFORMS"
 
 
-def test_backend_is_ok_or_says_nothing(machines):
+def test_backend_is_ok_or_not_applicable(machines):
     assert devices.backend(machines.make(probed(CPU))).status == "not applicable"
     machines.device("accel0")
-    assert devices.backend(machines.make()).message == "JAX computes on tpu"
+    assert devices.backend(machines.make()).message == "JAX uses tpu"
     assert devices.backend(machines.make(stopped("devices"))).status == "not applicable"
 
 
@@ -115,10 +115,10 @@ def test_devices_of_another_kind_or_number_are_a_failure(machines):
         ("Unable to initialize backend 'tpu'", "tpu/create.sh"),
         ("Unknown backend: 'tpu' requested", "install the extra"),
         ("DEADLINE_EXCEEDED: RegisterTask", "all workers at once"),
-        ("something new", "the whole message"),
+        ("something new", "the full message"),
     ],
 )
-def test_devices_that_do_not_start_come_with_the_cure(machines, error, cure):
+def test_devices_that_do_not_start_have_a_cure(machines, error, cure):
     found = devices.devices(machines.make(stopped("devices", error)))
     assert found.status == "failure"
     assert error in found.message
@@ -132,12 +132,12 @@ def test_devices_that_hang_are_a_finding(machines):
     assert "all of them at once" in found.cure
 
 
-def test_devices_leave_what_workers_says_to_it(machines):
+def test_devices_leave_failures_to_join_to_workers(machines):
     assert devices.devices(machines.make(stopped("initialize"))).status == "not applicable"
 
 
-def test_collective_tells_its_speed(machines):
-    assert devices.collective(machines.make()).message == "8 devices add up at 40.00 GB/s each"
+def test_collective_reports_its_bandwidth(machines):
+    assert devices.collective(machines.make()).message == "all-reduce over 8 devices: 40.00 GB/s each"
     alone = probed(collective={"devices": 1, "correct": True, "bytes_per_second": None})
     assert devices.collective(machines.make(alone)).status == "ok"
 
@@ -145,7 +145,7 @@ def test_collective_tells_its_speed(machines):
 def test_collective_that_is_wrong_hangs_or_fails_is_a_failure(machines):
     wrong = devices.collective(machines.make(probed(collective={**SUM, "correct": False})))
     assert wrong.status == "failure"
-    assert "wrongly" in wrong.message
+    assert "is wrong" in wrong.message
     hung = devices.collective(machines.make(stopped("collective", "not done", timed_out=True, devices=TPU)))
     assert hung.status == "failure"
     failed = devices.collective(machines.make(stopped("collective", "INTERNAL", devices=TPU)))

@@ -1,4 +1,4 @@
-"""What is installed: each fault is put there and has to be named."""
+"""Checks of the installation: each fault is simulated and has to be reported."""
 
 import platform
 import tomllib
@@ -28,8 +28,8 @@ def test_packages_that_fit_are_ok(machines):
     assert found.message == "jax 0.12.0.1, flax 0.12.12; 4 requirements are met"
 
 
-def test_packages_name_every_one_that_does_not_fit(machines):
-    """The pair that breaks at import: an older Flax with a newer JAX."""
+def test_packages_name_every_wrong_version(machines):
+    """For example an older Flax with a newer JAX, which fails at import."""
     found = installation.packages(machines.make(versions={"flax": "0.12.8", "numpy": None, "jaxlib": "0.10.2"}))
     assert found.status == "failure"
     assert "flax 0.12.8 is installed, <0.13,>=0.12.12 is needed" in found.message
@@ -51,7 +51,7 @@ def test_packages_read_the_bounds_of_this_project():
     assert any(name.startswith("jax>=") for name in names)
 
 
-def test_libtpu_matters_where_a_tpu_is(machines):
+def test_libtpu_is_checked_if_there_is_a_tpu(machines):
     assert installation.libtpu(machines.make()).status == "not applicable"
     machines.device("accel0")
     assert installation.libtpu(machines.make()).status == "ok"
@@ -59,10 +59,13 @@ def test_libtpu_matters_where_a_tpu_is(machines):
 
 
 def test_libtpu_missing_or_of_another_jax_is_a_failure(machines):
-    for version, said in ((None, "libtpu is not installed"), ("0.0.42.1", "libtpu 0.0.42.1 is installed, ==0.0.50.*")):
+    for version, message in (
+        (None, "libtpu is not installed"),
+        ("0.0.42.1", "libtpu 0.0.42.1 is installed, ==0.0.50.*"),
+    ):
         found = installation.libtpu(machines.make(expect_platform="tpu", versions={"libtpu": version}))
         assert found.status == "failure"
-        assert said in found.message
+        assert message in found.message
         assert "'.[tpu]'" in found.cure
 
 

@@ -1,4 +1,4 @@
-"""Several processes: each fault is put there and has to be named."""
+"""Checks of several processes: each fault is simulated and has to be reported."""
 
 import errno
 import http.server
@@ -42,20 +42,20 @@ def test_coordinator_port_in_use_here_is_a_failure(machines, listening):
 
 
 @pytest.fixture
-def elsewhere(monkeypatch):
-    """127.0.0.1 as if it were another machine's address."""
+def remote(monkeypatch):
+    """Treats 127.0.0.1 as another machine's address."""
     monkeypatch.setattr(network, "_is_local", lambda address: False)
 
 
-@pytest.mark.usefixtures("elsewhere")
-def test_coordinator_elsewhere_is_reached(machines, listening, free):
+@pytest.mark.usefixtures("remote")
+def test_coordinator_on_another_machine_is_reached(machines, listening, free):
     assert network.coordinator(machines.make(coordinator=("127.0.0.1", listening))).message.endswith("answers")
     found = network.coordinator(machines.make(coordinator=("127.0.0.1", free)))
     assert found.status == "ok"
     assert "nothing listens" in found.message
 
 
-@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.usefixtures("remote")
 @pytest.mark.parametrize("error", [TimeoutError("timed out"), OSError(errno.EHOSTUNREACH, "No route to host")])
 def test_coordinator_behind_a_firewall_is_a_failure(machines, monkeypatch, error):
     def connect(self, where):
@@ -79,8 +79,8 @@ def test_coordinator_without_an_address_is_a_failure(machines, monkeypatch):
     assert "no-such-host has no address" in found.message
 
 
-def test_coordinator_on_the_port_that_pods_do_not_open_is_a_warning(machines):
-    """JAX's default since 0.8.1; said by --coordinator, or by saying nothing."""
+def test_coordinator_on_the_port_that_pods_close_is_a_warning(machines):
+    """JAX's default since 0.8.1, given with --coordinator or used by default."""
     machines.device("accel0")
     pod = {"TPU_WORKER_HOSTNAMES": "a,b,c,d"}
     for machine in (
@@ -95,7 +95,7 @@ def test_coordinator_on_the_port_that_pods_do_not_open_is_a_warning(machines):
     assert network.coordinator(machines.make(environ={**pod, "JAX_COORDINATOR_PORT": "8476"})).status == "ok"
 
 
-def test_coordinator_says_nothing_of_one_process(machines):
+def test_coordinator_is_not_applicable_to_one_process(machines):
     machines.device("accel0")
     environ = {"GCE_METADATA_IP": "127.0.0.1:1"}
     assert network.coordinator(machines.make(environ=environ)).status == "not applicable"
@@ -121,14 +121,14 @@ def test_workers_of_another_number_are_a_failure(machines):
     assert "4 processes answer, 8 are expected" in found.message
 
 
-def test_processes_are_counted_by_what_is_there(machines):
+def test_processes_are_counted_from_options_and_environment(machines):
     assert machines.make().processes == 1
     assert machines.make(environ={"TPU_WORKER_HOSTNAMES": "a,b"}).processes == 2
     assert machines.make(environ=SLURM | {"SLURM_NTASKS": "8"}).processes == 8
     assert machines.make(environ={"TPU_WORKER_HOSTNAMES": "a,b"}, num_processes=3).processes == 3
 
 
-def test_processes_are_counted_by_the_metadata_of_a_tpu_vm(machines):
+def test_processes_are_counted_from_the_metadata_of_a_tpu_vm(machines):
     class Metadata(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             assert self.headers["Metadata-Flavor"] == "Google"

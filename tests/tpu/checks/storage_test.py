@@ -1,4 +1,4 @@
-"""Where things are written: each fault is put there and has to be named."""
+"""Checks of storage: each fault is simulated and has to be reported."""
 
 import collections
 import subprocess
@@ -24,7 +24,7 @@ def disk(monkeypatch):
 
 
 @pytest.mark.usefixtures("disk")
-def test_workdir_that_is_or_can_be_made_is_ok(machines):
+def test_workdir_that_exists_or_can_be_created_is_ok(machines):
     path = machines.folder / "runs" / "albert"
     assert storage.workdir(machines.make(workdir=str(path))).status == "ok"
     assert not path.exists()
@@ -61,7 +61,7 @@ def test_workdir_of_several_workers_has_to_be_shared(machines, kind, status):
 
 @pytest.fixture
 def gcloud(machines, monkeypatch):
-    """Puts a gcloud there that does this; returns what it was asked."""
+    """Returns a function that installs a fake gcloud with the given action and returns a machine with it."""
     monkeypatch.setattr(storage.importlib.util, "find_spec", lambda name: None)
 
     def put(act):
@@ -95,7 +95,7 @@ def test_workdir_in_a_bucket_that_hangs_is_a_failure(gcloud, monkeypatch):
     assert "does not answer" in found.message
 
 
-def test_workdir_in_a_bucket_that_nothing_here_can_reach_is_a_warning(machines, monkeypatch):
+def test_workdir_in_a_bucket_without_gcsfs_and_gcloud_is_a_warning(machines, monkeypatch):
     monkeypatch.setattr(storage.importlib.util, "find_spec", lambda name: None)
     found = storage.workdir(machines.make(workdir="gs://bucket/run"))
     assert found.status == "warning"
@@ -103,12 +103,12 @@ def test_workdir_in_a_bucket_that_nothing_here_can_reach_is_a_warning(machines, 
     assert ".[gcs]" in found.cure
 
 
-def test_workdir_in_a_bucket_is_written_with_gcsfs_where_it_is(machines, monkeypatch):
-    asked = []
+def test_workdir_in_a_bucket_is_written_with_gcsfs_if_installed(machines, monkeypatch):
+    commands = []
     monkeypatch.setattr(storage.importlib.util, "find_spec", lambda name: name == "gcsfs" or None)
-    monkeypatch.setattr(storage.subprocess, "run", lambda command, **more: asked.append(command))
+    monkeypatch.setattr(storage.subprocess, "run", lambda command, **more: commands.append(command))
     assert storage.workdir(machines.make(workdir="gs://bucket/run")).status == "ok"
-    ((_, option, program, target),) = asked
+    ((_, option, program, target),) = commands
     assert option == "-c"
     assert "gcsfs" in program
     assert target.startswith("gs://bucket/run/.doctor-")
@@ -126,7 +126,7 @@ def test_shared_memory_of_a_container_is_a_warning(machines, disk):
     assert "--shm-size" in found.cure
 
 
-def test_cache_is_where_the_jobs_have_it(machines, disk, monkeypatch):
+def test_cache_is_that_of_the_jobs(machines, disk, monkeypatch):
     monkeypatch.setenv("FLAX_LITE_CACHE", str(machines.folder / "cache"))
     assert str(machines.folder / "cache") in storage.cache(machines.make()).message
     disk(10**8)
@@ -137,7 +137,7 @@ def test_cache_is_where_the_jobs_have_it(machines, disk, monkeypatch):
     assert "FLAX_LITE_CACHE" in found.cure
 
 
-def test_bucket_commands_are_bounded_in_time(machines, monkeypatch):
+def test_bucket_commands_have_a_time_limit(machines, monkeypatch):
     given = []
 
     def run(command, **more):

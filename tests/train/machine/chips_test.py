@@ -1,4 +1,4 @@
-"""Devices by name."""
+"""Chips and targets by name."""
 
 import pytest
 
@@ -32,11 +32,11 @@ def test_a_target_is_a_kind_and_a_number(text, kind, devices, topology, compiles
         ("v5e", "KIND:AxB"),
         ("v9:2x2", "v5e, v5p"),
         ("8xtpu", "NxKIND"),
-        ("8xv5e", "has a shape, as v5e:2x2"),
+        ("8xv5e", "needs a topology, for example v5e:2x2"),
         ("0xcpu", "8xcpu"),
     ],
 )
-def test_what_is_no_target_is_explained(text, message):
+def test_an_invalid_target_is_explained(text, message):
     with pytest.raises(UserError, match=message):
         parse_target(text)
 
@@ -60,7 +60,7 @@ def test_what_is_no_target_is_explained(text, message):
         ("NVIDIA B900", "NVIDIA B900"),
     ],
 )
-def test_a_device_is_known_by_its_own_name(name, kind):
+def test_kind_of_recognizes_device_kinds(name, kind):
     assert kind_of(name) == kind
 
 
@@ -68,8 +68,8 @@ def test_a_device_is_known_by_its_own_name(name, kind):
     ("kind", "bfloat16", "float32"),
     [("h100", 989e12, 494e12), ("v5e", 197e12, 197e12), ("t4", None, 8.1e12), ("cpu", None, None)],
 )
-def test_a_peak_is_that_of_a_compute_dtype(kind, bfloat16, float32):
-    """TPUs round the factors of float32 products to bfloat16, newer GPUs to TF32; a T4 has units for neither."""
+def test_the_peak_depends_on_the_compute_dtype(kind, bfloat16, float32):
+    """TPUs round the factors of float32 products to bfloat16, newer GPUs to TF32; a T4 supports neither."""
     chip = CHIPS[kind]
     assert (chip.peak_flops_per_second("bfloat16"), chip.peak_flops_per_second("float32")) == (bfloat16, float32)
 

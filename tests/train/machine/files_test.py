@@ -1,4 +1,4 @@
-"""What is written as JSON can be read as JSON."""
+"""JSON files are valid JSON."""
 
 import json
 import math
@@ -21,7 +21,7 @@ from train.machine.files import to_json, write_json
         (0.0, 0.0),
     ],
 )
-def test_json_never_holds_what_is_no_number(value, expected, tmp_path):
+def test_json_has_null_for_numbers_that_are_not_finite(value, expected, tmp_path):
     write_json(tmp_path / "file.json", value)
     for text in (to_json(value), (tmp_path / "file.json").read_text()):
         assert json.loads(text, parse_constant=pytest.fail) == expected

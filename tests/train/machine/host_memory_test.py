@@ -1,4 +1,4 @@
-"""Memory between steps: kept where the C library can, left alone elsewhere."""
+"""The C library keeps freed memory between steps, if it is glibc."""
 
 import platform
 import resource
@@ -16,7 +16,7 @@ from train import distill, finetune, pretrain
 from train.machine import host_memory
 from train.options import runtime
 
-# 64 MiB, written to, freed and written to again: each page is a fault where the memory is new.
+# Writes to 64 MiB, frees them and writes again: each newly mapped page is a page fault.
 _PROGRAM = """
 import resource, sys
 import numpy as np
@@ -48,37 +48,37 @@ print(kept - resident())
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has the setting")
-def test_kept_memory_can_be_given_back():
-    """Of 64 MiB nearly all pages: 16384 of 4 KiB."""
+def test_kept_memory_can_be_returned():
+    """Nearly all pages of 64 MiB: 16384 of 4 KiB."""
     done = subprocess.run([sys.executable, "-c", _RESIDENT], capture_output=True, text=True, check=True)
     assert int(done.stdout) > 15000
 
 
-def faults(what):
-    done = subprocess.run([sys.executable, "-c", _PROGRAM, what], capture_output=True, text=True, check=True)
+def page_faults(mode):
+    done = subprocess.run([sys.executable, "-c", _PROGRAM, mode], capture_output=True, text=True, check=True)
     return int(done.stdout)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has the setting")
-def test_kept_memory_is_not_asked_for_again():
+def test_kept_memory_is_not_mapped_again():
     """64 MiB are 16384 pages of 4 KiB, or 32 of 2 MiB."""
-    assert faults("leave") >= 32
-    assert faults("keep") < 16
+    assert page_faults("leave") >= 32
+    assert page_faults("keep") < 16
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has the setting")
 def test_a_job_on_cpu_keeps_its_memory(tmp_path):
-    """And runs programs of the CPU in the thread that starts them."""
+    """It also runs its CPU programs in the calling thread."""
     words = ("--config", toy.write_config(tmp_path), "--workdir", tmp_path / "work", "--config.total_steps=2")
-    status, output, errors = Process(*words, call=f"{__name__}:job_then_faults").end()
+    status, output, errors = Process(*words, call=f"{__name__}:job_then_page_faults").end()
     assert status == 0, errors
     again, dispatches = output.splitlines()[-1].split()
     assert int(again) < 16
     assert dispatches == "False"
 
 
-def job_then_faults():
-    """A job as its command runs it, and what it left: pages asked for again, and where programs run."""
+def job_then_page_faults():
+    """Runs a job as its command does, then prints page faults for reused memory and the dispatch setting."""
     assert toy.main() == 0
     np.ones(2**26, np.uint8)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -88,11 +88,11 @@ def job_then_faults():
 
 
 class SettledError(Exception):
-    """The first thing was done."""
+    """Raised instead of configuring the runtime."""
 
 
 @pytest.mark.parametrize("run", [pretrain.run, distill.run, finetune.run_request])
-def test_every_job_settles_the_runtime_before_anything_else(monkeypatch, run):
+def test_every_job_configures_the_runtime_first(monkeypatch, run):
     def settle(values):
         raise SettledError
 
@@ -101,6 +101,6 @@ def test_every_job_settles_the_runtime_before_anything_else(monkeypatch, run):
         run(types.SimpleNamespace(values={}))
 
 
-def test_another_c_library_is_left_alone(monkeypatch):
+def test_other_c_libraries_are_left_alone(monkeypatch):
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     assert host_memory.keep_freed_memory() is False

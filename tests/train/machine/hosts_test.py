@@ -1,4 +1,4 @@
-"""Several hosts as several processes on this machine, with the toy job: each has two devices of its own."""
+"""Multi-host runs of the toy job: several processes on this machine, with two devices each."""
 
 import json
 import random
@@ -20,13 +20,13 @@ from train.machine.hosts import join, lost_another
 from train.machine.process_count import processes_of_environment
 from train.run.checkpoints import COMMIT_MARKER
 
-_ENDS_OF_THE_KILLED = {0, 75, -signal.SIGTERM, -signal.SIGINT, -signal.SIGKILL, -signal.SIGABRT}
-# Gloo writes "[Gloo] Rank 0 is connected to 1 peer ranks. Expected number of connected peer ranks is : 1" piece by
-# piece and from two threads, so that a line may hold pieces of two.
+_STATUSES_AFTER_A_KILL = {0, 75, -signal.SIGTERM, -signal.SIGINT, -signal.SIGKILL, -signal.SIGABRT}
+# Gloo writes "[Gloo] Rank 0 is connected to 1 peer ranks. Expected number of connected peer ranks is : 1" in pieces and
+# from two threads, so a line may mix two messages.
 _GLOO = re.compile(r"\[Gloo\] Rank|is connected to|(Expected number of connected )?peer ranks( is :|\.)|\b\d+\b")
 _FAILED_BARRIER = "Barrier failed because: task is set to ERROR: UNAVAILABLE: Task 1 heartbeat timeout."
 _HEARTBEAT = "hosts.heartbeat_seconds=5"
-_STEPS = "total_steps=28"  # room for all that happens to one run
+_STEPS = "total_steps=28"  # enough for all interruptions of one run
 _SLOWLY = "data.delay_seconds=0.2"
 _ONE_SAVE = "checkpoint_every_steps=28"
 
@@ -42,11 +42,11 @@ class Fleet:
 
     Args:
       config: the toy's config file.
-      workdir: one for all, or one for each.
-      count: number of processes.
-      overrides: of the config.
-      lacking: processes that are not started.
-      environment: changes to this process's.
+      workdir: one path for all processes, or a list with one path each.
+      count: the number of processes.
+      overrides: overrides of the config.
+      lacking: indices of processes that are not started.
+      environment: changes to this process's environment variables.
     """
 
     def __init__(self, config, workdir, count, *overrides, lacking=(), environment=None):
@@ -62,7 +62,7 @@ class Fleet:
         }
 
     def end(self):
-        """Waits for all; returns their statuses. `output` and `errors` hold what they have printed."""
+        """Waits for all processes and returns their exit statuses; sets `output` and `errors` to what they printed."""
         try:
             statuses = [process.wait() for process in self.processes.values()]
         finally:
@@ -80,20 +80,20 @@ def config(tmp_path):
 
 @pytest.fixture(scope="module")
 def programs(once):
-    """What the processes have compiled: a directory of their own, which a process that is killed may damage."""
+    """A separate compilation cache for these processes, because a killed process may damage it."""
     return {"JAX_COMPILATION_CACHE_DIR": str(once("hosts-programs", lambda folder: None))}
 
 
 @pytest.fixture(scope="module")
 def whole(once, programs):
-    """The outcome of a run of two hosts that nothing disturbed."""
+    """The outcome of an uninterrupted run on two hosts."""
 
     def make(folder):
         fleet = Fleet(toy.write_config(folder), folder / "work", 2, _STEPS, _ONE_SAVE, environment=programs)
         assert fleet.end() == [0, 0], fleet.errors
         assert "step 28/28  held-out: loss" in fleet.output[0]
-        own = [line for line in fleet.output[1].splitlines() if _GLOO.sub("", line).strip()]
-        assert len(own) == 1, "host 0 speaks for all once they have joined"
+        printed = [line for line in fleet.output[1].splitlines() if _GLOO.sub("", line).strip()]
+        assert len(printed) == 1, "only host 0 prints once they have joined"
         assert summary(folder / "work")["runs"][0]["process_count"] == 2
         assert summary(folder / "work")["runs"][0]["mesh"] == {"data": 4, "fsdp": 1}
 
@@ -102,10 +102,10 @@ def whole(once, programs):
 
 @pytest.fixture(scope="module")
 def disturbed(once, programs):
-    """One run of two hosts that ended in five pieces, and what was to be seen at the end of each.
+    """One run on two hosts in five pieces, with observations at the end of each piece, and its work directory.
 
-    A signal to host 1; one to host 0, and the newest checkpoint is unreadable; host 1 is killed; host 0 is killed, and
-    the newest checkpoint has no commit marker; the end.
+    The pieces end with: a signal to host 1; a signal to host 0, after which the newest checkpoint is made unreadable;
+    SIGKILL to host 1; SIGKILL to host 0, after which the newest checkpoint loses its commit marker; completion.
     """
 
     def make(folder):
@@ -124,7 +124,7 @@ def disturbed(once, programs):
         step = piece(_SLOWLY, until=1, disturb=lambda processes: processes[1].send_signal(signal.SIGTERM))
         step = piece(_SLOWLY, until=step + 2, disturb=lambda processes: processes[0].send_signal(signal.SIGTERM))
         DAMAGES["unreadable"](work / "checkpoints" / str(step))
-        # Two steps behind a save that it waits for.
+        # Two steps after a save.
         step = piece(_SLOWLY, until=step // 4 * 4 + 6, disturb=lambda processes: processes[1].kill())
         step = piece(_SLOWLY, until=step // 4 * 4 + 6, disturb=lambda processes: processes[0].kill())
         DAMAGES["no commit marker"](work / "checkpoints" / str(step))
@@ -140,31 +140,31 @@ def losses(result):
 
 
 def assert_alike(result, other):
-    """Within DESIGN's bar for another layout."""
+    """Losses of runs in different layouts agree within 1e-4: sums are taken in another order."""
     assert [row[:2] for row in losses(result)] == [row[:2] for row in losses(other)]
     np.testing.assert_allclose([row[2] for row in losses(result)], [row[2] for row in losses(other)], rtol=1e-4)
 
 
 @pytest.mark.compat
-def test_two_hosts_do_what_one_does(tmp_path, config, whole):
+def test_two_hosts_match_one(tmp_path, config, whole):
     assert run(config, tmp_path / "one", _STEPS, _ONE_SAVE) == 0
     assert_alike(outcome(tmp_path / "one"), whole)
 
 
-def test_disturbed_hosts_end_as_if_they_had_not_been(disturbed, whole):
+def test_an_interrupted_run_equals_an_uninterrupted_one(disturbed, whole):
     pieces, work = disturbed
     assert pieces[-1]["statuses"] == [0, 0], pieces[-1]["errors"]
     assert len(summary(work)["runs"]) == 5
     assert outcome(work) == whole
 
 
-@pytest.mark.parametrize(("piece", "told"), [(0, 1), (1, 0)])
-def test_a_signal_to_one_host_saves_on_all(disturbed, piece, told):
-    """They leave the steps at the same one, and nothing is lost."""
+@pytest.mark.parametrize(("piece", "signaled"), [(0, 1), (1, 0)])
+def test_a_signal_to_one_host_saves_on_all(disturbed, piece, signaled):
+    """All hosts stop at the same step, and no step is lost."""
     seen = disturbed[0][piece]
     assert seen["statuses"] == [75, 75], seen["errors"]
-    assert "stopped by SIGTERM: step" in seen["errors"][told]
-    assert f"toy, host {1 - told} of 2: stopped by a signal to another host: step" in seen["errors"][1 - told]
+    assert "stopped by SIGTERM: step" in seen["errors"][signaled]
+    assert f"toy, host {1 - signaled} of 2: stopped by a signal to another host: step" in seen["errors"][1 - signaled]
     assert seen["summary"]["status"] == "interrupted"
     assert seen["summary"]["step"] == seen["checkpoints"][-1]
     after = disturbed[0][1]["summary"]
@@ -173,17 +173,17 @@ def test_a_signal_to_one_host_saves_on_all(disturbed, piece, told):
 
 
 @pytest.mark.parametrize(("piece", "lost"), [(2, 1), (3, 0)])
-def test_a_host_that_is_lost_ends_the_others(disturbed, piece, lost):
-    """Within the heartbeat's time, by a signal of their own; and no more is lost than the steps since the last save."""
+def test_a_lost_host_ends_the_others(disturbed, piece, lost):
+    """JAX aborts them within the heartbeat's timeout; only the steps since the last save are lost."""
     before, seen = disturbed[0][piece - 1 : piece + 1]
     assert seen["statuses"][lost] == -signal.SIGKILL
-    # Whatever notices first: JAX's heartbeat, or a collective whose connection is closed.
+    # Either JAX's heartbeat notices first, or a collective whose connection was closed.
     assert seen["statuses"][1 - lost] in (-signal.SIGABRT, 75), seen["errors"]
     assert seen["checkpoints"][-1] >= before["checkpoints"][-1] // 4 * 4 + 4
 
 
 @pytest.mark.parametrize(("piece", "damage"), [(1, "unreadable"), (3, "no commit marker")])
-def test_hosts_agree_on_the_checkpoint_they_take(disturbed, piece, damage):
+def test_hosts_agree_on_the_checkpoint_to_restore(disturbed, piece, damage):
     before, seen = disturbed[0][piece : piece + 2]
     *_, good, bad = before["checkpoints"]
     assert f"checkpoint {bad} is bad: {damage}" in seen["output"][0]
@@ -191,7 +191,7 @@ def test_hosts_agree_on_the_checkpoint_they_take(disturbed, piece, damage):
     assert seen["summary"]["runs"][-1]["from_step"] == good
 
 
-def test_four_hosts_go_on_as_two_and_as_one(tmp_path, config, programs, whole):
+def test_a_run_on_four_hosts_resumes_on_two_and_on_one(tmp_path, config, programs, whole):
     work, done = tmp_path / "work", 0
     for count in (4, 2):
         fleet = Fleet(config, work, count, _STEPS, _SLOWLY, _ONE_SAVE, environment=programs)
@@ -204,21 +204,21 @@ def test_four_hosts_go_on_as_two_and_as_one(tmp_path, config, programs, whole):
     assert [entry["process_count"] for entry in summary(work)["runs"]] == [4, 2, 1]
 
 
-# Many moments are dear: each kill costs a start of two processes. The pieces of `disturbed` are the others by default.
+# Each kill costs a start of two processes, so there are few by default, in addition to the pieces of `disturbed`.
 @pytest.mark.parametrize("kills", [2, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
-def test_killed_at_random_the_run_ends_as_if_it_had_not_been(tmp_path, config, whole, kills):
-    """Signal, process and moment at random, in the start, in saves and evaluations; nothing needs a hand."""
+def test_a_run_killed_at_random_equals_an_uninterrupted_one(tmp_path, config, whole, kills):
+    """With random signal, process and time: during startup, steps, saves and evaluations."""
     work, seed = tmp_path / "work", random.randrange(2**32)
     print(f"seed {seed}")
     draw, killed = random.Random(seed), 0
     while killed < kills:
-        # Slow steps, or the first run would outlive all of its kills.
+        # Slow steps, so that the run does not finish before the kills.
         fleet = Fleet(config, work, 2, _STEPS, "data.delay_seconds=1", "checkpoint_every_steps=2")
         time.sleep(draw.uniform(0, 8))
         fleet.processes[draw.randrange(2)].send_signal(draw.choice([signal.SIGTERM, signal.SIGKILL, signal.SIGINT]))
         statuses = fleet.end()
-        assert set(statuses) <= _ENDS_OF_THE_KILLED, fleet.errors
-        if statuses == [0, 0]:  # it was too late
+        assert set(statuses) <= _STATUSES_AFTER_A_KILL, fleet.errors
+        if statuses == [0, 0]:  # the signal came after the end
             assert outcome(work) == whole
             work = tmp_path / f"work-{killed}"
         else:
@@ -228,15 +228,15 @@ def test_killed_at_random_the_run_ends_as_if_it_had_not_been(tmp_path, config, w
     assert outcome(work) == whole
 
 
-def test_a_work_directory_that_is_not_common_is_refused(tmp_path, config):
+def test_separate_work_directories_are_refused(tmp_path, config):
     fleet = Fleet(config, [tmp_path / "here", tmp_path / "there"], 2)
     assert fleet.end() == [2, 2]
     assert "toy, host 1 of 2: --workdir" in fleet.errors[1]
-    assert "a disk that all of them mount" in fleet.errors[1]
+    assert "disk that all of them mount" in fleet.errors[1]
     assert "toy, host 0 of 2: host 1: --workdir" in fleet.errors[0]
 
 
-def test_a_mistake_that_host_0_finds_ends_all(tmp_path, config):
+def test_a_user_error_on_host_0_ends_all(tmp_path, config):
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "thesis.tex").touch()
     fleet = Fleet(config, tmp_path / "work", 2)
@@ -251,7 +251,7 @@ def test_a_loss_that_is_not_finite_ends_all(tmp_path, config, programs):
     assert summary(tmp_path / "work")["status"] == "failed"
 
 
-def test_hosts_that_do_not_come_are_not_waited_for_for_ever(tmp_path, config):
+def test_the_wait_for_missing_hosts_is_limited(tmp_path, config):
     for missing, present in ((0, 1), (1, 0)):
         fleet = Fleet(config, tmp_path / "work", 2, "hosts.initialization_seconds=3", lacking=[missing])
         (status,) = fleet.end()
@@ -270,7 +270,7 @@ def test_hosts_that_do_not_come_are_not_waited_for_for_ever(tmp_path, config):
         (("127.0.0.1", 2, 0), "expected HOST:PORT"),
     ],
 )
-def test_flags_that_do_not_fit_are_refused(given, message):
+def test_inconsistent_flags_are_refused(given, message):
     with pytest.raises(UserError, match=message):
         join(*given, heartbeat_seconds=1, initialization_seconds=1)
 
@@ -286,10 +286,10 @@ _SLURM = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "a[1-2]", "SLURM_PROCID": 
         ({"TPU_WORKER_HOSTNAMES": "localhost"}, 1),
         ({"TPU_WORKER_HOSTNAMES": "a,b", "MEGASCALE_NUM_SLICES": "2"}, 4),
         ({**_SLURM, "SLURM_NTASKS": "8"}, 8),
-        ({"SLURM_NTASKS": "8"}, 1),  # in the allocation's shell, outside srun
+        ({"SLURM_NTASKS": "8"}, 1),  # in the shell of an allocation, outside srun
     ],
 )
-def test_the_environment_says_how_many_processes_there_are(tmp_path, environ, count):
+def test_the_environment_gives_the_number_of_processes(tmp_path, environ, count):
     assert processes_of_environment(environ, root=tmp_path) == count
 
 
@@ -302,8 +302,8 @@ def test_the_environment_says_how_many_processes_there_are(tmp_path, environ, co
         (RuntimeError("Gloo"), False),
     ],
 )
-def test_a_collective_that_lost_a_host_is_told_from_a_defect(error, expected):
-    """Also where a save failed because of it."""
+def test_a_lost_host_is_distinguished_from_a_defect(error, expected):
+    """The same holds for a failed save that it caused."""
     assert lost_another(error) is expected
     consequence = RunError("the checkpoint could not be written")
     consequence.__cause__ = error

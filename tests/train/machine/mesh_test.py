@@ -12,7 +12,7 @@ from train.machine import mesh
     ("sizes", "shape"),
     [((-1, 1), (8, 1)), ((1, -1), (1, 8)), ((-1, 4), (2, 4)), ((2, 4), (2, 4)), ((1, 1), (1, 1)), ((2, 2), (2, 2))],
 )
-def test_make_mesh_fills_in_the_free_size(sizes, shape):
+def test_make_mesh_fills_in_the_open_size(sizes, shape):
     made = mesh.make_mesh(*sizes)
     assert tuple(made.shape.values()) == shape
     assert made.axis_types == (AxisType.Auto, AxisType.Auto)
@@ -20,7 +20,7 @@ def test_make_mesh_fills_in_the_free_size(sizes, shape):
 
 @pytest.mark.parametrize(
     ("sizes", "message"),
-    [((-1, -1), "at most one"), ((0, 1), "positive"), ((-1, 3), "no multiple of 3"), ((16, 1), "there are 8")],
+    [((-1, -1), "at most one"), ((0, 1), "positive"), ((-1, 3), "not a multiple of 3"), ((16, 1), "there are 8")],
 )
 def test_make_mesh_refuses_impossible_sizes(sizes, message):
     with pytest.raises(UserError, match=message):
@@ -28,7 +28,7 @@ def test_make_mesh_refuses_impossible_sizes(sizes, message):
 
 
 @pytest.mark.parametrize(("size", "accumulation", "nearest"), [(12, 1, "8 or 16"), (24, 2, "16 or 32"), (4, 1, ": 8$")])
-def test_batch_size_error_names_the_nearest_that_work(size, accumulation, nearest):
+def test_batch_size_error_names_the_nearest_valid_sizes(size, accumulation, nearest):
     with pytest.raises(UserError, match=nearest):
         mesh.check_batch_size(size, accumulation, 8)
 
@@ -47,13 +47,13 @@ def test_put_batch_splits_rows_over_both_axes():
         mesh.put_batch({"ids": np.zeros((12, 2))}, made)
 
 
-def test_device_line_says_what_is_used():
+def test_device_line_names_the_used_devices():
     assert "8 x cpu" in mesh.device_line(mesh.make_mesh(-1, 1))
-    assert mesh.device_line(mesh.make_mesh(2, 1)).endswith("mesh data=2 fsdp=1; 6 more not used")
+    assert mesh.device_line(mesh.make_mesh(2, 1)).endswith("mesh data=2 fsdp=1; 6 more unused")
 
 
 @pytest.mark.parametrize(("name", "kind"), [("nvidia0", "GPU"), ("accel0", "TPU"), ("vfio/0", "TPU")])
-def test_an_accelerator_that_is_not_used_is_warned_of(tmp_path, monkeypatch, name, kind):
+def test_an_unused_accelerator_causes_a_warning(tmp_path, monkeypatch, name, kind):
     assert mesh.unused_accelerator(tmp_path) is None
     (tmp_path / "vfio").mkdir()
     (tmp_path / "vfio" / "vfio").touch()

@@ -1,4 +1,4 @@
-"""Where a work directory is, as the command line writes it."""
+"""Work directories as written on the command line."""
 
 from pathlib import Path
 
@@ -10,6 +10,6 @@ from train.machine.paths import work_path
 @pytest.mark.parametrize(
     ("text", "path"), [("~/runs/a", "/home/me/runs/a"), ("~", "/home/me"), ("runs/~", "runs/~"), ("/a", "/a")]
 )
-def test_the_home_directory_is_known(monkeypatch, text, path):
+def test_a_leading_tilde_is_the_home_directory(monkeypatch, text, path):
     monkeypatch.setenv("HOME", "/home/me")
     assert work_path(text) == Path(path)

@@ -1,4 +1,4 @@
-"""Signals while a job begins: its process ends with the status of one that was stopped, wherever it stands."""
+"""A signal while a job starts ends its process with the exit status of a stopped job."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from tests.conftest import REPOSITORY
 from train.errors import StopError
 from train.machine.signals import Guard
 
-# A package that is interrupted while it is imported, by somebody who takes every error for its absence.
+# A package whose import is interrupted by a signal.
 HALF = """
 import os, signal, time
 os.kill(os.getpid(), signal.{number})
@@ -23,9 +23,9 @@ raise SystemExit("went on")
 @pytest.mark.parametrize(
     ("package", "job", "number"),
     [
-        ("absl", "pretrain", "SIGTERM"),  # before the command line is read
+        ("absl", "pretrain", "SIGTERM"),  # before the command line is parsed
         ("ml_collections", "finetune", "SIGINT"),
-        ("jax", "pretrain", "SIGTERM"),  # as the job is put together
+        ("jax", "pretrain", "SIGTERM"),  # while the job is built
         ("optax", "distill", "SIGINT"),
     ],
 )
@@ -48,13 +48,13 @@ def test_a_signal_during_an_import_ends_in_75(tmp_path, package, job, number):
 
 
 def test_a_signal_outside_imports_is_an_exception():
-    """Where the process is somebody else's too, also inside one."""
+    """Only during an import does a signal end the process at once."""
     with Guard(ends_process=True), pytest.raises(StopError, match="SIGTERM"):
         os.kill(os.getpid(), signal.SIGTERM)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def test_importing_the_jobs_leaves_signals_alone():
+def test_importing_the_jobs_installs_no_handlers():
     code = "import signal, train; print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.stdout == "True\n"

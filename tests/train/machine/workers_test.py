@@ -1,4 +1,4 @@
-"""Worker processes: order, errors, and that none outlives what it works for."""
+"""Worker processes: order of results, errors, and that none outlives its parent."""
 
 import functools
 import os
@@ -12,7 +12,7 @@ import pytest
 from tests.train.data.pretraining.loader_test import alive
 from train.machine.workers import num_cores, ordered_map
 
-# Everything that workers call has to be importable by them.
+# Workers must be able to import the functions that they call.
 _SCRIPT = """
 import os, sys, time
 from train.machine.workers import ordered_map
@@ -43,18 +43,18 @@ if __name__ == "__main__":
     what = sys.argv[1]
     if what == "order":
         taken = []
-        results = ordered_map(slow, items(taken), workers=2, begin=begin)
+        results = ordered_map(slow, items(taken), workers=2, initializer=begin)
         assert next(results) == (0, "yes")
         assert len(taken) == 4, taken
         assert [square for square, _ in results] == [number * number for number in range(1, 10)]
         print("ordered")
     elif what.endswith("killed"):
         try:
-            list(ordered_map(globals()[what], range(3), workers=2, begin=begin))
+            list(ordered_map(globals()[what], range(3), workers=2, initializer=begin))
         except Exception as error:
             print(type(error).__name__, error)
     else:
-        list(ordered_map(endless, range(2), workers=2, begin=begin))
+        list(ordered_map(endless, range(2), workers=2, initializer=begin))
 """
 
 
@@ -78,21 +78,21 @@ def _output(script, what):
         return process.communicate(timeout=60)[0]
 
 
-def test_results_come_in_order_and_items_are_taken_as_needed(script):
-    """The first is the slowest; two items for each worker are ahead of it."""
+def test_results_are_in_order_and_items_are_consumed_as_needed(script):
+    """The first item is the slowest; two items per worker are in flight."""
     assert _output(script, "order") == "ordered\n"
 
 
 @pytest.mark.parametrize("what", ["killed", "one_killed"])
-def test_a_killed_worker_is_said(script, what):
-    """Also where another is busy: it must not be waited for."""
+def test_a_killed_worker_is_an_error(script, what):
+    """The error does not wait for another worker that is busy."""
     output = _output(script, what)
     assert "RunError a worker process was killed" in output
     assert "data.prepare_workers" in output
 
 
-def test_workers_end_with_a_killed_parent(script):
-    """It cannot end them itself; without their own watch they would wait for work for ever."""
+def test_workers_end_when_their_parent_is_killed(script):
+    """A killed parent cannot end them; if they did not watch it, they would wait for work forever."""
     start, command = script
     with start([*command, "endless"]) as process:
         workers = [int(process.stdout.readline()) for _ in range(2)]
@@ -106,7 +106,7 @@ def test_workers_end_with_a_killed_parent(script):
 
 def test_an_error_in_a_worker_reaches_the_caller():
     with pytest.raises(ValueError, match="invalid literal"):
-        list(ordered_map(int, ["1", "one"], workers=1, begin=os.getpid))
+        list(ordered_map(int, ["1", "one"], workers=1, initializer=os.getpid))
 
 
 def test_num_cores_is_what_this_process_may_use():

@@ -73,7 +73,7 @@ def test_a_plan_for_other_devices_uses_their_properties(capsys):
     ("arguments", "message"),
     [
         (("--target", "v5e"), "expected KIND:AxB"),
-        (("--target", "3xcpu"), "Nearest sizes that can"),
+        (("--target", "3xcpu"), "Nearest valid sizes"),
         (("--config.mesh.data=16", "--target", "8xcpu"), "there are 8"),
         (("--config.tokenizer=nowhere",), "tokenizer=nowhere"),
     ],

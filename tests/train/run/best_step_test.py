@@ -1,4 +1,4 @@
-"""The best evaluation: kept, delivered, and patience with those after it."""
+"""keep_best and early stopping in runs of the toy job."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from train.run.metrics import read_metrics
 
 
 def scripted(losses):
-    """A change to the job: its evaluations give these losses, in this order."""
+    """Returns a change to the job: its evaluations return these losses in this order."""
     values = iter(losses)
     return lambda job: dataclasses.replace(job, summarize=lambda results: {"loss": next(values)})
 
@@ -28,7 +28,7 @@ def test_the_best_checkpoint_is_kept_and_delivered(tmp_path, start, ten_steps, w
     ]
 
 
-def test_a_job_ends_early_where_nothing_gets_better(tmp_path, start, capsys):
+def test_a_job_ends_early_without_improvement(tmp_path, start, capsys):
     def change(job):
         return scripted([3, 1, 2, 4])(dataclasses.replace(job, patience=1))
 
@@ -45,36 +45,36 @@ def test_a_job_ends_early_where_nothing_gets_better(tmp_path, start, capsys):
     ("losses", "step", "best"),
     [([5, 6], 20, 10), ([0.5, 1, 1], 25, 20), ([0.5, 0.4, 0.3, 0.2, 0.1], 40, 40)],
 )
-def test_patience_begins_anew_where_a_run_that_ended_early_is_extended(tmp_path, start, capsys, losses, step, best):
+def test_patience_is_counted_anew_after_an_extension(tmp_path, start, capsys, losses, step, best):
     def patient(losses):
         return lambda job: scripted(losses)(dataclasses.replace(job, patience=1))
 
     assert start("keep_best=true", change=patient([3, 1, 2])) == 0
     interrupted = lambda job: signal_at(17)(patient([])(job))  # noqa: E731
     assert start("keep_best=true", "total_steps=40", change=interrupted, more=["--extend"]) == 75
-    said = capsys.readouterr().out
-    assert "--extend: total_steps 20 -> 40" in said
-    assert "it had ended early at step 15: patience for a better evaluation begins anew there" in said
+    output = capsys.readouterr().out
+    assert "--extend: total_steps 20 -> 40" in output
+    assert "the run had ended early at step 15: patience is counted anew from there" in output
     assert start("keep_best=true", "total_steps=40", change=patient(losses)) == 0
     assert (summary(tmp_path / "work")["step"], summary(tmp_path / "work")["model_step"]) == (step, best)
 
 
-def test_the_best_and_patience_outlive_an_interruption(tmp_path, start):
+def test_the_best_and_patience_survive_an_interruption(tmp_path, start):
     def change(job):
         return scripted([3, 1])(signal_at(12)(dataclasses.replace(job, patience=1)))
 
-    def go_on(job):
+    def resume(job):
         return scripted([2])(dataclasses.replace(job, patience=1))
 
     assert start("keep_best=true", "keep_checkpoints=1", change=change) == 75
-    assert start("keep_best=true", "keep_checkpoints=1", change=go_on) == 0
+    assert start("keep_best=true", "keep_checkpoints=1", change=resume) == 0
     work = tmp_path / "work"
     assert (summary(work)["step"], summary(work)["model_step"]) == (15, 10)
     assert {int(path.name) for path in (work / "checkpoints").iterdir()} == {10, 15}
 
 
-def test_a_best_that_was_scored_after_its_save_outlives_a_defect(tmp_path, start):
-    """The signal at step 10 leaves its row out; the next start scores it, and ends before it saves again."""
+def test_a_best_that_was_evaluated_after_its_save_survives_a_defect(tmp_path, start):
+    """A signal at step 10 prevents its evaluation; the next run evaluates it and fails before it saves again."""
 
     def broken(job):
         def train_batches(start):
@@ -90,7 +90,7 @@ def test_a_best_that_was_scored_after_its_save_outlives_a_defect(tmp_path, start
     assert summary(tmp_path / "work")["model_step"] == 10
 
 
-def test_an_unreadable_best_falls_back_on_the_last(tmp_path, start, capsys):
+def test_an_unreadable_best_falls_back_to_the_last(tmp_path, start, capsys):
     def change(job):
         def train_batches(start):
             for offset, batch in enumerate(job.train_batches(start)):

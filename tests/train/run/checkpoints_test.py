@@ -1,4 +1,4 @@
-"""Checkpoints against real Orbax directories: damage, retention, failure to write, other meshes."""
+"""Checkpoints with real Orbax directories: damage, retention, failed writes, other meshes."""
 
 import resource
 import shutil
@@ -31,16 +31,16 @@ def abstract_of(state, mesh=None):
     mesh = mesh or make_mesh(1, 1)
     shardings = tree_shardings(state, mesh)
     return jax.tree.map(
-        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), state, shardings
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), state, shardings
     )
 
 
 class Box:
-    """Checkpoints that remember what they said."""
+    """Checkpoints of a directory, with the lines that they logged."""
 
     def __init__(self, root, keep=3):
-        self.said = []
-        self.checkpoints = Checkpoints(root, keep, self.said.append)
+        self.logged = []
+        self.checkpoints = Checkpoints(root, keep, self.logged.append)
         self.root = root
 
     def save(self, *steps, best=None):
@@ -74,12 +74,12 @@ def test_restore_returns_every_bit_of_the_newest(box):
         assert np.asarray(got).tobytes() == np.asarray(want).tobytes()
     assert meta["step"] == 2
     assert meta["identity"] == {"data": "a"}
-    assert not box.said
+    assert not box.logged
 
 
 def test_restore_of_nothing_is_none(box):
     assert box.restore() is None
-    assert not box.said
+    assert not box.logged
 
 
 def empty(step):
@@ -108,12 +108,12 @@ DAMAGES = {
 
 @pytest.mark.compat
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damage_is_set_aside_and_the_previous_step_used(box, damage):
-    """However the newest step is damaged, the one before is used, the bad one kept apart, and one line says so."""
+def test_a_damaged_checkpoint_is_moved_and_the_previous_one_used(box, damage):
+    """For every kind of damage to the newest step, with one line about it."""
     box.save(1, 2)
     DAMAGES[damage](box.root / "2")
     assert box.restore() == 1
-    (line,) = box.said
+    (line,) = box.logged
     assert line.startswith("checkpoint 2 is bad: ")
     assert box.bad() == [f"2-{damage.split()[0]}"]
     assert box.checkpoints.steps() == [1]
@@ -121,12 +121,12 @@ def test_damage_is_set_aside_and_the_previous_step_used(box, damage):
     assert box.restore() == 2
 
 
-def test_damage_of_all_starts_anew(box):
+def test_if_all_are_damaged_the_run_starts_over(box):
     box.save(1, 2)
     for step in (1, 2):
         truncate(box.root / str(step), "_METADATA")
     assert box.restore() is None
-    assert box.said[-1] == "no good checkpoint is left: starting from the first step"
+    assert box.logged[-1] == "no good checkpoint is left: starting from the first step"
     box.save(1)
     truncate(box.root / "1", "_METADATA")
     assert box.restore() is None
@@ -140,21 +140,21 @@ def test_leftovers_of_a_killed_process_are_cleared(box):
     assert box.restore() == 1
     assert sorted(path.name for path in box.root.iterdir()) == ["1"]
     assert len(box.bad()) == 1
-    assert len(box.said) == 2
+    assert len(box.logged) == 2
 
 
-def test_parameters_that_are_not_finite_are_not_continued(box):
+def test_parameters_that_are_not_finite_are_not_restored(box):
     box.save(1)
     state = make_state(2)
     state["params"]["dense"]["kernel"] = state["params"]["dense"]["kernel"].at[0, 0].set(jnp.nan)
     box.checkpoints.save(2, state, {"step": 2, **META})
     box.checkpoints.wait()
     assert box.restore() == 1
-    assert "not finite" in box.said[0]
+    assert "not finite" in box.logged[0]
 
 
 def test_an_intact_checkpoint_of_another_model_is_an_error_not_damage(box):
-    """Setting it aside and starting over would throw a good run away because of a changed input."""
+    """Starting over would discard a good run because of a changed input."""
     box.save(1)
     with pytest.raises(UserError, match=r"params/dense/kernel: float32\[4,4\] -> float32\[5,5\]"):
         box.checkpoints.restore(abstract_of(make_state(0, width=5)), META)
@@ -175,7 +175,7 @@ def test_retention_keeps_the_newest_and_the_best(tmp_path):
 
 
 def test_the_old_best_stays_until_the_new_one_is_complete(box):
-    """A process killed while it writes the new best must not have deleted the old one yet."""
+    """A process killed while it writes the new best checkpoint must still have the old one."""
     box.checkpoints.keep = 1
     box.save(1, best=1)
     box.save(2, best=1)
@@ -185,8 +185,8 @@ def test_the_old_best_stays_until_the_new_one_is_complete(box):
     assert box.checkpoints.steps() == [3]
 
 
-def test_saved_state_is_the_one_given_whatever_follows(box):
-    """The state is donated to the next step while Orbax still writes: what is written must be the old values."""
+def test_donating_the_state_does_not_change_what_is_saved(box):
+    """The state is donated to the next step while Orbax is still writing; it must write the old values."""
     advance = jax.jit(lambda tree: jax.tree.map(lambda leaf: leaf + 1, tree), donate_argnums=0)
     params = advance({f"w{index}": jnp.zeros((512, 512)) for index in range(8)})
     state = {"step": jnp.int32(1), "params": params}
@@ -217,7 +217,7 @@ def fill_the_disk():
     state["params"]["dense"]["kernel"] = np.random.default_rng(0).normal(size=(512, 512)).astype(np.float32)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
     box.checkpoints.save(2, state, {"step": 2, **META})
-    print("running on")
+    print("still running")
     try:
         box.checkpoints.wait()
     except Exception as error:
@@ -226,26 +226,26 @@ def fill_the_disk():
 
 
 def test_a_save_that_fails_in_the_background_is_one_clean_error(tmp_path):
-    """The disk fills while Orbax writes behind the steps: the next wait says so, and nothing else is printed."""
+    """The disk fills while Orbax writes in the background: the next wait raises, and nothing else is printed."""
     process = Process(tmp_path / "checkpoints", call=f"{__name__}:fill_the_disk")
     status, output, errors = process.end()
     assert (status, errors) == (0, "")
     first, second, third = output.splitlines()
-    assert first == "running on"
+    assert first == "still running"
     assert second.startswith("RunError the checkpoint of step 2 could not be written")
     assert "File too large" in second, second
     assert third.startswith("the last complete one is step 1")
 
 
-def test_a_fault_of_tensorstore_is_told_without_the_description_of_the_array():
+def test_an_error_of_tensorstore_is_shortened():
     spec = {"driver": "zarr", "kvstore": {"driver": "file", "path": "/dev/null/"}, "metadata": {"shape": [1]}}
     with pytest.raises(ValueError, match="tensorstore_spec") as caught:
         tensorstore.open(spec, create=True, dtype="float32").result()
     assert "cache_pool" in str(caught.value)
-    told = _first_line(caught.value)
-    assert told.startswith("ValueError: ")
-    assert "Not a directory" in told
-    assert "tensorstore_spec" not in told
+    line = _first_line(caught.value)
+    assert line.startswith("ValueError: ")
+    assert "Not a directory" in line
+    assert "tensorstore_spec" not in line
 
 
 def read_on_one_device():
@@ -254,12 +254,12 @@ def read_on_one_device():
     box = Box(Path(sys.argv[1]))
     state, _ = box.checkpoints.restore(abstract_of(make_state(0, width=512)), META)
     np.testing.assert_array_equal(state["params"]["dense"]["kernel"], 7.0)
-    assert not box.said, box.said
+    assert not box.logged, box.logged
     box.checkpoints.close()
 
 
 @pytest.mark.compat
-def test_eight_devices_state_restores_on_one(box):
+def test_a_state_of_eight_devices_restores_on_one(box):
     mesh = make_mesh(2, 4)
     state = make_state(7, width=512)
     state = jax.device_put(state, tree_shardings(state, mesh))
@@ -272,7 +272,7 @@ def test_eight_devices_state_restores_on_one(box):
 
 
 @pytest.mark.compat
-def test_one_devices_state_restores_on_eight(box):
+def test_a_state_of_one_device_restores_on_eight(box):
     box.checkpoints.save(7, make_state(7, width=512), {"step": 7, **META})
     box.checkpoints.wait()
     mesh = make_mesh(2, 4)

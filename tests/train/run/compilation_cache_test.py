@@ -1,4 +1,4 @@
-"""Where compiled programs are kept, where they are not, and whose directory that may be."""
+"""The compilation cache: its directory, the conditions for having one, and its permissions."""
 
 import os
 import stat
@@ -22,7 +22,7 @@ SETTINGS = (
 
 @pytest.fixture(autouse=True)
 def _no_setting_of_the_users():
-    """JAX as it comes, without the directory that the suite's processes share."""
+    """JAX's default settings, without the cache that the suite's processes share."""
     before = {name: getattr(jax.config, name) for name in SETTINGS}
     for name, value in zip(SETTINGS, (None, -1, 0.0, True), strict=True):
         jax.config.update(name, value)
@@ -46,8 +46,8 @@ def on_an_accelerator(monkeypatch, cache):
     monkeypatch.setenv("FLAX_LITE_CACHE", str(cache))
 
 
-def test_programs_are_kept_in_the_directory_that_is_given(tmp_path):
-    """The second run reads what the first has written; afterwards nothing is kept any more."""
+def test_programs_are_cached_in_the_given_directory(tmp_path):
+    """The second run reads what the first wrote; outside the context nothing is cached."""
     folder = tmp_path / "programs"
     with compilation_cache(str(folder)) as line:
         compile_something(2.25)
@@ -69,8 +69,8 @@ def test_programs_are_kept_in_the_directory_that_is_given(tmp_path):
     assert (jax.config.jax_compilation_cache_dir, jax.config.jax_compilation_cache_max_size) == (None, -1)
 
 
-def test_what_a_killed_job_has_half_written_is_dropped(tmp_path):
-    """Or JAX would warn (an error here) of it each time, and keep no other program ever after."""
+def test_programs_that_a_killed_job_half_wrote_are_removed(tmp_path):
+    """Otherwise JAX would warn about them each time (an error here) and cache no further programs."""
     with compilation_cache(str(tmp_path)):
         compile_something(8.25)
     (torn,) = tmp_path.glob("jit__lambda*-cache")
@@ -85,7 +85,7 @@ def test_what_a_killed_job_has_half_written_is_dropped(tmp_path):
     assert torn.stat().st_size > 100
 
 
-def test_accelerators_have_one_in_the_users_cache(tmp_path, monkeypatch):
+def test_accelerators_use_the_users_cache(tmp_path, monkeypatch):
     on_an_accelerator(monkeypatch, tmp_path)
     with compilation_cache("auto") as line:
         compile_something(4.25)
@@ -94,29 +94,29 @@ def test_accelerators_have_one_in_the_users_cache(tmp_path, monkeypatch):
     assert programs(folder)
 
 
-@pytest.mark.parametrize("leaf", ["auto", None])
-def test_a_cpu_has_none(leaf):
-    with compilation_cache(leaf) as line:
+@pytest.mark.parametrize("option", ["auto", None])
+def test_a_cpu_has_no_cache(option):
+    with compilation_cache(option) as line:
         assert jax.config.jax_compilation_cache_dir is None
     assert line.startswith("compilation cache: none")
 
 
-def test_the_users_setting_stands_where_the_leaf_is_auto(tmp_path, monkeypatch):
+def test_auto_keeps_the_users_setting(tmp_path, monkeypatch):
     on_an_accelerator(monkeypatch, tmp_path / "cache")
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "own"))
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "users"))
     with compilation_cache("auto") as line:
         compile_something(5.25)
-    assert line == f"compilation cache: {tmp_path / 'own'} (JAX_COMPILATION_CACHE_DIR)"
-    assert programs(tmp_path / "own")
+    assert line == f"compilation cache: {tmp_path / 'users'} (JAX_COMPILATION_CACHE_DIR)"
+    assert programs(tmp_path / "users")
     assert not (tmp_path / "cache").exists()
-    kept = programs(tmp_path / "own")
+    kept = programs(tmp_path / "users")
     with compilation_cache(None):
         compile_something(6.25)
-    assert programs(tmp_path / "own") == kept
-    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "own")
+    assert programs(tmp_path / "users") == kept
+    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "users")
 
 
-def test_jax_may_be_told_to_keep_nothing(tmp_path):
+def test_jax_enable_compilation_cache_is_respected(tmp_path):
     jax.config.update("jax_enable_compilation_cache", False)
     with compilation_cache(str(tmp_path / "programs")) as line:
         compile_something(7.25)
@@ -140,7 +140,7 @@ def test_a_directory_that_others_may_write_to_is_refused(tmp_path, monkeypatch, 
 
 
 def test_a_directory_of_another_user_is_refused(tmp_path, monkeypatch):
-    """Also the default one: a job must not run what another user has put there."""
+    """Including the default directory: a job must not execute what another user has written."""
     on_an_accelerator(monkeypatch, tmp_path)
     other = os.geteuid() + 1
     monkeypatch.setattr(module.os, "geteuid", lambda: other)
@@ -151,23 +151,23 @@ def test_a_directory_of_another_user_is_refused(tmp_path, monkeypatch):
         pass
 
 
-def test_a_directory_that_others_may_read_is_taken(tmp_path):
+def test_a_directory_that_others_may_read_is_accepted(tmp_path):
     tmp_path.chmod(0o755)
     assert private_directory(tmp_path) == tmp_path.resolve()
 
 
-def test_a_place_where_none_can_be_made(tmp_path, monkeypatch):
-    """The default is not worth a job; what the user asked for is."""
+def test_a_directory_that_cannot_be_created(tmp_path, monkeypatch):
+    """It is an error if the user asked for it, and means no cache if it is the default."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be made"), compilation_cache(str(tmp_path / "file" / "programs")):
+    with pytest.raises(UserError, match="cannot be created"), compilation_cache(str(tmp_path / "file" / "programs")):
         pass
     on_an_accelerator(monkeypatch, tmp_path / "file")
     with compilation_cache("auto") as line:
         assert jax.config.jax_compilation_cache_dir is None
-    assert "cannot be made" in line
+    assert "cannot be created" in line
 
 
-def test_what_is_no_local_directory_is_refused():
+def test_a_path_in_a_bucket_is_refused():
     with (
         pytest.raises(UserError, match="expected auto, none or a local directory"),
         compilation_cache("gs://bucket/programs"),

@@ -1,4 +1,4 @@
-"""A toy job to run, and runs that several tests look at."""
+"""The toy job, and finished runs that several tests read."""
 
 import contextlib
 import io
@@ -25,7 +25,7 @@ def start(tmp_path, config):
 
 @pytest.fixture(scope="session")
 def finished(once):
-    """A directory with the work directory of a run that nothing disturbed, and what it printed. Only to be read."""
+    """A read-only directory with the work directory and the output of an uninterrupted run."""
 
     def make(folder):
         with contextlib.redirect_stdout(io.StringIO()) as output:
@@ -37,13 +37,13 @@ def finished(once):
 
 @pytest.fixture(scope="session")
 def whole(finished):
-    """The outcome of a run that nothing disturbed."""
+    """The outcome of an uninterrupted run."""
     return outcome(finished / "work")
 
 
 @pytest.fixture
 def ten_steps(once, tmp_path):
-    """A work directory of a finished run of ten steps."""
+    """The work directory of a finished run of ten steps."""
 
     def make(folder):
         assert run(toy.write_config(folder), folder / "work", "total_steps=10") == 0
@@ -53,7 +53,7 @@ def ten_steps(once, tmp_path):
 
 @pytest.fixture
 def interrupted(once, tmp_path):
-    """A work directory of a run that a signal ended at step 10 of 20."""
+    """The work directory of a run that a signal interrupted at step 10 of 20."""
 
     def make(folder):
         assert run(toy.write_config(folder), folder / "work", change=signal_at(10)) == 75

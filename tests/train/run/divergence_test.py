@@ -1,4 +1,4 @@
-"""A job whose numbers are no longer finite."""
+"""A job whose loss or parameters are no longer finite."""
 
 import dataclasses
 import json
@@ -27,7 +27,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_named(tmp_path, start, ca
 
 @pytest.mark.parametrize("bad_step", [8, 20])
 def test_no_checkpoint_of_a_diverged_state_is_written(tmp_path, start, capsys, bad_step):
-    """At a checkpoint step the loss of that very step is read before the state is saved."""
+    """At a checkpoint step, that step's loss is read before the state is saved."""
     assert start(f"data.bad_step={bad_step}") == 1
     assert f"step {bad_step}: loss is inf" in capsys.readouterr().err
     assert not (tmp_path / "work" / "checkpoints" / str(bad_step)).exists()
@@ -35,7 +35,7 @@ def test_no_checkpoint_of_a_diverged_state_is_written(tmp_path, start, capsys, b
 
 
 def test_parameters_that_are_not_finite_are_not_saved(tmp_path, start, capsys):
-    """A finite loss says nothing about the update that follows it."""
+    """The loss can be finite while the following update is not."""
 
     def change(job):
         def train_step(state, batch):

@@ -1,4 +1,4 @@
-"""Reads TensorBoard's event files, as TensorBoard understands them."""
+"""Reads event files as TensorBoard does."""
 
 import struct
 
@@ -6,19 +6,19 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 
 def events_of(folder):
-    """Every event, file by file. A record is its length, that length's checksum, the event, and its checksum."""
+    """Returns all events. A record is the length, a checksum of the length, the event, and a checksum of the event."""
     found = []
     for path in sorted(folder.iterdir()):
-        data, place = path.read_bytes(), 0
-        while place + 12 <= len(data):
-            (size,) = struct.unpack_from("<Q", data, place)
-            found.append(Event.FromString(data[place + 12 : place + 12 + size]))
-            place += size + 16
+        data, offset = path.read_bytes(), 0
+        while offset + 12 <= len(data):
+            (size,) = struct.unpack_from("<Q", data, offset)
+            found.append(Event.FromString(data[offset + 12 : offset + 12 + size]))
+            offset += size + 16
     return found
 
 
 def scalars_of(folder):
-    """{tag: {step: value}}: a session that starts at a step makes all from that step on forgotten."""
+    """Returns {tag: {step: value}}; a session that starts at a step discards that step and later ones."""
     scalars = {}
     for event in events_of(folder):
         if event.session_log.status == SessionLog.START:

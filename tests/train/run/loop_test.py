@@ -1,4 +1,4 @@
-"""The loop with a toy job: what a run leaves, delivers and refuses."""
+"""The loop with the toy job: the files and output of a run, and the requests it refuses."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ from train.run.metrics import read_metrics
 from train.run.programs import Programs
 
 
-def test_a_run_leaves_what_the_design_says(finished):
+def test_a_run_writes_its_records_checkpoints_and_model(finished):
     work = finished / "work"
     rows = read_metrics(work / "metrics.jsonl")
     assert [row["step"] for row in rows if row["split"] == "train"] == list(range(1, 21))
@@ -23,19 +23,19 @@ def test_a_run_leaves_what_the_design_says(finished):
     assert sorted(path.name for path in (work / "checkpoints").iterdir()) == ["16", "20"]
     for name in ("loss.png", "config.json", "summary.json", "model/weights.npz"):
         assert (work / name).is_file()
-    told = summary(work)
-    assert (told["status"], told["step"], told["model_step"]) == ("finished", 20, 20)
-    assert {"init", "compile", "data", "steps", "eval", "checkpoint", "export"} <= set(told["totals"]["seconds"])
-    assert told["runs"][0]["versions"]["jax"] == jax.__version__
-    assert told["runs"][0]["device_count"] == 8
-    assert list(told["runs"][0]["step_seconds"]) == ["p50", "p90", "p99", "max"]
+    found = summary(work)
+    assert (found["status"], found["step"], found["model_step"]) == ("finished", 20, 20)
+    assert {"init", "compile", "data", "steps", "eval", "checkpoint", "export"} <= set(found["totals"]["seconds"])
+    assert found["runs"][0]["versions"]["jax"] == jax.__version__
+    assert found["runs"][0]["device_count"] == 8
+    assert list(found["runs"][0]["step_seconds"]) == ["p50", "p90", "p99", "max"]
     output = (finished / "output").read_text()
     assert output.index("device: ") < output.index("272 parameters") < output.index("compiling the training step")
     assert '"step": 20' in output.splitlines()[-1]
-    assert "seconds of a step: p50 " in output
+    assert "step seconds: p50 " in output
 
 
-def test_a_finished_job_says_so_and_does_nothing(start, ten_steps, capsys):
+def test_a_finished_job_is_reported_and_not_run_again(start, ten_steps, capsys):
     before = (ten_steps / "summary.json").read_bytes()
     capsys.readouterr()
     assert start("total_steps=10", change=lambda job: pytest.fail("built again")) == 0
@@ -44,7 +44,7 @@ def test_a_finished_job_says_so_and_does_nothing(start, ten_steps, capsys):
 
 
 def test_losses_are_those_of_their_own_step(tmp_path, start):
-    """The loop reads metrics a step late; the numbers must still stand at the step they were computed in."""
+    """The loop reads metrics one step late; they must still be logged for the step that computed them."""
 
     def echo(job):
         def train_step(state, batch):
@@ -75,18 +75,18 @@ def test_nothing_is_compiled_after_the_first_step(start, monkeypatch):
     original = Programs.compile
     monkeypatch.setattr(Programs, "compile", compile)
     jax.monitoring.register_event_duration_secs_listener(listen)
-    jax.clear_caches()  # what another run of this process has compiled, would not be compiled again
+    jax.clear_caches()  # programs of other runs in this process would not be compiled again
     try:
         assert start() == 0
         assert compiled == []
         jax.jit(lambda x: x * 3.21)(1.0)
-        assert compiled, "the listener hears nothing: this test would pass on anything"
+        assert compiled, "the listener receives no events, so this test would always pass"
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
 
 
-def test_held_out_scores_weigh_rows_not_batches(tmp_path, start):
-    """Sums over all rows over the count of all rows: a batch with fewer counted rows must count for less."""
+def test_held_out_scores_weight_rows_not_batches(tmp_path, start):
+    """A score is a sum over all rows divided by their number, so a batch with fewer counted rows counts less."""
 
     def weighted(job):
         def eval_step(params, batch):
@@ -100,16 +100,16 @@ def test_held_out_scores_weigh_rows_not_batches(tmp_path, start):
     assert read_metrics(tmp_path / "work" / "metrics.jsonl")[-1]["loss"] == 2.0
 
 
-def test_a_step_is_compiled_once_for_each_shape(tmp_path, start, capsys):
-    def narrower(batches, index):
-        return {name: array[: 8 if index % 2 else 4] for name, array in batches.items()}
+def test_a_step_is_compiled_once_per_shape(tmp_path, start, capsys):
+    def alternate_sizes(batch, index):
+        return {name: array[: 8 if index % 2 else 4] for name, array in batch.items()}
 
     def change(job):
         def train_batches(start):
-            return (narrower(batch, start + offset) for offset, batch in enumerate(job.train_batches(start)))
+            return (alternate_sizes(batch, start + offset) for offset, batch in enumerate(job.train_batches(start)))
 
         def eval_batches():
-            return [narrower(batch, index) for index, batch in enumerate(job.eval_batches())]
+            return [alternate_sizes(batch, index) for index, batch in enumerate(job.eval_batches())]
 
         return dataclasses.replace(job, train_batches=train_batches, eval_batches=eval_batches)
 
@@ -137,11 +137,11 @@ def test_a_failing_export_leaves_the_job_unfinished(tmp_path, start):
         start("checkpoint_every_steps=20", change=change)
     assert not (tmp_path / "work" / "model").exists()
     assert summary(tmp_path / "work")["status"] == "failed"
-    assert start(change=lambda job: dataclasses.replace(job, train_step=None)) == 0  # no step is left to do
+    assert start(change=lambda job: dataclasses.replace(job, train_step=None)) == 0  # no step is left
     assert (tmp_path / "work" / "model" / "weights.npz").is_file()
 
 
-def test_initial_params_start_a_run_but_not_a_continued_one(tmp_path, start):
+def test_initial_params_start_a_new_run_but_not_a_resumed_one(tmp_path, start):
     calls = []
 
     def change(job):
@@ -159,20 +159,20 @@ def test_initial_params_start_a_run_but_not_a_continued_one(tmp_path, start):
     assert read_metrics(tmp_path / "work" / "metrics.jsonl")[0]["loss"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_other_inputs_under_the_same_names_are_refused(interrupted, start, capsys):
-    """The leaf says where the data is; its fingerprint says what it was."""
+def test_other_inputs_at_the_same_path_are_refused(interrupted, start, capsys):
+    """The option gives the path of the data, the fingerprint its contents."""
     changed = {"data": "other bytes"}
-    assert start(change=lambda job: dataclasses.replace(job, identity=changed)) == 2
+    assert start(change=lambda job: dataclasses.replace(job, fingerprints=changed)) == 2
     assert "data: normal -> other bytes" in capsys.readouterr().err
     assert (interrupted / "checkpoints" / "10").is_dir()
 
 
 def test_a_batch_that_does_not_divide_is_refused(start, capsys):
     assert start("batch_size=12", "mesh.data=-1") == 2
-    assert "Nearest sizes that can: 8 or 16" in capsys.readouterr().err
+    assert "Nearest valid sizes: 8 or 16" in capsys.readouterr().err
 
 
-def test_no_held_out_rows_are_refused(start, capsys):
+def test_an_empty_held_out_set_is_refused(start, capsys):
     assert start(change=lambda job: dataclasses.replace(job, eval_batches=list)) == 2
     assert "no held-out rows" in capsys.readouterr().err
 
@@ -189,15 +189,15 @@ def test_batches_are_closed_at_the_end(start):
     def change(job):
         def train_batches(start):
             try:
-                yield from itertools_forever(job.train_batches(start))
+                yield from exactly_total_steps(job.train_batches(start))
             finally:
                 closed.append(True)
 
         return dataclasses.replace(job, train_batches=train_batches)
 
-    def itertools_forever(batches):
+    def exactly_total_steps(batches):
         yield from batches
-        raise AssertionError("asked for more than total_steps batches")
+        raise AssertionError("more than total_steps batches were requested")
 
     assert start("total_steps=2", change=change) == 0
     assert closed == [True]

@@ -1,4 +1,4 @@
-"""The devices' own counts."""
+"""Peak memory as reported by the devices."""
 
 import pytest
 
@@ -22,9 +22,9 @@ class Device:
         ([None], None),
     ],
 )
-def test_the_peak_is_the_fullest_devices(stats, expected):
+def test_the_peak_is_that_of_the_fullest_device(stats, expected):
     assert peak_bytes(map(Device, stats)) == expected
 
 
-def test_cpus_count_nothing():
+def test_cpus_report_no_peak():
     assert peak_bytes() is None

@@ -1,4 +1,4 @@
-"""metrics.jsonl: valid JSON, one series that only moves forward; the clock."""
+"""metrics.jsonl: valid JSON with increasing steps; the clock."""
 
 import json
 import math
@@ -36,7 +36,7 @@ def test_writer_keeps_every_bit_of_a_loss(path):
     writer.close()
 
 
-def test_writer_writes_null_for_what_json_cannot_say(path):
+def test_writer_writes_null_for_nan_and_infinity(path):
     writer = MetricsWriter(path, 0)
     writer.write(1, "train", {"loss": math.nan, "grad_norm": np.float32(np.inf)})
     writer.close()
@@ -44,7 +44,7 @@ def test_writer_writes_null_for_what_json_cannot_say(path):
 
 
 def test_rows_are_on_disk_before_the_next_step(path):
-    """A killed process flushes nothing: each row must have left it when write returns."""
+    """A killed process flushes nothing, so each row must be flushed when write returns."""
     writer = MetricsWriter(path, 0)
     for step in (1, 2):
         writer.write(step, "train", {"loss": 0.0})
@@ -66,10 +66,10 @@ def test_resuming_drops_a_torn_last_line(path, cut):
     assert steps(path) == [1, 2, 3, 4]
     again = fill(path, [5], last_step=4)
     assert steps(path) == [1, 2, 3, 4, 5]
-    assert again.torn_lines == (0 if cut == 1 else 1)  # without its newline alone the row is still whole
+    assert again.torn_lines == (0 if cut == 1 else 1)  # a row that lacks only its newline is complete
 
 
-def test_resuming_drops_lines_that_are_no_rows(path):
+def test_resuming_drops_lines_that_are_not_rows(path):
     fill(path, range(1, 4))
     path.write_bytes(path.read_bytes() + b"\0\0\0\n{}\n[1]\n")
     with pytest.raises(ValueError, match="line 4 is not a metrics row"):
@@ -85,7 +85,7 @@ def test_resuming_leaves_an_intact_file_alone(path):
     assert path.stat().st_ino == inode
 
 
-def test_reader_takes_a_missing_file_for_no_rows(path):
+def test_a_missing_file_has_no_rows(path):
     assert read_metrics(path) == []
 
 

@@ -1,4 +1,4 @@
-"""The local copy of a work directory in a bucket, against a stand-in for the store."""
+"""The local copy of a work directory in a bucket, with a fake server."""
 
 import gc
 import importlib.util
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("gcsfs") is None, reaso
 
 @pytest.fixture(scope="module")
 def server():
-    """One for all tests: gcsfs keeps the address that it finds first."""
+    """One server for all tests, because gcsfs keeps the first address that it reads."""
     former = dict(os.environ)
     with fake_gcs.running() as server:
         os.environ.update(server.environment())
@@ -45,13 +45,13 @@ def mirror(remote, tmp_path):
 
 
 def written(bucket):
-    """What was written since the last call, in order."""
+    """Returns the names of objects written since the last call, in order."""
     names = [name.removeprefix("runs/x/") for name in bucket.written]
     bucket.written.clear()
     return names
 
 
-def test_only_what_changed_is_sent_and_the_summary_comes_last(mirror, bucket, tmp_path):
+def test_only_changed_files_are_sent_and_the_summary_last(mirror, bucket, tmp_path):
     assert written(bucket) == ["lock"]
     for name in ("summary.json", "config.json", "metrics.jsonl", "tokenizer/vocab.txt", "zebra.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -70,8 +70,8 @@ def test_only_what_changed_is_sent_and_the_summary_comes_last(mirror, bucket, tm
     assert written(bucket) == []
 
 
-def test_a_later_run_fetches_the_records_and_replaces_what_it_makes_anew(mirror, bucket, remote, tmp_path):
-    there = {
+def test_a_later_run_fetches_the_records_and_replaces_what_it_rewrites(mirror, bucket, remote, tmp_path):
+    present = {
         "config.json": b"{}",
         "summary.json": json.dumps({"step": 3}).encode(),
         "metrics.jsonl": b"x" * 10,
@@ -82,7 +82,7 @@ def test_a_later_run_fetches_the_records_and_replaces_what_it_makes_anew(mirror,
         "tensorboard/events.1": b"t",
         "checkpoints/4/state/d/1": b"c",
     }
-    for name, content in there.items():
+    for name, content in present.items():
         bucket.write(f"runs/x/{name}", content)
     mirror.fetch()
     fetched = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
@@ -95,14 +95,14 @@ def test_a_later_run_fetches_the_records_and_replaces_what_it_makes_anew(mirror,
         (tmp_path / name).write_bytes(b"new")
     (tmp_path / "tokenizer" / "vocab.txt").unlink()
     mirror.publish()
-    gone = {"model/old.bin", "tokenizer/vocab.txt"}
+    removed = {"model/old.bin", "tokenizer/vocab.txt"}
     left = {name.removeprefix("runs/x/") for name in bucket.names()}
-    assert left == (set(there) - gone) | {"tensorboard/events.2", "lock"}
+    assert left == (set(present) - removed) | {"tensorboard/events.2", "lock"}
     assert bucket.read("runs/x/model/kept.bin") == b"new"
     assert names_in(remote) == {name.split("/")[0] for name in left}
 
 
-def test_a_directory_taken_over_is_left_alone(mirror, bucket, remote, tmp_path):
+def test_nothing_is_written_after_a_takeover(mirror, bucket, remote, tmp_path):
     (tmp_path / "config.json").write_text("first")
     mirror.publish()
     second = Mirror(remote, tmp_path / "second")
@@ -112,7 +112,7 @@ def test_a_directory_taken_over_is_left_alone(mirror, bucket, remote, tmp_path):
     (tmp_path / "config.json").write_text("first again")
     with pytest.raises(RunError, match=r"another process \(.*\) has taken over the work directory gs://"):
         mirror.publish()
-    mirror.publish()  # said once is enough
+    mirror.publish()  # raises only once
     assert bucket.read("runs/x/config.json") == b"second"
 
 
@@ -123,4 +123,4 @@ def test_a_bucket_that_cannot_be_written_is_a_clean_error(mirror, bucket, remote
         mirror.publish()
     with pytest.raises(UserError, match="--workdir gs://bucket/runs/x cannot be used"):
         Mirror(remote, tmp_path)
-    gc.collect()  # what Python has to say of things left open, it says now
+    gc.collect()  # emits warnings about unclosed resources, which are errors here

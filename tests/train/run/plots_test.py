@@ -1,4 +1,4 @@
-"""The plots: which files, which curves. How they look was looked at."""
+"""The files and curves of the plots. Their appearance was checked by eye."""
 
 import json
 import runpy
@@ -25,7 +25,7 @@ def pretraining_rows(count):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The figures drawn, by file name."""
+    """The drawn figures by file name."""
     figures = {}
     save = Figure.savefig
 
@@ -37,7 +37,7 @@ def drawn(monkeypatch):
     return figures
 
 
-@pytest.mark.parametrize("count", [20, 200])  # as they are, and smoothed
+@pytest.mark.parametrize("count", [20, 200])  # without and with smoothing
 def test_losses_and_accuracies_are_drawn_with_their_references(tmp_path, drawn, count):
     write(tmp_path, pretraining_rows(count))
     references = {"loss": {"unigram entropy": 5.0}, "accuracy": {"bag of words": 0.6}}
@@ -57,25 +57,25 @@ def test_losses_and_accuracies_are_drawn_with_their_references(tmp_path, drawn, 
     assert [text.get_text() for text in drawn["loss.png"].axes[0].texts] == ["unigram entropy\n5"]
 
 
-def test_smoothing_keeps_a_straight_line(tmp_path, drawn):
-    """The running mean of a constant is the constant, at the ends too."""
+def test_smoothing_keeps_a_constant(tmp_path, drawn):
+    """The running mean of a constant is the constant, including at both ends."""
     write(tmp_path, [{"step": step, "split": "train", "loss": 2.0} for step in range(1, 301)])
     draw_plots(tmp_path)
     for line in drawn["loss.png"].axes[0].lines:
         assert set(line.get_ydata()) == {2.0}
 
 
-def test_rows_without_numbers_are_left_out(tmp_path, drawn):
+def test_rows_with_null_are_skipped(tmp_path, drawn):
     write(tmp_path, [{"step": 1, "split": "train", "loss": 1.0}, {"step": 2, "split": "train", "loss": None}])
     assert [path.name for path in draw_plots(tmp_path)] == ["loss.png"]
     assert list(drawn["loss.png"].axes[0].lines[0].get_xdata()) == [1]
 
 
-def test_nothing_is_drawn_of_nothing(tmp_path):
+def test_without_metrics_there_are_no_plots(tmp_path):
     assert draw_plots(tmp_path) == []
 
 
-def test_plots_run_by_hand(tmp_path, repository, monkeypatch, capsys):
+def test_plots_as_a_command(tmp_path, repository, monkeypatch, capsys):
     write(tmp_path, pretraining_rows(3))
     monkeypatch.setattr(sys, "argv", ["plots.py", str(tmp_path)])
     runpy.run_path(str(repository / "train" / "run" / "plots.py"), run_name="__main__")

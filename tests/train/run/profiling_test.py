@@ -1,4 +1,4 @@
-"""Windows of steps, and what is in their traces."""
+"""The profiled window of steps and its trace."""
 
 import jax
 import jax.numpy as jnp
@@ -48,8 +48,8 @@ def test_the_steps_of_the_window_are_traced(tmp_path, train, lines):
     assert "perfetto" in line
 
 
-def test_calls_of_python_are_not_traced(train, monkeypatch):
-    """Their hooks crash JAX where threads of C++ end meanwhile: one in some 600 runs of the toy."""
+def test_python_calls_are_not_traced(train, monkeypatch):
+    """Their hooks crash JAX if a C++ thread ends meanwhile: about one in 600 runs of the toy."""
     levels, start = [], jax.profiler.start_trace
     monkeypatch.setattr(
         jax.profiler,
@@ -69,25 +69,25 @@ def test_without_a_first_step_nothing_is_traced(tmp_path, train, lines):
     assert not (tmp_path / "profile").exists()
 
 
-def test_a_run_that_ends_in_the_window_has_its_trace(tmp_path, train, lines):
+def test_a_run_that_ends_in_the_window_writes_its_trace(tmp_path, train, lines):
     train(3, 100, range(1, 5))
     assert traced_steps(tmp_path / "profile") == [[3, 4]]
     assert lines[0].startswith("profile of steps 3 to 4: ")
 
 
-def test_of_a_window_that_is_partly_done_the_rest_is_traced(tmp_path, train):
+def test_the_rest_of_a_partly_done_window_is_traced(tmp_path, train):
     train(3, 4, range(5, 9), done=4)
     assert traced_steps(tmp_path / "profile") == [[5, 6]]
 
 
-def test_a_window_that_is_done_is_said_so(tmp_path, train, lines):
+def test_a_window_before_the_first_step_is_reported(tmp_path, train, lines):
     assert train(3, 4, range(7, 9), done=6) == 4.0
     assert lines == ["no profile: steps 3 to 6 were done by an earlier run, which got to step 6"]
     assert not (tmp_path / "profile").exists()
 
 
 class Pending:
-    """An output that the devices still work on."""
+    """An output that the devices are still computing."""
 
     def __init__(self, ended):
         self.ended = ended
@@ -97,7 +97,7 @@ class Pending:
 
 
 def test_the_last_step_is_complete_before_the_trace_is_closed(tmp_path, monkeypatch, lines):
-    """Its computation ends later than the call that starts it returns."""
+    """Dispatch is asynchronous: the computation ends after the call returns."""
     ended, stop = [], jax.profiler.stop_trace
     monkeypatch.setattr(jax.profiler, "stop_trace", lambda: (ended.append("trace"), stop()))
     clock = Clock()
@@ -108,23 +108,23 @@ def test_the_last_step_is_complete_before_the_trace_is_closed(tmp_path, monkeypa
     assert clock.read()["profile"] > 0
 
 
-def test_a_trace_that_cannot_be_made_costs_no_run(tmp_path, train, lines):
-    """JAX makes one at a time: a person may be making another."""
+def test_a_trace_that_cannot_start_does_not_fail_the_run(tmp_path, train, lines):
+    """JAX allows one trace at a time, and the user may have started another."""
     with jax.profiler.trace(tmp_path / "other"):
         assert train(2, 2, range(1, 5)) == 16.0
     (line,) = lines
     assert line.startswith("no profile: ")
 
 
-def test_a_trace_that_cannot_be_written_costs_no_run(tmp_path, train, lines):
+def test_a_trace_that_cannot_be_written_does_not_fail_the_run(tmp_path, train, lines):
     (tmp_path / "profile").write_text("in the way")
     assert train(2, 2, range(1, 5)) == 16.0
     (line,) = lines
     assert line.startswith("the profile of steps 2 to 3 could not be written: ")
-    jax._src.profiler._profile_state.reset()  # JAX keeps the failed one, and would make no other in this process
+    jax._src.profiler._profile_state.reset()  # JAX keeps the failed trace and would refuse others in this process
 
 
-def test_a_window_behind_the_last_step_is_refused():
+def test_a_window_after_the_last_step_is_refused():
     check_window(None, 10)
     check_window(10, 10)
     with pytest.raises(UserError, match="is past the last step: give at most total_steps=10"):

@@ -1,4 +1,4 @@
-"""What is shown, on a terminal and elsewhere."""
+"""Progress output on a terminal and on plain streams."""
 
 import io
 import re
@@ -20,7 +20,7 @@ def show(stream, monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
     progress = Progress(100, ("loss", "mlm_accuracy"), stream)
-    progress.say("device: 1 x cpu")
+    progress.log("device: 1 x cpu")
     with progress.working("compiling the step"):
         pass
     with progress.steps(10):
@@ -48,12 +48,12 @@ def test_terminals_get_a_bar(monkeypatch):
     assert "step 12/100  held-out: loss 2" in shown
 
 
-def test_the_share_of_the_peak_is_shown_where_it_is_known(monkeypatch):
+def test_mfu_is_shown_if_known(monkeypatch):
     monkeypatch.setitem(ROW, "mfu", 0.3125)
     assert "12.3k tokens/s  31.2% MFU  " in show(io.StringIO(), monkeypatch)
 
 
-def test_the_rate_stays_between_the_rows_that_have_one(monkeypatch):
+def test_the_last_rate_is_shown_between_rows_that_have_one(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     stream = Terminal()
     progress = Progress(100, ("loss",), stream)

@@ -1,4 +1,4 @@
-"""What a run leaves of what it was watched with: event files, rates, profiles, memory; and where its programs are."""
+"""Monitoring of a run: event files, rates, profiles, memory, and the compilation cache."""
 
 import contextlib
 import dataclasses
@@ -37,10 +37,10 @@ def start(tmp_path, work):
 
 
 @pytest.fixture(scope="module")
-def gone_on(once):
-    """A directory with the work directory of two runs, and what they printed.
+def resumed(once):
+    """A directory with the work directory and the output of two runs that write event files.
 
-    A run to step 10, whose last checkpoint gets lost, and one from step 8 to 20; with event files.
+    The first runs to step 10 and loses its last checkpoint; the second runs from step 8 to 20.
     """
 
     def make(folder):
@@ -51,7 +51,7 @@ def gone_on(once):
             assert run(config, work, "tensorboard=true", "total_steps=20", more=["--extend"]) == 0
         (folder / "output").write_text(output.getvalue())
 
-    return once("toy-gone-on", make)
+    return once("toy-resumed", make)
 
 
 def rows_of(work, split="train"):
@@ -65,10 +65,10 @@ def runs_of(work):
 # Event files
 
 
-def test_event_files_say_what_metrics_jsonl_says(gone_on):
-    """Also of a run that goes on before the point where the one before it ended."""
-    work = gone_on / "work"
-    assert f"tensorboard --logdir {work / 'tensorboard'}" in (gone_on / "output").read_text()
+def test_event_files_equal_metrics_jsonl(resumed):
+    """Including a run that resumes at an earlier step than the previous one reached."""
+    work = resumed / "work"
+    assert f"tensorboard --logdir {work / 'tensorboard'}" in (resumed / "output").read_text()
     scalars = scalars_of(work / "tensorboard")
     expected = {}
     for row in read_metrics(work / "metrics.jsonl"):
@@ -80,7 +80,7 @@ def test_event_files_say_what_metrics_jsonl_says(gone_on):
     assert list(scalars["train/loss"]) == list(range(1, 21))
 
 
-def test_a_missing_package_is_said_before_anything_is_built(start, monkeypatch, capsys):
+def test_a_missing_package_is_reported_before_the_job_is_built(start, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)  # an import of it fails
     assert start("tensorboard=true", change=lambda job: pytest.fail("built")) == 2
     error = capsys.readouterr().err
@@ -92,7 +92,7 @@ def test_a_missing_package_is_said_before_anything_is_built(start, monkeypatch, 
 
 
 class ToyCosts:
-    """Two operations for each product of a number with the toy's kernel."""
+    """Two FLOPs per multiplication of an input with an entry of the toy's kernel."""
 
     execution = Execution()
 
@@ -100,8 +100,8 @@ class ToyCosts:
         return 2.0 * batch["x"].size * toy.WIDTH
 
 
-def test_what_is_null_in_a_held_out_row_is_read_as_no_number(tmp_path):
-    """As the best step is looked for, and scores are printed, when a run goes on or ends."""
+def test_null_in_a_held_out_row_is_read_as_nan(tmp_path):
+    """A resumed run reads these rows to find the best step, and a finished one to print its scores."""
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 4, "split": "eval", "loss": 1.5, "spearman": null}\n')
     stub: Any = SimpleNamespace(_work=SimpleNamespace(metrics=path))
@@ -115,10 +115,10 @@ def with_costs(job):
     return dataclasses.replace(job, costs=ToyCosts())
 
 
-def test_operations_are_counted_in_the_time_in_which_tokens_are(work, start):
-    """So a token takes 2 x 16^2 of them, however long a step took; on a CPU they are a share of nothing.
+def test_flops_and_tokens_are_rates_over_the_same_time(work, start):
+    """A token takes 2 x 16^2 FLOPs, whatever the step time; a CPU has no known peak, so there is no MFU.
 
-    Every second batch has half of the rows: the first three 8 + 4 + 8 of 24, the next 4 + 8 + 4.
+    Every second batch has half of the rows: the first three have 8 + 4 + 8 of 24, the next three 4 + 8 + 4.
     """
 
     def change(job):
@@ -134,15 +134,15 @@ def test_operations_are_counted_in_the_time_in_which_tokens_are(work, start):
     assert ratios == [pytest.approx(512 * 20 / 24), pytest.approx(512 * 16 / 24)]
 
 
-def test_of_a_known_peak_the_share_is_written_and_shown(work, start, monkeypatch, capsys):
+def test_mfu_is_written_and_shown_if_the_peak_is_known(work, start, monkeypatch, capsys):
     monkeypatch.setattr(records, "peak_flops_per_second", lambda costs, mesh: 1e9)
     assert start("total_steps=4", change=with_costs) == 0
     assert all(row["mfu"] == pytest.approx(row["model_flops_per_second"] / 1e9) for row in rows_of(work))
     assert "% MFU" in capsys.readouterr().out
 
 
-def test_each_run_has_its_times_in_the_summary(gone_on):
-    work = gone_on / "work"
+def test_the_summary_has_the_step_times_of_each_run(resumed):
+    work = resumed / "work"
     for entry in runs_of(work):
         times = entry["step_seconds"]
         assert 0 < times["p50"] <= times["p90"] <= times["p99"] <= times["max"]
@@ -153,26 +153,26 @@ def test_each_run_has_its_times_in_the_summary(gone_on):
 # Memory
 
 
-def test_the_peak_of_memory_is_in_the_summary_and_at_the_end(work, start, monkeypatch, capsys):
-    """And no event files, which nobody asked for."""
+def test_peak_memory_is_printed_and_in_the_summary(work, start, monkeypatch, capsys):
+    """There are no event files, because the config does not ask for them."""
     monkeypatch.setattr(records, "peak_bytes", lambda: 3 * 2**30)
     assert start("total_steps=2") == 0
     assert runs_of(work)[0]["device_memory_peak_bytes"] == 3 * 2**30
-    assert "device memory: 3.00 GiB at most" in capsys.readouterr().out
+    assert "peak device memory: 3.00 GiB" in capsys.readouterr().out
     assert not (work / "tensorboard").exists()
 
 
 # Profiles
 
 
-def test_a_profile_is_made_of_the_steps_that_are_named(work, start, capsys):
+def test_the_requested_steps_are_profiled(work, start, capsys):
     assert start("profile.first_step=4", "profile.num_steps=3", "total_steps=8") == 0
     assert traced_steps(work / "profile") == [[4, 5, 6]]
     assert f"profile of steps 4 to 6: {work / 'profile'}" in capsys.readouterr().out
     assert runs_of(work)[0]["seconds"]["profile"] > 0
 
 
-def test_a_run_that_goes_on_behind_the_window_says_so(work, start, capsys):
+def test_a_run_that_resumes_after_the_window_reports_it(work, start, capsys):
     start("profile.first_step=2", "total_steps=8")
     assert start("profile.first_step=2", "total_steps=9", more=["--extend"]) == 0
     assert len(traced_steps(work / "profile")) == 1
@@ -181,10 +181,10 @@ def test_a_run_that_goes_on_behind_the_window_says_so(work, start, capsys):
 
 def test_a_run_that_fails_in_the_window_keeps_its_profile(work, start):
     assert start("profile.first_step=4", "profile.num_steps=10", "data.bad_step=6") == 1
-    assert traced_steps(work / "profile") == [[4, 5, 6, 7]]  # the loop hears of a step when the next one is on its way
+    assert traced_steps(work / "profile") == [[4, 5, 6, 7]]  # metrics are read one step late
 
 
-def test_a_window_behind_the_end_is_refused(start, capsys):
+def test_a_window_after_the_end_is_refused(start, capsys):
     assert start("profile.first_step=21", change=lambda job: pytest.fail("built")) == 2
     assert "at most total_steps=20" in capsys.readouterr().err
 
@@ -192,30 +192,30 @@ def test_a_window_behind_the_end_is_refused(start, capsys):
 # Compiled programs
 
 
-def test_the_line_says_which_programs_are_kept(gone_on):
+def test_the_compilation_cache_is_printed(resumed):
     line = f"compilation cache: {jax.config.jax_compilation_cache_dir} (JAX_COMPILATION_CACHE_DIR)\n"
-    assert (gone_on / "output").read_text().count(line) == 2
+    assert (resumed / "output").read_text().count(line) == 2
 
 
 @pytest.fixture
-def _everything_is_kept():
+def _cache_every_program():
     before = jax.config.jax_persistent_cache_min_compile_time_secs
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     yield
     jax.config.update("jax_persistent_cache_min_compile_time_secs", before)
 
 
-@pytest.mark.usefixtures("_everything_is_kept")
-def test_a_jobs_programs_are_kept_where_it_says(tmp_path, start, capsys):
+@pytest.mark.usefixtures("_cache_every_program")
+def test_programs_are_cached_in_the_given_directory(tmp_path, start, capsys):
     shared = jax.config.jax_compilation_cache_dir
-    # With a seed of its own: what another run of this process has compiled, is not compiled again.
+    # A seed that no other test uses, because this process would not compile the same program again.
     assert start("total_steps=1", "seed=7", f"compilation_cache={tmp_path / 'programs'}") == 0
     assert f"compilation cache: {tmp_path / 'programs'}\n" in capsys.readouterr().out
     assert list((tmp_path / "programs").glob("jit_*train_step*-cache"))
     assert jax.config.jax_compilation_cache_dir == shared
 
 
-def test_programs_are_not_kept_where_others_could_write(tmp_path, start, capsys):
+def test_a_cache_that_others_may_write_to_is_refused(tmp_path, start, capsys):
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
     override = f"compilation_cache={tmp_path / 'open'}"
@@ -229,12 +229,12 @@ def test_programs_are_not_kept_where_others_could_write(tmp_path, start, capsys)
 
 
 @pytest.fixture
-def _writes_nothing(monkeypatch):
+def _not_host_0(monkeypatch):
     monkeypatch.setattr(hosts, "is_first", lambda: False)
 
 
-@pytest.mark.usefixtures("_writes_nothing")
-def test_a_process_that_writes_nothing_still_trains_and_watches(work, start, capsys):
+@pytest.mark.usefixtures("_not_host_0")
+def test_other_hosts_train_and_check_the_loss_but_write_nothing(work, start, capsys):
     assert start("tensorboard=true", "total_steps=4") == 0
     assert not {"metrics.jsonl", "summary.json", "tensorboard"} & {path.name for path in work.iterdir()}
     assert start("total_steps=8", "data.bad_step=6", more=["--extend"]) == 1

@@ -1,4 +1,4 @@
-"""Runs of the toy job: begun, disturbed, compared."""
+"""Helpers that start, interrupt and compare runs of the toy job."""
 
 import dataclasses
 import functools
@@ -30,13 +30,13 @@ def run(config, workdir, *overrides, change=lambda job: job, more=()):
 
 
 def launch(config, workdir, *overrides, environment=None):
-    """Starts the toy in a process of its own, with the devices of one host."""
-    words = ("--config", config, "--workdir", workdir, *(f"--config.{item}" for item in overrides))
-    return Process(*words, environment={"XLA_FLAGS": xla_flags(), **(environment or {})})
+    """Starts the toy in another process, with the devices of one host."""
+    arguments = ("--config", config, "--workdir", workdir, *(f"--config.{item}" for item in overrides))
+    return Process(*arguments, environment={"XLA_FLAGS": xla_flags(), **(environment or {})})
 
 
 def outcome(workdir):
-    """All that must not depend on interruptions: every row, and every bit of the model."""
+    """Returns all that must not depend on interruptions: every row and every bit of the model."""
     rows = read_metrics(workdir / "metrics.jsonl")
     series = [(row["step"], row["split"], row["loss"], row.get("grad_norm")) for row in rows]
     with np.load(workdir / "model" / "weights.npz") as weights:
@@ -48,10 +48,10 @@ def summary(workdir):
 
 
 def wait_for_row(workdir, step, process):
-    """Waits until the metrics that a process writes have a row of that step or a later one."""
+    """Waits until a process has written a row of metrics for this step or a later one."""
     path, deadline = workdir / "metrics.jsonl", time.monotonic() + 240
     while not path.exists() or path.stat().st_mtime < process.started or last_row(path) < step:
-        assert time.monotonic() < deadline, "the job does not get on"
+        assert time.monotonic() < deadline, "the job makes no progress"
         assert process.poll(0.02) is None, process.errors
 
 
@@ -60,7 +60,7 @@ def last_row(path):
 
 
 def signal_at(step, number=signal.SIGTERM):
-    """A change to the job: a signal arrives while the batch of `step` is fetched."""
+    """Returns a change to the job: a signal arrives while the batch of `step` is read."""
 
     def change(job):
         def train_batches(start):

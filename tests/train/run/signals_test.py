@@ -1,4 +1,4 @@
-"""What a job does that is told to stop."""
+"""A job that receives a signal."""
 
 import dataclasses
 import itertools
@@ -14,7 +14,7 @@ from train.run.metrics import read_metrics
 @pytest.mark.compat
 @pytest.mark.parametrize("step", [2, 10, 20])
 def test_a_signal_saves_at_the_step_boundary(tmp_path, start, capsys, step, whole):
-    """Also at an evaluation step: the row that the interruption left out is made up for. And at the last step."""
+    """Including an evaluation step, whose missing row is written on resume, and the last step."""
     assert start(change=signal_at(step)) == 75
     assert f"stopped by SIGTERM: step {step} of 20 is saved" in capsys.readouterr().err
     assert summary(tmp_path / "work")["status"] == "interrupted"
@@ -23,14 +23,14 @@ def test_a_signal_saves_at_the_step_boundary(tmp_path, start, capsys, step, whol
     assert outcome(tmp_path / "work") == whole
 
 
-def test_a_signal_during_evaluation_is_heard(tmp_path, start, whole):
-    """Also while the row that it left out is made up for: no step is taken before that is done."""
+def test_a_signal_interrupts_an_evaluation(tmp_path, start, whole):
+    """A second signal interrupts the repeated evaluation on resume, before any further step."""
 
     def change(job):
         calls = itertools.count()
 
         def eval_batches():
-            if next(calls) == 1:  # 0 is where the shapes are read
+            if next(calls) == 1:  # call 0 only reads the shapes
                 os.kill(os.getpid(), signal.SIGTERM)
             return job.eval_batches()
 
@@ -44,7 +44,7 @@ def test_a_signal_during_evaluation_is_heard(tmp_path, start, whole):
 
 
 def test_a_signal_that_breaks_the_data_workers_still_saves(tmp_path, start):
-    """Ctrl-C reaches the worker processes as well; their end must not hide what the signal asked for."""
+    """Ctrl-C reaches the worker processes as well; their error must not hide the request to stop."""
 
     def change(job):
         def train_batches(start):
@@ -75,14 +75,14 @@ def test_the_second_signal_is_ignored_and_the_third_kills(tmp_path, config, whol
     work = tmp_path / "work"
     process = launch(config, work, "data.delay_seconds=2")
     wait_for_row(work, 1, process)
-    for answer in ("SIGTERM: saving at the end of this step", "SIGTERM: already stopping"):
+    for message in ("SIGTERM: saving at the end of this step", "SIGTERM: already stopping"):
         process.send_signal(signal.SIGTERM)
-        process.wait_for_error(answer)
+        process.wait_for_error(message)
     if third:
         process.send_signal(signal.SIGTERM)
     else:
         process.wait_for_error("stopped by SIGTERM")
-        while process.poll(0.001) is None:  # on its way out it is told again
+        while process.poll(0.001) is None:  # more signals while it ends
             process.send_signal(signal.SIGTERM)
     assert process.wait() == (-signal.SIGTERM if third else 75)
     assert run(config, work) == 0
@@ -90,8 +90,8 @@ def test_the_second_signal_is_ignored_and_the_third_kills(tmp_path, config, whol
 
 
 @pytest.mark.parametrize("what", ["the check of the parameters", "the training step"])
-def test_a_signal_while_programs_are_compiled_ends_in_75(tmp_path, config, whole, what):
-    """The compiler's threads may still be at work then: the interpreter is not taken apart around them."""
+def test_a_signal_during_compilation_ends_in_75(tmp_path, config, whole, what):
+    """The compiler's threads may still be running, so the process must end without the interpreter's shutdown."""
     process = launch(config, tmp_path / "work", environment={"JAX_ENABLE_COMPILATION_CACHE": "false"})
     while f"compiling {what}" not in process.output:
         assert process.poll(0.001) is None, process.errors

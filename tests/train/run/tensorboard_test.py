@@ -1,4 +1,4 @@
-"""Event files: what is in them, and what a resumed run makes of the one before."""
+"""The contents of event files, and how a resumed run overrides those of earlier runs."""
 
 import sys
 
@@ -24,8 +24,8 @@ def test_each_number_is_a_scalar_at_its_step(tmp_path):
     }
 
 
-def test_a_resumed_run_makes_the_steps_past_its_first_forgotten(tmp_path):
-    """Both in the second that names the file: neither overwrites the other."""
+def test_a_resumed_run_replaces_later_steps(tmp_path):
+    """Both files are created within one second, which is part of their names, and neither overwrites the other."""
     for first, steps, loss in ((0, (1, 2, 3, 4, 5), 5.0), (2, (3, 4), 6.0)):
         writer = TensorBoardWriter(tmp_path, first)
         for step in steps:
@@ -35,7 +35,7 @@ def test_a_resumed_run_makes_the_steps_past_its_first_forgotten(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_what_is_synced_is_in_the_file(tmp_path):
+def test_sync_flushes_to_the_file(tmp_path):
     writer = TensorBoardWriter(tmp_path, 0)
     writer.sync()
     assert events_of(tmp_path)

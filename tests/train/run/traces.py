@@ -1,4 +1,4 @@
-"""Reads what the profiler has written."""
+"""Reads the profiler's traces."""
 
 import warnings
 
@@ -6,10 +6,10 @@ import jax
 
 
 def traced_steps(folder):
-    """The numbers of the steps in each trace below a folder, in the order of the traces."""
+    """Returns the step numbers in each trace below a folder, ordered by trace."""
     paths = sorted(folder.glob("plugins/profile/*/*.xplane.pb"))
     with warnings.catch_warnings():
-        # On Python 3.13 jaxlib 0.12's reader warns of its own types, and aborts where that is an error.
+        # On Python 3.13, jaxlib 0.12's reader emits a DeprecationWarning and aborts if that is an error.
         warnings.simplefilter("ignore", DeprecationWarning)
         return [_steps(jax.profiler.ProfileData.from_file(str(path))) for path in paths]
 

@@ -1,7 +1,10 @@
-"""The work directory: who may use it, what must stay the same, and that nothing is lost when it is refused."""
+"""The work directory: its lock, the checks against earlier runs, and that a refusal changes nothing."""
 
 import dataclasses
+import errno
+import fcntl
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -34,7 +37,7 @@ def opened(*args, **kwargs):
 
 
 def trained(path):
-    """A work directory in which steps were done."""
+    """Makes a work directory of a run that has done steps."""
     opened(path)
     (path / "metrics.jsonl").write_text('{"step": 1, "split": "train", "loss": 1.0}\n')
     (path / "checkpoints" / "4").mkdir(parents=True)
@@ -45,22 +48,22 @@ def snapshot(path):
     return {str(file): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file() and file.name != "lock"}
 
 
-def test_open_keeps_the_request(tmp_path):
+def test_open_stores_the_request(tmp_path):
     work = opened(tmp_path / "a" / "b", batch_size=16)
     kept = json.loads((work.path / "config.json").read_text())
     assert kept["format"] == workdir.FORMAT
     assert kept["job"] == "toy"
     assert kept["config"]["batch_size"] == 16
-    assert set(flatten(kept["config"])) == {leaf.path for leaf in toy.OPTIONS}
+    assert set(flatten(kept["config"])) == {option.path for option in toy.OPTIONS}
 
 
-def test_free_leaves_may_change(tmp_path):
+def test_free_options_may_change(tmp_path):
     trained(tmp_path / "w")
     work = opened(tmp_path / "w", log_every_steps=7, mesh__data=8)
     assert json.loads((work.path / "config.json").read_text())["config"]["mesh"]["data"] == 8
 
 
-def test_changed_identity_leaves_are_refused_by_name(tmp_path):
+def test_changed_fixed_options_are_refused_by_name(tmp_path):
     path = trained(tmp_path / "w")
     before = snapshot(path)
     with pytest.raises(UserError) as caught:
@@ -73,72 +76,72 @@ def test_changed_identity_leaves_are_refused_by_name(tmp_path):
     assert snapshot(path) == before
 
 
-def begun_before(path, *options):
-    """A work directory in which steps were done when there were no such options."""
+def started_before(path, *options):
+    """Makes a work directory of a run that has done steps with a version that lacks these options."""
     trained(path)
     config = json.loads((path / "config.json").read_text())
-    kept = {leaf: value for leaf, value in flatten(config["config"]).items() if leaf not in options}
+    kept = {option: value for option, value in flatten(config["config"]).items() if option not in options}
     (path / "config.json").write_text(json.dumps(config | {"config": nest(kept)}))
     return path
 
 
-YOUNGER = ("optimizer.decay_from", "optimizer.bias_correction")
+NEWER = ("optimizer.decay_from", "optimizer.bias_correction")
 
 
 @pytest.mark.parametrize(
-    ("options", "changes", "is_said"),
+    ("options", "changes", "is_logged"),
     [
         ((), {}, False),
-        (YOUNGER[:1], {}, True),
-        (YOUNGER[1:], {}, False),
-        (YOUNGER, {}, True),
-        (YOUNGER, {"log_every_steps": 7}, True),
-        (YOUNGER, {"optimizer__decay_from": None}, False),
-        (YOUNGER, {"total_steps": 30, "extend": True}, True),
+        (NEWER[:1], {}, True),
+        (NEWER[1:], {}, False),
+        (NEWER, {}, True),
+        (NEWER, {"log_every_steps": 7}, True),
+        (NEWER, {"optimizer__decay_from": None}, False),
+        (NEWER, {"total_steps": 30, "extend": True}, True),
     ],
 )
-def test_a_run_goes_on_without_the_options_that_came_after_it(options, changes, is_said, tmp_path, capsys):
-    """What a config file says of them is for new runs."""
-    path = begun_before(tmp_path / "w", *options)
+def test_a_run_continues_without_newer_options(options, changes, is_logged, tmp_path, capsys):
+    """Their values in the config file apply to new runs only."""
+    path = started_before(tmp_path / "w", *options)
     first = opened(path, **changes)
-    assert ("goes on without" in capsys.readouterr().out) == is_said
+    assert ("continues without them" in capsys.readouterr().out) == is_logged
     assert first.extended_from == (20 if "extend" in changes else None)
     more = {"total_steps": 30} if "extend" in changes else {}
-    for work in (first, opened(path, **more), opened(path, **more, mesh__data=8)):  # resuming does not make them known
-        leaves = {"optimizer.decay_from": "peak", "optimizer.bias_correction": None} | dict.fromkeys(options)
-        assert {leaf: work.request.values[leaf] for leaf in YOUNGER} == leaves
+    for work in (first, opened(path, **more), opened(path, **more, mesh__data=8)):  # resuming does not store them
+        expected = {"optimizer.decay_from": "peak", "optimizer.bias_correction": None} | dict.fromkeys(options)
+        assert {option: work.request.values[option] for option in NEWER} == expected
     kept = flatten(json.loads((path / "config.json").read_text())["config"])
-    assert set(YOUNGER) - kept.keys() == set(options)
+    assert set(NEWER) - kept.keys() == set(options)
 
 
 @pytest.mark.parametrize(
     ("option", "value"), [("optimizer__decay_from", "peak"), ("optimizer__bias_correction", False)]
 )
-def test_an_option_that_came_after_a_run_is_refused_to_it(option, value, tmp_path):
-    """Where the command line asks for it: it would mix two experiments."""
-    path = begun_before(tmp_path / "w", *YOUNGER)
+def test_a_newer_option_on_the_command_line_is_refused(option, value, tmp_path):
+    """Applying it to the run would mix two experiments."""
+    path = started_before(tmp_path / "w", *NEWER)
     before = snapshot(path)
     with pytest.raises(UserError, match=f"{option.replace('__', '.')}: None -> {value!r}"):
         opened(path, **{option: value})
     assert snapshot(path) == before
 
 
-def test_an_option_that_every_config_gives_is_taken_from_it(tmp_path):
-    path = begun_before(tmp_path / "w", "optimizer.learning_rate")
+def test_an_option_without_a_default_is_taken_from_the_config(tmp_path):
+    path = started_before(tmp_path / "w", "optimizer.learning_rate")
     assert opened(path).request.config.optimizer.learning_rate == 0.05
     assert json.loads((path / "config.json").read_text())["config"]["optimizer"]["learning_rate"] == 0.05
 
 
-def test_a_run_that_has_not_begun_takes_new_options(tmp_path):
-    path = begun_before(tmp_path / "w", *YOUNGER)
+def test_a_run_without_steps_takes_newer_options(tmp_path):
+    path = started_before(tmp_path / "w", *NEWER)
     (path / "checkpoints" / "4").rmdir()
     (path / "metrics.jsonl").unlink()
     assert opened(path).request.config.optimizer.decay_from == "peak"
     assert json.loads((path / "config.json").read_text())["config"]["optimizer"]["decay_from"] == "peak"
 
 
-def test_identity_is_free_until_something_was_trained(tmp_path):
-    """A first try that failed on a mistyped path must not bind the second to its mistake."""
+def test_fixed_options_may_change_before_the_first_step(tmp_path):
+    """An attempt that failed because of a mistyped path must not bind the next one."""
     opened(tmp_path / "w", data__source="mistyped")
     (tmp_path / "w" / "tokenizer").mkdir()
     work = opened(tmp_path / "w", data__source="right")
@@ -159,10 +162,10 @@ def test_more_steps_need_extend(tmp_path):
     assert opened(path, total_steps=30).extended_from is None
 
 
-def test_a_finished_job_says_so(tmp_path, capsys):
+def test_a_finished_job_is_reported(tmp_path, capsys):
     work = opened(tmp_path / "w")
     work.write_summary({"status": "finished", "step": 20})
-    assert not opened(tmp_path / "w").finished  # without its model it is not
+    assert not opened(tmp_path / "w").finished  # not without its model
     work.model.mkdir()
     assert opened(tmp_path / "w").finished
     assert "is complete" in capsys.readouterr().out
@@ -170,7 +173,7 @@ def test_a_finished_job_says_so(tmp_path, capsys):
     assert not opened(tmp_path / "w", extend=True, total_steps=30).finished
 
 
-def test_foreign_content_is_refused(tmp_path):
+def test_a_directory_with_other_files_is_refused(tmp_path):
     (tmp_path / "photo.jpg").touch()
     with pytest.raises(UserError, match=r"photo\.jpg"):
         opened(tmp_path)
@@ -201,7 +204,7 @@ def test_unusable_paths_are_refused(tmp_path):
         opened(Path("/proc/flax_lite"))
 
 
-def test_a_first_start_that_was_killed_is_no_obstacle(tmp_path):
+def test_leftovers_of_a_killed_first_start_are_accepted(tmp_path):
     for name in ("lock", ".config.json.staged"):
         (tmp_path / name).touch()
     opened(tmp_path)
@@ -213,7 +216,7 @@ def hold():
         time.sleep(120)
 
 
-def test_lock_keeps_a_second_process_out_and_dies_with_its_holder(tmp_path):
+def test_the_lock_excludes_other_processes_and_ends_with_its_holder(tmp_path):
     holder = Process(tmp_path / "w", call=f"{__name__}:hold")
     holder.wait_for_error("held")
     with pytest.raises(UserError, match=f"in use by process {holder.pid} on "):
@@ -221,6 +224,18 @@ def test_lock_keeps_a_second_process_out_and_dies_with_its_holder(tmp_path):
     holder.kill()
     holder.wait()
     opened(tmp_path / "w")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
+def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch, number):
+    """A marker file instead of a lock would keep every later process out once its holder was killed."""
+
+    def flock(descriptor, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(UserError, match=r"cannot be locked: .* on a local disk"):
+        opened(tmp_path / "w")
 
 
 def test_totals_add_up_over_runs():
@@ -235,16 +250,16 @@ def test_totals_add_up_over_runs():
 
 
 def warmed(path, extend=False, share=0.25, **changes):
-    """Opens a directory whose batch size follows from a share of the run, as a fine-tuning's warm-up does."""
-    asked = request(path, extend, **changes)
+    """Opens a directory whose batch size derives from total_steps, as the warm-up steps of a fine-tuning do."""
+    wanted = request(path, extend, **changes)
     derived = {} if share is None else {"batch_size": lambda values: int(share * values["total_steps"])}
-    asked = asked.with_values({name: of(asked.values) for name, of in derived.items()})
-    with workdir.open_workdir(dataclasses.replace(asked, derived=derived)) as work:
+    wanted = wanted.with_values({name: of(wanted.values) for name, of in derived.items()})
+    with workdir.open_workdir(dataclasses.replace(wanted, derived=derived)) as work:
         return work
 
 
 @pytest.mark.parametrize(("steps", "kept"), [((20, 40), 5), ((20, 40, 40), 5), ((20, 40, 80, 80), 5), ((20, 20), 5)])
-def test_what_follows_from_the_length_of_a_run_is_kept_when_that_grows(tmp_path, steps, kept):
+def test_derived_options_are_kept_when_a_run_is_extended(tmp_path, steps, kept):
     for number, total in enumerate(steps):
         work = warmed(trained_by(tmp_path / "w"), extend=total > steps[number - 1], total_steps=total)
     assert work.request.config.batch_size == kept
@@ -258,8 +273,8 @@ def trained_by(path):
     return path
 
 
-def test_what_was_given_is_not_what_follows(tmp_path):
-    path = trained(tmp_path / "w")  # its batches of 8 are no quarter of 20
+def test_a_given_option_does_not_become_a_derived_one(tmp_path):
+    path = trained(tmp_path / "w")  # its batch_size of 8 is not a quarter of 20
     with pytest.raises(UserError, match="batch_size: 8 -> 5"):
         warmed(path)
     warmed(tmp_path / "v")
@@ -279,10 +294,10 @@ def ended_early(path, **more):
 def test_a_run_that_ended_early_can_be_extended(tmp_path, capsys, more):
     path = ended_early(tmp_path / "w", **more)
     assert opened(path).finished
-    assert "complete: 12 steps (it ended early; 20 were asked for)" in capsys.readouterr().out
+    assert "complete: 12 steps (ended early; 20 were requested)" in capsys.readouterr().out
     work = opened(path, extend=True, total_steps=40)
     assert (work.finished, work.extended_from, work.patient_from) == (False, 20, 12)
-    (path / "summary.json").unlink()  # its own takes its place
+    (path / "summary.json").unlink()  # the resumed run writes a new one
     work = opened(path, total_steps=40)
     assert (work.finished, work.extended_from, work.patient_from) == (False, None, 12)
 
@@ -307,12 +322,12 @@ def finished_on(path, **known):
         ({"data": "a"}, {"data": "a"}, None),
         ({"data": "a", "tokenizer": "t"}, {"data": "b", "tokenizer": "t"}, "data: a -> b"),
         ({"data": "a", "tokenizer": "t"}, {"data": "a", "tokenizer": "u"}, "tokenizer: t -> u"),
-        ({"data": "a", "teacher": "t"}, {"data": "a"}, None),  # what is not known before is not compared
+        ({"data": "a", "teacher": "t"}, {"data": "a"}, None),  # an input that the run did not record is not compared
         ({"data": "a"}, {}, None),
         ({}, {"data": "a"}, None),
     ],
 )
-def test_a_finished_job_is_held_against_what_it_would_read(tmp_path, known, now, other):
+def test_a_finished_job_is_refused_for_other_inputs(tmp_path, known, now, other):
     path = finished_on(tmp_path / "w", **known)
     before = snapshot(path)
     if other is None:
@@ -333,15 +348,15 @@ def test_a_finished_job_is_held_against_what_it_would_read(tmp_path, known, now,
         ("a", {"data__source": "moved", "total_steps": 40}, "--extend"),
     ],
 )
-def test_the_same_text_at_another_place_goes_on(tmp_path, capsys, fingerprint, changes, refused):
+def test_the_same_text_at_another_path_is_accepted(tmp_path, capsys, fingerprint, changes, refused):
     path = finished_on(tmp_path / "w", data="a")
-    asked = request(path, **changes)
+    wanted = request(path, **changes)
     if refused is None:
-        with workdir.open_workdir(asked, inputs=lambda _: {"data": fingerprint}) as work:
+        with workdir.open_workdir(wanted, inputs=lambda _: {"data": fingerprint}) as work:
             assert work.finished
-        assert "is the same text at another place" in capsys.readouterr().out
+        assert "is the same text at another path" in capsys.readouterr().out
         return
-    with pytest.raises(UserError) as caught, workdir.open_workdir(asked, inputs=lambda _: {"data": fingerprint}):
+    with pytest.raises(UserError) as caught, workdir.open_workdir(wanted, inputs=lambda _: {"data": fingerprint}):
         pass
     assert refused in str(caught.value)
 
@@ -350,7 +365,7 @@ def test_the_same_text_at_another_place_goes_on(tmp_path, capsys, fingerprint, c
     ("kept", "was_trained", "streams"),
     [({}, True, 1), ({"streams": 1}, True, 1), ({"streams": 2}, True, 2), ({}, False, workdir.STREAMS)],
 )
-def test_a_seed_means_what_it_meant_when_the_run_began(tmp_path, kept, was_trained, streams):
+def test_a_resumed_run_keeps_its_version_of_random_streams(tmp_path, kept, was_trained, streams):
     path = tmp_path / "w"
     assert opened(path).streams == workdir.STREAMS
     config = json.loads((path / "config.json").read_text())

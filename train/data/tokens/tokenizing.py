@@ -58,7 +58,7 @@ def tokenized(
             yield tokenize(block, tokenizer, split_paragraphs=split_paragraphs)
         return
     begin = functools.partial(_begin, tokenizer, split_paragraphs)
-    yield from ordered_map(_tokenize_in_worker, blocks, workers=workers, begin=begin)
+    yield from ordered_map(_tokenize_in_worker, blocks, workers=workers, initializer=begin)
 
 
 def id_dtype(vocab_size: int) -> np.dtype[np.uint16] | np.dtype[np.int32]:

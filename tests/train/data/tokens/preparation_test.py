@@ -114,7 +114,7 @@ def test_store_key_follows_its_inputs(tmp_path, tokenizer):
 
 def test_store_rereads_large_files_only_when_touched(tmp_path, tokenizer, monkeypatch):
     """The remembered hash stands for path, size and time of change: same contents, same store."""
-    monkeypatch.setattr("train.machine.files._REMEMBER_FROM_BYTES", 0)
+    monkeypatch.setattr("train.machine.files._CACHED_FROM_BYTES", 0)
     path = tmp_path / "a.txt"
     path.write_text("One.")
     first = build(path, tokenizer, tmp_path / "cache")
