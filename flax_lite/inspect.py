@@ -51,7 +51,7 @@ def describe(checkpoint: Checkpoint) -> list[str]:
         "heads": ", ".join((*contents.heads, *(["beam head"] if open_head(checkpoint) else []))) or "none",
         "labels": f"{config.num_labels}: {labels}" if "classifier" in contents.heads else "",
         "parameters": f"{count:,}",
-        "file": f"{checkpoint.path}, {checkpoint.dialect.name} names",
+        "file": f"{checkpoint.path}, {checkpoint.convention.name} names",
         "tensors": f"{len(checkpoint.tensors)}, {dtypes}, {num_bytes / 1e6:,.1f} MB",
     }
     unknown, missing, other = unaccounted(checkpoint, contents)

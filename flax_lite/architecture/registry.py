@@ -19,12 +19,12 @@ class Family:
     Attributes:
         config: its configuration class; `model_type` is its name.
         weights: its weight table.
-        own_keys: keys by which a config.json without a `model_type` is known to be the family's.
+        distinctive_keys: keys by which a config.json without a `model_type` is known to be the family's.
     """
 
     config: type[EncoderConfig]
     weights: WeightTable
-    own_keys: frozenset[str]
+    distinctive_keys: frozenset[str]
 
 
 _FAMILIES: dict[str, Family] = {}
@@ -85,7 +85,7 @@ def _family_by_keys(values: Mapping[str, Any]) -> str | None:
 
     Files of 2019 and of other people's conversions name no family. Families are tried in the order of registration.
     """
-    return next((name for name, family in _FAMILIES.items() if family.own_keys <= values.keys()), None)
+    return next((name for name, family in _FAMILIES.items() if family.distinctive_keys <= values.keys()), None)
 
 
 def load_config(path: str | Path) -> EncoderConfig:

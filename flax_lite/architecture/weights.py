@@ -2,8 +2,8 @@
 
 A row joins a parameter path of flax_lite with a module name of Hugging Face. Hugging Face's Flax and PyTorch classes
 use the same module names; they differ in what a module's parameters are called and in the orientation of a Dense
-kernel, which is what a dialect says (`flax_lite.checkpoints.checkpoint`). So a family needs one table, and these two
-dialects no rows of their own. Google's TensorFlow checkpoints have other names for some modules; a row says both.
+kernel, which is what a convention says (`flax_lite.checkpoints.checkpoint`). So a family needs one table, and these two
+conventions no rows of their own. Google's TensorFlow checkpoints have other names for some modules; a row says both.
 """
 
 import dataclasses

@@ -12,7 +12,7 @@ from flax_lite.checkpoints.formats.tensors import Tensors
 
 
 @dataclasses.dataclass(frozen=True)
-class Dialect:
+class Convention:
     """How one kind of file names and orients the parameters of a module.
 
     Attributes:
@@ -54,7 +54,7 @@ class Dialect:
         return f"{module}.{self.legacy[leaf]}" if leaf in self.legacy else name
 
 
-class GoogleDialect(Dialect):
+class GoogleConvention(Convention):
     """TensorFlow 1 variables as Google's BERT and ALBERT name them: whole names, which the rows hold.
 
     Kernels are [in, out] as in Flax, but for the bare variables that its output layers are made of.
@@ -82,10 +82,10 @@ class GoogleDialect(Dialect):
         return name.removeprefix("module/")
 
 
-FLAX = Dialect("flax", leaves={name: name for name in ("kernel", "bias", "scale", "embedding")})
+FLAX = Convention("flax", leaves={name: name for name in ("kernel", "bias", "scale", "embedding")})
 
 
-TORCH = Dialect(
+TORCH = Convention(
     "torch",
     leaves={"kernel": "weight", "bias": "bias", "scale": "weight", "embedding": "weight"},
     transposed=frozenset({"kernel"}),
@@ -97,7 +97,7 @@ TORCH = Dialect(
 )
 
 
-GOOGLE = GoogleDialect("google", leaves={})
+GOOGLE = GoogleConvention("google", leaves={})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,8 +108,8 @@ class Checkpoint:
         path: the file that holds the weights.
         config: what config.json says.
         tensors: by their names in the file, dots between the parts.
-        dialect: how the file names and orients them.
-        own_head: parameters, by path below it, of a head that no family's table has rows for; only a work directory
+        convention: how the file names and orients them.
+        custom_head: parameters, by path below it, of a head that no family's table has rows for; only a work directory
             holds one so, elsewhere it has a file of its own beside the weights.
         head_file: the tensors of that file, opened with the weights, so that both are of one save; None without one.
     """
@@ -117,6 +117,6 @@ class Checkpoint:
     path: Path
     config: EncoderConfig
     tensors: Tensors
-    dialect: Dialect
-    own_head: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    convention: Convention
+    custom_head: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     head_file: Tensors | None = None

@@ -135,7 +135,7 @@ def copy_file(source: str | os.PathLike[str], target: Path, max_bytes: int) -> N
     target.write_bytes(read_bytes(source, max_bytes))
 
 
-def of_one_moment(place: Path, read: Callable[[], _Result]) -> _Result:
+def read_consistently(place: Path, read: Callable[[], _Result]) -> _Result:
     """What `read` makes of a directory's files, all of the same directory; a file's place is the directory around it.
 
     Another process may put a new directory in its place meanwhile (flax_lite/files/staging.py): then all is read again,
@@ -145,7 +145,7 @@ def of_one_moment(place: Path, read: Callable[[], _Result]) -> _Result:
         ValueError: it was replaced again; or what `read` raises.
     """
     for again in (False, True):
-        wait_for_exchange(place)
+        wait_for_replacement(place)
         with _held(place) as is_same:
             try:
                 result = read()
@@ -160,7 +160,7 @@ def of_one_moment(place: Path, read: Callable[[], _Result]) -> _Result:
     raise ValueError(f"{place} was replaced by another process while it was read, and again: try again")
 
 
-def wait_for_exchange(path: Path) -> bool:
+def wait_for_replacement(path: Path) -> bool:
     """Waits, for a moment, where another process is putting a directory under a name; returns whether it is there."""
     for _ in range(2):  # a directory is listed while names move in it: one look may miss them
         _wait_while(lambda: not is_there(path) and "old" in _beside(path))

@@ -18,15 +18,16 @@ def wrapped_in_part(arrays):
     return {("module." if name.startswith("bert.") else "loss.") + name: values for name, values in arrays.items()}
 
 
-WRAPPED = "57 of 57 tensors lie below '{}.', which {} puts there: save the model inside it, or take the prefix off"
+PARALLEL = "torch.nn.DataParallel or DistributedDataParallel"
+WRAPPED = "57 of 57 tensors begin with '{}.', which {} adds: save the model inside it, or remove the prefix"
 FOREIGN = {
-    "DataParallel": (below("module."), WRAPPED.format("module", "torch.nn.DataParallel or its kin")),
+    "DataParallel": (below("module."), WRAPPED.format("module", PARALLEL)),
     "torch.compile": (below("_orig_mod."), WRAPPED.format("_orig_mod", "torch.compile")),
-    "both": (below("_orig_mod.module."), WRAPPED.format("_orig_mod.module", "torch.nn.DataParallel or its kin")),
+    "both": (below("_orig_mod.module."), WRAPPED.format("_orig_mod.module", PARALLEL)),
     "Lightning": (below("model."), WRAPPED.format("model", "a class around the model, such as Lightning's,")),
     "sentence-transformers": (below("0.auto_model."), WRAPPED.format("0.auto_model", "sentence-transformers")),
     "anything": (below("my.net."), WRAPPED.format("my.net", "a class around the model")),
-    "not all": (wrapped_in_part, "55 of 57 tensors lie below 'module.'"),
+    "not all": (wrapped_in_part, "55 of 57 tensors begin with 'module.'"),
     "too deep to tell": (below("a.b.c.d.e."), "Check that config.json belongs to these weights"),
     "LoRA": (below("base_model.model.lora_A.default."), "The file holds LoRA matrices"),
     "another model": (

@@ -17,7 +17,7 @@ from flax_lite.files.names import (
     TOKENIZER_FILES,
     VOCAB_FILE,
 )
-from flax_lite.files.reading import copy_file, is_there, of_one_moment
+from flax_lite.files.reading import copy_file, is_there, read_consistently
 
 _MOST_NAMED = 10
 
@@ -43,7 +43,7 @@ def open_with_companions(source: str, folder: Path) -> tuple[Checkpoint, Compani
     Raises:
         ValueError: if the source cannot be read, or a file of it is none, or a link out of its directory.
     """
-    return of_one_moment(Path(source).expanduser(), lambda: _opened(source, folder))
+    return read_consistently(Path(source).expanduser(), lambda: _opened(source, folder))
 
 
 def _opened(source: str, folder: Path) -> tuple[Checkpoint, Companions]:
@@ -90,7 +90,7 @@ def _others(source: str, checkpoint: Checkpoint, carried: Collection[Path]) -> l
         return []
     stem, _, ending = checkpoint.path.name.partition(".")
     read = (CONFIG, HEAD_FILE, f"{stem}*.{ending.split('.')[0]}*")
-    read += ("*bert_config*.json", "checkpoint") if checkpoint.dialect is GOOGLE else ()
+    read += ("*bert_config*.json", "checkpoint") if checkpoint.convention is GOOGLE else ()
     paths = (checkpoint.path, *carried)
     taken = {path.relative_to(directory).parts[0] for path in paths if path.is_relative_to(directory)}
     entries = [entry for entry in sorted(directory.iterdir()) if not entry.name.startswith(".")]

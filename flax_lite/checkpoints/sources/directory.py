@@ -11,17 +11,17 @@ import numpy as np
 
 from flax_lite.architecture.config import EncoderConfig
 from flax_lite.architecture.registry import load_config, weight_table
-from flax_lite.checkpoints.checkpoint import FLAX, TORCH, Checkpoint, Dialect
+from flax_lite.checkpoints.checkpoint import FLAX, TORCH, Checkpoint, Convention
 from flax_lite.checkpoints.engine import export_tensors
+from flax_lite.checkpoints.expected import is_buffer
 from flax_lite.checkpoints.formats.msgpack_file import read_msgpack, write_msgpack
 from flax_lite.checkpoints.formats.safetensors_file import read_safetensors, write_safetensors
 from flax_lite.checkpoints.formats.shards import INDEX_SUFFIX, Read, Write, parse_size, read_shards, write_shards
 from flax_lite.checkpoints.formats.tensors import Tensors
-from flax_lite.checkpoints.slots import is_buffer
-from flax_lite.checkpoints.sources.foreign import refuse_adapter, whats_there
+from flax_lite.checkpoints.sources.foreign import describe_contents, refuse_adapter
 from flax_lite.checkpoints.sources.google import is_google, open_google
 from flax_lite.files.names import CONFIG, MAX_TOKENIZER_BYTES
-from flax_lite.files.reading import copy_file, is_there, of_one_moment
+from flax_lite.files.reading import copy_file, is_there, read_consistently
 from flax_lite.files.staging import staged_directory
 
 SAFETENSORS = "model.safetensors"
@@ -38,14 +38,14 @@ class _Format:
         file: its name, where the weights are not in shards.
         read: reads one file.
         write: writes one file.
-        written_as: the dialect in which it is written.
+        written_as: the convention in which it is written.
         separator: what an index of shards writes between the parts of a name.
     """
 
     file: str
     read: Read
     write: Write
-    written_as: Dialect
+    written_as: Convention
     separator: str
 
 
@@ -62,7 +62,7 @@ _FORMATS: Mapping[str, _Format] = {
     "flax": _Format(MSGPACK, lambda path: (read_msgpack(path), "flax"), write_msgpack, FLAX, "/"),
 }
 # As transformers 4.57 reads them (modeling_utils.py, from_pretrained): MLX writes PyTorch's names.
-_DIALECTS: Mapping[str | None, Dialect] = {None: TORCH, "pt": TORCH, "mlx": TORCH, "flax": FLAX}
+_CONVENTIONS: Mapping[str | None, Convention] = {None: TORCH, "pt": TORCH, "mlx": TORCH, "flax": FLAX}
 # What a directory may hold of an older model. Left beside new weights, some tool would read them instead.
 _WEIGHT_PATTERNS = (
     "model*.safetensors*",
@@ -81,7 +81,7 @@ def open_directory(source: str | os.PathLike[str]) -> Checkpoint:
     Raises:
         ValueError: if there is no such directory, or not a readable checkpoint in it.
     """
-    return of_one_moment(Path(source), lambda: _open(Path(source), os.fspath(source)))
+    return read_consistently(Path(source), lambda: _open(Path(source), os.fspath(source)))
 
 
 def _open(directory: Path, given: str) -> Checkpoint:
@@ -92,7 +92,7 @@ def _open(directory: Path, given: str) -> Checkpoint:
     refuse_adapter(directory)
     if not is_there(directory / CONFIG):
         raise ValueError(
-            f"{directory} holds no {CONFIG}: without it the architecture is unknown{whats_there(directory)}"
+            f"{directory} holds no {CONFIG}: without it the architecture is unknown{describe_contents(directory)}"
         )
     config = load_config(directory)
     table = weight_table(config)
@@ -106,11 +106,11 @@ def _open(directory: Path, given: str) -> Checkpoint:
             return _opened(index, config, *read)
     if is_google(directory):
         return open_google(directory)
-    raise ValueError(f"{directory} holds neither {SAFETENSORS} nor {MSGPACK}{whats_there(directory)}")
+    raise ValueError(f"{directory} holds neither {SAFETENSORS} nor {MSGPACK}{describe_contents(directory)}")
 
 
 def _opened(path: Path, config: EncoderConfig, tensors: Tensors, written_for: str | None) -> Checkpoint:
-    if written_for not in _DIALECTS:
+    if written_for not in _CONVENTIONS:
         raise ValueError(f"{path} holds weights named as in {str(written_for)[:100]!r}, expected 'pt', 'mlx' or 'flax'")
     if config.num_physical_layers > len(tensors):
         raise ValueError(
@@ -119,7 +119,7 @@ def _opened(path: Path, config: EncoderConfig, tensors: Tensors, written_for: st
         )
     head = path.with_name(HEAD_FILE)
     beside = read_safetensors(head)[0] if is_there(head) else None
-    return Checkpoint(path, config, tensors, _DIALECTS[written_for], head_file=beside)
+    return Checkpoint(path, config, tensors, _CONVENTIONS[written_for], head_file=beside)
 
 
 def write_directory(

@@ -53,7 +53,7 @@ def foreign_weights(names: Iterable[str]) -> str:
     return "".join(f"; {_listed(found[kind])} is {_KINDS[kind][1]}: {_KINDS[kind][2]}" for kind in sorted(found))
 
 
-def whats_there(directory: Path) -> str:
+def describe_contents(directory: Path) -> str:
     """What to say of a directory without a model: weights in another form, or models in directories below it."""
     below = sorted(
         file.parent.name

@@ -1,7 +1,7 @@
 """Google's own ALBERT and BERT checkpoints: TensorFlow 1 variables beside albert_config.json or bert_config.json.
 
-Their tensors go through the same engine as all others, by the rows of the family's table and the dialect `GOOGLE`. What
-is special about them is here: where the files lie, what their configuration means, and what is no parameter.
+Their tensors are loaded like all others, by the rows of the family's table and the convention `GOOGLE`. This module
+holds the rest: which files make up a checkpoint, how its configuration is read, and which variables are no parameters.
 
 Source: google-research/albert and google-research/bert, modeling.py, optimization.py, run_pretraining.py,
 run_classifier.py, run_squad*.py.

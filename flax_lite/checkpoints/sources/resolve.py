@@ -23,7 +23,7 @@ from flax_lite.checkpoints.sources.hub import (
 )
 from flax_lite.checkpoints.sources.work_directory import is_work_directory, open_work_directory
 from flax_lite.files.names import NoTokenizerError
-from flax_lite.files.reading import wait_for_exchange
+from flax_lite.files.reading import wait_for_replacement
 
 Source = str | os.PathLike[str]
 
@@ -40,7 +40,7 @@ def open_source(source: Source | Checkpoint) -> Checkpoint:
         return source
     text = os.path.expanduser(source)
     path = Path(text)
-    here = wait_for_exchange(path) or _is_prefix(text)
+    here = wait_for_replacement(path) or _is_prefix(text)
     if is_work_directory(path):
         return open_work_directory(path)
     base, _, which = text.rpartition("@")

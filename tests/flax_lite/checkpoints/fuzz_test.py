@@ -58,10 +58,10 @@ def shapes_of(config: EncoderConfig) -> dict[str, jax.ShapeDtypeStruct]:
 def load_model(directory: Path) -> None:
     """As `Encoder.from_pretrained`, but shapes are traced once for a config."""
     checkpoint = open_directory(directory)
-    config = settle_positions(checkpoint.tensors, checkpoint.dialect, checkpoint.config)
+    config = settle_positions(checkpoint.tensors, checkpoint.convention, checkpoint.config)
     target = shapes_of(config)
     loaded = load_parameters(
-        checkpoint.tensors, checkpoint.dialect, config, target, Rules(complete=True), no_new_values
+        checkpoint.tensors, checkpoint.convention, config, target, Rules(complete=True), no_new_values
     )
     for path, leaf in target.items():
         values = np.asarray(loaded.params[path])

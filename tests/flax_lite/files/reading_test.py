@@ -8,7 +8,7 @@ import pytest
 
 from flax_lite.files import reading
 from flax_lite.files.mapping import map_file
-from flax_lite.files.reading import copy_file, is_there, of_one_moment, read_bytes, read_text
+from flax_lite.files.reading import copy_file, is_there, read_bytes, read_consistently, read_text
 from flax_lite.files.staging import staged_directory
 from tests.flax_lite.files.special import SPECIAL
 
@@ -181,9 +181,9 @@ def test_what_is_read_is_of_one_moment(saves, absent, tmp_path):
 
     if saves >= 2:
         with pytest.raises(ValueError, match=f"{directory} was replaced by another process.*try again"):
-            of_one_moment(directory, read)
+            read_consistently(directory, read)
         return
-    config, weights = of_one_moment(directory, read)
+    config, weights = read_consistently(directory, read)
     assert config == weights == ("save 0" if saves else "first")
 
 
@@ -193,7 +193,7 @@ def test_errors_of_a_directory_that_stays_are_its_own(tmp_path):
 
     for path in (tmp_path, tmp_path / "absent", tmp_path / "file"):
         with pytest.raises(ValueError, match=r"^no model$"):
-            of_one_moment(path, read)
+            read_consistently(path, read)
 
 
 def test_reader_waits_for_the_second_rename(tmp_path, monkeypatch):
@@ -203,7 +203,7 @@ def test_reader_waits_for_the_second_rename(tmp_path, monkeypatch):
         each.mkdir()
         (each / "file").write_text(each.name)
     monkeypatch.setattr(reading.time, "sleep", lambda _: new.rename(target))
-    assert of_one_moment(target, (target / "file").read_text) == new.name
+    assert read_consistently(target, (target / "file").read_text) == new.name
 
 
 @pytest.mark.parametrize("ends", [True, False])
@@ -223,10 +223,10 @@ def test_reader_waits_for_directories_that_are_kept(ends, tmp_path, monkeypatch)
     monkeypatch.setattr(reading, "_EXCHANGE_SECONDS", 0.05)
     read = (target / "1_Pooling" / "config.json").read_text
     if ends:
-        assert of_one_moment(target, read) == "{}"
+        assert read_consistently(target, read) == "{}"
     else:
         with pytest.raises(FileNotFoundError, match="1_Pooling"):
-            of_one_moment(target, read)
+            read_consistently(target, read)
 
 
 # Calls that read a file in another way than this module's; and who has a reason to.

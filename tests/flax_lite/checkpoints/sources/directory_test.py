@@ -26,10 +26,10 @@ def model_directory(tmp_path: Path) -> Path:
 
 def test_safetensors_is_read_before_msgpack(model_directory: Path) -> None:
     checkpoint = open_directory(model_directory)
-    assert (checkpoint.path.name, checkpoint.dialect.name) == ("model.safetensors", "torch")
+    assert (checkpoint.path.name, checkpoint.convention.name) == ("model.safetensors", "torch")
     checkpoint.path.unlink()
     checkpoint = open_directory(str(model_directory))
-    assert (checkpoint.path.name, checkpoint.dialect.name) == ("flax_model.msgpack", "flax")
+    assert (checkpoint.path.name, checkpoint.convention.name) == ("flax_model.msgpack", "flax")
 
 
 def test_config_is_readable_and_names_the_class(model_directory: Path) -> None:
@@ -126,7 +126,7 @@ def test_formats_with_pytorchs_names_are_read_as_such(metadata: dict[str, str] |
     """transformers 4.57 takes "mlx" for "pt"; see modeling_utils.py, from_pretrained."""
     saved(tmp_path / "model", "MaskedLM", tiny.bert())
     library.save_file(arrays(tmp_path / "model"), tmp_path / "model" / "model.safetensors", metadata)
-    assert open_directory(tmp_path / "model").dialect is TORCH
+    assert open_directory(tmp_path / "model").convention is TORCH
     assert_same_parameters(tiny_model("MaskedLM", tiny.bert()), MaskedLM.from_pretrained(tmp_path / "model"))
 
 
