@@ -159,7 +159,7 @@ def settle_positions(tensors: Tensors, convention: Convention, config: EncoderCo
 def export_tensors(
     params: Mapping[str, jax.Array | np.ndarray], convention: Convention, config: EncoderConfig
 ) -> dict[str, StoredTensor]:
-    """Returns the tensors of a checkpoint by name, from a model's parameters by path; names without prefix for an Encoder.
+    """Returns the tensors of a checkpoint by name, from a model's parameters by path; without prefix for an Encoder.
 
     Raises:
         ValueError: if the family's weight table has no row for a parameter.
@@ -251,7 +251,7 @@ def _wrapper(names: Collection[str], convention: Convention, table: WeightTable)
             prefix = convention.separator.join([*scope, ""])
             return (
                 f"The names of {count} of {len(parts)} tensors begin with {prefix!r:.100}, which "
-                f"{_WRAPPERS.get(scope[-1], _OTHER)} adds: save the model inside it, or remove the prefix from the names"
+                f"{_WRAPPERS.get(scope[-1], _OTHER)} adds: save the model inside it, or remove the prefix"
                 + (_RENAME.format(prefix=repr(prefix)[:100]) if convention.name == "torch" else ".")
             )
     return ""
