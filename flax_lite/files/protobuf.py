@@ -1,6 +1,6 @@
 """Strict reader of the protocol-buffer wire format, for the few message types of TensorFlow and SentencePiece files.
 
-Not the package protobuf: it is no dependency, needs compiled .proto files, and copies every value out of a mapped file.
+Not the package protobuf: it needs classes generated from the .proto files of both, and copies every field.
 Source: protobuf.dev/programming-guides/encoding.
 """
 
