@@ -156,5 +156,5 @@ def test_malformed_metadata_are_refused(name, work, step, capsys):
 @pytest.mark.parametrize("best", ["../../elsewhere", {"step": "../../elsewhere"}, {"step": 7}, [1], {"step": None}])
 def test_best_step_is_one_of_the_steps(best, work, step):
     edit(step / "meta" / "metadata", lambda values: values.update(best=best))
-    with pytest.raises(ValueError, match="keeps no best checkpoint"):
+    with pytest.raises(ValueError, match="has no best checkpoint"):
         open_source(f"{work}@best")

@@ -120,7 +120,7 @@ def test_one_file_precedes_shards_and_safetensors_precedes_msgpack(tmp_path: Pat
     for name in ("model.safetensors", INDEX["safetensors"], "flax_model.msgpack", INDEX["flax"]):
         assert open_directory(directory).path == directory / name
         (directory / name).unlink()
-    assert "holds neither" in refusal(directory)
+    assert "has neither" in refusal(directory)
 
 
 @pytest.mark.parametrize("shards", [1, 2])
