@@ -22,7 +22,7 @@ class Weight:
     """One row: a parameter and its names in the files of Hugging Face and of Google.
 
     Attributes:
-        path: parameter path in the encoder or, for a head, in the task model; `layers/{layer}/...` stands for every
+        path: parameter path in the encoder or, for a head, in the task model; `layers/{layer}/...` means every
             physical layer.
         module: Hugging Face's module, without the family's prefix; may contain {layer}, or {group} and {inner}.
         google: Google's variable, without "bert/"; same placeholders.

@@ -33,7 +33,7 @@ _HEADINGS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What one load accepts.
+    """Exemptions of one load from strict matching.
 
     Attributes:
         complete: whether nothing may be missing, because config.json names the very task that is loaded.

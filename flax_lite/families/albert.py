@@ -122,4 +122,6 @@ _WEIGHTS = weights.WeightTable(
     ),
 )
 
-FAMILY = Family(AlbertConfig, _WEIGHTS, frozenset({"embedding_size", "num_hidden_groups"}))
+FAMILY = Family(
+    config=AlbertConfig, weights=_WEIGHTS, distinctive_keys=frozenset({"embedding_size", "num_hidden_groups"})
+)

@@ -129,5 +129,7 @@ _WEIGHTS = weights.WeightTable(
 )
 
 FAMILY = Family(
-    BertConfig, _WEIGHTS, frozenset({"hidden_size", "num_attention_heads", "num_hidden_layers", "type_vocab_size"})
+    config=BertConfig,
+    weights=_WEIGHTS,
+    distinctive_keys=frozenset({"hidden_size", "num_attention_heads", "num_hidden_layers", "type_vocab_size"}),
 )

@@ -133,4 +133,4 @@ _WEIGHTS = weights.WeightTable(
     ),
 )
 
-FAMILY = Family(DistilBertConfig, _WEIGHTS, frozenset({"dim", "n_heads", "n_layers"}))
+FAMILY = Family(config=DistilBertConfig, weights=_WEIGHTS, distinctive_keys=frozenset({"dim", "n_heads", "n_layers"}))

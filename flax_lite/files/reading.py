@@ -33,7 +33,7 @@ _REPLACEMENT_SECONDS = 1.0
 
 
 def is_there(path: Path) -> bool:
-    """Whether the name exists, even as a broken link: `open_file` then refuses it, instead of it being overlooked."""
+    """Whether the name exists, broken links included: `open_file` refuses those instead of ignoring them."""
     return os.path.lexists(path)
 
 
@@ -44,7 +44,7 @@ def open_file(path: str | os.PathLike[str], *, links_out: bool = False) -> Itera
     Args:
         path: the file.
         links_out: whether the file may be a link to a file outside of its directory. Not where its content may be
-            copied into an output directory: that would publish the file the link points to. Links of Hugging Face's
+            copied into an output directory: that would publish the target of the link. Links of Hugging Face's
             cache, from a snapshot to a blob of the same repository, are always followed.
 
     Raises:

@@ -1,6 +1,6 @@
 """Directories written or replaced as a whole.
 
-By hand, because no dependency replaces a directory atomically: Orbax and etils write steps under new names.
+By hand, because no dependency replaces a directory: Orbax only renames finished directories to new names.
 """
 
 import contextlib

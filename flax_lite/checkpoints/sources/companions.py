@@ -83,7 +83,7 @@ def _sentence_files(source: str) -> tuple[dict[str, Path], list[str]]:
         return {}, [f"did not copy the sentence-transformers files: {error}"]
 
 
-def _others(source: str, checkpoint: Checkpoint, carried: Collection[Path]) -> list[str]:
+def _others(source: str, checkpoint: Checkpoint, copied_files: Collection[Path]) -> list[str]:
     """Returns a message about the files of a directory that are not copied, such as weights in another format."""
     directory = Path(source).expanduser()
     if not directory.is_dir() or is_work_directory(directory):
@@ -91,7 +91,7 @@ def _others(source: str, checkpoint: Checkpoint, carried: Collection[Path]) -> l
     stem, _, ending = checkpoint.path.name.partition(".")
     read = (CONFIG, HEAD_FILE, f"{stem}*.{ending.split('.')[0]}*")
     read += ("*bert_config*.json", "checkpoint") if checkpoint.convention is GOOGLE else ()
-    paths = (checkpoint.path, *carried)
+    paths = (checkpoint.path, *copied_files)
     taken = {path.relative_to(directory).parts[0] for path in paths if path.is_relative_to(directory)}
     entries = [entry for entry in sorted(directory.iterdir()) if not entry.name.startswith(".")]
     names = [

@@ -56,7 +56,9 @@ class Online:
         return ValueError(f"{self.hub_id} has {what} (commit {self.commit})")
 
     def remember(self, directory: Path) -> None:
-        """Stores the commit of the revision in the cache, as the library does, after all files are downloaded.
+        """Stores the commit of the revision in the cache, after all files are downloaded.
+
+        By hand, because the library stores it only for files that are downloaded by branch or tag, not by commit.
 
         Source: huggingface_hub's guide "Understand caching": refs/REVISION holds the commit.
         """
