@@ -128,7 +128,7 @@ def module_paths(file: Path) -> dict[str, str]:
 
 
 def tokenizers_length(directory: Path, given: int | None = None) -> int | None:
-    """Returns the maximum length in the tokenizer's settings; None if the model's own maximum is not larger.
+    """Returns the maximum length in the tokenizer's settings; None if it is missing or not below the model's own.
 
     sentence-transformers truncates texts to this length if no other file has one.
 
@@ -218,7 +218,7 @@ def _pooling(file: Path) -> Pooling:
 
 
 def _max_length(directory: Path) -> int | None:
-    """Returns the maximum length in the files; None if the model's own maximum is not larger."""
+    """Returns the maximum length in the files; None if it is missing or not below the model's own."""
     files = [directory / name for name in LENGTH_FILES]
     file = next((each for each in files if is_there(each)), files[0])
     settings = _read(file, known.TRANSFORMER)

@@ -1,7 +1,7 @@
 """Google's ALBERT and BERT checkpoints: TensorFlow 1 variables with albert_config.json or bert_config.json.
 
 Their tensors are loaded like all others, by the rows of the family's table and the convention `GOOGLE`. This module
-holds the rest: which files make up a checkpoint, how its configuration is read, and which variables are no parameters.
+has the rest: which files make up a checkpoint, how its configuration is read, and which variables are not parameters.
 
 Source: google-research/albert and google-research/bert, modeling.py, optimization.py, run_pretraining.py,
 run_classifier.py, run_squad*.py.
