@@ -86,7 +86,7 @@ def _write(
     return [
         f"read {checkpoint.path}: {contents.describe()}",
         *loaded.remarks,
-        *([] if in_place else companions.left),
+        *([] if in_place else companions.notes),
         f"wrote {target}: {written}, tokenizer files: {', '.join(companions.tokenizer) or 'none in the source'}",
     ]
 

@@ -116,7 +116,7 @@ def compared(directory, references):
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_drawn_directories_are_read_as_transformers_reads_them(seed, tmp_path):
+def test_random_directories_are_read_as_by_transformers(seed, tmp_path):
     logging.getLogger("transformers").setLevel(logging.ERROR)
     random = np.random.default_rng(seed)
     found = collections.defaultdict(list)

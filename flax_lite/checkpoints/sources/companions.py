@@ -29,12 +29,12 @@ class Companions:
     Attributes:
         tokenizer: files of the tokenizer.
         sentences: files of sentence-transformers; empty if they have unsupported settings.
-        left: messages about other files of the source, and about unsupported settings.
+        notes: messages about other files of the source, and about unsupported settings.
     """
 
     tokenizer: Mapping[str, Path]
     sentences: Mapping[str, Path]
-    left: Sequence[str]
+    notes: Sequence[str]
 
 
 def open_with_companions(source: str, folder: Path) -> tuple[Checkpoint, Companions]:
@@ -49,9 +49,9 @@ def open_with_companions(source: str, folder: Path) -> tuple[Checkpoint, Compani
 def _opened(source: str, folder: Path) -> tuple[Checkpoint, Companions]:
     checkpoint = open_source(source)
     tokenizer = _tokenizer_files(source)
-    sentences, left = _sentence_files(source)
-    left += _others(source, checkpoint, [*tokenizer.values(), *sentences.values()])
-    return checkpoint, Companions(copied(tokenizer, folder), copied(sentences, folder), left)
+    sentences, notes = _sentence_files(source)
+    notes += _others(source, checkpoint, [*tokenizer.values(), *sentences.values()])
+    return checkpoint, Companions(copied(tokenizer, folder), copied(sentences, folder), notes)
 
 
 def copied(files: Mapping[str, Path], directory: Path) -> dict[str, Path]:

@@ -175,7 +175,7 @@ def test_maximum_length_by_precedence(settings, tokenizer, length, tmp_path):
     assert layout(tmp_path, modules("Transformer", "Pooling"), {}).max_length == length
 
 
-def test_the_first_of_several_files_counts(tmp_path):
+def test_first_existing_settings_file_is_read(tmp_path):
     config(tmp_path)
     for length, name in enumerate(reversed(LENGTH_FILES), start=3):
         write(tmp_path, {name: {"max_seq_length": length}})
