@@ -1,4 +1,4 @@
-"""Rewrites a checkpoint in another format, with all the heads it holds.
+"""Converts a checkpoint to another format, with all its heads.
 
 python -m flax_lite.convert SOURCE TARGET --to flax|safetensors [--dtype DTYPE] [--layers N] [--max_shard_size SIZE]
 """
@@ -31,35 +31,35 @@ def convert(
     num_hidden_layers: int | None = None,
     max_shard_size: int | str | None = None,
 ) -> list[str]:
-    """Writes a checkpoint to a directory: the weights with every head, config.json, and what results depend on beside.
+    """Writes a checkpoint to a directory: weights with every head, config.json, and other files that affect results.
 
-    That is the tokenizer's files, and those by which sentence-transformers knows pooling, normalization, length and
-    prompts, if they are such as can be read here.
+    Those are the files of the tokenizer and of sentence-transformers (pooling, normalization, length, prompts), the
+    latter if their settings are supported.
 
     Args:
         source: any SOURCE.
-        target: a directory, made or replaced as a whole. Of another model there, no such file stays; a tokenizer does
-            where the source has none.
+        target: a directory, created or replaced as a whole. Such files of another model in it are removed, except for a
+            tokenizer if the source has none.
         to: "safetensors" (PyTorch's names), "flax", or both.
-        dtype: of the weights written; each keeps its own if None.
-        num_hidden_layers: another depth, for an ALBERT of one group.
-        max_shard_size: bytes in one file, or as "5GB"; one file if None.
+        dtype: dtype of the written weights; unchanged if None.
+        num_hidden_layers: another depth, for an ALBERT with one group.
+        max_shard_size: largest file in bytes, or text such as "5GB"; one file if None.
 
     Returns:
-        What was done, in lines for a person.
+        Messages about what was done.
 
     Raises:
         ValueError: if the source cannot be read or the target cannot be written.
     """
     in_place = Path(source).exists() and Path(target).exists() and Path(source).samefile(target)
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint, beside = open_with_companions(source, Path(folder))
-        return _write(checkpoint, beside, target, tuple(to), dtype, num_hidden_layers, max_shard_size, in_place)
+        checkpoint, companions = open_with_companions(source, Path(folder))
+        return _write(checkpoint, companions, target, tuple(to), dtype, num_hidden_layers, max_shard_size, in_place)
 
 
 def _write(
     checkpoint: Checkpoint,
-    beside: Companions,
+    companions: Companions,
     target: str,
     to: tuple[str, ...],
     dtype: str | None,
@@ -68,54 +68,54 @@ def _write(
     in_place: bool,
 ) -> list[str]:
     contents = survey(checkpoint)
-    wanted = contents.target
+    target_shapes = contents.target
     if dtype is not None:
-        wanted = {path: leaf.update(dtype=FLOATS[dtype]) for path, leaf in wanted.items()}
-    loaded = read_whole(checkpoint, dataclasses.replace(contents, target=wanted))
+        target_shapes = {path: leaf.update(dtype=FLOATS[dtype]) for path, leaf in target_shapes.items()}
+    loaded = read_whole(checkpoint, dataclasses.replace(contents, target=target_shapes))
     config = of_depth(contents.config, num_hidden_layers)
-    more: dict[str, Path] = {}
+    head_files: dict[str, Path] = {}
     with tempfile.TemporaryDirectory() as folder:
         head = open_head(checkpoint)
         if head is not None:
-            more = {HEAD_FILE: Path(folder) / HEAD_FILE}
-            write_head(more[HEAD_FILE], head, dtype)
-        replaces = () if in_place else (*LAYOUT_FILES, *(TOKENIZER_FILES if beside.tokenizer else ()))
-        files = {**beside.tokenizer, **beside.sentences, **more}
+            head_files = {HEAD_FILE: Path(folder) / HEAD_FILE}
+            write_head(head_files[HEAD_FILE], head, dtype)
+        replaces = () if in_place else (*LAYOUT_FILES, *(TOKENIZER_FILES if companions.tokenizer else ()))
+        files = {**companions.tokenizer, **companions.sentences, **head_files}
         write_directory(target, loaded.params, config, to, files, max_shard_size, replaces)
-    written = ", ".join((*to, *more, *beside.sentences))
+    written = ", ".join((*to, *head_files, *companions.sentences))
     return [
         f"read {checkpoint.path}: {contents.describe()}",
         *loaded.remarks,
-        *([] if in_place else beside.left),
-        f"wrote {target}: {written}, tokenizer files: {', '.join(beside.tokenizer) or 'none, for the source has none'}",
+        *([] if in_place else companions.notes),
+        f"wrote {target}: {written}, tokenizer files: {', '.join(companions.tokenizer) or 'none in the source'}",
     ]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; exit status 2 for what cannot be converted."""
+    """Runs the command; returns exit status 2 for a source or target that cannot be converted."""
     parser = argparse.ArgumentParser(
         prog="python -m flax_lite.convert",
-        description="Rewrites a checkpoint in another format, with all the heads it holds.",
+        description="Converts a checkpoint to another format, with all its heads.",
     )
     parser.add_argument("source", help="directory, work directory (@STEP, @best), TensorFlow checkpoint, or hub id")
-    parser.add_argument("target", help="directory to write; replaced as a whole if it exists")
+    parser.add_argument("target", help="output directory; replaced as a whole if it exists")
     parser.add_argument("--to", nargs="+", choices=("flax", "safetensors"), required=True, help="one format or both")
-    parser.add_argument("--dtype", choices=tuple(FLOATS), help="dtype of the weights written; default: each its own")
-    parser.add_argument("--layers", type=int, help="another depth, for an ALBERT whose layers are all one")
-    parser.add_argument("--max_shard_size", help="largest file, as 5GB or 500MB; default: one file")
-    parser.add_argument("--verbose", action="store_true", help="list every tensor that is written")
-    given = parser.parse_args(argv)
+    parser.add_argument("--dtype", choices=tuple(FLOATS), help="dtype of the written weights; default: unchanged")
+    parser.add_argument("--layers", type=int, help="another depth, for an ALBERT with one shared layer")
+    parser.add_argument("--max_shard_size", help="largest file, such as 5GB or 500MB; default: one file")
+    parser.add_argument("--verbose", action="store_true", help="list every written tensor")
+    args = parser.parse_args(argv)
     try:
         lines = convert(
-            given.source,
-            given.target,
-            given.to,
-            dtype=given.dtype,
-            num_hidden_layers=given.layers,
-            max_shard_size=given.max_shard_size,
+            args.source,
+            args.target,
+            args.to,
+            dtype=args.dtype,
+            num_hidden_layers=args.layers,
+            max_shard_size=args.max_shard_size,
         )
-        if given.verbose:
-            tensors = open_source(given.target).tensors
+        if args.verbose:
+            tensors = open_source(args.target).tensors
             lines += [f"  {name} {list(tensor.shape)} {tensor.dtype}" for name, tensor in tensors.items()]
     except (ValueError, OSError) as error:
         print(f"convert: {error}", file=sys.stderr)

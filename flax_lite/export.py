@@ -97,7 +97,7 @@ def _write(
         copied({**beside.tokenizer, **(beside.sentences if chosen.model == "Encoder" else {})}, stage)
         paths = sorted(path for path in stage.rglob("*") if path.is_file())
         written = ", ".join(f"{path.relative_to(stage)} {_size(path)}" for path in paths)
-    return "; ".join((f"wrote {os.fspath(target)}: {to}, {chosen.export}, {dtype}: {written}", *beside.left))
+    return "; ".join((f"wrote {os.fspath(target)}: {to}, {chosen.export}, {dtype}: {written}", *beside.notes))
 
 
 def _check(target: str | os.PathLike[str], to: str, dtype: str) -> None:

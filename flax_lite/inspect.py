@@ -1,4 +1,4 @@
-"""Says what a checkpoint holds, without loading it: family, sizes, parameters, heads, format.
+"""Prints a summary of a checkpoint without loading it: family, sizes, parameters, heads, format.
 
 python -m flax_lite.inspect SOURCE [--tensors]
 """
@@ -28,10 +28,10 @@ _MAX_NAMES = 10
 
 
 def describe(checkpoint: Checkpoint) -> list[str]:
-    """What a checkpoint holds, in lines for a person.
+    """Returns the lines of the summary.
 
     Raises:
-        ValueError: if its configuration cannot be that of a model, or none of its tensors is one of the family's.
+        ValueError: if the configuration is invalid, or no tensor has a name of the family.
     """
     contents = survey(checkpoint)
     config = contents.config
@@ -45,13 +45,13 @@ def describe(checkpoint: Checkpoint) -> list[str]:
     labels = ", ".join(config.labels[:8]) + (", ..." if len(config.labels) > 8 else "")
     rows = {
         "family": weight_table(config).family,
-        "architectures": ", ".join(config.architectures) or "not said",
+        "architectures": ", ".join(config.architectures) or "not named",
         "depth": layers,
         **{name: str(getattr(config, name)) for name in _SIZES},
         "heads": ", ".join((*contents.heads, *(["beam head"] if open_head(checkpoint) else []))) or "none",
         "labels": f"{config.num_labels}: {labels}" if "classifier" in contents.heads else "",
         "parameters": f"{count:,}",
-        "file": f"{checkpoint.path}, {checkpoint.dialect.name} names",
+        "file": f"{checkpoint.path}, {checkpoint.convention.name} names",
         "tensors": f"{len(checkpoint.tensors)}, {dtypes}, {num_bytes / 1e6:,.1f} MB",
     }
     unknown, missing, other = unaccounted(checkpoint, contents)
@@ -66,21 +66,21 @@ def _some(names: Sequence[str]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; exit status 2 for what cannot be read."""
+    """Runs the command; returns exit status 2 for a checkpoint that cannot be read."""
     parser = argparse.ArgumentParser(
         prog="python -m flax_lite.inspect",
-        description="Says what a checkpoint holds, without loading it: family, sizes, parameters, heads, format.",
+        description="Prints a summary of a checkpoint without loading it: family, sizes, parameters, heads, format.",
     )
     parser.add_argument("source", help="directory, work directory (@STEP, @best), TensorFlow checkpoint, or hub id")
     parser.add_argument("--tensors", action="store_true", help="list every tensor in the file")
-    given = parser.parse_args(argv)
+    args = parser.parse_args(argv)
     try:
-        checkpoint = open_source(given.source)
+        checkpoint = open_source(args.source)
         lines = describe(checkpoint)
     except (ValueError, OSError) as error:
         print(f"inspect: {error}", file=sys.stderr)
         return 2
-    if given.tensors:
+    if args.tensors:
         lines += [f"  {name} {list(tensor.shape)} {tensor.dtype}" for name, tensor in checkpoint.tensors.items()]
     print("\n".join(lines))
     return 0

@@ -174,7 +174,7 @@ BREAKAGES = {
         f"{_LIB}/models/parity_test.py {_LIB}/models/pretrained_test.py {_LIB}/models/published_test.py",
     ),
     "a tied decoder is transposed": Breakage(
-        "flax_lite.checkpoints.slots:_slots",
+        "flax_lite.checkpoints.expected:_of_weight",
         'not transposed, "tied"',
         'transposed, "tied"',
         f"{_LIB}/models/pretrained_test.py {_LIB}/checkpoints/strictness_test.py",
@@ -186,8 +186,8 @@ BREAKAGES = {
         f"{_LIB}/architecture/config_test.py {_LIB}/layers/stack_test.py",
     ),
     "copies of a tensor may differ": Breakage(
-        "flax_lite.checkpoints.accounting:Account.close",
-        'if not self._problems["different"]',
+        "flax_lite.checkpoints.accounting:Matching.check",
+        'if not self._problems["mismatched"]',
         "if False",
         f"{_LIB}/checkpoints/strictness_test.py {_LIB}/models/pretrained_test.py",
     ),

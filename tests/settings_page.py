@@ -1,4 +1,4 @@
-"""docs/settings.md, written from the tables of settings: `python -m tests.settings_page`."""
+"""Generates docs/settings.md from the settings tables: `python -m tests.settings_page`."""
 
 import sys
 from collections import defaultdict
@@ -14,30 +14,30 @@ from flax_lite.tokenization.settings import CLASSES, PIPELINE, SETTINGS, SPECIAL
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
 _HEAD = """# Settings of a model's files
 
-Of every key that a model's files may hold, one of three things is made. It is *used*; it is *inert*, because no result
-here depends on it; or it is *refused*, in an error that names it, because the result would be another one. Refused keys
-are taken where their value says that there is nothing of the kind (`null`, `false`, 0, or empty, unless the table says
-otherwise). A key that is not listed is kept, when a file is written again too, and named in one warning.
+Every key that a model's files may hold is treated in one of three ways. It is *used*; it is *inert*, because no result
+depends on it; or it is *refused* with an error that names it, because it would change the result. A refused key is
+accepted if its value means "not set" (`null`, `false`, 0, or empty, unless the table lists other values). A key that is
+not listed is kept when the file is written again, and named in one warning.
 
-This page is written from the tables in the code by `python -m tests.settings_page`.
+This page is generated from the tables in the code by `python -m tests.settings_page`.
 """
 _ORDER = ("used", "inert", "refused")
 
 
 def sections() -> dict[str, Table]:
-    """Tables by the title of their section."""
-    own: dict[str, Table] = {
+    """Returns the tables by the title of their section."""
+    by_family: dict[str, Table] = {
         f"config.json of {family.weights.family}": {
             key: row for key, row in family.config.json_table().items() if COMMON.get(key) != row
         }
         for family in families()
     }
     tokenizer = {"tokenizer_config.json": SETTINGS, "special_tokens_map.json": SPECIALS, "tokenizer.json": PIPELINE}
-    return {"config.json of every family": COMMON, **own, **tokenizer, **SENTENCE_TRANSFORMERS}
+    return {"config.json of every family": COMMON, **by_family, **tokenizer, **SENTENCE_TRANSFORMERS}
 
 
 def page(tables: Mapping[str, Table]) -> str:
-    """The page, in Markdown."""
+    """Returns the page in Markdown."""
     return "\n".join(
         [_HEAD, *(line for title, table in tables.items() for line in _section(title, table)), *_classes()]
     )
@@ -47,7 +47,7 @@ def _classes() -> Iterator[str]:
     yield from ("## Classes of tokenizers", "", "| class | read from | |", "|---|---|---|")
     for name, row in CLASSES.items():
         remarks = [
-            *(["its settings rule over the normalizer of tokenizer.json"] if row.bert else []),
+            *(["its settings override the normalizer of tokenizer.json"] if row.bert else []),
             *([] if row.token_types else ["pairs have no token types, unless model_input_names lists them"]),
         ]
         yield f"| {name} | {', else '.join(row.files)} | {'; '.join(remarks)} |"
@@ -55,13 +55,13 @@ def _classes() -> Iterator[str]:
 
 
 def _section(title: str, table: Table) -> Iterator[str]:
-    alike: Mapping[tuple[int, str], list[str]] = defaultdict(list)
+    rows: Mapping[tuple[int, str], list[str]] = defaultdict(list)
     for key, row in table.items():
         why = f": {row.why}" if row.why else ""
-        alike[_ORDER.index(row.use), f"{row.use}{_exceptions(row)}{why}"].append(key)
-    yield from (f"## {title}", "", "| what is made of it | keys |", "|---|---|")
-    for (_, told), keys in sorted(alike.items(), key=lambda item: item[0][0]):  # stable: as in the table within a use
-        yield f"| {told} | {', '.join(f'`{key}`' for key in keys)} |"
+        rows[_ORDER.index(row.use), f"{row.use}{_exceptions(row)}{why}"].append(key)
+    yield from (f"## {title}", "", "| treatment | keys |", "|---|---|")
+    for (_, treatment), keys in sorted(rows.items(), key=lambda item: item[0][0]):  # stable sort
+        yield f"| {treatment} | {', '.join(f'`{key}`' for key in keys)} |"
     yield ""
 
 

@@ -1,4 +1,4 @@
-"""What a model is: its configuration, the rows that name its weights elsewhere, and the families by name."""
+"""Architectures: configurations, weight tables, and the registry of families."""
 
 from flax_lite.architecture.config import EncoderConfig
 from flax_lite.architecture.registry import Family, config_class, families, load_config, preset, register, weight_table

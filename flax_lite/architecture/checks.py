@@ -1,7 +1,6 @@
-"""What a config.json may say: types, ranges, and sizes that somebody could mean.
+"""Checks of the values of a config.json: types, ranges and plausible sizes.
 
-Nothing that a file says is believed to the point of allocating for it. What is left is compared with the weights when
-they are loaded.
+Sizes are checked before anything is allocated for them; loading then compares them with the weights.
 """
 
 import dataclasses
@@ -22,7 +21,7 @@ _POSITIVE_FIELDS = frozenset(
         "max_position_embeddings",
     }
 )
-# What a field of a type may hold, and how to say so. A truth value is no number, although Python counts with it.
+# Types that a field of a given annotation accepts, and their description. A bool is not accepted as a number.
 _KINDS: Mapping[Any, tuple[tuple[type, ...], str]] = {
     int: ((int,), "a whole number"),
     int | None: ((int, type(None)), "a whole number or null"),
@@ -32,23 +31,23 @@ _KINDS: Mapping[Any, tuple[tuple[type, ...], str]] = {
     str: ((str,), "text"),
     str | None: ((str, type(None)), "text or null"),
 }
-_LARGEST_SIZE = 2**31 - 1  # ids and axes are 32-bit numbers
+_LARGEST_SIZE = 2**31 - 1  # ids and axes are 32-bit integers
 _LARGEST_FLOAT32 = 3.4e38
 _MOST_LAYERS = 4096  # four times the deepest published encoder (Wang et al., 2022, arXiv:2203.00555)
-_MOST_SINUSOIDAL_POSITIONS = 2**16  # 128 times DistilBERT's; the table is computed whole, and no file holds it
-_MOST_UNNAMED_LABELS = 2**16  # those that id2label names are as many as its file has room for
+_MOST_SINUSOIDAL_POSITIONS = 2**16  # 128 times DistilBERT's; the table is computed, so no file bounds its size
+_MOST_UNNAMED_LABELS = 2**16  # labels named by id2label are bounded by the size of the file
 
 
 def check_types_and_sizes(config: Any) -> None:
-    """Checks every field of a config by its annotation, and its sizes.
+    """Checks the type and the range of every field.
 
     Args:
         config: an `EncoderConfig`.
 
     Raises:
-        ValueError: naming the first field that holds what it cannot.
+        ValueError: naming the first field with a wrong type or value.
     """
-    # What a family derives from other fields is theirs to answer for.
+    # Fields with init=False are derived from the others by the family.
     given = {field.name: field.type for field in dataclasses.fields(config) if field.init}
     for name, kind in given.items():
         _check_type(name, getattr(config, name), kind)
@@ -56,7 +55,7 @@ def check_types_and_sizes(config: Any) -> None:
         _check_range(name, getattr(config, name), 1, _LARGEST_SIZE)
     _check_range("type_vocab_size", config.type_vocab_size, 0, _LARGEST_SIZE)
     if config.pad_token_id is not None:
-        # From the end, where it is negative (torch.nn.Embedding, padding_idx).
+        # A negative id counts from the end (torch.nn.Embedding, padding_idx).
         _check_range("pad_token_id", config.pad_token_id, -config.vocab_size, config.vocab_size - 1)
     for name in ("initializer_range", "layer_norm_eps"):
         _check_range(name, getattr(config, name), 0, _LARGEST_FLOAT32)
@@ -67,11 +66,11 @@ def check_types_and_sizes(config: Any) -> None:
 
 
 def labels(id2label: Any, num_labels: Any, label2id: Any, default: tuple[str, ...]) -> tuple[str, ...]:
-    """The labels of a config.json, as transformers reads them: by `id2label`, else as many as `num_labels` says.
+    """Returns the labels of a config.json as transformers reads them: from `id2label`, else `num_labels` unnamed ones.
 
     Raises:
-        ValueError: if `label2id` alone names other labels, which transformers leaves out, or as `labels_in_order` and
-            `unnamed_labels`.
+        ValueError: if `label2id` without `id2label` names other labels, which transformers ignores, or as
+            `labels_in_order` and `unnamed_labels`.
     """
     if label2id is not None and not isinstance(label2id, Mapping):
         raise ValueError(f"label2id={shown(label2id)} must be an object that gives the id of each label")
@@ -80,17 +79,17 @@ def labels(id2label: Any, num_labels: Any, label2id: Any, default: tuple[str, ..
     found = default if num_labels is None else unnamed_labels(num_labels)
     if label2id and dict(label2id) != {label: index for index, label in enumerate(found)}:
         raise ValueError(
-            f"label2id={shown(dict(label2id))} names other labels than {shown(found)}, which is what "
+            f"label2id={shown(dict(label2id))} names other labels than {shown(found)}, which "
             "transformers reads without id2label: write id2label too"
         )
     return found
 
 
 def labels_in_order(id2label: Any) -> tuple[str, ...]:
-    """The labels of config.json's `id2label`, by id.
+    """Returns the labels of config.json's `id2label`, in order of their ids.
 
     Raises:
-        ValueError: if it does not number labels from 0 on, or names them by anything but text or a number.
+        ValueError: if the ids are not 0..n-1, or a label is neither text nor a whole number.
     """
     if not isinstance(id2label, Mapping):
         raise ValueError(f"id2label={shown(id2label)} must be an object that gives the label of each id")
@@ -105,10 +104,10 @@ def labels_in_order(id2label: Any) -> tuple[str, ...]:
 
 
 def unnamed_labels(num_labels: Any) -> tuple[str, ...]:
-    """Labels for config.json's `num_labels`, as Hugging Face calls those without names.
+    """Returns the names that Hugging Face gives to `num_labels` unnamed labels.
 
     Raises:
-        ValueError: if it is no number of labels.
+        ValueError: if it is not a whole number from 1 on, or too large.
     """
     _check_type("num_labels", num_labels, int)
     _check_range("num_labels", num_labels, 1, _MOST_UNNAMED_LABELS)
@@ -116,10 +115,10 @@ def unnamed_labels(num_labels: Any) -> tuple[str, ...]:
 
 
 def class_names(architectures: Any) -> tuple[str, ...]:
-    """The names in config.json's `architectures`.
+    """Returns the class names in config.json's `architectures`.
 
     Raises:
-        ValueError: if it is no list of names.
+        ValueError: if it is not a list of names.
     """
     names = [] if architectures is None else architectures
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):

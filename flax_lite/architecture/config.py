@@ -1,8 +1,8 @@
-"""Architecture configuration: what a model computes, and nothing about how it is executed.
+"""Architecture configuration: which function a model computes, independent of how it is executed.
 
 One frozen dataclass serves the three families; `flax_lite.families.albert`, `flax_lite.families.bert` and
 `flax_lite.families.distilbert` subclass it with their defaults, their presets and their names in Hugging Face's
-config.json. How a model is computed is `flax_lite.layers.execution.Execution`.
+config.json. Options of execution (dtype, scan, kernels) are in `flax_lite.layers.execution.Execution`.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from flax_lite.files.names import CONFIG
 from flax_lite.files.settings import Table, check_settings, used
 
 ACTIVATIONS = ("gelu", "gelu_new", "relu")
-# How labels of a text exclude each other: one of several, any number of them, or a number instead.
+# Kinds of classification: one label of several, any number of labels, or a number instead of labels.
 Problem = Literal["single_label", "multi_label", "regression"]
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 DEFAULT_LABELS = ("LABEL_0", "LABEL_1")
@@ -27,16 +27,15 @@ class EncoderConfig:
 
     Field names are Hugging Face's for BERT and ALBERT; DistilBERT's own names (`dim`, `n_layers`, ...) exist in its
     config.json only. Defaults are those of the family's Hugging Face configuration class, so that a config.json with
-    missing keys means the same here; for a published size use `from_preset`. Fields a family does not have are fixed by
-    its subclass and cannot be passed.
+    missing keys is read in the same way; for a published size use `from_preset`. Fields that a family does not have are
+    fixed by its subclass and cannot be passed.
 
     Attributes:
-        vocab_size: V, number of token pieces.
+        vocab_size: V, number of tokens in the vocabulary.
         embedding_size: E, width of the embedding tables; differs from `hidden_size` in ALBERT only.
         hidden_size: D, width of the encoder.
         num_hidden_layers: depth, the number of layer applications (times `inner_group_num`).
-        num_hidden_groups: number of physical layer groups the depth is divided into; the depth itself where nothing is
-            shared.
+        num_hidden_groups: number of groups of physical layers; equal to the depth where no layers are shared.
         inner_group_num: physical layers in a group, applied in sequence.
         num_attention_heads: N; the head width H is D / N.
         intermediate_size: F, width of the feed-forward layer.
@@ -50,15 +49,15 @@ class EncoderConfig:
         layer_norm_eps: epsilon of every LayerNorm.
         sinusoidal_positions: fixed sinusoidal positions instead of learned ones (DistilBERT only).
         tie_word_embeddings: whether the masked-LM decoder is the word-embedding table.
-        pad_token_id: id of the padding piece.
+        pad_token_id: id of the padding token.
         labels: label names in order of their ids.
         problem_type: "regression", "single_label_classification", "multi_label_classification" or None.
         architectures: class names found in config.json, e.g. ("AlbertForMaskedLM",).
-        extra: keys of config.json that mean nothing here, kept for writing.
+        extra: other keys of config.json, kept for writing.
     """
 
     model_type: ClassVar[str]
-    # Names of fields in config.json, other names that Hugging Face's class reads too, and the family's other keys.
+    # Keys of the fields in config.json, synonyms that Hugging Face's class also reads, and the other known keys.
     json_names: ClassVar[Mapping[str, str]]
     json_synonyms: ClassVar[Mapping[str, str]] = {}
     json_settings: ClassVar[Table] = {}
@@ -96,7 +95,7 @@ class EncoderConfig:
         for name in (field.name for field in dataclasses.fields(self) if field.name.endswith("_dropout_prob")):
             rate = getattr(self, name)
             if rate is not None and not 0.0 <= rate < 1.0:
-                raise ValueError(f"{name}={rate} must lie in [0, 1): it is the probability of a zero")
+                raise ValueError(f"{name}={rate} must lie in [0, 1): it is the probability of dropping a value")
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads={self.num_attention_heads}; "
@@ -126,11 +125,11 @@ class EncoderConfig:
 
     @property
     def num_physical_layers(self) -> int:
-        """Number of layers that own parameters."""
+        """Number of layers with parameters of their own."""
         return self.num_hidden_groups * self.inner_group_num
 
     def layer_sequence(self) -> tuple[int, ...]:
-        """Physical layer index of each application, first to last; `num_hidden_layers * inner_group_num` long.
+        """Returns the physical layer of each of the `num_hidden_layers * inner_group_num` layer applications, in order.
 
         The group of layer i is int(i / (layers / groups)), evaluated in floating point as Hugging Face does: where
         groups do not divide the depth, Google's int(i / layers * groups) can differ from it (24 pairs up to 48 layers,
@@ -161,16 +160,16 @@ class EncoderConfig:
         return 0.0
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with the given fields changed."""
+        """Returns a copy with the given fields changed."""
         return dataclasses.replace(self, **changes)
 
     @classmethod
     def from_preset(cls, name: str, **changes: Any) -> Self:
-        """The configuration of a published checkpoint, by its name.
+        """Returns the configuration of a published checkpoint.
 
         Args:
-            name: e.g. "albert-base-v2"; `cls.presets` lists them.
-            **changes: fields that replace the preset's.
+            name: e.g. "albert-base-v2"; `cls.presets` lists the names.
+            **changes: fields that override the preset's.
 
         Raises:
             ValueError: if the family has no such preset; the message lists those it has.
@@ -181,42 +180,42 @@ class EncoderConfig:
 
     @classmethod
     def json_table(cls) -> Table:
-        """What is made of each key of a config.json; what is not in it is kept in `extra`, with one warning."""
+        """Returns how each key of a config.json is treated; other keys are kept in `extra` with one warning."""
         return {**COMMON, **cls.json_settings, **used(*cls.json_names.values(), *cls.json_synonyms)}
 
     @classmethod
     def from_json_dict(cls, values: Mapping[str, Any], file: str = CONFIG) -> Self:
-        """The configuration that a Hugging Face config.json describes; keys without a meaning here are kept in `extra`.
+        """Returns the configuration of a Hugging Face config.json; keys without a field are kept in `extra`.
 
-        Of two names for one thing Hugging Face's own decides: its classes apply synonyms last.
+        If both keys of a field are present, the synonym overrides: Hugging Face's classes apply synonyms last.
 
         Args:
-            values: the content.
-            file: how messages call it.
+            values: content of the file.
+            file: name of the file in messages.
 
         Raises:
-            ValueError: if it describes another family or a model that is computed otherwise (`json_table`), a value has
-                the wrong type or is out of its range, or its labels are not numbered 0..n-1.
+            ValueError: if it describes another family or an unsupported model (`json_table`), a value has a wrong type
+                or is out of range, or the labels are not numbered 0..n-1.
         """
         remaining = dict(values)
         model_type = remaining.pop("model_type", cls.model_type)
         if model_type != cls.model_type:
             raise ValueError(f"{file} describes a {model_type!r} model, {cls.__name__} reads {cls.model_type!r}")
         check_settings(remaining, cls.json_table(), file)
-        for name, own in cls.json_synonyms.items():
-            if name in remaining:
-                remaining[own] = remaining.pop(name)
+        for synonym, key in cls.json_synonyms.items():
+            if synonym in remaining:
+                remaining[key] = remaining.pop(synonym)
         fields = {field: remaining.pop(key) for field, key in cls.json_names.items() if key in remaining}
-        told = (remaining.pop(name, None) for name in ("id2label", "num_labels", "label2id"))
+        label_keys = (remaining.pop(key, None) for key in ("id2label", "num_labels", "label2id"))
         try:
-            fields["labels"] = checks.labels(*told, default=DEFAULT_LABELS)
+            fields["labels"] = checks.labels(*label_keys, default=DEFAULT_LABELS)
             fields["architectures"] = checks.class_names(remaining.pop("architectures", None))
             return cls(**fields, extra=remaining)
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from error
 
     def to_json_dict(self) -> dict[str, Any]:
-        """The content of a Hugging Face config.json, unknown keys that were read included."""
+        """Returns the content of a Hugging Face config.json, including the unknown keys that were read."""
         values = dict(self.extra)
         values["model_type"] = self.model_type
         values.update({key: getattr(self, field) for field, key in self.json_names.items()})

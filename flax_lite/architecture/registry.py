@@ -1,4 +1,4 @@
-"""The families of encoders by name: one record each, registered by its module in `flax_lite.families`."""
+"""The registry of encoder families: one record each, registered by `flax_lite.families`."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -17,44 +17,44 @@ class Family:
     """A family of encoders.
 
     Attributes:
-        config: its configuration class; `model_type` is its name.
+        config: its configuration class, whose `model_type` is the name of the family.
         weights: its weight table.
-        own_keys: keys by which a config.json without a `model_type` is known to be the family's.
+        distinctive_keys: keys that identify a config.json of the family without a `model_type`.
     """
 
     config: type[EncoderConfig]
     weights: WeightTable
-    own_keys: frozenset[str]
+    distinctive_keys: frozenset[str]
 
 
 _FAMILIES: dict[str, Family] = {}
 
 
 def register(family: Family) -> None:
-    """Makes a family known; one of the same name is replaced."""
+    """Registers a family; replaces a registered family of the same name."""
     _FAMILIES[family.config.model_type] = family
 
 
 def families() -> tuple[Family, ...]:
-    """All families, by name."""
+    """Returns all families, sorted by name."""
     return tuple(_FAMILIES[name] for name in sorted(_FAMILIES))
 
 
 def weight_tables() -> tuple[WeightTable, ...]:
-    """The tables of all families."""
+    """Returns the weight tables of all families."""
     return tuple(family.weights for family in families())
 
 
 def weight_table(config: EncoderConfig) -> WeightTable:
-    """The table of a configuration's family; raises as `config_class`."""
+    """Returns the weight table of a configuration's family; raises as `config_class`."""
     return _family(config.model_type).weights
 
 
 def config_class(model_type: str) -> type[EncoderConfig]:
-    """The configuration class of a family, by config.json's `model_type`.
+    """Returns the configuration class for a `model_type` of config.json.
 
     Raises:
-        ValueError: for a family that flax_lite does not know.
+        ValueError: for an unknown family.
     """
     return _family(model_type).config
 
@@ -68,10 +68,10 @@ def _family(model_type: str) -> Family:
 
 
 def preset(name: str, **changes: Any) -> EncoderConfig:
-    """The configuration of a published checkpoint of any family, by its name.
+    """Returns the configuration of a published checkpoint of any family.
 
     Raises:
-        ValueError: if no family has it; the message lists all presets.
+        ValueError: if no family has a preset of this name; the message lists all presets.
     """
     for family in families():
         if name in family.config.presets:
@@ -81,18 +81,18 @@ def preset(name: str, **changes: Any) -> EncoderConfig:
 
 
 def _family_by_keys(values: Mapping[str, Any]) -> str | None:
-    """The family whose keys a config.json has; loading the weights shows whether that was right, tensor by tensor.
+    """Returns the name of the first registered family whose distinctive keys are all in a config.json, if there is one.
 
-    Files of 2019 and of other people's conversions name no family. Families are tried in the order of registration.
+    Files of 2019 and some conversions have no model_type. Loading the weights checks the result, tensor by tensor.
     """
-    return next((name for name, family in _FAMILIES.items() if family.own_keys <= values.keys()), None)
+    return next((name for name, family in _FAMILIES.items() if family.distinctive_keys <= values.keys()), None)
 
 
 def load_config(path: str | Path) -> EncoderConfig:
     """Reads a config.json, or the one in a directory.
 
     Raises:
-        ValueError: if it is not JSON, names no family or one that is not supported, or says what cannot be.
+        ValueError: if it is not JSON, names no family or an unsupported one, or holds invalid values.
     """
     file = Path(path)
     file = file / CONFIG if file.is_dir() else file

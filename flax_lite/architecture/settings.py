@@ -1,6 +1,6 @@
-"""What is made of each key of a config.json that is no field of a configuration: known to be inert, or refused by name.
+"""How keys of config.json that are no fields of a configuration are treated: used, inert, or refused by name.
 
-A family's own rows are its configuration's `json_settings`. Sources: transformers 4.57 and 5 (configuration_utils.py,
+Rows of one family are its configuration's `json_settings`. Sources: transformers 4.57 and 5 (configuration_utils.py,
 modeling_utils.py, pipelines, models/bert, albert, distilbert), google-research/bert and albert (modeling.py).
 """
 
@@ -21,10 +21,10 @@ _GENERATION = (
 
 _USED = {
     **used("model_type", why="the family"),
-    **used("architectures", why="which head may not be missing"),
+    **used("architectures", why="the head that must be present"),
     **used("id2label", why="the labels"),
-    **used("num_labels", why="how many labels, where `id2label` is not there"),
-    **used("label2id", why="has to say nothing else than the labels where `id2label` is not there; else not read"),
+    **used("num_labels", why="the number of labels, without `id2label`"),
+    **used("label2id", why="must agree with the labels if there is no `id2label`; otherwise not read"),
 }
 
 _INERT = {
@@ -36,7 +36,7 @@ _INERT = {
     **inert(
         *("output_attentions", "output_hidden_states", "output_past", "return_dict", "use_return_dict"),
         *("tie_last_hidden_states", "return_all_scores"),
-        why="what else is returned: an argument of the call",
+        why="which outputs are returned: an argument of the call",
     ),
     **inert(
         *("attn_implementation", "_attn_implementation", "_attn_implementation_internal"),
@@ -44,44 +44,44 @@ _INERT = {
         *("chunk_size_feed_forward", "gradient_checkpointing", "torchscript", "tf_legacy_loss", "unpad_inputs"),
         *("fusion_config", "compile_config", "distributed_config", "use_memory_efficient_attention"),
         *("base_model_tp_plan", "base_model_pp_plan", "base_model_ep_plan"),
-        why="how it is computed, not what",
+        why="how the function is computed, not which",
     ),
-    **inert("init_std", "initializer_factor", why="of initial values, where no file holds them"),
-    **inert(*_GENERATION, "prefix", "task_specific_params", why="of text generation"),
+    **inert("init_std", "initializer_factor", why="initial values of parameters that no file holds"),
+    **inert(*_GENERATION, "prefix", "task_specific_params", why="text generation"),
     **inert(
         *("bos_token_id", "eos_token_id", "sep_token_id", "cls_token_id", "mask_token_id", "unk_token_id"),
-        why="the tokenizer's files say which tokens stand where",
+        why="read from the tokenizer's files",
     ),
-    **inert("tokenizer_class", why="not the model's: it is read with the tokenizer's files"),
+    **inert("tokenizer_class", why="not part of the model: read with the tokenizer's files"),
     **inert(
         *("is_encoder_decoder", "tie_encoder_decoder", "cross_attention_hidden_size", "is_causal"),
-        why="an encoder's class does not read it",
+        why="not read by encoder classes",
     ),
-    **inert("is_decoder", "add_cross_attention", why="only BERT's class reads it"),
+    **inert("is_decoder", "add_cross_attention", why="read by BERT's class only"),
     **inert(
         *("auto_map", "custom_pipelines"),
-        why="a repository's code is never run: the family's own class is read, as in transformers without "
+        why="code of a repository is never run: the family's class is used, as in transformers without "
         "`trust_remote_code`",
     ),
-    **inert("adapters", why="an adapter in the file itself is an error that lists its tensors"),
+    **inert("adapters", why="adapter weights in the file raise an error that lists their tensors"),
     **inert(
         *("function_to_apply", "sentence_transformers", "sbert_ce_default_activation_function"),
-        why="for cross-encoders: `function_to_apply` is an option of text classification, and transformers' pipeline "
-        "decides without these as well",
+        why="for cross-encoders; `function_to_apply` is an option of text classification, and transformers' pipeline "
+        "ignores these keys too",
     ),
     **inert("_num_labels", why="transformers reads `num_labels`"),
-    **inert("embedding_size", "attention_head_size", "head_dim", why="weights of another size are an error"),
+    **inert("embedding_size", "attention_head_size", "head_dim", why="weights of another size raise an error"),
     **inert(
         *("directionality", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers"),
         *("pooler_size_per_head", "pooler_type", "down_scale_factor", "gap_size", "net_structure_type"),
         "num_memory_blocks",
-        why="Google's code does not read it",
+        why="not read by Google's code",
     ),
-    **inert("transformers.js_config", "export_model_type", "neuron", "emb_pooler", why="of another tool"),
+    **inert("transformers.js_config", "export_model_type", "neuron", "emb_pooler", why="for another tool"),
 }
 
 _REFUSED = {
-    **refused("pruned_heads", why="attention heads are left out"),
+    **refused("pruned_heads", why="attention heads are removed"),
     **refused("per_layer_config", why="layers differ from each other"),
     **refused(
         *("quantization_config", "compression_config", "sparsity_config"),
@@ -89,27 +89,31 @@ _REFUSED = {
     ),
     **refused(
         "transformers_weights",
-        why="the weights lie in a file of another name: rename it",
+        why="the weights are in a file of another name: rename it",
         unless=(*OFF, "model.safetensors", "model.safetensors.index.json"),
     ),
-    **refused("configuration_files", why="another file takes the place of config.json: rename that one"),
-    # What the authors of other encoders write into a BERT's config.json beside code of their own.
-    **refused("alibi", "use_alibi", "alibi_starting_size", why="positions are slopes of attention (ALiBi)"),
+    **refused("configuration_files", why="another file replaces config.json: rename that file"),
+    # Keys of other encoders that ship custom code with a config.json of BERT.
+    **refused(
+        "alibi", "use_alibi", "alibi_starting_size", why="positions are linear biases of the attention scores (ALiBi)"
+    ),
     **refused(
         *("rope_theta", "rope_scaling", "rope_parameters", "rotary_emb_fraction", "rotary_emb_base", "rotary_value"),
-        why="positions turn queries and keys (RoPE)",
+        why="positions rotate queries and keys (RoPE)",
     ),
-    **refused("ln_type", why="LayerNorm stands before attention", unless=(*OFF, "postln")),
-    **refused("prenorm", "normalize_before", why="LayerNorm stands before attention"),
-    **refused("layer_norm_type", why="it is no LayerNorm", unless=(*OFF, "layer_norm")),
-    **refused("use_rms_norm", why="it is no LayerNorm"),
-    **refused("feed_forward_type", why="the feed-forward layer is another one", unless=(*OFF, "original")),
-    **refused("sliding_window", "local_attention", "attention_window", why="tokens see a part of the row only"),
+    **refused("ln_type", why="LayerNorm is applied before attention", unless=(*OFF, "postln")),
+    **refused("prenorm", "normalize_before", why="LayerNorm is applied before attention"),
+    **refused("layer_norm_type", why="the normalization is not LayerNorm", unless=(*OFF, "layer_norm")),
+    **refused("use_rms_norm", why="the normalization is not LayerNorm"),
+    **refused("feed_forward_type", why="the feed-forward layer differs", unless=(*OFF, "original")),
+    **refused(
+        "sliding_window", "local_attention", "attention_window", why="attention is restricted to a part of the sequence"
+    ),
 }
 
-# Of every family, before its own.
+# Rows of every family; a family's rows override them.
 COMMON: Mapping[str, Setting] = {**_USED, **_INERT, **_REFUSED}
-# Of the families whose positions may be of several kinds, in transformers 4.
+# For the families that have several kinds of positions in transformers 4.
 RELATIVE_POSITIONS = refused(
-    "position_embedding_type", why="positions are added elsewhere, or not at all", unless=("absolute",)
+    "position_embedding_type", why="positions are not added to the embeddings", unless=("absolute",)
 )

@@ -1,4 +1,4 @@
-"""Reading and writing checkpoints: one strict engine, and a reader and a writer for each format and source."""
+"""Reading and writing checkpoints: strict matching by weight tables, file formats, and sources."""
 
 from flax_lite.checkpoints.checkpoint import Checkpoint
 from flax_lite.checkpoints.sources.resolve import Source, open_source

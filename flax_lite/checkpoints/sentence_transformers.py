@@ -1,7 +1,7 @@
-"""The files by which the package sentence-transformers knows how a directory's encoder makes vectors of texts.
+"""Reads and writes the files of the package sentence-transformers, which define how an encoder computes text vectors.
 
-modules.json lists what follows on what: the encoder, a pooling with a config.json in a directory of its own, and
-perhaps a normalization. Source: sentence-transformers 2 to 6, as `flax_lite.checkpoints.sentence_settings` lists it.
+modules.json lists the modules in order: the encoder, a pooling, whose config.json is in a subdirectory, and optionally
+a normalization. Source: sentence-transformers 2 to 6, files as listed in `flax_lite.checkpoints.sentence_settings`.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ Pooling = Literal["mean", "cls", "max"]
 POOLINGS: tuple[str, ...] = get_args(Pooling)
 
 MODULES_FILE = "modules.json"
-# How the encoder's own settings are called, by the family it was first saved as: the first that is there is read.
+# Settings of the encoder; the name depends on the family that it was first saved as. The first existing file is read.
 LENGTH_FILES = tuple(
     f"sentence_{name}_config.json"
     for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
@@ -33,22 +33,22 @@ LENGTH_FILES = tuple(
 MODULE_FILE = "config.json"
 SETTINGS_FILE = "config_sentence_transformers.json"
 POOLING_DIRECTORY, NORMALIZE_DIRECTORY = "1_Pooling", "2_Normalize"
-# What this package writes, and all of what it reads but for directories of other names.
+# The files written here; files that are read may also be in directories of other names.
 LAYOUT_FILES = (MODULES_FILE, SETTINGS_FILE, *LENGTH_FILES, POOLING_DIRECTORY, NORMALIZE_DIRECTORY)
-# Modules of the package itself; a repository's own class may be called the same.
+# Prefix of the package's modules; a custom class of a repository may have the same name.
 _PACKAGE = "sentence_transformers."
-_INERT_MODULE = "Dropout"  # nothing outside of training
+_INERT_MODULE = "Dropout"  # no effect outside of training
 _PATH = re.compile(r"\w[\w.-]*", re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True)
 class SentenceLayout:
-    """How vectors of texts are made.
+    """How text vectors are computed.
 
     Attributes:
-        pooling: of the tokens' states.
-        normalize: whether to divide by the norm.
-        max_length: tokens of a row; as many as the model takes if None.
+        pooling: of the hidden states of the tokens.
+        normalize: whether vectors are divided by their norm.
+        max_length: tokens of a sequence, specials included; the model's maximum if None.
     """
 
     pooling: Pooling = "mean"
@@ -57,14 +57,14 @@ class SentenceLayout:
 
 
 def read_sentence_transformers(directory: Path) -> SentenceLayout | None:
-    """How the vectors of the model in a directory are made; None if it does not say so.
+    """Reads how the model in a directory computes text vectors; returns None without a modules.json.
 
-    A row is as long as `processing_kwargs`, else `max_seq_length`, else the tokenizer's `model_max_length` says.
+    The maximum length is that of `processing_kwargs`, else `max_seq_length`, else the tokenizer's `model_max_length`.
 
     Raises:
         ValueError: for modules other than an encoder, a pooling by mean, first token or maximum, and a normalization,
-            in this order, a prompt before every text, any other setting that changes vectors, or files that cannot be
-            read.
+            in this order; for a prompt before every text or another setting that changes vectors; or for files that
+            cannot be read.
     """
     if not is_there(directory / MODULES_FILE):
         return None
@@ -77,7 +77,7 @@ def read_sentence_transformers(directory: Path) -> SentenceLayout | None:
 
 
 def sentence_transformers_files(directory: Path) -> dict[str, Path]:
-    """The files that `read_sentence_transformers` reads of a directory, by their path in it; none without modules.json.
+    """Returns the files that `read_sentence_transformers` reads, by path in the directory; {} without modules.json.
 
     Raises:
         ValueError: as `read_sentence_transformers`.
@@ -90,65 +90,66 @@ def sentence_transformers_files(directory: Path) -> dict[str, Path]:
 
 
 def module_files(paths: Mapping[str, str]) -> list[str]:
-    """The modules' own files, by the paths that `module_paths` gave; not every version writes all of them."""
+    """Returns the config files of modules at the paths of `module_paths`; some versions do not write all of them."""
     return [f"{path}/{MODULE_FILE}" for kind, path in paths.items() if kind != "Transformer"]
 
 
 def module_paths(file: Path) -> dict[str, str]:
-    """The modules that a modules.json lists, by kind (of the inert ones with their number), and their directories.
+    """Returns the directories of the modules in a modules.json, by kind; inert modules also have their number.
 
     Raises:
-        ValueError: if they are not an encoder, a pooling and perhaps a normalization, and what is inert behind them.
+        ValueError: if the modules are not an encoder, a pooling and optionally a normalization, apart from inert ones
+            after the pooling.
     """
     modules = read_json_list(file)
     if not all(isinstance(module, Mapping) for module in modules):
-        raise ValueError(f"{file} holds no list of modules")
+        raise ValueError(f"{file} is not a list of modules")
     check_settings({key: value for module in modules for key, value in module.items()}, known.MODULE, str(file))
     kinds = [_kind(module.get("type")) for module in modules]
-    places = [f"{kind} {place}" if kind == _INERT_MODULE and place > 1 else kind for place, kind in enumerate(kinds)]
-    if [kind for kind in places if not kind.startswith(f"{_INERT_MODULE} ")] not in (
+    keys = [f"{kind} {index}" if kind == _INERT_MODULE and index > 1 else kind for index, kind in enumerate(kinds)]
+    if [kind for kind in keys if not kind.startswith(f"{_INERT_MODULE} ")] not in (
         ["Transformer", "Pooling"],
         ["Transformer", "Pooling", "Normalize"],
     ):
         raise ValueError(
-            f"{file} lists {', '.join(kinds) or 'nothing'}; what can be read is Transformer, Pooling and perhaps "
+            f"{file} lists {', '.join(kinds) or 'nothing'}; supported are Transformer, Pooling and optionally "
             "Normalize, in this order"
         )
-    paths = {kind: str(module.get("path", "")) for kind, module in zip(places, modules, strict=True)}
+    paths = {kind: str(module.get("path", "")) for kind, module in zip(keys, modules, strict=True)}
     if paths["Transformer"]:
         raise ValueError(
-            f"{file} has its encoder in {paths['Transformer'][:100]!r} instead of beside it; give that directory as "
-            "the model, and pooling and normalize as arguments"
+            f"{file} has its encoder in {paths['Transformer'][:100]!r}, expected it in the same directory; give that "
+            "directory as the model, and pooling and normalize as arguments"
         )
     for kind, path in paths.items():
         if kind != "Transformer" and not _PATH.fullmatch(path):
-            raise ValueError(f"{file} has its {kind} in {path[:100]!r}, expected a directory beside it")
+            raise ValueError(f"{file} has its {kind} in {path[:100]!r}, expected a plain directory name")
     return paths
 
 
 def tokenizers_length(directory: Path, given: int | None = None) -> int | None:
-    """Tokens of a row by the tokenizer's settings; None where they say no less than the model takes.
+    """Returns the maximum length in the tokenizer's settings; None if it is missing or not below the model's own.
 
-    It is how sentence-transformers cuts texts for a model of which no other file says how long they may be.
+    sentence-transformers truncates texts to this length if no other file has one.
 
     Args:
         directory: the model's.
-        given: in the place of what the file says.
+        given: overrides the length in the file.
 
     Raises:
-        ValueError: if the settings cannot be read, or hold no such number.
+        ValueError: if the settings cannot be read, or the length is not a number of tokens.
     """
     file = directory / TOKENIZER_SETTINGS
     if given is None and is_there(file):
         settings = read_json(file)
-        # The older name counts where the newer is not there (transformers, tokenization_utils_base.py).
+        # max_len is the older name, read if the newer one is missing (transformers, tokenization_utils_base.py).
         value = settings.get("model_max_length", settings.get("max_len"))
         given = None if value is None else _length(file, "model_max_length", value)
     return None if given is None or given >= _positions(directory) else given
 
 
 def _kind(name: Any) -> str:
-    """A module's class; of another package whole."""
+    """Returns the class name of a module of the package, or the full name for another package."""
     text = str(name)
     return text.rpartition(".")[2] if text.startswith(_PACKAGE) else text[:100]
 
@@ -160,16 +161,16 @@ def write_sentence_transformers(
     normalize: bool = False,
     max_length: int | None = None,
 ) -> None:
-    """Writes these files beside a saved model, for sentence-transformers and `flax_lite.pipeline`.
+    """Writes these files to the directory of a saved model, for sentence-transformers and `flax_lite.pipeline`.
 
     Args:
         directory: holds config.json; a tokenizer's files should be there too.
         pooling: "mean", "cls" or "max".
         normalize: whether vectors are divided by their norm.
-        max_length: tokens of a row, specials included; as many as the model takes if None.
+        max_length: tokens of a sequence, specials included; the model's maximum if None.
 
     Raises:
-        ValueError: for an unknown pooling, a length that the model does not take, or no model in the directory.
+        ValueError: for an unknown pooling, a length beyond the model's positions, or a directory without a model.
     """
     directory = Path(directory)
     if pooling not in POOLINGS:
@@ -179,7 +180,7 @@ def write_sentence_transformers(
     config = load_config(directory)
     limit = config.max_position_embeddings
     if max_length is not None and not 3 <= max_length <= limit:
-        raise ValueError(f"max_length={max_length}; expected 3 to {limit}, which the model's positions end at")
+        raise ValueError(f"max_length={max_length}; expected 3 to {limit}, the number of the model's positions")
     kinds = {"Transformer": "", "Pooling": POOLING_DIRECTORY} | (
         {"Normalize": NORMALIZE_DIRECTORY} if normalize else {}
     )
@@ -191,12 +192,12 @@ def write_sentence_transformers(
     (directory / POOLING_DIRECTORY).mkdir(exist_ok=True)
     _write(directory / POOLING_DIRECTORY / MODULE_FILE, {"word_embedding_dimension": config.hidden_size, **flags})
     _write(directory / LENGTH_FILES[0], {"max_seq_length": max_length or limit, "do_lower_case": False})
-    # Last: it is what makes the directory one of this layout.
+    # Written last, because this file marks the directory as one of this layout.
     _write(directory / MODULES_FILE, modules)
 
 
 def _read(file: Path, table: Table) -> dict[str, Any]:
-    """The settings in a file, checked; none where there is no such file."""
+    """Returns the checked settings in a file; {} if the file does not exist."""
     settings = read_json(file) if is_there(file) else {}
     check_settings(settings, table, str(file))
     return settings
@@ -204,65 +205,65 @@ def _read(file: Path, table: Table) -> dict[str, Any]:
 
 def _pooling(file: Path) -> Pooling:
     if not is_there(file):
-        raise ValueError(f"{file} is not there, but {MODULES_FILE} names it")
+        raise ValueError(f"{file} does not exist, but {MODULES_FILE} names it")
     config = _read(file, known.POOLING)
     named = config.get("pooling_mode")
-    # Up to version 5, a flag of the mean that is not there is set.
+    # Up to version 5, the flag of the mean is true by default.
     flags = {"pooling_mode_mean_tokens": True} | config
     modes = [mode for flag, mode in known.FLAGS.items() if flags.get(flag)] if named is None else named
     modes = [modes] if isinstance(modes, str) else modes or ["mean"]
     if not isinstance(modes, list) or len(modes) != 1 or modes[0] not in POOLINGS:
-        raise ValueError(f"{file} pools tokens by {modes}; what can be read is one of {', '.join(POOLINGS)}")
+        raise ValueError(f"{file} pools tokens by {modes}; supported is one of {', '.join(POOLINGS)}")
     return cast(Pooling, modes[0])
 
 
 def _max_length(directory: Path) -> int | None:
-    """Tokens of a row; None where nothing says less than the model takes."""
+    """Returns the maximum length in the files; None if it is missing or not below the model's own."""
     files = [directory / name for name in LENGTH_FILES]
     file = next((each for each in files if is_there(each)), files[0])
     settings = _read(file, known.TRANSFORMER)
     arguments = {name: _arguments(file, settings, name) for name in known.ARGUMENTS}
     _check_modality(file, settings.get("modality_config"))
-    said = {
+    lengths = {
         "processing_kwargs": arguments["processing_kwargs"].get("max_length"),
         "max_seq_length": settings.get("max_seq_length"),
         "tokenizer_args": arguments["tokenizer_args"].get("model_max_length"),
     }
-    said = {name: _length(file, name, value) for name, value in said.items() if value is not None}
-    if "processing_kwargs" not in said and len(set(said.values())) > 1:
+    lengths = {name: _length(file, name, value) for name, value in lengths.items() if value is not None}
+    if "processing_kwargs" not in lengths and len(set(lengths.values())) > 1:
         raise ValueError(
-            f"{file} says max_seq_length={said['max_seq_length']}, and model_max_length={said['tokenizer_args']} in "
-            "tokenizer_args: versions of sentence-transformers differ in which they take; leave one of them out"
+            f"{file} says max_seq_length={lengths['max_seq_length']}, and model_max_length={lengths['tokenizer_args']} "
+            "in tokenizer_args: versions of sentence-transformers differ in which they use; remove one of them"
         )
-    if "processing_kwargs" in said or "max_seq_length" in said:
-        return int(min(next(iter(said.values())), _positions(directory)))
-    return tokenizers_length(directory, said.get("tokenizer_args"))
+    if "processing_kwargs" in lengths or "max_seq_length" in lengths:
+        return int(min(next(iter(lengths.values())), _positions(directory)))
+    return tokenizers_length(directory, lengths.get("tokenizer_args"))
 
 
 def _positions(directory: Path) -> float:
-    """Those of the model: sentence-transformers fails at a text of more tokens, whatever a file says."""
+    """Returns the number of the model's positions, beyond which sentence-transformers fails."""
     return load_config(directory).max_position_embeddings if is_there(directory / CONFIG) else math.inf
 
 
 def _length(file: Path, name: str, value: Any) -> int:
-    # Tokenizers without a limit say 1e30, as a whole number or as that.
+    # Tokenizers without a limit have 1e30, as an integer or as a float.
     whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
     if isinstance(value, bool) or not whole or value < 3:
-        raise ValueError(f"{file} says {name}={value!r:.100}; expected a number of tokens from 3 on")
+        raise ValueError(f"{file} says {name}={value!r:.100}; expected a number of tokens, at least 3")
     return int(value)
 
 
 def _arguments(file: Path, settings: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """What a file hands to transformers under a name, or under the newer one of the same, each of it known."""
+    """Returns the arguments that a file passes to transformers under a name or its newer name, all of them known."""
     names = (name, *(new for new, old in known.RENAMED.items() if old == name))
     given = next((settings[each] for each in names if settings.get(each)), {})
     if not isinstance(given, Mapping):
         raise ValueError(f"{file} says {name}={given!r:.100}; expected an object")
-    if name == "processing_kwargs":  # what is common to all kinds of inputs counts before what is said of texts
+    if name == "processing_kwargs":  # "common" overrides "text"
         given = {**(given.get("text") or {}), **(given.get("common") or {})}
     unknown = [key for key in given if key not in known.ARGUMENTS[name]]
     if unknown:
-        raise ValueError(f"{file} hands {', '.join(unknown):.200} to transformers in {name}. This is not supported")
+        raise ValueError(f"{file} passes {', '.join(unknown):.200} to transformers in {name}. This is not supported")
     check_settings(given, known.ARGUMENTS[name], f"{file}, {name},")
     return dict(given)
 
@@ -272,18 +273,18 @@ def _check_modality(file: Path, modalities: Any) -> None:
         return
     text = modalities.get("text") if isinstance(modalities, Mapping) else None
     if not isinstance(text, Mapping):
-        raise ValueError(f"{file} says modality_config={modalities!r:.100}: the model takes no texts")
+        raise ValueError(f"{file} says modality_config={modalities!r:.100}: the model does not take texts")
     check_settings(text, known.TEXT, f"{file}, modality_config,")
 
 
 def _check_prompt(file: Path) -> None:
     settings = _read(file, known.PROMPTS)
     name, prompts = settings.get("default_prompt_name"), settings.get("prompts")
-    # A prompt may be empty: sentence-transformers writes those of "query" and "document" so.
+    # A prompt may be empty: sentence-transformers writes empty ones for "query" and "document".
     if name is not None and (not isinstance(prompts, Mapping) or prompts.get(name) != ""):
         raise ValueError(
-            f"{file} asks for the prompt {str(name)[:100]!r} before every text, which is not done: set "
-            "default_prompt_name to null there, and put the prompt before the texts yourself"
+            f"{file} asks for the prompt {str(name)[:100]!r} before every text, which is not supported: "
+            "set default_prompt_name to null there, and prepend the prompt to the texts yourself"
         )
 
 

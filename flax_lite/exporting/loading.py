@@ -41,7 +41,7 @@ def load_for_export(checkpoint: Checkpoint, task: Task, execution: Execution) ->
     target = {path: jax.ShapeDtypeStruct(leaf.shape, dtype) for path, leaf in shapes.items()}
     rules = Rules(complete=True)
     try:
-        loaded = load_parameters(checkpoint.tensors, checkpoint.dialect, config, target, rules, lambda paths: {})
+        loaded = load_parameters(checkpoint.tensors, checkpoint.convention, config, target, rules, lambda paths: {})
     except ValueError as error:
         raise ValueError(f"{checkpoint.path} cannot be exported for {task.export}:\n{error}") from None
     for remark in loaded.remarks:

@@ -8,6 +8,6 @@ from flax_lite.families.distilbert import DistilBertConfig
 
 __all__ = ["AlbertConfig", "BertConfig", "DistilBertConfig"]
 
-# ALBERT before BERT: its config.json has BERT's keys too (`flax_lite.architecture.registry.Family.own_keys`).
+# ALBERT before BERT, because its config.json has BERT's keys too (`Family.distinctive_keys`: the first match counts).
 for _family in (distilbert.FAMILY, albert.FAMILY, bert.FAMILY):
     register(_family)

@@ -10,10 +10,10 @@ from flax_lite.architecture.registry import Family
 from flax_lite.architecture.settings import RELATIVE_POSITIONS
 from flax_lite.files.settings import Table
 
-# Google's code computes tanh GELU for every English release. Hugging Face's config.json says "gelu" (erf) for v1 and
-# "gelu_new" (tanh) for v2; presets follow config.json, so that outputs equal Hugging Face's. Google's own files are
-# computed as Google's code does (flax_lite.checkpoints.sources.google). Dropout of v1 and v2: google-research/albert
-# issue 23.
+# Google's code computes tanh GELU for every English release (google-research/albert, modeling.py, gelu). Hugging Face's
+# config.json has "gelu" (erf) for v1 and "gelu_new" (tanh) for v2; presets follow config.json, so that outputs equal
+# Hugging Face's, and Google's files are read with tanh (flax_lite.checkpoints.sources.google). v2 was trained without
+# dropout, and so was xxlarge v1 (google-research/albert, README.md and github.com/google-research/albert/issues/23).
 _BASE = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072, "num_hidden_layers": 12}
 _LARGE = {"hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096, "num_hidden_layers": 24}
 _XLARGE = {"hidden_size": 2048, "num_attention_heads": 16, "intermediate_size": 8192, "num_hidden_layers": 24}
@@ -83,6 +83,7 @@ class AlbertConfig(EncoderConfig):
     sinusoidal_positions: bool = dataclasses.field(init=False, default=False)
 
 
+# Columns: parameter path, Hugging Face module, Google scope (by default the module with slashes).
 _WEIGHTS = weights.WeightTable(
     family="Albert",
     prefix="albert",
@@ -121,4 +122,6 @@ _WEIGHTS = weights.WeightTable(
     ),
 )
 
-FAMILY = Family(AlbertConfig, _WEIGHTS, frozenset({"embedding_size", "num_hidden_groups"}))
+FAMILY = Family(
+    config=AlbertConfig, weights=_WEIGHTS, distinctive_keys=frozenset({"embedding_size", "num_hidden_groups"})
+)

@@ -1,4 +1,4 @@
-"""BERT, the teacher and the yardstick (Devlin et al., 2018, arXiv:1810.04805; smaller sizes: Turc et al., 2019)."""
+"""BERT, the teacher and the baseline (Devlin et al., 2018, arXiv:1810.04805; smaller sizes: Turc et al., 2019)."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from flax_lite.files.settings import Table, refused
 
 
 def _sizes(num_hidden_layers: int, hidden_size: int, vocab_size: int = 30522) -> dict[str, int]:
-    """Google's rule for every released size: heads of width 64, feed-forward layers of four times the width."""
+    """Returns the sizes of a released model: Google uses heads of width 64 and feed-forward layers of width 4 D."""
     return {
         "num_hidden_layers": num_hidden_layers,
         "hidden_size": hidden_size,
@@ -52,7 +52,7 @@ class BertConfig(EncoderConfig):
     }
     json_settings: ClassVar[Table] = {
         **RELATIVE_POSITIONS,
-        **refused("is_decoder", "add_cross_attention", why="a decoder's tokens see those before them only"),
+        **refused("is_decoder", "add_cross_attention", why="tokens of a decoder attend to earlier tokens only"),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "bert-tiny": _sizes(2, 128),
@@ -92,6 +92,7 @@ class BertConfig(EncoderConfig):
         super().__post_init__()
 
 
+# Columns: parameter path, Hugging Face module, Google scope (by default the module with slashes).
 _WEIGHTS = weights.WeightTable(
     family="Bert",
     prefix="bert",
@@ -128,5 +129,7 @@ _WEIGHTS = weights.WeightTable(
 )
 
 FAMILY = Family(
-    BertConfig, _WEIGHTS, frozenset({"hidden_size", "num_attention_heads", "num_hidden_layers", "type_vocab_size"})
+    config=BertConfig,
+    weights=_WEIGHTS,
+    distinctive_keys=frozenset({"hidden_size", "num_attention_heads", "num_hidden_layers", "type_vocab_size"}),
 )

@@ -1,4 +1,4 @@
-"""DistilBERT: half of BERT's layers, taught by BERT (Sanh et al., 2019, arXiv:1910.01108)."""
+"""DistilBERT: half of BERT's layers, distilled from BERT (Sanh et al., 2019, arXiv:1910.01108)."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ from flax_lite.files.settings import Table, inert
 class DistilBertConfig(EncoderConfig):
     """Configuration of a DistilBERT encoder; defaults are Hugging Face's, which are distilbert-base-uncased.
 
-    It has no token types and no pooler; `token_type_ids` given to a DistilBERT model are ignored. LayerNorm's epsilon
-    is fixed.
+    It has no token types and no pooler: `token_type_ids` passed to a DistilBERT model are ignored. The epsilon of
+    LayerNorm is fixed.
 
     Attributes:
         classifier_dropout_prob: `seq_classif_dropout` in config.json.
-        qa_dropout_prob: rate before the span head, `qa_dropout` in config.json.
+        qa_dropout_prob: rate before the question-answering head, `qa_dropout` in config.json.
     """
 
     model_type: ClassVar[str] = "distilbert"
@@ -52,7 +52,7 @@ class DistilBertConfig(EncoderConfig):
     }
     json_settings: ClassVar[Table] = {
         **inert("tie_weights_", why="transformers reads `tie_word_embeddings`"),
-        **inert("position_embedding_type", why="`sinusoidal_pos_embds` says of which kind positions are"),
+        **inert("position_embedding_type", why="`sinusoidal_pos_embds` selects the kind of positions"),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "distilbert-base-uncased": {},
@@ -96,10 +96,11 @@ class DistilBertConfig(EncoderConfig):
 
     @classmethod
     def from_json_dict(cls, values: Mapping[str, Any], file: str = CONFIG) -> Self:
-        """As of every family; `tie_weights_` is dropped: it would contradict `tie_word_embeddings` when written."""
+        """As the base class, without `tie_weights_`, which could contradict `tie_word_embeddings` when written."""
         return super().from_json_dict({key: value for key, value in values.items() if key != "tie_weights_"}, file)
 
 
+# Columns: parameter path, Hugging Face module; Google released no DistilBERT.
 _WEIGHTS = weights.WeightTable(
     family="DistilBert",
     prefix="distilbert",
@@ -132,4 +133,4 @@ _WEIGHTS = weights.WeightTable(
     ),
 )
 
-FAMILY = Family(DistilBertConfig, _WEIGHTS, frozenset({"dim", "n_heads", "n_layers"}))
+FAMILY = Family(config=DistilBertConfig, weights=_WEIGHTS, distinctive_keys=frozenset({"dim", "n_heads", "n_layers"}))

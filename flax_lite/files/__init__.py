@@ -1,3 +1,3 @@
-"""What lies on disk: files opened in one way, JSON read with limits, protocol buffers, directories written whole."""
+"""Files on disk: safe opening, JSON and protocol buffers read with limits, directories replaced as a whole."""
 
-__all__: list[str] = []  # the library's own
+__all__: list[str] = []  # internal

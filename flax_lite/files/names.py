@@ -2,15 +2,15 @@
 
 CONFIG = "config.json"
 SENTENCEPIECE_FILE, JSON_FILE, VOCAB_FILE = "spiece.model", "tokenizer.json", "vocab.txt"
-CHINESE_VOCAB_FILE = "vocab_chinese.txt"  # what Google's Chinese ALBERTs call theirs
+CHINESE_VOCAB_FILE = "vocab_chinese.txt"  # in Google's Chinese ALBERT releases
 SETTINGS_FILE = "tokenizer_config.json"
 SPECIALS_FILE, ADDED_FILE = "special_tokens_map.json", "added_tokens.json"
-# One of the first is a tokenizer; the others say more of it.
+# Each of VOCABULARIES is enough for a tokenizer; the other files hold its settings.
 VOCABULARIES = (SENTENCEPIECE_FILE, JSON_FILE, VOCAB_FILE)
 TOKENIZER_FILES = (*VOCABULARIES, SETTINGS_FILE, SPECIALS_FILE, ADDED_FILE)
-# The largest tokenizers in use are below 40 MB: a larger file is something else, and is not read into memory.
+# The largest tokenizers in use are below 40 MB: a larger file is no tokenizer, and is not read into memory.
 MAX_TOKENIZER_BYTES = 64 * 2**20
 
 
 class NoTokenizerError(ValueError):
-    """A place that was looked at holds no tokenizer; one that cannot be read is another matter."""
+    """Raised where no tokenizer is found; a tokenizer that cannot be read raises another ValueError."""

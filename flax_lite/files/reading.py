@@ -1,8 +1,8 @@
-"""The one way to open a file of somebody's directory.
+"""Safe opening and reading of files in directories that other people or processes write.
 
-Such a directory comes from an archive, a repository or a disk that others write to: what lies under a name may be a
-device, a pipe, a link to anything, a file that tells a wrong size, or the stand-in that git left for it. All of these
-are one ValueError that begins with the path; nothing is waited for, and no more is read than was asked for.
+Such a directory comes from an archive, a repository or a shared disk. A name in it may belong to a device, a pipe, a
+link to any file, a file that reports a wrong size, or a git-lfs pointer. Each of these raises a ValueError that begins
+with the path; opening never blocks, and at most the requested number of bytes is read.
 """
 
 import contextlib
@@ -25,54 +25,54 @@ _KINDS = {
     stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",
 }
-# github.com/git-lfs/git-lfs/blob/main/docs/spec.md: the first line of what git keeps in the place of a large file.
+# First line of a git-lfs pointer file (github.com/git-lfs/git-lfs/blob/main/docs/spec.md).
 _LFS = b"version https://git-lfs.github.com/spec/"
 _BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "UTF-8", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
-# How long an exchange (flax_lite/files/staging.py) may leave no directory under the name, or not all that it keeps.
-_EXCHANGE_SECONDS = 1.0
+# Longest time for which a replacement (flax_lite/files/staging.py) leaves a directory missing or without kept files.
+_REPLACEMENT_SECONDS = 1.0
 
 
 def is_there(path: Path) -> bool:
-    """Whether anything lies under the name: also what `open_file` refuses, so that it is refused, not overlooked."""
+    """Whether the name exists, broken links included: `open_file` refuses those instead of ignoring them."""
     return os.path.lexists(path)
 
 
 @contextlib.contextmanager
 def open_file(path: str | os.PathLike[str], *, links_out: bool = False) -> Iterator[io.BufferedReader]:
-    """A regular file, open for reading.
+    """Opens a regular file for reading.
 
     Args:
         path: the file.
-        links_out: whether it may be a link to a file outside of its directory. Where its content may be copied into
-            what is written, that would publish whatever the link names. Hugging Face's cache, whose snapshots are links
-            to blobs of the same repository, is always read.
+        links_out: whether the file may be a link to a file outside of its directory. Not where its content may be
+            copied into an output directory: that would publish the target of the link. Links of Hugging Face's
+            cache, from a snapshot to a blob of the same repository, are always followed.
 
     Raises:
-        FileNotFoundError: nothing is there.
-        ValueError: something else is there: a directory, a device, a pipe, a link in a circle, to nothing or out of the
-            directory, the pointer of git-lfs.
+        FileNotFoundError: there is no such file.
+        ValueError: the path is a directory, a device, a pipe, a circular or broken link, a link out of the directory,
+            or a git-lfs pointer.
     """
     path = Path(path)
-    _refuse_all_but_files(path, _stat(path).st_mode)
+    _check_regular(path, _stat(path).st_mode)
     if not links_out and (target := outside(path, path.parent)):
         raise ValueError(
-            f"{path} is a link out of its directory, to {target}: what that file holds could be copied into what is "
-            "written. Where you trust it, put a copy in the link's place"
+            f"{path} is a link out of its directory, to {target}, whose content could be copied into the output. "
+            "If you trust that file, replace the link by a copy of it"
         )
-    # Another thing may have taken the name since: opening must not wait for it, and it is looked at again.
+    # The name may have been replaced since: opening must not block, and the open file is checked again.
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        _refuse_all_but_files(path, os.fstat(file.fileno()).st_mode)
-        if _beginning(file).startswith(_LFS):
+        _check_regular(path, os.fstat(file.fileno()).st_mode)
+        if _first_bytes(file).startswith(_LFS):
             raise ValueError(
-                f"{path} is a git-lfs pointer, not the file itself, which was not downloaded: run `git lfs pull` in "
-                "the repository, or download the file anew"
+                f"{path} is a git-lfs pointer; the file itself was not downloaded: run `git lfs pull` in the "
+                "repository, or download the file again"
             )
         yield file
 
 
 @contextlib.contextmanager
-def one_error(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turns what the system says of an open file that cannot be read, as of /proc/self/mem, into a ValueError."""
+def errors_as_value_error(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Converts an OSError from reading an open file, such as /proc/self/mem, to a ValueError."""
     try:
         yield
     except OSError as error:
@@ -80,33 +80,33 @@ def one_error(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def read_bytes(path: str | os.PathLike[str], max_bytes: int, *, links_out: bool = False) -> bytes:
-    """A file's content; links as in `open_file`.
+    """Returns a file's content; links as in `open_file`.
 
     Raises:
-        FileNotFoundError: nothing is there.
-        ValueError: larger than `max_bytes`, whatever size it tells, or as `open_file`.
+        FileNotFoundError: there is no such file.
+        ValueError: the file is larger than `max_bytes`, whatever size it reports, or as `open_file`.
     """
-    with open_file(path, links_out=links_out) as file, one_error(path):
+    with open_file(path, links_out=links_out) as file, errors_as_value_error(path):
         size = os.fstat(file.fileno()).st_size
         pieces, left = [], max_bytes + 1
         if size > max_bytes:
-            raise ValueError(f"{path} has {size} bytes, expected at most {max_bytes}: it is something else")
-        # Sizes are only a hint: those of /proc are 0, and a file may grow.
+            raise ValueError(f"{path} has {size} bytes, expected at most {max_bytes}: it is another kind of file")
+        # The size is only a hint: files in /proc report 0, and a file may grow.
         while left and (piece := file.read(min(left, size + 1))):
             pieces.append(piece)
             left -= len(piece)
             size = 2**20
         if not left:
-            raise ValueError(f"{path} has more than {max_bytes} bytes: it is something else")
+            raise ValueError(f"{path} has more than {max_bytes} bytes: it is another kind of file")
         return b"".join(pieces)
 
 
 def read_text(path: str | os.PathLike[str], max_bytes: int) -> str:
-    """A file's content as UTF-8, as it is: with its carriage returns.
+    """Returns a file's content decoded as UTF-8, carriage returns included.
 
     Raises:
-        FileNotFoundError: nothing is there.
-        ValueError: no UTF-8, a byte order mark before it, or as `read_bytes`.
+        FileNotFoundError: there is no such file.
+        ValueError: the content is not UTF-8 or starts with a byte order mark, or as `read_bytes`.
     """
     data = read_bytes(path, max_bytes)
     try:
@@ -116,14 +116,14 @@ def read_text(path: str | os.PathLike[str], max_bytes: int) -> str:
 
 
 def decoded(data: bytes) -> str:
-    """UTF-8 as text.
+    """Returns UTF-8 bytes as text.
 
     Raises:
-        ValueError: it is none, or begins with a byte order mark, which would be taken for a part of the text.
+        ValueError: if they are not UTF-8, or start with a byte order mark, which would become part of the text.
     """
     for mark, encoding in _BYTE_ORDER_MARKS.items():
         if data.startswith(mark):
-            raise ValueError(f"it begins with a byte order mark ({encoding}): save it as UTF-8 without one")
+            raise ValueError(f"it starts with a byte order mark ({encoding}): save it as UTF-8 without one")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -131,39 +131,43 @@ def decoded(data: bytes) -> str:
 
 
 def copy_file(source: str | os.PathLike[str], target: Path, max_bytes: int) -> None:
-    """Writes a file's content to another one; raises as `read_bytes`."""
+    """Copies a file's content to another file; raises as `read_bytes`."""
     target.write_bytes(read_bytes(source, max_bytes))
 
 
-def of_one_moment(place: Path, read: Callable[[], _Result]) -> _Result:
-    """What `read` makes of a directory's files, all of the same directory; a file's place is the directory around it.
+def read_consistently(path: Path, read: Callable[[], _Result]) -> _Result:
+    """Returns the result of `read`, which reads files of one directory, all of them from the same version of it.
 
-    Another process may put a new directory in its place meanwhile (flax_lite/files/staging.py): then all is read again,
-    once. Files that are open or mapped by then stay what they are.
+    Another process may replace the directory while it is read (flax_lite/files/staging.py): then `read` is called once
+    more. Files that are already open or mapped keep their content.
+
+    Args:
+        path: the directory, or a file in it.
+        read: reads the files.
 
     Raises:
-        ValueError: it was replaced again; or what `read` raises.
+        ValueError: the directory was replaced a second time; or as `read`.
     """
     for again in (False, True):
-        wait_for_exchange(place)
-        with _held(place) as is_same:
+        wait_for_replacement(path)
+        with _hold(path) as is_same:
             try:
                 result = read()
             except (ValueError, OSError):
-                # Directories that are kept follow into the new one, and the old one goes when they have.
-                if is_same() and (again or "old" not in _beside(place)):
+                # A replacement moves kept subdirectories after the swap of names, then removes the old directory.
+                if is_same() and (again or "old" not in _staged_siblings(path)):
                     raise
-                _wait_while(lambda: "old" in _beside(place))
+                _wait_while(lambda: "old" in _staged_siblings(path))
             else:
                 if is_same():
                     return result
-    raise ValueError(f"{place} was replaced by another process while it was read, and again: try again")
+    raise ValueError(f"{path} was replaced by another process twice while it was read: try again")
 
 
-def wait_for_exchange(path: Path) -> bool:
-    """Waits, for a moment, where another process is putting a directory under a name; returns whether it is there."""
-    for _ in range(2):  # a directory is listed while names move in it: one look may miss them
-        _wait_while(lambda: not is_there(path) and "old" in _beside(path))
+def wait_for_replacement(path: Path) -> bool:
+    """Waits while another process replaces a directory, up to a second; returns whether the path exists then."""
+    for _ in range(2):  # the first listing may miss names that move while the directory is listed
+        _wait_while(lambda: not is_there(path) and "old" in _staged_siblings(path))
         if is_there(path):
             return True
         time.sleep(0.005)
@@ -171,13 +175,13 @@ def wait_for_exchange(path: Path) -> bool:
 
 
 def _wait_while(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + _EXCHANGE_SECONDS
+    end = time.monotonic() + _REPLACEMENT_SECONDS
     while condition() and time.monotonic() < end:
         time.sleep(0.005)
 
 
-def _beside(directory: Path) -> set[str]:
-    """What an exchange has beside a directory: the "new" one, which is to take its name, and the "old" one."""
+def _staged_siblings(directory: Path) -> set[str]:
+    """Which directories of a replacement exist beside a directory: "new", which will get its name, and "old"."""
     path = Path(os.path.realpath(directory))
     staged = re.compile(rf"\.{re.escape(path.name)}\.(new|old)-[0-9a-f]{{8}}")
     try:
@@ -187,16 +191,19 @@ def _beside(directory: Path) -> set[str]:
 
 
 @contextlib.contextmanager
-def _held(place: Path) -> Iterator[Callable[[], bool]]:
-    """Gives whether a directory, or that around a file, still is the same; open, its number is nobody else's."""
+def _hold(path: Path) -> Iterator[Callable[[], bool]]:
+    """Yields a function that returns whether the directory, or a file's parent, is still the same one.
+
+    The directory is held open, so that its inode number is not given to another one.
+    """
 
     def directory() -> Path:
-        return place if place.is_dir() else place.parent
+        return path if path.is_dir() else path.parent
 
     first = directory()
     try:
         descriptor = os.open(first, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:  # what is wrong with it, the reader says
+    except OSError:  # reading it will raise the error
         yield lambda: directory() == first and not first.is_dir()
         return
 
@@ -217,26 +224,26 @@ def _stat(path: Path) -> os.stat_result:
         return os.stat(path)
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise ValueError(f"{path} is a link that leads in a circle") from error
+            raise ValueError(f"{path} is a circular link") from error
         if error.errno == errno.ENOENT and is_there(path):
-            raise ValueError(f"{path} is a link to {os.readlink(path)}, where nothing is") from error
+            raise ValueError(f"{path} is a broken link to {os.readlink(path)}") from error
         raise
 
 
-def _refuse_all_but_files(path: Path, mode: int) -> None:
+def _check_regular(path: Path, mode: int) -> None:
     if not stat.S_ISREG(mode):
-        raise ValueError(f"{path} is {_KINDS.get(stat.S_IFMT(mode), 'no file')}, expected a file")
+        raise ValueError(f"{path} is {_KINDS.get(stat.S_IFMT(mode), 'not a regular file')}, expected a file")
 
 
-def _beginning(file: io.BufferedReader) -> bytes:
+def _first_bytes(file: io.BufferedReader) -> bytes:
     try:
         return file.peek(len(_LFS))
-    except OSError:  # whoever reads on learns why
+    except OSError:  # the next read raises it too
         return b""
 
 
 def outside(path: Path, directory: Path) -> Path | None:
-    """Where a link out of a directory leads; None for whatever stays there, or in the blobs of the same repository.
+    """Returns the target of a link out of a directory; None within the directory or the blobs of its repository.
 
     Source: huggingface_hub's guide "Understand caching": models--OWNER--NAME/snapshots/COMMIT/... link into blobs/.
     """

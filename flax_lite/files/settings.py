@@ -1,7 +1,7 @@
-"""Tables of settings: what is made of every key that somebody's file may hold.
+"""Tables of settings: how each key of a model's files is treated.
 
-A key is used, changes nothing here, or is refused where it would change a result. Keys of no table are left as they
-are, and named in one warning: what nobody has looked at may matter.
+A key is used, is inert (no result depends on it), or is refused because it would change a result. Keys in no table are
+kept and named in one warning, because they might matter.
 """
 
 import dataclasses
@@ -12,19 +12,19 @@ from typing import Any, Literal
 
 logger = logging.getLogger("flax_lite")
 
-# Values by which files say of a setting that it is not there.
+# Values that mean "not set" in these files.
 OFF = (None, False, 0, "", (), [], {})
-_MOST_NAMED = 10
+_MAX_NAMED = 10
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What is made of a key.
+    """How a key is treated.
 
     Attributes:
         use: "used" by the program, "inert" where no result depends on it, or "refused".
-        why: of a refused key, what it would do that is not done here; of others, a note for the documentation.
-        unless: of a refused key, the values under which it does nothing.
+        why: for a refused key, its unsupported effect; for others, a note for the documentation.
+        unless: for a refused key, the values that have no effect.
     """
 
     use: Literal["used", "inert", "refused"]
@@ -36,30 +36,30 @@ Table = Mapping[str, Setting]
 
 
 def used(*keys: str, why: str = "") -> dict[str, Setting]:
-    """Rows of keys that the program reads."""
+    """Rows for keys that the program reads."""
     return dict.fromkeys(keys, Setting("used", why))
 
 
 def inert(*keys: str, why: str = "") -> dict[str, Setting]:
-    """Rows of keys that change no result."""
+    """Rows for keys that change no result."""
     return dict.fromkeys(keys, Setting("inert", why))
 
 
 def refused(*keys: str, why: str, unless: Iterable[Any] = OFF) -> dict[str, Setting]:
-    """Rows of keys that would change a result in a way that is not supported."""
+    """Rows for keys that would change a result in a way that is not supported."""
     return dict.fromkeys(keys, Setting("refused", why, tuple(unless)))
 
 
 def check_settings(values: Mapping[str, Any], table: Table, file: str) -> None:
-    """Refuses what would change a result, and warns once of keys that the table lacks.
+    """Checks the settings of a file: raises on those that would change a result, and warns once of unknown keys.
 
     Args:
-        values: what a file holds.
-        table: what is known of its keys.
-        file: how messages call it.
+        values: content of the file.
+        table: the known keys.
+        file: name of the file in messages.
 
     Raises:
-        ValueError: naming every refused key with its value, and what it would do.
+        ValueError: naming every refused key with its value and its unsupported effect.
     """
     wrong = [
         f"{key}={shown(values[key])}: {row.why}"
@@ -75,22 +75,22 @@ def check_settings(values: Mapping[str, Any], table: Table, file: str) -> None:
 
 @functools.lru_cache(maxsize=1024)  # a directory is read several times while a model is loaded
 def _warn(file: str, unknown: tuple[str, ...]) -> None:
-    more = f" and {len(unknown) - _MOST_NAMED} more" if len(unknown) > _MOST_NAMED else ""
+    more = f" and {len(unknown) - _MAX_NAMED} more" if len(unknown) > _MAX_NAMED else ""
     logger.warning(
-        "%s has keys that are not known here, kept but without effect: %s%s",
+        "%s has unknown keys, which are kept but have no effect: %s%s",
         file,
-        # A stranger's text: without what a terminal would obey, or no encoding can hold.
-        ", ".join(repr(key)[1:-1][:100] for key in unknown[:_MOST_NAMED]),
+        # Untrusted text: repr() escapes terminal control codes and lone surrogates.
+        ", ".join(repr(key)[1:-1][:100] for key in unknown[:_MAX_NAMED]),
         more,
     )
 
 
 def _is_one_of(value: Any, values: Iterable[Any]) -> bool:
-    # Python's True equals 1, but files mean different things by the two.
+    # In Python True == 1, but in these files the two mean different things.
     return any(value == each and isinstance(value, bool) == isinstance(each, bool) for each in values)
 
 
 def shown(value: Any) -> str:
-    """A value as a message shows it: the beginning of a long one."""
+    """Returns the repr of a value for a message, truncated after 100 characters."""
     text = repr(value)
     return text if len(text) <= 100 else f"{text[:100]}..."

@@ -1,4 +1,7 @@
-"""Directories that appear, or are replaced, as a whole."""
+"""Directories written or replaced as a whole.
+
+By hand, because no dependency replaces a directory: Orbax only renames finished directories to new names.
+"""
 
 import contextlib
 import os
@@ -14,20 +17,20 @@ from pathlib import Path
 def staged_directory(
     target: str | os.PathLike[str], replaces: Collection[str] = (), *, alone: bool = False
 ) -> Iterator[Path]:
-    """A new directory beside the target, which takes the target's name when the block ends without an error.
+    """Yields a new directory beside the target, and renames it to the target when the block ends without an error.
 
-    Until then an existing target stays as it was. Of its files, those that the block wrote again and those that
-    `replaces` names are replaced; the others are kept (a tokenizer, a model card). Who may read and write the directory
-    stays as it was, and so for each file that is replaced. A process killed at the very moment of the exchange leaves
-    both directories whole, under hidden names beside the target.
+    Until then an existing target is unchanged. Its files are kept (a tokenizer, a model card), except those that the
+    block wrote again and those that match `replaces`. Owner, group, mode and access list are kept, for the directory
+    and for each replaced file. A process killed between the two renames leaves both directories complete, under hidden
+    names beside the target.
 
     Args:
         target: the directory; parents are created.
-        replaces: globs on names in it that are not kept; "*" keeps nothing.
-        alone: no other process writes the target now: what killed ones left beside it is removed.
+        replaces: globs on names in an existing target that are not kept; "*" keeps nothing.
+        alone: whether no other process writes the target now: staged directories of killed processes are then removed.
 
     Raises:
-        ValueError: if the target is a file, a mount point, or holds the current directory: it cannot be replaced.
+        ValueError: if the target cannot be replaced: it is a file, a mount point, or contains the working directory.
     """
     path = Path(target).expanduser().resolve()
     if path.exists() and not path.is_dir():
@@ -55,7 +58,7 @@ def staged_directory(
 
 
 def is_staged(name: str) -> bool:
-    """Whether a name is one that a directory has before it takes its own, or after another took it."""
+    """Whether a name is that of a directory in the middle of a replacement, new or old."""
     return re.fullmatch(r"\..+\.(new|old)-[0-9a-f]{8}", name) is not None
 
 
@@ -64,6 +67,7 @@ def _sibling(path: Path, what: str) -> Path:
 
 
 def _exchange(path: Path, stage: Path, replaces: Collection[str]) -> None:
+    """Replaces an existing directory by the staged one, with the files that are kept."""
     access = path.stat()
     for entry in stage.iterdir():
         former = path / entry.name
@@ -71,7 +75,7 @@ def _exchange(path: Path, stage: Path, replaces: Collection[str]) -> None:
             _take_access(former, entry)
     kept = [entry for entry in path.iterdir() if not any(entry.match(pattern) for pattern in replaces)]
     for entry in kept:
-        # Plain files are in the new directory from its first moment; links and directories follow it.
+        # Regular files are in the new directory before the swap; links and subdirectories are moved after it.
         if entry.is_file() and not entry.is_symlink() and not (stage / entry.name).exists():
             _link_or_copy(entry, stage / entry.name)
     old = _sibling(path, "old")
@@ -81,30 +85,30 @@ def _exchange(path: Path, stage: Path, replaces: Collection[str]) -> None:
     except BaseException:
         old.rename(path)
         raise
-    with contextlib.suppress(OSError):  # of another owner, or writable as it is
+    with contextlib.suppress(OSError):  # owned by another user, or writable already
         old.chmod(0o700)
     for entry in kept:
         if not (path / entry.name).exists():
             (old / entry.name).rename(path / entry.name)
     shutil.rmtree(old)
-    if (owner := access.st_mode & 0o700) != 0o700:  # whoever made it read-only has it so again
+    if (owner := access.st_mode & 0o700) != 0o700:  # restores a read-only mode
         path.chmod(stat.S_IMODE(path.stat().st_mode) & ~0o700 | owner)
 
 
 def _take_access(former: Path, new: Path, at_least: int = 0) -> None:
-    """Gives a new directory or file the owner, group, mode and access list of the one it replaces, where permitted."""
+    """Sets owner, group, mode and access list of a directory or file to those of the one it replaces, if permitted."""
     wanted = former.stat()
     mode = stat.S_IMODE(wanted.st_mode) | at_least
     for user, group in ((wanted.st_uid, wanted.st_gid), (-1, wanted.st_gid)):
         try:
             os.chown(new, user, group)
             break
-        except OSError:  # only root gives away, and only to groups of one's own
+        except OSError:  # only root may change the owner; others may change the group to one of their own
             continue
     if new.stat().st_gid != wanted.st_gid:
-        mode &= ~0o070  # what the former group was permitted is no other group's
+        mode &= ~0o070  # permissions of the former group must not pass to another group
     for access_list in ("system.posix_acl_access", "system.posix_acl_default"):
-        with contextlib.suppress(OSError, AttributeError):  # none there, or a system without
+        with contextlib.suppress(OSError, AttributeError):  # no access list, or not supported by the system
             os.setxattr(new, access_list, os.getxattr(former, access_list))
     new.chmod(mode)
 
@@ -117,7 +121,7 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 
 def _flush(directory: Path) -> None:
-    """Has the files on disk before the directory's name promises them."""
+    """Flushes all files and directories to disk."""
     for path in (*directory.rglob("*"), directory):
         descriptor = os.open(path, os.O_RDONLY)
         try:

@@ -1,4 +1,7 @@
-"""JSON of files from elsewhere: whatever is ambiguous, absurdly large or deep, or no JSON at all, is one ValueError."""
+"""Strict JSON reader for untrusted files: refuses invalid JSON, duplicate keys, and excessive size or depth.
+
+The module json accepts duplicate keys and has no limits; no dependency has a stricter parser.
+"""
 
 import json
 from pathlib import Path
@@ -6,25 +9,25 @@ from typing import Any
 
 from flax_lite.files.reading import decoded, read_bytes
 
-# Index files name each tensor once, in about 100 bytes, and config.json each label twice: this is 10^5 of either.
+# Room for 10^5 tensors of an index file, or labels of a config.json, at about 100 bytes each (labels occur twice).
 MAX_BYTES = 16 * 2**20
-# Python's own reader and writer give up at about 1000, Rust's at 128 (serde_json); config.json needs 3.
+# Python's json fails at a depth of about 1000, Rust's serde_json at 128; config.json needs 3.
 _MAX_DEPTH = 64
-# Each takes up to 100 bytes, and as little as 3 in the file: "[],". A tokenizer of 250,000 pieces has 750,000 in 15 MB;
-# in larger files they are longer, as questions with their contexts are.
-_MAX_VALUES, _BYTES_OF_A_VALUE = 2**22, 16
+# A value takes up to 100 bytes in memory and as few as 3 in the file ("[],"). A tokenizer of 250,000 pieces has 750,000
+# values in 15 MB; larger files, such as questions with contexts, have longer values.
+_MAX_VALUES, _BYTES_PER_VALUE = 2**22, 16
 
 
 def read_json(path: Path, max_bytes: int = MAX_BYTES, *, links_out: bool = False) -> dict[str, Any]:
-    """The object in a file.
+    """Returns the JSON object in a file.
 
     Args:
         path: the file.
         max_bytes: a larger file is refused.
-        links_out: as `flax_lite.files.reading.open_file`: for a file that its owner names, not one of a directory.
+        links_out: as `flax_lite.files.reading.open_file`; for a file that the user names, not one of a directory.
 
     Raises:
-        FileNotFoundError: nothing is there.
+        FileNotFoundError: there is no such file.
         ValueError: as `flax_lite.files.reading.read_bytes` or `parse_json`; the message begins with the path.
     """
     data = read_bytes(path, max_bytes, links_out=links_out)
@@ -35,7 +38,7 @@ def read_json(path: Path, max_bytes: int = MAX_BYTES, *, links_out: bool = False
 
 
 def read_json_list(path: Path, max_bytes: int = MAX_BYTES) -> list[Any]:
-    """The list in a file; raises as `read_json`."""
+    """Returns the JSON list in a file; raises as `read_json`."""
     data = read_bytes(path, max_bytes)
     try:
         return _parse(data, list, "a list")
@@ -44,16 +47,16 @@ def read_json_list(path: Path, max_bytes: int = MAX_BYTES) -> list[Any]:
 
 
 def parse_json(data: bytes) -> dict[str, Any]:
-    """The object that UTF-8 text describes.
+    """Parses UTF-8 text as a JSON object.
 
     Raises:
-        ValueError: if it is anything but an object in JSON, says something twice, or is nested too deep.
+        ValueError: if it is not a JSON object, has a duplicate key, or is too large or too deeply nested.
     """
     return _parse(data, dict, "an object")
 
 
 def _parse(data: bytes, kind: type, called: str) -> Any:
-    most = max(_MAX_VALUES, len(data) // _BYTES_OF_A_VALUE)
+    most = max(_MAX_VALUES, len(data) // _BYTES_PER_VALUE)
     if data.count(b",") + data.count(b"[") + data.count(b"{") > most:
         raise ValueError(f"it holds more than {most} values")
     try:
@@ -71,7 +74,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(values) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))
-        raise ValueError(f"key {twice[:100]!r} is there twice")
+        raise ValueError(f"key {twice[:100]!r} occurs twice")
     return values
 
 

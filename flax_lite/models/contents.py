@@ -17,9 +17,9 @@ from flax_lite.architecture.config import EncoderConfig
 from flax_lite.architecture.registry import weight_table
 from flax_lite.checkpoints.accounting import Rules, Shapes
 from flax_lite.checkpoints.checkpoint import Checkpoint
-from flax_lite.checkpoints.engine import Loaded, check_known, load_parameters, settle_positions
+from flax_lite.checkpoints.engine import Loaded, check_family, load_parameters, settle_positions
+from flax_lite.checkpoints.expected import expected_tensors, find_expected, is_buffer
 from flax_lite.checkpoints.formats.tensors import FLOATS
-from flax_lite.checkpoints.slots import find_slot, is_buffer, lay_out
 from flax_lite.models.params import abstract_params
 from flax_lite.models.pretrained import architecture
 from flax_lite.models.tasks import TASKS, Task
@@ -59,10 +59,10 @@ def survey(checkpoint: Checkpoint) -> Contents:
         ValueError: if none of its tensors belongs to the family.
     """
     try:
-        check_known(checkpoint.tensors.keys(), checkpoint.dialect, weight_table(checkpoint.config))
+        check_family(checkpoint.tensors.keys(), checkpoint.convention, weight_table(checkpoint.config))
     except ValueError as error:
         raise ValueError(f"{checkpoint.path}: {error}") from None
-    config = settle_positions(checkpoint.tensors, checkpoint.dialect, checkpoint.config)
+    config = settle_positions(checkpoint.tensors, checkpoint.convention, checkpoint.config)
     shapes = all_parameters(config)
     dtypes = _dtypes_found(checkpoint, config, shapes)
     parts = {part(path) for path in dtypes} - {None}
@@ -81,16 +81,18 @@ def survey(checkpoint: Checkpoint) -> Contents:
 def unaccounted(checkpoint: Checkpoint, contents: Contents) -> tuple[list[str], list[str], list[str]]:
     """Returns unknown tensors, parameters without a tensor, and tensors of a wrong shape."""
     table, target = weight_table(contents.config), contents.target
-    slots = lay_out(table, contents.config, checkpoint.dialect, target.keys())
-    found = {name: find_slot(name, slots, table, checkpoint.dialect) for name in checkpoint.tensors}
-    filled = {(slot.path, slot.index) for slot in found.values() if slot is not None}
-    unknown = [name for name, slot in found.items() if slot is None and not is_buffer(name, table)]
-    wanted = [slot for slot in slots.values() if slot.is_parameter and (slot.path, slot.index) not in filled]
-    values = {name: slot for name, slot in found.items() if slot is not None and slot.use == "value"}
-    shapes = {name: slot.stored_shape(target[slot.path].shape) for name, slot in values.items()}
+    expected = expected_tensors(table, contents.config, checkpoint.convention, target.keys())
+    found = {name: find_expected(name, expected, table, checkpoint.convention) for name in checkpoint.tensors}
+    filled = {(tensor.path, tensor.index) for tensor in found.values() if tensor is not None}
+    unknown = [name for name, tensor in found.items() if tensor is None and not is_buffer(name, table)]
+    wanted = [
+        tensor for tensor in expected.values() if tensor.is_parameter and (tensor.path, tensor.index) not in filled
+    ]
+    values = {name: tensor for name, tensor in found.items() if tensor is not None and tensor.role == "value"}
+    shapes = {name: tensor.stored_shape(target[tensor.path].shape) for name, tensor in values.items()}
     tensors = checkpoint.tensors
     other = [f"{name} {list(tensors[name].shape)}" for name, shape in shapes.items() if tensors[name].shape != shape]
-    missing = [slot.label for slot in wanted if slot.part != "pooler" or "pooler" in contents.heads]
+    missing = [tensor.label for tensor in wanted if tensor.part != "pooler" or "pooler" in contents.heads]
     return unknown, missing, other
 
 
@@ -102,7 +104,7 @@ def read_whole(checkpoint: Checkpoint, contents: Contents) -> Loaded:
     """
     rules = Rules(complete=True)
     return load_parameters(
-        checkpoint.tensors, checkpoint.dialect, contents.config, contents.target, rules, lambda paths: {}
+        checkpoint.tensors, checkpoint.convention, contents.config, contents.target, rules, lambda paths: {}
     )
 
 
@@ -124,12 +126,12 @@ def all_parameters(config: EncoderConfig) -> Mapping[str, jax.ShapeDtypeStruct]:
 
 def _dtypes_found(checkpoint: Checkpoint, config: EncoderConfig, shapes: Shapes) -> Mapping[str, set[np.dtype]]:
     table = weight_table(config)
-    slots = lay_out(table, config, checkpoint.dialect, shapes.keys())
+    expected = expected_tensors(table, config, checkpoint.convention, shapes.keys())
     found: dict[str, set[np.dtype]] = defaultdict(set)
-    for name, tensor in checkpoint.tensors.items():
-        slot = find_slot(name, slots, table, checkpoint.dialect)
-        if slot is not None and slot.use in ("value", "copy"):
-            found[slot.path].add(FLOATS.get(tensor.dtype, np.dtype(np.float32)))
+    for name, stored in checkpoint.tensors.items():
+        tensor = find_expected(name, expected, table, checkpoint.convention)
+        if tensor is not None and tensor.role in ("value", "copy"):
+            found[tensor.path].add(FLOATS.get(stored.dtype, np.dtype(np.float32)))
     return found
 
 

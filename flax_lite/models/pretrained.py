@@ -199,16 +199,16 @@ def _read(
     abstract = nnx.eval_shape(lambda: create(jax.random.key(0)))
     target = _target(abstract, dtype, mesh)
     try:
-        loaded = load_parameters(checkpoint.tensors, checkpoint.dialect, config, target, rules, initialize)
+        loaded = load_parameters(checkpoint.tensors, checkpoint.convention, config, target, rules, initialize)
     except ValueError as error:
         raise ValueError(f"{checkpoint.path} does not fit {cls.__name__}:\n{error}") from None
-    _report(cls.__name__, checkpoint.path, loaded, checkpoint.dialect.separator)
+    _report(cls.__name__, checkpoint.path, loaded, checkpoint.convention.separator)
     return with_params(nnx.graphdef(abstract), traverse_util.unflatten_dict(loaded.params, sep="/"))
 
 
 def _settled(checkpoint: Checkpoint) -> EncoderConfig:
     """Returns the checkpoint's config, without sinusoidal positions if the checkpoint holds learned ones."""
-    config = settle_positions(checkpoint.tensors, checkpoint.dialect, checkpoint.config)
+    config = settle_positions(checkpoint.tensors, checkpoint.convention, checkpoint.config)
     if config is not checkpoint.config:
         logger.warning("%s has learned positions: sinusoidal_positions is set to False", checkpoint.path)
     return config

@@ -12,7 +12,7 @@ from typing import Any
 
 from flax_lite.checkpoints.sentence_transformers import SentenceLayout
 from flax_lite.checkpoints.sources.resolve import Source, sentence_length, sentence_transformers_layout
-from flax_lite.files.reading import of_one_moment
+from flax_lite.files.reading import read_consistently
 from flax_lite.layers.execution import Execution
 from flax_lite.models import tasks
 from flax_lite.models.contents import model_class
@@ -85,7 +85,7 @@ def pipeline(
         if execution is not None:
             raise ValueError("execution belongs to a model that is read; this one has been made with its own")
         return _made(pipeline_class, model, _tokenizer(tokenizer), **sizes, **options)
-    loaded, reads, layout = of_one_moment(
+    loaded, reads, layout = read_consistently(
         Path(model).expanduser(), lambda: _read(task, model, tokenizer, models, execution)
     )
     if layout is not None:

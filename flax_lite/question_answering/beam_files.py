@@ -170,7 +170,7 @@ def _cast(tensor: StoredTensor, dtype: str) -> StoredTensor:
 
 def open_head(checkpoint: Checkpoint) -> Tensors | None:
     """The tensors of the head beside a checkpoint's weights, or among those of a work directory; None without one."""
-    return head_tensors(checkpoint.own_head) if checkpoint.own_head else checkpoint.head_file
+    return head_tensors(checkpoint.custom_head) if checkpoint.custom_head else checkpoint.head_file
 
 
 def head_place(checkpoint: Checkpoint) -> Path:

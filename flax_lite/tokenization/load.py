@@ -12,7 +12,7 @@ import tokenizers
 from tokenizers import AddedToken
 
 from flax_lite.files.names import CONFIG, JSON_FILE, SETTINGS_FILE
-from flax_lite.files.reading import is_there, of_one_moment
+from flax_lite.files.reading import is_there, read_consistently
 from flax_lite.files.settings import check_settings
 from flax_lite.tokenization.added import check_ids, listed_tokens, read_settings, tokens_in_order
 from flax_lite.tokenization.files import read_bytes, read_json, read_json_beside, read_text
@@ -114,7 +114,7 @@ def load_tokenizer(
         given["do_lower_case"] = lowercase
     if strip_accents is not None:
         given |= {"strip_accents": strip_accents, "keep_accents": not strip_accents}
-    return of_one_moment(Path(source).expanduser(), lambda: _load(source, given))
+    return read_consistently(Path(source).expanduser(), lambda: _load(source, given))
 
 
 def _load(source: str | Path, given: Mapping[str, bool]) -> Tokenizer:

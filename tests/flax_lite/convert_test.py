@@ -1,4 +1,4 @@
-"""The commands that rewrite and describe a checkpoint, as a user types them."""
+"""Tests of the commands convert and inspect, run like from a shell."""
 
 import json
 import runpy
@@ -25,7 +25,7 @@ from tests.flax_lite.checkpoints import files
 from tests.flax_lite.pipelines import cases
 from tests.flax_lite.tokenization import tiny_files
 
-# Every family, and every shape of a head; what is in a table is also read back in pretrained_test.py, for all pairs.
+# Every family, and every shape of a head; pretrained_test.py loads every pair of family and head.
 CHECKPOINTS = [
     ("albert", "PreTraining"),
     ("albert", "MultipleChoice"),
@@ -33,13 +33,13 @@ CHECKPOINTS = [
     ("bert", "QuestionAnswering"),
     ("distilbert", "SequenceClassification"),
 ]
-# Seconds each.
+# These take seconds each.
 CHECKPOINTS += [pytest.param(*pair, marks=pytest.mark.slow) for pair in tiny.FAMILY_AND_HEAD if pair not in CHECKPOINTS]
 
 
 @pytest.fixture
 def command(monkeypatch, capsys):
-    """`python -m flax_lite.MODULE` in this process: its exit status, and what it printed."""
+    """Runs `python -m flax_lite.MODULE` in this process; returns its exit status and output."""
 
     def run(module, *arguments):
         monkeypatch.setattr(sys, "argv", [module, *map(str, arguments)])
@@ -56,7 +56,7 @@ def load(head, directory):
 
 
 @pytest.mark.parametrize(("family", "head"), CHECKPOINTS)
-def test_convert_there_and_back_keeps_every_bit(family, head, tmp_path):
+def test_convert_round_trip_keeps_every_bit(family, head, tmp_path):
     model = files.saved(tmp_path / "one", head, tiny.FAMILIES[family]())
     convert.convert(str(tmp_path / "one"), str(tmp_path / "two"), ("flax",))
     convert.convert(str(tmp_path / "two"), str(tmp_path / "three"), ("safetensors",))
@@ -73,8 +73,9 @@ def test_convert_there_and_back_keeps_every_bit(family, head, tmp_path):
 
 
 def test_convert_keeps_all_parts_of_a_checkpoint(tmp_path):
-    """As the released ALBERT: word head and pooler, no sentence head, and `architectures` naming a class without one
-    of the two. No single task model has these parts."""
+    """The released ALBERT has a masked-LM head and a pooler, no sentence head, and names a class without pooler.
+
+    No task model has these parts."""
     files.saved(tmp_path / "one", "PreTraining", tiny.albert())
     files.edit(tmp_path / "one", lambda arrays: {k: v for k, v in arrays.items() if not k.startswith("sop")})
     files.edit_config(tmp_path / "one", architectures=["AlbertForMaskedLM"])
@@ -83,7 +84,7 @@ def test_convert_keeps_all_parts_of_a_checkpoint(tmp_path):
     assert files.arrays(tmp_path / "one").keys() == files.arrays(tmp_path / "two").keys()
 
 
-def test_convert_refuses_a_part_that_is_not_whole(tmp_path):
+def test_convert_refuses_an_incomplete_part(tmp_path):
     files.saved(tmp_path / "one", "PreTraining", tiny.albert())
     files.edit(tmp_path / "one", lambda arrays: {k: v for k, v in arrays.items() if k != "albert.pooler.bias"})
     with pytest.raises(ValueError, match=r"missing from the file:\n  encoder/pooler/bias"):
@@ -102,7 +103,7 @@ def test_convert_dtype(tmp_path):
 
 
 def test_convert_makes_an_albert_deeper(tmp_path):
-    """Its layer is applied more often: the parameters are the same, and the outputs those of a config that says so."""
+    """The same parameters are applied more often, as by a config with the larger depth."""
     config = tiny.albert(num_hidden_layers=2)
     model = files.saved(tmp_path / "one", "Encoder", config)
     convert.convert(str(tmp_path / "one"), str(tmp_path / "two"), ("flax",), num_hidden_layers=5)
@@ -117,7 +118,7 @@ def test_convert_makes_an_albert_deeper(tmp_path):
 
 
 @pytest.mark.parametrize("config", [tiny.bert(), tiny.albert(num_hidden_groups=2)], ids=["bert", "groups"])
-def test_depth_of_layers_of_their_own_cannot_change(config, tmp_path):
+def test_depth_of_unshared_layers_cannot_change(config, tmp_path):
     files.saved(tmp_path, "Encoder", config)
     with pytest.raises(ValueError, match="only an ALBERT of one group"):
         tiny.MODELS["Encoder"].from_pretrained(tmp_path, num_hidden_layers=6)
@@ -134,8 +135,8 @@ def test_convert_command_with_a_tokenizer(command, tmp_path):
 
 
 @pytest.mark.parametrize("name", TOKENIZER_FILES)
-def test_text_from_elsewhere_is_not_copied(command, name, tmp_path):
-    """A stranger's directory whose vocabulary is a link to a secret of whoever converts and publishes it."""
+def test_links_out_of_the_source_are_not_copied(command, name, tmp_path):
+    """An untrusted directory may link to a secret file of the user, who then publishes the result."""
     files.saved(tmp_path / "one", "MaskedLM", tiny.bert())
     (tmp_path / "secret").write_text("hunter2")
     (tmp_path / "one" / name).symlink_to("../secret")
@@ -148,7 +149,7 @@ def test_text_from_elsewhere_is_not_copied(command, name, tmp_path):
     assert not (tmp_path / "three").exists()
 
 
-def test_weights_and_tokenizer_are_of_one_save(tmp_path, monkeypatch):
+def test_weights_and_tokenizer_are_from_one_save(tmp_path, monkeypatch):
     files.saved(tmp_path / "one", "MaskedLM", tiny.bert())
     (tmp_path / "one" / "vocab.txt").write_text("first")
     find = companions._tokenizer_files
@@ -170,7 +171,7 @@ def test_weights_and_tokenizer_are_of_one_save(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nowhere/at/all", "two", "--to", "flax"), "neither a directory nor the id"),
+        (("nowhere/at/all", "two", "--to", "flax"), "neither a directory nor a model id"),
         (("one", "two", "--to", "onnx"), "invalid choice: 'onnx'"),
         (("one", "two"), "--to"),
         (("one", "two", "--to", "flax", "--layers", "9"), "only an ALBERT of one group"),
@@ -188,7 +189,7 @@ def test_convert_command_explains_mistakes(command, arguments, message, tmp_path
 
 
 @pytest.mark.parametrize(("family", "head"), CHECKPOINTS)
-def test_inspect_counts_what_the_model_has(family, head, tmp_path, capsys):
+def test_inspect_counts_the_parameters_of_the_model(family, head, tmp_path, capsys):
     model = files.saved(tmp_path, head, tiny.FAMILIES[family]())
     assert inspect.main([str(tmp_path)]) == 0
     shown = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
@@ -213,8 +214,8 @@ def test_inspect_command_lists_tensors_and_explains_mistakes(command, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["albert", "albert/model.ckpt-best"])
-def test_convert_reads_google_s_releases(name, repository, tmp_path):
-    """From the directory or the common beginning of the file names; their tokenizer gets the name others look for."""
+def test_convert_reads_releases_of_google(name, repository, tmp_path):
+    """By directory or by prefix; the tokenizer file gets the name that Hugging Face uses."""
     folder = tmp_path / "google"
     fixture = repository / "tests" / "flax_lite" / "checkpoints" / "sources" / "google_fixture"
     shutil.copytree(fixture / "albert", folder / "albert")
@@ -235,15 +236,15 @@ def test_convert_reads_google_s_releases(name, repository, tmp_path):
         ("bert_classifier", ("eval_results.txt",), "eval_results.txt"),
     ],
 )
-def test_convert_of_google_s_files_says_what_stays(name, others, left, repository, tmp_path):
-    """Google's Chinese ALBERTs call their vocabulary in a way that no other tool looks for."""
+def test_convert_lists_files_of_google_that_are_not_copied(name, others, left, repository, tmp_path):
+    """The vocabulary of Google's Chinese ALBERTs is copied under the usual name."""
     fixture = repository / "tests" / "flax_lite" / "checkpoints" / "sources" / "google_fixture" / name
     shutil.copytree(fixture, tmp_path / "one")
     for other in others:
         (tmp_path / "one" / other).parent.mkdir(exist_ok=True)
         (tmp_path / "one" / other).write_text("[PAD]\n[UNK]\n")
     lines = convert.convert(str(tmp_path / "one"), str(tmp_path / "two"), ("flax",))
-    assert [line for line in lines if line.startswith("left")] == ([f"left behind: {left}"] if left else [])
+    assert [line for line in lines if line.startswith("did not copy")] == ([f"did not copy: {left}"] if left else [])
     found = tmp_path / "two" / "vocab.txt"
     assert found.exists() == ("vocab_chinese.txt" in others)
     assert not found.exists() or found.read_text() == "[PAD]\n[UNK]\n"
@@ -255,8 +256,8 @@ def sentence_encoder(directory, pooling="cls", **options):
     return directory
 
 
-def test_convert_carries_how_vectors_are_made(tmp_path):
-    """Into a new directory, over one of another layout, and in place; `export` does the same with an encoder."""
+def test_convert_copies_sentence_transformers_files(tmp_path):
+    """To a new directory, to one with other settings, and in place; `export` copies them for an encoder too."""
     one = sentence_encoder(tmp_path / "one", normalize=True, max_length=9)
     prompts = {"prompts": {"query": "q: "}, "default_prompt_name": None}
     (one / "config_sentence_transformers.json").write_text(json.dumps(prompts))
@@ -277,7 +278,7 @@ def test_convert_carries_how_vectors_are_made(tmp_path):
     assert read_sentence_transformers(tmp_path / "program") == SentenceLayout("cls", True, 9)
 
 
-def test_convert_of_a_plain_model_leaves_no_other_read_sentence_transformers(tmp_path):
+def test_convert_of_a_plain_model_removes_sentence_transformers_files(tmp_path):
     cases.saved(tmp_path / "one", "sentence-embedding")
     two = sentence_encoder(tmp_path / "two")
     (two / "README.md").write_text("mine")
@@ -288,8 +289,8 @@ def test_convert_of_a_plain_model_leaves_no_other_read_sentence_transformers(tmp
 
 
 @pytest.mark.parametrize("in_place", [False, True])
-def test_convert_says_what_it_leaves_behind(in_place, tmp_path):
-    """A layout that cannot be read is left behind with its reason; over itself a directory keeps all it has."""
+def test_convert_lists_files_that_are_not_copied(in_place, tmp_path):
+    """Unsupported sentence-transformers files are not copied, with the reason; in place all files are kept."""
     one = sentence_encoder(tmp_path / "one")
     listed = json.loads((one / "modules.json").read_text())
     listed.append({"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"})
@@ -304,18 +305,20 @@ def test_convert_says_what_it_leaves_behind(in_place, tmp_path):
         assert {path.relative_to(one) for path in one.rglob("*")} == before - {Path("pytorch_model.bin")} - {
             Path("flax_model.msgpack")
         }
-        assert not [line for line in lines if line.startswith("left")]
+        assert not [line for line in lines if line.startswith("did not copy")]
         return
-    assert lines[1].startswith(f"left behind how vectors of texts are made: {one / 'modules.json'} lists Transformer, ")
+    assert lines[1].startswith(
+        f"did not copy the sentence-transformers files: {one / 'modules.json'} lists Transformer, "
+    )
     assert lines[2] == (
-        "left behind: 1_Pooling/, 2_Dense/, README.md, flax_model.msgpack, modules.json, onnx/, pytorch_model.bin, "
+        "did not copy: 1_Pooling/, 2_Dense/, README.md, flax_model.msgpack, modules.json, onnx/, pytorch_model.bin, "
         "sentence_bert_config.json"
     )
     assert read_sentence_transformers(target) is None
 
 
-def test_convert_of_a_work_directory_takes_what_its_job_delivered(tmp_path, monkeypatch):
-    """Its checkpoints say how a model computes, the delivered model how its vectors are made."""
+def test_convert_of_a_work_directory_copies_files_of_the_final_model(tmp_path, monkeypatch):
+    """Weights are read from a checkpoint, tokenizer and sentence-transformers files from the final model."""
     delivered = sentence_encoder(tmp_path / "work" / "model", normalize=True, max_length=9)
     (tmp_path / "work" / "config.json").write_text('{"job": "finetune"}')
     checkpoint = open_source(delivered)
@@ -330,10 +333,10 @@ def test_convert_of_a_work_directory_takes_what_its_job_delivered(tmp_path, monk
 
 
 @pytest.mark.parametrize("dtype", [None, "bfloat16"])
-def test_a_beam_head_comes_along(tmp_path, dtype):
+def test_beam_head_is_converted(tmp_path, dtype):
     model = tiny.make(fl.BeamQuestionAnswering, tiny.albert())
     model.save_pretrained(tmp_path / "one")
-    # The last one into the directory that it is read from.
+    # The second conversion is in place.
     for source, target, to in (("one", "two", "flax"), ("two", "two", "safetensors")):
         lines = convert.convert(str(tmp_path / source), str(tmp_path / target), (to,), dtype=dtype)
         assert lines[-1].startswith(f"wrote {tmp_path / target}: {to}, beam_head.safetensors, tokenizer files: none")

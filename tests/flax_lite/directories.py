@@ -1,7 +1,6 @@
-"""Model directories as people have them: a family, the files of a tokenizer, and settings that may stand in them.
+"""Random model directories: a family, the files of a tokenizer, and settings that occur in such files.
 
-Drawn by seed. A layout writes the files as a class of transformers or an older tool does; each setting then changes
-one of them by hand, in a way in which it may stand there, whether or not that makes sense.
+A layout writes the files like a class of transformers or an older tool; each setting then changes one of the files.
 """
 
 import dataclasses
@@ -23,7 +22,7 @@ VOCAB = [
     *["the", "cat", "sat", "##ted", "cafe", "café", "The", "Cat", "Caf", "##é", "É", "un", "##want", "##ed"],
     *["今", "天", "好", "##天", "й", "и", "ß", "ss", "ﬁ"],
 ]
-# Without words in capitals, by which a vocabulary without settings is known to be cased.
+# Without capitals, by which a vocabulary without settings is recognized as cased.
 LOWER = [piece for piece in VOCAB if piece == piece.lower() or piece[0] in "[<"]
 TEXTS = [
     "The Cat sat.",
@@ -43,13 +42,13 @@ PAIRS = [(0, 5), (8, 0), (0, 8), (8, 8), (3, 4), (10, 0)]
 
 @dataclasses.dataclass
 class Directory:
-    """A directory that was drawn.
+    """A random directory.
 
     Attributes:
-        path: where it is.
-        family: of its config.json.
+        path: path of the directory.
+        family: family of its config.json.
         layout: how its tokenizer was written.
-        settings: what was changed afterwards.
+        settings: settings that were changed afterwards.
     """
 
     path: Path
@@ -64,13 +63,13 @@ class Directory:
 def draw(
     random: np.random.Generator, path: Path, transformers: Any, sizes: Mapping[str, Mapping[str, Any]]
 ) -> Directory:
-    """Writes a directory: config.json and a tokenizer's files, without weights.
+    """Writes a random directory with config.json and the files of a tokenizer, without weights.
 
     Args:
-        random: what it is drawn from.
-        path: made.
+        random: the random generator.
+        path: path of the new directory.
         transformers: the package, whose classes write some of the layouts.
-        sizes: of a model of each family, by the names of config.json.
+        sizes: sizes of a model of each family, by their keys in config.json.
     """
     path.mkdir()
     family = str(random.choice(FAMILIES))
@@ -92,14 +91,14 @@ def _vocab(path: Path, pieces: list[str] = VOCAB) -> None:
 
 
 def _saved(name: str, *, added: bool = False, **options: Any) -> Callable[[Path, Any], None]:
-    """By the save_pretrained of a class, from the vocabulary alone."""
+    """Returns a function that writes a tokenizer with the save_pretrained of a class."""
 
     def write(path: Path, transformers: Any) -> None:
         file = tiny_files.write_sentencepiece(path) if "Albert" in name else tiny_files.write_vocab(path, VOCAB)
         made = getattr(transformers, name).from_pretrained(path, **options)
         file.unlink()
         if added:
-            # Of tokens in capitals a fast class forgets the lower-cased form when its settings change afterwards.
+            # A fast class loses the lower-cased form of added tokens in capitals when its settings change later.
             made.add_tokens(["newword", "Two Words" if not made.is_fast else "two words"])
             made.add_special_tokens({"additional_special_tokens": ["<e1>", "</e1>", "[unused1]"]})
         made.save_pretrained(path)
@@ -108,7 +107,7 @@ def _saved(name: str, *, added: bool = False, **options: Any) -> Callable[[Path,
 
 
 def _legacy(path: Path, transformers: Any) -> None:
-    """As of 2020: the vocabulary, specials and added tokens in files of their own."""
+    """Writes files as of 2020: vocabulary, special tokens and added tokens in separate files."""
     _vocab(path, LOWER)
     _edit(path / "special_tokens_map.json", {"additional_special_tokens": ["[unused1]", "<e1>"], "pad_token": "[PAD]"})
     _edit(path / "added_tokens.json", {"<e1>": len(LOWER), "newword": len(LOWER) + 1})
@@ -174,7 +173,7 @@ _LAYOUTS: Mapping[str, tuple[tuple[str, ...], Callable[[Path, Any], None]]] = {
 
 
 def _change(path: Path, file: str, change: Mapping[str, Any] | Callable[[dict[str, Any]], None]) -> bool:
-    """Changes a file; whether there was something to change."""
+    """Changes a file; returns whether it existed or was created."""
     target = path / file
     if callable(change):
         if not target.is_file():
@@ -306,7 +305,7 @@ _SETTINGS: Mapping[str, tuple[str, Any]] = {
         {"directionality": "bidi", "pooler_fc_size": 768},
     ),
 }
-# What is refused stands in few directories; drawn as often as the rest it would hide that.
+# Refused settings are drawn less often, so that most directories can be compared.
 _REFUSED = frozenset(
     (
         *("padded on the left", "left padding of a file", "no basic", "whole words", "specials spelled", "Japanese"),

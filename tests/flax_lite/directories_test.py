@@ -1,4 +1,4 @@
-"""Drawn directories give the ids, masks, types and states that transformers 4.57 gives, or say why they do not."""
+"""Tests that random directories give the same ids, masks, types and states as in transformers 4.57, or are refused."""
 
 import collections
 import json
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.reference]
 
 COUNT = 200
 LENGTH = 14
-NAMING = ("tokenizer_config.json", "config.json")  # what names a tokenizer's class, the first first
+NAMING = ("tokenizer_config.json", "config.json")  # files that name a tokenizer's class, by precedence
 ROW = ("input_ids", "token_type_ids", "attention_mask")
 _COMMON = {"vocab_size": 160, "max_position_embeddings": 64, "initializer_range": 0.5}
 _BERT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
@@ -31,7 +31,7 @@ PAIRS = [(directories.TEXTS[first], directories.TEXTS[second]) for first, second
 
 
 class References:
-    """Tokenizers and models of transformers, the models with one set of weights for each family."""
+    """Tokenizers and models of transformers; the models of a family have the same weights."""
 
     def __init__(self, folder):
         self.transformers = reference.transformers()
@@ -46,13 +46,13 @@ class References:
         return getattr(self.transformers, f"{name}Config"), getattr(self.transformers, f"Flax{name}Model")
 
     def rows(self, directory):
-        """Those of the slow and of the fast class, where they can read the directory."""
+        """Returns the rows of the slow and of the fast class, if they can read the directory."""
         found = {}
         for kind in ("slow", "fast"):
             try:
                 made = self.transformers.AutoTokenizer.from_pretrained(directory.path, use_fast=kind == "fast")
                 found[kind] = [self._row(made, given) for given in (*TEXTS, *PAIRS)]
-            except Exception as error:  # whatever it raises, it does not read it
+            except Exception as error:  # any exception means that it cannot read the directory
                 logging.getLogger(__name__).info("%s: %s", directory, error)
         return found
 
@@ -61,24 +61,24 @@ class References:
         return {name: list(row.get(name) or [int(name == "attention_mask")] * LENGTH) for name in ROW}
 
     def states(self, directory, inputs):
-        """The last hidden states."""
+        """Returns the last hidden states."""
         model = self._classes(directory.family)[1].from_pretrained(directory.path)
         if directory.family == "distilbert":
             inputs = {name: array for name, array in inputs.items() if name != "token_type_ids"}
         return np.asarray(model(**inputs).last_hidden_state)
 
 
-def our_rows(tokenizer):
-    """All texts, then all pairs, as the references have them."""
+def found_rows(tokenizer):
+    """Returns the rows of all texts, then of all pairs, in the format of the references."""
     parts = [tokenizer(*map(list, zip(*given, strict=True)), max_length=LENGTH) for given in (TEXTS, PAIRS)]
     return [{name: part[name][row].tolist() for name in ROW} for part in parts for row in range(len(part["input_ids"]))]
 
 
-def named_right(directory, references):
-    """Which of the two is the class that the directory names, where both can read it.
+def named_class(directory, references):
+    """Returns "slow" or "fast" for the class that the directory names, or the only one that can read it.
 
-    AutoTokenizer makes a fast one of any name. A fast class saves a tokenizer.json, and its name without the "Fast";
-    so a name without one means the slow class where that file is not there, and for ALBERT where spiece.model is.
+    AutoTokenizer makes a fast tokenizer of any name. A fast class saves tokenizer.json and its name without "Fast", so
+    a name without "Fast" means the slow class if that file does not exist, and for ALBERT if spiece.model does.
     """
     if len(references) == 1:
         return next(iter(references))
@@ -91,36 +91,37 @@ def named_right(directory, references):
 
 
 def compared(directory, references):
-    """How a directory compares, and a line on it."""
-    theirs = references.rows(directory)
+    """Returns the outcome of the comparison for a directory, and a message."""
+    expected_rows = references.rows(directory)
     try:
         tokenizer = fl.load_tokenizer(directory.path)
         model = fl.Encoder.from_pretrained(directory.path)
     except ValueError as error:
-        return ("refused" if theirs else "neither"), f"{directory}: ...{str(error)[-160:]}"
-    if not theirs:
+        return ("refused" if expected_rows else "neither"), f"{directory}: ...{str(error)[-160:]}"
+    if not expected_rows:
         return "only here", f"{directory}"
-    ours, kind = our_rows(tokenizer), named_right(directory, theirs)
-    names = [name for name in ROW if name != "token_type_ids" or directory.family != "distilbert"]  # it reads none
-    bad = [at for at, row in enumerate(ours) if any(row[name] != theirs[kind][at][name] for name in names)]
+    rows, kind = found_rows(tokenizer), named_class(directory, expected_rows)
+    has_types = directory.family != "distilbert"
+    names = [name for name in ROW if name != "token_type_ids" or has_types]
+    bad = [at for at, row in enumerate(rows) if any(row[name] != expected_rows[kind][at][name] for name in names)]
     if bad:
-        lines = [f"  {name}, row {bad[0]}: {rows[bad[0]]}" for name, rows in (("ours", ours), *theirs.items())]
+        lines = [f"  {name}, row {bad[0]}: {each[bad[0]]}" for name, each in (("here", rows), *expected_rows.items())]
         return "differs", "\n".join([f"{directory}: {kind} is right; rows {bad}", *lines])
-    inputs = {name: jnp.array([row[name] for row in ours]) for name in ROW}
+    inputs = {name: jnp.array([row[name] for row in rows]) for name in ROW}
     with jax.default_matmul_precision("highest"):
         states, expected = np.asarray(model(**inputs).last_hidden_state), references.states(directory, inputs)
-    # Of 32-bit sums over a width of 16 through two layers; another function differs by more than 0.1.
+    # Rounding of float32 over a width of 16 and two layers; another function differs by more than 0.1.
     difference = np.abs(states - expected)[np.asarray(inputs["attention_mask"]) == 1].max()
     return ("equal", "") if difference < 1e-4 else ("differs", f"{directory}: states by {difference}")
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_drawn_directories_are_read_as_transformers_reads_them(seed, tmp_path):
+def test_random_directories_are_read_as_by_transformers(seed, tmp_path):
     logging.getLogger("transformers").setLevel(logging.ERROR)
     random = np.random.default_rng(seed)
     found = collections.defaultdict(list)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of classes that transformers 5 has no longer
+        warnings.simplefilter("ignore")  # about classes that transformers 5 removed
         references = References(tmp_path)
         for number in range(COUNT):
             path = tmp_path / str(number)

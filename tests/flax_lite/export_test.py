@@ -129,7 +129,7 @@ def test_what_an_export_does_not_take_is_one_line(target, old, new, message, doc
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nowhere/at/all", "two", "--to", "onnx"), "neither a directory nor the id"),
+        (("nowhere/at/all", "two", "--to", "onnx"), "neither a directory nor a model id"),
         (("my_model", "two", "--to", "tflite"), "invalid choice: 'tflite'"),
         (("my_model", "two", "--to", "onnx", "--task", "fill-mask"), "cannot be exported for fill-mask"),
         (("my_model", "two", "--to", "onnx", "--task", "token-classification"), "no head for token-classification"),

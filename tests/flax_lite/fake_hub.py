@@ -1,8 +1,8 @@
-"""A hub on this machine: the few routes of the Hugging Face hub that its client asks for, and faults on request.
+"""A local server with the routes of the Hugging Face hub that its client uses, and with faults on demand.
 
-Routes, headers and error codes as huggingface_hub reads them: file_download.py (get_hf_file_metadata, http_get),
-hf_api.py (model_info, get_repo_discussions), utils/_http.py (hf_raise_for_status). Like the hub, it answers for weights
-with a redirect to a store that knows ranges.
+Routes, headers and error codes are those that huggingface_hub reads: file_download.py (get_hf_file_metadata, http_get),
+hf_api.py (model_info, get_repo_discussions), utils/_http.py (hf_raise_for_status). Like the hub, it redirects
+requests for weights to a store that supports ranges.
 """
 
 import contextlib
@@ -19,21 +19,21 @@ _STORED = (".safetensors", ".msgpack", ".bin", ".h5")
 
 
 class FakeHub:
-    """Repositories in memory, and what was asked of them.
+    """Repositories in memory, and a log of the requests.
 
     Attributes:
-        url: where it listens.
-        store: where it keeps what is large: to a client, on another host.
+        url: of the server.
+        store: URL of the store of large files, for a client another host.
         asked: "METHOD /path" of every request, without the query.
-        refs: by repository and revision, the commit.
-        commits: by repository and commit, content by file name.
-        requests: by repository, its discussions and pull requests.
-        moved: old names of repositories, answered with a redirect.
+        refs: commits by repository and revision.
+        commits: content of the files by repository, commit and file name.
+        requests: discussions and pull requests by repository.
+        moved: new names of repositories by their old ones, answered with a redirect.
         gated: repositories whose files may not be downloaded.
-        hashes: whether listings say what is in the files; some mirrors do not.
-        status: an answer to every request, such as 500; None for the usual ones.
-        cuts: by the hash of a file's content, how many more times the connection is closed in the middle of it.
-        then: a method, the end of a path, and what to do once after such a request has been answered.
+        hashes: whether listings contain hashes of the files; some mirrors have none.
+        status: status of every response, such as 500; None for normal responses.
+        cuts: by the hash of a file, how many more times the connection is closed in the middle of it.
+        then: a method, the end of a path, and a function to call once after such a request was answered.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class FakeHub:
         self.then: tuple[str, str, Callable[[], Any]] | None = None
 
     def add(self, name: str, files: Mapping[str, bytes], revision: str = "main") -> str:
-        """Commits files, all there are, to a revision; returns the commit."""
+        """Commits these files, and no others, to a revision; returns the commit."""
         listing = repr((name, revision, sorted(files.items())))
         commit = hashlib.sha1(listing.encode()).hexdigest()
         self.commits.setdefault(name, {})[commit] = dict(files)
@@ -59,7 +59,7 @@ class FakeHub:
         return commit
 
     def open_request(self, name: str, files: Mapping[str, bytes], **changes: Any) -> int:
-        """Opens a pull request such as the conversion bot's, with these files on its branch; returns its number."""
+        """Opens a pull request like the conversion bot, with these files; returns its number."""
         number = len(self.requests.setdefault(name, [])) + 1
         self.add(name, files, f"refs/pr/{number}")
         request = {
@@ -75,11 +75,11 @@ class FakeHub:
         return number
 
     def downloads(self, name: str) -> list[str]:
-        """The requests for the content or headers of a file."""
+        """Returns the requests for the content or the headers of a file."""
         return [each for each in self.asked if each.endswith(f"/{name}")]
 
     def stored(self, digest: str) -> bytes | None:
-        """The content with this hash."""
+        """Returns the content with this hash."""
         contents = (files.values() for commits in self.commits.values() for files in commits.values())
         return next((each for content in contents for each in content if sha256(each) == digest), None)
 
@@ -93,7 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
     hub: FakeHub
 
     def log_message(self, *_: Any) -> None:
-        """Silent."""
+        """Logs nothing."""
 
     def do_HEAD(self) -> None:
         self._answer(urlsplit(self.path).path)
@@ -106,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.hub.status is not None:
             self._send(self.hub.status)
         elif match := re.fullmatch(r"/api/(?:models/)?(.+)/revision/([^/]+)", path):
-            self._repository(match[1], unquote(match[2]))  # a data set's name begins with "datasets/"
+            self._repository(match[1], unquote(match[2]))  # names of data sets begin with "datasets/"
         elif match := re.fullmatch(r"/api/(?:models/)?(.+)/tree/([^/]+)", path):
             self._tree(match[1], unquote(match[2]))
         elif match := re.fullmatch(r"/api/models/(.+)/discussions", path):
@@ -123,11 +123,11 @@ class _Handler(BaseHTTPRequestHandler):
             act()
 
     def _commit(self, name: str, revision: str) -> str | None:
-        """The commit; where there is none, the answer is sent."""
+        """Returns the commit; if there is none, sends the response and returns None."""
         if name in self.hub.moved:
             self._send(307, Location=self.path.replace(name, self.hub.moved[name], 1))
         elif name not in self.hub.refs:
-            self._send(401, **{"X-Error-Code": "RepoNotFound"})  # whether or not there is a private one
+            self._send(401, **{"X-Error-Code": "RepoNotFound"})  # the hub's answer for private repositories too
         elif revision in self.hub.commits[name] or revision in self.hub.refs[name]:
             return self.hub.refs[name].get(revision, revision)
         else:
@@ -144,7 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_json({"id": name, "sha": commit, "private": False, "siblings": siblings})
 
     def _tree(self, name: str, revision: str) -> None:
-        """All files, as huggingface_hub 2 asks for them before a download."""
+        """Sends the list of files, which huggingface_hub 2 requests before a download."""
         if (commit := self._commit(name, revision)) is None:
             return
         files = self.hub.commits[name][commit].items()
@@ -191,7 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, json.dumps(content).encode(), **{"Content-Type": "application/json"})
 
     def _send(self, status: int, body: bytes = b"", *, sent: int | None = None, **headers: str) -> None:
-        """Sends headers for the whole body, and all of it or its first `sent` bytes."""
+        """Sends the headers, and the whole body or its first `sent` bytes."""
         self.send_response(status)
         for key, value in {**headers, "Content-Length": str(len(body))}.items():
             self.send_header(key, value)
@@ -202,7 +202,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _blob(content: bytes) -> str:
-    """Its name in git."""
+    """Returns the git blob id of a file."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
@@ -214,7 +214,7 @@ def _hashes(file: str, content: bytes) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def serve() -> Iterator[FakeHub]:
-    """A hub that answers until the block ends."""
+    """Yields a hub that runs until the block ends."""
     hub = FakeHub()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
     server.daemon_threads = True

@@ -1,4 +1,4 @@
-"""Imports of the library: models run without heavy and optional packages."""
+"""Tests that the library imports lazily, and that models work without optional packages."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ OPTIONAL = ("grain", "huggingface_hub", "orbax", "tensorflow", "tensorflow_datas
 
 
 def run(repository, code, *arguments):
-    """Runs code in a new interpreter in which OPTIONAL fail to import as if they were not installed."""
+    """Runs code in a fresh interpreter in which OPTIONAL fail to import, as if they were not installed."""
     preamble = f"""
         import sys
 
@@ -39,7 +39,7 @@ def run(repository, code, *arguments):
 
 
 def test_optional_packages_fail_to_import(repository):
-    """Otherwise the following tests would prove nothing."""
+    """Otherwise the next test would check nothing."""
     code = f"""
         for name in {OPTIONAL!r}:
             try:
@@ -62,7 +62,7 @@ def test_unknown_name_is_an_attribute_error():
 
 
 def test_models_run_save_and_load_without_optional_packages(repository, tmp_path):
-    """Every public name resolves; a model is built, run, saved in both formats and loaded without OPTIONAL."""
+    """Accesses every public name; builds, runs, saves and loads a model in both formats."""
     code = """
         import numpy as np
         import flax_lite as fl
@@ -83,8 +83,8 @@ def test_models_run_save_and_load_without_optional_packages(repository, tmp_path
     assert run(repository, code, str(tmp_path)).split()[-1] == "ran"
 
 
-def test_importing_the_library_is_cheap(repository):
-    """The modules of a public name are imported when the name is used."""
+def test_importing_the_library_imports_no_dependency(repository):
+    """Dependencies are imported when a name is first used."""
     code = """
         import flax_lite
         loaded = {name.split(".")[0] for name in sys.modules}

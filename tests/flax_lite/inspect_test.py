@@ -1,4 +1,4 @@
-"""Tests of what is said of a checkpoint that is not, or not wholly, of its family."""
+"""Tests of the command inspect on complete, incomplete and foreign checkpoints."""
 
 import re
 
@@ -18,16 +18,17 @@ def wrapped_in_part(arrays):
     return {("module." if name.startswith("bert.") else "loss.") + name: values for name, values in arrays.items()}
 
 
-WRAPPED = "57 of 57 tensors lie below '{}.', which {} puts there: save the model inside it, or take the prefix off"
+PARALLEL = "torch.nn.DataParallel or DistributedDataParallel"
+WRAPPED = "57 of 57 tensors begin with '{}.', which {} adds: save the model inside it, or remove the prefix"
 FOREIGN = {
-    "DataParallel": (below("module."), WRAPPED.format("module", "torch.nn.DataParallel or its kin")),
+    "DataParallel": (below("module."), WRAPPED.format("module", PARALLEL)),
     "torch.compile": (below("_orig_mod."), WRAPPED.format("_orig_mod", "torch.compile")),
-    "both": (below("_orig_mod.module."), WRAPPED.format("_orig_mod.module", "torch.nn.DataParallel or its kin")),
+    "both": (below("_orig_mod.module."), WRAPPED.format("_orig_mod.module", PARALLEL)),
     "Lightning": (below("model."), WRAPPED.format("model", "a class around the model, such as Lightning's,")),
     "sentence-transformers": (below("0.auto_model."), WRAPPED.format("0.auto_model", "sentence-transformers")),
     "anything": (below("my.net."), WRAPPED.format("my.net", "a class around the model")),
-    "not all": (wrapped_in_part, "55 of 57 tensors lie below 'module.'"),
-    "too deep to tell": (below("a.b.c.d.e."), "Check that config.json belongs to these weights"),
+    "not all": (wrapped_in_part, "55 of 57 tensors begin with 'module.'"),
+    "too deep": (below("a.b.c.d.e."), "Check that config.json belongs to these weights"),
     "LoRA": (below("base_model.model.lora_A.default."), "The file holds LoRA matrices"),
     "another model": (
         lambda arrays: {f"gpt.h.{number}": values for number, values in enumerate(arrays.values())},
@@ -37,20 +38,20 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_model_of_which_no_tensor_was_found_is_not_described(name, tmp_path, capsys):
+def test_checkpoint_without_a_tensor_of_the_family_is_refused(name, tmp_path, capsys):
     change, message = FOREIGN[name]
     saved(tmp_path / "model", "SequenceClassification", tiny.bert())
     edit(tmp_path / "model", change)
     assert inspect.main([str(tmp_path / "model")]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert "none of the 57 tensors is one of Bert's" in said.err
-    assert message in said.err
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "none of the 57 tensors is one of Bert's" in printed.err
+    assert message in printed.err
     with pytest.raises(ValueError, match=r"none of the 57 tensors is one of Bert's.*" + re.escape(message)):
         tiny.MODELS["SequenceClassification"].from_pretrained(tmp_path / "model")
 
 
-def test_what_is_unknown_and_what_is_missing_is_listed(tmp_path, capsys):
+def test_unknown_and_missing_tensors_are_listed(tmp_path, capsys):
     saved(tmp_path / "model", "SequenceClassification", tiny.bert())
 
     def change(arrays):
@@ -67,7 +68,7 @@ def test_what_is_unknown_and_what_is_missing_is_listed(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[-1].endswith(", ...")
 
 
-def test_shapes_other_than_config_s_are_listed(tmp_path, capsys):
+def test_shapes_that_differ_from_the_config_are_listed(tmp_path, capsys):
     saved(tmp_path / "model", "MaskedLM", tiny.bert())
     edit_config(tmp_path / "model", vocab_size=10**9, max_position_embeddings=17)
     assert inspect.main([str(tmp_path / "model")]) == 0
@@ -78,12 +79,12 @@ def test_shapes_other_than_config_s_are_listed(tmp_path, capsys):
 
 @pytest.mark.parametrize("head", ["Encoder", "MaskedLM", "SequenceClassification", "PreTraining"])
 @pytest.mark.parametrize("family", tiny.FAMILIES)
-def test_whole_model_lacks_nothing(family, head, tmp_path, capsys):
+def test_complete_model_has_no_mismatch(family, head, tmp_path, capsys):
     if (family, head) == ("distilbert", "PreTraining"):
         return
     saved(tmp_path / "model", head, tiny.FAMILIES[family]())
     assert inspect.main([str(tmp_path / "model")]) == 0
-    said = capsys.readouterr().out
-    assert "unknown" not in said
-    assert "missing" not in said
-    assert "other shapes" not in said
+    printed = capsys.readouterr().out
+    assert "unknown" not in printed
+    assert "missing" not in printed
+    assert "other shapes" not in printed

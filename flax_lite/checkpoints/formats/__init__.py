@@ -1,3 +1,3 @@
 """File formats of weights."""
 
-__all__: list[str] = []  # the library's own
+__all__: list[str] = []  # internal

@@ -1,16 +1,13 @@
-"""How an error lists what is wrong with a checkpoint."""
+"""Lists of problems in error messages."""
 
 from collections.abc import Iterable
 
-# What is wrong with one tensor is mostly wrong with all: the rest would only push the advice that follows out of sight.
+# A problem of one tensor is usually one of all; a longer list would hide the advice that follows it.
 _MAX_LINES = 10
 
 
 def listing(heading: str, lines: Iterable[str]) -> str:
-    """A block of an error message: how many, what they have in common, and a line for each of the first ten.
-
-    Empty if there is none.
-    """
+    """Returns a block of an error message: number of lines, heading, and the first ten lines; empty without lines."""
     ordered = sorted(lines)
     if not ordered:
         return ""

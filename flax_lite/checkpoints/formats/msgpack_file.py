@@ -1,7 +1,7 @@
-"""Reading and writing flax_model.msgpack: what `flax.serialization.to_bytes` makes of nested dictionaries of arrays.
+"""Reads and writes flax_model.msgpack, the format of `flax.serialization.to_bytes` for nested dictionaries of arrays.
 
-`flax.serialization.msgpack_restore` takes 2.1 times the file in memory and believes its lengths. This reader maps the
-file, checks every length against what is there, and leaves the values where they are until they are asked for.
+Not `flax.serialization.msgpack_restore`: it takes 2.1 times the file in memory and trusts the lengths in the file. This
+reader maps the file, checks every length against the size of the file, and reads values only when they are needed.
 """
 
 import math
@@ -16,24 +16,24 @@ import numpy as np
 from flax_lite.checkpoints.formats.tensors import FLOATS, StoredTensor, Tensors
 from flax_lite.files.mapping import map_file
 
-# Flax's extension type for arrays, and the form in which it splits large ones (flax/serialization.py).
+# Flax's extension type for arrays, and the key of arrays that it splits into chunks (flax/serialization.py).
 _ARRAY = 1
 _CHUNKED = "__msgpack_chunked_array__"
 _CHUNK_BYTES = 2**30
 _MAX_DEPTH = 32
-# Twice the parameters of the deepest encoder that a config may describe (4096 layers of 16,
-# flax_lite/architecture/config.py); each value becomes an object, so that a file of bare numbers would take 30 times
-# its size in memory.
+# Twice the number of parameters of the deepest encoder that a config may describe (4096 layers with 16 each,
+# flax_lite/architecture/checks.py). Each value becomes a Python object, so a file of single numbers would take 30
+# times its size in memory.
 _MAX_VALUES = 2**17
-# HF's longest name has 75 characters.
+# The longest name in Hugging Face's classes has 75 characters.
 _MAX_TEXT = 1024
 
 
 def read_msgpack(path: Path) -> dict[str, StoredTensor]:
-    """The arrays of a file, by their keys with dots between them.
+    """Returns the arrays of a file, by their keys joined with dots.
 
     Raises:
-        ValueError: if it is not a whole msgpack file of nested dictionaries of arrays.
+        ValueError: if it is not a complete msgpack file of nested dictionaries of arrays.
     """
     data = map_file(path)
     if not len(data):
@@ -44,15 +44,15 @@ def read_msgpack(path: Path) -> dict[str, StoredTensor]:
         if parser.position != len(parser.data):
             raise ValueError(f"{len(parser.data) - parser.position} bytes follow the end")
         if not isinstance(tree, dict):
-            raise ValueError("it does not begin with a dictionary")
+            raise ValueError("it does not start with a dictionary")
         tensors: dict[str, StoredTensor] = {}
         for name, tensor in _flatten(tree):
-            if name in tensors:  # keys may have dots of their own
-                raise ValueError(f"{name} is there twice")
+            if name in tensors:  # a key may contain dots
+                raise ValueError(f"{name} occurs twice")
             tensors[name] = tensor
         return tensors
     except ValueError as error:
-        raise ValueError(f"{path} is not a whole msgpack file of arrays: {error}") from error
+        raise ValueError(f"{path} is not a complete msgpack file of arrays: {error}") from error
 
 
 def write_msgpack(path: Path, tensors: Tensors) -> None:
@@ -69,7 +69,7 @@ def write_msgpack(path: Path, tensors: Tensors) -> None:
 
 
 class _Parser:
-    """Walks msgpack's byte codes (github.com/msgpack/msgpack/blob/master/spec.md), those that Flax writes."""
+    """Parses the msgpack types that Flax writes (github.com/msgpack/msgpack/blob/master/spec.md)."""
 
     def __init__(self, data: np.ndarray) -> None:
         self.data = data
@@ -77,20 +77,20 @@ class _Parser:
         self.values_left = _MAX_VALUES
 
     def take(self, length: int) -> np.ndarray:
-        """The next bytes, as a view."""
+        """Returns the next bytes, as a view."""
         end = self.position + length
         if end > len(self.data):
-            raise ValueError(f"{length} bytes at {self.position} reach beyond its end at {len(self.data)}")
+            raise ValueError(f"{length} bytes at {self.position} reach beyond the end of the file at {len(self.data)}")
         taken = self.data[self.position : end]
         self.position = end
         return taken
 
     def number(self, length: int) -> int:
-        """The next bytes as an unsigned integer."""
+        """Returns the next bytes as an unsigned integer."""
         return int.from_bytes(self.take(length).tobytes(), "big")
 
     def value(self, depth: int = 0) -> Any:
-        """The next value: a dictionary, a tensor, a string, an integer or a truth value."""
+        """Returns the next value: a dictionary, a tensor, a string, an integer or a bool."""
         if depth > _MAX_DEPTH:
             raise ValueError(f"dictionaries are nested more than {_MAX_DEPTH} deep")
         self.values_left -= 1
@@ -116,7 +116,7 @@ class _Parser:
             return self._text(self.number(1 << (code - 0xD9)))
         if code in (0xDE, 0xDF):
             return self._dictionary(self.number(2 << (code - 0xDE)), depth)
-        raise ValueError(f"byte {code:#04x} at {start} begins nothing that Flax writes")
+        raise ValueError(f"byte {code:#04x} at {start} is not the start of a type that Flax writes")
 
     def _dictionary(self, length: int, depth: int) -> dict[str, Any]:
         items: dict[str, Any] = {}
@@ -125,7 +125,7 @@ class _Parser:
             if not isinstance(key, str):
                 raise ValueError(f"a key is {key!r}, expected text")
             if key in items:
-                raise ValueError(f"key {key!r} is there twice")
+                raise ValueError(f"key {key!r} occurs twice")
             items[key] = self.value(depth + 1)
         return items
 
@@ -135,24 +135,24 @@ class _Parser:
         return self.take(length).tobytes().decode("utf-8")
 
     def _tensor(self, length: int) -> StoredTensor:
-        """An extension: its code, then an array [shape, dtype name, bytes]."""
+        """Returns the tensor of an extension: a type code, then the list [shape, dtype name, bytes]."""
         if (kind := self.number(1)) != _ARRAY:
-            raise ValueError(f"extension type {kind} is no array")
+            raise ValueError(f"extension type {kind} is not an array")
         end = self.position + length
         shape, dtype = self._tensor_header()
         widths = {0xC4: 1, 0xC5: 2, 0xC6: 4}
         if (code := self.number(1)) not in widths:
-            raise ValueError(f"byte {code:#04x} where an array's values should begin")
+            raise ValueError(f"byte {code:#04x} at the start of an array's values, expected bytes")
         values = self.take(self.number(widths[code]))
         if self.position != end:
-            raise ValueError(f"an array ends at {self.position}, announced was {end}")
+            raise ValueError(f"an array ends at {self.position}, expected {end}")
         if dtype in FLOATS and math.prod(shape) * FLOATS[dtype].itemsize != len(values):
             raise ValueError(f"an array of shape {list(shape)} and {dtype} has {len(values)} bytes")
         return StoredTensor(shape, dtype, lambda: values.view(dtype).reshape(shape))
 
     def _tensor_header(self) -> tuple[tuple[int, ...], str]:
         if self.number(1) != 0x93:
-            raise ValueError("an array is not made of shape, dtype and values")
+            raise ValueError("an array does not consist of shape, dtype and values")
         if (rank := self.number(1)) & 0xF0 != 0x90:
             raise ValueError("an array has no shape")
         shape = tuple(self.value(_MAX_DEPTH) for _ in range(rank & 0x0F))
@@ -175,14 +175,14 @@ def _flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Stor
 
 
 def _joined(name: str, parts: dict[str, Any]) -> StoredTensor:
-    """An array from the pieces that Flax splits a large one into."""
+    """Returns the array of which Flax stored the chunks."""
     sizes, pieces = (_numbered(name, parts.get(part)) for part in ("shape", "chunks"))
     dtypes = {piece.dtype for piece in pieces if isinstance(piece, StoredTensor)}
     whole = all(isinstance(piece, StoredTensor) for piece in pieces)
     if not whole or len(dtypes) != 1 or not all(type(size) is int for size in sizes):
-        raise ValueError(f"{name} is split into pieces that are not arrays of one dtype")
+        raise ValueError(f"{name} is split into chunks that are not arrays of one dtype")
     if sum(math.prod(piece.shape) for piece in pieces) != math.prod(sizes):
-        raise ValueError(f"the pieces of {name} do not add up to shape {sizes}")
+        raise ValueError(f"the chunks of {name} do not add up to shape {sizes}")
     return StoredTensor(
         tuple(sizes),
         dtypes.pop(),
@@ -192,7 +192,7 @@ def _joined(name: str, parts: dict[str, Any]) -> StoredTensor:
 
 def _numbered(name: str, items: Any) -> list[Any]:
     if not isinstance(items, dict) or set(items) != {str(index) for index in range(len(items))}:
-        raise ValueError(f"{name} is split, but its pieces are not numbered 0, 1, ...")
+        raise ValueError(f"{name} is split, but its chunks are not numbered 0, 1, ...")
     return [items[str(index)] for index in range(len(items))]
 
 
@@ -225,7 +225,8 @@ def _write_tensor(file: BinaryIO, tensor: StoredTensor) -> None:
 
 
 def _write_array(file: BinaryIO, shape: tuple[int, ...], dtype: str, values: np.ndarray) -> None:
-    # By hand, because the packer would copy the values twice: array of 3, and bytes and extension with 32-bit lengths.
+    # Not msgpack.packb, which would copy the values twice. 0x93: list of 3; 0xC6, 0xC9: bytes and extension with 32-bit
+    # lengths.
     header = b"\x93" + _packed(shape) + _packed(dtype) + struct.pack(">BI", 0xC6, len(values))
     file.write(struct.pack(">BIB", 0xC9, len(header) + len(values), _ARRAY))
     file.write(header)

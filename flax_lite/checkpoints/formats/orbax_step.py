@@ -1,7 +1,7 @@
-"""Reads one step of a training job, as Orbax writes it: a JSON object and a tree of arrays.
+"""Reads one step of a training job, as written by Orbax: a JSON object and a tree of arrays.
 
-Orbax believes what is in a directory: it opens whatever lies there, and allocates the shapes that are claimed. So all
-of it is looked at first: plain files only, no links, and arrays that what is there can hold.
+Orbax trusts a directory: it opens any file in it and allocates the shapes that the metadata claim. So the directory is
+checked first: regular files only, no links, and no more array bytes than the files can hold.
 """
 
 import contextlib
@@ -21,38 +21,38 @@ from flax_lite.files.reading import is_there, open_file
 from flax_lite.files.strict_json import read_json
 
 _FORM = re.compile(r"([a-z][a-z0-9_]{1,30})\[((?:\d{1,18}(?:,\d{1,18}){0,7})?)\]", re.ASCII)
-# Arrays are stored compressed: trained weights by a tenth, those of one value throughout by far more.
+# Arrays are compressed: trained weights by a tenth, arrays of one repeated value by far more.
 _MAX_COMPRESSION, _FREE_BYTES = 16, 2**26
-# Of Orbax's own descriptions, which are JSON: 200 bytes an array and device.
+# Limit for Orbax's JSON metadata, which take 200 bytes for each array and device.
 _MAX_JSON_BYTES = 2**26
 _MAX_FILES = 10**5
 
 
 def read_meta(step: Path) -> Mapping[str, Any]:
-    """The JSON object of a step.
+    """Returns the JSON object of a step.
 
     Raises:
-        ValueError: if it is gone, or none.
+        ValueError: if it was deleted, or is not a JSON object.
     """
     with _one_error(step):
         return read_json(step / "meta" / "metadata")
 
 
 def read_arrays(step: Path, tree: Mapping[str, str], top: str, without: str) -> Mapping[str, np.ndarray]:
-    """The arrays of a step below one name, by path below it; what lies beside them is not read.
+    """Returns the arrays of one subtree of a step, by path in the subtree; the other arrays are not read.
 
     Args:
-        step: its directory.
-        tree: forms of all arrays, such as "float32[2,3]", by path.
-        top: the name.
-        without: a name below it that is left out.
+        step: directory of the step.
+        tree: dtype and shape of every array, such as "float32[2,3]", by path.
+        top: name of the subtree.
+        without: name of a branch of the subtree that is not read.
 
     Raises:
-        ValueError: if something else is stored, more than the files can hold, or nothing that can be read.
+        ValueError: if other arrays are stored, the arrays are larger than the files can hold, or cannot be read.
     """
     import orbax.checkpoint as ocp
 
-    state: Any = (step / "state").absolute()  # annotated there as a path of etils, which takes buckets too
+    state: Any = (step / "state").absolute()  # Orbax annotates it as etils.epath.Path, but takes any path
     with _one_error(step):
         wanted = {path: _shape(path, form) for path, form in tree.items() if path.startswith(f"{top}/")}
         shapes = {tuple(path.split("/")): shape for path, shape in wanted.items() if path.split("/")[1] != without}
@@ -70,27 +70,27 @@ def read_arrays(step: Path, tree: Mapping[str, str], top: str, without: str) -> 
 
 
 def _shape(path: str, form: Any) -> jax.ShapeDtypeStruct:
-    """float32[2,3] as a shape."""
+    """Parses "float32[2,3]"."""
     match = _FORM.fullmatch(form) if isinstance(form, str) else None
     try:
         dtype = jnp.dtype(match[1]) if match else None
     except TypeError:
         dtype = None
     if match is None or dtype is None:
-        raise ValueError(f"{path[:100]} is said to be {form!r:.100}, expected a form such as float32[2,3]")
+        raise ValueError(f"{path[:100]} is declared as {form!r:.100}, expected dtype and shape such as float32[2,3]")
     return jax.ShapeDtypeStruct(tuple(int(size) for size in match[2].split(",") if size), dtype)
 
 
 def _plain(metadata: Any) -> Mapping[str, Any]:
-    """The tree of an answer of Orbax's, which has been wrapped in some versions."""
+    """Returns the tree of Orbax's metadata, which some versions wrap in an object."""
     return getattr(metadata, "tree", metadata)
 
 
 def _check_files(directory: Path) -> int:
-    """Refuses what is no plain file; returns the bytes of all.
+    """Returns the size in bytes of all files in a directory.
 
     Raises:
-        ValueError: naming the file.
+        ValueError: naming the first file that is not a regular one.
     """
     total = count = 0
     for folder, folders, names in os.walk(directory):
@@ -103,7 +103,7 @@ def _check_files(directory: Path) -> int:
                 raise ValueError(f"{path} is a link, which no job writes")
             with open_file(path) as file:
                 size = os.fstat(file.fileno()).st_size
-            # What is named by a hash are values, which are mapped or read in part; the rest is read whole.
+            # Files in directories named "d" hold values, which are mapped or read in parts; other files are read whole.
             if path.parent.name != "d" and size > _MAX_JSON_BYTES:
                 raise ValueError(f"{path} has {size} bytes, expected at most {_MAX_JSON_BYTES}")
             total, count = total + size, count + 1
@@ -115,19 +115,19 @@ def _check_files(directory: Path) -> int:
 def _check_claims(
     wanted: Mapping[tuple[str, ...], jax.ShapeDtypeStruct], stored: Mapping[tuple[str, ...], Any], num_bytes: int
 ) -> None:
-    """Refuses arrays that are stored otherwise than was said, or that the files cannot hold."""
+    """Raises ValueError if shapes or dtypes differ from the declared ones, or the files are too small for them."""
     claimed = 0
     for path, leaf in wanted.items():
-        name, there = "/".join(path), stored.get(path)
-        shape, dtype = getattr(there, "shape", None), getattr(there, "dtype", None)
-        if there is None or tuple(shape or ()) != leaf.shape or jnp.dtype(dtype) != leaf.dtype:
+        name, found = "/".join(path), stored.get(path)
+        shape, dtype = getattr(found, "shape", None), getattr(found, "dtype", None)
+        if found is None or tuple(shape or ()) != leaf.shape or jnp.dtype(dtype) != leaf.dtype:
             raise ValueError(f"{name} is stored as {dtype}{list(shape or ())}, expected {leaf.dtype}{list(leaf.shape)}")
-        pieces = getattr(getattr(there, "storage", None), "chunk_shape", None)
-        if pieces is not None and any(size > max(whole, 1) for size, whole in zip(pieces, leaf.shape, strict=True)):
-            raise ValueError(f"{name} of shape {list(leaf.shape)} is stored in pieces of {list(pieces)}")
+        chunks = getattr(getattr(found, "storage", None), "chunk_shape", None)
+        if chunks is not None and any(size > max(whole, 1) for size, whole in zip(chunks, leaf.shape, strict=True)):
+            raise ValueError(f"{name} of shape {list(leaf.shape)} is stored in chunks of {list(chunks)}")
         claimed += math.prod(leaf.shape) * leaf.dtype.itemsize
     if claimed > _FREE_BYTES + _MAX_COMPRESSION * num_bytes:
-        raise ValueError(f"it claims {claimed} bytes of arrays, and its files have {num_bytes}")
+        raise ValueError(f"it claims {claimed} bytes of arrays, but its files have {num_bytes}")
 
 
 @contextlib.contextmanager
@@ -137,6 +137,6 @@ def _one_error(step: Path) -> Iterator[None]:
     except Exception as error:
         if not is_there(step):
             raise ValueError(
-                f"{step} was deleted while it was read: its job keeps only the newest. Try again"
+                f"{step} was deleted while it was read, because its job keeps only the newest steps: try again"
             ) from error
         raise ValueError(f"{step} cannot be read ({type(error).__name__}: {error})") from error

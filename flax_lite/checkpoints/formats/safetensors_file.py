@@ -1,4 +1,4 @@
-"""Reading and writing safetensors files."""
+"""Reads and writes safetensors files without a second copy of the model in memory."""
 
 import json
 import struct
@@ -18,29 +18,29 @@ _CODES = {name: code for code, name in _DTYPES.items()}
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, StoredTensor], str | None]:
-    """The tensors of a file, by name, and the format that its metadata names ("pt", "flax", ...), if any.
+    """Returns the tensors of a file by name, and the format in its metadata ("pt", "flax", ...) or None.
 
-    The file is mapped: values stay there until they are asked for, and are views of it then.
+    The file is mapped, and the values are views of it, read when they are used.
 
     Raises:
-        ValueError: if it is not a whole safetensors file.
+        ValueError: if it is not a complete safetensors file.
     """
     data = map_file(path)
     try:
         header, start = _read_header(data)
-        # The library checks the header against the size of the file: lengths, offsets, overlaps, coverage.
+        # The library checks lengths, offsets, overlaps and coverage against the size of the file.
         with safetensors.safe_open(path, framework="numpy"):
             pass
     except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
+        raise ValueError(f"{path} is not a complete safetensors file: {error}") from error
     metadata = header.pop("__metadata__", None) or {}
     return {name: _stored(entry, data, start) for name, entry in header.items()}, metadata.get("format")
 
 
 def _read_header(data: np.ndarray) -> tuple[dict[str, Any], int]:
-    """The header, and where the values begin.
+    """Returns the header and the offset of the values.
 
-    Refuses what the library lets pass: a header of up to 100 MB, and names that are there twice (the last one wins).
+    Stricter than the library, which accepts headers of up to 100 MB, and duplicate names (the last one counts).
     """
     length = int.from_bytes(data[:8].tobytes(), "little")
     if length > MAX_BYTES:
@@ -56,12 +56,12 @@ def _stored(entry: Mapping[str, Any], data: np.ndarray, start: int) -> StoredTen
 
 
 def write_safetensors(path: Path, tensors: Tensors, metadata: Mapping[str, str]) -> None:
-    """Writes a file, one tensor in memory at a time.
+    """Writes a file with one tensor in memory at a time.
 
-    The library's own writer wants all of them contiguous at once, which for transposed kernels is a second copy of the
-    model.
+    Not safetensors.numpy.save_file: it needs all tensors contiguous at once, which for transposed kernels is a second
+    copy of the model.
     """
-    # The format wants no gaps; wide dtypes first keep every tensor aligned.
+    # The format allows no gaps; with the widest dtypes first every tensor is aligned.
     order = sorted(tensors, key=lambda name: (-FLOATS[tensors[name].dtype].itemsize, name))
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     end = 0

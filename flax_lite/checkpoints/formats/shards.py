@@ -1,4 +1,6 @@
-"""A checkpoint in several files, and the index beside them that says which tensor lies in which.
+"""Checkpoints in several files (shards), with an index that maps each tensor to its file.
+
+Not huggingface_hub's split_state_dict_into_shards_factory: it starts new shards at other tensors than transformers.
 
 Source: transformers 4.57 modeling_flax_utils.py (flax_shard_checkpoint), modeling_utils.py (save_pretrained).
 """
@@ -16,7 +18,7 @@ from flax_lite.files.reading import is_there
 from flax_lite.files.strict_json import read_json
 
 INDEX_SUFFIX = ".index.json"
-# Tensors of a file, and the format that its metadata names, if any.
+# Returns the tensors of a file, and the format in its metadata or None.
 Read = Callable[[Path], tuple[dict[str, StoredTensor], str | None]]
 Write = Callable[[Path, Tensors], None]
 
@@ -34,16 +36,18 @@ _UNITS = {
 
 
 def parse_size(size: int | str | None) -> float:
-    """Bytes from a number of them, or from text such as "500MB", "1.5GB" or "2GiB"; infinity for None.
+    """Returns bytes from a number, or from text such as "500MB", "1.5GB" or "2GiB"; infinity for None.
+
+    Not huggingface_hub's parse_size_to_int: it knows no binary units, and accepts negative sizes.
 
     Raises:
-        ValueError: for anything else, and for sizes below one byte.
+        ValueError: for anything else, and for sizes of less than one byte.
     """
     if size is None:
         return math.inf
     num_bytes = -1
     if isinstance(size, str):
-        # "Mb" would be megabits: the last letter is a capital.
+        # "Mb" would mean megabits, so the B must be a capital letter.
         match = re.fullmatch(r"(\d+(?:\.\d+)?) ?((?:[KMGTkmgt]i?)?B)", size)
         if match:
             num_bytes = int(float(match[1]) * _UNITS[match[2].upper()])
@@ -51,22 +55,22 @@ def parse_size(size: int | str | None) -> float:
         num_bytes = size
     if num_bytes < 1:
         raise ValueError(
-            f"max_shard_size={size!r} is no size; give a number of bytes, or text such as '500MB' or '10GB'"
+            f"max_shard_size={size!r} is not a size; give a number of bytes, or text such as '500MB' or '10GB'"
         )
     return num_bytes
 
 
 def write_shards(path: Path, tensors: Tensors, max_bytes: float, write: Write, separator: str = ".") -> None:
-    """Writes one file, or, of what is larger than `max_bytes`, numbered shards beside it and their index.
+    """Writes one file or, if the tensors take more than `max_bytes`, numbered shards and their index.
 
     Args:
-        path: of the single file; the names of the others follow from it.
-        tensors: by name, dots between the parts.
-        max_bytes: of values in a shard; a larger tensor has a shard of its own.
+        path: path of a single file, from which the names of shards and index are derived.
+        tensors: by name, with dots between the parts.
+        max_bytes: largest size of a shard's values; a larger tensor gets a shard of its own.
         write: writes one file.
-        separator: what the index writes between the parts of a name.
+        separator: between the parts of a name in the index.
     """
-    shards = _divided(tensors, max_bytes)
+    shards = _split(tensors, max_bytes)
     if len(shards) == 1:
         write(path, tensors)
         return
@@ -81,8 +85,8 @@ def write_shards(path: Path, tensors: Tensors, max_bytes: float, write: Write, s
     path.with_name(path.name + INDEX_SUFFIX).write_text(text, encoding="utf-8")
 
 
-def _divided(tensors: Tensors, max_bytes: float) -> list[dict[str, StoredTensor]]:
-    """The tensors in their order, a new shard begun wherever the next one does not fit any more."""
+def _split(tensors: Tensors, max_bytes: float) -> list[dict[str, StoredTensor]]:
+    """Splits the tensors in their order: a new shard starts where the next tensor does not fit."""
     shards: list[dict[str, StoredTensor]] = [{}]
     size = 0
     for name, tensor in tensors.items():
@@ -97,18 +101,18 @@ def _divided(tensors: Tensors, max_bytes: float) -> list[dict[str, StoredTensor]
 def read_shards(
     index: Path, read: Read, separator: str = ".", left_out: Callable[[str], bool] = lambda name: False
 ) -> tuple[dict[str, StoredTensor], str | None]:
-    """The tensors of all shards that an index names, and the format that their metadata name.
+    """Returns the tensors of all shards that an index names, and the format in their metadata.
 
-    The index and the shards must agree on where every tensor lies, but for those that are left out of one file too.
+    The index and the shards must agree on the file of every tensor, except for those that `left_out` selects.
 
     Args:
-        index: the index file; shards lie beside it.
+        index: the index file, in the directory of the shards.
         read: reads one shard.
-        separator: what the index writes between the parts of a name.
-        left_out: whether a tensor is none of the model's parameters, as a buffer that older versions saved.
+        separator: between the parts of a name in the index.
+        left_out: whether a tensor is no parameter of the model, such as a buffer that older versions saved.
 
     Raises:
-        ValueError: if the index is not one, names files elsewhere or files that are missing, or disagrees with them.
+        ValueError: if the index is malformed, names missing files or files elsewhere, or disagrees with the shards.
     """
     weight_map = {
         name.replace(separator, "."): file
@@ -118,7 +122,7 @@ def read_shards(
     absent = [name for name in files if not is_there(index.parent / name)]
     if absent:
         raise ValueError(
-            listing(f"shards named by {index} are not there", absent) + "\nCopy or download the checkpoint anew."
+            listing(f"shards named by {index} do not exist", absent) + "\nCopy or download the checkpoint again."
         )
     tensors: dict[str, StoredTensor] = {}
     holders: dict[str, list[str]] = {}
@@ -137,7 +141,7 @@ def read_shards(
 
 
 def _read_weight_map(index: Path, single: str) -> dict[str, str]:
-    """Which shard holds a tensor, by the tensor's name in the index."""
+    """Returns the file of each tensor, by the tensor's name in the index."""
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise ValueError(f"{index} has no weight_map: expected an object that gives each tensor's file")
@@ -145,23 +149,23 @@ def _read_weight_map(index: Path, single: str) -> dict[str, str]:
     for name, file in weight_map.items():
         if not isinstance(file, str) or not _is_plain(file) or not file.endswith(suffix):
             raise ValueError(
-                f"{index} says that {name[:100]!r} lies in {str(file)[:100]!r}; expected the plain name of a "
+                f"{index} says that {name[:100]!r} is in {str(file)[:100]!r}; expected the plain name of a "
                 f"{suffix} file in the same directory"
             )
     return weight_map
 
 
 def _is_plain(name: str) -> bool:
-    """Whether it names an entry of the directory itself, on any system; that may be a link, as in the hub's cache."""
+    """Whether a name is that of an entry of the directory on every system (possibly a link, as in the hub's cache)."""
     return name.isprintable() and name == os.path.basename(name) and not re.search(r'[\\:*?"<>|]', name)
 
 
 def _check_agreement(index: Path, weight_map: Mapping[str, str], holders: Mapping[str, list[str]]) -> None:
-    doubled = [f"{name}: {', '.join(files)}" for name, files in holders.items() if len(files) > 1]
+    duplicate = [f"{name}: {', '.join(files)}" for name, files in holders.items() if len(files) > 1]
     absent = [f"{name}: {file}" for name, file in weight_map.items() if file not in holders.get(name, [])]
     extra = [f"{name}: {', '.join(files)}" for name, files in holders.items() if name not in weight_map]
     blocks = [
-        listing("in several shards", doubled),
+        listing("in several shards", duplicate),
         listing("not in the shard that the index names", absent),
         listing("in a shard, but not in the index", extra),
     ]

@@ -1,4 +1,4 @@
-"""A tensor in a file: its shape and dtype are known before its values are read."""
+"""Tensors in a file, with shape and dtype known before the values are read."""
 
 import dataclasses
 import math
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import jax.numpy as jnp
 import numpy as np
 
-# The dtypes a parameter may have in a file; NumPy knows bfloat16 by way of JAX.
+# The dtypes that a stored parameter may have; JAX registers bfloat16 with NumPy.
 FLOATS = {name: np.dtype(getattr(jnp, name)) for name in ("float16", "bfloat16", "float32", "float64")}
 
 
@@ -16,9 +16,9 @@ class StoredTensor:
     """A tensor that can be read.
 
     Attributes:
-        shape: its axes.
-        dtype: NumPy's name, or the file format's own where it is not one of `FLOATS`.
-        read: gives the values; they may be a view of the file.
+        shape: sizes of the axes.
+        dtype: NumPy's name; the file format's name for a dtype not in `FLOATS`.
+        read: returns the values, which may be a view of the mapped file.
     """
 
     shape: tuple[int, ...]
@@ -27,18 +27,18 @@ class StoredTensor:
 
     @property
     def num_bytes(self) -> int:
-        """Size of the values."""
+        """Size of the values in bytes."""
         return math.prod(self.shape) * FLOATS[self.dtype].itemsize
 
     def contiguous_bytes(self) -> np.ndarray:
-        """The values in C order, as bytes.
+        """Returns the values in C order, as bytes.
 
         Raises:
-            ValueError: if what `read` gives has another shape or dtype.
+            ValueError: if `read` returns another shape or dtype than declared.
         """
         values = np.ascontiguousarray(self.read()).reshape(self.shape)
         if values.dtype.name != self.dtype:
-            raise ValueError(f"a tensor of {values.dtype.name} was announced as {self.dtype}")
+            raise ValueError(f"a tensor of {values.dtype.name} was declared as {self.dtype}")
         return values.reshape(-1).view(np.uint8)
 
 

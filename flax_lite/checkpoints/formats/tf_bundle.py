@@ -1,7 +1,8 @@
 """Reads TensorFlow's checkpoints ("tensor bundles", format V2) without TensorFlow.
 
-`PREFIX.index` is a table: under the empty key a header, under the name of each variable where its values lie.
-`PREFIX.data-00000-of-00001` and so on are the values, one tensor after the other.
+TensorFlow is no dependency, and nothing else here needs it.
+`PREFIX.index` is a table: the empty key has the header, the name of each variable the position of its values.
+`PREFIX.data-00000-of-00001` and so on hold the values, one tensor after the other.
 
 Field numbers: tensor_bundle.proto in tensorflow/core/protobuf; tensor_shape.proto, versions.proto and types.proto in
 tensorflow/core/framework.
@@ -26,12 +27,12 @@ _HEADER_SHARDS, _HEADER_ENDIANNESS, _HEADER_VERSION = 1, 2, 3
 _VERSION_MIN_CONSUMER = 2
 _ENTRY_DTYPE, _ENTRY_SHAPE, _ENTRY_SHARD, _ENTRY_OFFSET, _ENTRY_SIZE, _ENTRY_CRC, _ENTRY_SLICES = range(1, 8)
 _SHAPE_DIMENSION, _SHAPE_UNKNOWN_RANK, _DIMENSION_SIZE = 2, 3, 1
-# DataType in types.proto. A number between these stands for a type without fixed width, such as strings (7).
+# DataType in types.proto. No parameter has another dtype: such variables (7 is string) are listed, but not read.
 _DTYPES = {
     1: "float32", 2: "float64", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 9: "int64", 10: "bool", 14: "bfloat16",
     17: "uint16", 19: "float16", 22: "uint32", 23: "uint64",
 }  # fmt: skip
-# Of kTensorBundleVersion in tensorflow/core/util/tensor_bundle/tensor_bundle.h: readers of this version may read it.
+# kTensorBundleVersion in tensorflow/core/util/tensor_bundle/tensor_bundle.h.
 _VERSION = 1
 # TensorFlow's own limit is 254 axes, NumPy's 64; a model's parameters have two.
 _MAX_AXES = 8
@@ -40,7 +41,7 @@ _MAX_INDEX_BYTES = 2**26
 
 @dataclasses.dataclass(frozen=True)
 class _Entry:
-    """Where the values of a variable lie."""
+    """Dtype, shape and position of the values of a variable."""
 
     name: str
     dtype: str
@@ -52,40 +53,40 @@ class _Entry:
 
 
 def read_bundle(prefix: Path) -> dict[str, StoredTensor]:
-    """The tensors of a checkpoint, by their names in it, slashes between the parts.
+    """Returns the tensors of a checkpoint by name, with slashes between the parts.
 
-    Shards are mapped into memory, not read. Values are compared with their checksum whenever they are read.
+    Shards are mapped. Values are compared with their checksum whenever they are read.
 
     Args:
-        prefix: the checkpoint's path without `.index`, as TensorFlow takes it.
+        prefix: path of the checkpoint without `.index`, as TensorFlow takes it.
 
     Raises:
-        ValueError: if a file is missing, cut short or damaged. `StoredTensor.read` raises it if the values are damaged
-            or of a dtype that no parameter has.
+        ValueError: if a file is missing, truncated or damaged. `StoredTensor.read` raises it if the values are damaged
+            or have a dtype that no parameter has.
     """
     index = Path(f"{prefix}{INDEX}")
     if not is_there(index):
-        raise ValueError(f"{index} is not there; expected a TensorFlow checkpoint, PREFIX.index beside PREFIX.data-*")
+        raise ValueError(f"{index} does not exist; expected a TensorFlow checkpoint, PREFIX.index and PREFIX.data-*")
     data = read_bytes(index, _MAX_INDEX_BYTES)
     try:
         num_shards, entries = _read_index(memoryview(data))
     except ValueError as error:
-        raise ValueError(f"{index} is not a whole TensorFlow index: {error}") from error
+        raise ValueError(f"{index} is not a complete TensorFlow index: {error}") from error
     shards = {shard: _map_shard(prefix, shard, num_shards) for shard in sorted({entry.shard for entry in entries})}
     for shard, (path, values) in shards.items():
-        _check_places(path, len(values), [entry for entry in entries if entry.shard == shard])
+        _check_positions(path, len(values), [entry for entry in entries if entry.shard == shard])
     return {entry.name: _stored(entry, *shards[entry.shard]) for entry in entries}
 
 
 def _read_index(data: memoryview) -> tuple[int, list[_Entry]]:
-    """The number of shards, and the entries."""
+    """Returns the number of shards, and the entries."""
     table = iter(read_table(data))
     key, value = next(table, (None, memoryview(b"")))
     if key != b"":
-        raise ValueError("it holds no header, so it is another kind of table")
+        raise ValueError("it has no header, so it is another kind of table")
     header = dict(protobuf.fields(value))
     if protobuf.integer(header.get(_HEADER_ENDIANNESS, 0), "byte order") != 0:
-        raise ValueError("its values have their highest byte first; only the opposite order is read")
+        raise ValueError("its values are big-endian; only little-endian checkpoints are read")
     version = dict(protobuf.fields(protobuf.message(header.get(_HEADER_VERSION, memoryview(b"")), "version")))
     needed = protobuf.integer(version.get(_VERSION_MIN_CONSUMER, 0), "version")
     if needed > _VERSION:
@@ -95,16 +96,16 @@ def _read_index(data: memoryview) -> tuple[int, list[_Entry]]:
 
 
 def _name(key: bytes) -> str:
-    # Keys of slices begin like this (tensorflow/core/util/saved_tensor_slice_util.cc, EncodeTensorNameSlice).
+    # First byte of the keys of slices (tensorflow/core/util/saved_tensor_slice_util.cc, EncodeTensorNameSlice).
     if key.startswith(b"\0"):
-        raise ValueError("it holds variables in slices (partitioned variables), which are not read")
+        raise ValueError("it holds variables in slices (partitioned variables), which are not supported")
     return str(key, "utf-8")
 
 
 def _entry(name: str, value: memoryview, num_shards: int) -> _Entry:
     fields = dict(protobuf.fields(value))
     if _ENTRY_SLICES in fields:
-        raise ValueError(f"{name} is stored in slices (a partitioned variable), which are not read")
+        raise ValueError(f"{name} is stored in slices (a partitioned variable), which are not supported")
     numbers = {
         field: protobuf.integer(fields.get(field, 0), f"{what} of {name}")
         for field, what in (
@@ -120,7 +121,7 @@ def _entry(name: str, value: memoryview, num_shards: int) -> _Entry:
     if code in _DTYPES and math.prod(shape) * _itemsize(dtype) != size:
         raise ValueError(f"{name} has shape {list(shape)} and {dtype}, but {size} bytes")
     if numbers[_ENTRY_SHARD] >= num_shards:
-        raise ValueError(f"{name} lies in shard {numbers[_ENTRY_SHARD]} of {num_shards}, counted from 0")
+        raise ValueError(f"{name} is in shard {numbers[_ENTRY_SHARD]} of {num_shards}, counted from 0")
     crc = protobuf.message(fields.get(_ENTRY_CRC, memoryview(b"")), f"checksum of {name}")
     shard, offset = numbers[_ENTRY_SHARD], numbers[_ENTRY_OFFSET]
     return _Entry(name, dtype, shape, shard, offset, size, int.from_bytes(crc, "little"))
@@ -147,22 +148,22 @@ def _map_shard(prefix: Path, shard: int, num_shards: int) -> tuple[Path, np.ndar
     path = Path(f"{prefix}.data-{shard:05d}-of-{num_shards:05d}")
     if not is_there(path):
         raise ValueError(
-            f"{path} is not there, but {prefix}{INDEX} says that tensors lie in it; copy it beside the index"
+            f"{path} does not exist, but {prefix}{INDEX} has tensors in it; copy it to the directory of the index"
         )
     return path, np.asarray(map_file(path))
 
 
-def _check_places(path: Path, num_bytes: int, entries: Iterable[_Entry]) -> None:
-    """Refuses tensors that reach beyond the end of their shard, or into each other."""
+def _check_positions(path: Path, num_bytes: int, entries: Iterable[_Entry]) -> None:
+    """Raises ValueError if tensors overlap, or reach beyond the end of their shard."""
     previous = None
     for entry in sorted(entries, key=lambda entry: (entry.offset, entry.size)):
         if entry.offset + entry.size > num_bytes:
             raise ValueError(
-                f"{path} has {num_bytes} bytes, but {entry.name} lies at {entry.offset} and has {entry.size}: cut "
-                "short, or not the shard that belongs to the index"
+                f"{path} has {num_bytes} bytes, but {entry.name} starts at {entry.offset} and has {entry.size}: "
+                "truncated, or not the shard that belongs to the index"
             )
         if previous is not None and entry.offset < previous.offset + previous.size:
-            raise ValueError(f"{path}: {previous.name} and {entry.name} lie in the same place: the index is damaged")
+            raise ValueError(f"{path}: {previous.name} and {entry.name} overlap: the index is damaged")
         previous = entry
 
 
@@ -173,7 +174,7 @@ def _stored(entry: _Entry, path: Path, shard: np.ndarray) -> StoredTensor:
         if entry.dtype not in FLOATS:
             raise ValueError(f"{entry.name} in {path} is {entry.dtype}, expected one of {', '.join(FLOATS)}")
         if masked_crc32c(values) != entry.masked_crc:
-            raise ValueError(f"{path}: the values of {entry.name} do not match their checksum: damaged, copy it anew")
+            raise ValueError(f"{path}: the values of {entry.name} do not match their checksum: damaged, copy it again")
         return values.view(FLOATS[entry.dtype]).reshape(entry.shape)
 
     return StoredTensor(entry.shape, entry.dtype, read)

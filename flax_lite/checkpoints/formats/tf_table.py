@@ -1,5 +1,7 @@
 """Reads TensorFlow's tables: sorted pairs of keys and values in blocks with checksums, as in LevelDB.
 
+LevelDB's Python packages open databases, not single tables, and TensorFlow is no dependency.
+
 Source: tensorflow/core/lib/io (format.cc, block.cc, table_builder.cc); github.com/google/leveldb, doc/table_format.md.
 """
 
@@ -12,32 +14,34 @@ from flax_lite.files.protobuf import varint
 
 _MAGIC = 0xDB4775248B80FB57
 _FOOTER_BYTES = 48
-# After every block: one byte for its compression, four for the checksum of the block and that byte.
+# After every block: one byte for the compression, four for the checksum of block and compression byte.
 _TRAILER_BYTES = 5
 _COMPRESSIONS = {0: "none", 1: "Snappy"}
-# A key repeats the beginning of the one before it for free, so a small file could claim terabytes of keys. BERT-large
-# with the slots of its optimizer has 1200 of 90 bytes at most.
+# A key shares a prefix with the previous one at no cost in bytes, so a small file could claim terabytes of keys.
+# BERT-large with its optimizer state has 1200 keys of at most 90 bytes.
 _MAX_KEY_BYTES = 1024
 _MAX_KEYS = 2**16
 
 
 def read_table(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """The keys of a table in order, each with its value.
+    """Yields the keys of a table in order, each with its value.
 
-    Every length is checked against what is there, and every block against its checksum.
+    Every length is checked against the size of the data, and every block against its checksum.
 
     Args:
-        data: the whole file.
+        data: the content of the file.
 
     Raises:
-        ValueError: malformed, damaged, or compressed; the message does not name the file, the caller does.
+        ValueError: if the table is malformed, damaged or compressed; the caller adds the name of the file.
     """
     if len(data) < _FOOTER_BYTES:
-        raise ValueError(f"it has {len(data)} bytes, expected {_FOOTER_BYTES} or more: cut short, or something else")
+        raise ValueError(
+            f"it has {len(data)} bytes, expected {_FOOTER_BYTES} or more: truncated, or another kind of file"
+        )
     blocks, footer = data[:-_FOOTER_BYTES], data[-_FOOTER_BYTES:]
     if int.from_bytes(footer[-8:], "little") != _MAGIC:
-        raise ValueError("it does not end like a table: cut short, or something else")
-    _, position = _handle(footer, 0)  # of the block of filters, which bundles do not use
+        raise ValueError("it does not end like a table: truncated, or another kind of file")
+    _, position = _handle(footer, 0)  # handle of the filter block, which bundles do not use
     index, _ = _handle(footer, position)
     last, count = None, 0
     for _, value in _entries(_block(blocks, *index)):
@@ -53,7 +57,7 @@ def read_table(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def _handle(data: memoryview, position: int) -> tuple[tuple[int, int], int]:
-    """Offset and size of a block, and the position after them."""
+    """Returns offset and size of a block, and the position after them."""
     offset, position = varint(data, position)
     size, position = varint(data, position)
     return (offset, size), position
@@ -68,23 +72,25 @@ def _block(blocks: memoryview, offset: int, size: int) -> memoryview:
         raise ValueError(f"the block at {offset} does not match its checksum: damaged")
     if compression := blocks[end]:
         name = _COMPRESSIONS.get(compression, f"method {compression}")
-        raise ValueError(f"its blocks are compressed ({name}), which TensorFlow's checkpoints never are")
+        raise ValueError(f"its blocks are compressed ({name}), and TensorFlow's checkpoints never are")
     return blocks[offset:end]
 
 
 def _entries(block: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """The pairs of a block; at its end lie the places where keys are whole, for a search that is not needed here."""
+    """Yields the pairs of a block; the restart positions at its end serve a binary search, which is not needed here."""
     num_restarts = int.from_bytes(block[-4:], "little")
     end = len(block) - 4 * (num_restarts + 1)
     if len(block) < 4 or end < 0:
-        raise ValueError(f"a block of {len(block)} bytes says that {num_restarts} keys in it are whole")
+        raise ValueError(f"a block of {len(block)} bytes claims {num_restarts} restart positions")
     key, position, block = b"", 0, block[:end]
     while position < end:
         shared, position = varint(block, position)
         added, position = varint(block, position)
         size, position = varint(block, position)
         if shared > len(key) or added + size > end - position:
-            raise ValueError(f"an entry of {shared} + {added} and {size} bytes does not fit in at {position}")
+            raise ValueError(
+                f"an entry with a key of {shared} + {added} and a value of {size} bytes does not fit at {position}"
+            )
         if shared + added > _MAX_KEY_BYTES:
             raise ValueError(f"a key has {shared + added} bytes, expected at most {_MAX_KEY_BYTES}")
         key = key[:shared] + bytes(block[position : position + added])

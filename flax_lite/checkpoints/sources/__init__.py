@@ -1,3 +1,3 @@
-"""Where a checkpoint comes from: a directory, the hub, a work directory."""
+"""Sources of checkpoints: a directory, the hub, a work directory."""
 
-__all__: list[str] = []  # the library's own
+__all__: list[str] = []  # internal

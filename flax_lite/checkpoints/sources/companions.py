@@ -1,4 +1,4 @@
-"""What lies beside a SOURCE's weights and changes results: its tokenizer, and how vectors of texts are made."""
+"""Copies the files of a SOURCE that affect results besides the weights: tokenizer and sentence-transformers files."""
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
@@ -17,41 +17,41 @@ from flax_lite.files.names import (
     TOKENIZER_FILES,
     VOCAB_FILE,
 )
-from flax_lite.files.reading import copy_file, is_there, of_one_moment
+from flax_lite.files.reading import copy_file, is_there, read_consistently
 
-_MOST_NAMED = 10
+_MAX_NAMED = 10
 
 
 @dataclasses.dataclass(frozen=True)
 class Companions:
-    """Copies of files that lie beside weights, by their paths in a directory of Hugging Face's layout.
+    """Copies of the files, by their paths in a directory of Hugging Face's layout.
 
     Attributes:
-        tokenizer: the tokenizer's.
-        sentences: those by which sentence-transformers knows the directory; none where they say what is not supported.
-        left: lines for a person on what else lies there, and on what is not supported.
+        tokenizer: files of the tokenizer.
+        sentences: files of sentence-transformers; empty if they have unsupported settings.
+        notes: messages about other files of the source, and about unsupported settings.
     """
 
     tokenizer: Mapping[str, Path]
     sentences: Mapping[str, Path]
-    left: Sequence[str]
+    notes: Sequence[str]
 
 
 def open_with_companions(source: str, folder: Path) -> tuple[Checkpoint, Companions]:
-    """A SOURCE's checkpoint, and copies in a folder of what lies beside it: all of one save.
+    """Opens a SOURCE, and copies its other files to a folder, all from one save.
 
     Raises:
-        ValueError: if the source cannot be read, or a file of it is none, or a link out of its directory.
+        ValueError: if the source cannot be read, or a file is not a regular one or links out of its directory.
     """
-    return of_one_moment(Path(source).expanduser(), lambda: _opened(source, folder))
+    return read_consistently(Path(source).expanduser(), lambda: _opened(source, folder))
 
 
 def _opened(source: str, folder: Path) -> tuple[Checkpoint, Companions]:
     checkpoint = open_source(source)
     tokenizer = _tokenizer_files(source)
-    sentences, left = _sentence_files(source)
-    left += _others(source, checkpoint, [*tokenizer.values(), *sentences.values()])
-    return checkpoint, Companions(copied(tokenizer, folder), copied(sentences, folder), left)
+    sentences, notes = _sentence_files(source)
+    notes += _others(source, checkpoint, [*tokenizer.values(), *sentences.values()])
+    return checkpoint, Companions(copied(tokenizer, folder), copied(sentences, folder), notes)
 
 
 def copied(files: Mapping[str, Path], directory: Path) -> dict[str, Path]:
@@ -63,7 +63,7 @@ def copied(files: Mapping[str, Path], directory: Path) -> dict[str, Path]:
 
 
 def _tokenizer_files(source: str) -> dict[str, Path]:
-    """By the name that Hugging Face reads them under; Google's releases have others."""
+    """Returns the files by the names that Hugging Face uses; Google's releases have other names."""
     directory = tokenizer_directory(source)
     directory = directory if directory.is_dir() else directory.parent
     files = {name: directory / name for name in TOKENIZER_FILES if is_there(directory / name)}
@@ -80,18 +80,18 @@ def _sentence_files(source: str) -> tuple[dict[str, Path], list[str]]:
         directory = sentence_transformers_directory(source)
         return {} if directory is None else sentence_transformers_files(directory), []
     except ValueError as error:
-        return {}, [f"left behind how vectors of texts are made: {error}"]
+        return {}, [f"did not copy the sentence-transformers files: {error}"]
 
 
-def _others(source: str, checkpoint: Checkpoint, carried: Collection[Path]) -> list[str]:
-    """A line on what else a directory holds, weights in another format among it."""
+def _others(source: str, checkpoint: Checkpoint, copied_files: Collection[Path]) -> list[str]:
+    """Returns a message about the files of a directory that are not copied, such as weights in another format."""
     directory = Path(source).expanduser()
     if not directory.is_dir() or is_work_directory(directory):
         return []
     stem, _, ending = checkpoint.path.name.partition(".")
     read = (CONFIG, HEAD_FILE, f"{stem}*.{ending.split('.')[0]}*")
-    read += ("*bert_config*.json", "checkpoint") if checkpoint.dialect is GOOGLE else ()
-    paths = (checkpoint.path, *carried)
+    read += ("*bert_config*.json", "checkpoint") if checkpoint.convention is GOOGLE else ()
+    paths = (checkpoint.path, *copied_files)
     taken = {path.relative_to(directory).parts[0] for path in paths if path.is_relative_to(directory)}
     entries = [entry for entry in sorted(directory.iterdir()) if not entry.name.startswith(".")]
     names = [
@@ -99,5 +99,5 @@ def _others(source: str, checkpoint: Checkpoint, carried: Collection[Path]) -> l
         for entry in entries
         if entry.name not in taken and not any(entry.match(pattern) for pattern in read)
     ]
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return [f"left behind: {', '.join(names[:_MOST_NAMED])}{more}"] if names else []
+    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+    return [f"did not copy: {', '.join(names[:_MAX_NAMED])}{more}"] if names else []

@@ -1,7 +1,7 @@
-"""Google's own ALBERT and BERT checkpoints: TensorFlow 1 variables beside albert_config.json or bert_config.json.
+"""Google's ALBERT and BERT checkpoints: TensorFlow 1 variables with albert_config.json or bert_config.json.
 
-Their tensors go through the same engine as all others, by the rows of the family's table and the dialect `GOOGLE`. What
-is special about them is here: where the files lie, what their configuration means, and what is no parameter.
+Their tensors are loaded like all others, by the rows of the family's table and the convention `GOOGLE`. This module
+has the rest: which files make up a checkpoint, how its configuration is read, and which variables are not parameters.
 
 Source: google-research/albert and google-research/bert, modeling.py, optimization.py, run_pretraining.py,
 run_classifier.py, run_squad*.py.
@@ -22,39 +22,40 @@ from flax_lite.checkpoints.formats.tf_bundle import INDEX, read_bundle
 from flax_lite.files.reading import is_there, read_bytes
 from flax_lite.files.strict_json import read_json
 
-# Variables of the training run, as the whole name or a part of it: optimization.py and lamb_optimizer.py of both
-# repositories, tf.train.AdamOptimizer, and the names that transformers' loaders skip.
+# Parts of the names of training variables: from optimization.py and lamb_optimizer.py of both repositories,
+# tf.train.AdamOptimizer, and the names that transformers' loaders skip.
 _TRAINING = frozenset(
     {"adam_m", "adam_v", "Adam", "Adam_1", "AdamWeightDecayOptimizer", "AdamWeightDecayOptimizer_1", "lamb_m", "lamb_v"}
     | {"LAMBOptimizer", "LAMBOptimizer_1", "beta1_power", "beta2_power", "global_step"}
 )
-# Of the file `checkpoint`, which lists a few names.
+# Limit for the file `checkpoint`, which lists a few names.
 _MAX_BYTES = 2**20
-# Under this key TensorFlow 2 keeps the graph of objects that its checkpoints' names follow.
+# TensorFlow 2 stores the graph of objects that defines its names under this key.
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-# albert/modeling.py, `gelu`: the tanh approximation. The weights were trained with it, whatever Hugging Face's
-# config.json says of its copies (flax_lite/families/albert.py). BERT's "gelu" stays exact: its code computed that when
-# the models of 2018 were trained, and until February 2019; and Hugging Face's copies of all its models say so.
+# `gelu` in google-research/albert, modeling.py, is the tanh approximation, with which the weights were trained; Hugging
+# Face's config.json of the same weights has erf for v1 (flax_lite/families/albert.py). BERT's "gelu" is exact: so its
+# code computed it until February 2019, when the models of 2018 were trained, and so do Hugging Face's copies.
 _ALBERT_ACTIVATIONS = {"gelu": "gelu_new"}
 
 
 def is_google(path: Path) -> bool:
-    """Whether a directory holds a TensorFlow checkpoint, or the path is one (with or without `.index`)."""
+    """Whether the path is a TensorFlow checkpoint (with or without `.index`), or a directory with one."""
     return bool(_prefixes(path))
 
 
 def open_google(path: Path) -> Checkpoint:
-    """Opens a checkpoint of Google's ALBERT or BERT code, pretrained or fine-tuned, or of their TF-Hub modules.
+    """Opens a checkpoint of Google's ALBERT or BERT code, pretrained or fine-tuned, or of one of their TF-Hub modules.
 
-    An ALBERT's "gelu" is read as "gelu_new", as Google's code computes it. The number of labels is that of the
-    classifier, if there is one. Optimizer state is left out.
+    ALBERT's "gelu" is read as "gelu_new", as Google's code computes it. The number of labels is read from the
+    classifier, if there is one. Optimizer state is ignored.
 
     Args:
-        path: the directory, or the checkpoint's path as TensorFlow takes it (`albert_base/model.ckpt-best`). Of several
-            checkpoints in a directory, the one that its file `checkpoint` names is opened.
+        path: the directory, or the checkpoint's path as TensorFlow takes it (`albert_base/model.ckpt-best`). If a
+            directory has several checkpoints, the one named in its file `checkpoint` is opened.
 
     Raises:
-        ValueError: if there is none or no telling which, if a file is missing or damaged, or if it is no such model.
+        ValueError: if there is no checkpoint, or no way to choose one of several; if a file is missing or damaged; or
+            if it is not such a model.
     """
     prefix = _prefix(path)
     file = _config_file(prefix)
@@ -62,7 +63,7 @@ def open_google(path: Path) -> Checkpoint:
     try:
         config = _config(values, file.name)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{file} describes no ALBERT and no BERT that can be read: {error}") from error
+        raise ValueError(f"{file} does not describe a supported ALBERT or BERT: {error}") from error
     variables = read_bundle(prefix)
     if _OBJECT_GRAPH in variables:
         raise ValueError(
@@ -76,12 +77,12 @@ def open_google(path: Path) -> Checkpoint:
 
 
 def _prefixes(path: Path) -> list[Path]:
-    """Checkpoints that a path may mean, without `.index`."""
+    """Returns the checkpoints that a path can refer to, without `.index`."""
     if path.is_dir():
-        # TF-Hub modules keep theirs in a directory of its own.
+        # TF-Hub modules have theirs in the subdirectory "variables".
         files = [*path.glob(f"*{INDEX}")] or [*path.glob(f"variables/variables{INDEX}")]
         return sorted(file.with_suffix("") for file in files)
-    # People paste the name of one of the files.
+    # The path may also be the name of one of the files.
     stem = re.sub(r"\.(index|meta|data-\d{5}-of-\d{5})$", "", path.name)
     candidates = (path, path.with_name(stem)) if stem else ()
     return [each for each in candidates if is_there(Path(f"{each}{INDEX}"))][:1]
@@ -92,17 +93,17 @@ def _prefix(path: Path) -> Path:
     latest = _latest(path / "checkpoint") if len(prefixes) > 1 else None
     chosen = [prefix for prefix in prefixes if len(prefixes) == 1 or prefix.name == latest]
     if not prefixes:
-        raise ValueError(f"{path} holds no TensorFlow checkpoint: no file there is called PREFIX{INDEX}")
+        raise ValueError(f"{path} has no TensorFlow checkpoint: no file there is named PREFIX{INDEX}")
     if not chosen:
         raise ValueError(
-            f"{path} holds {len(prefixes)} TensorFlow checkpoints ({', '.join(each.name for each in prefixes)}); "
+            f"{path} has {len(prefixes)} TensorFlow checkpoints ({', '.join(each.name for each in prefixes)}); "
             f"name one of them, as in {prefixes[0]}"
         )
     return chosen[0]
 
 
 def _latest(file: Path) -> str | None:
-    """The name of the checkpoint that TensorFlow noted as the latest; its directory may be of another machine."""
+    """Returns the name of the latest checkpoint from TensorFlow's file, whose directories may be of another machine."""
     if not is_there(file):
         return None
     text = read_bytes(file, _MAX_BYTES).decode("utf-8", "replace")
@@ -111,7 +112,7 @@ def _latest(file: Path) -> str | None:
 
 
 def _config_file(prefix: Path) -> Path:
-    """The configuration beside a checkpoint; a TF-Hub module has none of its own."""
+    """Returns the configuration in the directory of a checkpoint; TF-Hub modules are released without one."""
     directories = [prefix.parent, *([prefix.parent.parent] if prefix.parent.name == "variables" else [])]
     for pattern in ("*bert_config*.json", "config.json"):
         files = sorted(file for directory in directories for file in directory.glob(pattern))
@@ -119,17 +120,16 @@ def _config_file(prefix: Path) -> Path:
             return files[0]
         if files:
             raise ValueError(
-                f"{directories[-1]} holds {', '.join(file.name for file in files)}: keep the one that belongs to "
-                f"{prefix.name}"
+                f"{directories[-1]} has {', '.join(file.name for file in files)}: keep only the one of {prefix.name}"
             )
     raise ValueError(
-        f"{directories[-1]} holds {prefix.name}{INDEX}, but no albert_config.json or bert_config.json: without it the "
-        "architecture is unknown; put the file from the model's archive there"
+        f"{directories[-1]} has {prefix.name}{INDEX}, but no albert_config.json or bert_config.json: without it the "
+        "architecture is unknown; copy the file from the model's archive there"
     )
 
 
 def _config(values: Mapping[str, Any], file: str) -> EncoderConfig:
-    if "model_type" in values:  # Hugging Face's config.json, which says what it means
+    if "model_type" in values:  # Hugging Face's config.json
         config = config_class(values["model_type"]).from_json_dict(values, file)
     elif "embedding_size" in values:
         activation = values.get("hidden_act", "gelu")
@@ -143,18 +143,18 @@ def _config(values: Mapping[str, Any], file: str) -> EncoderConfig:
 
 def _check_groups(config: EncoderConfig) -> None:
     depth, groups = config.num_hidden_layers, config.num_hidden_groups
-    ours = [layer // config.inner_group_num for layer in config.layer_sequence()[:: config.inner_group_num]]
-    if ours != [int(layer / depth * groups) for layer in range(depth)]:
+    by_layer = [layer // config.inner_group_num for layer in config.layer_sequence()[:: config.inner_group_num]]
+    if by_layer != [int(layer / depth * groups) for layer in range(depth)]:
         raise ValueError(
-            f"{depth} layers in {groups} groups are not divided alike by Google's code and by Hugging Face's, which is "
-            "followed here: the model would be another one"
+            f"Google's code and Hugging Face's, which is followed here, divide {depth} layers in {groups} groups in "
+            "different ways: the model would compute another function"
         )
 
 
 def _with_labels(config: EncoderConfig, tensors: Tensors) -> EncoderConfig:
-    """The config with the number of labels of the classifier, which Google's files do not hold."""
+    """Returns the config with the number of labels of the classifier, which is not in Google's config files."""
     for name, tensor in tensors.items():
-        # The width bounds the number: the shape was compared with the size of the file.
+        # The number of labels is bounded: the shape was compared with the size of the file.
         if GOOGLE.current_name(name) == "output_weights" and tensor.shape[1:] == (config.hidden_size,):
             labels = tuple(f"LABEL_{index}" for index in range(tensor.shape[0]))
             return config if len(labels) == config.num_labels else config.replace(labels=labels)
@@ -162,10 +162,7 @@ def _with_labels(config: EncoderConfig, tensors: Tensors) -> EncoderConfig:
 
 
 def _omitted(config: EncoderConfig, tensors: Tensors) -> dict[str, StoredTensor]:
-    """ALBERT's map from embeddings to layers, which Google's code leaves out where both are of one width.
-
-    The identity in its place computes the same.
-    """
+    """Returns ALBERT's embedding projection as an identity, if Google's code omitted it because E = D."""
     width = config.hidden_size
     name = GOOGLE.below_prefix("albert", "encoder/embedding_hidden_mapping_in")
     present = any(GOOGLE.current_name(each).startswith(f"{name}/") for each in tensors)

@@ -1,9 +1,9 @@
 """Models and tokenizers from the Hugging Face hub, by name.
 
-A revision is resolved to one commit first, and every file comes from that commit. Only what is needed is downloaded,
-into the cache that other tools use too (HF_HOME, HF_HUB_CACHE); a file that is there is not asked for again. With
-HF_HUB_OFFLINE=1, and where the hub does not answer, the cache alone is used. Access to private models is the library's
-affair (HF_TOKEN, `hf auth login`). Nothing fetched is ever executed: no pickle is downloaded, no code of a repository.
+A revision is resolved to a commit first, and every file is taken from that commit. Only the files that are needed are
+downloaded, to the cache that other tools share (HF_HOME, HF_HUB_CACHE); cached files are not requested again. With
+HF_HUB_OFFLINE=1, and if the hub does not answer, only the cache is used. huggingface_hub handles access to private
+models (HF_TOKEN, `hf auth login`). Nothing that is fetched is executed: no pickle and no code is downloaded.
 """
 
 import itertools
@@ -31,20 +31,20 @@ __all__ = ["HubId", "fetch_model", "fetch_sentence_transformers", "fetch_tokeniz
 
 logger = logging.getLogger("flax_lite")
 
-# In the order in which a directory is read.
+# In order of precedence, as for a directory.
 _WEIGHTS = ("model.safetensors", "flax_model.msgpack")
 _OTHER_WEIGHTS = re.compile(r"(pytorch_model|tf_model)[\w.-]*", re.ASCII)
 # huggingface_hub/utils/_validators.py, validate_repo_id.
 _MAX_NAME = 96
 _PART = r"\w(?:[\w.-]*\w)?"
 _NAME = re.compile(rf"(?:{_PART}/)?({_PART})", re.ASCII)
-# What git allows in the name of a branch or tag, and is an ordinary relative path: it becomes one in the cache.
+# Names of branches and tags that git allows and that are plain relative paths, which they become in the cache.
 _REVISION = re.compile(r"\w[\w.+-]*(?:/\w[\w.+-]*)*", re.ASCII)
-# The files one would name by themselves: "vocab.txt" that is not there is no model on the hub.
+# Endings of files that a user may name: a missing "vocab.txt" is not looked up on the hub.
 _FILE_ENDINGS = (".bin", ".ckpt", ".git", ".h5", ".json", ".model", ".msgpack", ".py", ".safetensors", ".txt")
 _SHARD = re.compile(r"\w(?:[.-]?\w)*", re.ASCII)
-# Who converts pickles on the hub, and under which title; anybody can open a pull request, nobody else under this name.
-# transformers 4.57 and 5 safetensors_conversion.py, get_conversion_pr_reference.
+# Author and title of the pull requests that convert pickles. Anybody can open a pull request, but only the bot has this
+# name. Source: transformers 4.57 and 5, safetensors_conversion.py, get_conversion_pr_reference.
 _BOT = "SFconvertbot"
 _BOT_TITLE = "Adding `safetensors` variant of this model"
 _MAX_REQUESTS = 100
@@ -54,7 +54,7 @@ def parse_hub_id(source: str) -> HubId | None:
     """Reads "name", "owner/name" or either with "@revision".
 
     Returns:
-        The id, or None for what cannot be one by the hub's own rules, and for the name of a file.
+        The id, or None if it is invalid by the hub's rules, or the name of a file.
     """
     name, at, revision = source.partition("@")
     match = _NAME.fullmatch(name)
@@ -66,42 +66,42 @@ def parse_hub_id(source: str) -> HubId | None:
 
 
 def fetch_model(hub_id: HubId) -> Path:
-    """Downloads config.json and the weights, a head's own file too, unless they are in the cache.
+    """Downloads config.json, the weights and a head's separate file, unless they are in the cache.
 
-    Of several formats it takes safetensors, single or sharded, before flax_model.msgpack. Where the repository holds
-    only a pickle, the safetensors are taken that the hub's conversion bot offers for it in a pull request, provided
-    that they were made from this very pickle.
+    safetensors, single or sharded, take precedence over flax_model.msgpack. If the repository has only a pickle, the
+    safetensors of the hub's conversion bot are taken from its pull request, provided that they were made from this very
+    pickle.
 
     Returns:
-        The directory in the cache that holds them. It may hold other files too.
+        The directory of the files in the cache, which may contain other files too.
 
     Raises:
-        ValueError: no such repository, revision or file, no permission, no weights that can be read, an index that
-            names anything but weights beside it, no network and not in the cache, or a download that failed.
+        ValueError: no such repository, revision or file; no permission; no supported weights; an index with malformed
+            names; no network and not in the cache; or a failed download.
     """
     return _fetch(hub_id, _model_directory)
 
 
 def fetch_tokenizer(hub_id: HubId) -> Path:
-    """Downloads the tokenizer's files and config.json, as far as the repository has them.
+    """Downloads those files of the tokenizer that the repository has, and config.json.
 
     Returns:
-        The directory in the cache that holds them.
+        The directory of the files in the cache.
 
     Raises:
-        ValueError: as `fetch_model`, or no tokenizer in the repository.
+        ValueError: as `fetch_model`, or if the repository has no tokenizer.
     """
     return _fetch(hub_id, _tokenizer_directory)
 
 
 def fetch_sentence_transformers(hub_id: HubId) -> Path:
-    """Downloads config.json, and what sentence-transformers would read beside it, as far as the repository has it.
+    """Downloads config.json, and those files of sentence-transformers that the repository has.
 
     Returns:
-        The directory in the cache that holds them.
+        The directory of the files in the cache.
 
     Raises:
-        ValueError: as `fetch_model`, or modules that cannot be read.
+        ValueError: as `fetch_model`, or if the modules are not supported.
     """
     return _fetch(hub_id, _sentence_directory)
 
@@ -110,7 +110,7 @@ def _fetch(hub_id: HubId, choose: Callable[[Files], Path]) -> Path:
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
-        return choose(Cached(hub_id, "HF_HUB_OFFLINE forbids to ask the hub: unset it once, with a network"))
+        return choose(Cached(hub_id, "HF_HUB_OFFLINE forbids requests to the hub: unset it once, with a network"))
     try:
         return choose(resolve(hub_id))
     except UnreachableError as error:
@@ -129,7 +129,7 @@ def _fetch_all(files: Files, names: Collection[str]) -> Path:
 def _tokenizer_directory(files: Files) -> Path:
     if not any(name in files for name in VOCABULARIES):
         lacking = files.lacks(f"no tokenizer: none of {', '.join(VOCABULARIES)}")
-        # A cache may hold a part of what there is.
+        # A cache may hold only a part of the repository.
         raise NoTokenizerError(str(lacking)) if isinstance(files, Online) else lacking
     return _fetch_all(files, [name for name in (*TOKENIZER_FILES, CONFIG) if name in files])
 
@@ -137,10 +137,10 @@ def _tokenizer_directory(files: Files) -> Path:
 def _sentence_directory(files: Files) -> Path:
     if CONFIG not in files:
         raise files.lacks(f"no {CONFIG}")
-    others = [TOKENIZER_SETTINGS]
+    optional = [TOKENIZER_SETTINGS]
     if MODULES_FILE in files:
-        others += [MODULES_FILE, SETTINGS_FILE, *LENGTH_FILES, *module_files(module_paths(files.fetch(MODULES_FILE)))]
-    names = [CONFIG, *(name for name in others if name in files)]
+        optional += [MODULES_FILE, SETTINGS_FILE, *LENGTH_FILES, *module_files(module_paths(files.fetch(MODULES_FILE)))]
+    names = [CONFIG, *(name for name in optional if name in files)]
     return _fetch_all(files, names)
 
 
@@ -162,12 +162,12 @@ def _model_directory(files: Files) -> Path:
     converted = _conversion(files, [CONFIG, *others])
     if converted is None:
         raise files.lacks(
-            f"its weights only as {', '.join(others)}; a pickle can run any code and is never opened, and the hub's "
-            "conversion bot offers no safetensors of it: ask its author for them, or convert it yourself where you "
+            f"its weights only as {', '.join(others)}; a pickle can run arbitrary code and is never opened, and the "
+            "hub's conversion bot offers no safetensors of it: ask its author for them, or convert it yourself if you "
             "trust it, and give the directory"
         )
     logger.warning(
-        "%s holds only %s: its weights come from %s, where the hub's conversion bot saved them as safetensors",
+        "%s has only %s: its weights are taken from %s, where the hub's conversion bot saved them as safetensors",
         files.hub_id,
         ", ".join(others),
         converted.hub_id,
@@ -176,23 +176,23 @@ def _model_directory(files: Files) -> Path:
 
 
 def _shards(files: Files, index: str, ending: str) -> list[str]:
-    """The files that an index names: checked, because they become paths."""
+    """Returns the files that an index names; the names are checked, because they become paths."""
     path = files.fetch(index)
-    problem = f"{files.hub_id}: {index} is no index of weights"
+    problem = f"{files.hub_id}: {index} is not an index of weights"
     weight_map = read_json(path).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise ValueError(f"{problem}: it has no weight_map")
     names = list(dict.fromkeys(map(str, weight_map.values())))
     for name in names:
         if not _SHARD.fullmatch(name) or not name.endswith(ending):
-            raise ValueError(f"{problem}: it names {name!r:.200}, expected files *{ending} beside it")
+            raise ValueError(f"{problem}: it names {name!r:.200}, expected plain names of files *{ending}")
         if name not in files:
             raise files.lacks(f"{index}, but no {name}, which it names")
     return names
 
 
 def _conversion(files: Online, originals: Collection[str]) -> Online | None:
-    """The open pull request of the hub's bot that added safetensors beside these very originals."""
+    """Returns the open pull request of the hub's bot that adds safetensors to exactly these files, if there is one."""
     from huggingface_hub import HfApi
 
     def requests(**arguments: Any) -> list[Any]:
@@ -201,7 +201,7 @@ def _conversion(files: Online, originals: Collection[str]) -> Online | None:
 
     try:
         offered = ask(requests, files.hub_id, discussion_status="open")
-    except ValueError:  # a repository may have its discussions switched off
+    except ValueError:  # discussions may be disabled in a repository
         return None
     for request in offered:
         if (request.author, request.title, request.is_pull_request) != (_BOT, _BOT_TITLE, True):

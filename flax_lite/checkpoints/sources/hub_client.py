@@ -1,4 +1,4 @@
-"""One commit of a repository on the hub, or what the cache holds of it; every answer of the hub, and every failure."""
+"""Requests to the hub: one commit of a repository, or its cached files, and the errors of both."""
 
 import contextlib
 import dataclasses
@@ -24,12 +24,12 @@ class HubId:
 
 
 class UnreachableError(ValueError):
-    """The hub gave no usable answer."""
+    """Raised if the hub gives no usable answer."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Online:
-    """One commit of a repository, and a hash of each file's content by name."""
+    """One commit of a repository, with a hash of the content of each file."""
 
     hub_id: HubId
     commit: str
@@ -39,24 +39,26 @@ class Online:
         return name in self.hashes
 
     def names(self) -> Collection[str]:
-        """All files."""
+        """Returns the names of all files."""
         return self.hashes
 
     def fetch(self, name: str) -> Path:
-        """Downloads a file, or finds it in the cache."""
+        """Returns the path of a file in the cache; downloads it if necessary."""
         from huggingface_hub import hf_hub_download
 
         path = Path(ask(hf_hub_download, self.hub_id, filename=name, revision=self.commit))
         if path.parents[name.count("/")].name != self.commit:
-            raise ValueError(f"{self.hub_id}: the hub sent {name} of another commit than {self.commit}; try again")
+            raise ValueError(f"{self.hub_id}: the hub sent {name} from another commit than {self.commit}; try again")
         return path
 
     def lacks(self, what: str) -> ValueError:
-        """The error to raise where only `what` is there."""
-        return ValueError(f"{self.hub_id} holds {what} (commit {self.commit})")
+        """Returns the error to raise if the repository has only `what`."""
+        return ValueError(f"{self.hub_id} has {what} (commit {self.commit})")
 
     def remember(self, directory: Path) -> None:
-        """Notes the commit that the revision stands for, as the library does, once all its files are there.
+        """Stores the commit of the revision in the cache, after all files are downloaded.
+
+        By hand, because the library stores it only for files that are downloaded by branch or tag, not by commit.
 
         Source: huggingface_hub's guide "Understand caching": refs/REVISION holds the commit.
         """
@@ -64,7 +66,7 @@ class Online:
             return
         ref = directory.parents[1] / "refs" / self.hub_id.revision
         staged = ref.with_name(f".{ref.name}.{uuid.uuid4().hex[:8]}")
-        with contextlib.suppress(OSError):  # a cache that is shared read-only; needed without a network only
+        with contextlib.suppress(OSError):  # a shared cache may be read-only; the entry is needed only offline
             ref.parent.mkdir(parents=True, exist_ok=True)
             staged.write_text(self.commit, encoding="ascii")
             os.replace(staged, ref)
@@ -72,7 +74,7 @@ class Online:
 
 @dataclasses.dataclass(frozen=True)
 class Cached:
-    """What the cache holds of a revision, and why nobody is asked for the rest."""
+    """The cached files of a revision, and the reason why the hub is not asked."""
 
     hub_id: HubId
     why: str
@@ -81,24 +83,24 @@ class Cached:
         return self._path(name) is not None
 
     def names(self) -> Collection[str]:
-        """Nothing is known of files that are not there."""
+        """Returns nothing, because files that are not cached are unknown."""
         return ()
 
     def fetch(self, name: str) -> Path:
-        """Finds a file."""
+        """Returns the path of a file in the cache."""
         path = self._path(name)
         if path is None:
             raise self.lacks(f"no {name}")
         return path
 
     def lacks(self, what: str) -> ValueError:
-        """The error to raise where only `what` is there."""
+        """Returns the error to raise if the repository has only `what`."""
         from huggingface_hub import constants
 
-        return ValueError(f"of {self.hub_id} the cache at {constants.HF_HUB_CACHE} holds {what}, and {self.why}")
+        return ValueError(f"for {self.hub_id} the cache at {constants.HF_HUB_CACHE} has {what}, and {self.why}")
 
     def remember(self, directory: Path) -> None:
-        """What is in the cache is known there."""
+        """Does nothing, because the revision is in the cache already."""
 
     def _path(self, name: str) -> Path | None:
         from huggingface_hub import try_to_load_from_cache
@@ -111,7 +113,7 @@ Files = Online | Cached
 
 
 def resolve(hub_id: HubId) -> Online:
-    """Asks which commit a revision is, and what it holds."""
+    """Asks the hub for the commit of a revision and its files."""
     from huggingface_hub import HfApi, constants
 
     timeout = constants.HF_HUB_ETAG_TIMEOUT
@@ -123,10 +125,10 @@ def resolve(hub_id: HubId) -> Online:
 
 
 def ask(function: Callable[..., Any], hub_id: HubId, **arguments: Any) -> Any:
-    """Calls one of the library's functions; whatever it raises becomes one error without its chain of causes."""
+    """Calls a function of huggingface_hub; any exception becomes one ValueError without its chain of causes."""
     try:
         return function(repo_id=hub_id.name, **arguments)
-    except Exception as error:  # of requests or httpx, as the library's version goes; both have trees of their own
+    except Exception as error:  # from requests or httpx, depending on the library's version
         raise _explained(error, hub_id, arguments.get("filename")) from None
 
 
@@ -149,12 +151,12 @@ def _explained(error: Exception, hub_id: HubId, file: str | None) -> ValueError:
         return ValueError(f"{hub_id}: {file} could not be downloaded, try again later ({detail})")
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status in (401, 403):
-        return ValueError(f"{page} may not be read: {access} ({detail})")
+        return ValueError(f"access to {page} is denied: {access} ({detail})")
     return UnreachableError(f"{_endpoint()} gave no usable answer, check the network and its proxy ({detail})")
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """What it all began with: "connection refused", under three layers of other libraries' names for it."""
+    """Returns the first exception of a chain, such as "connection refused" under three layers of libraries."""
     while (cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__)) is not None:
         error = cause
     return error

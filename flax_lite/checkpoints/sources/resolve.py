@@ -1,10 +1,10 @@
-"""SOURCE: one way to name a model, wherever one is named.
+"""SOURCE: the name of a model, in every command, option and function that takes one.
 
 - a directory in any supported format, or the prefix of a TensorFlow checkpoint;
 - a work directory (its newest checkpoint), `WORKDIR@STEP`, `WORKDIR@best`;
-- a hub id, `NAME` or `OWNER/NAME`, with `@REVISION` if wanted.
+- a hub id, `NAME` or `OWNER/NAME`, optionally with `@REVISION`.
 
-What exists here comes first: a directory called `albert-base-v2` is opened even though the hub has such a model too.
+Local files take precedence: a directory named `albert-base-v2` is opened even though the hub has a model of this name.
 """
 
 import os
@@ -23,34 +23,34 @@ from flax_lite.checkpoints.sources.hub import (
 )
 from flax_lite.checkpoints.sources.work_directory import is_work_directory, open_work_directory
 from flax_lite.files.names import NoTokenizerError
-from flax_lite.files.reading import wait_for_exchange
+from flax_lite.files.reading import wait_for_replacement
 
 Source = str | os.PathLike[str]
 
-DELIVERED = "model"  # the model that a finished job puts into its work directory
+DELIVERED = "model"  # directory of the final model in the work directory of a finished job
 
 
 def open_source(source: Source | Checkpoint) -> Checkpoint:
-    """Opens the checkpoint that a SOURCE names; one that is open is handed on, so that all is read of the same step.
+    """Opens the checkpoint of a SOURCE; an open checkpoint is returned unchanged, so that all is read from one step.
 
     Raises:
-        ValueError: if nothing is there, or nothing that can be read.
+        ValueError: if there is no such model, or it cannot be read.
     """
     if isinstance(source, Checkpoint):
         return source
     text = os.path.expanduser(source)
     path = Path(text)
-    here = wait_for_exchange(path) or _is_prefix(text)
+    is_local = wait_for_replacement(path) or _is_prefix(text)
     if is_work_directory(path):
         return open_work_directory(path)
     base, _, which = text.rpartition("@")
-    if not here and base and is_work_directory(Path(base)):
+    if not is_local and base and is_work_directory(Path(base)):
         return open_work_directory(Path(base), which)
-    return open_directory(path if here else _fetched(text, fetch_model))
+    return open_directory(path if is_local else _fetched(text, fetch_model))
 
 
 def tokenizer_directory(source: Source) -> Path:
-    """The file or directory to read a SOURCE's tokenizer from: of a work directory, what its job keeps of it.
+    """Returns the file or directory of a SOURCE's tokenizer; for a work directory, the tokenizer that its job stored.
 
     Raises:
         ValueError: if the source is a hub id that cannot be fetched.
@@ -67,25 +67,25 @@ def tokenizer_directory(source: Source) -> Path:
 
 
 def sentence_transformers_layout(source: Source) -> SentenceLayout | None:
-    """How a SOURCE says that vectors of texts are made, if it does: see `read_sentence_transformers`.
+    """Returns how a SOURCE computes text vectors, or None if it does not say so: see `read_sentence_transformers`.
 
-    Of a work directory, as the model says that its job has delivered.
+    For a work directory, the final model of its job is read.
 
     Raises:
-        ValueError: as there, or if the source is a hub id that cannot be fetched.
+        ValueError: as `read_sentence_transformers`, or if the source is a hub id that cannot be fetched.
     """
     directory = sentence_transformers_directory(source)
     return None if directory is None else read_sentence_transformers(directory)
 
 
 def sentence_length(source: Source) -> int | None:
-    """Tokens of a text where nothing but the tokenizer says how many: see `tokenizers_length`; raises as there."""
+    """Returns the maximum length in the tokenizer's settings of a SOURCE; raises as `tokenizers_length`."""
     directory = sentence_transformers_directory(source)
     return None if directory is None else tokenizers_length(directory)
 
 
 def sentence_transformers_directory(source: Source) -> Path | None:
-    """The directory that `sentence_transformers_layout` looks into, if there is one; raises as there."""
+    """Returns the directory that `sentence_transformers_layout` reads, if there is one; raises like it."""
     text = os.path.expanduser(source)
     base = Path(text.rpartition("@")[0] or text)
     work = next((each for each in (Path(text), base) if is_work_directory(each)), None)
@@ -97,7 +97,7 @@ def sentence_transformers_directory(source: Source) -> Path | None:
 
 
 def _is_prefix(text: str) -> bool:
-    """Whether it is the common beginning of a TensorFlow checkpoint's file names, by which such a thing is named."""
+    """Whether the text is the prefix of a TensorFlow checkpoint, the common part of its file names."""
     return Path(f"{text}.index").exists()
 
 
@@ -105,7 +105,7 @@ def _fetched(text: str, fetch: Callable[[HubId], Path]) -> Path:
     hub_id = parse_hub_id(text)
     if hub_id is None:
         raise ValueError(
-            f"{text!r} is neither a directory nor the id of a model on the hub (NAME or OWNER/NAME, with @REVISION)"
+            f"{text!r} is neither a directory nor a model id of the hub (NAME or OWNER/NAME, optionally with @REVISION)"
         )
     try:
         return fetch(hub_id)

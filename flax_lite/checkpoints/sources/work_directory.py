@@ -1,8 +1,7 @@
-"""A training job's work directory as a source of models, also while the job runs.
+"""Work directories of training jobs as sources of models, even while the job runs.
 
-A checkpoint says of itself which model it holds (`"model"` in its JSON: a config.json), so nothing of the job that
-wrote it is needed. Its parameters are handed on under Hugging Face's Flax names: the same engine reads them as any
-file's.
+A checkpoint contains the configuration of its model (`"model"` in its JSON, in the format of config.json), so the code
+of the job is not needed. Its parameters get Hugging Face's Flax names, and are then loaded like those of any file.
 """
 
 import re
@@ -17,19 +16,21 @@ from flax_lite.checkpoints.formats.orbax_step import read_arrays, read_meta
 from flax_lite.files.names import CONFIG
 from flax_lite.files.strict_json import read_json
 
-FORMAT = 1  # of a work directory's layout: what is in it, under which names
-COMMIT_MARKER = "commit_success.txt"  # Orbax writes it last, since 0.12.3
+FORMAT = 1  # version of the layout of work directories
+COMMIT_MARKER = "commit_success.txt"  # the last file that Orbax writes, since 0.12.3
 BEST = "best"
-_HEAD = "head/"  # of a head that no family's table has rows for
+# Parameters of a student that exist only while it is trained (flax_lite.distillation.objective.Projections).
+PROJECTIONS = "projections"
+_HEAD = "head/"  # paths of a head without rows in the weight tables
 
 
 @runtime_checkable
 class Directory(Protocol):
-    """A path on a local disk, or in a bucket: `pathlib.Path` and `etils.epath.Path` are."""
+    """Protocol of a local path or a path in a bucket: `pathlib.Path` or `etils.epath.Path`."""
 
     @property
     def name(self) -> str:
-        """The last part."""
+        """The last part of the path."""
         ...
 
     def is_dir(self) -> bool:
@@ -37,20 +38,20 @@ class Directory(Protocol):
         ...
 
     def exists(self) -> bool:
-        """Whether it is there."""
+        """Whether the path exists."""
         ...
 
     def iterdir(self) -> "Iterable[Directory]":
-        """What is in it."""
+        """Returns the entries of the directory."""
         ...
 
     def __truediv__(self, name: str, /) -> "Directory":
-        """A path below it."""
+        """Returns the path of an entry."""
         ...
 
 
 def is_work_directory(path: Path) -> bool:
-    """Whether a directory is a job's: its config.json holds the job's request, not an architecture."""
+    """Whether a directory is a work directory: its config.json holds the request of a job, not an architecture."""
     try:
         values = read_json(path / CONFIG)
     except (OSError, ValueError):
@@ -59,7 +60,7 @@ def is_work_directory(path: Path) -> bool:
 
 
 def complete_steps(checkpoints: Directory) -> list[int]:
-    """The steps with a complete checkpoint below a directory, oldest first."""
+    """Returns the steps with a complete checkpoint in a directory, oldest first."""
     entries = checkpoints.iterdir() if checkpoints.is_dir() else ()
     steps = [int(entry.name) for entry in entries if re.fullmatch(r"\d+", entry.name)]
     return sorted(step for step in steps if (checkpoints / str(step) / COMMIT_MARKER).exists())
@@ -73,32 +74,28 @@ def open_work_directory(path: Path, which: str | None = None) -> Checkpoint:
         which: a step's number, "best", or None for the newest.
 
     Raises:
-        ValueError: if there is no such checkpoint, it cannot be read, or the directory has another layout.
+        ValueError: if there is no such checkpoint, it cannot be read, or the work directory has another format.
     """
     found = read_json(path / CONFIG).get("format")
     if found != FORMAT:
         raise ValueError(
             f"{path} is a work directory of format {found!r}, this version reads {FORMAT}: give {path / 'model'}, "
-            "which is a model like any other, or read it with the version that wrote it (summary.json names the commit)"
+            "which is a normal model directory, or use the version that wrote it (summary.json names the commit)"
         )
     checkpoints = path / "checkpoints"
     steps = complete_steps(checkpoints)
     if not steps:
-        raise ValueError(f"{path} is a work directory without a complete checkpoint yet; wait for its first one")
+        raise ValueError(f"{path} is a work directory without a complete checkpoint yet; wait for the first one")
     if which is None:
         return _open_step(checkpoints / str(steps[-1]))
     if which == BEST:
         best = read_meta(checkpoints / str(steps[-1])).get("best")
         step = best.get("step") if isinstance(best, Mapping) else None
         if step not in steps:
-            raise ValueError(
-                f"{path} keeps no best checkpoint (keep_best=True keeps one); name a step: {_listed(steps)}"
-            )
+            raise ValueError(f"{path} has no best checkpoint (keep_best=True keeps one); name a step: {_listed(steps)}")
         return _open_step(checkpoints / str(step))
     if not which.isdigit() or int(which) not in steps:
-        raise ValueError(
-            f"{path} has no checkpoint {which!r}; it holds {_listed(steps)}, and {BEST!r} where one is kept"
-        )
+        raise ValueError(f"{path} has no checkpoint {which!r}; it has {_listed(steps)}, and {BEST!r} if one is kept")
     return _open_step(checkpoints / which)
 
 
@@ -110,7 +107,9 @@ def _open_step(path: Path) -> Checkpoint:
     meta = read_meta(path)
     model, tree = meta.get("model"), meta.get("tree")
     if not isinstance(model, Mapping) or not isinstance(tree, Mapping):
-        raise ValueError(f"{path} does not say which model it holds; it was written by another version of the job")
+        raise ValueError(
+            f"{path} does not contain the configuration of its model; it was written by another version of the job"
+        )
     try:
         config = config_class(str(model.get("model_type"))).from_json_dict(dict(model))
     except ValueError as error:
@@ -118,7 +117,3 @@ def _open_step(path: Path) -> Checkpoint:
     params = dict(read_arrays(path, tree, "params", PROJECTIONS))
     head = {name.removeprefix(_HEAD): params.pop(name) for name in list(params) if name.startswith(_HEAD)}
     return Checkpoint(path, config, export_tensors(params, FLAX, config), FLAX, head)
-
-
-# Where a student keeps, while it learns, what is no part of it (flax_lite.distillation.objective.Projections).
-PROJECTIONS = "projections"

@@ -1,4 +1,4 @@
-"""Tests of what a config.json may say: wrong types, values out of range, and sizes that nobody means."""
+"""Tests of the checks of a config.json: wrong types, values out of range, and implausible sizes."""
 
 import json
 import math
@@ -28,26 +28,26 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "NaN as rate": ({"hidden_dropout_prob": math.nan}, "hidden_dropout_prob=nan must lie in"),
     "true as rate": ({"attention_probs_dropout_prob": True}, "attention_probs_dropout_prob=True must be a number"),
     "list as rate": ({"classifier_dropout": [0.1]}, r"classifier_dropout_prob=\[0.1\] must be a number or null"),
-    "number as switch": ({"tie_word_embeddings": 1}, "tie_word_embeddings=1 must be true or false"),
+    "number as bool": ({"tie_word_embeddings": 1}, "tie_word_embeddings=1 must be true or false"),
     "list as activation": ({"hidden_act": ["gelu"]}, r"hidden_act=\['gelu'\] must be text"),
     "number as problem": ({"problem_type": 3}, "problem_type=3 must be text or null"),
     "text as architectures": ({"architectures": "BertModel"}, "architectures='BertModel' must be a list"),
     "numbers as architectures": ({"architectures": [1]}, r"architectures=\[1\] must be a list"),
     "list as labels": ({"id2label": ["a", "b"]}, r"id2label=\['a', 'b'\] must be an object"),
     "ids from 1": ({"id2label": {"1": "a", "2": "b"}}, r"0\.\.1, got ids \[1, 2\]"),
-    "ids no numbers": ({"id2label": {"zero": "a"}}, r"0\.\.0, got ids \[zero\]"),
-    "an id in two forms": ({"id2label": {"0": "a", "00": "b"}}, r"0\.\.1, got ids \[0, 00\]"),
+    "ids that are no numbers": ({"id2label": {"zero": "a"}}, r"0\.\.0, got ids \[zero\]"),
+    "one id written twice": ({"id2label": {"0": "a", "00": "b"}}, r"0\.\.1, got ids \[0, 00\]"),
     "objects as labels": ({"id2label": {"0": {}}}, r"by text, got \(\{\},\)"),
     "no labels": ({"num_labels": 0}, "num_labels=0 must lie between 1 and 65536"),
     "text as number of labels": ({"num_labels": "3"}, "num_labels='3' must be a whole number"),
     "list as family": ({"model_type": ["bert"]}, "names no model_type"),
     "absurd family": ({"model_type": "b" * 10**6}, r"model_type 'b{99}\.\.\. is not supported"),
-    "more layers than anybody has": (
+    "too many layers": (
         {"num_hidden_layers": 4097},
         "num_hidden_layers .*=4097 must lie between 1 and 4096",
     ),
-    "labels without end": ({"num_labels": 10**12}, "num_labels=1000000000000 must lie"),
-    "layers without end": ({"num_hidden_layers": 2**31 - 1}, "=2147483647 must lie between 1 and 4096"),
+    "absurd number of labels": ({"num_labels": 10**12}, "num_labels=1000000000000 must lie"),
+    "absurd number of layers": ({"num_hidden_layers": 2**31 - 1}, "=2147483647 must lie between 1 and 4096"),
 }
 
 
@@ -58,7 +58,7 @@ def write(directory: Path, **changes: Any) -> Path:
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_value_that_cannot_be_is_refused_by_name_at_no_cost(name: str, tmp_path: Path) -> None:
+def test_invalid_value_is_refused_by_name_without_allocating(name: str, tmp_path: Path) -> None:
     changes, message = WRONG[name]
     write(tmp_path, **changes)
     tracemalloc.start()
@@ -72,20 +72,20 @@ def test_value_that_cannot_be_is_refused_by_name_at_no_cost(name: str, tmp_path:
     assert len(str(caught.value)) < 500
 
 
-def test_sinusoidal_positions_that_no_file_holds_are_bounded() -> None:
+def test_number_of_sinusoidal_positions_is_bounded() -> None:
     with pytest.raises(ValueError, match="max_position_embeddings=65537 must lie between 1 and 65536"):
         tiny.distilbert(sinusoidal_positions=True, max_position_embeddings=65537)
     assert tiny.distilbert(max_position_embeddings=65537).max_position_embeddings == 65537
 
 
-def test_layers_in_groups_are_counted_together() -> None:
+def test_limit_on_layers_counts_all_applications() -> None:
     with pytest.raises(ValueError, match="inner_group_num=6000 must lie"):
         tiny.albert(num_hidden_layers=100, inner_group_num=60)
     assert len(tiny.albert(num_hidden_layers=64, inner_group_num=64).layer_sequence()) == 4096
 
 
-def test_what_occurs_in_published_files_is_read(tmp_path: Path) -> None:
-    """Whole numbers as rates (albert-base-v2), no padding piece, null where it may stand, numbers as labels."""
+def test_values_of_published_files_are_accepted(tmp_path: Path) -> None:
+    """Whole numbers as rates (albert-base-v2), no padding token, null for optional fields, numbers as labels."""
     config = load_config(
         write(
             tmp_path,

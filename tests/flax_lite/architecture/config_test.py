@@ -1,4 +1,4 @@
-"""The architecture configuration: values, identity, and Hugging Face's config.json both ways."""
+"""Tests of the architecture configuration: values, equality, and reading and writing Hugging Face's config.json."""
 
 import dataclasses
 import json
@@ -11,8 +11,8 @@ from flax_lite.families.bert import BertConfig
 from flax_lite.families.distilbert import DistilBertConfig
 from tests.flax_lite import tiny
 
-# config.json as the hub has it: albert-base-v2 with its four dead keys (reference albert.md 1.1), a BERT and a
-# DistilBERT that departs from every default.
+# albert-base-v2's config.json on the hub, with its four keys that no code reads (huggingface.co/albert/albert-base-v2),
+# and a BERT and a DistilBERT in which every value differs from the default.
 ALBERT_JSON = {
     "architectures": ["AlbertForMaskedLM"],
     "attention_probs_dropout_prob": 0,
@@ -97,14 +97,21 @@ def write_json(path, values):
     return path
 
 
-def test_albert_json_is_the_preset():
+def test_albert_json_equals_the_preset():
     config = AlbertConfig.from_json_dict(ALBERT_JSON)
     assert config == AlbertConfig.from_preset("albert-base-v2", architectures=("AlbertForMaskedLM",))
-    dead = ("down_scale_factor", "gap_size", "net_structure_type", "num_memory_blocks", "bos_token_id", "eos_token_id")
-    assert config.extra == {key: ALBERT_JSON[key] for key in dead}
+    unread = (
+        "down_scale_factor",
+        "gap_size",
+        "net_structure_type",
+        "num_memory_blocks",
+        "bos_token_id",
+        "eos_token_id",
+    )
+    assert config.extra == {key: ALBERT_JSON[key] for key in unread}
 
 
-def test_bert_json_reaches_every_field():
+def test_bert_json_sets_every_field():
     expected = BertConfig(
         vocab_size=99,
         hidden_size=24,
@@ -131,7 +138,7 @@ def test_bert_json_reaches_every_field():
     assert (config.embedding_size, config.num_physical_layers, config.num_labels) == (24, 5, 3)
 
 
-def test_distilbert_json_reaches_every_field():
+def test_distilbert_json_sets_every_field():
     expected = DistilBertConfig(
         vocab_size=99,
         hidden_size=24,
@@ -156,10 +163,8 @@ def test_distilbert_json_reaches_every_field():
 
 
 @pytest.mark.parametrize("family", JSON_BY_FAMILY)
-def test_json_written_says_all_that_was_read(family):
-    """Every key that was read is written again with its value, unknown ones too; only a dead key that contradicts a
-    live one is left out.
-    """
+def test_every_key_that_was_read_is_written(family):
+    """Unknown keys too; only `tie_weights_` is dropped, which no code reads and which contradicts another key."""
     cls, values = JSON_BY_FAMILY[family]
     written = cls.from_json_dict(values).to_json_dict()
     assert "tie_weights_" not in written
@@ -182,8 +187,8 @@ def test_json_round_trip_is_the_same_config(family):
         assert again.extra == config.extra
 
 
-def test_json_keys_that_read_alike_do_not_leak_between_families():
-    """DistilBERT's file has its own names only: a key of another family there means nothing and is kept as unknown."""
+def test_keys_of_another_family_are_unknown():
+    """DistilBERT has other names for most fields: a key of another family sets nothing and is kept."""
     config = DistilBertConfig.from_json_dict(
         {"model_type": "distilbert", "dim": 24, "n_heads": 4, "type_vocab_size": 2}
     )
@@ -236,7 +241,7 @@ def test_load_config_reads_a_file_or_its_directory(tmp_path):
         ('{"model_type": "t5"}', "'t5'.*albert, bert, distilbert"),
     ],
 )
-def test_load_config_names_what_is_wrong(tmp_path, content, message):
+def test_load_config_names_the_problem(tmp_path, content, message):
     file = tmp_path / "config.json"
     file.write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match=message):
@@ -244,10 +249,8 @@ def test_load_config_names_what_is_wrong(tmp_path, content, message):
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
-def test_equal_configs_are_one_key(family):
-    """A config is a static part of a compiled program: equal ones must hash alike, and any difference must tell them
-    apart.
-    """
+def test_configs_are_hashable_by_value(family):
+    """A config is a static argument of compiled programs: equal configs have equal hashes, and others differ."""
     make = tiny.FAMILIES[family]
     assert make() == make()
     assert hash(make()) == hash(make())
@@ -285,7 +288,7 @@ def test_replace_keeps_dependent_fields_right(family):
         (3, 1, 2, (0, 1, 0, 1, 0, 1)),
         (4, 2, 2, (0, 1, 0, 1, 2, 3, 2, 3)),
         (13, 4, 1, (0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3)),
-        # Floating point: 9 / (18 / 14) is 7 in exact arithmetic and 6.999... in Hugging Face's, so layer 9 stays in
+        # 9 / (18 / 14) is 7 in exact arithmetic and 6.999... in floating point (as in Hugging Face): layer 9 is in
         # group 6.
         (18, 14, 1, tuple(int(layer / (18 / 14)) for layer in range(18))),
     ],
@@ -338,7 +341,7 @@ def test_fields_a_family_does_not_have_cannot_be_passed():
     ],
 )
 def test_head_dropout_rates(name, changes, rates):
-    """Rates before a pooled classifier, a tag head and a span head (DESIGN's table of dropout sites)."""
+    """Rates before a pooled classifier, a token classifier and a span head, as in transformers' modeling files."""
     config = tiny.FAMILIES[name](**changes)
     assert (config.pooled_dropout_prob, config.token_dropout_prob, config.span_dropout_prob) == rates
 
@@ -346,9 +349,7 @@ def test_head_dropout_rates(name, changes, rates):
 @pytest.mark.compat
 @pytest.mark.parametrize("family", ["AlbertConfig", "BertConfig", "DistilBertConfig"])
 def test_defaults_equal_hugging_face(family):
-    """Hugging Face leaves defaults out of config.json, so a missing key must mean the same here: its default
-    configuration, read in full, is ours.
-    """
+    """Hugging Face omits defaults from config.json, so a missing key must have the same meaning here."""
     transformers = pytest.importorskip("transformers")
     cls = {"AlbertConfig": AlbertConfig, "BertConfig": BertConfig, "DistilBertConfig": DistilBertConfig}[family]
     values = getattr(transformers, family)().to_dict()
@@ -358,18 +359,18 @@ def test_defaults_equal_hugging_face(family):
 
 @pytest.mark.compat
 @pytest.mark.parametrize("family", tiny.FAMILIES)
-def test_hugging_face_reads_what_we_write(family):
-    """Ours written, read and written by Hugging Face's class, and read again is ours."""
+def test_round_trip_through_hugging_face(family):
+    """A config written here, read and written by Hugging Face's class, and read again, is equal."""
     transformers = pytest.importorskip("transformers")
     cls, values = JSON_BY_FAMILY[family]
     for config in (cls.from_json_dict(values), tiny.FAMILIES[family](labels=("a", "b", "c"))):
-        theirs = getattr(transformers, cls.__name__).from_dict(config.to_json_dict())
-        assert cls.from_json_dict(json.loads(theirs.to_json_string(use_diff=False))) == config
-        assert cls.from_json_dict(json.loads(theirs.to_json_string(use_diff=True))) == config
+        reference = getattr(transformers, cls.__name__).from_dict(config.to_json_dict())
+        assert cls.from_json_dict(json.loads(reference.to_json_string(use_diff=False))) == config
+        assert cls.from_json_dict(json.loads(reference.to_json_string(use_diff=True))) == config
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
-def test_load_config_knows_a_family_that_is_not_named(family, tmp_path):
+def test_load_config_infers_a_missing_model_type(family, tmp_path):
     config = tiny.FAMILIES[family]()
     values = {name: value for name, value in config.to_json_dict().items() if name != "model_type"}
     (tmp_path / "config.json").write_text(json.dumps(values))

@@ -1,4 +1,4 @@
-"""What is made of the keys of a config.json: as transformers reads them, or refused by name."""
+"""Tests of the keys of a config.json: read as transformers reads them, or refused by name."""
 
 import json
 
@@ -15,26 +15,26 @@ def read(family, **changes):
     return cls.from_json_dict({**tiny.FAMILIES[family]().to_json_dict(), **changes})
 
 
-# Values under which a model is another one: families, key, value, what the message says.
+# Values that change the model: families, key, value, a part of the message.
 REFUSED = [
-    (("bert",), "is_decoder", True, "those before them only"),
+    (("bert",), "is_decoder", True, "earlier tokens only"),
     (("bert",), "add_cross_attention", True, "decoder"),
     (("bert", "albert"), "position_embedding_type", "relative_key", "positions"),
     (("bert", "albert"), "position_embedding_type", "relative_key_query", "positions"),
     (("bert", "albert"), "position_embedding_type", "alibi", "positions"),
-    (("bert", "albert"), "position_embedding_type", None, "not at all"),
-    (FAMILIES, "pruned_heads", {"0": [1]}, "heads are left out"),
+    (("bert", "albert"), "position_embedding_type", None, "not added"),
+    (FAMILIES, "pruned_heads", {"0": [1]}, "heads are removed"),
     (FAMILIES, "quantization_config", {"quant_method": "bitsandbytes", "load_in_8bit": True}, "float32"),
     (FAMILIES, "compression_config", {"format": "pack-quantized"}, "float32"),
     (FAMILIES, "per_layer_config", {"0": {"hidden_size": 4}}, "differ from each other"),
     (FAMILIES, "transformers_weights", "other.safetensors", "another name"),
-    (FAMILIES, "configuration_files", ["config.4.0.0.json"], "takes the place"),
+    (FAMILIES, "configuration_files", ["config.4.0.0.json"], "replaces config.json"),
     (FAMILIES, "alibi_starting_size", 512, "ALiBi"),
     (FAMILIES, "rope_theta", 10000.0, "RoPE"),
     (FAMILIES, "ln_type", "preln", "before attention"),
     (FAMILIES, "layer_norm_type", "rms_norm", "LayerNorm"),
     (FAMILIES, "feed_forward_type", "geglu", "feed-forward"),
-    (FAMILIES, "attention_window", [512, 512], "part of the row"),
+    (FAMILIES, "attention_window", [512, 512], "part of the sequence"),
     (FAMILIES, "label2id", {"yes": 0, "no": 1}, "write id2label too"),
     (FAMILIES, "label2id", ["yes", "no"], "must be an object"),
     (FAMILIES, "id2label", {"0": "a", "2": "b"}, "must number its labels"),
@@ -47,7 +47,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("families", "key", "value", "message"), REFUSED)
-def test_what_makes_another_model_is_refused_by_name(families, key, value, message, tmp_path):
+def test_settings_that_change_the_model_are_refused_by_name(families, key, value, message, tmp_path):
     for family in families:
         with pytest.raises(ValueError, match=message):
             read(family, **{key: value})
@@ -58,7 +58,7 @@ def test_what_makes_another_model_is_refused_by_name(families, key, value, messa
         assert str(error.value).count(str(tmp_path)) == 1
 
 
-# Values of refused keys that say that there is nothing of the kind, and keys that change nothing.
+# Refused keys with harmless values, and inert keys.
 HARMLESS = {
     "is_decoder": False,
     "add_cross_attention": False,
@@ -94,30 +94,30 @@ HARMLESS = {
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_changes_nothing_is_kept_without_a_word(family, caplog):
+def test_inert_settings_are_kept_without_a_warning(family, caplog):
     assert read(family, **HARMLESS) == tiny.FAMILIES[family]()
     assert read(family, **HARMLESS).extra == HARMLESS
     assert not caplog.records
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_nobody_knows_is_kept_and_named_once(family, tmp_path, caplog):
+def test_unknown_keys_are_kept_and_named_once(family, tmp_path, caplog):
     values = {**tiny.FAMILIES[family]().to_json_dict(), "layer_norm_epsilon": 0.1, "my_notes": "x"}
     (tmp_path / "config.json").write_text(json.dumps(values))
     for _ in range(2):
         config = load_config(tmp_path)
     assert config.extra == {"layer_norm_epsilon": 0.1, "my_notes": "x"}
     (record,) = caplog.records
-    assert f"{tmp_path / 'config.json'} has keys" in record.getMessage()
+    assert f"{tmp_path / 'config.json'} has unknown keys" in record.getMessage()
     assert "layer_norm_epsilon, my_notes" in record.getMessage()
 
 
-# Keys to read as transformers does, beside those of a tiny model.
 def _only_4(*values):
-    """Transformers 5 raises, or takes the number and forgets the names; the names are right in 4.57."""
+    """Returns a case for transformers 4.57; version 5 raises, or keeps the number of labels and loses their names."""
     return pytest.param(*values, marks=pytest.mark.reference)
 
 
+# Keys added to a tiny model's config, which must be read as by transformers.
 READ = [
     (("distilbert",), {"hidden_size": 24}),
     (("distilbert",), {"hidden_size": 24, "dim": 12}),
@@ -125,7 +125,7 @@ READ = [
     (("distilbert",), {"num_hidden_layers": 5, "n_layers": 2}),
     (("distilbert",), {"num_attention_heads": 6}),
     (("distilbert",), {"num_attention_heads": 6, "n_heads": 4, "n_layers": 1}),
-    # These are no synonyms, whatever they look like.
+    # These keys are not synonyms.
     (("distilbert",), {"tie_weights_": False}),
     (("distilbert",), {"tie_weights_": False, "tie_word_embeddings": False}),
     (("distilbert",), {"intermediate_size": 7, "hidden_dropout_prob": 0.7, "hidden_act": "relu"}),
@@ -150,7 +150,7 @@ _SAME = ("num_labels", "id2label", "problem_type", "pad_token_id")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("families", "changes"), READ)
 def test_keys_are_read_as_transformers_reads_them(families, changes):
-    """Ours of a file is ours of what transformers writes of it; and what is written again means the same to both."""
+    """Both read the same fields from a config.json, and from the one that is written again."""
     transformers = pytest.importorskip("transformers")
     for family in families:
         cls = config_class(family)
@@ -158,10 +158,10 @@ def test_keys_are_read_as_transformers_reads_them(families, changes):
         config = cls.from_json_dict(given)
         names = {**{name: name for name in _SAME}, **cls.json_names}
         for values in (given, config.to_json_dict()):
-            theirs = getattr(transformers, cls.__name__).from_dict(dict(values))
-            # Not every version has an attribute that says so.
-            told = {field: getattr(theirs, name) for field, name in names.items() if hasattr(theirs, name)}
-            assert {field: getattr(config, field) for field in told} == told
+            reference = getattr(transformers, cls.__name__).from_dict(dict(values))
+            # Not every version of transformers has every attribute.
+            fields = {field: getattr(reference, name) for field, name in names.items() if hasattr(reference, name)}
+            assert {field: getattr(config, field) for field in fields} == fields
         again = cls.from_json_dict(json.loads(json.dumps(config.to_json_dict())))
         assert (again, again.extra) == (config, config.extra)
         assert not cls.json_synonyms.keys() & config.to_json_dict().keys()

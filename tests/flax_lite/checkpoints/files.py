@@ -1,4 +1,4 @@
-"""Helpers for the tests of checkpoints: saved tiny models, and changes to what they hold."""
+"""Helpers for the tests of checkpoints: saves tiny models, and changes their files."""
 
 import functools
 import json
@@ -22,12 +22,12 @@ INDEX = {"safetensors": "model.safetensors.index.json", "flax": "flax_model.msgp
 
 @functools.cache
 def tiny_model(head: str, config: EncoderConfig) -> Any:
-    """A tiny model, the same for all who ask."""
+    """Returns a tiny model, cached by its config."""
     return tiny.make(head, config)
 
 
 def saved(directory: Path, head: str, config: EncoderConfig, **options: Any) -> Any:
-    """A tiny model, saved to the directory. What an empty one gets is made once, and copied from then on."""
+    """Saves a tiny model to the directory and returns it; files for an empty directory are cached."""
     if directory.is_dir() and any(directory.iterdir()):
         tiny_model(head, config).save_pretrained(directory, **options)
     else:
@@ -45,12 +45,12 @@ def _written(head: str, config: EncoderConfig, **options: Any) -> Mapping[str, b
 
 
 def arrays(directory: Path) -> Arrays:
-    """The tensors of model.safetensors, by name."""
+    """Returns the tensors of model.safetensors by name."""
     return library.load_file(directory / "model.safetensors")
 
 
 def edit(directory: Path, change: Callable[[Arrays], Arrays], metadata: Mapping[str, str] | None = None) -> None:
-    """Replaces model.safetensors by a changed one."""
+    """Applies a change to the tensors of model.safetensors."""
     changed = {name: np.ascontiguousarray(array) for name, array in change(arrays(directory)).items()}
     library.save_file(changed, directory / "model.safetensors", dict(metadata or {"format": "pt"}))
 
@@ -63,12 +63,12 @@ def edit_config(directory: Path, **changes: Any) -> None:
 
 
 def flat(model: Any) -> dict[str, jax.Array]:
-    """A model's parameters by path."""
+    """Returns a model's parameters by path."""
     return traverse_util.flatten_dict(get_params(model), sep="/")
 
 
 def assert_same_parameters(expected: Any, actual: Any, but: tuple[str, ...] = ()) -> None:
-    """Same paths, shapes, dtypes and bits, except below the prefixes named."""
+    """Asserts equal paths, shapes, dtypes and bits, except for paths with the given prefixes."""
     one, two = flat(expected), flat(actual)
     assert one.keys() == two.keys()
     for path, array in one.items():
@@ -78,5 +78,5 @@ def assert_same_parameters(expected: Any, actual: Any, but: tuple[str, ...] = ()
 
 
 def read_index(directory: Path, file_format: str) -> dict[str, Any]:
-    """The index of a checkpoint in shards."""
+    """Returns the index of a sharded checkpoint."""
     return json.loads((directory / INDEX[file_format]).read_text())

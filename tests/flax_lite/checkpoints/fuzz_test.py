@@ -1,7 +1,7 @@
-"""Damaged files of every kind that is read: each gives a model or one ValueError.
+"""Fuzz tests of every file format that is read: each damaged file loads or raises one ValueError.
 
-No other exception, no warning, no crash, nothing that takes long or much memory, and no file written. Mutation `number`
-of a seed is always the same, so a failure is repeated by its number alone.
+There is no other exception, no warning and no crash, limited time and memory, and no written file. A mutation depends
+only on the seed and its number, so a failure is reproduced by its number.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ from tests.flax_lite.checkpoints import mutations
 from tests.flax_lite.tokenization.tiny_files import bytes_field, tiny_charsmap, write_sentencepiece, write_vocab
 
 SEED = 3
-# Small enough that most bytes of a file are names and numbers about values, and few are values.
+# So small that most bytes of a file are metadata, not values.
 SMALL: dict[str, Any] = {
     "vocab_size": 5,
     "hidden_size": 4,
@@ -44,10 +44,10 @@ SMALL: dict[str, Any] = {
     "max_position_embeddings": 6,
 }
 MEBIBYTE = 2**20
-MOST_MEMORY = 128 * MEBIBYTE
-# Beyond what the process has when the mutations begin; threads of XLA and of the allocator reserve much of their own.
-MOST_ADDRESSES = 8192 * MEBIBYTE
-MOST_SECONDS = 20.0
+MAX_MEMORY = 128 * MEBIBYTE
+# Above the address space of the process before the first mutation; threads of XLA and the allocator reserve a lot.
+MAX_ADDRESSES = 8192 * MEBIBYTE
+MAX_SECONDS = 20.0
 
 
 @functools.lru_cache(maxsize=256)
@@ -56,12 +56,12 @@ def shapes_of(config: EncoderConfig) -> dict[str, jax.ShapeDtypeStruct]:
 
 
 def load_model(directory: Path) -> None:
-    """As `Encoder.from_pretrained`, but shapes are traced once for a config."""
+    """Loads an encoder like `Encoder.from_pretrained`, with shapes traced once for each config."""
     checkpoint = open_directory(directory)
-    config = settle_positions(checkpoint.tensors, checkpoint.dialect, checkpoint.config)
+    config = settle_positions(checkpoint.tensors, checkpoint.convention, checkpoint.config)
     target = shapes_of(config)
     loaded = load_parameters(
-        checkpoint.tensors, checkpoint.dialect, config, target, Rules(complete=True), no_new_values
+        checkpoint.tensors, checkpoint.convention, config, target, Rules(complete=True), no_new_values
     )
     for path, leaf in target.items():
         values = np.asarray(loaded.params[path])
@@ -70,11 +70,11 @@ def load_model(directory: Path) -> None:
 
 
 def no_new_values(paths: Any) -> dict[str, jax.Array]:
-    raise AssertionError(f"{paths} are new, although nothing may be missing")
+    raise AssertionError(f"{paths} are initialized, although nothing may be missing")
 
 
 def load_texts(directory: Path) -> None:
-    """A tokenizer, and what it makes of some text."""
+    """Loads a tokenizer, and encodes and decodes some text."""
     tokenizer = load_tokenizer(directory)
     texts = ["the cat sat, un-wanted: 1,050 [MASK]", "", "ÀÉ\u3000中文 \ud7ff\x00", "a" * 300]
     ids = tokenizer(texts, texts[::-1], max_length=16)["input_ids"]
@@ -84,7 +84,7 @@ def load_texts(directory: Path) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """A directory, one of its files, what is done to that, and how the whole is read."""
+    """A directory, the file to damage, the mutations, and the function that reads the directory."""
 
     directory: Path
     file: str
@@ -149,7 +149,7 @@ def make_targets(root: Path) -> list[Target]:
 
 
 def damage(target: Target, number: int) -> bytes:
-    """What mutation `number` makes of a target's file."""
+    """Returns a target's file after mutation `number`."""
     random = np.random.default_rng((SEED, number))
     data = (target.directory / target.file).read_bytes()
     mutate = target.mutations[random.integers(len(target.mutations))]
@@ -157,42 +157,42 @@ def damage(target: Target, number: int) -> bytes:
 
 
 def complaint(target: Target, stage: Path) -> str | None:
-    """What is wrong with how a damaged directory is read: None for a model or a ValueError, soon."""
+    """Returns what is wrong with reading a damaged directory; None for a model or a ValueError within the limits."""
     start, resident = time.monotonic(), reset_peak()
     try:
         target.load(stage)
     except ValueError as error:
-        # Made by hand, for a person: it says something, and does not go on for pages.
+        # A message for a user is neither empty nor pages long.
         if not 10 < len(str(error)) < 100_000:
             return f"a message of {len(str(error))} characters"
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException:  # a panic in Rust is no Exception
+    except BaseException:  # a panic in Rust is not an Exception
         return traceback.format_exc(limit=-4)
     seconds, memory = time.monotonic() - start, status("VmHWM") - resident
-    if seconds > MOST_SECONDS or memory > MOST_MEMORY:
+    if seconds > MAX_SECONDS or memory > MAX_MEMORY:
         return f"{seconds:.1f} s, {memory / MEBIBYTE:.0f} MiB"
     return None
 
 
 def reset_peak() -> int:
-    """Begins the peak of resident memory anew (Linux: proc_pid_clear_refs(5)); returns where it begins."""
+    """Resets the peak of resident memory (Linux, proc_pid_clear_refs(5)); returns the current value."""
     Path("/proc/self/clear_refs").write_text("5")
     return status("VmRSS")
 
 
 def status(name: str) -> int:
-    """A size from /proc/self/status, in bytes."""
+    """Returns a size from /proc/self/status, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
 
 def fuzz(root: Path, numbers: range) -> list[str]:
-    """Complaints about the mutations of these numbers, which take turns among the targets."""
+    """Returns complaints about the mutations of these numbers, which go round-robin over the targets."""
     targets = make_targets(root / "targets")
     assert len(targets) == 27
     for target in targets:
-        target.load(target.directory)  # otherwise the fuzzer would only see errors
+        target.load(target.directory)  # otherwise every mutation would raise
     with bounded_addresses():
         complaints = [(number, complaint_about(targets[number % len(targets)], number, root)) for number in numbers]
     return [f"mutation {number} of {complaint}" for number, complaint in complaints if complaint is not None]
@@ -201,7 +201,7 @@ def fuzz(root: Path, numbers: range) -> list[str]:
 def complaint_about(target: Target, number: int, root: Path) -> str | None:
     stage = root / "stage"
     shutil.copytree(target.directory, stage)
-    # A new file: the old one may be mapped, and a mapped file must not be cut short.
+    # A new file, because the old one may still be mapped, and a mapped file must not be truncated.
     (stage / target.file).unlink()
     (stage / target.file).write_bytes(damage(target, number))
     before = listing(root)
@@ -219,9 +219,9 @@ def listing(root: Path) -> list[tuple[str, int]]:
 
 @contextlib.contextmanager
 def bounded_addresses() -> Iterator[None]:
-    """Makes absurd allocations fail, touched or not."""
+    """Makes absurd allocations fail, even if the memory is never used."""
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (status("VmSize") + MOST_ADDRESSES, hard))
+    resource.setrlimit(resource.RLIMIT_AS, (status("VmSize") + MAX_ADDRESSES, hard))
     try:
         yield
     finally:
@@ -236,7 +236,7 @@ def test_270_mutations_give_a_model_or_a_clean_error(tmp_path: Path) -> None:
     assert_clean(fuzz(tmp_path, range(270)))
 
 
-@pytest.mark.slow  # minutes; ten mutations of each file are in the test above
+@pytest.mark.slow  # takes minutes; the test above has ten mutations of each file
 @pytest.mark.timeout(3600)
 def test_10000_mutations_give_a_model_or_a_clean_error(tmp_path: Path) -> None:
     assert_clean(fuzz(tmp_path, range(270, 10_270)))

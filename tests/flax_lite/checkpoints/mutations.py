@@ -1,4 +1,4 @@
-"""Seeded damage to files: what a failing disk, a cut connection or a hostile author might do to them."""
+"""Seeded mutations of files, as by a failing disk, an interrupted download or a hostile author."""
 
 import base64
 import json
@@ -23,135 +23,135 @@ _VALUES: list[Any] = [
 
 
 def flip_bits(random: Random, data: bytes) -> bytes:
-    """One to eight bits."""
+    """Flips one to eight bits."""
     changed = bytearray(data)
-    for place in random.integers(0, len(data), random.integers(1, 9)):
-        changed[place] ^= 1 << int(random.integers(8))
+    for position in random.integers(0, len(data), random.integers(1, 9)):
+        changed[position] ^= 1 << int(random.integers(8))
     return bytes(changed)
 
 
 def set_bytes(random: Random, data: bytes) -> bytes:
-    """One to four bytes to anything."""
+    """Sets one to four bytes to random values."""
     changed = bytearray(data)
-    for place in random.integers(0, len(data), random.integers(1, 5)):
-        changed[place] = int(random.integers(256))
+    for position in random.integers(0, len(data), random.integers(1, 5)):
+        changed[position] = int(random.integers(256))
     return bytes(changed)
 
 
 def truncate(random: Random, data: bytes) -> bytes:
-    """The end is missing, or the beginning."""
-    place = int(random.integers(len(data)))
-    return data[place:] if random.integers(8) == 0 else data[:place]
+    """Removes the end, or the beginning."""
+    position = int(random.integers(len(data)))
+    return data[position:] if random.integers(8) == 0 else data[:position]
 
 
 def overwrite_integer(random: Random, data: bytes) -> bytes:
-    """A number at the edge of a range, in 1 to 8 bytes of either order."""
+    """Writes a boundary value of 1 to 8 bytes in either byte order."""
     width = int(random.choice([1, 2, 4, 8]))
     value = int(_BORDERS[random.integers(len(_BORDERS))]) % 256**width
-    place = int(random.integers(max(1, len(data) - width)))
+    position = int(random.integers(max(1, len(data) - width)))
     order = "little" if random.integers(2) else "big"
-    return data[:place] + value.to_bytes(width, order) + data[place + width :]
+    return data[:position] + value.to_bytes(width, order) + data[position + width :]
 
 
 def splice(random: Random, data: bytes) -> bytes:
-    """A piece is put elsewhere, there twice, or gone."""
-    start, end, place = (
+    """Moves, repeats or removes a piece."""
+    start, end, position = (
         sorted(random.integers(0, len(data), 3)) if random.integers(2) else random.integers(0, len(data), 3)
     )
     piece = data[min(start, end) : max(start, end)][:4096]
     if random.integers(3) == 0:
         return data[: min(start, end)] + data[max(start, end) :]
-    return data[:place] + piece + data[place + int(random.integers(2)) * len(piece) :]
+    return data[:position] + piece + data[position + int(random.integers(2)) * len(piece) :]
 
 
 def insert_noise(random: Random, data: bytes) -> bytes:
-    """Random bytes where there were none."""
-    place = int(random.integers(len(data) + 1))
-    return data[:place] + random.bytes(int(random.integers(1, 64))) + data[place:]
+    """Inserts random bytes."""
+    position = int(random.integers(len(data) + 1))
+    return data[:position] + random.bytes(int(random.integers(1, 64))) + data[position:]
 
 
 BINARY: tuple[Mutation, ...] = (flip_bits, set_bytes, truncate, overwrite_integer, splice, insert_noise)
 
 
 def change_json(random: Random, data: bytes) -> bytes:
-    """One to three parts of a JSON file are other values, gone, renamed, moved, nested deep, or there twice."""
+    """Replaces, removes, renames, moves, nests or duplicates one to three values of a JSON file."""
     try:
         tree = json.loads(data)
     except ValueError:
         return flip_bits(random, data)
     for _ in range(random.integers(1, 4)):
-        places = list(_places(tree))
-        if not places:
+        positions = list(_positions(tree))
+        if not positions:
             break
-        holder, key = places[random.integers(len(places))]
-        _change(random, holder, key, [holder[key] for holder, key in places])
+        container, key = positions[random.integers(len(positions))]
+        _change(random, container, key, [container[key] for container, key in positions])
     text = json.dumps(tree)
     if random.integers(10) == 0:
-        # Twice: the writer cannot say that, so a key is renamed to its neighbor's name in the text.
-        keys = [key for holder, key in _places(tree) if isinstance(key, str) and isinstance(holder, dict)]
+        # json.dumps cannot write a duplicate key, so a key is renamed to another key in the text.
+        keys = [key for container, key in _positions(tree) if isinstance(key, str) and isinstance(container, dict)]
         if len(keys) > 1:
             text = text.replace(json.dumps(keys[0]), json.dumps(keys[1]), 1)
     return text.encode()
 
 
 def in_header(random: Random, data: bytes) -> bytes:
-    """JSON mutations of a safetensors header, with its length put right."""
+    """Mutates the JSON header of a safetensors file, and corrects its length."""
     length = int.from_bytes(data[:8], "little")
     header = change_json(random, data[8 : 8 + length])
     return len(header).to_bytes(8, "little") + header + data[8 + length :]
 
 
 def in_charsmap(random: Random, data: bytes) -> bytes:
-    """Mutations of the compiled character map in a tokenizer.json."""
+    """Mutates the compiled character map in a tokenizer.json."""
     tree = json.loads(data)
-    (place,) = ((holder, key) for holder, key in _places(tree) if key == "precompiled_charsmap")
-    charsmap = base64.b64decode(place[0][place[1]])
-    place[0][place[1]] = base64.b64encode(BINARY[random.integers(len(BINARY))](random, charsmap)).decode()
+    (position,) = ((container, key) for container, key in _positions(tree) if key == "precompiled_charsmap")
+    charsmap = base64.b64decode(position[0][position[1]])
+    position[0][position[1]] = base64.b64encode(BINARY[random.integers(len(BINARY))](random, charsmap)).decode()
     return json.dumps(tree).encode()
 
 
 def in_table(random: Random, data: bytes) -> bytes:
-    """Mutations of a key or a value in TensorFlow's index, behind checksums that are right."""
+    """Mutates a key or a value in TensorFlow's index, with valid checksums."""
     pairs = [(key, bytes(value)) for key, value in read_table(memoryview(data))]
-    place = int(random.integers(len(pairs)))
+    position = int(random.integers(len(pairs)))
     mutate = BINARY[random.integers(len(BINARY))]
-    key, value = pairs[place]
+    key, value = pairs[position]
     if key and random.integers(4) == 0:
-        pairs[place] = (mutate(random, key), value)
+        pairs[position] = (mutate(random, key), value)
     elif value:
-        pairs[place] = (key, mutate(random, value))
+        pairs[position] = (key, mutate(random, value))
     return table(pairs)
 
 
-def _places(tree: Any) -> list[tuple[Any, Any]]:
-    """Every value below the top, as its holder and its key."""
-    places, level = [], [tree]
+def _positions(tree: Any) -> list[tuple[Any, Any]]:
+    """Returns every value below the root, as its container and its key."""
+    positions, level = [], [tree]
     while level:
         below = []
-        for holder in level:
-            keys = list(holder) if isinstance(holder, dict) else range(len(holder))
-            places.extend((holder, key) for key in keys)
-            below.extend(holder[key] for key in keys if isinstance(holder[key], dict | list))
+        for container in level:
+            keys = list(container) if isinstance(container, dict) else range(len(container))
+            positions.extend((container, key) for key in keys)
+            below.extend(container[key] for key in keys if isinstance(container[key], dict | list))
         level = below
-    return places
+    return positions
 
 
-def _change(random: Random, holder: Any, key: Any, values: list[Any]) -> None:
+def _change(random: Random, container: Any, key: Any, values: list[Any]) -> None:
     kind = random.integers(10)
     if kind < 4:
-        holder[key] = _copy(_VALUES[random.integers(len(_VALUES))])
+        container[key] = _copy(_VALUES[random.integers(len(_VALUES))])
     elif kind == 4:
-        del holder[key]
+        del container[key]
     elif kind == 5:
-        holder[key] = _copy(values[random.integers(len(values))])
+        container[key] = _copy(values[random.integers(len(values))])
     elif kind == 6:
-        holder[key] = [holder[key]]
+        container[key] = [container[key]]
     elif kind == 7:
-        holder[key] = str(holder[key])[:100]
-    elif kind == 8 and isinstance(holder, dict):
-        holder[str(_VALUES[random.integers(18, 28)])] = holder.pop(key)
+        container[key] = str(container[key])[:100]
+    elif kind == 8 and isinstance(container, dict):
+        container[str(_VALUES[random.integers(18, 28)])] = container.pop(key)
     else:
-        holder[key] = json.loads("[" * (depth := int(random.choice([3, 70, 300]))) + "]" * depth)
+        container[key] = json.loads("[" * (depth := int(random.choice([3, 70, 300]))) + "]" * depth)
 
 
 def _copy(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Whatever the formats, shards and dtypes on the way: the same names, shapes, dtypes and bits come back."""
+"""Tests that conversions between formats, shards and dtypes keep names, shapes, dtypes and bits."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ CASES: dict[str, Any] = {
         "bfloat16",
     ),
 }
-# Each format whole and in shards, each written from what the other one held.
+# Each format in one file and in shards, each written from the model that was read from the previous one.
 STATIONS = (
     ("flax", None),
     ("safetensors", "2KB"),
@@ -50,7 +50,7 @@ def test_round_trip_keeps_names_shapes_dtypes_and_bits(config: Any, dtype: str, 
         held = content(checkpoint.tensors)
         assert held == written.setdefault(file_format, held)
         assert checkpoint.path.name.endswith(".index.json") == (shard is not None)
-        # The table of sinusoidal positions is no parameter, and float32 in every file.
+        # The table of sinusoidal positions is not a parameter, and is float32 in every file.
         found = {tensor[1] for key, tensor in held.items() if "position_embeddings" not in key}
         assert found == {dtype}
         model = MaskedLM.from_pretrained(tmp_path / str(number), param_dtype=dtype)

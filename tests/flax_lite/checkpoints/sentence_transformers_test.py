@@ -1,4 +1,4 @@
-"""The files of sentence-transformers: read as its versions do, written, and refused where they say more."""
+"""Tests of the files of sentence-transformers: read as by its versions, written, and refused where not supported."""
 
 import json
 import re
@@ -28,8 +28,8 @@ FLAGS = {
     "pooling_mode_max_tokens": False,
     "pooling_mode_mean_sqrt_len_tokens": False,
 }
-# What versions write for a model of BERT that takes the first token, normalizes and cuts at nine tokens: the files by
-# their path. Version 6 keeps the length with the tokenizer.
+# Files of each version for a BERT with CLS pooling, normalization and a maximum length of nine. Version 6 stores the
+# length in the tokenizer's settings.
 VERSIONS = {
     "2": {
         "modules.json": [
@@ -103,8 +103,8 @@ def config(directory, **changes):
 def modules(*kinds, prefix=OLD, pooling="1_Pooling", first=""):
     paths = {"Transformer": first, "Pooling": pooling}
     return [
-        {"idx": place, "name": str(place), "path": paths.get(kind, f"{place}_{kind}"), "type": prefix + kind}
-        for place, kind in enumerate(kinds)
+        {"idx": index, "name": str(index), "path": paths.get(kind, f"{index}_{kind}"), "type": prefix + kind}
+        for index, kind in enumerate(kinds)
     ]
 
 
@@ -118,11 +118,11 @@ def layout(directory, listed, pooling=None, **settings):
     return read_sentence_transformers(directory)
 
 
-def test_directory_without_modules_says_nothing(tmp_path):
+def test_directory_without_modules_has_no_layout(tmp_path):
     assert read_sentence_transformers(tmp_path) is None
 
 
-def test_both_generations_are_read(tmp_path):
+def test_old_and_new_names_of_poolings_are_read(tmp_path):
     flags = {"word_embedding_dimension": 12, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
     listed = modules("Transformer", "Pooling")
     assert layout(tmp_path, listed, flags) == SentenceLayout("cls", False, None)
@@ -134,8 +134,8 @@ def test_both_generations_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_layouts_of_versions_are_read(version, tmp_path, caplog):
-    """And again without a word from what is carried of them."""
+def test_files_of_every_version_are_read(version, tmp_path, caplog):
+    """Without a warning, and the files to copy are all of them."""
     write(config(tmp_path / "one"), VERSIONS[version])
     assert read_sentence_transformers(tmp_path / "one") == SentenceLayout("cls", True, 9)
     files = sentence_transformers_files(tmp_path / "one")
@@ -143,8 +143,7 @@ def test_layouts_of_versions_are_read(version, tmp_path, caplog):
     assert not caplog.records
 
 
-# Where a length stands: sentence_bert_config.json (or the file that is named), tokenizer_config.json, the length of a
-# row of a model of 16 positions.
+# sentence_bert_config.json, tokenizer_config.json, and the resulting length for a model with 16 positions.
 LENGTHS = [
     ({}, {}, None),
     ({"max_seq_length": 9}, {"model_max_length": 7}, 9),
@@ -170,37 +169,37 @@ LENGTHS = [
 
 
 @pytest.mark.parametrize(("settings", "tokenizer", "length"), LENGTHS)
-def test_the_length_that_counts(settings, tokenizer, length, tmp_path):
+def test_maximum_length_by_precedence(settings, tokenizer, length, tmp_path):
     config(tmp_path)
     write(tmp_path, {"sentence_bert_config.json": settings, "tokenizer_config.json": tokenizer})
     assert layout(tmp_path, modules("Transformer", "Pooling"), {}).max_length == length
 
 
-def test_the_first_of_several_files_counts(tmp_path):
+def test_first_existing_settings_file_is_read(tmp_path):
     config(tmp_path)
     for length, name in enumerate(reversed(LENGTH_FILES), start=3):
         write(tmp_path, {name: {"max_seq_length": length}})
         assert layout(tmp_path, modules("Transformer", "Pooling"), {}).max_length == length
 
 
-# File, what it says, what the message says of it.
+# File, content, and a part of the message.
 REFUSED = [
     ("sentence_bert_config.json", {"do_lower_case": True}, "do_lower_case=True"),
     ("sentence_bert_config.json", {"transformer_task": "fill-mask"}, "transformer_task='fill-mask'"),
     ("sentence_bert_config.json", {"module_output_name": "sentence_embedding"}, "module_output_name="),
-    ("sentence_bert_config.json", {"modality_config": {"image": {}}}, "takes no texts"),
+    ("sentence_bert_config.json", {"modality_config": {"image": {}}}, "does not take texts"),
     (
         "sentence_bert_config.json",
         {"modality_config": {"text": {"method": "forward", "method_output_name": "pooler_output"}}},
         "method_output_name='pooler_output'",
     ),
     ("sentence_bert_config.json", {"tokenizer_name_or_path": "other"}, "tokenizer_name_or_path="),
-    ("sentence_bert_config.json", {"tokenizer_args": {"padding_side": "left"}}, "hands padding_side"),
-    ("sentence_bert_config.json", {"config_args": {"is_decoder": True}}, "hands is_decoder"),
-    ("sentence_bert_config.json", {"model_kwargs": {"gguf_file": "x"}}, "hands gguf_file"),
-    ("sentence_bert_config.json", {"processing_kwargs": {"text": {"add_special_tokens": False}}}, "hands add_special"),
+    ("sentence_bert_config.json", {"tokenizer_args": {"padding_side": "left"}}, "passes padding_side"),
+    ("sentence_bert_config.json", {"config_args": {"is_decoder": True}}, "passes is_decoder"),
+    ("sentence_bert_config.json", {"model_kwargs": {"gguf_file": "x"}}, "passes gguf_file"),
+    ("sentence_bert_config.json", {"processing_kwargs": {"text": {"add_special_tokens": False}}}, "passes add_special"),
     ("sentence_bert_config.json", {"processing_kwargs": {"text": {"truncation": False}}}, "truncation=False"),
-    ("sentence_bert_config.json", {"max_seq_length": 5, "tokenizer_args": {"model_max_length": 6}}, "leave one of"),
+    ("sentence_bert_config.json", {"max_seq_length": 5, "tokenizer_args": {"model_max_length": 6}}, "remove one of"),
     ("sentence_bert_config.json", {"max_seq_length": True}, "max_seq_length=True"),
     ("tokenizer_config.json", {"model_max_length": "9"}, "model_max_length='9'"),
     ("1_Pooling/config.json", {"pooling_mode_cls_token": True}, "['cls', 'mean']"),
@@ -213,7 +212,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("name", "content", "message"), REFUSED)
-def test_what_changes_vectors_is_refused_by_name(name, content, message, tmp_path):
+def test_settings_that_change_vectors_are_refused_by_name(name, content, message, tmp_path):
     files = {key: value for key, value in VERSIONS["2"].items() if key != "sentence_bert_config.json"}
     write(config(tmp_path), {**files, name: content})
     with pytest.raises(ValueError, match=re.escape(message)) as error:
@@ -221,7 +220,7 @@ def test_what_changes_vectors_is_refused_by_name(name, content, message, tmp_pat
     assert str(tmp_path / name) in str(error.value)
 
 
-def test_what_nobody_knows_is_named_once(tmp_path, caplog):
+def test_unknown_settings_are_named_once(tmp_path, caplog):
     write(config(tmp_path), {**VERSIONS["5"], "sentence_bert_config.json": {"max_seq_length": 9, "novelty": 1}})
     for _ in range(2):
         assert read_sentence_transformers(tmp_path) == SentenceLayout("cls", True, 9)
@@ -232,13 +231,13 @@ def test_what_nobody_knows_is_named_once(tmp_path, caplog):
 @pytest.mark.parametrize(
     "kinds", [("Dropout",), ("Dropout", "Normalize"), ("Normalize", "Dropout"), ("Dropout", "Dropout")]
 )
-def test_dropout_changes_nothing(kinds, tmp_path):
-    """And is carried: the package looks for its file."""
-    own = [f"{place}_{kind}/config.json" for place, kind in enumerate(kinds, start=2) if kind == "Dropout"]
-    write(config(tmp_path), {name: {"dropout": 0.2} for name in own})
+def test_dropout_is_ignored_and_its_file_copied(kinds, tmp_path):
+    """The package needs the file of the module to load the directory."""
+    configs = [f"{index}_{kind}/config.json" for index, kind in enumerate(kinds, start=2) if kind == "Dropout"]
+    write(config(tmp_path), {name: {"dropout": 0.2} for name in configs})
     found = layout(tmp_path, modules("Transformer", "Pooling", *kinds), FLAGS)
     assert found == SentenceLayout("cls", "Normalize" in kinds, None)
-    assert sentence_transformers_files(tmp_path).keys() == {"modules.json", "1_Pooling/config.json", *own}
+    assert sentence_transformers_files(tmp_path).keys() == {"modules.json", "1_Pooling/config.json", *configs}
 
 
 @pytest.mark.parametrize(
@@ -248,11 +247,11 @@ def test_dropout_changes_nothing(kinds, tmp_path):
         (modules("Transformer", "Dropout", "Pooling"), "lists Transformer, Dropout, Pooling"),
         (modules("Transformer", "Pooling", "LayerNorm"), "lists Transformer, Pooling, LayerNorm"),
         (modules("Transformer", "Normalize", "Pooling"), "lists Transformer, Normalize, Pooling"),
-        (modules("Transformer", "Pooling", "Dense"), "lists Transformer, Pooling, Dense; what can be read is"),
-        (modules("Transformer"), "lists Transformer; what can be read is"),
+        (modules("Transformer", "Pooling", "Dense"), "lists Transformer, Pooling, Dense; supported are"),
+        (modules("Transformer"), "lists Transformer; supported are"),
         ([], "lists nothing"),
         ({"a": 1}, "holds a dict, expected a list"),
-        (["a"], "holds no list of modules"),
+        (["a"], "is not a list of modules"),
         (modules("Transformer", "Pooling", first="0_Transformer"), "has its encoder in '0_Transformer'"),
         (modules("Transformer", "Pooling", pooling="../elsewhere"), "has its Pooling in '../elsewhere'"),
         (
@@ -270,7 +269,7 @@ def test_other_modules_are_refused(tmp_path, listed, message):
 @pytest.mark.parametrize(
     ("pooling", "settings", "message"),
     [
-        ({"pooling_mode": "lasttoken"}, {}, r"pools tokens by \['lasttoken'\]; what can be read is one of mean"),
+        ({"pooling_mode": "lasttoken"}, {}, r"pools tokens by \['lasttoken'\]; supported is one of mean"),
         ({"pooling_mode": ["mean", "max"]}, {}, r"pools tokens by \['mean', 'max'\]"),
         ({"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True}, {}, "pools tokens by"),
         ({"pooling_mode": 3}, {}, "pools tokens by 3"),
@@ -308,7 +307,7 @@ def test_a_prompt_before_every_text_is_refused(tmp_path, hub, settings, refused)
 
 
 @pytest.mark.parametrize(("pooling", "normalize"), [("mean", True), ("cls", False), ("max", True)])
-def test_what_is_written_is_read(tmp_path, pooling, normalize):
+def test_round_trip(tmp_path, pooling, normalize):
     saved(tmp_path, "Encoder", tiny.bert())
     write_sentence_transformers(tmp_path, pooling, normalize=normalize, max_length=9)
     assert read_sentence_transformers(tmp_path) == SentenceLayout(pooling, normalize, 9)
@@ -328,7 +327,7 @@ def test_writing_needs_a_model(tmp_path):
     assert not (tmp_path / "modules.json").exists()
 
 
-def test_hub_sends_these_files_too(tmp_path, hub):
+def test_files_are_fetched_from_the_hub(tmp_path, hub):
     directory = cases.saved(tmp_path / "model", "sentence-embedding")
     write_sentence_transformers(directory, "cls", max_length=20)
     files = [path for path in directory.rglob("*") if path.is_file()]

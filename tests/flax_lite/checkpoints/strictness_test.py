@@ -1,4 +1,4 @@
-"""Tests of the strict engine: what a checkpoint and a model must agree on, and what is said where they do not."""
+"""Tests of strict loading: mismatches between a checkpoint and a model, and their messages."""
 
 import dataclasses
 import re
@@ -38,14 +38,14 @@ def refusal(directory: Path, model: Any = MaskedLM, **options: Any) -> str:
     return str(caught.value)
 
 
-def test_missing_is_refused_by_both_names(model_directory: Path) -> None:
+def test_missing_parameter_is_named_as_in_model_and_file(model_directory: Path) -> None:
     edit(model_directory, without(KERNEL))
     message = refusal(model_directory)
     assert f"1 missing from the file:\n  encoder/layers/1/attention/query/kernel ({KERNEL})" in message
     assert "allow_missing" in message
 
 
-def test_unmapped_is_refused(model_directory: Path) -> None:
+def test_unexpected_tensor_is_refused(model_directory: Path) -> None:
     edit(model_directory, plus(bert__encoder__layer__3__extra__weight=np.zeros((2, 3), np.float32)))
     assert "1 in the file, but unknown to the model:\n  bert.encoder.layer.3.extra.weight [2, 3]" in refusal(
         model_directory
@@ -53,7 +53,7 @@ def test_unmapped_is_refused(model_directory: Path) -> None:
 
 
 @pytest.mark.parametrize("other", [KERNEL.removeprefix("bert."), "bert.embeddings.LayerNorm.gamma"])
-def test_doubled_is_refused(other: str, model_directory: Path) -> None:
+def test_duplicate_tensor_is_refused(other: str, model_directory: Path) -> None:
     edit(model_directory, lambda arrays: {**arrays, other: next(iter(arrays.values()))})
     message = refusal(model_directory)
     assert re.search(rf"1 in the file twice:\n  .*{re.escape(other)}", message)
@@ -120,7 +120,7 @@ def test_task_that_the_family_lacks_is_refused(tmp_path: Path) -> None:
 
 
 def test_half_a_head_is_refused(model_directory: Path) -> None:
-    """A head is whole or absent: with parts of it initialized, the rest would be worth nothing."""
+    """A head with some initialized parameters would be useless."""
     edit(model_directory, without("cls.predictions.transform.dense.weight"))
     edit_config(model_directory, architectures=None)
     assert "masked_lm_head/dense/kernel (cls.predictions.transform.dense.weight)" in refusal(model_directory)
@@ -133,7 +133,7 @@ def test_half_a_pooler_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("part", ["bert.pooler.dense.weight", "classifier.weight", "classifier.bias"])
-def test_nothing_may_be_missing_where_architectures_names_the_task(part: str, tmp_path: Path) -> None:
+def test_nothing_may_be_missing_if_architectures_names_the_task(part: str, tmp_path: Path) -> None:
     saved(tmp_path / "model", "SequenceClassification", tiny.bert())
     edit(tmp_path / "model", without(part))
     assert f"({part})" in refusal(tmp_path / "model", SequenceClassification)
@@ -161,24 +161,22 @@ def test_truncated_file_is_refused(name: str, tmp_path: Path) -> None:
     saved(tmp_path / "model", "MaskedLM", tiny.bert(), format=name)
     (weights,) = (file for file in (tmp_path / "model").iterdir() if file.name != "config.json")
     weights.write_bytes(weights.read_bytes()[:-7])
-    with pytest.raises(ValueError, match=f"{weights.name} is not a whole"):
+    with pytest.raises(ValueError, match=f"{weights.name} is not a complete"):
         MaskedLM.from_pretrained(tmp_path / "model")
 
 
 def test_format_of_another_library_is_refused(model_directory: Path) -> None:
     edit(model_directory, dict, metadata={"format": "tf"})
-    with pytest.raises(ValueError, match="named as in 'tf', expected 'pt', 'mlx' or 'flax'"):
+    with pytest.raises(ValueError, match="has the format 'tf' in its metadata, expected 'pt', 'mlx' or 'flax'"):
         MaskedLM.from_pretrained(model_directory)
 
 
-def test_one_string_as_patterns_is_refused(model_directory: Path) -> None:
+def test_string_instead_of_patterns_is_refused(model_directory: Path) -> None:
     with pytest.raises(ValueError, match=r"allow_missing=\('classifier/\*',\)"):
         MaskedLM.from_pretrained(model_directory, allow_missing="classifier/*")
 
 
-def test_parameter_without_a_row_is_a_defect_of_the_table(
-    model_directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parameter_without_a_row_is_refused(model_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = tuple(row for row in bert.FAMILY.weights.encoder if row.path != "embeddings/word/embedding")
     broken = dataclasses.replace(bert.FAMILY.weights, encoder=rows)
     monkeypatch.setitem(registry._FAMILIES, "bert", dataclasses.replace(bert.FAMILY, weights=broken))

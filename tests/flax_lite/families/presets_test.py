@@ -1,4 +1,4 @@
-"""Every published size: parameter counts of every model, and the numbers that counts do not show."""
+"""Tests of the presets: parameter counts of every model, and hyperparameters that counts do not determine."""
 
 import functools
 
@@ -16,8 +16,8 @@ from tests.flax_lite import tiny
 FAMILIES = (AlbertConfig, BertConfig, DistilBertConfig)
 PRESETS = [(family, name) for family in FAMILIES for name in family.presets]
 
-# Released sizes of ALBERT (reference albert.md 1.2: a formula, Hugging Face Flax under eval_shape and Keras Hub's
-# metadata agree). v1 and v2 differ in dropout and activation only.
+# Counts of Hugging Face's Flax classes (transformers 4.57) under jax.eval_shape; those of the encoder agree with the
+# metadata of keras-hub's presets. v1 and v2 differ in dropout and activation only.
 ALBERT_COUNTS = {
     "base": {
         "Encoder": 11_683_584,
@@ -56,8 +56,7 @@ ALBERT_COUNTS = {
         "MultipleChoice": 222_599_681,
     },
 }
-# Encoder with pooler (reference distilbert.md 1); multilingual-uncased is base-uncased with 105879 rows of 768 instead
-# of 30522.
+# Encoder with pooler, counted in transformers 4.57; multilingual-uncased is base-uncased with another vocabulary.
 BERT_ENCODER_COUNTS = {
     "bert-tiny": 4_385_920,
     "bert-mini": 11_170_560,
@@ -71,24 +70,23 @@ BERT_ENCODER_COUNTS = {
     "bert-large-uncased": 335_141_888,
     "bert-large-cased": 333_579_264,
 }
-# Encoder, encoder with tied masked-LM head (reference distilbert.md 1).
+# Encoder, and encoder with tied masked-LM head, counted in transformers 4.57.
 DISTILBERT_COUNTS = {
     "distilbert-base-uncased": (66_362_880, 66_985_530),
     "distilbert-base-cased": (65_190_912, 65_812_036),
     "distilbert-base-multilingual-cased": (134_734_080, 135_445_755),
 }
-# Heads that Hugging Face's own classes were seen to have (reference distilbert.md 1), beside what the formulas below
-# say.
-BERT_BASE_SEEN = {"PreTraining": 110_106_428, "MaskedLM": 109_514_298}
-DISTILBERT_BASE_SEEN = {
+# Counts of Hugging Face's classes (transformers 4.57), which the formulas below must give too.
+BERT_BASE_REFERENCE = {"PreTraining": 110_106_428, "MaskedLM": 109_514_298}
+DISTILBERT_BASE_REFERENCE = {
     "MaskedLM": 66_985_530,
     "SequenceClassification": 66_955_010,
     "QuestionAnswering": 66_364_418,
     "TokenClassification": 66_364_418,
 }
 
-# layers, D, N, F, activation, dropout (reference albert.md 1.1; xlarge has 16 heads of width 128, whatever the paper's
-# text says).
+# Layers, D, N, F, activation, dropout, from the config.json of huggingface.co/albert/albert-*; xlarge has 16 heads of
+# width 128 there.
 ALBERT_HYPERPARAMETERS = {
     "albert-base-v1": (12, 768, 12, 3072, "gelu", 0.1),
     "albert-large-v1": (24, 1024, 16, 4096, "gelu", 0.1),
@@ -120,14 +118,12 @@ def count(model: str, config: EncoderConfig) -> int:
 
 
 def masked_lm_head(width: int, embedding: int, vocabulary: int) -> int:
-    """Dense D -> E, LayerNorm, one bias per piece; the decoder is the embedding table."""
+    """Parameters of a Dense D -> E, a LayerNorm and one bias per token; the decoder is the embedding table."""
     return width * embedding + embedding + 2 * embedding + vocabulary
 
 
 def expected_counts(config: EncoderConfig, name: str) -> dict[str, int]:
-    """Counts of a preset's models: seen ones, or those of the encoder plus the formulas of albert.md 1.2 and
-    distilbert.md 1.
-    """
+    """Returns the expected counts of a preset's models: from the tables, or the encoder's plus the size of the head."""
     if isinstance(config, AlbertConfig):
         return ALBERT_COUNTS[name.split("-")[1]]
     width = config.hidden_size
@@ -155,9 +151,9 @@ def expected_counts(config: EncoderConfig, name: str) -> dict[str, int]:
 
 
 def heads_counted(name: str) -> set[str]:
-    """The models to count of a preset: all at base size, where each family has its own tables; elsewhere the largest.
+    """Returns the models to count for a preset: all at base size, elsewhere the largest.
 
-    What a head adds depends on widths and vocabulary alone, which the largest model shows too.
+    The size of a head depends on widths and vocabulary only, which the largest model covers too.
     """
     family = preset(name).model_type
     everything = name in ("albert-base-v2", "bert-base-uncased", "distilbert-base-uncased")
@@ -182,24 +178,21 @@ def test_preset_parameter_counts_of_every_model(family, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "seen"), [("bert-base-uncased", BERT_BASE_SEEN), ("distilbert-base-uncased", DISTILBERT_BASE_SEEN)]
+    ("name", "reference"),
+    [("bert-base-uncased", BERT_BASE_REFERENCE), ("distilbert-base-uncased", DISTILBERT_BASE_REFERENCE)],
 )
-def test_head_formulas_equal_counts_seen_in_hugging_face(name, seen):
+def test_head_formulas_equal_counts_of_hugging_face(name, reference):
     expected = expected_counts(preset(name), name)
-    assert {model: expected[model] for model in seen} == seen
+    assert {model: expected[model] for model in reference} == reference
 
 
 def test_untied_decoder_adds_one_matrix():
-    """Untied DistilBERT has 90,426,426 parameters (reference distilbert.md 1): the decoder is a D x V matrix of its
-    own.
-    """
+    """Untied DistilBERT has 90,426,426 parameters in transformers 4.57: the decoder is a separate D x V matrix."""
     assert count("MaskedLM", DistilBertConfig(tie_word_embeddings=False)) == 90_426_426
 
 
 def test_groups_multiply_physical_layers():
-    """ALBERT-base with two groups of two inner layers has 4 physical layers, 32,947,200 parameters (reference albert.md
-    1.2).
-    """
+    """ALBERT-base with two groups of two inner layers has 4 physical layers and 32,947,200 parameters."""
     config = AlbertConfig.from_preset("albert-base-v2", num_hidden_groups=2, inner_group_num=2)
     assert count("Encoder", config) == 32_947_200
 
@@ -250,7 +243,7 @@ def test_distilbert_preset_hyperparameters(name):
 
 
 def test_tables_cover_every_preset():
-    """A preset without a row would be a preset without a check."""
+    """Every preset has a row in the tables above."""
     assert set(AlbertConfig.presets) == set(ALBERT_HYPERPARAMETERS)
     assert set(BertConfig.presets) == set(BERT_ENCODER_COUNTS) == set(BERT_HYPERPARAMETERS)
     assert set(DistilBertConfig.presets) == set(DISTILBERT_COUNTS)

@@ -1,4 +1,4 @@
-"""Tables of settings: refused by name, known to be inert, or named in one warning."""
+"""Tests of settings tables: refused keys are named, inert ones accepted, unknown ones named in one warning."""
 
 import pytest
 
@@ -19,7 +19,7 @@ _TABLE = (
         ({"mode": "y" * 1000}, ["..."]),
     ],
 )
-def test_refuses_by_name(values, named):
+def test_error_names_refused_keys(values, named):
     with pytest.raises(ValueError, match=r"^config\.json says ") as error:
         check_settings(values, _TABLE, "config.json")
     assert all(each in str(error.value) for each in named)
@@ -27,7 +27,7 @@ def test_refuses_by_name(values, named):
 
 
 @pytest.mark.parametrize("off", [None, False, 0, "", [], {}])
-def test_a_refused_key_that_says_nothing_is_taken(off, caplog):
+def test_a_refused_key_with_a_harmless_value_is_accepted(off, caplog):
     check_settings({"mode": off, "size": 3, "name": "x", "kind": "a"}, _TABLE, "a file")
     assert not caplog.records
 

@@ -1,4 +1,4 @@
-"""Tests of directories that appear, or are replaced, as a whole."""
+"""Tests of directories written or replaced as a whole."""
 
 import os
 from pathlib import Path
@@ -20,7 +20,7 @@ def write_and_fail(target: Path) -> None:
 
 @pytest.fixture
 def existing(tmp_path: Path) -> Path:
-    """A model directory with a tokenizer, a model card that is a link, and a directory of its own."""
+    """A model directory with a tokenizer, a model card that is a link, and a subdirectory."""
     target = tmp_path / "model"
     (target / "runs").mkdir(parents=True)
     (target / "runs" / "log").write_text("log")
@@ -68,7 +68,7 @@ def test_failing_block_keeps_the_existing_directory(existing: Path) -> None:
 
 
 @pytest.mark.parametrize("failing_call", [1, 2])
-def test_failing_exchange_keeps_the_existing_directory(
+def test_failing_replacement_keeps_the_existing_directory(
     failing_call: int, existing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rename, calls = Path.rename, []
@@ -105,7 +105,7 @@ def test_copies_where_files_cannot_be_linked(existing: Path, monkeypatch: pytest
     assert (existing / "tokenizer.json").read_text() == "{}"
 
 
-def test_what_cannot_be_replaced_is_refused(existing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_target_that_cannot_be_replaced_is_refused(existing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for target, message in ((existing / "weights", "is a file"), (Path("/proc"), "cannot be replaced")):
         with pytest.raises(ValueError, match=message), staged_directory(target):
             pass
@@ -114,7 +114,7 @@ def test_what_cannot_be_replaced_is_refused(existing: Path, monkeypatch: pytest.
         pass
 
 
-def test_alone_it_replaces_all_and_removes_what_killed_processes_left(tmp_path):
+def test_alone_removes_directories_of_killed_processes(tmp_path):
     target = tmp_path / "model"
     (target / "kept").mkdir(parents=True)
     for name in (".model.new-0123abcd", ".model.old-0123abcd", ".model.md", ".models.new-0123abcd"):
@@ -127,14 +127,14 @@ def test_alone_it_replaces_all_and_removes_what_killed_processes_left(tmp_path):
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o750, 0o755, 0o2770, 0o3777, 0o555, 0o500])
-def test_access_to_a_directory_stays(mode, existing):
+def test_permissions_are_kept(mode, existing):
     umask = os.umask(0o022)
     try:
         existing.chmod(mode)
         (existing / "weights").chmod(0o600)
         former = (existing / "weights").stat().st_mtime_ns
         with staged_directory(existing, replaces=("weights*",)) as stage:
-            assert stage.stat().st_mode & 0o777 == mode & 0o777 | 0o700  # nobody reads it before, either
+            assert stage.stat().st_mode & 0o777 == mode & 0o777 | 0o700  # not readable by others before the swap either
             (stage / "weights").write_text("new")
             (stage / "more").write_text("new")
         assert existing.stat().st_mode & 0o7777 == mode
@@ -146,8 +146,8 @@ def test_access_to_a_directory_stays(mode, existing):
         os.umask(umask)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_owner_and_group_of_a_directory_stay(existing):
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may change owners")
+def test_owner_and_group_are_kept(existing):
     os.chown(existing, 12345, 23456)
     existing.chmod(0o2770)
     os.chown(existing / "weights", 12345, 34567)
@@ -159,8 +159,8 @@ def test_owner_and_group_of_a_directory_stay(existing):
     assert (found.st_uid, found.st_gid) == (12345, 34567)
 
 
-def test_another_group_is_not_given_what_the_former_had(existing, monkeypatch):
-    """Where the group cannot stay, its rights go to nobody."""
+def test_permissions_do_not_pass_to_another_group(existing, monkeypatch):
+    """If the group cannot be kept, its permissions are removed."""
     wanted = existing.stat().st_gid + 1
     existing.chmod(0o2775)
 
@@ -169,14 +169,16 @@ def test_another_group_is_not_given_what_the_former_had(existing, monkeypatch):
 
     stat = Path.stat
     monkeypatch.setattr(os, "chown", refuse)
-    monkeypatch.setattr(Path, "stat", lambda self, **options: of_group(stat(self, **options), self == existing, wanted))
+    monkeypatch.setattr(
+        Path, "stat", lambda self, **options: with_group(stat(self, **options), self == existing, wanted)
+    )
     with staged_directory(existing) as stage:
         assert os.stat(stage).st_mode & 0o777 == 0o705
 
 
-def of_group(found: os.stat_result, is_it: bool, group: int) -> os.stat_result:
+def with_group(found: os.stat_result, replace: bool, group: int) -> os.stat_result:
     fields = list(found)
-    fields[5] = group if is_it else fields[5]
+    fields[5] = group if replace else fields[5]
     return os.stat_result(fields)
 
 

@@ -150,5 +150,5 @@ def test_all_that_does_not_fit_in_a_head_is_one_error(tmp_path):
 def test_a_head_that_is_no_such_file_is_one_error(tmp_path):
     saved(tmp_path)
     (tmp_path / HEAD).write_bytes(b"\x80\x04.")
-    with pytest.raises(ValueError, match="is not a whole safetensors file"):
+    with pytest.raises(ValueError, match="is not a complete safetensors file"):
         BeamQuestionAnswering.from_pretrained(tmp_path)

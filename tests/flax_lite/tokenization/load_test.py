@@ -174,7 +174,7 @@ def test_what_is_not_there_is_looked_for_on_the_hub(monkeypatch, tmp_path):
         ValueError, match=f"no directory 'albert/x@v2', and from the hub: of albert/x@v2 the cache at {tmp_path}"
     ):
         load_tokenizer("albert/x@v2")
-    with pytest.raises(ValueError, match="'no/such/directory' is neither a directory nor the id of a model"):
+    with pytest.raises(ValueError, match="'no/such/directory' is neither a directory nor a model id"):
         load_tokenizer("no/such/directory")
     with pytest.raises(ValueError, match=r"'no-such-directory/vocab.txt' is neither"):
         load_tokenizer("no-such-directory/vocab.txt")

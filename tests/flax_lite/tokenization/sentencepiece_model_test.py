@@ -49,7 +49,7 @@ def test_every_truncation_is_refused():
 
 def test_lengths_are_checked_before_anything_is_allocated():
     claims_an_exabyte = tiny_files.tag(1, 2) + tiny_files.varint(1 << 60) + b"abc"
-    with pytest.raises(ValueError, match=r"says 1152921504606846976 bytes where 3 are left"):
+    with pytest.raises(ValueError, match=r"claims 1152921504606846976 bytes where 3 are left"):
         parse_sentencepiece_model(claims_an_exabyte)
 
 

@@ -1,7 +1,7 @@
-"""How much memory a conversion takes: a copy of the model, its largest tensor once more, and 32 MB for everything else.
+"""Tests that a conversion needs memory for one copy of the model, its largest tensor once more, and 32 MB.
 
-Measured in a process of its own as the peak of RssAnon, which leaves out the pages of mapped files, above what it is
-once everything is imported (Linux: proc_pid_status(5)).
+Measured in a separate process: peak of RssAnon, which excludes pages of mapped files, minus its value after the imports
+(Linux, proc_pid_status(5)).
 """
 
 import json
@@ -22,7 +22,7 @@ from flax_lite.models.params import abstract_params
 
 MEGABYTE = 10**6
 SLACK = 32 * MEGABYTE
-# Two kernels of 67 MB are nearly all of it: a second copy of either, or of the whole, goes beyond the bound.
+# Two kernels of 67 MB are nearly all of the model: a second copy of one of them exceeds the bound.
 WIDE: dict[str, Any] = {
     "vocab_size": 1000,
     "embedding_size": 16,
@@ -44,8 +44,8 @@ def watch():
         peak.append(max(peak.pop(), anonymous()))
         time.sleep(0.002)
 
-def run(how, source, target, file_format, shard, dtype):
-    if how == "model":
+def run(api, source, target, file_format, shard, dtype):
+    if api == "model":
         model = heads.MaskedLM.from_pretrained(source, param_dtype=dtype)
         model.save_pretrained(target, format=file_format, max_shard_size=shard)
     else:
@@ -66,7 +66,7 @@ for conversion in json.loads(sys.argv[1]):
 
 
 def write_source(directory: Path, config: AlbertConfig, file_format: str, **options: Any) -> list[int]:
-    """A model whose values are all alike; returns the number of values of each."""
+    """Writes a model whose values are all equal; returns the size of each parameter."""
     shapes = traverse_util.flatten_dict(abstract_params(lambda: MaskedLM(config, rngs=nnx.Rngs(0))), sep="/")
     params: Any = {path: np.broadcast_to(np.float32(0.5), leaf.shape) for path, leaf in shapes.items()}
     named = config.replace(architectures=("AlbertForMaskedLM",))
@@ -75,16 +75,16 @@ def write_source(directory: Path, config: AlbertConfig, file_format: str, **opti
 
 
 def conversion(
-    how: str, source: Path, file_format: str, shard: str | None = None, dtype: str = "float32"
+    api: str, source: Path, file_format: str, shard: str | None = None, dtype: str = "float32"
 ) -> dict[str, str | None]:
-    """Of a source to a directory beside it."""
+    """Returns the arguments of one conversion in CONVERSIONS."""
     target = str(source.with_name(f"{source.name}-converted"))
     options = {"file_format": file_format, "shard": shard, "dtype": dtype}
-    return {"how": how, "source": str(source), "target": target, **options}
+    return {"api": api, "source": str(source), "target": target, **options}
 
 
 def peaks(*conversions: dict[str, str | None]) -> list[int]:
-    """Peak of anonymous memory above the baseline during each, one after the other in one process, in bytes."""
+    """Runs the conversions in one process; returns the peak of anonymous memory above each baseline, in bytes."""
     command = [sys.executable, "-c", CONVERSIONS, json.dumps(conversions)]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return [int(line) for line in printed.splitlines()]
@@ -97,7 +97,7 @@ def assert_one_copy(peak: int, sizes: list[int], itemsize: int = 4, slack: int =
 
 
 def test_conversions_hold_one_copy(tmp_path: Path) -> None:
-    """Of a model and of a checkpoint, each format to the other, in one file and in shards, and to a narrower dtype."""
+    """From a model and from a checkpoint, in both directions, in one file and in shards, and to a narrower dtype."""
     sizes = write_source(tmp_path / "whole", AlbertConfig(**WIDE), "safetensors")
     write_source(tmp_path / "flax-shards", AlbertConfig(**WIDE), "flax", max_shard_size="100MB")
     write_source(tmp_path / "shards", AlbertConfig(**WIDE), "safetensors", max_shard_size="100MB")
@@ -111,10 +111,10 @@ def test_conversions_hold_one_copy(tmp_path: Path) -> None:
     assert_one_copy(narrow, sizes, itemsize=2)
 
 
-@pytest.mark.slow  # 0.9 GB of weights, four times; the test above has the same bound at a seventh of that
-@pytest.mark.parametrize("how", ["model", "convert"])
+@pytest.mark.slow  # 0.9 GB of weights, four times; the test above checks the same bound at a seventh of the size
+@pytest.mark.parametrize("api", ["model", "convert"])
 @pytest.mark.parametrize(("source_format", "target_format"), [("safetensors", "flax"), ("flax", "safetensors")])
-def test_conversion_of_xxlarge_holds_one_copy(source_format: str, target_format: str, how: str, tmp_path: Path) -> None:
+def test_conversion_of_xxlarge_holds_one_copy(source_format: str, target_format: str, api: str, tmp_path: Path) -> None:
     sizes = write_source(tmp_path / "source", AlbertConfig.from_preset("albert-xxlarge-v2"), source_format)
-    (peak,) = peaks(conversion(how, tmp_path / "source", target_format))
+    (peak,) = peaks(conversion(api, tmp_path / "source", target_format))
     assert_one_copy(peak, sizes, slack=2 * SLACK)

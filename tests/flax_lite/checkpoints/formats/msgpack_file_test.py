@@ -37,14 +37,14 @@ def assert_identical(expected: np.ndarray, actual: np.ndarray) -> None:
 
 @pytest.fixture(params=["whole", "chunked"])
 def chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files in one piece, and with every array above 7 bytes split as Flax splits those above 1 GiB."""
+    """Stores arrays whole, or splits every array above 7 bytes as Flax splits those above 1 GiB."""
     if request.param == "chunked":
         monkeypatch.setattr(serialization, "MAX_CHUNK_SIZE", 7)
         monkeypatch.setattr(msgpack_file, "_CHUNK_BYTES", 7)
 
 
 @pytest.mark.usefixtures("chunks")
-def test_reading_gives_what_flax_wrote(tmp_path: Path) -> None:
+def test_files_of_flax_are_read(tmp_path: Path) -> None:
     tree = {**TREE, "long": np.arange(100, dtype=np.float32)}
     (tmp_path / "file").write_bytes(serialization.to_bytes(tree))
     tensors = read_msgpack(tmp_path / "file")
@@ -56,7 +56,7 @@ def test_reading_gives_what_flax_wrote(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("chunks")
-def test_writing_gives_what_flax_reads(tmp_path: Path) -> None:
+def test_flax_reads_written_files(tmp_path: Path) -> None:
     flat = {**FLAT, "long": np.arange(100, dtype=np.float32)}
     write_msgpack(tmp_path / "file", {name: stored(array) for name, array in flat.items()})
     restored = serialization.msgpack_restore((tmp_path / "file").read_bytes())
@@ -66,13 +66,13 @@ def test_writing_gives_what_flax_reads(tmp_path: Path) -> None:
         assert_identical(array, restored[name])
 
 
-def test_writing_puts_transposed_values_in_order(tmp_path: Path) -> None:
+def test_transposed_values_are_written_in_c_order(tmp_path: Path) -> None:
     kernel = np.arange(6, dtype=np.float32).reshape(2, 3)
     write_msgpack(tmp_path / "file", {"kernel": stored(kernel.T)})
     assert_identical(np.ascontiguousarray(kernel.T), read_msgpack(tmp_path / "file")["kernel"].read())
 
 
-def test_values_stay_in_the_file_until_read(tmp_path: Path) -> None:
+def test_values_are_views_of_the_mapped_file(tmp_path: Path) -> None:
     write_msgpack(tmp_path / "file", {"long": stored(FLAT["long"])})
     values = read_msgpack(tmp_path / "file")["long"].read()
     assert isinstance(values.base, np.memmap)
@@ -82,7 +82,7 @@ def test_every_truncation_is_refused(tmp_path: Path) -> None:
     content = serialization.to_bytes({"a": {"kernel": np.ones((2, 2), np.float32)}, "b": np.ones(1, np.float16)})
     for length in range(len(content)):
         (tmp_path / "file").write_bytes(content[:length])
-        with pytest.raises(ValueError, match=r"empty|not a whole msgpack file"):
+        with pytest.raises(ValueError, match=r"empty|not a complete msgpack file"):
             read_msgpack(tmp_path / "file")
 
 
@@ -101,38 +101,38 @@ CHUNKED = "__msgpack_chunked_array__"
 ONE = array((1,), "float32", bytes(4))
 BROKEN = {
     "trailing bytes": (packed({"a": ONE}) + b"\0", "1 bytes follow"),
-    "not a dictionary": (packed(ONE), "begin with a dictionary"),
+    "not a dictionary": (packed(ONE), "start with a dictionary"),
     "a number": (packed({"a": 3}), "a is 3"),
     "a list": (packed({"a": [1]}), "byte 0x91"),
     "numbered keys": (packed({1: ONE}), "a key is 1"),
-    "key twice": (b"\x82" + 2 * (packed("a") + packed(ONE)), "'a' is there twice"),
-    "a name in two forms": (packed({"a.b": ONE, "a": {"b": ONE}}), "a.b is there twice"),
-    "a key without end": (packed({"a" * 1025: ONE}), "a text at 4 has 1025 bytes"),
-    "numbers without end": (packed({str(number): 0 for number in range(2**16)}), "more than 131072 values"),
+    "duplicate key": (b"\x82" + 2 * (packed("a") + packed(ONE)), "'a' occurs twice"),
+    "duplicate name": (packed({"a.b": ONE, "a": {"b": ONE}}), "a.b occurs twice"),
+    "absurd key": (packed({"a" * 1025: ONE}), "a text at 4 has 1025 bytes"),
+    "too many numbers": (packed({str(number): 0 for number in range(2**16)}), "more than 131072 values"),
     "too few values": (packed({"a": array((3,), "float32", bytes(8))}), r"shape \[3\] and float32 has 8 bytes"),
     "absurd shape": (packed({"a": array((2**40, 2**40), "float32", bytes(8))}), "has 8 bytes"),
     "negative size": (packed({"a": array((-1,), "float32", bytes(4))}), "byte 0xff"),
     "true as size": (packed({"a": array((True,), "float32", bytes(4))}), "has shape"),
     "no dtype": (packed({"a": array((1,), 4, bytes(4))}), "dtype 4"),
-    "text as values": (packed({"a": array((1,), "float32", "abcd")}), "values should begin"),
-    "no array": (packed({"a": msgpack.ExtType(1, packed([1]))}), "not made of shape"),
+    "text as values": (packed({"a": array((1,), "float32", "abcd")}), "at the start of an array's values"),
+    "no array": (packed({"a": msgpack.ExtType(1, packed([1]))}), "does not consist of shape"),
     "no shape": (packed({"a": array(1, "float32", bytes(4))}), "no shape"),
     "complex number": (packed({"a": msgpack.ExtType(2, packed((1.0, 2.0)))}), "extension type 2"),
-    "announced length": (
+    "wrong length": (
         b"\x81\xa1a" + struct.pack(">BBb", 0xC7, 99, 1) + packed(((1,), "float32", bytes(4))),
-        "announced",
+        "an array ends at 23, expected 105",
     ),
     "nested too deep": (packed(NESTED), "nested more than"),
-    "absurd dictionary": (b"\xdf\xff\xff\xff\xff", "beyond its end"),
+    "absurd dictionary": (b"\xdf\xff\xff\xff\xff", "beyond the end of the file"),
     "bad text": (b"\x81\xa1\xff" + packed(ONE), "utf-8"),
-    "pieces of two dtypes": (
+    "chunks of two dtypes": (
         packed({"a": {CHUNKED: True, "shape": {"0": 2}, "chunks": {"0": ONE, "1": array((1,), "float16", bytes(2))}}}),
         "one dtype",
     ),
-    "pieces too few": (packed({"a": {CHUNKED: True, "shape": {"0": 2}, "chunks": {"0": ONE}}}), "do not add up"),
-    "pieces not numbered": (packed({"a": {CHUNKED: True, "shape": {"0": 1}, "chunks": {"1": ONE}}}), "not numbered"),
-    "pieces missing": (packed({"a": {CHUNKED: True, "shape": {"0": 1}}}), "not numbered"),
-    "a number as piece": (packed({"a": {CHUNKED: True, "shape": {"0": 1}, "chunks": {"0": ONE, "1": 1}}}), "one dtype"),
+    "too few chunks": (packed({"a": {CHUNKED: True, "shape": {"0": 2}, "chunks": {"0": ONE}}}), "do not add up"),
+    "chunks not numbered": (packed({"a": {CHUNKED: True, "shape": {"0": 1}, "chunks": {"1": ONE}}}), "not numbered"),
+    "no chunks": (packed({"a": {CHUNKED: True, "shape": {"0": 1}}}), "not numbered"),
+    "a number as chunk": (packed({"a": {CHUNKED: True, "shape": {"0": 1}, "chunks": {"0": ONE, "1": 1}}}), "one dtype"),
 }
 
 
@@ -145,7 +145,7 @@ def test_broken_file_is_refused(name: str, tmp_path: Path) -> None:
 
 
 def test_unknown_dtype_is_left_to_the_reader(tmp_path: Path) -> None:
-    """Whether a tensor may have such a dtype is for its use to say: it may be one that is skipped."""
+    """The dtype is checked where the tensor is used, because the tensor may be skipped."""
     (tmp_path / "file").write_bytes(packed({"a": array((2,), "int64", bytes(16))}))
     tensor = read_msgpack(tmp_path / "file")["a"]
     assert (tensor.shape, tensor.dtype) == ((2,), "int64")

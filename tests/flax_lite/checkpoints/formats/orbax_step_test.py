@@ -1,4 +1,4 @@
-"""Steps that no job wrote: one ValueError, without waiting, and without the memory that they claim."""
+"""Tests of damaged and hostile steps: each is one ValueError, without blocking and without allocating claimed sizes."""
 
 import json
 import shutil
@@ -46,7 +46,7 @@ def step(work):
 
 
 def refusal(work, capsys):
-    """What inspect says, with 64 MB at most."""
+    """Returns the error message of inspect, which may use at most 64 MB."""
     tracemalloc.start()
     try:
         assert inspect.main([str(work)]) == 2
@@ -69,7 +69,7 @@ def stored(step, name):
     return tensorstore.open({"driver": "zarr", "kvstore": kvstore}).result()
 
 
-def test_arrays_below_a_name_are_read(step):
+def test_arrays_of_a_subtree_are_read(step):
     tree = read_meta(step)["tree"]
     arrays = read_arrays(step, tree, "params", "pooler")
     wanted = {path.removeprefix("params/") for path in tree if path.startswith("params/")}
@@ -93,32 +93,32 @@ FORMS = [
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_claims_that_are_not_stored_are_refused(form, work, step, capsys):
+def test_shapes_that_differ_from_the_stored_ones_are_refused(form, work, step, capsys):
     edit(step / "meta" / "metadata", lambda values: values["tree"].update({BIAS: form}))
     assert BIAS in refusal(work, capsys)
 
 
-def test_claims_that_the_files_cannot_hold_are_refused(work, step, capsys):
-    """The array says so of itself, and so does the JSON beside it; no piece of it is written."""
+def test_shapes_that_the_files_cannot_hold_are_refused(work, step, capsys):
+    """The array's metadata and the step's JSON agree on the size, but no chunk of it is stored."""
     stored(step, BIAS).resize(exclusive_max=[10**12], resize_metadata_only=True).result()
     edit(step / "meta" / "metadata", lambda values: values["tree"].update({BIAS: "float32[1000000000000]"}))
     assert "it claims 4000000" in refusal(work, capsys)
 
 
-def test_pieces_larger_than_the_array_are_refused(work, step, capsys):
+def test_chunks_larger_than_the_array_are_refused(work, step, capsys):
     array = stored(step, BIAS)
     kvstore = array.spec().to_json()["kvstore"]
     metadata = {"shape": [8], "chunks": [10**10], "dtype": "<f4", "compressor": None}
     spec = {"driver": "zarr", "kvstore": kvstore, "metadata": metadata, "create": True, "delete_existing": True}
     tensorstore.open(spec).result()
-    assert "is stored in pieces of [10000000000]" in refusal(work, capsys)
+    assert "is stored in chunks of [10000000000]" in refusal(work, capsys)
 
 
-@pytest.mark.parametrize("what", [name for name in SPECIAL if "directory" not in name])
+@pytest.mark.parametrize("special", [name for name in SPECIAL if "directory" not in name])
 @pytest.mark.parametrize("name", ["meta/metadata", "state/_METADATA", "state/manifest.ocdbt", "state/more"])
-def test_special_files_are_refused(name, what, work, step, capsys):
+def test_special_files_are_refused(name, special, work, step, capsys):
     (step / name).unlink(missing_ok=True)
-    SPECIAL[what][0](step / name)
+    SPECIAL[special][0](step / name)
     assert str(step) in refusal(work, capsys)
 
 
@@ -128,7 +128,7 @@ def test_directory_that_is_a_link_is_refused(work, step, capsys):
     assert "is a link, which no job writes" in refusal(work, capsys)
 
 
-def test_descriptions_without_end_are_refused(work, step, capsys):
+def test_endless_metadata_are_refused(work, step, capsys):
     with (step / "state" / "_METADATA").open("ab") as file:
         file.truncate(10**10)
     assert "_METADATA has 10000000000 bytes, expected at most" in refusal(work, capsys)
@@ -137,9 +137,9 @@ def test_descriptions_without_end_are_refused(work, step, capsys):
     assert "metadata has 10000000000 bytes, expected at most" in refusal(work, capsys)
 
 
-METAS = {
-    "another model": lambda values: values.update(model={"model_type": "gpt2"}),
-    "no kind of model": lambda values: values["model"].pop("model_type"),
+MALFORMED = {
+    "unknown family": lambda values: values.update(model={"model_type": "gpt2"}),
+    "no family": lambda values: values["model"].pop("model_type"),
     "a model that is a list": lambda values: values.update(model=[]),
     "no tree": lambda values: values.pop("tree"),
     "a tree that is text": lambda values: values.update(tree="params"),
@@ -147,14 +147,14 @@ METAS = {
 }
 
 
-@pytest.mark.parametrize("name", METAS)
-def test_other_descriptions_are_refused(name, work, step, capsys):
-    edit(step / "meta" / "metadata", METAS[name])
+@pytest.mark.parametrize("name", MALFORMED)
+def test_malformed_metadata_are_refused(name, work, step, capsys):
+    edit(step / "meta" / "metadata", MALFORMED[name])
     assert refusal(work, capsys).startswith("inspect: ")
 
 
 @pytest.mark.parametrize("best", ["../../elsewhere", {"step": "../../elsewhere"}, {"step": 7}, [1], {"step": None}])
 def test_best_step_is_one_of_the_steps(best, work, step):
     edit(step / "meta" / "metadata", lambda values: values.update(best=best))
-    with pytest.raises(ValueError, match="keeps no best checkpoint"):
+    with pytest.raises(ValueError, match="has no best checkpoint"):
         open_source(f"{work}@best")

@@ -30,7 +30,7 @@ def assert_identical(expected: np.ndarray, actual: np.ndarray) -> None:
     assert expected.tobytes() == actual.tobytes()
 
 
-def test_reading_gives_what_the_library_wrote(tmp_path: Path) -> None:
+def test_files_of_the_library_are_read(tmp_path: Path) -> None:
     library.save_file(ARRAYS, tmp_path / "file", {"format": "pt"})
     tensors, file_format = read_safetensors(tmp_path / "file")
     assert file_format == "pt"
@@ -40,7 +40,7 @@ def test_reading_gives_what_the_library_wrote(tmp_path: Path) -> None:
         assert_identical(array, tensors[name].read())
 
 
-def test_writing_gives_what_the_library_reads(tmp_path: Path) -> None:
+def test_library_reads_written_files(tmp_path: Path) -> None:
     write_safetensors(tmp_path / "file", {name: stored(array) for name, array in ARRAYS.items()}, {"format": "pt"})
     restored = library.load_file(tmp_path / "file")
     assert restored.keys() == ARRAYS.keys()
@@ -49,7 +49,7 @@ def test_writing_gives_what_the_library_reads(tmp_path: Path) -> None:
     assert read_safetensors(tmp_path / "file")[1] == "pt"
 
 
-def test_writing_aligns_every_tensor_and_puts_transposed_values_in_order(tmp_path: Path) -> None:
+def test_tensors_are_aligned_and_transposed_values_written_in_c_order(tmp_path: Path) -> None:
     write_safetensors(tmp_path / "file", {name: stored(array.T) for name, array in ARRAYS.items()}, {})
     content = (tmp_path / "file").read_bytes()
     (length,) = struct.unpack("<Q", content[:8])
@@ -60,20 +60,20 @@ def test_writing_aligns_every_tensor_and_puts_transposed_values_in_order(tmp_pat
     assert_identical(np.ascontiguousarray(ARRAYS["kernel"].T), library.load_file(tmp_path / "file")["kernel"])
 
 
-def test_values_stay_in_the_file_until_read(tmp_path: Path) -> None:
+def test_values_are_views_of_the_mapped_file(tmp_path: Path) -> None:
     library.save_file(ARRAYS, tmp_path / "file")
     assert isinstance(read_safetensors(tmp_path / "file")[0]["kernel"].read().base, np.memmap)
 
 
-def test_no_metadata_names_no_format(tmp_path: Path) -> None:
+def test_format_is_none_without_metadata(tmp_path: Path) -> None:
     library.save_file(ARRAYS, tmp_path / "file")
     assert read_safetensors(tmp_path / "file")[1] is None
 
 
-def test_a_wrong_announcement_is_refused(tmp_path: Path) -> None:
-    liar = StoredTensor((2,), "float16", lambda: np.zeros(2, np.float32))
-    with pytest.raises(ValueError, match="float32 was announced as float16"):
-        write_safetensors(tmp_path / "file", {"liar": liar}, {})
+def test_values_of_another_dtype_than_declared_are_refused(tmp_path: Path) -> None:
+    wrong = StoredTensor((2,), "float16", lambda: np.zeros(2, np.float32))
+    with pytest.raises(ValueError, match="float32 was declared as float16"):
+        write_safetensors(tmp_path / "file", {"wrong": wrong}, {})
 
 
 def test_every_truncation_is_refused(tmp_path: Path) -> None:
@@ -81,17 +81,17 @@ def test_every_truncation_is_refused(tmp_path: Path) -> None:
     content = (tmp_path / "whole").read_bytes()
     for length in range(len(content)):
         (tmp_path / "file").write_bytes(content[:length])
-        with pytest.raises(ValueError, match="not a whole safetensors file"):
+        with pytest.raises(ValueError, match="not a complete safetensors file"):
             read_safetensors(tmp_path / "file")
 
 
 @pytest.mark.parametrize("content", [b"\x80\x04}q\x00.", b"\xff" * 64])
 def test_other_content_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(content)
-    with pytest.raises(ValueError, match="not a whole safetensors file"):
+    with pytest.raises(ValueError, match="not a complete safetensors file"):
         read_safetensors(tmp_path / "file")
 
 
-def test_other_dtypes_keep_the_name_of_the_format(tmp_path: Path) -> None:
+def test_unsupported_dtypes_keep_their_name_in_the_format(tmp_path: Path) -> None:
     library.save_file({"ids": np.arange(3)}, tmp_path / "file")
     assert read_safetensors(tmp_path / "file")[0]["ids"].dtype == "I64"

@@ -1,4 +1,4 @@
-"""Tests of checkpoints in several files: what is written, what is read, and what an index may not say."""
+"""Tests of checkpoints in shards: writing, reading, and malformed indexes."""
 
 import json
 import math
@@ -25,7 +25,7 @@ WORD = {"safetensors": "bert.embeddings.word_embeddings.weight", "flax": "bert/e
 
 @pytest.fixture(params=FORMATS)
 def sharded(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
-    """A BERT masked LM in shards of 4 kB at most, and the format's name."""
+    """A BERT masked LM in shards of at most 4 kB, and the name of the format."""
     saved(tmp_path / "model", "MaskedLM", tiny.bert(), format=request.param, max_shard_size="4KB")
     return tmp_path / "model", request.param
 
@@ -48,7 +48,7 @@ def refusal(directory: Path) -> str:
     return str(caught.value)
 
 
-def test_shards_hold_the_model_within_the_size_and_the_index_says_where(sharded: tuple[Path, str]) -> None:
+def test_shards_keep_to_the_size_and_the_index_maps_every_tensor(sharded: tuple[Path, str]) -> None:
     directory, file_format = sharded
     index = read_index(directory, file_format)
     names = sorted(set(index["weight_map"].values()))
@@ -65,14 +65,14 @@ def test_shards_hold_the_model_within_the_size_and_the_index_says_where(sharded:
     assert index["metadata"] == {"total_size": total}
 
 
-def test_shards_are_read_as_what_was_saved(sharded: tuple[Path, str]) -> None:
+def test_shards_round_trip(sharded: tuple[Path, str]) -> None:
     directory, file_format = sharded
     assert open_directory(directory).path.name == INDEX[file_format]
     assert_same_parameters(tiny_model("MaskedLM", tiny.bert()), MaskedLM.from_pretrained(directory))
 
 
 def test_links_into_the_hubs_cache_are_followed(sharded: tuple[Path, str]) -> None:
-    """A snapshot of the hub's cache is nothing but links to files that are named by their hashes."""
+    """A snapshot of the hub's cache consists of links to blobs named by their hashes."""
     directory, _ = sharded
     snapshot = directory.with_name("snapshots") / "0123abcd"
     blobs = directory.with_name("blobs")
@@ -84,7 +84,7 @@ def test_links_into_the_hubs_cache_are_followed(sharded: tuple[Path, str]) -> No
     assert_same_parameters(tiny_model("MaskedLM", tiny.bert()), MaskedLM.from_pretrained(snapshot))
 
 
-def test_what_fits_is_one_file_and_a_large_tensor_has_its_own_shard(tmp_path: Path) -> None:
+def test_small_model_is_one_file_and_a_large_tensor_is_one_shard(tmp_path: Path) -> None:
     both = ("safetensors", "flax")
     saved(tmp_path / "model", "MaskedLM", tiny.bert(), format=both, max_shard_size="1GB")
     assert {file.name for file in (tmp_path / "model").iterdir()} == {
@@ -95,11 +95,11 @@ def test_what_fits_is_one_file_and_a_large_tensor_has_its_own_shard(tmp_path: Pa
     model = saved(tmp_path / "model", "MaskedLM", tiny.bert(), format=both, max_shard_size=1)
     for file_format, number in (("safetensors", 1), ("flax", 0)):
         tensors = sum(len(leaf) if "layers/" in path else 1 for path, leaf in flat(model).items())
-        # PyTorch's names have the decoder's bias once more.
+        # PyTorch's names include a copy of the decoder's bias.
         assert len(set(read_index(tmp_path / "model", file_format)["weight_map"].values())) == tensors + number
 
 
-def test_no_shard_of_an_earlier_save_stays(tmp_path: Path) -> None:
+def test_shards_of_an_earlier_save_are_removed(tmp_path: Path) -> None:
     def names() -> set[str]:
         return {file.name for file in (tmp_path / "model").iterdir()}
 
@@ -111,7 +111,7 @@ def test_no_shard_of_an_earlier_save_stays(tmp_path: Path) -> None:
     assert names() == {"config.json", "model.safetensors"}
 
 
-def test_one_file_comes_before_shards_and_safetensors_before_msgpack(tmp_path: Path) -> None:
+def test_one_file_precedes_shards_and_safetensors_precedes_msgpack(tmp_path: Path) -> None:
     saved(tmp_path / "whole", "MaskedLM", tiny.bert(), format=FORMATS)
     directory = tmp_path / "model"
     saved(directory, "MaskedLM", tiny.bert(), format=FORMATS, max_shard_size="4KB")
@@ -120,12 +120,12 @@ def test_one_file_comes_before_shards_and_safetensors_before_msgpack(tmp_path: P
     for name in ("model.safetensors", INDEX["safetensors"], "flax_model.msgpack", INDEX["flax"]):
         assert open_directory(directory).path == directory / name
         (directory / name).unlink()
-    assert "holds neither" in refusal(directory)
+    assert "has neither" in refusal(directory)
 
 
 @pytest.mark.parametrize("shards", [1, 2])
-def test_safetensors_in_flax_naming_are_read(shards: int, tmp_path: Path) -> None:
-    """As transformers 4.57 FlaxPreTrainedModel.save_pretrained(safe_serialization=True) writes them."""
+def test_safetensors_with_flax_names_are_read(shards: int, tmp_path: Path) -> None:
+    """transformers 4.57 writes such files: FlaxPreTrainedModel.save_pretrained(safe_serialization=True)."""
     directory = tmp_path / "model"
     model = saved(directory, "MaskedLM", tiny.albert(), format="flax")
     arrays = {name: tensor.read().copy() for name, tensor in open_directory(directory).tensors.items()}
@@ -160,7 +160,7 @@ BAD_FILES = [
 
 
 @pytest.mark.parametrize("bad", BAD_FILES, ids=lambda bad: ascii(bad)[:30])
-def test_index_that_names_anything_but_a_file_beside_it_is_refused(bad: Any, sharded: tuple[Path, str]) -> None:
+def test_index_with_malformed_file_names_is_refused(bad: Any, sharded: tuple[Path, str]) -> None:
     directory, file_format = sharded
     if isinstance(bad, str):
         bad = bad.replace(".safetensors", Path(SHARD[file_format]).suffix)
@@ -178,7 +178,7 @@ def test_index_that_names_anything_but_a_file_beside_it_is_refused(bad: Any, sha
         ("{}", "has no weight_map"),
         ('{"weight_map": {}}', "has no weight_map"),
         ('{"weight_map": []}', "has no weight_map"),
-        ('{"weight_map": {"a": "b.msgpack", "a": "b.msgpack"}}', "key 'a' is there twice"),
+        ('{"weight_map": {"a": "b.msgpack", "a": "b.msgpack"}}', "key 'a' occurs twice"),
         ('{"weight_map": ' + "[" * 10**5, "nested"),
     ],
 )
@@ -193,30 +193,30 @@ def test_missing_shards_are_named(sharded: tuple[Path, str]) -> None:
     names = sorted(set(read_index(directory, file_format)["weight_map"].values()))
     (directory / names[1]).unlink()
     (directory / names[2]).unlink()
-    assert f"are not there:\n  {names[1]}\n  {names[2]}\n" in refusal(directory)
+    assert f"do not exist:\n  {names[1]}\n  {names[2]}\n" in refusal(directory)
 
 
 BUFFERS = ("bert.embeddings.position_ids", "embeddings.token_type_ids")
 
 
 @pytest.mark.parametrize("buffer", BUFFERS)
-@pytest.mark.parametrize("where", ["in a shard alone", "in the index alone", "in two shards", "in both"])
-def test_what_is_left_out_of_one_file_is_left_out_of_shards(where: str, buffer: str, tmp_path: Path) -> None:
-    """Buffers that transformers saved until 4.31; indexes were made by other versions, and by hand."""
+@pytest.mark.parametrize("where", ["one shard only", "index only", "two shards", "shard and index"])
+def test_buffers_are_ignored_in_shards(where: str, buffer: str, tmp_path: Path) -> None:
+    """transformers saved these buffers until 4.31; an index may be from another version, or edited."""
     directory = tmp_path / "model"
     saved(directory, "MaskedLM", tiny.bert(), max_shard_size="4KB")
     shards = sorted(set(read_index(directory, "safetensors")["weight_map"].values()))
-    holders = {"in the index alone": [], "in two shards": shards[:2]}.get(where, shards[:1])
+    holders = {"index only": [], "two shards": shards[:2]}.get(where, shards[:1])
     for shard in holders:
         held = {**library.load_file(directory / shard), buffer: np.arange(16)}
         library.save_file(held, directory / shard, {"format": "pt"})
-    if where != "in a shard alone":
+    if where != "one shard only":
         edit_index(directory, "safetensors", lambda weight_map: weight_map.update({buffer: shards[0]}))
     assert_same_parameters(tiny_model("MaskedLM", tiny.bert()), MaskedLM.from_pretrained(directory))
 
 
 def test_index_and_shards_must_agree(sharded: tuple[Path, str]) -> None:
-    """At once: a tensor in two shards, one that lies elsewhere, one that lies nowhere, and one that no index names."""
+    """All at once: a tensor in two shards, one in another shard, one in no shard, and one that is not in the index."""
     directory, file_format = sharded
     weight_map = read_index(directory, file_format)["weight_map"]
     first, second = sorted(set(weight_map.values()))[:2]
@@ -275,10 +275,10 @@ def test_shards_of_different_formats_are_refused(tmp_path: Path) -> None:
         ("", None),
     ],
 )
-def test_sizes(size: int | str | None, num_bytes: float | None, tmp_path: Path) -> None:
+def test_parse_size(size: int | str | None, num_bytes: float | None, tmp_path: Path) -> None:
     if num_bytes is not None:
         assert parse_size(size) == num_bytes
         return
-    with pytest.raises(ValueError, match="is no size; give a number of bytes, or text such as '500MB'"):
+    with pytest.raises(ValueError, match="is not a size; give a number of bytes, or text such as '500MB'"):
         tiny_model("Encoder", tiny.bert()).save_pretrained(tmp_path / "model", max_shard_size=size)
     assert not (tmp_path / "model").exists()

@@ -1,4 +1,4 @@
-"""Tests of the reader of TensorFlow's checkpoints, on files that TensorFlow wrote and on broken ones."""
+"""Tests of the reader of TensorFlow's checkpoints, on files written by TensorFlow and on broken ones."""
 
 import shutil
 from pathlib import Path
@@ -17,14 +17,14 @@ SHARD = "odd.data-00000-of-00001"
 
 @pytest.fixture
 def odd(tmp_path: Path) -> Path:
-    """A small checkpoint of TensorFlow's, to be broken: its prefix."""
+    """The prefix of a copy of a small checkpoint written by TensorFlow."""
     for file in (FIXTURE / "oddities").glob("odd.*"):
         shutil.copy(file, tmp_path)
     return tmp_path / "odd"
 
 
 def contents(tensors: dict[str, StoredTensor]) -> dict[str, tuple]:
-    """All that can be read, to compare."""
+    """Returns shape, dtype and bytes of every tensor, for comparison."""
     return {
         name: (tensor.shape, tensor.dtype, tensor.read().tobytes() if tensor.dtype in FLOATS else b"")
         for name, tensor in tensors.items()
@@ -32,7 +32,7 @@ def contents(tensors: dict[str, StoredTensor]) -> dict[str, tuple]:
 
 
 @pytest.mark.parametrize("path", CHECKPOINTS)
-def test_read_bundle_gives_what_tensorflow_wrote(path: str) -> None:
+def test_checkpoints_of_tensorflow_are_read(path: str) -> None:
     _, shapes = CHECKPOINTS[path]
     scope = "module/" if "hub" in path else ""
     tensors = read_bundle(FIXTURE / path)
@@ -50,7 +50,7 @@ def test_read_bundle_keeps_optimizer_slots_and_counters() -> None:
 
 
 def test_several_shards_are_all_read() -> None:
-    """TensorFlow split this one; each part holds values of its own."""
+    """TensorFlow wrote this checkpoint in two shards, each with values."""
     prefix = FIXTURE / "albert_hub/variables/variables"
     assert all(Path(f"{prefix}.data-0000{shard}-of-00002").stat().st_size > 1000 for shard in (0, 1))
     assert len(contents(read_bundle(prefix))) == 80
@@ -73,7 +73,7 @@ def test_other_dtypes_are_listed_but_not_read(name: str, odd: Path) -> None:
 
 
 def test_partitioned_variables_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"sliced\.index is not a whole .*: it holds variables in slices"):
+    with pytest.raises(ValueError, match=r"sliced\.index is not a complete .*: it holds variables in slices"):
         read_bundle(FIXTURE / "oddities/sliced")
 
 
@@ -82,22 +82,22 @@ def test_every_truncation_of_the_index_is_refused(odd: Path) -> None:
     data = index.read_bytes()
     for size in range(len(data)):
         index.write_bytes(data[:size])
-        with pytest.raises(ValueError, match=r"odd\.index is not a whole TensorFlow index"):
+        with pytest.raises(ValueError, match=r"odd\.index is not a complete TensorFlow index"):
             read_bundle(odd)
 
 
-def test_every_byte_that_changes_in_the_index_is_refused_or_means_nothing(odd: Path) -> None:
-    """All that is read lies under a checksum, or says where such a block lies; the rest is padding or unused."""
+def test_every_changed_byte_of_the_index_is_refused_or_harmless(odd: Path) -> None:
+    """Every block that is read has a checksum; other bytes are positions of blocks, padding, or not used."""
     index, expected = Path(f"{odd}.index"), contents(read_bundle(odd))
     data, refused = bytearray(index.read_bytes()), 0
-    for place in range(len(data)):
-        data[place] ^= 1 << place % 8
+    for position in range(len(data)):
+        data[position] ^= 1 << position % 8
         index.write_bytes(data)
         try:
             assert contents(read_bundle(odd)) == expected
         except ValueError:
             refused += 1
-        data[place] ^= 1 << place % 8
+        data[position] ^= 1 << position % 8
     assert refused > 0.8 * len(data)
 
 
@@ -106,39 +106,39 @@ def test_every_truncation_of_a_shard_is_refused(odd: Path) -> None:
     data = shard.read_bytes()
     for size in range(len(data)):
         shard.write_bytes(data[:size])
-        with pytest.raises(ValueError, match=rf"{SHARD} has {size} bytes, but \w+ lies at .*: cut short"):
+        with pytest.raises(ValueError, match=rf"{SHARD} has {size} bytes, but \w+ starts at .*: truncated"):
             read_bundle(odd)
 
 
-def test_every_byte_that_changes_in_a_shard_is_noticed_by_its_tensor(odd: Path) -> None:
+def test_every_changed_byte_of_a_shard_is_detected(odd: Path) -> None:
     shard, before = odd.with_name(SHARD), contents(read_bundle(odd))
     data = bytearray(shard.read_bytes())
-    noticed = set()
-    for place in range(len(data)):
-        data[place] ^= 0x40
+    detected = set()
+    for position in range(len(data)):
+        data[position] ^= 0x40
         shard.write_bytes(data)
         for name, tensor in read_bundle(odd).items():
             if tensor.dtype in FLOATS:
                 try:
                     assert tensor.read().tobytes() == before[name][2]
                 except ValueError as error:
-                    noticed.add((place, f"the values of {name} do not match their checksum" in str(error)))
-        data[place] ^= 0x40
-    assert all(named for _, named in noticed)
-    assert len(noticed) == sum(tensor.num_bytes for tensor in read_bundle(odd).values() if tensor.dtype in FLOATS)
+                    detected.add((position, f"the values of {name} do not match their checksum" in str(error)))
+        data[position] ^= 0x40
+    assert all(named for _, named in detected)
+    assert len(detected) == sum(tensor.num_bytes for tensor in read_bundle(odd).values() if tensor.dtype in FLOATS)
 
 
 def test_missing_files_are_named(odd: Path) -> None:
     odd.with_name(SHARD).unlink()
-    with pytest.raises(ValueError, match=rf"{SHARD} is not there, but .*odd\.index says"):
+    with pytest.raises(ValueError, match=rf"{SHARD} does not exist, but .*odd\.index has tensors in it"):
         read_bundle(odd)
     Path(f"{odd}.index").unlink()
-    with pytest.raises(ValueError, match=r"odd\.index is not there; expected a TensorFlow checkpoint"):
+    with pytest.raises(ValueError, match=r"odd\.index does not exist; expected a TensorFlow checkpoint"):
         read_bundle(odd)
 
 
-def test_unused_bytes_and_shards_do_no_harm(tmp_path: Path) -> None:
-    """As in TensorFlow, where a shard is opened once a tensor in it is asked for."""
+def test_unused_bytes_and_missing_unused_shards_are_accepted(tmp_path: Path) -> None:
+    """As in TensorFlow, which opens a shard when a tensor in it is read."""
     write_index(tmp_path / "a", {"x": variable((2,), 8, 8)}, header(num_shards=3))
     (tmp_path / "a.data-00000-of-00003").write_bytes(bytes(100))
     assert read_bundle(tmp_path / "a").keys() == {"x"}
@@ -157,15 +157,15 @@ GIGA = 2**30
     [
         ({"x": variable((3, 4), 0, 40)}, r"x has shape \[3, 4\] and float32, but 40 bytes"),
         ({"x": variable((GIGA, GIGA, GIGA), 0, 48)}, "but 48 bytes"),
-        ({"x": variable((GIGA, GIGA), 0, 4 * GIGA**2)}, "has 48 bytes, but x lies at 0"),
-        ({"x": variable((3, 4), 1, 48)}, "has 48 bytes, but x lies at 1 and has 48: cut short"),
-        ({"x": variable((3, 4), 2**64 - 48, 48)}, "but x lies at 18446744073709551568"),
+        ({"x": variable((GIGA, GIGA), 0, 4 * GIGA**2)}, "has 48 bytes, but x starts at 0"),
+        ({"x": variable((3, 4), 1, 48)}, "has 48 bytes, but x starts at 1 and has 48: truncated"),
+        ({"x": variable((3, 4), 2**64 - 48, 48)}, "but x starts at 18446744073709551568"),
         ({"x": variable((0, 2**63), 0, 0)}, "x has a negative size"),
         ({"x": variable((1,) * 9, 0, 4)}, "more than 8 axes"),
-        ({"x": variable((3, 4), 0, 48, shard=1)}, "x lies in shard 1 of 1"),
-        ({"x": variable((3, 4), 0, 48, shard=2**40)}, "x lies in shard 1099511627776 of 1"),
-        ({"x": variable((2,), 0, 8), "y": variable((2,), 4, 8)}, "x and y lie in the same place"),
-        ({"x": variable((2,), 0, 8), "y": variable((2,), 0, 8)}, "x and y lie in the same place"),
+        ({"x": variable((3, 4), 0, 48, shard=1)}, "x is in shard 1 of 1"),
+        ({"x": variable((3, 4), 0, 48, shard=2**40)}, "x is in shard 1099511627776 of 1"),
+        ({"x": variable((2,), 0, 8), "y": variable((2,), 4, 8)}, "x and y overlap"),
+        ({"x": variable((2,), 0, 8), "y": variable((2,), 0, 8)}, "x and y overlap"),
         ({"x": variable((), 0, 4, more=bytes_field(7, b""))}, "x is stored in slices"),
         ({"x": variable((), 0, 4, more=bytes_field(2, int_field(3, 1)))}, "x has no shape"),
         ({"x": variable((), 0, 4, more=int_field(2, 1))}, "shape of x is stored as a number"),
@@ -175,7 +175,7 @@ GIGA = 2**30
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_entries_that_cannot_be_true_are_refused(variables: dict[str, bytes], problem: str, tmp_path: Path) -> None:
+def test_contradictory_entries_are_refused(variables: dict[str, bytes], problem: str, tmp_path: Path) -> None:
     (tmp_path / "a.data-00000-of-00001").write_bytes(bytes(48))
     write_index(tmp_path / "a", variables)
     with pytest.raises(ValueError, match=problem):
@@ -185,10 +185,10 @@ def test_entries_that_cannot_be_true_are_refused(variables: dict[str, bytes], pr
 @pytest.mark.parametrize(
     ("head", "problem"),
     [
-        (header(1, int_field(2, 1)), "highest byte first"),
+        (header(1, int_field(2, 1)), "big-endian"),
         (header(1, bytes_field(3, int_field(2, 2))), "needs a reader of version 2, this one has 1"),
-        (header(0), "x lies in shard 0 of 0"),
-        (header(2**40), "data-00000-of-1099511627776 is not there"),
+        (header(0), "x is in shard 0 of 0"),
+        (header(2**40), "data-00000-of-1099511627776 does not exist"),
         (int_field(3, 1), "version is stored as a number"),
         (varint(2**60), "field number 0|wire type|inside"),
     ],
@@ -201,20 +201,20 @@ def test_headers_of_other_formats_are_refused(head: bytes, problem: str, tmp_pat
         read_bundle(tmp_path / "a")
 
 
-def test_table_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
+def test_table_without_header_is_refused(tmp_path: Path) -> None:
     for pairs in ([], [(b"x", variable((), 0, 4))]):
         (tmp_path / "a.index").write_bytes(table(pairs))
-        with pytest.raises(ValueError, match="it holds no header"):
+        with pytest.raises(ValueError, match="it has no header"):
             read_bundle(tmp_path / "a")
 
 
-def test_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+def test_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.index").write_bytes(table([(b"", header()), (b"\xff\xfe", variable((), 0, 4))]))
-    with pytest.raises(ValueError, match=r"a\.index is not a whole TensorFlow index: .*codec"):
+    with pytest.raises(ValueError, match=r"a\.index is not a complete TensorFlow index: .*codec"):
         read_bundle(tmp_path / "a")
 
 
-def test_index_of_absurd_size_is_refused_unread(tmp_path: Path) -> None:
+def test_index_of_absurd_size_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "a.index").open("wb") as file:
         file.truncate(2**40)  # takes no space
     with pytest.raises(ValueError, match="has 1099511627776 bytes, expected at most 67108864"):

@@ -1,6 +1,6 @@
-"""Writes TensorFlow's tables and bundles for the tests: valid ones, and those that no TensorFlow would write.
+"""Writes TensorFlow's tables and bundles for the tests, valid and malformed.
 
-Checksums are right unless a test breaks them, so that what lies behind them is tested too. The format itself is tested
+Checksums are valid unless a test breaks them, so that the checks after them are tested too. The format itself is tested
 with google_fixture/, which TensorFlow wrote.
 """
 
@@ -20,12 +20,12 @@ DTYPES = {"float32": 1, "float64": 2, "int32": 3, "int64": 9, "bfloat16": 14, "f
 
 
 def entry(key: bytes, value: bytes, shared: int = 0) -> bytes:
-    """One pair of a block; `shared` bytes of the key are those of the key before it."""
+    """Returns one pair of a block, whose key shares `shared` bytes with the previous key."""
     return varint(shared) + varint(len(key) - shared) + varint(len(value)) + key[shared:] + value
 
 
 def block(entries: bytes, compression: int = 0, restarts: bytes | None = None) -> bytes:
-    """A block with its trailer."""
+    """Returns a block with its trailer."""
     data = entries + (struct.pack("<II", 0, 1) if restarts is None else restarts) + bytes([compression])
     return data + struct.pack("<I", masked_crc32c(np.frombuffer(data, np.uint8)))
 
@@ -35,18 +35,18 @@ def handle(offset: int, size: int) -> bytes:
 
 
 def table_of(blocks: list[bytes], **index_options: Any) -> bytes:
-    """A table of data blocks that were made by `block`; options are those of its block of handles."""
+    """Returns a table of data blocks made by `block`; the options are those of its index block."""
     data, handles = b"", b""
     for number, each in enumerate(blocks):
         handles += entry(bytes([number + 1]), handle(len(data), len(each) - 5))
         data += each
     filters, index = block(b""), block(handles, **index_options)
-    places = handle(len(data), len(filters) - 5) + handle(len(data) + len(filters), len(index) - 5)
-    return data + filters + index + places.ljust(40, b"\0") + MAGIC
+    handles = handle(len(data), len(filters) - 5) + handle(len(data) + len(filters), len(index) - 5)
+    return data + filters + index + handles.ljust(40, b"\0") + MAGIC
 
 
 def table(pairs: Pairs, compression: int = 0, pairs_in_block: int = 3) -> bytes:
-    """A table of pairs, in their order, with keys shortened as far as they repeat."""
+    """Returns a table of pairs in the given order, with prefix-compressed keys."""
     blocks, entries, last, count = [], b"", b"", 0
     for key, value in pairs:
         shared = 0
@@ -59,14 +59,14 @@ def table(pairs: Pairs, compression: int = 0, pairs_in_block: int = 3) -> bytes:
 
 
 def header(num_shards: int = 1, *more: bytes) -> bytes:
-    """A bundle's header; `more` are further fields."""
+    """Returns the header of a bundle; `more` are further fields."""
     return int_field(1, num_shards) + bytes_field(3, int_field(1, 1)) + b"".join(more)
 
 
 def variable(
     shape: Iterable[int], offset: int, size: int, crc: int = 0, dtype: int = 1, shard: int = 0, more: bytes = b""
 ) -> bytes:
-    """What an index says of a variable."""
+    """Returns the index entry of a variable."""
     axes = b"".join(bytes_field(2, int_field(1, each)) for each in shape)
     fields = int_field(1, dtype) + bytes_field(2, axes) + int_field(3, shard) + int_field(4, offset)
     return fields + int_field(5, size) + tag(6, 5) + struct.pack("<I", crc) + more
@@ -81,7 +81,7 @@ def write_index(prefix: Path, variables: Mapping[str, bytes], head: bytes | None
 
 
 def write_bundle(prefix: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """A checkpoint of one shard."""
+    """Writes a checkpoint of one shard."""
     data, variables = b"", {}
     for name, array in arrays.items():
         values = np.frombuffer(array.tobytes(), np.uint8)

@@ -1,4 +1,4 @@
-"""Tests of model directories: which file is read, what is written, and what is said of one that cannot be read."""
+"""Tests of model directories: precedence of formats, written files, and messages about unreadable directories."""
 
 import json
 from pathlib import Path
@@ -24,12 +24,12 @@ def model_directory(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def test_safetensors_is_read_before_msgpack(model_directory: Path) -> None:
+def test_safetensors_precedes_msgpack(model_directory: Path) -> None:
     checkpoint = open_directory(model_directory)
-    assert (checkpoint.path.name, checkpoint.dialect.name) == ("model.safetensors", "torch")
+    assert (checkpoint.path.name, checkpoint.convention.name) == ("model.safetensors", "torch")
     checkpoint.path.unlink()
     checkpoint = open_directory(str(model_directory))
-    assert (checkpoint.path.name, checkpoint.dialect.name) == ("flax_model.msgpack", "flax")
+    assert (checkpoint.path.name, checkpoint.convention.name) == ("flax_model.msgpack", "flax")
 
 
 def test_config_is_readable_and_names_the_class(model_directory: Path) -> None:
@@ -39,8 +39,8 @@ def test_config_is_readable_and_names_the_class(model_directory: Path) -> None:
     assert values["hidden_size"] == 12
 
 
-def test_writing_one_format_leaves_no_older_weights(model_directory: Path) -> None:
-    """Older weights in the other format, or a sharded or pickled copy, would be read instead of the new ones."""
+def test_writing_one_format_removes_older_weights(model_directory: Path) -> None:
+    """Older weights in another format, or in shards or pickles, might be read instead of the new ones."""
     for name in ("pytorch_model.bin", "model-00001-of-00002.safetensors", "model.safetensors.index.json"):
         (model_directory / name).write_text("old")
     (model_directory / "tokenizer.json").write_text("{}")
@@ -58,10 +58,10 @@ def test_unknown_format_is_refused(wrong: str | tuple[str, ...], message: str, t
 
 
 def test_missing_directory_and_config_are_explained(model_directory: Path) -> None:
-    with pytest.raises(ValueError, match="'bert-base-uncased' is no directory"):
+    with pytest.raises(ValueError, match="'bert-base-uncased' is not a directory"):
         open_directory("bert-base-uncased")
     (model_directory / "config.json").unlink()
-    with pytest.raises(ValueError, match=r"holds no config\.json"):
+    with pytest.raises(ValueError, match=r"has no config\.json"):
         open_directory(model_directory)
 
 
@@ -81,7 +81,7 @@ def test_broken_config_is_one_clear_message(text: str, message: str, model_direc
         open_directory(model_directory)
 
 
-# Each by the format that reads it; the head lies beside the weights.
+# Each file that is read, and a format of the directory in which it is read.
 READ = {
     "config.json": "safetensors",
     "model.safetensors": "safetensors",
@@ -94,10 +94,10 @@ READ = {
 }
 
 
-@pytest.mark.parametrize("what", SPECIAL)
+@pytest.mark.parametrize("special", SPECIAL)
 @pytest.mark.parametrize("name", READ)
-def test_special_files_are_refused(name: str, what: str, tmp_path: Path) -> None:
-    directory, make = tmp_path / "model", SPECIAL[what][0]
+def test_special_files_are_refused(name: str, special: str, tmp_path: Path) -> None:
+    directory, make = tmp_path / "model", SPECIAL[special][0]
     file_format, *shards = READ[name].split()
     saved(directory, "MaskedLM", tiny.bert(), format=file_format, max_shard_size="10KB" if shards else None)
     assert (directory / name).exists() or name in ("beam_head.safetensors", "adapter_config.json")
@@ -107,8 +107,8 @@ def test_special_files_are_refused(name: str, what: str, tmp_path: Path) -> None
         open_directory(directory)
 
 
-def test_weights_may_be_linked_from_anywhere_but_text_may_not(tmp_path: Path) -> None:
-    """Of weights only tensors come; a config's unknown keys are written again."""
+def test_links_out_are_allowed_for_weights_only(tmp_path: Path) -> None:
+    """Only numbers are read from weights, but unknown keys of a config are written again."""
     directory = tmp_path / "model"
     saved(directory, "MaskedLM", tiny.bert())
     for name in ("model.safetensors", "config.json"):
@@ -123,19 +123,17 @@ def test_weights_may_be_linked_from_anywhere_but_text_may_not(tmp_path: Path) ->
 
 @pytest.mark.parametrize("metadata", [None, {}, {"format": "pt"}, {"format": "mlx"}, {"format": "mlx", "by": "x"}])
 def test_formats_with_pytorchs_names_are_read_as_such(metadata: dict[str, str] | None, tmp_path: Path) -> None:
-    """transformers 4.57 takes "mlx" for "pt"; see modeling_utils.py, from_pretrained."""
+    """transformers 4.57 treats "mlx" like "pt" (modeling_utils.py, from_pretrained)."""
     saved(tmp_path / "model", "MaskedLM", tiny.bert())
     library.save_file(arrays(tmp_path / "model"), tmp_path / "model" / "model.safetensors", metadata)
-    assert open_directory(tmp_path / "model").dialect is TORCH
+    assert open_directory(tmp_path / "model").convention is TORCH
     assert_same_parameters(tiny_model("MaskedLM", tiny.bert()), MaskedLM.from_pretrained(tmp_path / "model"))
 
 
 @pytest.mark.parametrize("at", ["load_config", "_opened"])
 @pytest.mark.parametrize("saves", [1, 2])
-def test_reader_beside_a_writer_gets_one_model(
-    at: str, saves: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Another process saves between the readings of config.json and the weights, or after both."""
+def test_concurrent_reader_gets_one_model(at: str, saves: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process saves between the reads of config.json and of the weights, or after both."""
     left = [("two", 2), ("one", 1)][:saves]
     model = tmp_path / "model"
     read = getattr(directory_module, at)
@@ -149,7 +147,7 @@ def test_reader_beside_a_writer_gets_one_model(
     save(model, "one", 1)
     monkeypatch.setattr(directory_module, at, then_saved)
     if saves == 2:
-        with pytest.raises(ValueError, match=r"was replaced by another process while it was read.*try again"):
+        with pytest.raises(ValueError, match=r"was replaced by another process twice.*try again"):
             open_directory(model)
         return
     checkpoint = open_directory(model)

@@ -1,4 +1,4 @@
-"""Tests of what is said of a directory that holds something else than a model that is read."""
+"""Tests of the messages about directories without supported weights."""
 
 import json
 
@@ -9,7 +9,7 @@ from flax_lite.checkpoints.sources.foreign import foreign_weights
 from tests.flax_lite import tiny
 from tests.flax_lite.checkpoints.files import saved
 
-PICKLE = "is a pickle, which can run any code and is never opened: ask its author for safetensors, or convert it"
+PICKLE = "is a pickle, which can run arbitrary code and is never opened: ask its author for safetensors, or convert it"
 WEIGHTS = {
     "nothing": ([], ""),
     "PyTorch's": (["pytorch_model.bin"], f"pytorch_model.bin {PICKLE}"),
@@ -20,18 +20,24 @@ WEIGHTS = {
     "of a training script": (["best.pt", "last.ckpt", "model.pth"], f"best.pt, last.ckpt, model.pth {PICKLE}"),
     "of pickle": (["model.pkl"], f"model.pkl {PICKLE}"),
     "rust-bert's": (["rust_model.ot"], "rust_model.ot is rust-bert's archive of libtorch, .* never opened: ask"),
-    "TensorFlow's": (["tf_model.h5"], "tf_model.h5 is of Keras .*: load it with transformers 4 .from_tf=True."),
-    "ONNX": (["model.onnx"], "model.onnx is an exported program, .*: take the model that it was exported from"),
+    "TensorFlow's": (
+        ["tf_model.h5"],
+        "tf_model.h5 is in the format of Keras .*: load it with transformers 4 .from_tf=True.",
+    ),
+    "ONNX": (["model.onnx"], "model.onnx is an exported program, .*: use the model that it was exported from"),
     "OpenVINO": (["openvino_model.bin", "openvino_model.xml"], "openvino_model.xml is an exported program"),
     "llama.cpp's": (["bert.Q8_0.gguf"], "bert.Q8_0.gguf is quantized for llama.cpp"),
-    "NumPy's": (["weights.npz"], "weights.npz is NumPy's"),
-    "another name": (["pytorch_model.safetensors"], "pytorch_model.safetensors is called otherwise.*: rename it"),
-    "a variant": (["model.fp16.safetensors"], "model.fp16.safetensors is called otherwise"),
+    "NumPy's": (["weights.npz"], "weights.npz is in NumPy's format"),
+    "another name": (["pytorch_model.safetensors"], "pytorch_model.safetensors is not named like.*: rename it"),
+    "a variant": (["model.fp16.safetensors"], "model.fp16.safetensors is not named like"),
     "a lone shard": (
         ["model-00001-of-00002.safetensors"],
-        "00001-of-00002.safetensors is a shard, but model.safetensors.index.json, .*, is not there",
+        "00001-of-00002.safetensors is a shard, but its index model.safetensors.index.json does not exist",
     ),
-    "a lone shard of Flax": (["flax_model-00002-of-00002.msgpack"], "but flax_model.msgpack.index.json, .*, is not"),
+    "a lone shard of Flax": (
+        ["flax_model-00002-of-00002.msgpack"],
+        "but its index flax_model.msgpack.index.json does not",
+    ),
     "several": (
         ["pytorch_model.bin", "tf_model.h5", "model.onnx"],
         "bin is a pickle.*; tf_model.h5 is.*; model.onnx is",
@@ -48,41 +54,41 @@ def test_other_weights_are_named_with_what_to_do(name, tmp_path):
     (tmp_path / "model" / "model.safetensors").unlink()
     for each in names:
         (tmp_path / "model" / each).write_text("x")
-    expected = "holds neither model.safetensors nor flax_model.msgpack" + (f"; .*{message}" if message else "$")
+    expected = "has neither model.safetensors nor flax_model.msgpack" + (f"; .*{message}" if message else "$")
     with pytest.raises(ValueError, match=expected):
         open_directory(tmp_path / "model")
     (tmp_path / "model" / "config.json").unlink()
-    with pytest.raises(ValueError, match=f"holds no config.json: .*unknown{f'; .*{message}' if message else '$'}"):
+    with pytest.raises(ValueError, match=f"has no config.json: .*unknown{f'; .*{message}' if message else '$'}"):
         open_directory(tmp_path / "model")
     assert foreign_weights([]) == ""
 
 
-def test_models_below_are_named(tmp_path):
+def test_models_in_subdirectories_are_named(tmp_path):
     for step in (500, 1000):
         saved(tmp_path / "run" / f"checkpoint-{step}", "MaskedLM", tiny.bert())
     (tmp_path / "run" / "1_Pooling").mkdir()
     (tmp_path / "run" / "1_Pooling" / "config.json").write_text("{}")
     with pytest.raises(
-        ValueError, match=r"; checkpoint-1000, checkpoint-500 in it holds a model: give that directory$"
+        ValueError, match=r"; there is a model in checkpoint-1000, checkpoint-500: give that directory$"
     ):
         open_directory(tmp_path / "run")
 
 
 ADAPTERS = {
-    "without a base": ({}, "is an adapter .PEFT, LoRA., .*what is added, not a model"),
+    "without a base": ({}, "is an adapter .PEFT, LoRA., .*weights to add, not a model"),
     "of a base": (
         {"base_model_name_or_path": "bert-base-uncased"},
-        "what is added to 'bert-base-uncased', not a model",
+        "weights to add to 'bert-base-uncased', not a model",
     ),
-    "with a list for a base": ({"base_model_name_or_path": [1]}, "what is added, not a model"),
-    "no JSON": ("{", "what is added, not a model"),
+    "with a list for a base": ({"base_model_name_or_path": [1]}, "weights to add, not a model"),
+    "no JSON": ("{", "weights to add, not a model"),
 }
 
 
 @pytest.mark.parametrize("merged", [False, True])
 @pytest.mark.parametrize("name", ADAPTERS)
-def test_adapter_is_no_model(name, merged, tmp_path):
-    """With weights beside it, transformers reads the base and the adapter, not these."""
+def test_adapter_is_refused(name, merged, tmp_path):
+    """If the directory has weights too, transformers ignores them and reads base model and adapter."""
     content, message = ADAPTERS[name]
     (tmp_path / "model").mkdir()
     if merged:

@@ -1,8 +1,8 @@
-"""What google_fixture/ holds, told without TensorFlow: variables by name and shape, and a formula for their values.
+"""Names, shapes and values of the variables in google_fixture/, which TensorFlow is not needed to compute.
 
-`write_google_fixture.py` had TensorFlow write these; the tests compute them again. Names are copied from the variable
+`write_google_fixture.py` wrote them with TensorFlow; the tests compute them again. Names are copied from the variable
 scopes of google-research/albert and google-research/bert (modeling.py, run_pretraining.py, run_classifier.py and
-run_squad*.py), not from the weight tables that are tested with them.
+run_squad*.py), not from the weight tables under test.
 """
 
 import zlib
@@ -15,7 +15,7 @@ import numpy as np
 FIXTURE = Path(__file__).parent / "google_fixture"
 Shapes = dict[str, tuple[int, ...]]
 
-# V=11, E=4 (ALBERT), D=6, N=2, F=10: sizes that differ wherever the model allows it.
+# V=11, E=4 (ALBERT), D=6, N=2, F=10: as many different sizes as the model allows.
 SIZES: Mapping[str, Any] = {
     "attention_probs_dropout_prob": 0.1,
     "hidden_act": "gelu",
@@ -44,7 +44,7 @@ BERT: Mapping[str, Any] = {**SIZES, "num_hidden_layers": 2}
 
 
 def values(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Numbers in [-0.5, 0.5) that only a name and a shape decide."""
+    """Returns values in [-0.5, 0.5) that depend only on the name and the shape."""
     count = np.arange(np.prod(shape, dtype=np.int64), dtype=np.int64)
     numbers = (zlib.crc32(name.encode()) % 1009 + 7919 * count) % 1009 / 1009 - 0.5
     return numbers.astype(np.float32).reshape(shape)
@@ -126,7 +126,7 @@ def bert_pretraining(config: Mapping[str, Any]) -> Shapes:
 
 ALBERT_GROUPS = {**ALBERT, "num_hidden_groups": 2, "inner_group_num": 2}
 ALBERT_WIDE = {**ALBERT, "embedding_size": 6}
-# Each checkpoint: its path without `.index`, its configuration, and the variables of its model.
+# Path of each checkpoint without `.index`, its configuration, and the variables of its model.
 CHECKPOINTS: Mapping[str, tuple[Mapping[str, Any], Shapes]] = {
     "albert/model.ckpt-best": (ALBERT, albert_pretraining(ALBERT)),
     "albert_hub/variables/variables": (ALBERT_GROUPS, albert_pretraining(ALBERT_GROUPS)),
@@ -134,7 +134,7 @@ CHECKPOINTS: Mapping[str, tuple[Mapping[str, Any], Shapes]] = {
     "bert/bert_model.ckpt": (BERT, bert_pretraining(BERT)),
     "bert_classifier/model.ckpt-7": (BERT, bert_encoder(BERT) | output("", BERT, 3)),
 }
-# One tensor of each kind that a checkpoint may hold beside a model's, and of each dtype that is read.
+# One tensor of each supported dtype, and of each kind that a checkpoint may contain besides parameters.
 ODDITIES: Mapping[str, tuple[str, tuple[int, ...]]] = {
     "bfloat16": ("bfloat16", (2, 3)),
     "bool": ("bool", (3,)),

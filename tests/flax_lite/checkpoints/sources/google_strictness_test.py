@@ -1,4 +1,4 @@
-"""Tests of what is said of Google's checkpoints that do not fit, in the names of their own files."""
+"""Tests of the messages about mismatching Google checkpoints, with the names in their files."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ def copied(tmp_path: Path) -> Callable[[str], Path]:
 
 @pytest.fixture
 def changed(tmp_path: Path) -> Callable[..., Path]:
-    """BERT's or ALBERT's fixture written anew with some variables changed; None removes one."""
+    """Writes BERT's or ALBERT's fixture again with some variables changed; None removes one."""
 
     def change(name: str, scope: str = "", **changes: np.ndarray | None) -> Path:
         arrays = {each: values(each, shape) for each, shape in SHAPES[name].items()}
@@ -50,26 +50,26 @@ def refusal(path: Path, model: Any = PreTraining, **options: Any) -> str:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"num_hidden_layers": 18, "num_hidden_groups": 14}, "18 layers in 14 groups are not divided alike"),
+        ({"num_hidden_layers": 18, "num_hidden_groups": 14}, "divide 18 layers in 14 groups in different ways"),
         ({"hidden_act": "tanh"}, "hidden_act='tanh' is not known"),
         ({"hidden_size": "six"}, "hidden_size"),
         ({"model_type": "gpt2"}, "'gpt2' is not supported"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_configs_that_cannot_be_read_name_their_file(
-    change: dict[str, Any], problem: str, copied: Callable[[str], Path]
-) -> None:
+def test_unsupported_configs_are_named(change: dict[str, Any], problem: str, copied: Callable[[str], Path]) -> None:
     directory = copied("albert")
     (directory / "albert_config.json").write_text(json.dumps({**ALBERT, **change}))
-    with pytest.raises(ValueError, match=rf"albert_config\.json describes no ALBERT and no BERT .*{problem}"):
+    with pytest.raises(
+        ValueError, match=rf"albert_config\.json does not describe a supported ALBERT or BERT: .*{problem}"
+    ):
         open_google(directory)
 
 
-def test_missing_broken_and_doubled_configs_are_explained(copied: Callable[[str], Path]) -> None:
+def test_missing_broken_and_ambiguous_configs_are_explained(copied: Callable[[str], Path]) -> None:
     directory = copied("albert")
     (directory / "bert_config.json").write_text(json.dumps(BERT))
-    with pytest.raises(ValueError, match=r"albert_config\.json, bert_config\.json: keep the one that belongs to model"):
+    with pytest.raises(ValueError, match=r"albert_config\.json, bert_config\.json: keep only the one of model"):
         open_google(directory)
     (directory / "bert_config.json").unlink()
     (directory / "albert_config.json").write_text("{")
@@ -88,7 +88,7 @@ def test_checkpoint_of_keras_objects_is_refused(copied: Callable[[str], Path]) -
 
 
 @pytest.mark.parametrize("scope", ["", "module/"])
-def test_what_does_not_fit_is_named_as_in_the_file(scope: str, changed: Callable[..., Path]) -> None:
+def test_mismatches_are_named_as_in_the_file(scope: str, changed: Callable[..., Path]) -> None:
     changes: dict[str, np.ndarray | None] = {
         QUERY.replace("/", "__"): None,
         "bert__embeddings__word_embeddings": np.zeros((9, 6), np.float32),
@@ -105,12 +105,12 @@ def test_what_does_not_fit_is_named_as_in_the_file(scope: str, changed: Callable
         assert line in message
 
 
-def test_scope_of_tf_hub_and_none_at_once_are_doubled(changed: Callable[..., Path]) -> None:
+def test_same_variable_with_and_without_the_scope_of_tf_hub_is_duplicate(changed: Callable[..., Path]) -> None:
     path = changed("bert", module__bert__pooler__dense__bias=np.zeros(6, np.float32))
     assert "1 in the file twice:\n  bert/pooler/dense/bias and module/bert/pooler/dense/bias" in refusal(path)
 
 
-def test_every_optimizers_slots_are_left_out(changed: Callable[..., Path], caplog: pytest.LogCaptureFixture) -> None:
+def test_state_of_every_optimizer_is_ignored(changed: Callable[..., Path], caplog: pytest.LogCaptureFixture) -> None:
     kernel, zeros = "bert__pooler__dense__kernel", np.zeros((6, 6), np.float32)
     names = [
         f"{kernel}__{slot}" for slot in ("adam_m", "adam_v", "Adam", "Adam_1", "AdamWeightDecayOptimizer", "lamb_m")
@@ -140,12 +140,12 @@ def test_config_of_the_other_family_is_named(fixture: str, other: str, copied: C
     assert f"named like {names[fixture]}'s, but config.json describes {names[other]}" in refusal(directory)
 
 
-def test_half_a_map_from_embeddings_to_layers_is_refused(changed: Callable[..., Path]) -> None:
+def test_incomplete_embedding_projection_is_refused(changed: Callable[..., Path]) -> None:
     message = refusal(changed("albert", bert__encoder__embedding_hidden_mapping_in__bias=None))
     assert "(bert/encoder/embedding_hidden_mapping_in/bias)" in message
 
 
-def test_missing_map_between_different_widths_is_refused(changed: Callable[..., Path]) -> None:
+def test_missing_embedding_projection_is_refused_if_widths_differ(changed: Callable[..., Path]) -> None:
     scope = "bert__encoder__embedding_hidden_mapping_in__"
     message = refusal(changed("albert", **{f"{scope}kernel": None, f"{scope}bias": None}))
     assert "2 missing from the file:\n  encoder/embeddings/projection/bias (bert/encoder/embedding_hidden" in message
@@ -161,14 +161,14 @@ def test_damaged_values_are_named(copied: Callable[[str], Path]) -> None:
         PreTraining.from_pretrained(directory)
 
 
-def test_cut_shard_is_named(copied: Callable[[str], Path]) -> None:
+def test_truncated_shard_is_named(copied: Callable[[str], Path]) -> None:
     shard = copied("bert") / "bert_model.ckpt.data-00000-of-00001"
     shard.write_bytes(shard.read_bytes()[:-4])
-    with pytest.raises(ValueError, match=r"data-00000-of-00001 has 3584 bytes, but cls/\S+ lies at"):
+    with pytest.raises(ValueError, match=r"data-00000-of-00001 has 3584 bytes, but cls/\S+ starts at"):
         PreTraining.from_pretrained(shard.parent)
 
 
-GOOGLES_FILES = (
+FILES = (
     "bert_config.json",
     "model.ckpt-7.index",
     "model.ckpt-7.data-00000-of-00001",
@@ -176,13 +176,13 @@ GOOGLES_FILES = (
 )
 
 
-@pytest.mark.parametrize("what", SPECIAL)
-@pytest.mark.parametrize("name", GOOGLES_FILES)
-def test_special_files_are_refused(name: str, what: str, copied: Callable[[str], Path]) -> None:
+@pytest.mark.parametrize("special", SPECIAL)
+@pytest.mark.parametrize("name", FILES)
+def test_special_files_are_refused(name: str, special: str, copied: Callable[[str], Path]) -> None:
     path = copied("bert_classifier")
-    (path / "model.ckpt-8.index").touch()  # so that `checkpoint` is read, which names the other
+    (path / "model.ckpt-8.index").touch()  # a second checkpoint, so that the file `checkpoint` is read
     assert open_google(path).tensors
     (path / name).unlink()
-    SPECIAL[what][0](path / name)
+    SPECIAL[special][0](path / name)
     with pytest.raises(ValueError, match=str(path)):
         open_google(path)

@@ -1,8 +1,8 @@
-"""Tests of Google's own checkpoints: where they lie, where every variable goes, and what their configuration means.
+"""Tests of Google's checkpoints: paths, the mapping of every variable, and the configuration.
 
-Where variables go is told here by hand, from google-research's modeling.py and its scripts' `tf.matmul(...,
-transpose_b=True)`; a check against transformers 4.57's `load_tf_weights_in_albert` and `load_tf_weights_in_bert`, under
-TensorFlow 2.21, gave the same logits within 1.2e-7 for the fixtures that these can load.
+The expected mapping is written by hand from google-research's modeling.py and its scripts' `tf.matmul(...,
+transpose_b=True)`. For the fixtures that transformers 4.57 can load (`load_tf_weights_in_albert` and
+`load_tf_weights_in_bert`, with TensorFlow 2.21), the logits agreed within 1.2e-7.
 """
 
 import functools
@@ -71,16 +71,16 @@ MASKED_LM = {
 
 
 def layer(family: str) -> dict[str, str]:
-    """Variables of one layer, by the paths of its parameters."""
-    kernels = {f"{ours}/{leaf}": f"{theirs}/{leaf}" for ours, theirs in DENSES[family].items() for leaf in KERNEL_BIAS}
+    """Returns the variables of one layer, by the paths of its parameters."""
+    kernels = {f"{path}/{leaf}": f"{scope}/{leaf}" for path, scope in DENSES[family].items() for leaf in KERNEL_BIAS}
     norms = LAYER_NORMS[family].items()
-    scales = {f"{ours}/scale": f"{theirs}/gamma" for ours, theirs in norms}
-    return kernels | scales | {f"{ours}/bias": f"{theirs}/beta" for ours, theirs in norms}
+    scales = {f"{path}/scale": f"{scope}/gamma" for path, scope in norms}
+    return kernels | scales | {f"{path}/bias": f"{scope}/beta" for path, scope in norms}
 
 
 KERNEL_BIAS = ("kernel", "bias")
 ALBERT_LAYER = "bert/encoder/transformer/group_{}/inner_group_{}"
-# Where the layers of each fixture lie in it, in the order in which they are stacked; one alone is not stacked.
+# Scopes of the layers of each fixture, in the order of the stack; a single layer is not stacked.
 LAYERS = {
     "albert": [ALBERT_LAYER.format(0, 0)],
     "albert_hub": [ALBERT_LAYER.format(group, inner) for group in (0, 1) for inner in (0, 1)],
@@ -92,17 +92,17 @@ SHAPES = {path.partition("/")[0]: shapes for path, (_, shapes) in CHECKPOINTS.it
 
 
 def expected_encoder(fixture: str) -> dict[str, np.ndarray]:
-    """The encoder's parameters by path, from the formula behind the fixture."""
+    """Returns the encoder's parameters by path, computed as those of the fixture."""
 
     def value(name: str) -> np.ndarray:
         return values(name, SHAPES[fixture][name])
 
     scopes, family = LAYERS[fixture], fixture.partition("_")[0]
     projection = PROJECTION if fixture in ("albert", "albert_hub") else {}
-    parameters = {ours: value(theirs) for ours, theirs in (EMBEDDINGS | projection).items()}
-    for ours, theirs in layer(family).items():
-        rows = [value(f"{scope}/{theirs}") for scope in scopes]
-        parameters[f"layers/{ours}" if len(rows) > 1 else f"layer/{ours}"] = np.stack(rows) if rows[1:] else rows[0]
+    parameters = {path: value(name) for path, name in (EMBEDDINGS | projection).items()}
+    for path, name in layer(family).items():
+        rows = [value(f"{scope}/{name}") for scope in scopes]
+        parameters[f"layers/{path}" if len(rows) > 1 else f"layer/{path}"] = np.stack(rows) if rows[1:] else rows[0]
     if fixture == "albert_squad":
         parameters["embeddings/projection/kernel"] = np.eye(6, dtype=np.float32)
         parameters["embeddings/projection/bias"] = np.zeros(6, np.float32)
@@ -121,7 +121,7 @@ def assert_parameters(model: Any, expected: dict[str, np.ndarray]) -> None:
 
 
 def output(name: str, scope: str, count: int) -> dict[str, np.ndarray]:
-    """An output layer: its weights are [out, in] in the file."""
+    """Returns the parameters of an output layer, whose weights are [out, in] in the file."""
     return {
         f"{name}/kernel": values(f"{scope}output_weights", (count, 6)).T,
         f"{name}/bias": values(f"{scope}output_bias", (count,)),
@@ -140,22 +140,22 @@ def copied(tmp_path: Path) -> Callable[[str], Path]:
 
 @pytest.mark.parametrize("fixture", ["albert", "albert_hub", "bert"])
 def test_pretrained_checkpoint_fills_every_parameter(fixture: str, caplog: pytest.LogCaptureFixture) -> None:
-    """With optimizer slots, the `module/` of TF-Hub, groups and shards: nothing is initialized, nothing to be said."""
+    """With optimizer state, the scope `module/` of TF-Hub, groups and shards: nothing is initialized, no warning."""
     model = PreTraining.from_pretrained(FIXTURE / fixture)
-    head = {ours: values(theirs, SHAPES[fixture][theirs]) for ours, theirs in MASKED_LM.items()}
+    head = {path: values(name, SHAPES[fixture][name]) for path, name in MASKED_LM.items()}
     assert_parameters(model, expected_model(fixture, head | output("sentence_head", "cls/seq_relationship/", 2)))
     assert lines(caplog) == []
 
 
-def test_classifier_fills_every_parameter_and_gives_the_number_of_labels(caplog: pytest.LogCaptureFixture) -> None:
+def test_classifier_fills_every_parameter_and_sets_the_number_of_labels(caplog: pytest.LogCaptureFixture) -> None:
     model = SequenceClassification.from_pretrained(FIXTURE / "bert_classifier")
     assert model.config.num_labels == 3
     assert_parameters(model, expected_model("bert_classifier", output("classifier", "", 3)))
     assert lines(caplog) == []
 
 
-def test_span_head_fills_every_parameter_but_the_map_that_is_the_identity(caplog: pytest.LogCaptureFixture) -> None:
-    """Where both widths are one, Google's code has no map between them; the identity computes the same."""
+def test_span_head_fills_every_parameter_but_the_omitted_projection(caplog: pytest.LogCaptureFixture) -> None:
+    """If E = D, Google's code has no embedding projection; it is loaded as an identity."""
     model = QuestionAnswering.from_pretrained(FIXTURE / "albert_squad")
     expected = expected_model("albert_squad", output("qa_outputs", "cls/squad/", 2))
     assert_parameters(model, {path: value for path, value in expected.items() if "pooler" not in path})
@@ -164,8 +164,8 @@ def test_span_head_fills_every_parameter_but_the_map_that_is_the_identity(caplog
     ]
 
 
-def test_berts_span_head_is_read_too(tmp_path: Path) -> None:
-    """By run_squad.py's names; ALBERT's scripts took them over."""
+def test_span_head_of_bert_is_read(tmp_path: Path) -> None:
+    """run_squad.py of BERT and of ALBERT have the same names."""
     span = {"cls/squad/output_weights": (2, 6), "cls/squad/output_bias": (2,)}
     write_bundle(
         tmp_path / "model.ckpt", {name: values(name, shape) for name, shape in (SHAPES["bert"] | span).items()}
@@ -191,7 +191,7 @@ def test_new_head_is_initialized(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize("fixture", ["albert_hub", "bert"])
-def test_saved_again_in_hugging_faces_format_it_is_the_same_model(fixture: str, tmp_path: Path) -> None:
+def test_round_trip_through_hugging_faces_format(fixture: str, tmp_path: Path) -> None:
     model = PreTraining.from_pretrained(FIXTURE / fixture)
     model.save_pretrained(tmp_path / "again")
     again = PreTraining.from_pretrained(tmp_path / "again")
@@ -200,7 +200,7 @@ def test_saved_again_in_hugging_faces_format_it_is_the_same_model(fixture: str, 
 
 
 @functools.cache
-def whole_directory(name: str) -> MaskedLM:
+def from_directory(name: str) -> MaskedLM:
     return MaskedLM.from_pretrained(FIXTURE / name)
 
 
@@ -214,10 +214,10 @@ def whole_directory(name: str) -> MaskedLM:
         "albert_hub/variables/variables",
     ],
 )
-def test_directory_prefix_and_file_all_name_the_checkpoint(path: str) -> None:
+def test_directory_prefix_and_file_refer_to_the_checkpoint(path: str) -> None:
     assert is_google(FIXTURE / path)
     assert isinstance(open_google(FIXTURE / path).config, AlbertConfig)
-    assert_same_parameters(whole_directory(path.partition("/")[0]), MaskedLM.from_pretrained(FIXTURE / path))
+    assert_same_parameters(from_directory(path.partition("/")[0]), MaskedLM.from_pretrained(FIXTURE / path))
 
 
 def test_other_directories_are_no_checkpoint(tmp_path: Path) -> None:
@@ -230,17 +230,17 @@ def test_other_directories_are_no_checkpoint(tmp_path: Path) -> None:
         FIXTURE / "albert/m",
     ):
         assert not is_google(path)
-        with pytest.raises(ValueError, match="holds no TensorFlow checkpoint"):
+        with pytest.raises(ValueError, match="has no TensorFlow checkpoint"):
             open_google(path)
 
 
-def test_safetensors_beside_it_come_first(copied: Callable[[str], Path]) -> None:
+def test_safetensors_take_precedence(copied: Callable[[str], Path]) -> None:
     directory = copied("bert")
     model = saved(directory, "Encoder", tiny.bert())
     assert_same_parameters(model, Encoder.from_pretrained(directory))
 
 
-def test_of_several_checkpoints_tensorflows_note_decides(copied: Callable[[str], Path]) -> None:
+def test_latest_of_several_checkpoints_is_opened(copied: Callable[[str], Path]) -> None:
     directory = copied("bert_classifier")
     for file in (FIXTURE / "bert").glob("bert_model.ckpt.*"):
         shutil.copy(file, directory)
@@ -249,28 +249,26 @@ def test_of_several_checkpoints_tensorflows_note_decides(copied: Callable[[str],
     assert open_google(directory).path.name == "bert_model.ckpt.index"
     for note in ('model_checkpoint_path: "model.ckpt-8"\n', "nonsense", "model_checkpoint_path: ../x\n"):
         (directory / "checkpoint").write_text(note)
-        with pytest.raises(
-            ValueError, match=r"holds 2 TensorFlow checkpoints \(bert_model\.ckpt, model\.ckpt-7\); name"
-        ):
+        with pytest.raises(ValueError, match=r"has 2 TensorFlow checkpoints \(bert_model\.ckpt, model\.ckpt-7\); name"):
             open_google(directory)
 
 
 @pytest.mark.parametrize(("given", "read"), [("gelu", "gelu_new"), ("relu", "relu"), (None, "gelu_new")])
-def test_alberts_gelu_is_googles(given: str | None, read: str, copied: Callable[[str], Path]) -> None:
-    """Google's `gelu` is the tanh approximation, whatever the name says elsewhere; Chinese models have relu."""
+def test_gelu_of_albert_is_the_tanh_approximation(given: str | None, read: str, copied: Callable[[str], Path]) -> None:
+    """`gelu` in google-research/albert, modeling.py, is the tanh approximation; Chinese models have relu."""
     directory = copied("albert")
     values = {**ALBERT, "hidden_act": given} if given else {k: v for k, v in ALBERT.items() if k != "hidden_act"}
     (directory / "albert_config.json").write_text(json.dumps(values))
     assert open_google(directory).config.hidden_act == read
 
 
-def test_berts_gelu_stays_exact() -> None:
+def test_gelu_of_bert_is_exact() -> None:
     config = open_google(FIXTURE / "bert").config
     assert isinstance(config, BertConfig)
     assert config.hidden_act == "gelu"
 
 
-def test_hugging_faces_config_means_what_it_says(copied: Callable[[str], Path]) -> None:
+def test_config_of_hugging_face_is_read_unchanged(copied: Callable[[str], Path]) -> None:
     directory = copied("albert")
     (directory / "albert_config.json").unlink()
     text = json.dumps({**ALBERT, "model_type": "albert", "id2label": {"0": "a", "1": "b", "2": "c"}})
@@ -280,7 +278,7 @@ def test_hugging_faces_config_means_what_it_says(copied: Callable[[str], Path]) 
     assert model.config.labels == ("a", "b", "c")
 
 
-def test_config_is_googles_and_its_unused_keys_are_kept() -> None:
+def test_config_of_google_is_read_and_unused_keys_are_kept() -> None:
     config = open_google(FIXTURE / "albert_hub").config
     assert config == AlbertConfig(
         vocab_size=11,

@@ -1,4 +1,4 @@
-"""Shared by the tests of the hub: two small repositories, and what a refusal looks like."""
+"""Helpers for the tests of the hub: small repositories, and a check of errors."""
 
 import json
 
@@ -21,7 +21,7 @@ def index_of(*names, **content):
 
 
 def refused(message, fetch=fetch_model, hub_id=TINY):
-    """Checks that fetching is an error, without a chain of other libraries' behind it; returns its text."""
+    """Checks that fetching raises ValueError without a chain of exceptions of other libraries; returns its message."""
     with pytest.raises(ValueError, match=message) as caught:
         fetch(hub_id)
     error = caught.value

@@ -1,4 +1,4 @@
-"""Commits, the cache, offline mode and failures, with the genuine client library and a fake hub."""
+"""Tests of commits, cache, offline mode and failures, with the real huggingface_hub and a fake hub."""
 
 import os
 import socket
@@ -15,7 +15,7 @@ from tests.flax_lite import fake_hub
 from tests.flax_lite.checkpoints.sources.hub_cases import INDEX, MODEL, SHARDS, TINY, contents, index_of, refused
 
 
-def test_cached_files_are_not_asked_for_again(hub):
+def test_cached_files_are_not_requested_again(hub):
     hub.add(TINY.name, MODEL)
     directory = fetch_model(TINY)
     hub.asked.clear()
@@ -39,7 +39,7 @@ def test_revision_is_a_branch_a_tag_or_a_commit(hub):
 
 
 def test_all_files_are_of_one_commit(hub):
-    """The branch moves while the first file is on its way: the second must not come from the new commit."""
+    """The branch moves while the first file is downloaded: the second file must be from the old commit."""
     commit = hub.add(TINY.name, MODEL)
     hub.then = ("GET", "config.json", lambda: hub.add(TINY.name, dict.fromkeys(MODEL, b"new")))
     directory = fetch_model(TINY)
@@ -54,7 +54,7 @@ def test_old_name_of_a_repository_is_followed(hub):
 
 
 @pytest.mark.parametrize("revision", ["main", "v1.0", "refs/pr/1"])
-def test_offline_takes_the_cache(hub, offline, revision):
+def test_offline_uses_the_cache(hub, offline, revision):
     hub.add(TINY.name, MODEL, revision)
     hub_id = HubId(TINY.name, revision)
     directory = fetch_model(hub_id)
@@ -65,27 +65,27 @@ def test_offline_takes_the_cache(hub, offline, revision):
     assert hub.asked == []
 
 
-def test_offline_without_cache_says_so(hub, offline):
+def test_offline_without_cache_is_an_error(hub, offline):
     hub.add(TINY.name, MODEL)
     offline()
-    refused("of owner/tiny the cache at .* holds no config.json, and HF_HUB_OFFLINE forbids")
-    refused("holds no tokenizer: .* HF_HUB_OFFLINE forbids", fetch_tokenizer)
+    refused("for owner/tiny the cache at .* has no config.json, and HF_HUB_OFFLINE forbids")
+    refused("has no tokenizer: .* HF_HUB_OFFLINE forbids", fetch_tokenizer)
     assert hub.asked == []
 
 
-def test_offline_half_a_model_is_none(hub, offline):
-    """After a download that ended early, and for one who has only ever read the configuration."""
+def test_offline_incomplete_model_is_an_error(hub, offline):
+    """After an interrupted download, and if only the configuration was read before."""
     hub.add(TINY.name, {"config.json": b"{}", INDEX: index_of(*SHARDS)} | dict.fromkeys(SHARDS, b"shard"))
     directory = fetch_model(TINY)
     (directory / SHARDS[1]).unlink()
     offline()
-    refused(f"holds {INDEX}, but no {SHARDS[1]}, which it names, and HF_HUB_OFFLINE")
+    refused(f"has {INDEX}, but no {SHARDS[1]}, which it names, and HF_HUB_OFFLINE")
     (directory / INDEX).unlink()
-    refused("holds no model.safetensors, no flax_model.msgpack, and HF_HUB_OFFLINE")
+    refused("has no model.safetensors, no flax_model.msgpack, and HF_HUB_OFFLINE")
 
 
-def test_offline_an_interrupted_update_leaves_the_old_commit(hub, offline):
-    """The commit of a revision is noted when all its files are there."""
+def test_offline_an_interrupted_update_keeps_the_old_commit(hub, offline):
+    """The commit of a revision is stored after all its files are downloaded."""
     hub.add(TINY.name, MODEL)
     old = fetch_model(TINY)
     new = b"new weights" * 1000
@@ -103,23 +103,23 @@ def test_without_an_answer_the_cache_is_used(hub, broken, monkeypatch, caplog):
     break_connection(hub, broken, monkeypatch)
     assert fetch_model(TINY) == directory
     assert f"the cached commit {directory.name} is used" in caplog.text
-    refused("holds no tokenizer: .* and http://127.0.0.1:.* gave no usable answer", fetch_tokenizer)
+    refused("has no tokenizer: .* and http://127.0.0.1:.* gave no usable answer", fetch_tokenizer)
 
 
 @pytest.mark.parametrize("broken", ["500", "refused", "not a hub"])
 def test_without_an_answer_and_without_cache_it_is_one_error(hub, broken, monkeypatch):
     break_connection(hub, broken, monkeypatch)
-    message = refused("the cache at .* holds no config.json, and http://127.0.0.1:.* gave no usable answer, check the")
+    message = refused("the cache at .* has no config.json, and http://127.0.0.1:.* gave no usable answer, check the")
     assert broken != "500" or "500" in message
 
 
-def break_connection(hub, how, monkeypatch):
-    if how == "refused":
+def break_connection(hub, broken, monkeypatch):
+    if broken == "refused":
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{free.getsockname()[1]}")
     else:
-        hub.status = 500 if how == "500" else 200  # an empty page: what a hotel's network answers
+        hub.status = 500 if broken == "500" else 200  # an empty page, as from a network with a login page
 
 
 def test_missing_repository_and_revision_are_named(hub):
@@ -127,30 +127,30 @@ def test_missing_repository_and_revision_are_named(hub):
     commit = hub.add(TINY.name, MODEL)
     refused("owner/tiny has no revision 'v2': give a branch, a tag", hub_id=HubId(TINY.name, "v2"))
     hub.add(TINY.name, {"model.safetensors": b""}, "v3")
-    refused(r"owner/tiny@v3 holds no config.json \(commit", hub_id=HubId(TINY.name, "v3"))
+    refused(r"owner/tiny@v3 has no config.json \(commit", hub_id=HubId(TINY.name, "v3"))
     hub.add(TINY.name, {"config.json": b"{}", "tf_model.h5": b""}, "v4")
-    refused(r"holds no model.safetensors, no flax_model.msgpack; tf_model.h5 is", hub_id=HubId(TINY.name, "v4"))
+    refused(r"has no model.safetensors, no flax_model.msgpack; tf_model.h5 is", hub_id=HubId(TINY.name, "v4"))
     refused(f"no tokenizer: none of spiece.model, tokenizer.json, vocab.txt .commit {commit}", fetch_tokenizer)
 
 
-def test_gated_repository_says_where_to_ask(hub):
+def test_error_of_a_gated_repository_links_to_its_page(hub):
     hub.add(TINY.name, MODEL)
     hub.gated.add(TINY.name)
     refused(f"owner/tiny is gated: accept its conditions at {hub.url}/owner/tiny, and log in")
 
 
-def test_interrupted_download_leaves_nothing_to_be_read(hub, tmp_path):
-    """Whether the library goes on where it was, or begins again, depends on its version; the result must not."""
+def test_interrupted_download_leaves_no_partial_file(hub, tmp_path):
+    """Versions of the library resume the download or start again; both must give the same file."""
     hub.add(TINY.name, MODEL)
     digest = fake_hub.sha256(MODEL["model.safetensors"])
     hub.cuts[digest] = 100
     refused("owner/tiny: model.safetensors could not be downloaded, try again later")
     assert not list(tmp_path.rglob("model.safetensors"))
     assert hub.cuts[digest] < 100
-    hub.cuts[digest] = 1  # and once more, in what is left
+    hub.cuts[digest] = 1  # interrupted a second time
     try:
         directory = fetch_model(TINY)
-    except ValueError:  # only newer versions of the library try again by themselves
+    except ValueError:  # only newer versions of the library retry
         directory = fetch_model(TINY)
     assert contents(directory) == MODEL
 
@@ -161,8 +161,8 @@ def test_file_that_vanishes_is_one_error(hub):
     refused("owner/tiny: config.json could not be downloaded")
 
 
-def test_settings_of_the_environment_are_those_of_a_fresh_process(hub, tmp_path, repository):
-    """The endpoint, the cache and offline mode as a user sets them: the library reads them when it is imported."""
+def test_environment_variables_are_read_by_a_fresh_process(hub, tmp_path, repository):
+    """The library reads endpoint, cache and offline mode when it is imported."""
     hub.add(TINY.name, MODEL)
     code = """
         import sys

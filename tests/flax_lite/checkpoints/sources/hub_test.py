@@ -1,4 +1,4 @@
-"""Which repositories are named, and which of their files are taken, with the genuine client library and a fake hub."""
+"""Tests of hub ids, and of the choice of files, with the real huggingface_hub and a fake hub."""
 
 import pytest
 from huggingface_hub import errors, utils
@@ -14,8 +14,8 @@ NO_IDS += ["./a", "../a", "~/a", "C:\\a", "a\\b", "a\n", "a:b"]
 
 
 @pytest.mark.parametrize("name", IDS + NO_IDS)
-def test_id_is_what_the_hub_calls_one(name):
-    """The library's own rule, with one difference: it lets every script's letters pass, the hub does not."""
+def test_ids_are_valid_by_the_rules_of_the_hub(name):
+    """As in the library, which however accepts letters of every script; the hub does not."""
     assert (parse_hub_id(name) is not None) == (name in IDS)
     if name.isascii():
         try:
@@ -27,7 +27,7 @@ def test_id_is_what_the_hub_calls_one(name):
 
 
 @pytest.mark.parametrize("revision", ["main", "v1.0", "refs/pr/3", "feature/x+y", "0" * 40])
-def test_id_may_name_a_revision(revision):
+def test_id_with_revision(revision):
     hub_id = parse_hub_id(f"owner/tiny@{revision}")
     assert hub_id == HubId("owner/tiny", revision)
     assert parse_hub_id(str(hub_id)) == hub_id
@@ -49,12 +49,12 @@ def test_id_may_name_a_revision(revision):
         ),
     ],
 )
-def test_what_looks_like_a_path_or_a_file_is_no_id(source):
+def test_paths_and_file_names_are_no_ids(source):
     assert parse_hub_id(source) is None
 
 
-def test_model_is_config_and_weights_and_nothing_else(hub):
-    """Code, pickles and other formats stay where they are."""
+def test_only_config_and_weights_are_fetched(hub):
+    """Code, pickles and other formats are not downloaded."""
     others = ("README.md", "pytorch_model.bin", "flax_model.msgpack", "tf_model.h5", "modeling_tiny.py", "vocab.txt")
     commit = hub.add(TINY.name, MODEL | dict.fromkeys(others, b"other"))
     directory = fetch_model(TINY)
@@ -69,14 +69,14 @@ def test_model_is_config_and_weights_and_nothing_else(hub):
     ]
 
 
-def test_msgpack_is_taken_where_there_is_no_safetensors(hub):
+def test_msgpack_is_fetched_without_safetensors(hub):
     files = {"config.json": b"{}", "flax_model.msgpack": b"flax"}
     hub.add(TINY.name, files | {"pytorch_model.bin": b"pickle"})
     assert contents(fetch_model(TINY)) == files
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "flax_model.msgpack"])
-def test_shards_are_those_of_the_index(hub, name):
+def test_shards_of_the_index_are_fetched(hub, name):
     stem, ending = name.split(".")
     shards = [f"{stem}-0000{n}-of-00002.{ending}" for n in (1, 2)]
     files = {"config.json": b"{}", f"{name}.index.json": index_of(*shards, shards[0])}
@@ -92,7 +92,10 @@ BAD_INDEXES = {
     "backslash": (index_of("..\\model.safetensors"), "which it names|names '"),
     "hidden": (index_of(".model.safetensors"), "names '.model.safetensors'"),
     "two dots": (index_of("a..safetensors"), "names 'a..safetensors'"),
-    "pickle": (index_of("pytorch_model.bin"), r"names 'pytorch_model.bin', expected files \*.safetensors"),
+    "pickle": (
+        index_of("pytorch_model.bin"),
+        r"names 'pytorch_model.bin', expected plain names of files \*.safetensors",
+    ),
     "number": (index_of(3), "names '3'"),
     "list of names": (index_of(["a.safetensors"]), "names"),
     "missing": (index_of("model-00001-of-00001.safetensors"), "but no model-00001-of-00001.safetensors, which it"),
@@ -106,7 +109,7 @@ BAD_INDEXES = {
 
 
 @pytest.mark.parametrize("case", BAD_INDEXES)
-def test_index_may_only_name_weights_beside_it(hub, case, tmp_path):
+def test_index_with_malformed_file_names_is_refused(hub, case, tmp_path):
     content, message = BAD_INDEXES[case]
     hub.add(TINY.name, {"config.json": b"{}", INDEX: content, "pytorch_model.bin": b"", "../x.safetensors": b""})
     refused(message)
@@ -114,7 +117,7 @@ def test_index_may_only_name_weights_beside_it(hub, case, tmp_path):
     assert {path.name for path in tmp_path.rglob("snapshots/*/*")} == {INDEX}
 
 
-def test_index_far_too_large_is_not_read(hub):
+def test_absurdly_large_index_is_not_read(hub):
     hub.add(TINY.name, {"config.json": b"{}", INDEX: b" " * (16 * 2**20 + 1)})
     refused("has 16777217 bytes")
 
@@ -122,7 +125,7 @@ def test_index_far_too_large_is_not_read(hub):
 def test_pickle_is_never_downloaded(hub):
     hub.add(TINY.name, PICKLED)
     refused(
-        "holds its weights only as pytorch_model.bin; a pickle can run any code and is never opened, and the hub's "
+        "has its weights only as pytorch_model.bin; a pickle can run arbitrary code and is never opened, and the hub's "
         "conversion bot offers no safetensors of it: ask its author for them, or convert it yourself"
     )
     assert hub.downloads("pytorch_model.bin") == []
@@ -133,7 +136,7 @@ OTHERS = {
         {"adapter_config.json": b"{}", "adapter_model.safetensors": b""},
         "an adapter .*merge",
     ),
-    "an adapter beside a model": (MODEL | {"adapter_config.json": b"{}"}, "an adapter .*merge"),
+    "an adapter with a model": (MODEL | {"adapter_config.json": b"{}"}, "an adapter .*merge"),
     "a program": ({"config.json": b"{}", "onnx/model.onnx": b""}, "onnx/model.onnx is an exported program"),
     "rust-bert's": (
         {"config.json": b"{}", "rust_model.ot": b""},
@@ -143,26 +146,28 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("case", OTHERS)
-def test_what_is_no_model_is_named(hub, case):
+def test_other_contents_are_named(hub, case):
     files, message = OTHERS[case]
     hub.add(TINY.name, files)
     refused(message)
 
 
-def test_conversion_is_looked_for(hub, offline, caplog):
-    """On the second page of requests, beside those of others; the README may have changed since."""
+def test_conversion_is_found(hub, offline, caplog):
+    """On the second page of pull requests, among others; the README may have changed since."""
     hub.add(TINY.name, PICKLED | {"README.md": b"new"})
     for title in ("Adding `safetensors` variant", "Update README.md"):
         hub.open_request(TINY.name, PICKLED | MODEL | {"model.safetensors": b"wrong"}, title=title)
     number = hub.open_request(TINY.name, PICKLED | MODEL | {"README.md": b"old"})
     directory = fetch_model(TINY)
     assert contents(directory) == MODEL
-    assert f"owner/tiny holds only pytorch_model.bin: its weights come from owner/tiny@refs/pr/{number}" in caplog.text
+    assert (
+        f"owner/tiny has only pytorch_model.bin: its weights are taken from owner/tiny@refs/pr/{number}" in caplog.text
+    )
     offline()
     assert fetch_model(HubId(TINY.name, f"refs/pr/{number}")) == directory
 
 
-def test_sharded_conversion_is_taken(hub):
+def test_sharded_conversion_is_fetched(hub):
     pickles = dict.fromkeys(("pytorch_model.bin.index.json", "pytorch_model-00001-of-00001.bin"), b"pickle")
     files = {"config.json": b"{}", INDEX: index_of(*SHARDS)} | dict.fromkeys(SHARDS, b"shard")
     hub.add(TINY.name, {"config.json": b"{}"} | pickles)
@@ -170,22 +175,22 @@ def test_sharded_conversion_is_taken(hub):
     assert contents(fetch_model(TINY)) == files
 
 
-STRANGE_REQUESTS = {
-    "by somebody": {"author": {"name": "SFconvertbot2"}},
+UNTRUSTED_REQUESTS = {
+    "by another author": {"author": {"name": "SFconvertbot2"}},
     "closed": {"status": "closed"},
     "a discussion": {"isPullRequest": False},
-    "titled otherwise": {"title": "Add weights"},
+    "with another title": {"title": "Add weights"},
     "of another pickle": {"files": {"pytorch_model.bin": b"old"}},
     "of another configuration": {"files": {"config.json": b"old"}},
     "without weights": {"files": {}},
-    "on a mirror that knows no hashes": {"hashes": False},
+    "on a mirror without hashes": {"hashes": False},
 }
 
 
-@pytest.mark.parametrize("case", STRANGE_REQUESTS)
+@pytest.mark.parametrize("case", UNTRUSTED_REQUESTS)
 def test_other_requests_are_not_trusted(hub, case):
-    """Anybody may open a pull request under any title."""
-    changes = dict(STRANGE_REQUESTS[case])
+    """Anybody can open a pull request with any title."""
+    changes = dict(UNTRUSTED_REQUESTS[case])
     added, hub.hashes = changes.pop("files", None), changes.pop("hashes", True)
     hub.add(TINY.name, PICKLED)
     hub.open_request(TINY.name, PICKLED | ({} if added == {} else MODEL) | (added or {}), **changes)
@@ -194,7 +199,7 @@ def test_other_requests_are_not_trusted(hub, case):
     assert len(hub.asked) <= 3
 
 
-def test_tokenizer_is_all_its_files_and_no_weights(hub):
+def test_only_tokenizer_files_and_config_are_fetched(hub):
     files = dict.fromkeys(("spiece.model", "tokenizer.json", "special_tokens_map.json", "config.json"), b"{}")
     hub.add("tiny", files | MODEL | {"README.md": b""})
     assert contents(fetch_tokenizer(HubId("tiny"))) == files

@@ -1,4 +1,4 @@
-"""Names of sources, before anything is read."""
+"""Tests of the resolution of SOURCE names."""
 
 import pytest
 
@@ -22,12 +22,12 @@ def home(tmp_path_factory):
 
 
 @pytest.mark.parametrize("read", READERS)
-def test_the_home_directory_is_known(monkeypatch, home, read):
+def test_home_directory_is_expanded_when_reading(monkeypatch, home, read):
     monkeypatch.setenv("HOME", str(home))
     assert READERS[read]("~/model")
 
 
-def test_what_is_saved_at_home_is_there(monkeypatch, home):
+def test_home_directory_is_expanded_when_saving(monkeypatch, home):
     monkeypatch.setenv("HOME", str(home))
     fl.SequenceClassification.from_pretrained("~/model").save_pretrained("~/copy")
     assert (home / "copy" / "config.json").is_file()

@@ -1,4 +1,4 @@
-"""Work directories as sources: WORKDIR, WORKDIR@STEP, WORKDIR@best, whatever state their job left them in."""
+"""Tests of work directories as sources: WORKDIR, WORKDIR@STEP, WORKDIR@best, and incomplete or damaged ones."""
 
 import functools
 import json
@@ -26,12 +26,12 @@ CONFIGS = {"albert": tiny.albert(num_hidden_layers=2), "bert": tiny.bert(num_hid
 
 
 def names(model):
-    """What config.json calls it."""
+    """Returns the model's `architectures` in config.json."""
     return (architecture(type(model), model.config),) if isinstance(model, Pretrained) else ()
 
 
 def write(path, config, steps, best=None, make=None, **changes):
-    """A work directory as a job writes it, with a model of its own at each step."""
+    """Writes a work directory as a job does, with another model at each step; returns the models."""
     checkpoints = Checkpoints(path / "checkpoints", keep=10, say=print)
     (path / "config.json").write_text(json.dumps({"format": 1, "job": "pretrain", "config": {}}))
     models = {}
@@ -48,7 +48,7 @@ def write(path, config, steps, best=None, make=None, **changes):
 
 @pytest.fixture(scope="module")
 def works(tmp_path_factory):
-    """A family's work directory, and the models of its steps 3 and 5."""
+    """A function that returns a family's work directory, and the models of its steps 3 and 5."""
 
     @functools.cache
     def make(family):
@@ -67,15 +67,15 @@ def work(works):
 @pytest.mark.parametrize(
     ("family", "suffix", "step"), [("albert", "", 5), ("albert", "@3", 3), ("bert", "@5", 5), ("bert", "@best", 3)]
 )
-def test_work_directory_gives_the_step_that_is_named(works, family, suffix, step):
+def test_named_step_is_loaded(works, family, suffix, step):
     path, models = works(family)
     loaded = tiny.MODELS["PreTraining"].from_pretrained(f"{path}{suffix}")
     files.assert_same_parameters(models[step], loaded)
     assert loaded.config == models[step].config.replace(architectures=loaded.config.architectures)
 
 
-def test_work_directory_starts_other_tasks(work, caplog):
-    """As any checkpoint: heads of the file are skipped, the new one is initialized, both in one line."""
+def test_other_task_starts_from_a_work_directory(work, caplog):
+    """As from any checkpoint: heads of the file are skipped and a new one is initialized, logged in one line."""
     path, models = work
     loaded = tiny.MODELS["SequenceClassification"].from_pretrained(path, num_labels=3)
     files.assert_same_parameters(models[5].encoder, loaded.encoder)
@@ -83,13 +83,13 @@ def test_work_directory_starts_other_tasks(work, caplog):
 
 
 @pytest.mark.parametrize("which", ["4", "last", "-1", "3.0"])
-def test_work_directory_names_the_steps_it_has(work, which):
-    with pytest.raises(ValueError, match=rf"no checkpoint '{which}'; it holds 3, 5"):
+def test_unknown_step_is_an_error_that_lists_the_steps(work, which):
+    with pytest.raises(ValueError, match=rf"no checkpoint '{which}'; it has 3, 5"):
         tiny.MODELS["PreTraining"].from_pretrained(f"{work[0]}@{which}")
 
 
-def test_work_directory_passes_over_unfinished_steps(work, tmp_path):
-    """What a running job is still writing has no commit marker."""
+def test_incomplete_steps_are_skipped(work, tmp_path):
+    """A step that is still being written has no commit marker."""
     path = tmp_path / "running"
     shutil.copytree(work[0], path)
     (path / "checkpoints" / "5" / COMMIT_MARKER).unlink()
@@ -101,16 +101,16 @@ def test_work_directory_passes_over_unfinished_steps(work, tmp_path):
         tiny.MODELS["PreTraining"].from_pretrained(path)
 
 
-def test_work_directory_explains_what_is_missing(tmp_path):
+def test_missing_configuration_and_missing_best_step_are_explained(tmp_path):
     write(tmp_path, CONFIGS["albert"], (1,), model=None)
-    with pytest.raises(ValueError, match="does not say which model it holds"):
+    with pytest.raises(ValueError, match="does not contain the configuration of its model"):
         tiny.MODELS["PreTraining"].from_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"keeps no best checkpoint .* name a step: 1"):
+    with pytest.raises(ValueError, match=r"has no best checkpoint .* name a step: 1"):
         tiny.MODELS["PreTraining"].from_pretrained(f"{tmp_path}@best")
 
 
 @pytest.mark.parametrize("part", ["meta", "state"])
-def test_work_directory_with_a_damaged_step_is_a_clean_error(work, tmp_path, part):
+def test_damaged_step_is_one_error(work, tmp_path, part):
     path = tmp_path / "damaged"
     shutil.copytree(work[0], path)
     for file in sorted((path / "checkpoints" / "5" / part).rglob("*")):
@@ -121,32 +121,32 @@ def test_work_directory_with_a_damaged_step_is_a_clean_error(work, tmp_path, par
 
 
 def test_only_parameters_are_read(work, monkeypatch):
-    """The optimizer's state is twice their size."""
+    """The optimizer state is twice as large as the parameters."""
     import orbax.checkpoint as ocp
 
-    asked = []
+    restored = []
     restore = ocp.PyTreeCheckpointHandler.restore
 
     def spy(self, *arguments, **options):
         result = restore(self, *arguments, **options)
-        asked.append(result)
+        restored.append(result)
         return result
 
     monkeypatch.setattr(ocp.PyTreeCheckpointHandler, "restore", spy)
     tiny.MODELS["PreTraining"].from_pretrained(work[0])
-    assert [list(tree) for tree in asked] == [["params"]]
-    assert jax.tree.leaves(asked)
+    assert [list(tree) for tree in restored] == [["params"]]
+    assert jax.tree.leaves(restored)
 
 
-def test_another_layout_is_refused_by_both_versions_and_the_way_on(work, tmp_path):
+def test_another_format_is_refused_with_advice(work, tmp_path):
     work = shutil.copytree(work[0], tmp_path / "work")
     (work / "config.json").write_text(json.dumps({"format": 9, "job": "pretrain", "config": {}}))
     with pytest.raises(ValueError, match=r"of format 9, this version reads 1: give .*work/model"):
         open_source(f"{work}@3")
 
 
-def test_a_beam_head_is_of_its_encoder_s_step(tmp_path, monkeypatch):
-    """The job saves a step while the pipeline's model is read: both parts are of the step before."""
+def test_beam_head_and_encoder_are_from_one_step(tmp_path, monkeypatch):
+    """The job saves a step while the model is loaded: both parts are from the step before."""
 
     def make(config, seed):
         return BeamQuestionAnswering(config, rngs=nnx.Rngs(seed))

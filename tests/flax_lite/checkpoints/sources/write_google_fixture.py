@@ -1,8 +1,8 @@
-"""Writes google_fixture/ with TensorFlow's own Saver.
+"""Writes google_fixture/ with TensorFlow's Saver.
 
     python -m tests.flax_lite.checkpoints.sources.write_google_fixture
 
-Run once, in an environment of its own: `pip install tensorflow-cpu` (2.21.0 wrote what is there). No test needs it.
+Run once in a separate environment with `pip install tensorflow-cpu` (the files are from 2.21.0). No test needs it.
 """
 
 import json
@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tests.flax_lite.checkpoints.google_files import CHECKPOINTS, FIXTURE, ODDITIES, Shapes, values
+
+from tests.flax_lite.checkpoints.sources.google_files import CHECKPOINTS, FIXTURE, ODDITIES, Shapes, values
 
 v1 = tf.compat.v1
 
 
 def save(prefix: Path, shapes: Shapes, scope: str = "", slots: tuple[str, ...] = (), sharded: bool = False) -> None:
-    """Saves variables as a TensorFlow 1 program does: in graph mode, by a Saver."""
+    """Saves variables like a TensorFlow 1 program: in graph mode, with a Saver."""
     prefix.parent.mkdir(parents=True, exist_ok=True)
     with tf.Graph().as_default():
         for index, (name, shape) in enumerate(shapes.items()):
@@ -32,7 +33,7 @@ def save(prefix: Path, shapes: Shapes, scope: str = "", slots: tuple[str, ...] =
         with v1.Session(config=v1.ConfigProto(device_count={"CPU": 2})) as session:
             session.run(v1.global_variables_initializer())
             saver = v1.train.Saver(sharded=sharded, save_relative_paths=True)
-            # The archives of released models hold no file `checkpoint`; the directory of a training run does.
+            # The directory of a training run has a file `checkpoint`; archives of released models have none.
             saver.save(session, str(prefix), write_meta_graph=False, write_state=prefix.name == "model.ckpt-7")
 
 

@@ -192,7 +192,7 @@ def test_what_is_no_squad_file_is_one_clean_error(tmp_path, path, value, message
         (b"[1]", "holds a list, expected an object"),
         (b'{"data": [}', "is not valid JSON"),
         (b"\xff{}", "is not valid JSON"),
-        (b'{"data": [], "data": []}', "'data' is there twice"),
+        (b'{"data": [], "data": []}', "'data' occurs twice"),
         (b'{"data":' + b"[" * 5000, "x.json"),
     ],
 )
