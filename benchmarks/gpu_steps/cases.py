@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.compile_vs_run.batches import make_batch
-from benchmarks.compile_vs_run.cases import Sizes, describe_execution
+from benchmarks.compile_vs_run.cases import Sizes, describe_execution, make_batch
 from flax_lite.architecture.config import EncoderConfig
 from flax_lite.architecture.registry import preset
 from flax_lite.layers.execution import Execution

@@ -17,7 +17,7 @@ import numpy as np
 from flax import nnx
 
 import flax_lite as fl
-from benchmarks.compile_vs_run.stages import repeated
+from benchmarks.harness.timing import repeated
 from benchmarks.peers.sentences import LONGEST, drawn_rows, real_rows
 from benchmarks.peers.work import make_batch
 from benchmarks.study.memory import peak_memory
