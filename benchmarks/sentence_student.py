@@ -10,13 +10,12 @@ on where it was.
 """
 
 import argparse
-import csv
 import itertools
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +24,7 @@ from flax import nnx
 from scipy import stats
 
 import flax_lite as fl
+from benchmarks.harness.sentences import Pairs, read_pairs
 from flax_lite.checkpoints.sources.resolve import open_source
 from flax_lite.checkpoints.sources.work_directory import complete_steps
 from flax_lite.distillation.initialization import init_from_teacher
@@ -37,29 +37,6 @@ from train.options.tables import DISTILL_OPTIONS
 _CONFIG = "configs/sentence_student.py"
 _LENGTH_STEP = 16
 _BATCH = 100
-
-
-class Pairs(NamedTuple):
-    """Pairs of sentences and how alike people find them."""
-
-    first: list[str]
-    second: list[str]
-    judgments: list[float]
-
-
-def read_pairs(path: Path) -> Pairs:
-    """Reads GLUE's STS-B: tab-separated, with columns sentence1, sentence2 and score.
-
-    Raises:
-        UserError: a column is not there.
-    """
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        if missing := {"sentence1", "sentence2", "score"}.difference(reader.fieldnames or ()):
-            raise UserError(f"{path} has no column {', '.join(sorted(missing))}; expected GLUE's STS-B")
-        rows = list(reader)
-    first, second = ([row[name] for row in rows] for name in ("sentence1", "sentence2"))
-    return Pairs(first, second, [float(row["score"]) for row in rows])
 
 
 @jax.jit

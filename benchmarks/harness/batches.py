@@ -48,3 +48,9 @@ def token_labels(batch: dict[str, np.ndarray]) -> np.ndarray:
     rows, columns = np.nonzero(batch["masked_weights"])
     labels[rows, batch["masked_positions"][rows, columns]] = batch["masked_ids"][rows, columns]
     return labels
+
+
+def tapered_batch(vocab_size: int, rows: int, length: int) -> dict[str, np.ndarray]:
+    """Draws a batch whose first row is full and whose last row is a quarter full, with the published share of masks."""
+    lengths = np.linspace(length, length // 4, rows).astype(int)
+    return random_batch(lengths, length, vocab_size, max(1, round(_MASKED_FRACTION * length)))

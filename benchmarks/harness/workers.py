@@ -90,9 +90,9 @@ class Worker:
         return self.receive(limit_seconds)
 
     def kill(self) -> None:
-        """Ends the process now."""
+        """Ends the process now; its files stay open until `close`."""
         self._process.kill()
-        self.close()
+        self._process.wait()
 
     def close(self) -> None:
         """Closes the input, which ends the worker, and kills the process if it does not end."""

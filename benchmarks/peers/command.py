@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.circumstances import beginning, circumstances, cores
-from benchmarks.peers import results, sentences, work
+from benchmarks.harness import sentences
+from benchmarks.peers import results, work
 from benchmarks.peers.environments import SetupError, python_of
 from benchmarks.peers.measuring import Group, Row, run_group
 from benchmarks.peers.plot import draw
@@ -212,7 +213,7 @@ def _batch(given: argparse.Namespace, key: Key, vocab_size: int) -> dict[str, np
     if key.kind == "sts":
         if given.data is not None and not given.smoke:
             return sentences.real_rows(given.data, key.model, given.pairs)
-        return sentences.drawn_rows(vocab_size, given.pairs, size.length)
+        return sentences.random_rows(vocab_size, given.pairs, size.length)
     return work.make_batch(vocab_size, *_shape(size, key.kind))
 
 
