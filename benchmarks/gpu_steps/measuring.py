@@ -19,8 +19,7 @@ from benchmarks.gpu_steps.cases import PLAIN, WORKS, Case, Setting
 from benchmarks.gpu_steps.results import Measurement
 from benchmarks.harness import workers
 from benchmarks.harness.results import decode
-from benchmarks.peers.environments import python_of
-from benchmarks.peers.rivals import environments
+from benchmarks.peers.environments import environments, python_of
 from train.errors import UserError
 
 MAKE, NONE = "make", "none"

@@ -38,9 +38,10 @@ def style(axes: Any, title: str = "", grid: str = "y") -> None:
 
 
 def add_legend(figure: Any, handles: Any = None, labels: Any = None, columns: int = 4) -> None:
-    """Adds a legend below all axes."""
+    """Adds a legend below all axes, of the given handles or of all labeled ones."""
     given = {} if handles is None else {"handles": handles, "labels": labels}
-    figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=SMALL, **given)
+    if handles is None or handles:
+        figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=SMALL, **given)
 
 
 def save(figure: Any, file: Path) -> Path:

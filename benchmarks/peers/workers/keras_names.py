@@ -1,4 +1,4 @@
-"""KerasHub's variables under Hugging Face's names, and their layouts."""
+"""The names and layouts of KerasHub's variables in Hugging Face's PyTorch."""
 
 import math
 import re
@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-_LEAVES = {"kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias", "embeddings": "weight"}
-# Of a layer: a family's names for KerasHub's modules.
+_SUFFIXES = {"kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias", "embeddings": "weight"}
+# For each family, the name of each of KerasHub's modules of a layer.
 _BERT_LAYER = {
     "self_attention_layer/query": "attention.self.query",
     "self_attention_layer/key": "attention.self.key",
@@ -59,27 +59,27 @@ _HEADS: Mapping[str, tuple[str, str, str]] = {  # dense, LayerNorm, bias
 
 
 def hugging_face_name(path: str, family: str) -> str:
-    """The name in PyTorch's state dict of the variable at a Keras path."""
+    """Returns the name in PyTorch's state dict of the variable at a Keras path."""
     if layer := _LAYER.match(path):
-        *numbers, module, leaf = (part for part in layer.groups() if part is not None)
+        *numbers, module, suffix = (part for part in layer.groups() if part is not None)
         prefix, modules = _LAYERS[family]
-        return f"{prefix.format(*numbers)}.{modules[module]}.{_LEAVES[leaf]}"
-    module, _, leaf = path.removeprefix("token_and_position_embedding/").rpartition("/")
+        return f"{prefix.format(*numbers)}.{modules[module]}.{_SUFFIXES[suffix]}"
+    module, _, suffix = path.removeprefix("token_and_position_embedding/").rpartition("/")
     dense, norm, bias = _HEADS[family]
     heads = {"mlm_head/intermediate_dense": dense, "mlm_head/intermediate_layer_norm": norm}
-    if leaf == "output_bias":
+    if suffix == "output_bias":
         return bias
     name = heads.get(module) or f"{family}.{_EMBEDDINGS[module]}"
-    return f"{name}.{_LEAVES[leaf]}"
+    return f"{name}.{_SUFFIXES[suffix]}"
 
 
 def to_keras(path: str, tensor: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """PyTorch's layout to that of the variable: kernels are transposed, and attention has an axis of heads."""
+    """Converts PyTorch's layout to Keras': kernels are transposed, and attention has an axis of heads."""
     return (tensor.T if path.endswith("kernel") else tensor).reshape(shape)
 
 
 def to_torch(path: str, array: np.ndarray) -> np.ndarray:
-    """The way back."""
+    """Converts Keras' layout to PyTorch's."""
     if not path.endswith("kernel"):
         return array.reshape(-1) if "self_attention_layer/" in path else array
     rows = math.prod(array.shape[:-1]) if "attention_output" in path else array.shape[0]
