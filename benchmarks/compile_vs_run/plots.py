@@ -83,10 +83,7 @@ def _styles(cases: Mapping[Case, float]) -> dict[str, dict[str, Any]]:
     """Chooses colors by layers per iteration and dashes by remat, the same in every panel and plot."""
     pairs = sorted({(case.remat != "none", case.remat, case.unroll == 0, case.unroll) for case in cases})
     return {
-        describe_execution(unroll, remat): {
-            "color": _COLORS.get(unroll, plots.DARK_GRAY),
-            "linestyle": _DASHES[remat],
-        }
+        describe_execution(unroll, remat): {"color": _COLORS.get(unroll, plots.DARK_GRAY), "linestyle": _DASHES[remat]}
         for _, remat, _, unroll in pairs
     }
 

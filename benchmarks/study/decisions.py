@@ -77,10 +77,7 @@ def decide(figures: Figures, rows: Sequence[str]) -> list[Decision]:
 
 
 def _best(
-    rows: Sequence[str],
-    figure: Callable[[str], float | None],
-    choose: Callable[..., str],
-    text: Callable[[float], str],
+    rows: Sequence[str], figure: Callable[[str], float | None], choose: Callable[..., str], text: Callable[[float], str]
 ) -> tuple[str, str]:
     found = {row: value for row in rows if (value := figure(row)) is not None}
     if len(found) < 2:

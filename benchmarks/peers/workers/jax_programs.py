@@ -7,15 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.peers.workers.program import (
-    CHECK_STRIDE,
-    INPUTS,
-    Arrays,
-    Case,
-    Description,
-    Program,
-    step_seconds,
-)
+from benchmarks.peers.workers.program import CHECK_STRIDE, INPUTS, Arrays, Case, Description, Program, step_seconds
 
 # Programs run in the thread that keeps freed memory. JAX reads this when it first looks for devices.
 jax.config.update("jax_cpu_enable_async_dispatch", False)
