@@ -8,10 +8,11 @@ from importlib import metadata, util
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from benchmarks.compile_vs_run.cases import Case, Sizes, make_batch
-from benchmarks.compile_vs_run.programs import make_program
+from benchmarks.compile_vs_run.programs import Program, make_program
 from benchmarks.compile_vs_run.results import Measurement
 from benchmarks.compile_vs_run.stages import Built, Runs, build, run, warm_up
 from benchmarks.harness import circumstances as harness
@@ -79,19 +80,22 @@ def circumstances(request: Request) -> dict[str, Any]:
 
 def measure(case: Case, request: Request) -> Measurement:
     """Builds a case repeatedly, and runs it unless it is compiled for a target."""
-    builder = _Builder(case, request)
+    inputs = _prepare(case, request)
     builds: list[Built] = []
 
     def once() -> float:
-        builds[:] = [*(one._replace(compiled=None) for one in builds), builder.build()]
+        builds[:] = [*(one._replace(compiled=None) for one in builds), build(*inputs)]
         return sum(builds[-1].stages)
 
     repeated(once, request.repeats, request.build_limit_seconds)
     compiled = builds[-1].compiled
     memory = compiled.memory_analysis()
+    ran = Runs(None, [], [])
     if jax.default_backend() == "cpu":
         keep_freed_memory()
-    ran = Runs(None, [], []) if request.target else builder.run(compiled)
+    if not request.target:
+        program, batch, mesh = inputs
+        ran = run(program, compiled, batch, mesh, request.runs, request.run_limit_seconds)
     returned = memory.output_size_in_bytes - memory.alias_size_in_bytes
     return Measurement(
         builds=[one.stages for one in builds],
@@ -101,7 +105,7 @@ def measure(case: Case, request: Request) -> Measurement:
         argument_bytes=memory.argument_size_in_bytes,
         total_bytes=memory.argument_size_in_bytes + returned + memory.temp_size_in_bytes,
         peak_bytes=memory.peak_memory_in_bytes or None,
-        dtype=builder.dtype,
+        dtype=_dtype(request),
         first_seconds=ran.first_seconds,
         run_seconds=ran.seconds,
         outcome=ran.outcome,
@@ -117,34 +121,19 @@ def start(case: Case, request: Request, cache: str) -> dict[str, Any]:
         "persistent_cache_min_entry_size_bytes": -1,
     }.items():
         jax.config.update(f"jax_{name}", value)
-    built = _Builder(case, request).build()
+    built = build(*_prepare(case, request))
     return {"stages": built.stages, "hit": built.from_cache}
 
 
-class _Builder:
-    """A case's program, and the mesh and batch that it is built for."""
-
-    def __init__(self, case: Case, request: Request) -> None:
-        self.request = request
-        self.mesh = _mesh(request)
-        self.dtype = _dtype(request)
-        self.program = make_program(case, request.sizes, self.dtype)
-        self.batch = make_batch(request.sizes, request.sizes.batch_size * self.mesh.size)
-        warm_up()
-
-    def build(self) -> Built:
-        return build(self.program, self.batch, self.mesh)
-
-    def run(self, compiled: Any) -> Runs:
-        limits = self.request.runs, self.request.run_limit_seconds
-        return run(self.program, compiled, self.batch, self.mesh, *limits)
-
-
-def _mesh(request: Request) -> Mesh:
-    if request.target is None:
-        return make_mesh(1, 1)
-    target = parse_target(request.target)
-    return target_mesh(target, (target.devices, 1))
+def _prepare(case: Case, request: Request) -> tuple[Program, dict[str, np.ndarray], Mesh]:
+    """Returns a case's program, batch and mesh, and starts the compiler."""
+    mesh = make_mesh(1, 1)
+    if request.target:
+        target = parse_target(request.target)
+        mesh = target_mesh(target, (target.devices, 1))
+    warm_up()
+    batch = make_batch(request.sizes, request.sizes.batch_size * mesh.size)
+    return make_program(case, request.sizes, _dtype(request)), batch, mesh
 
 
 def _dtype(request: Request) -> str:

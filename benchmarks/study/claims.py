@@ -76,7 +76,9 @@ def _ratio(first: float | None, second: float | None, scale: float = 1) -> float
 
 
 def _size_ratio(first: str, second: str, scale: float = 1) -> Callable[[Figures], float | None]:
-    return lambda figures: _ratio(figures.parameters(first), figures.parameters(second), scale)
+    return lambda figures: _ratio(
+        figures.number(first, "size", "parameters"), figures.number(second, "size", "parameters"), scale
+    )
 
 
 def _fewer_percent(figures: Figures) -> float | None:
@@ -85,19 +87,21 @@ def _fewer_percent(figures: Figures) -> float | None:
 
 
 def _pass_ratio(figures: Figures) -> float | None:
-    return _ratio(figures.warm_pass("bert-base"), figures.warm_pass("distilbert"))
+    return _ratio(figures.number("bert-base", "pass", "warm"), figures.number("distilbert", "pass", "warm"))
 
 
 def _score_ratio(figures: Figures) -> float | None:
-    return _ratio(figures.spearman("distilbert"), figures.spearman("bert-base"), 100)
+    return _ratio(
+        figures.number("distilbert", "quality", "spearman"), figures.number("bert-base", "quality", "spearman"), 100
+    )
 
 
 def _speed_ratio(first: str, second: str) -> Callable[[Figures], float | None]:
-    return lambda figures: _ratio(figures.training(first), figures.training(second))
+    return lambda figures: _ratio(figures.rate(first, "training"), figures.rate(second, "training"))
 
 
 def _megabytes(figures: Figures) -> float | None:
-    return _ratio(figures.disk_bytes("distilbert"), 1e6)
+    return _ratio(figures.number("distilbert", "disk", "bytes"), 1e6)
 
 
 _PASS = "60% faster than BERT-base: STS-B dev on a CPU (Xeon E5-2690 v3) at batch 1, 410 s against 668 s"

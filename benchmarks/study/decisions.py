@@ -32,28 +32,33 @@ def decide(figures: Figures, rows: Sequence[str]) -> list[Decision]:
     return [
         Decision(
             "disk, download, many models side by side",
-            *_best(rows, figures.disk_bytes, min, _megabytes),
+            *_best(rows, lambda row: figures.number(row, "disk", "bytes"), min, _megabytes),
             "Memory at run time is scarce: activations count there, and shared layers have as many. distilALBERT has "
             "no published checkpoint: train it (configs/distilalbert.py), or take ALBERT-base.",
         ),
         Decision(
             "memory in training",
-            *_best(rows, lambda row: figures.memory(row, "training"), min, _megabytes),
+            *_best(rows, lambda row: figures.number(row, "training_memory", "bytes"), min, _megabytes),
             "Quality decides: recompute activations first (remat), before a smaller model.",
         ),
         Decision(
             f"latency, and {GOOD_ENOUGH:.0%} of BERT-base's published score is enough",
-            *_best(good, lambda row: figures.latency(row, length), min, _milliseconds(length)),
+            *_best(good, lambda row: figures.number(row, "latency", "seconds", length), min, _milliseconds(length)),
             "The last points count: BERT-base. Or less is enough: the next line.",
         ),
         Decision(
             "latency above all",
-            *_best(rows, lambda row: figures.latency(row, length), min, _milliseconds(length)),
+            *_best(rows, lambda row: figures.number(row, "latency", "seconds", length), min, _milliseconds(length)),
             "Scores like those of the small rows will not do; distil them for the task first.",
         ),
         Decision(
             "throughput of training",
-            *_best(rows, figures.training, max, lambda value: f"{value:,.0f} tokens a second, the most"),
+            *_best(
+                rows,
+                lambda row: figures.rate(row, "training"),
+                max,
+                lambda value: f"{value:,.0f} tokens a second, the most",
+            ),
             "A checkpoint exists that only needs fine-tuning.",
         ),
         Decision(

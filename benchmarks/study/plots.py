@@ -95,7 +95,7 @@ def _latency(axes: Any, figures: Figures, rows: Sequence[str]) -> bool:
     if not found:
         return False
     for row, seconds in found.items():
-        points = [(int(length), 1000 * (figures.latency(row, length) or 0)) for length in seconds]
+        points = [(int(length), 1000 * (figures.number(row, "latency", "seconds", length) or 0)) for length in seconds]
         axes.loglog(*zip(*points, strict=True), "o-", color=_COLORS[row], label=MODELS[row].title, markersize=4)
     lengths = sorted({int(length) for seconds in found.values() for length in seconds})
     axes.set_xticks(lengths, list(map(str, lengths)))
@@ -109,17 +109,23 @@ def _latency(axes: Any, figures: Figures, rows: Sequence[str]) -> bool:
 
 
 def _passes(axes: Any, figures: Figures, rows: Sequence[str]) -> bool:
-    cold, warm = {row: figures.cold_pass(row) for row in rows}, {row: figures.warm_pass(row) for row in rows}
+    cold, warm = (
+        {row: figures.number(row, "pass", "cold") for row in rows},
+        {row: figures.number(row, "pass", "warm") for row in rows},
+    )
     return _bars(axes, {"cold": cold, "warm": warm}, (plots.SKY, plots.ORANGE))
 
 
 def _training(axes: Any, figures: Figures, rows: Sequence[str]) -> bool:
-    return _bars(axes, {"": {row: figures.training(row) for row in rows}}, (plots.BLUE,))
+    return _bars(axes, {"": {row: figures.rate(row, "training") for row in rows}}, (plots.BLUE,))
 
 
 def _memory(axes: Any, figures: Figures, rows: Sequence[str]) -> bool:
     def megabytes(kind: str) -> dict[str, float | None]:
-        return {row: None if (held := figures.memory(row, kind)) is None else held / 1e6 for row in rows}
+        return {
+            row: None if (held := figures.number(row, f"{kind}_memory", "bytes")) is None else held / 1e6
+            for row in rows
+        }
 
     columns = {kind: megabytes(kind) for kind in ("inference", "training")}
     return _bars(axes, columns, (plots.SKY, plots.BLUE))
@@ -128,7 +134,7 @@ def _memory(axes: Any, figures: Figures, rows: Sequence[str]) -> bool:
 def _quality(axes: Any, figures: Figures, rows: Sequence[str]) -> bool:
     """Draws hollow markers, because quality is published and not measured."""
     length = figures.middle_length(rows)
-    points = {row: (figures.latency(row, length), retention(row)) for row in rows}
+    points = {row: (figures.number(row, "latency", "seconds", length), retention(row)) for row in rows}
     known = {row: (1000 * x, 100 * y) for row, (x, y) in points.items() if x is not None and y is not None}
     for number, (row, point) in enumerate(sorted(known.items(), key=lambda item: item[1])):
         side = 1 if number % 2 else -1  # neighbors may be close, so labels alternate between above and below

@@ -108,9 +108,9 @@ def _sizes(figures: Figures, rows: Sequence[str]) -> Table:
     parts = {"embeddings": "embeddings", "layers": "layer", "pooler": "pooler", "masked-LM head": "masked_lm_head"}
     lengths = (_first(figures, rows, "size") or {"flops_per_token": ()})["flops_per_token"]
     columns: dict[str, Callable[[str], Cell]] = {
-        "parameters": lambda row: _measured(figures.parameters(row), _millions),
+        "parameters": lambda row: _measured(figures.number(row, "size", "parameters"), _millions),
         **{head: lambda row, part=part: count(row, part) for head, part in parts.items()},
-        "on disk": lambda row: _measured(figures.disk_bytes(row), _megabytes),
+        "on disk": lambda row: _measured(figures.number(row, "disk", "bytes"), _megabytes),
         **{f"FLOPs a token, {length}": lambda row, length=length: flops(row, length) for length in lengths},
     }
     note = (
@@ -129,7 +129,7 @@ def _speed(figures: Figures, rows: Sequence[str]) -> Table:
         return Cell(f"{found.median:.1f} ms ({found.low:.1f} to {found.high:.1f}, {len(seconds)})", "measured")
 
     def rate(row: str, length: str) -> Cell:
-        return _measured(figures.throughput(row, length), "{:,.0f}".format)
+        return _measured(figures.rate(row, "throughput", length), "{:,.0f}".format)
 
     def execution(row: str) -> Cell:
         found = figures.part(row, "latency")
@@ -154,16 +154,16 @@ def _speed(figures: Figures, rows: Sequence[str]) -> Table:
 
 def _cost(figures: Figures, rows: Sequence[str]) -> Table:
     def ratio(row: str) -> float | None:
-        base, seconds = figures.warm_pass("bert-base"), figures.warm_pass(row)
+        base, seconds = figures.number("bert-base", "pass", "warm"), figures.number(row, "pass", "warm")
         return base and seconds and base / seconds
 
     columns: dict[str, Callable[[str], Cell]] = {
-        "pass, cold": lambda row: _measured(figures.cold_pass(row), "{:.3g} s".format),
-        "pass, warm": lambda row: _measured(figures.warm_pass(row), "{:.3g} s".format),
+        "pass, cold": lambda row: _measured(figures.number(row, "pass", "cold"), "{:.3g} s".format),
+        "pass, warm": lambda row: _measured(figures.number(row, "pass", "warm"), "{:.3g} s".format),
         "BERT-base's time over it": lambda row: _measured(ratio(row), "{:.2f} x".format),
-        "training, tokens/s": lambda row: _measured(figures.training(row), "{:,.0f}".format),
-        "memory, inference": lambda row: _measured(figures.memory(row, "inference"), _megabytes),
-        "memory, training": lambda row: _measured(figures.memory(row, "training"), _megabytes),
+        "training, tokens/s": lambda row: _measured(figures.rate(row, "training"), "{:,.0f}".format),
+        "memory, inference": lambda row: _measured(figures.number(row, "inference_memory", "bytes"), _megabytes),
+        "memory, training": lambda row: _measured(figures.number(row, "training_memory", "bytes"), _megabytes),
     }
     about = _first(figures, rows, "pass")
     pairs = f"{about['pairs']} rows of {about['text']}" if about else "not run"

@@ -37,56 +37,20 @@ class Figures:
         """Returns the whole answer of a measurement."""
         return self._found.get((row, part))  # type: ignore[return-value]
 
-    def parameters(self, row: str) -> float | None:
-        """Returns the number of the encoder's parameters, with its pooler if it has one."""
-        return self._get(row, "size", "parameters")
+    def number(self, row: str, part: str, *path: str) -> float | None:
+        """Returns the number at a path of a measurement, or the median of a list of numbers."""
+        found: Any = self._found.get((row, part))
+        for name in path:
+            found = None if found is None else found.get(name)
+        return (statistics.median(found) if found else None) if isinstance(found, list) else found
 
-    def disk_bytes(self, row: str) -> float | None:
-        """Returns the size of the file in bytes."""
-        return self._get(row, "disk", "bytes")
-
-    def latency(self, row: str, length: int | str) -> float | None:
-        """Returns the median seconds of one row."""
-        return _median(self._get(row, "latency", "seconds", str(length)))
-
-    def throughput(self, row: str, length: int | str) -> float | None:
-        """Returns tokens per second in batches, without padding."""
-        seconds = _median(self._get(row, "throughput", "seconds", str(length)))
-        return seconds and self._get(row, "throughput", "tokens", str(length)) / seconds
-
-    def warm_pass(self, row: str) -> float | None:
-        """Returns the median seconds of the STS-B pass."""
-        return _median(self._get(row, "pass", "warm"))
-
-    def cold_pass(self, row: str) -> float | None:
-        """Returns the seconds of the first STS-B pass."""
-        return self._get(row, "pass", "cold")
-
-    def training(self, row: str) -> float | None:
-        """Returns tokens per second in training, without padding."""
-        seconds = _median(self._get(row, "training", "seconds"))
-        return seconds and self._get(row, "training", "tokens") / seconds
-
-    def memory(self, row: str, kind: str) -> float | None:
-        """Returns the peak memory in bytes; `kind` is "inference" or "training"."""
-        return self._get(row, f"{kind}_memory", "bytes")
-
-    def spearman(self, row: str) -> float | None:
-        """Returns the correlation with STS-B's judgments, in percent."""
-        return self._get(row, "quality", "spearman")
+    def rate(self, row: str, part: str, *path: str) -> float | None:
+        """Returns tokens per second, without padding; `path` is the length, if a measurement has several."""
+        seconds, tokens = (self.number(row, part, name, *path) for name in ("seconds", "tokens"))
+        return None if seconds is None or tokens is None else tokens / seconds
 
     def middle_length(self, rows: Sequence[str]) -> str:
         """Returns the middle one of the lengths whose latency was measured."""
         parts = (self.part(row, "latency") for row in rows)
         lengths = next((list(part["seconds"]) for part in parts if part), ["128"])
         return lengths[len(lengths) // 2]
-
-    def _get(self, row: str, part: str, *path: str) -> Any:
-        found: Any = self._found.get((row, part))
-        for name in path:
-            found = None if found is None else found.get(name)
-        return found
-
-
-def _median(seconds: Sequence[float] | None) -> float | None:
-    return statistics.median(seconds) if seconds else None

@@ -50,29 +50,24 @@ class _Built:
         self.tensors = load_file(folder / "model.safetensors")
 
     def _make_backbone(self) -> Any:
-        config = self.config
-        if self.family == "distilbert":
-            return keras_hub.models.DistilBertBackbone(
-                vocabulary_size=config["vocab_size"],
-                num_layers=config["n_layers"],
-                num_heads=config["n_heads"],
-                hidden_dim=config["dim"],
-                intermediate_dim=config["hidden_dim"],
-                dropout=config["dropout"],
-                max_sequence_length=config["max_position_embeddings"],
-            )
-        sizes = {
-            "vocabulary_size": config["vocab_size"],
-            "num_layers": config["num_hidden_layers"],
-            "num_heads": config["num_attention_heads"],
-            "hidden_dim": config["hidden_size"],
-            "intermediate_dim": config["intermediate_size"],
-            "dropout": config["hidden_dropout_prob"],
-            "max_sequence_length": config["max_position_embeddings"],
+        config, is_distilbert = self.config, self.family == "distilbert"
+        names = {
+            "vocabulary_size": "vocab_size",
+            "num_layers": "n_layers" if is_distilbert else "num_hidden_layers",
+            "num_heads": "n_heads" if is_distilbert else "num_attention_heads",
+            "hidden_dim": "dim" if is_distilbert else "hidden_size",
+            "intermediate_dim": "hidden_dim" if is_distilbert else "intermediate_size",
+            "dropout": "dropout" if is_distilbert else "hidden_dropout_prob",
+            "max_sequence_length": "max_position_embeddings",
+            **({"embedding_dim": "embedding_size"} if self.family == "albert" else {}),
         }
-        if self.family == "bert":
-            return keras_hub.models.BertBackbone(**sizes)
-        return keras_hub.models.AlbertBackbone(**sizes, embedding_dim=config["embedding_size"])
+        models = keras_hub.models
+        classes = {
+            "albert": models.AlbertBackbone,
+            "bert": models.BertBackbone,
+            "distilbert": models.DistilBertBackbone,
+        }
+        return classes[self.family](**{name: config[key] for name, key in names.items()})
 
     def encoder(self) -> Any:
         """Returns the model of the last hidden states."""
