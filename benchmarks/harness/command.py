@@ -9,6 +9,8 @@ from typing import Any
 from benchmarks.harness.results import Results, RowT
 from train.errors import UserError
 
+REPORT_HELP = "measure nothing: write the tables and plots of these results to the output directory"
+
 
 def make_parser(name: str, description: str | None, smoke: str = "") -> argparse.ArgumentParser:
     """Returns a parser with --output, --report, and --smoke if its help text is given."""
