@@ -15,6 +15,7 @@ each case; repeated under the same circumstances, the command resumes. Writes gp
 import argparse
 import contextlib
 import dataclasses
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -35,10 +36,11 @@ from benchmarks.gpu_steps.results import (
 from benchmarks.gpu_steps.tables import page, summary
 from benchmarks.harness import command
 from benchmarks.harness.circumstances import moment
-from benchmarks.peers.environments import SetupError
+from benchmarks.peers.environments import SetupError, environments, python_of
 from train.errors import UserError
 
 NAME = "gpu_steps"
+MAKE, NONE = "make", "none"
 _START_SECONDS = 300.0  # JAX's start on a cold machine, and the matrix products
 _BUILD_SECONDS = 300.0
 _RUN_SECONDS = 300.0
@@ -58,9 +60,10 @@ class Session:
         self._name = "smoke" if given.smoke else "real"
         self.work = WORKS[self._name]
         self.groups = _groups(self.work, given)
-        measuring.check_interpreter(given.torch)
-        self._python = ""
-        self._no_torch = "PyTorch was not asked for" if given.torch == measuring.NONE else ""
+        if given.torch not in (MAKE, NONE) and shutil.which(given.torch) is None:
+            raise UserError(f"--torch {given.torch}: no such program; expected {MAKE}, {NONE} or an interpreter's path")
+        self._python = "" if given.torch == MAKE else given.torch
+        self._no_torch = "PyTorch was not asked for" if given.torch == NONE else ""
         device = measuring.describe(self._name, _START_SECONDS)
         device["circumstances"]["built together"] = given.together
         self.results = read(given.output / f"{NAME}.json", device)
@@ -86,8 +89,8 @@ class Session:
         """Returns whether there is an interpreter for PyTorch; making its environment is tried once."""
         if not self._python:
             try:
-                folder = self._given.output / "environments" / "hf_torch"
-                self._python = measuring.torch_python(self._given.torch, folder)
+                folder = (self._given.output / "environments" / "hf_torch").resolve()
+                self._python = str(python_of(folder, environments()["hf_torch"]))
             except SetupError as error:
                 self._no_torch = f"its environment cannot be made: {error}"
                 print(f"PyTorch: {self._no_torch}", file=sys.stderr)
@@ -159,7 +162,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--together", type=int, default=1, help="cases that are built at a time (default 1)")
     add(
         "--torch",
-        default=measuring.MAKE,
+        default=MAKE,
         help="make (default): an environment is made with pip; none; or an interpreter with torch and transformers",
     )
     add("--models", nargs="+", choices=tuple(REAL.models), default=list(REAL.models))

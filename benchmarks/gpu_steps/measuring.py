@@ -6,7 +6,6 @@ Several may build at a time, which is work for the host's processor; then each r
 import contextlib
 import dataclasses
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Generator, Sequence
@@ -19,10 +18,8 @@ from benchmarks.gpu_steps.cases import PLAIN, WORKS, Case, Setting
 from benchmarks.gpu_steps.results import Measurement
 from benchmarks.harness import workers
 from benchmarks.harness.results import decode
-from benchmarks.peers.environments import environments, python_of
 from train.errors import UserError
 
-MAKE, NONE = "make", "none"
 _WORKER = "benchmarks.gpu_steps.worker"
 _TORCH_WORKER = "benchmarks.gpu_steps.torch_worker"
 # A running case has the GPU to itself, except for the contexts of waiting workers: JAX's default of 0.75 would leave a
@@ -103,25 +100,6 @@ def _start(work_name: str, case: Case, batch: Path, python: str) -> workers.Work
     options = {"steps": work.steps, "smoke": smoke, "compile_step": not smoke}
     worker.send("build", config=work.config(case.model).to_json_dict(), batch=str(batch), **options)
     return worker
-
-
-def torch_python(choice: str, folder: Path) -> str:
-    """Returns the interpreter of PyTorch's environment.
-
-    Args:
-        choice: MAKE, or the interpreter of an existing environment.
-        folder: of the environment that is made.
-
-    Raises:
-        SetupError: if it cannot be made.
-    """
-    return str(python_of(folder.resolve(), environments()["hf_torch"])) if choice == MAKE else choice
-
-
-def check_interpreter(choice: str) -> None:
-    """Raises UserError if `choice` is an interpreter that does not exist."""
-    if choice not in (MAKE, NONE) and shutil.which(choice) is None:
-        raise UserError(f"--torch {choice}: no such program; expected {MAKE}, {NONE} or the path of an interpreter")
 
 
 def _environment(setting: Setting) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,16 +130,13 @@ def disagreements(results: Results) -> list[str]:
 
     Settings are compared on the same batch. PyTorch has other parameters, so it is left out.
     """
-    return list(_disagreements(results.measured))
-
-
-def _disagreements(measured: Mapping[Case, Measurement]) -> Iterator[str]:
-    references: dict[tuple[Any, ...], Measurement] = {}
-    for case, one in measured.items():
+    lines, references = [], dict[tuple[Any, ...], Measurement]()
+    for case, one in results.measured.items():
         if case.setting is None:
             continue
         reference = references.setdefault((case.group, case.rows), one)
         for name, tolerance in _TOLERANCES.items():
             got, want = getattr(one, name), getattr(reference, name)
             if abs(got - want) > tolerance * abs(want):
-                yield f"{case}: {name} {got:.5f}, another setting {want:.5f}, tolerance {tolerance:.1%}"
+                lines.append(f"{case}: {name} {got:.5f}, another setting {want:.5f}, tolerance {tolerance:.1%}")
+    return lines

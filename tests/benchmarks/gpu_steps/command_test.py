@@ -213,7 +213,7 @@ def test_an_environment_that_cannot_be_made_is_tried_once(device, tmp_path, monk
         tried.append((folder, wanted.requirements))
         raise SetupError("pip install ended with 1")
 
-    monkeypatch.setattr(measuring, "python_of", fail)
+    monkeypatch.setattr(command, "python_of", fail)
     assert run(tmp_path, *ONE, torch="make") == 0
     rows, _, page = written(tmp_path)
     ((folder, requirements),) = tried
