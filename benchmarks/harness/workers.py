@@ -110,7 +110,9 @@ class Worker:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: object, *_: object) -> None:
+        if error:
+            self._process.kill()
         self.close()
 
     def _read(self) -> None:
