@@ -1,1 +1,1 @@
-"""Measurements, each by one command. They import the real models and steps and hold none of their own."""
+"""Benchmarks, one command each. They import the real models and steps and contain none of their own."""

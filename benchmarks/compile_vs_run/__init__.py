@@ -1,1 +1,1 @@
-"""What a program costs before it runs and while it runs: `python -m benchmarks.compile_vs_run`."""
+"""Compile time against run time: `python -m benchmarks.compile_vs_run`."""

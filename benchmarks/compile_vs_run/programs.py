@@ -1,4 +1,4 @@
-"""The function of a case: a forward pass, or the step that the pretraining or the distillation job takes."""
+"""The function of a case: a forward pass, or the step of the pretraining or the distillation job."""
 
 import dataclasses
 import functools
@@ -20,7 +20,7 @@ from flax_lite.training.objective import Batch, Objective, masked_lm_objective, 
 from flax_lite.training.optim import make_optimizer
 from flax_lite.training.steps import init_state, make_train_step
 
-# As configs/albert_base.py, bert_base.py, distilbert_mlm.py and distilbert_base.py have them.
+# As in configs/albert_base.py, bert_base.py, distilbert_mlm.py and distilbert_base.py.
 _OPTIMIZERS = {"albert": "lamb", "bert": "adamw", "distilbert": "adamw"}
 _SENTENCE_TASKS = {"albert": "sop", "bert": "nsp"}
 _RECIPE = DistillationRecipe(losses={"soft_cross_entropy": 5.0, "mlm": 2.0, "cosine": 1.0})
@@ -28,12 +28,12 @@ _RECIPE = DistillationRecipe(losses={"soft_cross_entropy": 5.0, "mlm": 2.0, "cos
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """What is compiled, and what it is given.
+    """A function to compile, and its inputs.
 
     Attributes:
-        function: (carried, batch, *constants) to (next carried, metrics) if it trains, otherwise to outputs.
-        make: (key) to (carried, constants): a train state and a teacher's parameters, or a model's parameters.
-        trains: whether what is carried is passed on, and its memory with it.
+        function: (carried, batch, *constants) -> (next carried, metrics) if it trains, otherwise -> outputs.
+        make: (key) -> (carried, constants): a train state and a teacher's parameters, or a model's parameters.
+        trains: whether the carried state is donated and goes into the next step.
     """
 
     function: Callable[..., Any]
@@ -42,7 +42,7 @@ class Program:
 
 
 def make_program(case: Case, sizes: Sizes, dtype: str) -> Program:
-    """The program of a case, computing in a dtype ("float32" or "bfloat16")."""
+    """Returns the program of a case that computes in a dtype ("float32" or "bfloat16")."""
     execution = Execution(dtype=dtype, unroll=case.unroll, remat=case.remat)  # type: ignore[arg-type]
     return {"forward": _forward, "pretraining": _pretraining, "distillation": _distillation}[case.kind](
         case, sizes, execution
@@ -50,7 +50,7 @@ def make_program(case: Case, sizes: Sizes, dtype: str) -> Program:
 
 
 def _forward(case: Case, sizes: Sizes, execution: Execution) -> Program:
-    """The encoder without a head or dropout; all that it returns is returned."""
+    """Returns the encoder without a head or dropout, pooled output included."""
     create = functools.partial(Encoder, model_config(case.family, case.num_layers, sizes), execution=execution)
     structure = _structure(create)
 
@@ -68,7 +68,7 @@ def _pretraining(case: Case, sizes: Sizes, execution: Execution) -> Program:
 
 
 def pretraining_program(config: EncoderConfig, execution: Execution) -> Program:
-    """Masked words, with ALBERT's sentence order and BERT's next sentence, by the optimizer of the model's paper."""
+    """Returns the pretraining step of the model's paper: masked words, sentence order or next sentence, optimizer."""
     model_class = PreTraining if config.has_pooler else MaskedLM
     task = _SENTENCE_TASKS.get(config.model_type)
     objective = masked_lm_objective() if task is None else pretraining_objective(task)
@@ -78,10 +78,10 @@ def pretraining_program(config: EncoderConfig, execution: Execution) -> Program:
 
 
 def _distillation(case: Case, sizes: Sizes, execution: Execution) -> Program:
-    """DistilBERT's three losses, of a student half as deep as its teacher, a BERT whose forward pass is in the step."""
+    """Returns a step with DistilBERT's three losses; the teacher, a BERT twice as deep, runs inside the step."""
     teacher_config = model_config("bert", case.num_layers, sizes)
     student_config = model_config(case.family, max(1, case.num_layers // 2), sizes)
-    create_teacher = _teacher(teacher_config, execution)
+    create_teacher = functools.partial(MaskedLM, teacher_config, execution=dataclasses.replace(execution, remat="none"))
     recipe = fit_recipe(_RECIPE, student_config, teacher_config)
     objective = distillation_objective(recipe, _structure(create_teacher))
     create = functools.partial(MaskedLM, student_config, execution=execution)
@@ -89,14 +89,10 @@ def _distillation(case: Case, sizes: Sizes, execution: Execution) -> Program:
 
     def make(key: jax.Array) -> tuple[Any, tuple[Any, ...]]:
         student_key, teacher_key = jax.random.split(key)
-        taught = get_params(create_teacher(rngs=nnx.Rngs(teacher_key)))
-        return make_state(student_key), (jax.tree.map(lambda leaf: leaf.astype(execution.compute_dtype), taught),)
+        teacher = get_params(create_teacher(rngs=nnx.Rngs(teacher_key)))
+        return make_state(student_key), (jax.tree.map(lambda param: param.astype(execution.compute_dtype), teacher),)
 
     return Program(step, make, trains=True)
-
-
-def _teacher(config: EncoderConfig, execution: Execution) -> Callable[..., MaskedLM]:
-    return functools.partial(MaskedLM, config, execution=dataclasses.replace(execution, remat="none"))
 
 
 def _training(

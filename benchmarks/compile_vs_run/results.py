@@ -1,37 +1,33 @@
-"""What a case cost, and its record."""
+"""The numbers of a case."""
 
 import dataclasses
 import statistics
-from collections.abc import Mapping
-from typing import Any
 
 from benchmarks.compile_vs_run.cases import Case
-from benchmarks.compile_vs_run.stages import Stages, median_stages
-from benchmarks.series import Series
-from benchmarks.spread import Spread, spread
-
-FILE = "compile_vs_run.json"
+from benchmarks.compile_vs_run.stages import Stages
+from benchmarks.harness import results
+from benchmarks.harness.timing import Spread, spread
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What one case cost. Seconds are wall-clock time, bytes those of one device.
+    """The cost of one case. Seconds are wall-clock time, bytes those of one device.
 
     Attributes:
         builds: seconds of each build from nothing, caches off.
         program_lines: lines of StableHLO.
-        code_bytes: machine code; None where the compiler does not say.
-        temporary_bytes: the compiler's: what the program allocates while it runs, on top of what it is given and
-            returns; activations kept for the backward pass are the largest part.
-        argument_bytes: what the program is given: parameters and optimizer state, a teacher, the batch.
-        total_bytes: arguments, results and temporaries, donated arguments once: what a device needs at most.
-        peak_bytes: the compiler's own estimate of the most that is alive at once; None where it does not say. It means
-            what the platform makes of it: that of XLA:CPU leaves temporaries out.
+        code_bytes: machine code; None if the compiler does not report it.
+        temporary_bytes: memory that the program allocates while it runs, in addition to its arguments and results;
+            mostly activations kept for the backward pass.
+        argument_bytes: parameters and optimizer state, a teacher, the batch.
+        total_bytes: arguments, results and temporaries, donated arguments once: an upper bound of a device's memory.
+        peak_bytes: the compiler's own estimate of the most that is alive at once; None if it does not report it. Its
+            meaning depends on the platform: XLA:CPU's leaves temporaries out.
         dtype: of activations.
         warm: seconds of a build in another process that finds the program in the persistent compilation cache: the last
-            stage loads it. None where it was not tried.
+            stage loads it. None if it was not tried.
         warm_hit: whether the cache had it.
-        first_seconds: the first run; None where nothing is run.
+        first_seconds: the first run; None if nothing is run.
         run_seconds: each run after it.
         outcome: loss and gradient norm of the first step, or the first numbers of the forward pass.
     """
@@ -53,43 +49,22 @@ class Measurement:
     @property
     def stages(self) -> Stages:
         """The median of each stage."""
-        return median_stages(self.builds)
+        return Stages(*map(statistics.median, zip(*self.builds, strict=True)))
 
     @property
     def build_seconds(self) -> float:
-        """Tracing, lowering and compiling together, the median."""
+        """The median of tracing, lowering and compiling in total."""
         return statistics.median(map(sum, self.builds))
 
     @property
     def step(self) -> Spread | None:
-        """Of the runs after the first."""
+        """The spread of the runs after the first."""
         return spread(self.run_seconds)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Row:
-    """A case, when it was measured, and what came of it: numbers, or why there are none."""
+class Row(results.Row):
+    """A case and its numbers."""
 
     case: Case
-    started: str
-    load_before: float
     outcome: Measurement | str
-
-
-def measured(series: Series[Row]) -> dict[Case, Measurement]:
-    """The numbers by case, in order."""
-    found = {row.case: row.outcome for row in series.rows if isinstance(row.outcome, Measurement)}
-    return {case: found[case] for case in sorted(found, key=lambda case: case.order)}
-
-
-def measurement(record: Mapping[str, Any]) -> Measurement:
-    """A measurement from its record."""
-    stages = {"builds": [Stages(*one) for one in record["builds"]]}
-    return Measurement(**{**record, **stages, "warm": record["warm"] and Stages(*record["warm"])})
-
-
-def row_of(record: Mapping[str, Any]) -> Row:
-    """A case and what came of it from their record."""
-    outcome = record["outcome"]
-    done = outcome if isinstance(outcome, str) else measurement(outcome)
-    return Row(**{**record, "case": Case(**record["case"]), "outcome": done})

@@ -1,9 +1,7 @@
-"""A program's way from Python to a result, each stage timed by itself: trace, lower, compile or load, run."""
+"""The stages from Python to a result, each timed separately: trace, lower, compile or load, run."""
 
 import math
-import statistics
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -12,15 +10,16 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from benchmarks.compile_vs_run.programs import Program
+from benchmarks.harness.timing import repeated, timed
 from flax_lite.models.params import tree_shardings
 from train.machine.mesh import BATCH, put_batch
 
 _CACHE_HIT = "/jax/compilation_cache/cache_hits"
-_COMPARED = 8  # numbers of a forward pass that are kept, to be compared with other executions'
+_COMPARED = 8  # numbers of a forward pass that are kept for the comparison of executions
 
 
 class Stages(NamedTuple):
-    """Seconds: Python to jaxpr, jaxpr to StableHLO, and that to an executable, by the compiler or from the cache."""
+    """Seconds from Python to jaxpr, from jaxpr to StableHLO, and from there to an executable, compiled or loaded."""
 
     trace: float
     lower: float
@@ -28,7 +27,7 @@ class Stages(NamedTuple):
 
 
 class Built(NamedTuple):
-    """An executable, how long it took, how long its program is, and whether it was read from a cache on disk."""
+    """An executable, the seconds of its stages, the length of its program, and whether a cache on disk had it."""
 
     compiled: Any
     stages: Stages
@@ -37,7 +36,7 @@ class Built(NamedTuple):
 
 
 class Runs(NamedTuple):
-    """What running gave: seconds of the first run and of those after it, and numbers of the first one's result."""
+    """Seconds of the first run and of those after it, and numbers of the first result."""
 
     first_seconds: float | None
     seconds: list[float]
@@ -45,50 +44,41 @@ class Runs(NamedTuple):
 
 
 def build(program: Program, batch: Mapping[str, np.ndarray], mesh: Mesh) -> Built:
-    """Traces, lowers and compiles a program from nothing, for a mesh; JAX's caches in memory are emptied first."""
+    """Traces, lowers and compiles a program for a mesh, after emptying JAX's caches in memory."""
     jax.clear_caches()
     shapes = jax.eval_shape(program.make, jax.random.key(0))
     shardings = tree_shardings(shapes, mesh)
-    carried, constants = jax.tree.map(_placed, shapes, shardings)
-    rows = NamedSharding(mesh, BATCH)
-    given = {name: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=rows) for name, array in batch.items()}
-    whole = NamedSharding(mesh, PartitionSpec())
+    carried, constants = jax.tree.map(_with_sharding, shapes, shardings)
+    rows, replicated = NamedSharding(mesh, BATCH), NamedSharding(mesh, PartitionSpec())
+    inputs = {name: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=rows) for name, array in batch.items()}
     jitted = (
-        jax.jit(program.function, donate_argnums=0, out_shardings=(shardings[0], whole))
+        jax.jit(program.function, donate_argnums=0, out_shardings=(shardings[0], replicated))
         if program.trains
         else jax.jit(program.function, out_shardings=rows)
     )
     with jax.set_mesh(mesh):
-        trace, traced = _timed(lambda: jitted.trace(carried, given, *constants))
-        lower, lowered = _timed(traced.lower)
+        trace, traced = timed(lambda: jitted.trace(carried, inputs, *constants))
+        lower, lowered = timed(traced.lower)
         hits = _CacheHits.count()
-        compile_, compiled = _timed(lowered.compile)
+        compile_, compiled = timed(lowered.compile)
     lines = len(lowered.as_text().splitlines())
     return Built(compiled, Stages(trace, lower, compile_), lines, from_cache=_CacheHits.count() > hits)
 
 
 def warm_up() -> None:
-    """Has the compiler start, which is no program's cost, with a program of a line."""
+    """Compiles a one-line program, because starting the compiler is no program's cost."""
     jax.jit(lambda x: jnp.tanh(x @ x))(jnp.ones((8, 8))).block_until_ready()
-
-
-def repeated(function: Callable[[], float], times: int, limit_seconds: float) -> list[float]:
-    """What `function` returns, called `times` times, or fewer once what it returned adds up to the limit."""
-    found: list[float] = []
-    while len(found) < times and sum(found) < limit_seconds:
-        found.append(function())
-    return found
 
 
 def run(
     program: Program, compiled: Any, batch: Mapping[str, np.ndarray], mesh: Mesh, times: int, limit_seconds: float
 ) -> Runs:
-    """Runs an executable once, then `times` times, or fewer within the limit, each result waited for as a whole.
+    """Runs an executable once, then `times` times or until the limit, and waits for the whole of each result.
 
     A training step's state goes into the next step; the batch stays on the device.
 
     Raises:
-        RuntimeError: if what came out shows that the work was not done.
+        RuntimeError: if the results show that the work was not done.
     """
     shardings = tree_shardings(jax.eval_shape(program.make, jax.random.key(0)), mesh)
     with jax.set_mesh(mesh):
@@ -99,7 +89,7 @@ def run(
 
     def once() -> float:
         nonlocal carried, outputs
-        seconds, result = _timed(lambda: jax.block_until_ready(compiled(carried, rows, *constants)))
+        seconds, result = timed(lambda: jax.block_until_ready(compiled(carried, rows, *constants)))
         carried, outputs = result if program.trains else (carried, result)
         return seconds
 
@@ -110,36 +100,25 @@ def run(
     return Runs(first_seconds, seconds, outcome)
 
 
-def median_stages(stages: list[Stages]) -> Stages:
-    """The median of each stage."""
-    return Stages(*(statistics.median(column) for column in zip(*stages, strict=True)))
-
-
 class _CacheHits:
-    """How often this process has read a program from the persistent compilation cache since it was first asked."""
+    """Counts the programs that this process has read from the persistent compilation cache since the first call."""
 
-    _found: list[str] | None = None
+    _events: list[str] | None = None
 
     @classmethod
     def count(cls) -> int:
-        if cls._found is None:
-            found = cls._found = []
-            jax.monitoring.register_event_listener(lambda event, **_: found.append(event))
-        return cls._found.count(_CACHE_HIT)
+        if cls._events is None:
+            events = cls._events = []
+            jax.monitoring.register_event_listener(lambda event, **_: events.append(event))
+        return cls._events.count(_CACHE_HIT)
 
 
-def _placed(leaf: jax.ShapeDtypeStruct, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-
-
-def _timed(function: Callable[[], Any]) -> tuple[float, Any]:
-    start = time.perf_counter()
-    result = function()
-    return time.perf_counter() - start, result
+def _with_sharding(shape: jax.ShapeDtypeStruct, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
 
 
 def _numbers(outputs: Mapping[str, jax.Array]) -> list[float]:
-    """A step's loss and gradient norm, or the first numbers of a forward pass."""
+    """Returns a step's loss and gradient norm, or the first numbers of a forward pass."""
     if "loss" in outputs:
         return [float(outputs["loss"]), float(outputs["grad_norm"])]
     return np.asarray(outputs["last_hidden_state"], np.float32).ravel()[:_COMPARED].tolist()
@@ -150,6 +129,8 @@ def _check(program: Program, carried: Any, first: list[float], last: list[float]
         raise RuntimeError(f"the result is not finite: {first} at first, {last} at last")
     if program.trains:
         if int(carried["step"]) != runs or (runs > 1 and first == last):
-            raise RuntimeError(f"{runs} steps left step {int(carried['step'])}, losses {first[0]} and {last[0]}")
+            raise RuntimeError(
+                f"after {runs} steps the step is {int(carried['step'])}, losses {first[0]} and {last[0]}"
+            )
     elif first != last:
-        raise RuntimeError(f"the same forward pass gave {first}, then {last}")
+        raise RuntimeError(f"the same forward pass returned {first}, then {last}")

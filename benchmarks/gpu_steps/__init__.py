@@ -1,1 +1,1 @@
-"""How much of a GPU the pretraining step uses, and PyTorch beside it: `python -m benchmarks.gpu_steps`."""
+"""The pretraining step's use of a GPU, compared with PyTorch: `python -m benchmarks.gpu_steps`."""

@@ -1,4 +1,4 @@
-"""What is measured: a model's pretraining step on rows of a length, so many of them, computed in a certain way."""
+"""Cases: the pretraining step of a model, with a number of rows of a length, under a setting."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.compile_vs_run.batches import make_batch
-from benchmarks.compile_vs_run.cases import Sizes, describe_execution
+from benchmarks.compile_vs_run.cases import Sizes, describe_execution, make_batch
 from flax_lite.architecture.config import EncoderConfig
 from flax_lite.architecture.registry import preset
 from flax_lite.layers.execution import Execution
@@ -19,7 +18,7 @@ TORCH_TARGET = 1.2  # times PyTorch's tokens a second
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Setting:
-    """How flax_lite computes a step: fields of `flax_lite.Execution`."""
+    """Fields of `flax_lite.Execution` that vary."""
 
     unroll: int = 1
     attention: str = "xla"
@@ -27,19 +26,19 @@ class Setting:
     deterministic: bool = False
 
     def execution(self, dtype: str) -> Execution:
-        """With the dtype that all settings share."""
+        """Returns the execution in a dtype."""
         return Execution(dtype=dtype, **dataclasses.asdict(self))  # type: ignore[arg-type]
 
     def __str__(self) -> str:
-        said = f"{describe_execution(self.unroll, self.remat)}, {self.attention}"
-        return f"{said}, deterministic" if self.deterministic else said
+        text = f"{describe_execution(self.unroll, self.remat)}, {self.attention}"
+        return f"{text}, deterministic" if self.deterministic else text
 
 
 PLAIN = Setting()
 
 
 class Group(NamedTuple):
-    """A model on rows of a length: what a target is set for."""
+    """A model and a length, for which a target is set."""
 
     model: str
     length: int
@@ -47,13 +46,13 @@ class Group(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Case:
-    """One step.
+    """One step to measure.
 
     Attributes:
         model: a key of `Work.models`.
         length: T.
         rows: B.
-        setting: None is PyTorch, compiled.
+        setting: None for PyTorch, compiled.
     """
 
     model: str
@@ -63,7 +62,7 @@ class Case:
 
     @property
     def group(self) -> Group:
-        """What it belongs to."""
+        """The group that it belongs to."""
         return Group(self.model, self.length)
 
     def __str__(self) -> str:
@@ -71,21 +70,15 @@ class Case:
         return f"{self.model}, {self.rows} rows of {self.length}, {how}"
 
 
-def case_of(record: Mapping[str, Any]) -> Case:
-    """A case from its record."""
-    setting = record["setting"]
-    return Case(**{**record, "setting": None if setting is None else Setting(**setting)})
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Model:
-    """A model and what is hoped for.
+    """A model and its target.
 
     Attributes:
-        title: what tables call it.
-        preset: its architecture.
+        title: its name in tables.
+        preset: of its architecture.
         target: model FLOPs utilization.
-        tokens: of a step, in the order in which they are tried.
+        tokens: per step, in the order in which they are tried.
     """
 
     title: str
@@ -96,16 +89,16 @@ class Model:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Work:
-    """Sizes of everything.
+    """The sizes of all cases.
 
     Attributes:
         models: by name, the most important first.
-        predictions: P of each T.
-        changes: of every preset.
+        predictions: P for each T.
+        changes: to every preset.
         dtype: of activations.
-        steps: that are timed.
-        products: width of the matrices whose product is the floor.
-        remats: what is compared with keeping all activations.
+        steps: number of timed steps.
+        products: width of the matrices whose product gives the floor.
+        remats: policies that are compared with keeping all activations.
     """
 
     models: Mapping[str, Model]
@@ -117,21 +110,21 @@ class Work:
     remats: tuple[str, ...]
 
     def config(self, model: str) -> EncoderConfig:
-        """The architecture of a model."""
+        """Returns the architecture of a model."""
         return preset(self.models[model].preset, **self.changes)
 
     def default(self, model: str) -> Setting:
-        """What `flax_lite.Execution` chooses for a model on a GPU by itself: all models here have 12 layers at most."""
+        """Returns the setting that `flax_lite.Execution` chooses on a GPU; all models here have 12 layers at most."""
         chosen = Execution(dtype=self.dtype, unroll="auto").resolve(len(self.config(model).layer_sequence()), _GPU)  # type: ignore[arg-type]
         drops = self.config(model).attention_probs_dropout_prob > 0
         return Setting(unroll=0, attention="xla" if drops else chosen.attention)
 
     def rows(self, group: Group) -> list[int]:
-        """Rows of a step, in the order in which they are tried."""
+        """Returns numbers of rows per step, in the order in which they are tried."""
         return [tokens // group.length for tokens in self.models[group.model].tokens]
 
     def batch(self, case: Case) -> dict[str, np.ndarray]:
-        """The batch of a case: words by chance, every fourth row padded."""
+        """Draws the batch of a case: random words, every fourth row padded."""
         sizes = Sizes(
             vocab_size=self.config(case.model).vocab_size,
             sequence_length=case.length,
@@ -140,14 +133,14 @@ class Work:
         return make_batch(sizes, case.rows)
 
     def flops(self, case: Case) -> float:
-        """Model FLOPs of a step; what is recomputed does not count."""
+        """Returns the model FLOPs of a step, without recomputation."""
         costs = Costs(config=self.config(case.model), execution=Execution(), predictions=self.predictions[case.length])
         return costs.flops({"input_ids": np.broadcast_to(np.int32(0), (case.rows, case.length))})
 
 
 _GPU = CHIPS["h100"]
-# ALBERT's second version has no dropout, so that cuDNN's fused attention is open to it. Without remat a token of
-# xxlarge holds about five times what one of a base model holds: fewer are tried.
+# ALBERT's second version has no dropout, so it can use cuDNN's fused attention. Without remat a token of xxlarge takes
+# about five times the memory of a base model's: fewer are tried.
 _BASE_TOKENS = (2**15, 2**16, 2**17)
 _XXLARGE_TOKENS = (2**13, 2**14, 2**15)
 _MODELS = {

@@ -1,34 +1,32 @@
-"""What was measured, under which circumstances, and the file that keeps it."""
+"""The measurements of a device, and the file that keeps them."""
 
 import dataclasses
-import json
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu_steps.cases import Case, case_of
+from benchmarks.gpu_steps.cases import Case
+from benchmarks.harness import results as harness
+from benchmarks.harness.results import decode
 from train.errors import UserError
-from train.machine.files import write_json
 
-FILE = "gpu_steps.json"
-# Relative. Other settings round in another order: a loss, a float32 mean of many, by no more than bfloat16 rounds one
-# number (2^-8); gradient norms as benchmarks.compile_vs_run has it.
-_LOSS_TOLERANCE = 2.0**-8
-_NORM_TOLERANCE = 5e-2
+# Relative. Other settings round in another order: the loss, a float32 mean of many, changes by no more than bfloat16
+# rounds one number (2^-8); gradient norms as in benchmarks.compile_vs_run.
+_TOLERANCES = {"loss": 2.0**-8, "grad_norm": 5e-2}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What a case took. Seconds are wall-clock time.
+    """The numbers of a case. Seconds are wall-clock time.
 
     Attributes:
         build_seconds: flax_lite: tracing, lowering and compiling; PyTorch: the first step, which compiles.
         step_seconds: each step after the warm-up, waited for.
         loss: of the first step.
         grad_norm: of the first step.
-        peak_bytes: the most memory that was in use; None where the device does not say.
-        settings: versions and what else a reader has to know.
+        peak_bytes: the most memory in use; None if the device does not report it.
+        settings: versions and other facts that a reader needs.
     """
 
     build_seconds: float
@@ -45,29 +43,38 @@ class Measurement:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Row:
-    """A case and what came of it: numbers, or why there are none."""
+class Row(harness.Row):
+    """A case and its numbers."""
 
     case: Case
-    started: str
     outcome: Measurement | str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class NotRun:
+    """A planned case, and the reason why it was not tried."""
+
+    case: Case
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Results:
-    """Everything that may be compared.
+    """The rows of one device, which may be compared.
 
     Attributes:
-        circumstances: the same for all rows: device, versions, commit, sizes.
-        peak: FLOPs a second by the maker's data sheet; None where it is not known.
-        floor: FLOPs a second of a large product of matrices, measured.
+        circumstances: of all rows: device, versions, commit, sizes.
+        peak: FLOPs per second on the data sheet; None if unknown.
+        floor: measured FLOPs per second of a large matrix product.
         rows: in the order in which they were measured.
+        not_run: the planned cases that have no row.
     """
 
     circumstances: Mapping[str, Any]
     peak: float | None
     floor: float
     rows: list[Row]
+    not_run: list[NotRun] = dataclasses.field(default_factory=list)
 
     @property
     def measured(self) -> dict[Case, Measurement]:
@@ -76,76 +83,60 @@ class Results:
 
     @property
     def speeds(self) -> dict[Case, float | None]:
-        """Tokens a second of what was tried; None where it failed."""
-        return {
-            row.case: tokens_per_second(row.case, row.outcome) if isinstance(row.outcome, Measurement) else None
-            for row in self.rows
-        }
+        """Tokens per second of each case that was tried; None if it failed."""
+        measured = self.measured
+        tried = [row.case for row in self.rows]
+        return {case: tokens_per_second(case, measured[case]) if case in measured else None for case in tried}
 
 
 def tokens_per_second(case: Case, measured: Measurement) -> float:
-    """Tokens of a batch, padding too, over the median step."""
+    """Returns tokens of a batch, padding included, over the median step."""
     return case.rows * case.length / measured.step
 
 
 def utilization(flops: float, measured: Measurement, rate: float | None) -> float | None:
-    """A step's model FLOPs over what a device of that many FLOPs a second could have done in its time."""
+    """Returns a step's model FLOPs over those that a device with this rate could have done in its time."""
     return None if rate is None else flops / (measured.step * rate)
 
 
-def read(file: Path, device: Mapping[str, Any]) -> Results:
-    """The results of a file; without rows where there is none.
+def read(file: Path, device: Mapping[str, Any] | None = None) -> Results:
+    """Reads the results of a file; without rows if there is no file.
 
     Args:
         file: as `write` wrote it.
-        device: circumstances, peak and floor as they are now; a floor that was measured before stays.
+        device: present circumstances, peak and floor; a floor in the file takes precedence. None: those of the file.
 
     Raises:
-        UserError: the file is of other circumstances, so new rows cannot stand beside its own, or of another form.
+        UserError: if the file has other circumstances, so that new rows would not be comparable, or another form.
     """
-    if not file.exists():
-        return Results(**device, rows=[])
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-        rows = [_row(one) for one in record["rows"]]
-        found = Results(circumstances=record["circumstances"], peak=record["peak"], floor=record["floor"], rows=rows)
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{file} was not written by this command as it is now: give another --output") from None
-    known, present = found.circumstances, device["circumstances"]
+    absent = Results(**device, rows=[]) if device else None
+    found = harness.read(file, lambda record: decode(Results, record), absent)
+    if found is None:
+        raise UserError(f"{file}: there is no such file")
+    known, present = found.circumstances, device["circumstances"] if device else found.circumstances
     if known != present:
         names = ", ".join(sorted(name for name in {*known, *present} if known.get(name) != present.get(name)))
         raise UserError(f"{file} is of other circumstances ({names}): give another --output")
     return found
 
 
-def write(file: Path, results: Results, not_run: Mapping[Case, str]) -> None:
-    """Writes what was measured, and what was not with the reason."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    missing = [{"case": dataclasses.asdict(case), "reason": reason} for case, reason in not_run.items()]
-    write_json(file, dataclasses.asdict(results) | {"not_run": missing})
+def write(file: Path, results: Results) -> None:
+    """Writes all results."""
+    harness.write(file, dataclasses.asdict(results))
 
 
 def disagreements(results: Results) -> list[str]:
-    """A line for each setting whose first step had another loss or gradient norm than that of the first of its batch.
+    """Returns a line for each setting whose first loss or gradient norm differs from the first setting's.
 
-    PyTorch's parameters are others, so that it is not compared.
+    Settings are compared on the same batch. PyTorch has other parameters, so it is left out.
     """
-    return list(_disagreements(results.measured))
-
-
-def _disagreements(measured: Mapping[Case, Measurement]) -> Iterator[str]:
-    references: dict[tuple[Any, ...], Measurement] = {}
-    for case, one in measured.items():
+    lines, references = [], dict[tuple[Any, ...], Measurement]()
+    for case, one in results.measured.items():
         if case.setting is None:
             continue
         reference = references.setdefault((case.group, case.rows), one)
-        for name, tolerance in (("loss", _LOSS_TOLERANCE), ("grad_norm", _NORM_TOLERANCE)):
+        for name, tolerance in _TOLERANCES.items():
             got, want = getattr(one, name), getattr(reference, name)
             if abs(got - want) > tolerance * abs(want):
-                yield f"{case}: {name} {got:.5f}, another setting {want:.5f}, tolerance {tolerance:.1%}"
-
-
-def _row(record: Mapping[str, Any]) -> Row:
-    outcome = record["outcome"]
-    done = outcome if isinstance(outcome, str) else Measurement(**outcome)
-    return Row(case=case_of(record["case"]), started=record["started"], outcome=done)
+                lines.append(f"{case}: {name} {got:.5f}, another setting {want:.5f}, tolerance {tolerance:.1%}")
+    return lines

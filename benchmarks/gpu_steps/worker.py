@@ -1,104 +1,101 @@
-"""A step of flax_lite in a process of its own, which has the GPU's memory to itself.
-
-python -m benchmarks.gpu_steps.worker < {"action": "measure", "work": "real", "case": {...}}
-"""
+"""A worker that builds and runs one case of flax_lite, with the GPU's memory to itself while it runs."""
 
 import dataclasses
 import math
 import statistics
 import sys
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from benchmarks.circumstances import circumstances
 from benchmarks.compile_vs_run.programs import pretraining_program
 from benchmarks.compile_vs_run.stages import build, run, warm_up
-from benchmarks.gpu_steps import turns
-from benchmarks.gpu_steps.cases import WORKS, Work, case_of
-from benchmarks.gpu_steps.failures import FAILED, guarded
+from benchmarks.gpu_steps.cases import WORKS, Case, Work
 from benchmarks.gpu_steps.results import Measurement
+from benchmarks.harness.circumstances import circumstances
+from benchmarks.harness.results import decode
+from benchmarks.harness.serving import Handlers, serve
+from benchmarks.harness.timing import timed
 from flax_lite.layers.execution import Execution
-from train.machine import child_process
 from train.machine.chips import CHIPS, kind_of
 from train.machine.mesh import make_mesh
 
-# The first of a new program's runs are slower: clocks rise, libraries load their kernels.
+# The first runs of a new program are slower: clocks rise, libraries load their kernels.
 _WARM_UP = 2
-_PRODUCTS = 16  # in one program, so that launching it does not count
+_PRODUCTS = 16  # in one program, so that launching it is negligible
 
 
-def measure(work: Work, question: Mapping[str, Any]) -> dict[str, Any]:
-    """Builds a case's step and, when its turn has come, runs it."""
-    case = case_of(question["case"])
+def prepare(work: Work, case: Case) -> Callable[[], Measurement]:
+    """Builds a case's step, and returns a function that runs it."""
     assert case.setting is not None
     program = pretraining_program(work.config(case.model), case.setting.execution(work.dtype))
     batch, mesh = work.batch(case), make_mesh(1, 1)
     warm_up()
     built = build(program, batch, mesh)
-    turns.wait(question["turn"])
-    ran = run(program, built.compiled, batch, mesh, _WARM_UP - 1 + work.steps, math.inf)
-    found = Measurement(
-        build_seconds=sum(built.stages),
-        step_seconds=ran.seconds[_WARM_UP - 1 :],
-        loss=ran.outcome[0],
-        grad_norm=ran.outcome[1],
-        peak_bytes=(jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use"),
-        settings=f"flax_lite, {work.dtype}",
-    )
-    return dataclasses.asdict(found)
+
+    def measure() -> Measurement:
+        ran = run(program, built.compiled, batch, mesh, _WARM_UP - 1 + work.steps, math.inf)
+        return Measurement(
+            build_seconds=sum(built.stages),
+            step_seconds=ran.seconds[_WARM_UP - 1 :],
+            loss=ran.outcome[0],
+            grad_norm=ran.outcome[1],
+            peak_bytes=(jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use"),
+            settings=f"flax_lite, {work.dtype}",
+        )
+
+    return measure
 
 
-def describe(work: Work, question: Mapping[str, Any]) -> dict[str, Any]:
-    """What has to be the same for numbers to be comparable, what the device could do, and what it does at best."""
+def describe(work: Work) -> dict[str, Any]:
+    """Returns the circumstances, the device's peak by its data sheet, and its measured floor."""
     device = jax.devices()[0]
     native = Execution(dtype="auto").resolve(1, device).dtype == "bfloat16"
     if work.dtype == "bfloat16" and (device.platform != "gpu" or not native):
-        return {FAILED: f"no GPU that computes in bfloat16 here, but {device.device_kind} ({device.platform})"}
+        return {"error": f"no GPU that computes in bfloat16 here, but {device.device_kind} ({device.platform})"}
     chip = CHIPS.get(kind_of(device.device_kind))
-    return {
-        "circumstances": circumstances(),
-        "peak": chip and chip.peak_flops_per_second(work.dtype),
-        "floor": product_rate(work),
-    }
+    peak = chip and chip.peak_flops_per_second(work.dtype)
+    return {"circumstances": circumstances(), "peak": peak, "floor": product_rate(work)}
 
 
 def product_rate(work: Work) -> float:
-    """FLOPs a second of products of two square matrices of random numbers, the median of as many runs as steps."""
+    """Measures FLOPs per second of products of two random square matrices; the median of `work.steps` runs."""
     width = work.products
     left, right = jax.random.normal(jax.random.key(0), (2, width, width))
-    # So scaled, a product has the variance of its factors.
+    # Scaled so that a product has the variance of its factors.
     left, right = left.astype(work.dtype), (right / math.sqrt(width)).astype(work.dtype)
 
     @jax.jit
     def products(left: jax.Array, right: jax.Array) -> jax.Array:
-        return jax.lax.fori_loop(0, _PRODUCTS, lambda _, one: one @ right, left)
+        return jax.lax.fori_loop(0, _PRODUCTS, lambda _, product: product @ right, left)
 
-    seconds, last = [], left
-    for _ in range(1 + _WARM_UP + work.steps):
-        start = time.perf_counter()
-        last = products(left, right).block_until_ready()
-        seconds.append(time.perf_counter() - start)
-    if not jnp.isfinite(last).all():
+    runs = [timed(lambda: products(left, right).block_until_ready()) for _ in range(1 + _WARM_UP + work.steps)]
+    if not jnp.isfinite(runs[-1][1]).all():
         raise RuntimeError("a product of matrices is not finite")
-    return _PRODUCTS * 2 * width**3 / statistics.median(seconds[1 + _WARM_UP :])
+    return _PRODUCTS * 2 * width**3 / statistics.median(seconds for seconds, _ in runs[1 + _WARM_UP :])
 
 
-_ACTIONS: Mapping[str, Callable[[Work, Mapping[str, Any]], dict[str, Any]]] = {
-    "describe": describe,
-    "measure": measure,
-}
+class _Prepared:
+    """The case that this process has built."""
+
+    measure: Callable[[], Measurement]
+
+    def build(self, work: str, case: Mapping[str, Any]) -> dict[str, Any]:
+        self.measure = prepare(WORKS[work], decode(Case, case))
+        return {}
+
+    def run(self) -> dict[str, Any]:
+        return dataclasses.asdict(self.measure())
 
 
-def main() -> int:
-    """Reads a question from standard input and prints what came of it."""
-    question = child_process.read_request()
-    child_process.write_answer(guarded(lambda: _ACTIONS[question["action"]](WORKS[question["work"]], question)))
-    return 0
+def handlers() -> Handlers:
+    """Returns the requests that a worker answers."""
+    prepared = _Prepared()
+    return {"describe": lambda work: describe(WORKS[work]), "build": prepared.build, "run": prepared.run}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    serve(handlers())
+    sys.exit(0)

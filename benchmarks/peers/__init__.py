@@ -1,1 +1,1 @@
-"""The same work against other implementations of the three models, turn by turn in one run."""
+"""A comparison with other implementations of the three models: `python -m benchmarks.peers`."""

@@ -1,12 +1,12 @@
-"""Whether two implementations computed the same, and by how much they differ.
+"""The difference between the results of two implementations.
 
 Everything is float32. On random weights of base size, at 8 x 128, correct implementations differed by at most 5e-6 in
 the last hidden states, 4e-6 in a loss near 10, and 3e-7 of a gradient tensor's largest value (two CPU cores; jax
-0.10.2, transformers 4.57.6, torch 2.13.0, keras-hub 0.32.0). A dropout left on, a missing mask or another GELU moves
-hidden states by 1e-3 and more; another epsilon in Adam moved the loss after one update by 1e-3. So 1e-4 lies well
-between the two, for hidden states and losses absolute, for a gradient relative to the largest value of its own tensor.
-Tensors whose true gradient is zero (the key biases) hold rounding noise: what is below a millionth of the largest
-gradient of all counts as equal.
+0.10.2, transformers 4.57.6, torch 2.13.0, keras-hub 0.32.0). Dropout left on, a missing mask or another GELU changes
+hidden states by 1e-3 and more; another epsilon in Adam changed the loss after one update by 1e-3. So the tolerance is
+1e-4, absolute for hidden states and losses, and relative to the tensor's largest value for a gradient. Tensors whose
+true gradient is zero (the key biases) contain rounding noise: values below a millionth of the largest gradient of all
+tensors count as equal.
 """
 
 from collections.abc import Mapping
@@ -21,38 +21,39 @@ _GRADIENT = "gradient/"
 Arrays = Mapping[str, np.ndarray]
 
 
-def differences(ours: Arrays, theirs: Arrays, attention_mask: np.ndarray) -> dict[str, float]:
-    """How far two results are apart, in tolerances: 1 is just allowed.
+def differences(reference: Arrays, rival: Arrays, attention_mask: np.ndarray) -> dict[str, float]:
+    """Computes how far a rival's results differ from flax_lite's, in tolerances: 1 is just allowed.
 
-    Hidden states are compared where there is a token: what stands at padding means nothing.
+    Hidden states are compared at tokens only; those at padding have no meaning.
 
     Raises:
-        ValueError: if the results are not of the same things.
+        ValueError: if the results have different names or shapes.
     """
-    if ours.keys() != theirs.keys():
-        only = [", ".join(sorted(a.keys() - b.keys())[:5]) or "nothing" for a, b in ((ours, theirs), (theirs, ours))]
-        raise ValueError(f"the results are not of the same things: only ours has {only[0]}; only theirs {only[1]}")
+    if reference.keys() != rival.keys():
+        pairs = (reference, rival), (rival, reference)
+        only = [", ".join(sorted(one.keys() - other.keys())[:5]) or "nothing" for one, other in pairs]
+        raise ValueError(f"the results have different names: only flax_lite has {only[0]}; only the rival {only[1]}")
     found = {
-        name: _distance(ours[name], theirs[name], attention_mask if name == "hidden" else None) / _TOLERANCE
+        name: _distance(reference[name], rival[name], attention_mask if name == "hidden" else None) / _TOLERANCE
         for name in _COMPARED
-        if name in ours
+        if name in reference
     }
-    gradients = [name for name in ours if name.startswith(_GRADIENT)]
+    gradients = [name for name in reference if name.startswith(_GRADIENT)]
     if gradients:
-        floor = _NOISE / _TOLERANCE * max(float(np.max(np.abs(ours[name]))) for name in gradients)
-        found["gradients"] = max(_relative(ours[name], theirs[name], floor) for name in gradients) / _TOLERANCE
+        floor = _NOISE / _TOLERANCE * max(float(np.max(np.abs(reference[name]))) for name in gradients)
+        found["gradients"] = max(_relative(reference[name], rival[name], floor) for name in gradients) / _TOLERANCE
     if not found:
         raise ValueError("there is nothing to compare")
     return found
 
 
-def _distance(ours: np.ndarray, theirs: np.ndarray, mask: np.ndarray | None) -> float:
-    if ours.shape != theirs.shape:
-        raise ValueError(f"shapes differ: {ours.shape} is ours, {theirs.shape} theirs")
-    apart = np.abs(ours - theirs)
-    # Not a number is as far apart as anything can be.
-    return float(np.max(np.nan_to_num(apart if mask is None else apart[mask > 0], nan=np.inf)))
+def _distance(reference: np.ndarray, rival: np.ndarray, mask: np.ndarray | None) -> float:
+    if reference.shape != rival.shape:
+        raise ValueError(f"shapes differ: {reference.shape} of flax_lite, {rival.shape} of the rival")
+    difference = np.abs(reference - rival)
+    # NaN counts as infinitely far.
+    return float(np.max(np.nan_to_num(difference if mask is None else difference[mask > 0], nan=np.inf)))
 
 
-def _relative(ours: np.ndarray, theirs: np.ndarray, floor: float) -> float:
-    return _distance(ours, theirs, None) / max(float(np.max(np.abs(ours))), floor)
+def _relative(reference: np.ndarray, rival: np.ndarray, floor: float) -> float:
+    return _distance(reference, rival, None) / max(float(np.max(np.abs(reference))), floor)

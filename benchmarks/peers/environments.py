@@ -1,11 +1,11 @@
-"""Environments of the rivals, made with venv and pip where they are not there yet."""
+"""Python environments of the rivals, made with venv and pip when they are needed."""
 
+import dataclasses
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
-
-from benchmarks.peers.rivals import Environment
 
 _STAMP = "installed.txt"
 
@@ -14,15 +14,42 @@ class SetupError(Exception):
     """An environment cannot be made; the message says why."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Environment:
+    """Packages that pip installs.
+
+    Attributes:
+        requirements: with their dependencies.
+        alone: without. KerasHub requires TensorFlow, which only its tokenizers need.
+    """
+
+    requirements: tuple[str, ...]
+    alone: tuple[str, ...] = ()
+
+
+def environments() -> dict[str, Environment]:
+    """Returns the environments by name. JAX and Flax have the running versions, so that compilers are the same."""
+    jax, flax, optax = (f"{name}=={metadata.version(name)}" for name in ("jax", "flax", "optax"))
+    reader = "safetensors==0.8.0"
+    return {
+        "hf_flax": Environment(requirements=("transformers==4.57.6", jax, flax, optax, reader)),
+        "hf_torch": Environment(requirements=("torch==2.13.0", "transformers==4.57.6", reader)),
+        "keras_hub": Environment(
+            requirements=("keras==3.15.1", jax, reader, "kagglehub==1.0.3", "tokenizers==0.22.2", "regex"),
+            alone=("keras-hub==0.32.0",),
+        ),
+    }
+
+
 def python_of(folder: Path, wanted: Environment) -> Path:
-    """The interpreter of an environment, which is made, or made anew, unless it holds exactly what is wanted.
+    """Returns the interpreter of an environment, which is made unless it has exactly the wanted packages.
 
     Raises:
         SetupError: if venv or pip fails.
     """
     python, stamp = folder / "bin" / "python", folder / _STAMP
-    told = "\n".join((*wanted.requirements, *(f"alone: {one}" for one in wanted.alone), ""))
-    if stamp.exists() and stamp.read_text(encoding="utf-8") == told:
+    content = "\n".join((*wanted.requirements, *(f"alone: {one}" for one in wanted.alone), ""))
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == content:
         return python
     shutil.rmtree(folder, ignore_errors=True)
     print(f"making {folder}: {', '.join((*wanted.requirements, *wanted.alone))}", file=sys.stderr, flush=True)
@@ -31,7 +58,7 @@ def python_of(folder: Path, wanted: Environment) -> Path:
     _run([*pip, *wanted.requirements])
     if wanted.alone:
         _run([*pip, "--no-deps", *wanted.alone])
-    stamp.write_text(told, encoding="utf-8")
+    stamp.write_text(content, encoding="utf-8")
     return python
 
 
@@ -42,5 +69,5 @@ def _run(command: list[str]) -> None:
         raise SetupError(f"{command[0]}: {error.strerror}") from error
     if done.returncode:
         lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        errors = [line for line in lines if line.startswith("ERROR")] or lines[-1:] or ["it said nothing"]
+        errors = [line for line in lines if line.startswith("ERROR")] or lines[-1:] or ["no message"]
         raise SetupError(f"{' '.join(command[1:4])} ended with {done.returncode}: {errors[0]}")

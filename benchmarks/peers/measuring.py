@@ -1,65 +1,48 @@
-"""One group: a case of one model, all rivals' processes side by side, one of them busy at a time."""
+"""One group: a case of one model, with a process for each rival, one of them busy at a time."""
 
 import contextlib
 import dataclasses
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.harness.timing import turn_order
+from benchmarks.harness.workers import ROOT, Worker, WorkerError
 from benchmarks.peers.comparison import differences
-from benchmarks.peers.conversation import Worker, WorkerError
-from benchmarks.peers.rivals import MEMORY_KINDS, OURS, Rival
-from benchmarks.peers.turns import order
+from benchmarks.peers.results import Row
+from benchmarks.peers.rivals import FLAX_LITE, MEMORY_KINDS, Rival
 
-# A library's threads may spin for a moment after its work: the next in turn starts after that.
+_LIMIT_SECONDS = 1800.0
+# A library's threads may spin for a moment after its work, so the next turn waits.
 _PAUSE_SECONDS = 0.2
-
-
-@dataclasses.dataclass
-class Row:
-    """What came of one rival in one group.
-
-    Attributes:
-        title: of the rival.
-        description: what is timed, under which settings, and what it lacks.
-        seconds: of each round.
-        cold_seconds: of the first pass, where it counts.
-        facts: other numbers.
-        differences: from ours, in tolerances.
-        reason: why there are no seconds.
-        final: whether it does not have to be tried again: it has not failed, it does not fit.
-    """
-
-    title: str
-    description: dict[str, Any] = dataclasses.field(default_factory=dict)
-    seconds: list[float] = dataclasses.field(default_factory=list)
-    cold_seconds: float | None = None
-    facts: dict[str, float] = dataclasses.field(default_factory=dict)
-    differences: dict[str, float] = dataclasses.field(default_factory=dict)
-    reason: str = ""
-    final: bool = False
-
-    def refuse(self, reason: str) -> None:
-        """No number of a rival that was refused is kept."""
-        self.seconds, self.cold_seconds, self.facts = [], None, {}
-        self.reason = reason
+# The user's flags and caches would be another setting than the reported one.
+_DROPPED = ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR", "LIBTPU_INIT_ARGS", "TORCHINDUCTOR_CACHE_DIR")
+_SET = {
+    "JAX_PLATFORMS": "cpu",
+    "JAX_ENABLE_COMPILATION_CACHE": "0",
+    "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "PYTHONPATH": str(ROOT),
+    "PYTHONUNBUFFERED": "1",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Group:
-    """What a group needs to be run.
+    """The inputs of a group.
 
     Attributes:
-        case: what workers are told, but for their own options.
-        rivals: who takes part, ours among them.
-        pythons: the interpreter of each, or why there is none.
+        case: arguments of all workers, except for their options.
+        rivals: all that take part, flax_lite among them.
+        pythons: the interpreter of each, or the reason why there is none.
         rounds: turns of each.
-        folder: for logs and results on their way.
+        folder: for logs and intermediate results.
     """
 
     case: Mapping[str, Any]
@@ -70,35 +53,33 @@ class Group:
 
     @property
     def kind(self) -> str:
-        """Of the case."""
+        """The kind of the case."""
         return self.case["kind"]
 
     def worker(self, name: str) -> Worker:
-        """A rival's process.
-
-        Raises:
-            WorkerError: if it has no environment.
-        """
+        """Starts a rival's process; raises WorkerError if it has no environment."""
         python, rival = self.pythons[name], self.rivals[name]
         if isinstance(python, str):
             raise WorkerError(python)
-        return Worker(rival.title, python, rival.module, self.case["threads"], self.folder / f"{name}.log")
+        environment = {name: value for name, value in os.environ.items() if name not in _DROPPED}
+        # JAX's number of threads follows from the cores that the process may use.
+        environment |= _SET | {"OMP_NUM_THREADS": str(self.case["threads"])}
+        return Worker(rival.module, environment, python=python, log=self.folder / f"{name}.log")
 
     def turns(self, rows: Mapping[str, Row], number: int) -> list[str]:
-        """Who is to run in a round, in order: those that have failed, or have had their rounds, are not."""
-        going = [name for name, row in rows.items() if not row.reason]
-        return order([name for name in going if number < self._rounds_of(name)], number)
+        """Returns the rivals that run in a round, in order, without those that failed or have had their rounds."""
+        return turn_order([name for name in _running(rows) if number < self._rounds_of(name)], number)
 
     def _rounds_of(self, name: str) -> int:
         return min(self.rounds, self.rivals[name].most_rounds.get(self.kind, self.rounds))
 
     def case_of(self, name: str) -> dict[str, Any]:
-        """What a rival is told."""
+        """Returns the arguments of a rival's worker."""
         return {**self.case, "options": dict(self.rivals[name].options)}
 
 
 def run_group(group: Group) -> dict[str, Row]:
-    """Prepares, compares with ours, then takes turns. A rival that fails keeps its row, empty, with the reason."""
+    """Prepares the rivals, compares their results, then takes turns. A rival that fails keeps a row with the reason."""
     shutil.rmtree(group.folder, ignore_errors=True)
     group.folder.mkdir(parents=True)
     rows = {name: Row(rival.title) for name, rival in group.rivals.items()}
@@ -114,13 +95,13 @@ def _take_turns(group: Group, rows: dict[str, Row]) -> None:
         for name, row in rows.items():
             with _refusing(row):
                 workers[name] = stack.enter_context(group.worker(name))
-                row.description = workers[name].ask("prepare", case=group.case_of(name))["description"]
+                _prepare(group, name, workers[name], row)
                 if group.kind == "sts":
                     row.cold_seconds = _run(workers[name])
                 if group.kind in MEMORY_KINDS:
-                    row.facts = workers[name].ask("measure")["facts"]
+                    row.facts = workers[name].ask("measure", _LIMIT_SECONDS)["facts"]
         _compare(group, rows, lambda name: _results(group, name, workers[name]))
-        for name in _going(rows):
+        for name in _running(rows):
             with _refusing(rows[name]):
                 _warm_up(group, rows[name], workers[name])
         for number in range(group.rounds):
@@ -129,24 +110,28 @@ def _take_turns(group: Group, rows: dict[str, Row]) -> None:
                     time.sleep(_PAUSE_SECONDS)
                     rows[name].seconds.append(_run(workers[name]))
         if group.kind == "compile":
-            for name in _going(rows):
+            for name in _running(rows):
                 with _refusing(rows[name]):
-                    rows[name].facts = workers[name].ask("measure")["facts"]
+                    rows[name].facts = workers[name].ask("measure", _LIMIT_SECONDS)["facts"]
 
 
-def _going(rows: Mapping[str, Row]) -> list[str]:
+def _running(rows: Mapping[str, Row]) -> list[str]:
     return [name for name, row in rows.items() if not row.reason]
 
 
+def _prepare(group: Group, name: str, worker: Worker, row: Row) -> None:
+    row.description = worker.ask("prepare", _LIMIT_SECONDS, case=group.case_of(name))["description"]
+
+
 def _warm_up(group: Group, row: Row, worker: Worker) -> None:
-    if group.kind in MEMORY_KINDS and (needed := row.facts["temporary_mib"]) > (there := _available_mib()):
-        row.reason, row.final = f"not run: it needs {needed:.0f} MiB of temporaries, {there:.0f} MiB are free", True
+    if group.kind in MEMORY_KINDS and (needed := row.facts["temporary_mib"]) > (free := _available_mib()):
+        row.reason, row.final = f"not run: it needs {needed:.0f} MiB of temporaries, {free:.0f} MiB are free", True
     elif group.kind in ("forward", "mlm", *MEMORY_KINDS):
         _run(worker)
 
 
 def _available_mib() -> float:
-    """Free memory and what the system would give back; all there is, where it does not say."""
+    """Returns free and reclaimable memory, or all physical memory if the system does not report it."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -155,46 +140,43 @@ def _available_mib() -> float:
 
 
 def _run(worker: Worker) -> float:
-    answer = worker.ask("run", times=1)
+    answer = worker.ask("run", _LIMIT_SECONDS)
     if not answer["finite"]:
         raise WorkerError("its results are not finite")
-    return answer["seconds"][0]
+    return answer["seconds"]
 
 
 def _compare(group: Group, rows: dict[str, Row], results: Callable[[str], dict[str, np.ndarray]]) -> None:
-    """Every rival with ours, which come first; one whose results differ is refused."""
+    """Compares every rival with flax_lite, which comes first; a rival whose results differ is refused."""
     with np.load(group.case["batch"]) as batch:
         mask = batch["attention_mask"]
-    ours: dict[str, np.ndarray] | None = None
-    for name in _going(rows):
-        with _refusing(rows[name]):
-            if name == OURS:
-                ours = results(name)
-            elif ours is None:
-                rows[name].refuse("not run: there is nothing to compare it with")
+    reference: dict[str, np.ndarray] | None = None
+    for name in _running(rows):
+        row = rows[name]
+        with _refusing(row):
+            if name == FLAX_LITE:
+                reference = results(name)
+            elif reference is None:
+                row.refuse("not run: there is nothing to compare it with")
             else:
-                _judge(rows[name], differences(ours, results(name), mask))
+                row.differences = differences(reference, results(name), mask)
+                worst, factor = max(row.differences.items(), key=lambda item: item[1])
+                if not factor <= 1:
+                    row.refuse(f"refused: its {worst} differs from flax_lite's by {factor:.3g} times the tolerance")
 
 
 def _results(group: Group, name: str, worker: Worker) -> dict[str, np.ndarray]:
     file = group.folder / "results" / f"{name}.npz"
     file.parent.mkdir(exist_ok=True)
-    worker.ask("check", to=str(file))
+    worker.ask("check", _LIMIT_SECONDS, to=str(file))
     with np.load(file) as arrays:
         results = dict(arrays)
     file.unlink()
     return results
 
 
-def _judge(row: Row, found: dict[str, float]) -> None:
-    row.differences = found
-    worst = max(found, key=lambda name: found[name])
-    if not found[worst] <= 1:
-        row.refuse(f"refused: its {worst} differs from ours by {found[worst]:.3g} times what is allowed")
-
-
 @contextlib.contextmanager
-def _refusing(row: Row) -> Any:
+def _refusing(row: Row) -> Iterator[None]:
     try:
         yield
     except (WorkerError, ValueError) as error:
@@ -202,14 +184,14 @@ def _refusing(row: Row) -> Any:
 
 
 def _time_to_first_step(group: Group, rows: dict[str, Row]) -> None:
-    """From the start of a process to its first step's end, once a round, nothing else alive.
+    """Times from the start of a process to the end of its first step, once per round, with no other process alive.
 
-    A first start is not counted: its results are compared, and the system has read the libraries' files afterwards.
+    The first start is not timed: its results are compared, and after it the libraries' files are in the page cache.
     """
 
     def first(name: str) -> dict[str, np.ndarray]:
         with group.worker(name) as worker:
-            rows[name].description = worker.ask("prepare", case=group.case_of(name))["description"]
+            _prepare(group, name, worker, rows[name])
             _run(worker)
             return _results(group, name, worker)
 
@@ -220,6 +202,6 @@ def _time_to_first_step(group: Group, rows: dict[str, Row]) -> None:
                 time.sleep(_PAUSE_SECONDS)
                 start = time.perf_counter()
                 with group.worker(name) as worker:
-                    worker.ask("prepare", case=group.case_of(name))
+                    _prepare(group, name, worker, rows[name])
                     _run(worker)
                     rows[name].seconds.append(time.perf_counter() - start)

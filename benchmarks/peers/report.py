@@ -1,15 +1,13 @@
-"""The groups as Markdown."""
+"""The report in Markdown."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from benchmarks.circumstances import MOMENT, told
-from benchmarks.markdown import table as markdown_table
-from benchmarks.peers.measuring import Row
-from benchmarks.peers.results import Measured
-from benchmarks.peers.rivals import KINDS, MEMORY_KINDS, OURS
-from benchmarks.peers.turns import ratios
+from benchmarks.harness.circumstances import MOMENT, describe
+from benchmarks.harness.tables import markdown_table
+from benchmarks.harness.timing import Spread, ratios, spread
+from benchmarks.peers.results import Measured, Row
+from benchmarks.peers.rivals import FLAX_LITE, KINDS, MEMORY_KINDS
 from benchmarks.peers.work import TITLES
-from benchmarks.spread import Spread, spread
 
 _HEADINGS = {
     "forward": "Forward pass",
@@ -17,41 +15,47 @@ _HEADINGS = {
     "sts": "STS-B pass, one pair at a time",
     "compile": "Compiling the training step",
     "first_step": "Time to the first step, from the start of the process",
-    "memory": "Training step, layers recomputed where an implementation can",
-    "memory_small": "The same on fewer rows, where more of them fit",
+    "memory": "Training step, layers recomputed if the implementation can",
+    "memory_small": "The same on fewer rows, so that more implementations fit",
 }
 _PREAMBLE = """\
-Seconds are medians over rounds of turns, in brackets quartiles (of fewer than four rounds the least and the most). The
+Seconds are medians over rounds of turns, in brackets quartiles (minimum and maximum with fewer than four rounds). The
 ratio is a rival's seconds over those of flax_lite in the same round: above 1, flax_lite is faster. The process of each
 implementation keeps the memory that it frees, as this project's jobs do (`train/machine/host_memory.py`), and computes
-in the thread that does."""
+in the thread that does so."""
 Cell = Callable[[Measured, Row], str]
 
 
 def markdown(groups: Sequence[Measured]) -> str:
-    """Tables by kind of case, then what stands behind the numbers."""
+    """Formats tables by kind of case, and the circumstances."""
     parts = [_PREAMBLE]
     for kind in KINDS:
-        own = [group for group in groups if group.key.kind == kind]
-        if own:
-            parts += [f"## {_HEADINGS[kind]}", _told(own), table(own), _descriptions(own)]
+        if of_kind := [group for group in groups if group.key.kind == kind]:
+            parts += [f"## {_HEADINGS[kind]}", _settings(of_kind), table(of_kind), _descriptions(of_kind)]
     parts += ["## Circumstances", _circumstances(groups)]
     return "\n\n".join(parts) + "\n"
 
 
 def table(groups: Sequence[Measured]) -> str:
-    """Groups of one kind."""
+    """Formats groups of one kind."""
     columns = {**_COMMON, **_EXTRA.get(groups[0].key.kind, {})}
     lines: list[list[str]] = []
     for group in groups:
-        name = _model(group)
+        name = model_title(group)
         lines += [[name, *(cell(group, row) for cell in columns.values())] for row in group.rows.values()]
     return markdown_table(["model", *columns], lines)
 
 
-def _model(group: Measured) -> str:
-    title = TITLES[group.key.model]
-    return title if group.key.layers is None else f"{title.removesuffix('-base')}, {group.key.layers} layers"
+def model_title(group: Measured, separator: str = ", ") -> str:
+    """Returns the model's name, with its number of layers if it is not the preset's own."""
+    title, layers = TITLES[group.key.model], group.key.layers
+    return title if layers is None else f"{title.removesuffix('-base')}{separator}{layers} layers"
+
+
+def ratio(group: Measured, row: Row) -> Spread | None:
+    """Returns a rival's seconds over flax_lite's; None for flax_lite, and if one of the two has no times."""
+    reference = group.rows[FLAX_LITE]
+    return None if row is reference else ratios(row.seconds, reference.seconds)
 
 
 def _number(found: Spread | None, digits: int) -> str:
@@ -62,30 +66,23 @@ def _number(found: Spread | None, digits: int) -> str:
     return f"{found.median:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
 
 
-def ratio(group: Measured, row: Row) -> Spread | None:
-    """Of a rival to ours; None for ours, and where one of the two has no times."""
-    ours = group.rows[OURS]
-    return None if row is ours else ratios(row.seconds, ours.seconds)
-
-
 def _fact(row: Row, name: str, digits: int) -> str:
     return f"{row.facts[name]:.{digits}f}" if name in row.facts else ""
 
 
-def _break_even(ours: Row, theirs: Row) -> str:
-    """How many steps a rival needs until what it saves in each has paid for its longer compilation."""
-    if theirs is ours or not ours.facts or not theirs.facts or not ours.seconds or not theirs.seconds:
+def _break_even(reference: Row, rival: Row) -> str:
+    """Returns the number of steps until the rival's faster steps have made up for its longer compilation."""
+    if rival is reference or not all((reference.facts, rival.facts, reference.seconds, rival.seconds)):
         return ""
-    head_start = _median(theirs) - _median(ours)
-    lost = ours.facts["step_seconds"] - theirs.facts["step_seconds"]
-    alike = " (steps within their spread)" if _overlap(ours.facts, theirs.facts) else ""
-    if lost <= 0:
-        return ("never" if head_start >= 0 else f"{-head_start / -lost:.0f} until ahead" if lost else "always") + alike
-    return f"{max(head_start, 0) / lost:.0f}{alike}"
-
-
-def _overlap(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
-    return one["step_least"] <= other["step_most"] and other["step_least"] <= one["step_most"]
+    compiled, facts, others = _median(rival) - _median(reference), reference.facts, rival.facts
+    lost = facts["step_seconds"] - others["step_seconds"]
+    overlap = facts["step_least"] <= others["step_most"] and others["step_least"] <= facts["step_most"]
+    alike = " (steps within their spread)" if overlap else ""
+    if lost > 0:
+        return f"{max(compiled, 0) / lost:.0f}{alike}"
+    if compiled >= 0:
+        return f"never{alike}"
+    return (f"{compiled / lost:.0f} until ahead" if lost else "always") + alike
 
 
 def _median(row: Row) -> float:
@@ -95,24 +92,24 @@ def _median(row: Row) -> float:
 
 
 def _share(group: Measured, row: Row) -> str:
-    ours = group.rows[OURS].facts.get("temporary_mib")
-    return f"{row.facts['temporary_mib'] / ours:.1f}" if ours and "temporary_mib" in row.facts else ""
+    reference = group.rows[FLAX_LITE].facts.get("temporary_mib")
+    return f"{row.facts['temporary_mib'] / reference:.1f}" if reference and "temporary_mib" in row.facts else ""
 
 
 def _rate(group: Measured, row: Row) -> str:
     return f"{group.settings['tokens'] / _median(row):.0f}" if row.seconds else ""
 
 
-def _told(groups: Sequence[Measured]) -> str:
-    """Settings; of each group where they differ."""
-    settings = {_model(group): told(group.settings) for group in groups}
+def _settings(groups: Sequence[Measured]) -> str:
+    """Formats the settings once, or for each group if they differ."""
+    settings = {model_title(group): describe(group.settings) for group in groups}
     if len(set(settings.values())) == 1:
         return f"{settings.popitem()[1]}."
-    return "\n".join(f"- {model}: {own}" for model, own in settings.items())
+    return "\n".join(f"- {model}: {text}" for model, text in settings.items())
 
 
 def _descriptions(groups: Iterable[Measured]) -> str:
-    """What is timed of each implementation, its settings, and what it lacks; said once where models agree."""
+    """Formats the distinct descriptions: timed work, settings, and what an implementation lacks."""
     lines: dict[str, None] = {}
     for group in groups:
         for row in group.rows.values():
@@ -124,18 +121,19 @@ def _descriptions(groups: Iterable[Measured]) -> str:
 
 
 def _circumstances(groups: Sequence[Measured]) -> str:
-    """What was the same for several groups is said once."""
+    """Formats the circumstances, once for all groups that share them."""
     lines: dict[str, list[str]] = {}
     for group in groups:
-        own = {name: group.environment[name] for name in MOMENT}
-        shared = told({name: value for name, value in group.environment.items() if name not in own})
+        moment = {name: group.environment[name] for name in MOMENT}
+        shared = describe({name: value for name, value in group.environment.items() if name not in moment})
         worst = {row.title: max(row.differences.values()) for row in group.rows.values() if row.differences}
-        apart = ", ".join(f"{title} {value:.2g}" for title, value in worst.items()) or "nothing compared"
-        lines.setdefault(shared, []).append(f"  - {group.key.kind}, {_model(group)}: {told(own)}; {apart}")
+        text = ", ".join(f"{title} {value:.2g}" for title, value in worst.items()) or "nothing compared"
+        lines.setdefault(shared, []).append(f"  - {group.key.kind}, {model_title(group)}: {describe(moment)}; {text}")
     heading = (
-        "Of each group its start, the load before it, and the largest difference from flax_lite's, 1 being allowed."
+        "For each group: its start, the load before it, and the largest difference from flax_lite in tolerances (1 is "
+        "just allowed)."
     )
-    return "\n".join([heading, "", *(f"- {shared}:\n" + "\n".join(own) for shared, own in lines.items())])
+    return "\n".join([heading, "", *(f"- {shared}:\n" + "\n".join(group) for shared, group in lines.items())])
 
 
 _COMMON: Mapping[str, Cell] = {
@@ -152,7 +150,7 @@ _EXTRA: Mapping[str, Mapping[str, Cell]] = {
     "sts": {"cold (s)": lambda _, row: "" if row.cold_seconds is None else f"{row.cold_seconds:.2f}"},
     "compile": {
         "a step then (s)": lambda _, row: _fact(row, "step_seconds", 3),
-        "steps until flax_lite is behind": lambda group, row: _break_even(group.rows[OURS], row),
+        "steps until flax_lite is behind": lambda group, row: _break_even(group.rows[FLAX_LITE], row),
     },
     **dict.fromkeys(MEMORY_KINDS, _MEMORY),
 }

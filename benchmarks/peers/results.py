@@ -1,26 +1,54 @@
 """The groups that have been measured, and their file."""
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.circumstances import MOMENT
-from benchmarks.peers.measuring import Row
+from benchmarks.harness import results
+from benchmarks.harness.circumstances import MOMENT
+from benchmarks.harness.results import decode
 from benchmarks.peers.rivals import MEMORY_KINDS
-from train.errors import UserError
-from train.machine.files import write_json
 
-# What tables read of a row beside its seconds.
+# The facts of a row that tables read.
 _FACTS: Mapping[str, set[str]] = {
     "compile": {"step_seconds", "step_least", "step_most"},
     **{kind: {"temporary_mib"} for kind in MEMORY_KINDS},
 }
 
 
+@dataclasses.dataclass
+class Row:
+    """The numbers of one rival in one group.
+
+    Attributes:
+        title: of the rival.
+        description: the timed work, the settings, and what the rival lacks.
+        seconds: of each round.
+        cold_seconds: of the first pass, in cases that report it.
+        facts: other numbers.
+        differences: from flax_lite, in tolerances.
+        reason: why there are no seconds.
+        final: whether it need not be tried again: it did not fail, it does not fit into memory.
+    """
+
+    title: str
+    description: dict[str, Any] = dataclasses.field(default_factory=dict)
+    seconds: list[float] = dataclasses.field(default_factory=list)
+    cold_seconds: float | None = None
+    facts: dict[str, float] = dataclasses.field(default_factory=dict)
+    differences: dict[str, float] = dataclasses.field(default_factory=dict)
+    reason: str = ""
+    final: bool = False
+
+    def refuse(self, reason: str) -> None:
+        """Drops all numbers and keeps the reason."""
+        self.seconds, self.cold_seconds, self.facts = [], None, {}
+        self.reason = reason
+
+
 class Key(NamedTuple):
-    """What tells groups apart; `layers` is None where the model's own depth is meant."""
+    """The kind of case, the model, and its number of layers (None for the preset's own)."""
 
     kind: str
     model: str
@@ -32,9 +60,9 @@ class Measured:
     """A group with its numbers.
 
     Attributes:
-        key: which.
-        settings: what the command line said of it; another is another measurement.
-        environment: versions, commit, device, and when it was, with the load of the machine before.
+        key: of the group.
+        settings: the arguments that it depends on.
+        environment: circumstances, start, and load of the machine before it.
         rows: by rival.
     """
 
@@ -44,32 +72,28 @@ class Measured:
     rows: Mapping[str, Row]
 
     def is_of(self, settings: Mapping[str, Any], circumstances: Mapping[str, Any]) -> bool:
-        """Whether its numbers may stand beside others of these."""
-        own = {name: value for name, value in self.environment.items() if name not in MOMENT}
-        return self.settings == settings and own == circumstances
+        """Returns whether its numbers are comparable with others of these settings and circumstances."""
+        known = {name: value for name, value in self.environment.items() if name not in MOMENT}
+        return self.settings == settings and known == circumstances
 
     def answers(self, rivals: Sequence[str]) -> bool:
-        """Whether nothing is left to measure for these rivals."""
+        """Returns whether nothing is left to measure for these rivals."""
         rows = [self.rows.get(name) for name in rivals]
         return all(row is not None and (row.seconds or row.final) for row in rows)
 
 
 def read(file: Path) -> list[Measured]:
-    """The groups of a file; none where there is no file.
+    """Reads the groups of a file; none if there is no file.
 
     Raises:
-        UserError: the file is not of this command's present form.
+        UserError: if the file has another form.
     """
-    if not file.exists():
-        return []
-    try:
-        return [_measured(record) for record in json.loads(file.read_text(encoding="utf-8"))["groups"]]
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{file} was not written by this command as it is now: give another --output") from None
+    return results.read(file, lambda record: [_measured(one) for one in record["groups"]], [])
 
 
-def _measured(record: dict[str, Any]) -> Measured:
-    rows, key = {name: Row(**row) for name, row in record["rows"].items()}, Key(*record["key"])
+def _measured(record: Mapping[str, Any]) -> Measured:
+    key = decode(Key, record["key"])
+    rows = {name: decode(Row, row) for name, row in record["rows"].items()}
     for row in rows.values():
         if row.facts and (missing := _FACTS.get(key.kind, set()) - row.facts.keys()):
             raise KeyError(*missing)
@@ -77,5 +101,5 @@ def _measured(record: dict[str, Any]) -> Measured:
 
 
 def write(file: Path, groups: Sequence[Measured]) -> None:
-    """Writes all of them, whole."""
-    write_json(file, {"groups": [dataclasses.asdict(group) for group in groups]})
+    """Writes all groups."""
+    results.write(file, {"groups": [dataclasses.asdict(group) for group in groups]})

@@ -1,1 +1,1 @@
-"""The encoders compared: what they weigh, what they cost, how good they are, and what their papers say of it."""
+"""A comparison of encoders: size, cost, quality, and the claims of their papers: `python -m benchmarks.study`."""

@@ -1,4 +1,4 @@
-"""The most memory that a repeated computation holds: arrays and temporaries, without compiler and libraries."""
+"""The peak memory of a repeated computation: arrays and temporaries, without compiler and libraries."""
 
 import gc
 from collections.abc import Callable
@@ -10,16 +10,16 @@ from train.machine.host_memory import give_back_freed_memory
 from train.run.pace import peak_bytes
 
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-_RESET_PEAK = "5"  # proc_pid_clear_refs(5): the peak of the resident set becomes what it is now
+_RESET_PEAK = "5"  # proc_pid_clear_refs(5): resets the peak of the resident set to its present size
 _RUNS = 2
 
 
 def peak_memory(run: Callable[[], object]) -> int | None:
-    """Bytes that a computation held at most; None where the system does not tell.
+    """Returns the peak in bytes; None if the system does not report it.
 
-    On accelerators their runtime counts since the process began. On CPU it is the bytes of all arrays of the process
-    that is compiled, and by how much the kernel's peak of the resident set (VmHWM) rises above that while it runs
-    twice more. What the compiler left, half a GB, is in neither; what it freed is given back before.
+    On accelerators it is their runtime's count since the process started. On a CPU it is the bytes of all arrays after
+    a first run, which compiles, plus the rise of the resident set's peak (VmHWM) over its present size during two more
+    runs. The compiler's remaining memory, half a GB, is in neither; memory that it freed goes back to the system first.
     """
     run()
     if (counted := peak_bytes()) is not None:

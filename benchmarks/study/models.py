@@ -7,7 +7,7 @@ from typing import Any
 from flax_lite.architecture.config import EncoderConfig
 from flax_lite.architecture.registry import preset
 
-# Of all rows: presets of ALBERT's second version have none, and training would be compared with and without its cost.
+# For all rows: presets of ALBERT's second version have no dropout, so its cost would be missing there.
 _DROPOUT = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
 _SMOKE = {
     "vocab_size": 100,
@@ -23,11 +23,11 @@ class Model:
     """A row of the study.
 
     Attributes:
-        title: as people know it.
-        preset: the size it starts from.
-        tokenizer: the family whose tokenizer reads text for it.
+        title: its common name.
+        preset: its size.
+        tokenizer: the family whose tokenizer it uses.
         changes: fields that differ from the preset.
-        is_compared: False for what only claims about sizes need; it is measured in full where it is asked for by name.
+        is_compared: False if only claims about sizes need it; it is measured in full if --rows names it.
     """
 
     title: str
@@ -37,7 +37,7 @@ class Model:
     is_compared: bool = True
 
     def config(self, *, smoke: bool = False) -> EncoderConfig:
-        """The architecture; `smoke` makes it tiny."""
+        """Returns the architecture; `smoke` makes it tiny."""
         tiny = _SMOKE if smoke else {}
         if smoke and self.preset.startswith("albert"):
             tiny = {**tiny, "embedding_size": 16}

@@ -4,11 +4,11 @@ import base64
 import html
 from collections.abc import Sequence
 
-from benchmarks.markdown import table as markdown_table
-from benchmarks.series import Series
-from benchmarks.study.plots import Picture
+from benchmarks.harness.results import Series
+from benchmarks.harness.tables import markdown_table
+from benchmarks.study.plots import Plot
 from benchmarks.study.report import DECISIONS, Cell, Table, circumstances, sources, tables
-from benchmarks.study.results import Entry
+from benchmarks.study.results import Row
 
 TITLE = "Compact encoders compared"
 LEGEND = (
@@ -34,44 +34,39 @@ td:first-child { font-weight: 600; }
 .missing { color: var(--soft); opacity: 0.75; }
 .good { color: var(--good); font-weight: 600; }
 .bad { color: var(--bad); font-weight: 600; }
-.pictures { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)); }
+.plots { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)); }
 figure { margin: 0; padding: 0.6rem; border: 1px solid var(--line); border-radius: 0.5rem; background: #fff; }
 figure img { width: 100%; display: block; }
 a { color: inherit; }
 """
 
 
-def page(series: Series[Entry], pictures: Sequence[Picture]) -> str:
-    """The page, its pictures in it."""
+def page(series: Series[Row], plots: Sequence[Plot]) -> str:
+    """Formats the HTML page, with the plots inside."""
     found = tables(series)
-    first = next(one for one in found if one.title == DECISIONS)  # what most readers come for
-    figures = "".join(
-        f'<figure><img alt="{html.escape(one.title)}" '
-        f'src="data:image/png;base64,{base64.b64encode(one.png).decode()}"></figure>'
-        for one in pictures
-    )
-    cited = "".join(
-        f'<li id="source-{number}">{html.escape(one)}</li>' for number, one in enumerate(sources(), start=1)
-    )
+    decisions = next(one for one in found if one.title == DECISIONS)  # first, because most readers come for it
+    others = "".join(_html(one) for one in found if one is not decisions)
+    images = [(html.escape(one.title), base64.b64encode(one.png).decode()) for one in plots]
+    figures = "".join(f'<figure><img alt="{alt}" src="data:image/png;base64,{png}"></figure>' for alt, png in images)
+    cited = "".join(f'<li id="source-{number}">{html.escape(one)}</li>' for number, one in enumerate(sources(), 1))
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{TITLE}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head><body>'
         f"<h1>{TITLE}</h1><p>{html.escape(circumstances(series))}</p><p>{LEGEND}</p>"
-        f'{_html(first)}<h2>Pictures</h2><div class="pictures">{figures}</div>'
-        f"{''.join(_html(one) for one in found if one is not first)}"
+        f'{_html(decisions)}<h2>Plots</h2><div class="plots">{figures}</div>{others}'
         f"<h2>Sources</h2><ol>{cited}</ol></body></html>\n"
     )
 
 
-def markdown(series: Series[Entry], pictures: Sequence[Picture]) -> str:
-    """The same, its pictures in files beside it."""
-    shown = [f"![{one.title}]({one.name})" for one in pictures]
+def markdown(series: Series[Row], plots: Sequence[Plot]) -> str:
+    """Formats the same in Markdown, with links to the plots' files."""
     lines = [f"# {TITLE}", "", circumstances(series), "", LEGEND, ""]
     for table in tables(series):
         cells = markdown_table(table.heads, [[_marked(one) for one in row] for row in table.rows])
         lines += [f"## {table.title}", "", table.note, "", cells, ""]
+    images = [f"![{one.title}]({one.name})" for one in plots]
     return "\n".join(
-        [*lines, *shown, "", "## Sources", "", *(f"{number}. {one}" for number, one in enumerate(sources(), 1)), ""]
+        [*lines, *images, "", "## Sources", "", *(f"{n}. {one}" for n, one in enumerate(sources(), 1)), ""]
     )
 
 

@@ -1,6 +1,6 @@
-"""Scores that others published, for rows whose checkpoints are not at hand; none of them is measured here.
+"""Published scores, for rows without a checkpoint here; none of them is measured here.
 
-Different sources average different tasks. What may be compared is a score with BERT-base's in the same source.
+Sources average different tasks, so a score may be compared only with BERT-base's score in the same source.
 """
 
 import dataclasses
@@ -9,13 +9,13 @@ from collections.abc import Mapping
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Where scores stand, and what they are.
+    """A publication of scores.
 
     Attributes:
-        citation: for people.
-        url: of it.
-        tasks: what is averaged.
-        bert_base: BERT-base's score there; None where it is not given.
+        citation: authors, year and table.
+        url: its address.
+        tasks: the tasks that are averaged.
+        bert_base: BERT-base's score there; None if it is not given.
     """
 
     citation: str
@@ -34,7 +34,7 @@ class Score:
 
     @property
     def of_bert_base(self) -> float | None:
-        """The share of BERT-base's score in the same source."""
+        """The score over BERT-base's in the same source."""
         base = SOURCES[self.source].bert_base
         return None if base is None else self.value / base
 
@@ -55,21 +55,21 @@ SOURCES: Mapping[str, Source] = {
         82.3,
     ),
     "albert-v2": Source(
-        "The README of google-research/albert, which has no BERT-base beside it: version 2, after 10 million steps on "
+        "The README of google-research/albert, which has no BERT-base: version 2, after 10 million steps on "
         "more text, without dropout",
         "https://github.com/google-research/albert",
         _ALBERT_TASKS,
         None,
     ),
     "miniatures": Source(
-        "Turc et al., 2019, in the README of google-research/bert, which has no BERT-base beside it",
+        "Turc et al., 2019, in the README of google-research/bert, which has no BERT-base",
         "https://github.com/google-research/bert",
         "GLUE test, nine tasks with WNLI",
         None,
     ),
     "minilm": Source(
         "Wang et al., 2020, MiniLM, Table 8. The teacher is not BERT-base, but one of its size that saw more text; a "
-        "teacher assistant stands between",
+        "teacher assistant is between them",
         "https://arxiv.org/abs/2002.10957",
         "SQuAD 2.0 and seven tasks of GLUE, dev",
         81.5,
@@ -85,6 +85,6 @@ SCORES: Mapping[str, tuple[Score, ...]] = {
 
 
 def retention(row: str) -> float | None:
-    """The best published share of BERT-base's score; None where no source has both."""
+    """Returns the best published share of BERT-base's score; None if no source has both."""
     shares = [one.of_bert_base for one in SCORES.get(row, ())]
     return max((share for share in shares if share is not None), default=None)

@@ -1,30 +1,24 @@
-"""Measurements in a process of their own: what they hold in memory is theirs, and so is their failure.
-
-    python -m benchmarks.study.worker < {"questions": [{"part": "latency", "row": "bert-base", ...}], "folder": "."}
-
-The command itself never starts JAX.
-"""
+"""A worker that takes one measurement of one encoder, and the driver's way to ask it."""
 
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import jax
 
-from benchmarks.circumstances import circumstances
+from benchmarks.harness.circumstances import circumstances
+from benchmarks.harness.serving import Handlers, serve
+from benchmarks.harness.workers import Worker, WorkerError
 from benchmarks.study import measure
 from benchmarks.study.measure import Settings
 from benchmarks.study.models import MODELS
 from benchmarks.study.quality import quality
 from flax_lite.architecture.config import EncoderConfig
-from train.machine import child_process
 from train.machine.host_memory import keep_freed_memory
 
-_ROOT = Path(__file__).resolve().parents[2]
-_FROM_SECONDS = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
+_MIN_SECONDS = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 # The settings that each measurement depends on.
 PARTS: Mapping[str, tuple[str, ...]] = {
     "size": ("lengths",),
@@ -49,34 +43,44 @@ _MEASURES: Mapping[str, Callable[[EncoderConfig, Settings], dict[str, Any]]] = {
 
 
 def question(row: str, part: str, settings: Settings, checkpoint: str | None) -> dict[str, Any]:
-    """All that the answer depends on, but for the machine and the versions."""
-    own = {name: getattr(settings, name) for name in ("smoke", *PARTS[part])}
-    own = {name: list(value) if isinstance(value, tuple) else value for name, value in own.items()}
+    """Returns everything that the answer depends on, except for machine and versions."""
+    relevant = {name: getattr(settings, name) for name in ("smoke", *PARTS[part])}
+    relevant = {name: list(value) if isinstance(value, tuple) else value for name, value in relevant.items()}
     more = {"checkpoint": checkpoint} if part == "quality" else {}
-    return {"row": row, "part": part, "settings": own, **more}
+    return {"row": row, "part": part, "settings": relevant, **more}
 
 
 def ask(
     questions: Sequence[Mapping[str, Any]], limit_seconds: float, *, smoke: bool = False
 ) -> list[dict[str, Any] | str]:
-    """Has one worker answer each; the reason where it did not.
+    """Asks one worker all questions; returns the answer to each, or the reason why there is none.
 
-    A program that a cache held would not be compiled, so there is none, unless nothing is measured (`smoke`). Paths are
-    from this process's folder.
+    There is no compilation cache, because a cached program would not be compiled, except in a smoke run, which measures
+    nothing. Relative paths in questions start from this process's directory.
     """
-    asked = {"questions": questions, "folder": os.getcwd()}
     with TemporaryDirectory(prefix="study-cache-") as cache:
         environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"}
         if smoke:
-            environment = {"JAX_COMPILATION_CACHE_DIR": cache, _FROM_SECONDS: "0", **os.environ}
-        found = child_process.run("benchmarks.study.worker", asked, environment, limit_seconds, _ROOT)
-    return [found] * len(questions) if isinstance(found, str) else found["answers"]
+            environment = {"JAX_COMPILATION_CACHE_DIR": cache, _MIN_SECONDS: "0", **os.environ}
+        with Worker("benchmarks.study.worker", environment) as worker:
+            return [_ask(worker, one, limit_seconds) for one in questions]
 
 
-def _answer(asked: Mapping[str, Any]) -> dict[str, Any]:
+def _ask(worker: Worker, asked: Mapping[str, Any], limit_seconds: float) -> dict[str, Any] | str:
+    try:
+        return worker.ask("measure", limit_seconds, asked=asked, directory=os.getcwd())
+    except WorkerError as error:
+        return str(error)
+
+
+def answer(asked: Mapping[str, Any], directory: str) -> dict[str, Any]:
+    """Measures. Freed memory is kept as in the jobs, unless memory is measured."""
+    os.chdir(directory)
     part = asked["part"]
     if part == "circumstances":
         return circumstances()
+    if not part.endswith("memory") and jax.default_backend() == "cpu":
+        keep_freed_memory()
     model, settings = MODELS[asked["row"]], Settings(**asked["settings"])
     config = model.config(smoke=settings.smoke)
     if part == "quality":
@@ -86,25 +90,9 @@ def _answer(asked: Mapping[str, Any]) -> dict[str, Any]:
     return _MEASURES[part](config, settings)
 
 
-def _attempt(asked: Mapping[str, Any]) -> dict[str, Any] | str:
-    try:
-        return _answer(asked)
-    except Exception as error:  # whatever it is, it is this row's, and the others are measured
-        return f"{type(error).__name__}: {(str(error).splitlines() or ['no message'])[0]}"
-
-
-def main() -> int:
-    """Answers what standard input asks. Freed memory is kept as in the jobs, unless memory is what is measured."""
-    jax.config.update("jax_cpu_enable_async_dispatch", False)
-    asked = child_process.read_request()
-    questions = asked["questions"]
-    os.chdir(asked["folder"])
-    measures_memory = any(one["part"].endswith("memory") for one in questions)
-    if not measures_memory and jax.default_backend() == "cpu":
-        keep_freed_memory()
-    child_process.write_answer({"answers": [_attempt(one) for one in questions]})
-    return 0
-
+HANDLERS: Handlers = {"measure": answer}
 
 if __name__ == "__main__":
-    sys.exit(main())
+    jax.config.update("jax_cpu_enable_async_dispatch", False)  # programs run in the thread that keeps freed memory
+    serve(HANDLERS)
+    sys.exit(0)

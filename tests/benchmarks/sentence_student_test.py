@@ -1,4 +1,4 @@
-"""The measurement with a real teacher: its parts, and (slow) that its target is reached."""
+"""The measurement with a real teacher: its parts, and (slow) its target."""
 
 import importlib.util
 import json
@@ -21,7 +21,7 @@ RESULTS = {
 
 
 def test_report_measures_from_the_best_untrained_pick():
-    lines = sentence_student.report(RESULTS)
+    lines = sentence_student.report(RESULTS).splitlines()
     assert "| layers [0, 2], untrained | 0.8000 | 88.9% | 0% |" in lines
     assert "| distilled, seed 1, 10 steps | 0.8700 | 96.7% | 70% |" in lines
     assert "| distilled, seed 2, 10 steps | 0.8500 | 94.4% | 50% |" in lines
@@ -32,7 +32,7 @@ def test_plot_is_drawn(tmp_path):
     assert (tmp_path / "plot.png").stat().st_size > 1000
 
 
-def test_pairs_are_read_as_they_stand(tmp_path):
+def test_pairs_keep_quotation_marks(tmp_path):
     """Quotation marks are text in GLUE's files."""
     path = tmp_path / "dev.tsv"
     path.write_text('index\tsentence1\tsentence2\tscore\n0\t"A b.\tC d."\t2.500\n', encoding="utf-8")
@@ -46,7 +46,7 @@ def test_a_file_without_judgments_is_refused(tmp_path, capsys):
     assert "has no column score; expected GLUE's STS-B" in capsys.readouterr().err
 
 
-@pytest.mark.slow  # distils a real model for as long as its users do; needs its package
+@pytest.mark.slow  # distills a real model for hours; needs its package
 @pytest.mark.timeout(3 * 3600)
 def test_student_of_a_real_teacher_comes_near_it(shared_data, tmp_path):
     """99% of the teacher's score, or 60% of the way to it from the best untrained pick of its layers."""
@@ -57,7 +57,7 @@ def test_student_of_a_real_teacher_comes_near_it(shared_data, tmp_path):
     argv = ["--teacher", str(teacher), "--pairs", str(shared_data / "glue" / "STS-B" / "dev.tsv"), "--seeds", "1"]
     mixture = tuple((f"text:{text / folder}/*.txt", 0.5) for folder in ("wiki", "novels"))
     argv += ["--out", str(tmp_path), f"--config.data.mixture={mixture}", "--config.plot=false"]
-    # Compiled as users compile, with the optimizations that tests/conftest.py leaves out: thousands of steps run.
+    # With the compiler optimizations that tests/conftest.py disables, because thousands of steps run.
     quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS", "XLA_FLAGS"}
     environment = {name: value for name, value in os.environ.items() if name not in quick}
     command = [sys.executable, "-m", "benchmarks.sentence_student", *argv]
@@ -69,3 +69,11 @@ def test_student_of_a_real_teacher_comes_near_it(shared_data, tmp_path):
     for points in found["curves"].values():
         end = list(points.values())[-1]
         assert end >= 0.99 * found["teacher"] or end - start >= 0.6 * (found["teacher"] - start)
+
+
+def test_committed_results_are_reported_without_a_measurement(tmp_path, repository):
+    results = repository / "docs" / "results"
+    argv = ["--report", str(results / "sentence_student.json"), "--out", str(tmp_path)]
+    assert sentence_student.main(argv) == 0
+    assert "| teacher | 0.8672 |" in (tmp_path / "sentence_student.md").read_text()
+    assert (tmp_path / "sentence_student.png").exists()

@@ -1,5 +1,5 @@
-"""What runs in a process of its own, one module for each implementation.
+"""Workers, one module for each implementation.
 
-All but `ours` run in environments that do not have this project's dependencies: they import what is in this package,
-the standard library and their own libraries only.
+All but `flax_lite_worker` run in environments without this project's dependencies: they import only this package,
+`benchmarks.harness.serving`, the standard library and their own libraries.
 """

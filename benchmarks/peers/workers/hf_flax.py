@@ -1,6 +1,6 @@
 """Hugging Face's Flax classes (transformers 4.57), jitted whole, with optax."""
 
-# Its libraries are in an environment of their own.
+# Its libraries are in their own environment.
 # pyright: reportMissingImports=false, reportMissingModuleSource=false
 
 import json
@@ -17,18 +17,18 @@ from flax import traverse_util
 from transformers.models.albert import modeling_flax_albert
 
 from benchmarks.peers.workers import names
-from benchmarks.peers.workers.jax_programs import INPUTS, Batch, Implementation, Training, build
-from benchmarks.peers.workers.protocol import Case, Program, serve
+from benchmarks.peers.workers.jax_programs import Batch, Implementation, Training, build
+from benchmarks.peers.workers.program import INPUTS, Case, Program, serve_programs
 
 _NO_DECAY = re.compile(r"LayerNorm|layer_norm|bias")
 _PREFIXES = {"albert": "FlaxAlbert", "bert": "FlaxBert", "distilbert": "FlaxDistilBert"}
 
 
 class _CheckpointedLayer(modeling_flax_albert.FlaxAlbertLayerCollections):
-    """ALBERT's layer in jax.checkpoint: the class has no such option of its own.
+    """ALBERT's layer in jax.checkpoint, for which the class has no option.
 
-    Where layers are unrolled, as they are here, XLA for CPUs keeps the temporaries: the program computes each layer
-    again, which takes time, and needs 714.86 MiB for 12 layers with it and without it (jax 0.10.2).
+    XLA:CPU keeps the temporaries of unrolled layers, as these are: the program recomputes each layer, which takes time,
+    and needs 714.86 MiB for 12 layers with and without it (jax 0.10.2).
     """
 
     def __call__(self, hidden_states: Any, attention_mask: Any, *args: Any, **options: Any) -> Any:
@@ -79,8 +79,8 @@ def _training(case: Case) -> Training:
 
     def step(state: Any, batch: Batch, dropout: bool) -> tuple[Any, jax.Array]:
         params, moments, key = state
-        key, own = jax.random.split(key)
-        value, gradients = jax.value_and_grad(loss)(params, batch, own if dropout else None)
+        key, dropout_key = jax.random.split(key)
+        value, gradients = jax.value_and_grad(loss)(params, batch, dropout_key if dropout else None)
         updates, moments = optimizer.update(gradients, moments, params)
         return (optax.apply_updates(params, updates), moments, key), value
 
@@ -109,10 +109,10 @@ def _optimizer(case: Case) -> optax.GradientTransformation:
 def _lacks(case: Case) -> tuple[str, ...]:
     if case["kind"] in ("forward", "sts"):
         return ()
-    said = ["head and loss at every position (its classes take no positions), integer labels rather than one-hot rows"]
+    lacks = ["head and loss at every position (its classes take no positions), integer labels rather than one-hot rows"]
     if _family(case) != "distilbert":
-        said.append("one dropout mask of attention probabilities for all rows and heads")
-    return tuple(said)
+        lacks.append("one dropout mask of attention probabilities for all rows and heads")
+    return tuple(lacks)
 
 
 def _build(case: Case) -> Program:
@@ -122,4 +122,4 @@ def _build(case: Case) -> Program:
 
 
 if __name__ == "__main__":
-    serve(_build)
+    serve_programs(_build)

@@ -1,6 +1,6 @@
 """Hugging Face's PyTorch classes (transformers 4.57, SDPA), eager or through torch.compile."""
 
-# Its libraries are in an environment of their own.
+# Its libraries are in their own environment.
 # pyright: reportMissingImports=false, reportMissingModuleSource=false
 
 from collections.abc import Callable, Iterator, Mapping
@@ -11,9 +11,17 @@ import torch
 import transformers
 
 from benchmarks.peers.workers import names
-from benchmarks.peers.workers.protocol import CHECK_STRIDE, Arrays, Case, Description, Program, serve, step_seconds
+from benchmarks.peers.workers.program import (
+    CHECK_STRIDE,
+    INPUTS,
+    Arrays,
+    Case,
+    Description,
+    Program,
+    serve_programs,
+    step_seconds,
+)
 
-_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _NO_DECAY = ("LayerNorm", "layer_norm", "bias")
 
 
@@ -27,7 +35,7 @@ class _TorchProgram(Program):
         self.model = self.model_class.from_pretrained(
             case["model"], attn_implementation="sdpa", dtype=torch.float32, **self.model_options(case)
         )
-        wanted = _INPUTS[: 2 if self.model.config.model_type == "distilbert" else 3]
+        wanted = INPUTS[: 2 if self.model.config.model_type == "distilbert" else 3]
         with np.load(case["batch"]) as file:
             self.batch = {name: torch.from_numpy(array.astype(np.int64)) for name, array in file.items()}
         self.inputs = {name: self.batch[name] for name in wanted}
@@ -51,7 +59,7 @@ class _TorchProgram(Program):
 
 
 class _Forward(_TorchProgram):
-    timed = "tensors of the host to last hidden states, in inference mode"
+    timed = "host tensors to last hidden states, in inference mode"
 
     def __init__(self, case: Case) -> None:
         super().__init__(case)
@@ -74,7 +82,7 @@ class _Sentences(_Forward):
 
     def __init__(self, case: Case) -> None:
         super().__init__(case)
-        # A program for each bucket, as the others have; the limit on their number is made for other uses.
+        # One program per bucket, as in the other implementations; the default limit is 8.
         torch._dynamo.config.recompile_limit = 64
         self.vectors: Arrays = {}
 
@@ -107,7 +115,7 @@ class _TrainingStep(_TorchProgram):
         self.reset()
 
     def reset(self) -> None:
-        """Back to the first state, with nothing compiled."""
+        """Restores the first state, with nothing compiled."""
         torch._dynamo.reset()
         self.model.load_state_dict(self.start)
         self.model.train()
@@ -121,21 +129,21 @@ class _TrainingStep(_TorchProgram):
         return [{"params": decayed[True], "weight_decay": 0.01}, {"params": decayed[False], "weight_decay": 0.0}]
 
     def lacks(self) -> tuple[str, ...]:
-        said = ["head and loss at every position (its classes take no positions)"]
+        lacks = ["head and loss at every position (its classes take no positions)"]
         if self.model.config.model_type == "albert":
-            said.append("no dropout after the feed-forward layer")
-        return tuple(said)
+            lacks.append("no dropout after the feed-forward layer")
+        return tuple(lacks)
 
     def check(self) -> Arrays:
-        few = {name: tensor[::CHECK_STRIDE].contiguous() for name, tensor in self.given.items()}
+        rows = {name: tensor[::CHECK_STRIDE].contiguous() for name, tensor in self.given.items()}
         self.model.eval()
-        before, gradients = self._update(few, keep_gradients=True)
-        after, _ = self._update(few)
+        before, gradients = self._update(rows, keep_gradients=True)
+        after, _ = self._update(rows)
         self.reset()
         return {"loss": before, "loss_after": after, **gradients}
 
     def loss(self) -> Arrays:
-        """Of the first state, without dropout."""
+        """Returns the loss of the first state, without dropout."""
         self.model.load_state_dict(self.start)
         self.model.eval()
         with torch.no_grad():
@@ -196,10 +204,10 @@ _PROGRAMS: Mapping[str, Callable[[Case], Program]] = {
 
 def _build(case: Case) -> Program:
     torch.set_num_threads(case["threads"])
-    # The backward pass too in the thread that keeps the memory it frees.
+    # The backward pass too runs in the thread that keeps freed memory.
     torch.autograd.set_multithreading_enabled(False)
     return _PROGRAMS[case["kind"]](case)
 
 
 if __name__ == "__main__":
-    serve(_build)
+    serve_programs(_build)

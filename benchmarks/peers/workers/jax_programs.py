@@ -1,4 +1,4 @@
-"""The cases, for anything that is a pure function of JAX: one text for all, so that all are treated alike."""
+"""The cases for implementations that are pure functions in JAX, so that all of them are treated alike."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -7,26 +7,25 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.peers.workers.protocol import CHECK_STRIDE, Arrays, Case, Description, Program, step_seconds
+from benchmarks.peers.workers.program import CHECK_STRIDE, INPUTS, Arrays, Case, Description, Program, step_seconds
 
-# Programs run in the thread that keeps the memory it frees. Read when JAX first looks for devices.
+# Programs run in the thread that keeps freed memory. JAX reads this when it first looks for devices.
 jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 _MIB = 2**20
 Batch = Mapping[str, Any]
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Training:
-    """A training step of masked words.
+    """A training step on masked words.
 
     Attributes:
         initial: makes the state before the first step.
-        step: (state, batch) to the next state and the loss of this batch, dropout on.
+        step: (state, batch) -> (next state, loss), with dropout.
         checked_step: the same without dropout.
-        gradients: (state, batch) to loss and gradients of `checked_step`.
-        named: gradients under PyTorch's names, in its layout.
+        gradients: (state, batch) -> (loss, gradients) of `checked_step`.
+        named: converts gradients to PyTorch's names and layout.
     """
 
     initial: Callable[[], Any]
@@ -38,14 +37,14 @@ class Training:
 
 @dataclasses.dataclass(frozen=True)
 class Implementation:
-    """What a worker brings.
+    """The functions and descriptions of a worker.
 
     Attributes:
-        encoder: case to (function of (parameters, input_ids, attention_mask, token_type_ids), parameters); the function
-            gives the last hidden states [B, T, D].
-        training: case to its training step.
-        settings: how it is run.
-        lacks: what it does not do that others do, or does in another way.
+        encoder: case -> (function, parameters); the function takes parameters, input_ids, attention_mask and
+            token_type_ids, and returns the last hidden states [B, T, D].
+        training: case -> its training step.
+        settings: how the implementation is run.
+        lacks: work that it leaves out or does differently.
     """
 
     encoder: Callable[[Case], tuple[Callable[..., jax.Array], Any]]
@@ -55,13 +54,13 @@ class Implementation:
 
 
 def build(implementation: Implementation, case: Case) -> Program:
-    """The program of a case."""
+    """Returns the program of a case."""
     jax.clear_caches()
     return _PROGRAMS[case["kind"]](implementation, case)
 
 
 def load(path: str) -> dict[str, np.ndarray]:
-    """The arrays of a file."""
+    """Reads the arrays of a file."""
     with np.load(path) as file:
         return dict(file)
 
@@ -75,7 +74,7 @@ class _JaxProgram(Program):
 
 
 class _Forward(_JaxProgram):
-    timed = "arrays of the host to last hidden states on the host, all of it one jitted function"
+    timed = "host arrays to last hidden states on the host, all of it one jitted function"
 
     def __init__(self, implementation: Implementation, case: Case) -> None:
         super().__init__(implementation, case)
@@ -127,19 +126,19 @@ class _TrainingStep(_JaxProgram):
         return {"loss_after": np.asarray(after), **self.loss_and_gradients(batch)}
 
     def loss(self) -> dict[str, np.ndarray]:
-        """Of the first state, without dropout; the compiler drops the gradients, which nobody reads."""
+        """Returns the loss of the first state, without dropout; the compiler drops the unused gradients."""
         loss = jax.jit(lambda *given: self.training.gradients(*given)[0])
         return {"loss": np.asarray(loss(self.training.initial(), self.batch))}
 
     def loss_and_gradients(self, batch: Batch) -> dict[str, np.ndarray]:
-        """Of the first state, without dropout."""
+        """Returns loss and gradients of the first state, without dropout."""
         loss, gradients = jax.jit(self.training.gradients)(self.training.initial(), batch)
         named = self.training.named(gradients)
         return {"loss": np.asarray(loss), **{f"gradient/{name}": array for name, array in named.items()}}
 
     def step(self) -> Arrays:
         if self.state is None:
-            # Where it will be after a step too: a state that the compiler thinks of as movable is compiled for twice.
+            # Committed to its device, as after a step: an uncommitted state would be compiled for twice.
             self.state = jax.device_put(self.training.initial(), jax.devices()[0])
         self.state, loss = self.function(self.state, self.batch)
         jax.block_until_ready(self.state)  # the update is part of the step
@@ -158,7 +157,7 @@ class _Compile(_TrainingStep):
 
     def __init__(self, implementation: Implementation, case: Case) -> None:
         super().__init__(implementation, case)
-        as_shape = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)  # noqa: E731
+        as_shape = lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype)  # noqa: E731
         self.shapes = jax.tree.map(as_shape, self.training.initial())
 
     def check(self) -> Arrays:

@@ -1,6 +1,6 @@
-"""KerasHub's backbones on Keras' JAX backend: stateless calls in a jitted step of one's own, as Keras documents it."""
+"""KerasHub's backbones on Keras' JAX backend: stateless calls in a jitted step, as Keras documents it."""
 
-# Its libraries are in an environment of their own.
+# Its libraries are in their own environment.
 # pyright: reportMissingImports=false, reportMissingModuleSource=false
 
 import json
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-# Keras reads it when it is imported.
+# Keras reads it at import.
 os.environ["KERAS_BACKEND"] = "jax"
 
 import jax
@@ -21,14 +21,14 @@ from safetensors.numpy import load_file
 from benchmarks.peers.workers import names
 from benchmarks.peers.workers.jax_programs import Batch, Implementation, Training, build
 from benchmarks.peers.workers.keras_names import hugging_face_name, to_keras, to_torch
-from benchmarks.peers.workers.protocol import Case, Program, serve
+from benchmarks.peers.workers.program import INPUTS, Case, Program, serve_programs
 
 _ACTIVATIONS: Mapping[str, Callable[[Any], Any]] = {
     "gelu": lambda x: keras.activations.gelu(x, approximate=False),
     "gelu_new": lambda x: keras.activations.gelu(x, approximate=True),
 }
 _NO_DECAY = ("bias", "gamma", "beta")
-# Keras adds it to the root of the second moment before that is corrected: at the first step this is the others' 1e-6.
+# Keras adds epsilon before the bias correction of the second moment: at the first step this equals the others' 1e-6.
 _EPSILON = 1e-6 * (1 - 0.999) ** 0.5
 
 
@@ -42,47 +42,42 @@ class _Built:
         self.backbone = self._make_backbone()
         self.activation = _ACTIVATIONS[self.config.get("hidden_act", self.config.get("activation"))]
         for layer in _layers(self.backbone.transformer_layers):
-            # Its BERT approximates GELU by tanh, and its DistilBERT has a dropout that the paper's has not: the same
-            # function is asked of all.
+            # All implementations have to compute the same function; KerasHub's BERT approximates GELU by tanh, and its
+            # DistilBERT has a dropout site that the paper does not have.
             layer._feedforward_intermediate_dense.activation = self.activation
             if self.family == "distilbert":
                 layer._self_attention_dropout.rate = 0.0
         self.tensors = load_file(folder / "model.safetensors")
 
     def _make_backbone(self) -> Any:
-        config = self.config
-        if self.family == "distilbert":
-            return keras_hub.models.DistilBertBackbone(
-                vocabulary_size=config["vocab_size"],
-                num_layers=config["n_layers"],
-                num_heads=config["n_heads"],
-                hidden_dim=config["dim"],
-                intermediate_dim=config["hidden_dim"],
-                dropout=config["dropout"],
-                max_sequence_length=config["max_position_embeddings"],
-            )
-        sizes = {
-            "vocabulary_size": config["vocab_size"],
-            "num_layers": config["num_hidden_layers"],
-            "num_heads": config["num_attention_heads"],
-            "hidden_dim": config["hidden_size"],
-            "intermediate_dim": config["intermediate_size"],
-            "dropout": config["hidden_dropout_prob"],
-            "max_sequence_length": config["max_position_embeddings"],
+        config, is_distilbert = self.config, self.family == "distilbert"
+        names = {
+            "vocabulary_size": "vocab_size",
+            "num_layers": "n_layers" if is_distilbert else "num_hidden_layers",
+            "num_heads": "n_heads" if is_distilbert else "num_attention_heads",
+            "hidden_dim": "dim" if is_distilbert else "hidden_size",
+            "intermediate_dim": "hidden_dim" if is_distilbert else "intermediate_size",
+            "dropout": "dropout" if is_distilbert else "hidden_dropout_prob",
+            "max_sequence_length": "max_position_embeddings",
+            **({"embedding_dim": "embedding_size"} if self.family == "albert" else {}),
         }
-        if self.family == "bert":
-            return keras_hub.models.BertBackbone(**sizes)
-        return keras_hub.models.AlbertBackbone(**sizes, embedding_dim=config["embedding_size"])
+        models = keras_hub.models
+        classes = {
+            "albert": models.AlbertBackbone,
+            "bert": models.BertBackbone,
+            "distilbert": models.DistilBertBackbone,
+        }
+        return classes[self.family](**{name: config[key] for name, key in names.items()})
 
     def encoder(self) -> Any:
-        """The model that gives last hidden states."""
+        """Returns the model of the last hidden states."""
         output = self.backbone.output
         return self._loaded(
             keras.Model(self.backbone.input, output if self.family == "distilbert" else output["sequence_output"])
         )
 
     def predictor(self) -> Any:
-        """The model that gives the logits of masked positions; its pooler is left out, as nothing trains it."""
+        """Returns the model of the logits at masked positions, without the pooler, which nothing trains."""
         positions = keras.Input((None,), dtype="int32", name="mask_positions")
         head = keras_hub.layers.MaskedLMHead(
             token_embedding=self.backbone.token_embedding,
@@ -100,7 +95,7 @@ class _Built:
         return model
 
     def inputs(self, batch: Batch) -> dict[str, Any]:
-        """A batch under KerasHub's names."""
+        """Returns a batch under KerasHub's names."""
         given = {"token_ids": batch["input_ids"], "padding_mask": batch["attention_mask"]}
         return given if self.family == "distilbert" else {**given, "segment_ids": batch["token_type_ids"]}
 
@@ -122,7 +117,7 @@ def _encoder(case: Case) -> tuple[Any, Any]:
     model = built.encoder()
 
     def hidden(state: Any, *arrays: jax.Array) -> jax.Array:
-        batch: dict[str, jax.Array] = dict(zip(("input_ids", "attention_mask", "token_type_ids"), arrays, strict=True))
+        batch: dict[str, jax.Array] = dict(zip(INPUTS, arrays, strict=True))
         return model.stateless_call(*state, built.inputs(batch), training=False)[0]
 
     return hidden, (_values(model.trainable_variables), _values(model.non_trainable_variables))
@@ -187,4 +182,4 @@ def _build(case: Case) -> Program:
 
 
 if __name__ == "__main__":
-    serve(_build)
+    serve_programs(_build)

@@ -1,4 +1,4 @@
-"""What follows from numbers that are known."""
+"""Conclusions from known numbers."""
 
 import dataclasses
 import math
@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.compile_vs_run.analysis import break_even_steps, break_evens, disagreements
 from benchmarks.compile_vs_run.cases import Case
-from tests.benchmarks.compile_vs_run.examples import MEASURED
+from tests.benchmarks.compile_vs_run.examples import MEASURED, series
 
 
 def test_break_even_is_the_first_step_from_which_unrolling_is_ahead_for_good():
@@ -32,7 +32,7 @@ def test_break_even_of_a_plain_case():
     assert break_even_steps((4.0, 2.0), (3.0, 2.0)) == 0
 
 
-def test_unrolled_cases_are_held_against_their_own_scan():
+def test_unrolled_cases_are_compared_with_their_own_scan():
     scan, unrolled = Case(family="bert", remat="full"), Case(family="bert", remat="full", unroll=0)
     faster = dataclasses.replace(
         MEASURED,
@@ -40,34 +40,30 @@ def test_unrolled_cases_are_held_against_their_own_scan():
         run_seconds=[0.7] * 5,
     )
     other = Case(family="albert", remat="full", unroll=0)
-    (found,) = break_evens({scan: MEASURED, unrolled: faster, other: faster})
+    (found,) = break_evens(series({scan: MEASURED, unrolled: faster, other: faster}))
     assert found.case == unrolled
     assert found.less_step_seconds == pytest.approx(0.5)
     assert found.more_build_seconds == pytest.approx(10.0)
     assert found.steps in (20, 21)
     assert found.beyond_spread
-    (same,) = break_evens({scan: MEASURED, unrolled: MEASURED})
+    (same,) = break_evens(series({scan: MEASURED, unrolled: MEASURED}))
     assert (same.steps, same.beyond_spread) == (0, False)
 
 
-def test_nothing_that_was_not_run_breaks_even():
+def test_cases_without_runs_have_no_break_even():
     idle = dataclasses.replace(MEASURED, run_seconds=[])
     scan, unrolled = Case(family="bert"), Case(family="bert", unroll=0)
-    assert break_evens({scan: idle, unrolled: MEASURED}) == []
-    assert break_evens({scan: MEASURED, unrolled: idle}) == []
+    assert break_evens(series({scan: idle, unrolled: MEASURED})) == []
+    assert break_evens(series({scan: MEASURED, unrolled: idle})) == []
 
 
 @pytest.mark.parametrize(("loss", "differing"), [(10.005, 0), (10.05, 1)])
 def test_executions_of_one_model_have_to_agree(loss, differing):
     scan, other = Case(family="bert"), Case(family="bert", unroll=0, remat="full")
     deeper = Case(family="bert", num_layers=24)
-    found = disagreements(
-        {
-            scan: MEASURED,
-            other: dataclasses.replace(MEASURED, outcome=[loss, 2.0]),
-            deeper: dataclasses.replace(MEASURED, outcome=[99.0, 2.0]),
-        }
-    )
+    changed = {other: dataclasses.replace(MEASURED, outcome=[loss, 2.0])}
+    changed[deeper] = dataclasses.replace(MEASURED, outcome=[99.0, 2.0])
+    found = disagreements(series({scan: MEASURED, **changed}))
     assert len(found) == differing
     assert all(str(other) in line for line in found)
 

@@ -1,10 +1,9 @@
-"""Which cases a selection makes, and the batch that they are given."""
+"""The cases of a selection, and their batch."""
 
 import numpy as np
 import pytest
 
-from benchmarks.compile_vs_run.batches import make_batch
-from benchmarks.compile_vs_run.cases import DEFAULT, EVERYTHING, KINDS, Case, Selection, Sizes, cases
+from benchmarks.compile_vs_run.cases import DEFAULT, EVERYTHING, KINDS, Case, Selection, Sizes, cases, make_batch
 
 
 def test_a_selection_is_every_combination_once():
@@ -52,7 +51,7 @@ def test_batches_have_padded_rows_and_masks_on_words(rows, length):
         assert 1 <= len(used) <= 20
         assert len(set(used)) == len(used)
         assert used.max() < lengths[row]
-    if rows == 64:  # anywhere in a row
+    if rows == 64:  # every position of a row is masked somewhere
         assert set(batch["masked_positions"].ravel()) == set(range(length))
     if length == 128:
         assert (batch["masked_weights"].sum(axis=1)[lengths == length] == 19).all()

@@ -1,6 +1,7 @@
-"""The command as a user types it, and what it asks for when it is typed again. No timing is judged."""
+"""The command as a user types it, and what it measures when it is repeated. No timing is asserted."""
 
 import contextlib
+import dataclasses
 import io
 import json
 
@@ -12,16 +13,18 @@ from matplotlib import image
 
 from benchmarks.compile_vs_run import __main__ as command
 from benchmarks.compile_vs_run import worker
-from benchmarks.compile_vs_run.results import FILE, row_of
-from benchmarks.series import read
+from benchmarks.compile_vs_run.results import Row
+from benchmarks.harness.results import Results
+from benchmarks.harness.serving import answer
 from tests.benchmarks.compile_vs_run.examples import MEASURED, record
 
 CIRCUMSTANCES = {"device": "none", "versions": {"jax": "0"}, "sizes": {"vocab_size": 1}}
+JSON = "compile_vs_run.json"
 
 
 @contextlib.contextmanager
 def cache_settings_kept():
-    """What a worker that starts a case sets of JAX is this process's own afterwards."""
+    """Restores the cache settings that a worker changes in JAX."""
     names = [name for name in jax.config.values if "compilation_cache" in name or "persistent_cache" in name]
     before = {name: jax.config.values[name] for name in names}
     compilation_cache.reset_cache()
@@ -34,10 +37,10 @@ def cache_settings_kept():
 
 
 def run_smoke(folder):
-    """Leaves beside the results what was printed, and whether each start of a case found it in the cache.
+    """Writes the results, the printed text, and whether each start of a case found it in the cache.
 
-    The first question has a process of its own, as each has outside of the tests; the others are answered here, the
-    starts of the second case as those of the first.
+    The first request goes to a real worker; the others are answered in this process, the starts of the second case as
+    those of the first.
     """
     starts = []
 
@@ -49,7 +52,8 @@ def run_smoke(folder):
         if action == "start":
             # JAX opens one cache in a process, at its first use.
             compilation_cache.reset_cache()
-        found = json.loads(json.dumps(worker._ACTIONS[action](request, asked)))
+        question = {"do": action, "request": dataclasses.asdict(request), **asked}
+        found = json.loads(json.dumps(answer(worker.HANDLERS, json.loads(json.dumps(question)))))
         starts.extend([found] if action == "start" else [])
         return found
 
@@ -101,7 +105,7 @@ def test_the_command_prints_and_draws_what_it_writes(smoke):
 
 @pytest.fixture
 def workers(monkeypatch):
-    """Answers in their place; the list of what they were asked for, and what they answer to "measure"."""
+    """Replaces workers by fixed answers; returns the list of requests, and the answers."""
     asked, answers = [], {"circumstances": CIRCUMSTANCES, "measure": record(MEASURED)}
     answers["start"] = {"stages": [0.1, 0.1, 0.1], "hit": True}
 
@@ -115,7 +119,7 @@ def workers(monkeypatch):
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """Pictures take most of a command's time; the smoke run and a command that fails draw theirs."""
+    """Leaves plots out, which take most of a command's time; the smoke run draws them."""
     monkeypatch.setattr(command, "draw_all", lambda *_: None)
 
 
@@ -123,7 +127,7 @@ def families(asked):
     return [family for action, family in asked if action == "measure"]
 
 
-def test_what_is_measured_under_the_same_circumstances_is_not_measured_again(workers, undrawn, tmp_path, capsys):
+def test_a_case_is_measured_once_under_the_same_circumstances(workers, undrawn, tmp_path, capsys):
     asked, answers = workers
     argv = ["--output", str(tmp_path), "--depths", "3", "--families"]
     assert command.main([*argv, "bert"]) == 0
@@ -137,12 +141,12 @@ def test_what_is_measured_under_the_same_circumstances_is_not_measured_again(wor
     capsys.readouterr()
     assert command.main([*argv, "albert", "bert"]) == 0
     assert families(asked) == ["bert", "albert", "bert"]
-    assert [len(series.rows) for series in read(tmp_path / FILE, row_of)] == [1, 2]
+    assert [len(series.rows) for series in Results(tmp_path / JSON, Row).series] == [1, 2]
     assert (tmp_path / "compile_vs_run.md").read_text().count("\n## none\n") == 2
     assert len(capsys.readouterr().out.splitlines()) == 2 + 2
 
 
-def test_a_case_that_failed_is_said_and_tried_again(workers, tmp_path):
+def test_a_failed_case_is_reported_and_tried_again(workers, tmp_path):
     asked, answers = workers
     argv = ["--output", str(tmp_path), "--families", "bert"]
     good, answers["measure"] = answers["measure"], "not done after 1 s"
@@ -155,21 +159,21 @@ def test_a_case_that_failed_is_said_and_tried_again(workers, tmp_path):
     assert "Not measured" not in (tmp_path / "compile_vs_run.md").read_text()
 
 
-def test_a_program_that_was_not_in_the_cache_is_said(workers, undrawn, tmp_path, capsys):
+def test_a_program_missing_from_the_cache_is_reported(workers, undrawn, tmp_path, capsys):
     _, answers = workers
     answers["start"]["hit"] = False
     assert command.main(["--output", str(tmp_path), "--families", "bert"]) == 0
     assert "0.30, not in the cache" in capsys.readouterr().out
 
 
-def test_slices_that_are_not_here_load_nothing(workers, undrawn, tmp_path, capsys):
+def test_nothing_is_loaded_for_an_absent_slice(workers, undrawn, tmp_path, capsys):
     asked, _ = workers
     assert command.main(["--output", str(tmp_path), "--families", "bert", "--target", "v5e:2x4"]) == 0
     assert [action for action, _ in asked] == ["circumstances", "measure"]
     assert "not tried" in capsys.readouterr().out
 
 
-def test_another_result_is_a_failure(workers, undrawn, tmp_path, capsys):
+def test_executions_that_disagree_are_a_failure(workers, undrawn, tmp_path, capsys):
     _, answers = workers
     argv = ["--output", str(tmp_path), "--families", "bert", "--unroll"]
     assert command.main([*argv, "1"]) == 0
@@ -182,7 +186,7 @@ def test_another_result_is_a_failure(workers, undrawn, tmp_path, capsys):
 @pytest.mark.parametrize(
     "argv", [["--target", "v5e"], ["--target", "8xh100"], ["--depths", "0"], ["--unroll", "-1"], ["--runs", "0"]]
 )
-def test_requests_that_cannot_be_met_are_refused_before_anything_is_asked(argv, workers, tmp_path, capsys):
+def test_impossible_requests_are_refused_before_a_worker_starts(argv, workers, tmp_path, capsys):
     assert command.main([*argv, "--output", str(tmp_path)]) == 2
     assert workers[0] == []
     assert "expected" in (message := capsys.readouterr().err) or "there is no compiler" in message
@@ -192,5 +196,13 @@ def test_a_file_of_another_version_is_left_alone(workers, tmp_path, capsys):
     file = tmp_path / "compile_vs_run.json"
     file.write_text('{"environment": {}, "measurements": []}')
     assert command.main(["--families", "bert", "--output", str(tmp_path)]) == 2
-    assert "was not written by this command as it is now" in capsys.readouterr().err
+    assert "was not written by this version of the command" in capsys.readouterr().err
     assert file.read_text() == '{"environment": {}, "measurements": []}'
+
+
+@pytest.mark.parametrize("stem", ["compile_vs_run", "compile_vs_run_v5e"])
+def test_committed_results_are_reported_without_a_measurement(stem, workers, tmp_path, repository):
+    results = repository / "docs" / "results"
+    assert command.main(["--report", str(results / f"{stem}.json"), "--output", str(tmp_path)]) == 0
+    assert workers[0] == []
+    assert (tmp_path / f"{stem}.md").read_text() == (results / f"{stem}.md").read_text()

@@ -1,10 +1,11 @@
-"""A measurement to work with."""
+"""A measurement for the tests."""
 
 import dataclasses
 import json
 
-from benchmarks.compile_vs_run.results import Measurement
+from benchmarks.compile_vs_run.results import Measurement, Row
 from benchmarks.compile_vs_run.stages import Stages
+from benchmarks.harness.results import Series
 
 MEASURED = Measurement(
     builds=[Stages(0.1, 0.2, 4.0), Stages(0.1, 0.2, 6.0), Stages(0.3, 0.2, 5.0)],
@@ -22,5 +23,10 @@ MEASURED = Measurement(
 
 
 def record(measured):
-    """As a worker prints it and the file has it."""
+    """Converts a measurement to the form of a worker's answer and of the file."""
     return json.loads(json.dumps(dataclasses.asdict(measured)))
+
+
+def series(measured):
+    """Returns a series with a row for each case."""
+    return Series({}, [Row(case=case, outcome=one) for case, one in measured.items()])

@@ -1,9 +1,9 @@
-"""The pictures show every number that they are given."""
+"""Plots show every value."""
 
 import math
 
 from benchmarks.compile_vs_run.cases import Case
-from benchmarks.compile_vs_run.plots import Picture, draw
+from benchmarks.compile_vs_run.plots import Plot, draw
 
 
 def cases(kind, depths, families=("albert", "bert")):
@@ -16,7 +16,7 @@ def cases(kind, depths, families=("albert", "bert")):
 
 
 def shown(figure):
-    """What is drawn inside the limits of its panel, by the panel's title."""
+    """Returns the points drawn inside the limits of each panel, by the panel's title."""
     return {
         axes.get_title(loc="left"): sorted(
             (int(x), float(y))
@@ -28,26 +28,26 @@ def shown(figure):
     }
 
 
-def test_every_number_lies_inside_its_panel():
-    """A later panel of the same row has the larger ones."""
+def test_every_value_is_inside_its_panel():
+    """A later panel of the same row has the larger values."""
     values = cases("pretraining", (6, 24))
     for is_logarithmic in (False, True):
-        found = shown(draw(Picture("a.png", "title", values, is_logarithmic), "here"))
+        found = shown(draw(Plot("title", values, is_logarithmic), "here"))
         for family in ("albert", "bert"):
             own = sorted((case.num_layers, y) for case, y in values.items() if case.family == family)
             assert found[f"{family}, pretraining"] == own
 
 
-def test_one_depth_is_no_curve_unless_there_is_nothing_else():
+def test_kinds_with_one_depth_are_drawn_only_if_there_are_no_others():
     both = {**cases("forward", (12,)), **cases("pretraining", (6, 24))}
-    assert set(shown(draw(Picture("a.png", "title", both), "here"))) == {"albert, pretraining", "bert, pretraining"}
-    found = shown(draw(Picture("a.png", "title", cases("forward", (12,), ("bert",))), "here"))
+    assert set(shown(draw(Plot("title", both), "here"))) == {"albert, pretraining", "bert, pretraining"}
+    found = shown(draw(Plot("title", cases("forward", (12,), ("bert",))), "here"))
     assert [len(points) for points in found.values()] == [2]
 
 
-def test_what_never_pays_is_written_and_breaks_no_scale():
+def test_infinity_is_written_as_never_and_keeps_the_scale_finite():
     values = {**cases("pretraining", (6, 24)), Case(family="bert", num_layers=12, unroll=2): math.inf}
-    figure = draw(Picture("a.png", "title", values, is_logarithmic=True), "here")
+    figure = draw(Plot("title", values, is_logarithmic=True), "here")
     written = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert written == ["never"]
     assert all(math.isfinite(axes.get_ylim()[1]) for axes in figure.axes)

@@ -1,4 +1,4 @@
-"""The programs are the steps of the real jobs, and what is measured of them belongs to the case."""
+"""Programs are the steps of the real jobs, and measurements belong to their case."""
 
 import dataclasses
 
@@ -9,13 +9,13 @@ import pytest
 
 from benchmarks.compile_vs_run import stages
 from benchmarks.compile_vs_run.analysis import disagreements
-from benchmarks.compile_vs_run.batches import make_batch
-from benchmarks.compile_vs_run.cases import Case, Sizes
+from benchmarks.compile_vs_run.cases import SMOKE_SIZES as SIZES
+from benchmarks.compile_vs_run.cases import Case, make_batch
 from benchmarks.compile_vs_run.programs import Program, make_program
 from benchmarks.compile_vs_run.worker import Request, circumstances, measure
+from tests.benchmarks.compile_vs_run.examples import series
 from train.machine.mesh import make_mesh
 
-SIZES = Sizes(vocab_size=50, hidden_size=16, embedding_size=8, batch_size=4, sequence_length=16, max_predictions=3)
 LOSSES = {
     ("albert", "pretraining"): {"mlm_loss", "sop_loss"},
     ("bert", "pretraining"): {"mlm_loss", "nsp_loss"},
@@ -34,14 +34,14 @@ def test_steps_have_the_losses_and_layers_of_their_jobs(family, kind):
     state, constants = jax.eval_shape(program.make, jax.random.key(0))
     _, metrics = jax.eval_shape(program.function, state, make_batch(SIZES, 4), *constants)
     assert {name for name in metrics if name.endswith("_loss")} == LOSSES[family, kind]
-    own = state["params"]["encoder"]
-    assert ("layer" in own) == (family == "albert")
+    encoder = state["params"]["encoder"]
+    assert ("layer" in encoder) == (family == "albert")
     if family != "albert":
-        assert {leaf.shape[0] for leaf in jax.tree.leaves(own["layers"])} == {2 if kind == "distillation" else 4}
+        assert {param.shape[0] for param in jax.tree.leaves(encoder["layers"])} == {2 if kind == "distillation" else 4}
     if kind == "distillation":
         (teacher,) = constants
-        assert {leaf.dtype.name for leaf in jax.tree.leaves(teacher)} == {"bfloat16"}
-        assert {leaf.shape[0] for leaf in jax.tree.leaves(teacher["encoder"]["layers"])} == {4}
+        assert {param.dtype.name for param in jax.tree.leaves(teacher)} == {"bfloat16"}
+        assert {param.shape[0] for param in jax.tree.leaves(teacher["encoder"]["layers"])} == {4}
 
 
 @pytest.mark.slow  # two training steps with a teacher take minutes to compile; the smoke runs compile smaller programs
@@ -49,14 +49,14 @@ def test_executions_do_the_same_work_in_other_memory():
     request = Request(sizes=SIZES, repeats=1, runs=2)
     scan = Case(family="distilbert", kind="distillation", num_layers=8)
     measured = {case: measure(case, request) for case in (scan, dataclasses.replace(scan, unroll=2, remat="full"))}
-    assert disagreements(measured) == []
+    assert disagreements(series(measured)) == []
     plain, recomputed = measured.values()
     assert recomputed.temporary_bytes < plain.temporary_bytes
     assert recomputed.program_lines > plain.program_lines
     assert [len(one.run_seconds) for one in measured.values()] == [2, 2]
 
 
-def test_what_is_compiled_for_a_target_is_not_run():
+def test_a_program_compiled_for_a_target_is_not_run():
     forward = Case(family="bert", kind="forward", num_layers=2)
     measured = measure(forward, Request(sizes=SIZES, target="8xcpu", repeats=2))
     assert len(measured.builds) == 2
@@ -65,7 +65,7 @@ def test_what_is_compiled_for_a_target_is_not_run():
     assert measured.temporary_bytes > 0
 
 
-def test_circumstances_tell_sizes_targets_and_dtypes_apart():
+def test_circumstances_include_sizes_target_and_dtype():
     here = circumstances(Request(sizes=SIZES))
     assert here["dtype"] == "float32"
     assert here["sizes"]["hidden_size"] == 16
@@ -75,7 +75,7 @@ def test_circumstances_tell_sizes_targets_and_dtypes_apart():
 
 
 @pytest.mark.parametrize(("steps", "losses"), [(0, (1.0, 0.9, 0.8)), (1, (1.0, 1.0, 1.0)), (1, (1.0, 0.9, np.nan))])
-def test_steps_that_do_not_do_their_work_are_no_measurement(steps, losses):
+def test_steps_that_do_not_do_their_work_are_refused(steps, losses):
     program = Program(lambda: None, lambda key: ({"step": jnp.int32(0)}, ()), trains=True)
     given = iter(losses)
 
@@ -83,11 +83,5 @@ def test_steps_that_do_not_do_their_work_are_no_measurement(steps, losses):
         metrics = {"loss": jnp.float32(next(given)), "grad_norm": jnp.float32(1)}
         return {**state, "step": state["step"] + steps}, metrics
 
-    with pytest.raises(RuntimeError, match=r"3 steps left step|not finite"):
+    with pytest.raises(RuntimeError, match=r"after 3 steps|not finite"):
         stages.run(program, executable, make_batch(SIZES, 4), make_mesh(1, 1), 2, 10.0)
-
-
-def test_repetition_ends_at_the_limit():
-    assert stages.repeated(lambda: 1.0, 10, 2.5) == [1.0] * 3
-    assert stages.repeated(lambda: 1.0, 2, 2.5) == [1.0] * 2
-    assert stages.repeated(lambda: 9.0, 2, 2.5) == [9.0]

@@ -1,12 +1,13 @@
-"""Sizes, operations and what is said of them, by hand."""
+"""Sizes, and operations counted by hand."""
 
 import dataclasses
 
 import numpy as np
 import pytest
 
-from benchmarks.gpu_steps.cases import REAL, SMOKE, Case, Setting, case_of
+from benchmarks.gpu_steps.cases import REAL, SMOKE, Case, Setting
 from benchmarks.gpu_steps.results import Measurement, tokens_per_second, utilization
+from benchmarks.harness.results import decode
 
 
 def measurement(seconds=0.5, **changes):
@@ -15,9 +16,11 @@ def measurement(seconds=0.5, **changes):
 
 
 def test_utilization_is_model_flops_over_time_and_rate():
-    """One layer of BERT-base: 4 * 768^2 + 2 * 768 * 3072 weights, 2 * 128 * 768 products more in attention; 20 of 128
-    tokens go through the head, 768^2 + 768 * 30522. Two operations each, three times with the gradient. ALBERT's
-    embeddings are projected, 128 * 768, and its head is 128 * (768 + 30000).
+    """Counts the operations by hand.
+
+    A layer of BERT-base has 4 * 768^2 + 2 * 768 * 3072 weights, and 2 * 128 * 768 more products in attention; 20 of 128
+    tokens go through the head, 768^2 + 768 * 30522. Each product is two operations, three times that with the gradient.
+    ALBERT's embeddings are projected, 128 * 768, and its head is 128 * (768 + 30000).
     """
     one = Case(model="bert_base", length=128, rows=256)
     encoder = 12 * (4 * 768**2 + 2 * 768 * 3072 + 2 * 128 * 768)
@@ -41,7 +44,7 @@ def test_every_size_divides_into_rows_that_fit_the_model(work):
             assert work.config(name).max_position_embeddings >= length > predictions
 
 
-def test_a_batch_is_that_of_the_model():
+def test_a_batch_has_the_sizes_of_the_model():
     case = Case(model="bert_base", length=16, rows=4)
     batch = SMOKE.batch(case)
     assert batch["input_ids"].shape == (4, 16)
@@ -54,4 +57,4 @@ def test_a_batch_is_that_of_the_model():
 @pytest.mark.parametrize("setting", [None, Setting(unroll=0, attention="cudnn", remat="dots", deterministic=True)])
 def test_a_case_is_read_as_it_was_written(setting):
     case = Case(model="albert_base", length=128, rows=8, setting=setting)
-    assert case_of(dataclasses.asdict(case)) == case
+    assert decode(Case, dataclasses.asdict(case)) == case

@@ -1,4 +1,4 @@
-"""The command as a user types it: on the CPU, and on a device that is not there. No timing is judged."""
+"""The command as a user types it, on the CPU and on a fake device. No timing is asserted."""
 
 import itertools
 import json
@@ -7,25 +7,27 @@ import sys
 import pytest
 
 from benchmarks.gpu_steps import __main__ as command
-from benchmarks.gpu_steps import asking, worker
-from benchmarks.gpu_steps.cases import REAL, WORKS
-from benchmarks.gpu_steps.failures import guarded
+from benchmarks.gpu_steps import measuring, worker
+from benchmarks.gpu_steps.cases import REAL
 from benchmarks.gpu_steps.plan import groups, plan
+from benchmarks.harness.serving import answer
+from benchmarks.harness.workers import WorkerError
 from benchmarks.peers.environments import SetupError
 
 DEVICE = {"circumstances": {"device": "a GPU", "commit": "abc"}, "peak": 1e15, "floor": 5e14}
+HANDLERS = worker.handlers()
 ONE = ("--models", "albert_base", "--lengths", "128")
 
 
 @pytest.fixture
 def device(monkeypatch, tmp_path):
-    """A worker that answers at once; what is set here is what it goes by, the first start of the command included."""
+    """Replaces the workers by a fake one; returns a function that sets its behavior."""
 
     def use(**fake):
         monkeypatch.setenv("GPU_STEPS_FAKE", json.dumps({"device": DEVICE} | fake))
 
     for name in ("_WORKER", "_TORCH_WORKER"):
-        monkeypatch.setattr(asking, name, "tests.benchmarks.gpu_steps.fake_worker")
+        monkeypatch.setattr(measuring, name, "tests.benchmarks.gpu_steps.fake_worker")
     use()
     return use
 
@@ -39,31 +41,42 @@ def written(folder):
     return record["rows"], record["not_run"], (folder / "gpu_steps.md").read_text()
 
 
-class Here:
-    """In the place of a worker's process: the real worker, in this one, when it is asked for its answer.
+class WorkerHere:
+    """The real worker in this process. Compiling takes long: one case is measured, and its answers serve for all."""
 
-    Compiling a step takes long: the first is measured, and the others are said to be as fast.
-    """
+    has_answered, known = True, {}
 
-    ended, known = True, {}
-
-    def __init__(self, module, question, *_):
+    def __init__(self, module, environment):
         assert module == "benchmarks.gpu_steps.worker"
-        self.question = json.loads(json.dumps(question))
 
-    def answer(self, limit_seconds):
-        name, work = self.question["action"], WORKS[self.question["work"]]
-        if name not in self.known:
-            self.known[name] = json.dumps(guarded(lambda: worker._ACTIONS[name](work, self.question)))
-        return json.loads(self.known[name])
+    def send(self, do, **arguments):
+        if do not in self.known:
+            request = json.loads(json.dumps({"do": do, **arguments}))
+            self.known[do] = json.dumps(answer(HANDLERS, request))
+        self.found = json.loads(self.known[do])
 
-    def end(self):
+    def receive(self, limit_seconds):
+        if "error" in self.found:
+            raise WorkerError(self.found["error"])
+        return self.found
+
+    def ask(self, do, limit_seconds, **arguments):
+        self.send(do, **arguments)
+        return self.receive(limit_seconds)
+
+    def kill(self):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         pass
 
 
 def test_the_command_on_the_cpu(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(asking.child_process, "ChildProcess", Here)
-    monkeypatch.setattr(Here, "known", {})
+    monkeypatch.setattr(measuring.workers, "Worker", WorkerHere)
+    monkeypatch.setattr(WorkerHere, "known", {})
     assert run(tmp_path, "--smoke", "--models", "albert_base", "--lengths", "16", torch="none") == 0
     printed = capsys.readouterr().out.strip()
     rows, not_run, page = written(tmp_path)
@@ -71,7 +84,7 @@ def test_the_command_on_the_cpu(tmp_path, monkeypatch, capsys):
     for unroll in (0, 1):
         assert len(by_setting[4, unroll, "xla", "none", False]["step_seconds"]) == 3
         assert by_setting[4, unroll, "xla", "none", False]["build_seconds"] > 0
-    # Beside these two: more rows of the first, and two variants of it.
+    # The other three: more rows of the first, and two variants of it.
     assert len(rows) == 5
     assert {(one["case"]["setting"], one["reason"]) for one in not_run} == {(None, "PyTorch was not asked for")}
     assert page.count("| not run: PyTorch was not asked for |") == len(not_run) == 2
@@ -80,14 +93,14 @@ def test_the_command_on_the_cpu(tmp_path, monkeypatch, capsys):
     assert "| ALBERT-base | 16 |" in printed
 
 
-def test_without_a_gpu_the_command_says_so(tmp_path, capsys):
+def test_a_missing_gpu_is_reported(tmp_path, capsys):
     assert run(tmp_path / "none") == 2
     assert capsys.readouterr().err == "gpu_steps: no GPU that computes in bfloat16 here, but cpu (cpu)\n"
     assert not (tmp_path / "none").exists()
 
 
-def test_a_case_that_dies_is_a_row_and_the_others_are_run(device, tmp_path, capsys):
-    """Any number of rows is as fast as any other, so that more are tried until memory ends."""
+def test_a_case_that_dies_is_a_row_and_the_others_run(device, tmp_path, capsys):
+    """The time per row is constant, so more rows are tried until memory ends."""
     device(memory_rows=256)
     assert run(tmp_path, *ONE) == 0
     rows, not_run, page = written(tmp_path)
@@ -96,7 +109,7 @@ def test_a_case_that_dies_is_a_row_and_the_others_are_run(device, tmp_path, caps
     assert {row["case"]["rows"] for row in failed} == {512}
     assert {row["case"]["setting"]["remat"] for row in failed} == {"none", "full"}
     assert len(rows) > len(failed) + 5
-    assert page.count("| failed: 512 rows, flax_lite |  |") == 2
+    assert page.count("| failed: SIGKILL, 512 rows, flax_lite |  |") == 2
     assert "failed" in capsys.readouterr().err
 
 
@@ -113,7 +126,7 @@ def _circumstances(folder):
     return json.loads((folder / "gpu_steps.json").read_text())["circumstances"]
 
 
-def test_what_there_was_no_time_for_is_not_run_and_run_by_the_next(device, tmp_path, capsys):
+def test_cases_without_time_are_not_run_and_the_next_call_runs_them(device, tmp_path, capsys):
     assert run(tmp_path, *ONE, "--minutes", "0") == 0
     rows, not_run, page = written(tmp_path)
     assert not rows
@@ -128,25 +141,25 @@ def test_what_there_was_no_time_for_is_not_run_and_run_by_the_next(device, tmp_p
     assert written(tmp_path)[0] == known
 
 
-def test_a_case_that_the_end_cuts_short_is_not_a_failure(device, tmp_path, monkeypatch):
+def test_a_case_that_the_deadline_cuts_short_is_not_a_failure(device, tmp_path, monkeypatch):
     times = itertools.chain([0.0, 0.0, 0.0], itertools.repeat(60.0))
     given = command._arguments(["--output", str(tmp_path), "--minutes", "1", "--torch", "none", *ONE])
     session = command.Session(given, clock=lambda: next(times))
-    monkeypatch.setattr(asking, "measure", lambda _, cases, *__: ((case, "not built after 60 s") for case in cases))
+    monkeypatch.setattr(measuring, "measure", lambda _, cases, *__: ((case, "not built after 60 s") for case in cases))
     session.run()
     assert not session.results.rows
 
 
-def test_targets_stand_beside_what_was_measured(device, tmp_path, capsys):
-    """A row takes a millisecond: 128,000 tokens a second; PyTorch's batch takes one whatever it holds."""
+def test_targets_are_compared_with_the_measurements(device, tmp_path, capsys):
+    """A row takes a millisecond, which is 128,000 tokens per second; PyTorch's batch takes one whatever its size."""
     assert run(tmp_path, *ONE) == 0
-    flops = REAL.flops(command.plan(REAL, groups(REAL, ["albert_base"], [128]), {})[0]) / 256 / 1e-3
+    flops = REAL.flops(plan(REAL, groups(REAL, ["albert_base"], [128]), {})[0]) / 256 / 1e-3
     expected = ["ALBERT-base", "128", "256", "unrolled, cudnn", "256.00", "128,000", f"{flops / 1e15:.1%}", "45%"]
     expected += [f"{flops / 5e14:.1%}", "1024", "131,072,000", "0.00", "1.2"]
     assert f"| {' | '.join(expected)} |" in capsys.readouterr().out
 
 
-def test_a_comparison_that_is_not_finished_says_so(device, tmp_path, capsys, monkeypatch):
+def test_an_unfinished_comparison_is_marked(device, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(command, "plan", lambda *given: [one for one in plan(*given) if one.rows == 256])
     assert run(tmp_path, *ONE) == 0
     monkeypatch.setattr(command, "plan", plan)
@@ -154,7 +167,7 @@ def test_a_comparison_that_is_not_finished_says_so(device, tmp_path, capsys, mon
     assert "| 1.00, PyTorch with more rows not run |" in capsys.readouterr().out.replace("0.00,", "1.00,")
 
 
-def test_settings_that_compute_something_else_end_with_1(device, tmp_path, capsys):
+def test_settings_that_disagree_end_with_status_1(device, tmp_path, capsys):
     device(loss={"xla": 10.5})
     assert run(tmp_path, *ONE) == 1
     assert "not the same result: albert_base, 256 rows of 128, unrolled, xla: loss" in capsys.readouterr().err
@@ -162,10 +175,7 @@ def test_settings_that_compute_something_else_end_with_1(device, tmp_path, capsy
 
 
 def test_cases_built_together_run_one_after_another(device, tmp_path):
-    """Five at a time, each with the same outcome as alone; an early end of one is a row of its own.
-
-    So is 1024 rows, built before 512 are seen not to fit.
-    """
+    """Five at a time have the same outcomes as alone; 1024 rows fail too, built before 512 are known not to fit."""
     device(memory_rows=256, journal=str(tmp_path / "journal"))
     assert run(tmp_path / "together", *ONE, "--together", "5") == 0
     rows, not_run, _ = written(tmp_path / "together")
@@ -178,16 +188,16 @@ def test_cases_built_together_run_one_after_another(device, tmp_path):
     assert len(running) // 2 == len([row for row in rows if not isinstance(row["outcome"], str)])
 
 
-def test_a_case_that_is_not_built_in_time_does_not_hold_up_the_others(device, tmp_path):
+def test_a_case_that_is_not_built_in_time_does_not_delay_the_others(device, tmp_path):
     device(never_builds="cudnn")
     cases = plan(REAL, groups(REAL, ["albert_base"], [128]), {})[:4]
-    outcomes = dict(asking.measure("real", cases, sys.executable, 15.0, 15.0))
+    outcomes = dict(measuring.measure("real", cases, sys.executable, 15.0, 15.0))
     late = [case for case, outcome in outcomes.items() if outcome == "not built after 15 s"]
     assert late == [case for case in cases if case.setting and case.setting.attention == "cudnn"]
     assert all(not isinstance(outcomes[case], str) for case in cases if case not in late)
 
 
-def test_pytorch_runs_in_the_environment_that_is_named(device, tmp_path):
+def test_pytorch_runs_in_the_given_environment(device, tmp_path):
     other = tmp_path / "other-python"
     other.symlink_to(sys.executable)
     assert run(tmp_path, *ONE, torch=str(other)) == 0
@@ -203,7 +213,7 @@ def test_an_environment_that_cannot_be_made_is_tried_once(device, tmp_path, monk
         tried.append((folder, wanted.requirements))
         raise SetupError("pip install ended with 1")
 
-    monkeypatch.setattr(asking, "python_of", fail)
+    monkeypatch.setattr(command, "python_of", fail)
     assert run(tmp_path, *ONE, torch="make") == 0
     rows, _, page = written(tmp_path)
     ((folder, requirements),) = tried
@@ -214,13 +224,19 @@ def test_an_environment_that_cannot_be_made_is_tried_once(device, tmp_path, monk
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"),
+    ("argv", "message"),
     [
         (["--together", "0"], "--together 0: expected 1 or more"),
         (["--lengths", "100"], "--lengths 100: expected some of 128, 512"),
         (["--torch", "/nowhere/python"], "--torch /nowhere/python: no such program"),
     ],
 )
-def test_a_mistake_is_one_line(device, tmp_path, capsys, argv, said):
+def test_a_mistake_is_one_line(device, tmp_path, capsys, argv, message):
     assert command.main(["--output", str(tmp_path), *argv]) == 2
-    assert capsys.readouterr().err.startswith(f"gpu_steps: {said}")
+    assert capsys.readouterr().err.startswith(f"gpu_steps: {message}")
+
+
+def test_committed_results_are_reported_without_a_measurement(tmp_path, repository):
+    results = repository / "docs" / "results"
+    assert command.main(["--report", str(results / "gpu_steps.json"), "--output", str(tmp_path)]) == 0
+    assert (tmp_path / "gpu_steps.md").read_text() == (results / "gpu_steps.md").read_text()

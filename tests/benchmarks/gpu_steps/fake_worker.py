@@ -1,7 +1,7 @@
-"""In the place of both workers: a device of few rows' memory, on which the command is tried without JAX.
+"""Replaces both workers by a device with memory for few rows, so that the command is tested without JAX.
 
-GPU_STEPS_FAKE: {"memory_rows": more rows end the process, "seconds": of a step of a row, "loss": by attention,
-"device": what describe answers, "journal": a file of what happens, "never_builds": an attention}.
+GPU_STEPS_FAKE: {"memory_rows": more rows end the process, "seconds": of a step per row, "loss": by attention,
+"device": the answer to describe, "journal": a file of events, "never_builds": an attention}.
 """
 
 import json
@@ -10,39 +10,42 @@ import signal
 import sys
 import time
 
-from benchmarks.gpu_steps import turns
-from train.machine import child_process
+from benchmarks.harness.serving import serve
 
 FAKE = json.loads(os.environ["GPU_STEPS_FAKE"])
 STEPS = 4
+built = {}
 
 
-def _measured(rows, setting, loss):
-    if rows <= FAKE.get("memory_rows", 10**9):
-        _note("runs")
-        time.sleep(0.05)
-        _note("ran")
-    print(f"{rows} rows, {setting}", file=sys.stderr)
+def build(case=None, config=None, batch=None, **_):
+    if config is None:
+        attention = case["setting"]["attention"]
+        built.update(rows=case["rows"], name="flax_lite", loss=FAKE.get("loss", {}).get(attention, 10.0))
+        if attention == FAKE.get("never_builds"):
+            time.sleep(60)
+    else:
+        assert os.path.exists(batch)
+        built.update(rows=1, name="PyTorch", loss=5.0)
+    _note("built")
+    return {}
+
+
+def run():
+    rows = built["rows"]
     if rows > FAKE.get("memory_rows", 10**9):
+        print(f"{rows} rows, {built['name']}", file=sys.stderr, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
+    _note("runs")
+    time.sleep(0.05)
+    _note("ran")
     return {
         "build_seconds": 2.0,
         "step_seconds": [FAKE.get("seconds", 0.001) * rows] * STEPS,
-        "loss": loss,
+        "loss": built["loss"],
         "grad_norm": 1.0,
         "peak_bytes": 2**30 * rows,
-        "settings": f"{setting} by {sys.executable}",
+        "settings": f"{built['name']} by {sys.executable}",
     }
-
-
-def _answer(question):
-    if question.get("turn"):
-        setting = question.get("case", {}).get("setting") or {}
-        if setting.get("attention", "none") == FAKE.get("never_builds"):
-            time.sleep(60)
-        _note("built")
-        turns.wait(question["turn"])
-    return _outcome(question)
 
 
 def _note(event):
@@ -51,16 +54,5 @@ def _note(event):
             print(event, file=journal, flush=True)
 
 
-def _outcome(question):
-    if "config" in question:
-        assert os.path.exists(question["batch"])
-        return _measured(1, "PyTorch", 5.0)
-    if question["action"] == "describe":
-        return FAKE["device"]
-    case = question["case"]
-    attention = case["setting"]["attention"]
-    return _measured(case["rows"], "flax_lite", FAKE.get("loss", {}).get(attention, 10.0))
-
-
 if __name__ == "__main__":
-    child_process.write_answer(_answer(child_process.read_request()))
+    serve({"describe": lambda work: FAKE["device"], "build": build, "run": run})

@@ -1,4 +1,4 @@
-"""The order of the cases, and what depends on results."""
+"""The order of the cases, and the cases that depend on results."""
 
 import dataclasses
 
@@ -6,7 +6,7 @@ from benchmarks.gpu_steps.cases import REAL, SMOKE, Case, Setting
 from benchmarks.gpu_steps.plan import groups, plan
 
 FUSED = Setting(unroll=0, attention="cudnn")
-OPEN = Setting(unroll=0)
+XLA = Setting(unroll=0)
 WANTED = groups(REAL, list(REAL.models), [128, 512])
 (ALBERT,) = groups(REAL, ["albert_base"], [128])
 FIRST = Case(model="albert_base", length=128, rows=256)
@@ -16,12 +16,12 @@ def case(rows=256, **setting):
     return dataclasses.replace(FIRST, rows=rows, setting=Setting(unroll=0, **setting))
 
 
-def test_every_group_begins_before_any_goes_on():
+def test_every_group_starts_before_any_continues():
     found = plan(REAL, WANTED, {})
     assert len(WANTED) == 6
     assert [one.group for one in found[:6]] == WANTED
     albert = {("albert_xxlarge", FUSED), ("albert_base", FUSED)}
-    assert {(one.model, one.setting) for one in found[:6]} == {*albert, ("bert_base", OPEN)}
+    assert {(one.model, one.setting) for one in found[:6]} == {*albert, ("bert_base", XLA)}
     assert [one.setting for one in found[6:12]] == [None] * 6
     assert len(set(found)) == len(found)
 
@@ -31,17 +31,17 @@ def test_more_rows_come_before_other_settings():
     assert [(one.rows, one.setting) for one in found] == [(512, FUSED), (1024, FUSED), (512, None), (1024, None)]
 
 
-def test_what_is_compared_with_the_default_is_one_choice_away():
-    """Scanned layers for all, attention in the open where cuDNN is the default."""
+def test_other_settings_differ_from_the_default_in_one_option():
+    """Scanned layers for all models, and XLA's attention if cuDNN is the default."""
     others = plan(REAL, [ALBERT], {})[6:8]
-    assert [one.setting for one in others] == [Setting(attention="cudnn"), OPEN]
+    assert [one.setting for one in others] == [Setting(attention="cudnn"), XLA]
     found = plan(REAL, groups(REAL, ["bert_base"], [128]), {})
     assert found[6].setting == Setting()
-    assert found[7].setting == dataclasses.replace(OPEN, remat="dots")
+    assert found[7].setting == dataclasses.replace(XLA, remat="dots")
 
 
 def test_float32_has_no_fused_attention():
-    assert {SMOKE.default(model) for model in SMOKE.models} == {OPEN}
+    assert {SMOKE.default(model) for model in SMOKE.models} == {XLA}
 
 
 def test_fused_attention_is_for_models_without_dropout_of_probabilities():
@@ -58,14 +58,14 @@ def test_more_rows_are_tried_with_the_fastest_setting_while_they_help():
     assert case(1024, attention="cudnn") not in plan(REAL, [ALBERT], {**speeds, case(512, attention="cudnn"): None})
 
 
-def test_rows_of_pytorch_go_on_by_its_own_speed():
+def test_more_rows_of_pytorch_depend_on_its_own_speed():
     torch = [dataclasses.replace(FIRST, rows=rows, setting=None) for rows in (256, 512, 1024)]
     assert set(torch) <= set(plan(REAL, [ALBERT], {}))
     assert torch[2] not in plan(REAL, [ALBERT], {torch[0]: 1.0, torch[1]: None})
     assert torch[1] not in plan(REAL, [ALBERT], {torch[0]: None})
 
 
-def test_variants_are_those_of_the_fastest_and_of_what_did_not_fit():
+def test_variants_are_of_the_fastest_case_and_of_those_that_did_not_fit():
     speeds = {case(): 1.0, case(attention="cudnn"): 2.0, case(512, attention="cudnn"): None}
     found = plan(REAL, [ALBERT], speeds)
     for changes in ({"remat": "dots"}, {"remat": "full"}, {"deterministic": True}):
@@ -74,6 +74,6 @@ def test_variants_are_those_of_the_fastest_and_of_what_did_not_fit():
     assert case(remat="full") not in found
 
 
-def test_where_nothing_fits_layers_are_recomputed():
+def test_layers_are_recomputed_if_nothing_fits():
     speeds = {case(): None, case(attention="cudnn"): None}
     assert case(attention="cudnn", remat="full") in plan(REAL, [ALBERT], speeds)

@@ -1,4 +1,4 @@
-"""What is kept, and when rows may stand side by side."""
+"""The results file, and which rows may be compared."""
 
 import pytest
 
@@ -19,15 +19,15 @@ def results(**outcomes):
     return Results(**DEVICE, rows=rows)
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_results_are_read_as_they_were_written(tmp_path):
     known = results(plain=measurement(), fused="out of memory", torch=measurement(0.1))
-    write(tmp_path / "one.json", known, {})
+    write(tmp_path / "one.json", known)
     assert read(tmp_path / "one.json", {**DEVICE, "floor": 1.0}) == known
     assert known.speeds == {CASE: 65536.0, FUSED: None, TORCH: 327680.0}
 
 
 def test_rows_of_other_circumstances_are_refused(tmp_path):
-    write(tmp_path / "one.json", results(plain=measurement()), {})
+    write(tmp_path / "one.json", results(plain=measurement()))
     other = {**DEVICE, "circumstances": {"device": "a GPU", "commit": "another"}}
     with pytest.raises(UserError, match=r"of other circumstances \(commit\): give another --output"):
         read(tmp_path / "one.json", other)
@@ -35,11 +35,11 @@ def test_rows_of_other_circumstances_are_refused(tmp_path):
 
 def test_a_file_of_another_form_is_refused(tmp_path):
     (tmp_path / "one.json").write_text('{"circumstances": {}, "rows": [{"other": 1}], "peak": 1, "floor": 1}')
-    with pytest.raises(UserError, match="was not written by this command as it is now"):
+    with pytest.raises(UserError, match="was not written by this version of the command"):
         read(tmp_path / "one.json", DEVICE)
 
 
-def test_settings_are_held_against_the_first_and_pytorch_is_not():
+def test_settings_are_compared_with_the_first_and_pytorch_is_not():
     close = measurement(loss=10.03, grad_norm=1.04)
     assert disagreements(results(plain=measurement(), fused=close, torch=measurement(loss=3.0))) == []
     (line,) = disagreements(results(plain=measurement(), fused=measurement(loss=10.05)))

@@ -1,4 +1,4 @@
-"""PyTorch's worker stands alone; where torch is, its loss is that of Hugging Face's own class."""
+"""PyTorch's worker needs no JAX, and its loss equals that of Hugging Face's own class."""
 
 import ast
 import sys
@@ -8,9 +8,8 @@ import pytest
 
 from benchmarks.gpu_steps.cases import SMOKE, Case
 
-FOLDER = "benchmarks/gpu_steps"
 LIBRARIES = {"numpy", "torch", "transformers"}
-OURS = {"train.machine", "benchmarks.gpu_steps", "benchmarks.gpu_steps.failures", "train.plan"}
+SHARED = ("benchmarks/__init__.py", "benchmarks/gpu_steps/__init__.py", "benchmarks/harness/__init__.py")
 
 
 def _imports(path):
@@ -24,16 +23,16 @@ def _imports(path):
 @pytest.mark.parametrize(
     "name",
     [
-        f"{FOLDER}/torch_worker.py",
-        f"{FOLDER}/failures.py",
-        f"{FOLDER}/turns.py",
-        "train/machine/child_process.py",
-        "train/plan/__init__.py",
+        "benchmarks/gpu_steps/torch_worker.py",
+        "benchmarks/harness/serving.py",
+        *SHARED,
     ],
 )
-def test_its_imports_are_there_in_an_environment_of_torch(repository, name):
+def test_its_imports_exist_in_an_environment_with_torch(repository, name):
     found = set(_imports(repository / name))
-    assert {one for one in found if one.split(".")[0] not in sys.stdlib_module_names | LIBRARIES} <= OURS
+    assert {one for one in found if one.split(".")[0] not in sys.stdlib_module_names | LIBRARIES} <= {
+        "benchmarks.harness.serving"
+    }
 
 
 @pytest.mark.parametrize("model", ["albert_base", "bert_base"])
@@ -42,7 +41,7 @@ def test_the_loss_is_that_of_hugging_faces_class(model):
     worker = pytest.importorskip("benchmarks.gpu_steps.torch_worker")
     case = Case(model=model, length=16, rows=4, setting=None)
     values = SMOKE.config(model).to_json_dict()
-    batch = {name: torch.from_numpy(worker._widened(array)) for name, array in SMOKE.batch(case).items()}
+    batch = {name: torch.from_numpy(worker.to_int64(array)) for name, array in SMOKE.batch(case).items()}
     torch.manual_seed(0)
     loss = worker.PretrainingLoss(values).eval()
     labels = np.full((4, 16), -100)
@@ -51,5 +50,5 @@ def test_the_loss_is_that_of_hugging_faces_class(model):
         labels[row, batch["masked_positions"][row].numpy()[weights]] = batch["masked_ids"][row].numpy()[weights]
     sentences = {"albert": "sentence_order_label", "bert": "next_sentence_label"}[values["model_type"]]
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
-    own = loss.model(**inputs, labels=torch.from_numpy(labels), **{sentences: batch["sentence_label"]}).loss
-    torch.testing.assert_close(loss(batch), own)
+    expected = loss.model(**inputs, labels=torch.from_numpy(labels), **{sentences: batch["sentence_label"]}).loss
+    torch.testing.assert_close(loss(batch), expected)

@@ -1,4 +1,4 @@
-"""The command as a user types it, with this project's own worker and Hugging Face's."""
+"""The command as a user types it, with the workers of flax_lite and Hugging Face."""
 
 import dataclasses
 import importlib
@@ -8,18 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.peers import command, measuring, work
+from benchmarks.harness.serving import answer
+from benchmarks.harness.workers import WorkerError
+from benchmarks.peers import __main__ as command
+from benchmarks.peers import measuring, work
 from benchmarks.peers.environments import SetupError
-from benchmarks.peers.measuring import Row
-from benchmarks.peers.results import Measured
+from benchmarks.peers.results import Row
 from benchmarks.peers.rivals import MEMORY_KINDS
-from benchmarks.peers.workers import protocol
+from benchmarks.peers.workers.program import Service
 from tests.flax_lite import reference
 
 
 @pytest.fixture
 def peers(tmp_path, monkeypatch, repository):
-    """Runs the command in a directory of its own, and gives its status and its results."""
+    """Returns a function that runs the command in a temporary directory, and returns its status and its results."""
     monkeypatch.chdir(tmp_path)
 
     def run(*argv):
@@ -29,16 +31,19 @@ def peers(tmp_path, monkeypatch, repository):
     return run
 
 
-class Here:
-    """In the place of a worker's process: the same worker in this one, asked in the same words."""
+class WorkerHere:
+    """The same worker in this process."""
 
-    def __init__(self, title, python, module, threads, log):
-        with warnings.catch_warnings(action="ignore"):  # a rival's are its own
-            self._worker = protocol._Worker(importlib.import_module(module)._build)
+    def __init__(self, module, environment, python, log):
+        with warnings.catch_warnings(action="ignore"):  # rivals may warn
+            self._service = Service(importlib.import_module(module)._build)
 
-    def ask(self, do, **arguments):
+    def ask(self, do, limit_seconds, **arguments):
         with warnings.catch_warnings(action="ignore"):
-            return json.loads(json.dumps(getattr(self._worker, do)(**arguments)))
+            found = json.loads(json.dumps(answer(self._service.handlers, {"do": do, **arguments})))
+        if "error" in found:
+            raise WorkerError(found["error"])
+        return found
 
     def __enter__(self):
         return self
@@ -59,7 +64,7 @@ def check(groups, rivals):
 @pytest.mark.reference
 def test_forward_and_training_agree_with_hugging_face_flax_and_are_timed(peers, capsys, monkeypatch):
     reference.transformers()
-    monkeypatch.setattr(measuring, "Worker", Here)
+    monkeypatch.setattr(measuring, "Worker", WorkerHere)
     one_layer = dataclasses.replace(work.SMOKE, config={**work.SMOKE.config, "num_hidden_layers": 1})
     monkeypatch.setattr(work, "SMOKE", one_layer)  # six training programs are compiled
     argv = ["--rivals", "hf_flax", "--here", "hf_flax", "--models", "albert", "--cases", "forward", "mlm"]
@@ -87,8 +92,7 @@ def test_every_case_of_every_model_agrees_with_hugging_face_flax(peers):
             assert all(row["facts"] for row in group["rows"].values())
 
 
-def test_a_rival_without_an_environment_is_said_and_its_row_stays_empty(peers, monkeypatch, capsys):
-    """Our own worker has its process here."""
+def test_a_rival_without_an_environment_is_reported_and_its_row_stays_empty(peers, monkeypatch, capsys):
 
     def python_of(folder, wanted):
         raise SetupError("pip install ended with 1: ERROR: no such version")
@@ -98,20 +102,17 @@ def test_a_rival_without_an_environment_is_said_and_its_row_stays_empty(peers, m
     assert status == 0
     assert groups[0]["rows"]["keras_hub"]["seconds"] == []
     assert len(groups[0]["rows"]["ours"]["seconds"]) == 2
-    said = "its environment cannot be made: pip install ended with 1: ERROR: no such version"
-    assert f"| DistilBERT | KerasHub on JAX | no time: {said} |" in capsys.readouterr().out
+    reason = "its environment cannot be made: pip install ended with 1: ERROR: no such version"
+    assert f"| DistilBERT | KerasHub on JAX | no time: {reason} |" in capsys.readouterr().out
 
 
-def test_who_was_compared_before_takes_turns_again_until_the_commit_is_another(peers, monkeypatch):
+def test_earlier_rivals_take_turns_again_until_the_commit_changes(peers, monkeypatch):
     monkeypatch.setattr(command, "pythons", lambda given, rivals: dict.fromkeys(rivals, Path("python")))
     monkeypatch.setattr(command, "circumstances", lambda: {"commit": "a"})
 
-    def measured(given, key, rivals, found, settled):
-        rows = {name: Row(rival.title, seconds=[1.0]) for name, rival in rivals.items()}
-        environment = {**settled.circumstances, "started": "now", "load_before": 0.0}
-        return Measured(key=key, settings=settled.settings, environment=environment, rows=rows)
-
-    monkeypatch.setattr(command, "_measure", measured)
+    monkeypatch.setattr(command, "_group", lambda given, key, rivals, found, rounds: rivals)
+    timed = lambda rivals: {name: Row(rival.title, seconds=[1.0]) for name, rival in rivals.items()}  # noqa: E731
+    monkeypatch.setattr(command, "run_group", timed)
     argv = ["--models", "bert", "--cases", "forward", "--rivals"]
     assert set(peers(*argv, "hf_flax")[1][0]["rows"]) == {"ours", "hf_flax"}
     assert set(peers(*argv, "keras_hub")[1][0]["rows"]) == {"ours", "hf_flax", "keras_hub"}
@@ -128,6 +129,13 @@ def test_who_was_compared_before_takes_turns_again_until_the_commit_is_another(p
         (["--pairs", "0", "--data", ".", "--smoke"], "--pairs 0: expected a positive number, or 0 with --data"),
     ],
 )
-def test_mistakes_are_said_in_a_line(argv, message, capsys):
+def test_mistakes_are_reported_in_a_line(argv, message, capsys):
     assert command.main(argv) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stem", ["peers", "peers_slower_cores"])
+def test_committed_results_are_reported_without_a_measurement(stem, tmp_path, repository):
+    results = repository / "docs" / "results"
+    assert command.main(["--report", str(results / f"{stem}.json"), "--output", str(tmp_path)]) == 0
+    assert (tmp_path / f"{stem}.md").read_text() == (results / f"{stem}.md").read_text()

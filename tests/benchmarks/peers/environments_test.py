@@ -1,18 +1,17 @@
-"""Environments are made once, made anew when other versions are wanted, and say why they cannot be made."""
+"""Environments are made once, again for other versions, and report why they cannot be made."""
 
 import subprocess
 
 import pytest
 
 from benchmarks.peers import environments
-from benchmarks.peers.environments import SetupError, python_of
-from benchmarks.peers.rivals import CHOICES, RIVALS, Environment, chosen
-from benchmarks.peers.rivals import environments as table
+from benchmarks.peers.environments import Environment, SetupError, python_of
+from benchmarks.peers.rivals import CHOICES, RIVALS, chosen
 
 
 @pytest.fixture
 def commands(monkeypatch):
-    """What would have been run; `answers` are taken in its place, done where there is none."""
+    """Replaces subprocesses; returns the list of commands, and the answers to the next ones (default: success)."""
     asked, answers = [], []
 
     def run(command, **_):
@@ -37,7 +36,7 @@ def test_an_environment_is_made_once_and_again_for_other_versions(tmp_path, comm
     assert [command[-1] for command in asked[3:]] == [str(tmp_path / "env"), "one==2"]
 
 
-def test_what_cannot_be_installed_is_said_and_tried_again(tmp_path, commands):
+def test_a_failed_installation_is_reported_and_tried_again(tmp_path, commands):
     asked, answers = commands
     done = subprocess.CompletedProcess([], 0, "", "")
     failed = subprocess.CompletedProcess([], 1, "", "WARNING: old\nERROR: No matching distribution for one==1\n")
@@ -50,7 +49,7 @@ def test_what_cannot_be_installed_is_said_and_tried_again(tmp_path, commands):
 
 
 def test_every_rival_has_an_environment_of_exact_versions():
-    known = table()
+    known = environments.environments()
     for name, rival in RIVALS.items():
         assert rival.environment is None or rival.environment in known, name
     for environment in known.values():

@@ -1,4 +1,4 @@
-"""A worker whose answers are what its options say, and which leaves a mark for each step that it runs."""
+"""A worker whose options set its answers, and which writes a mark for each step that it runs."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.peers.workers.protocol import Arrays, Case, Description, Program, serve
+from benchmarks.peers.workers.program import Arrays, Case, Description, Program, serve_programs
 
 
 class _Fake(Program):
@@ -35,4 +35,4 @@ class _Fake(Program):
 
 
 if __name__ == "__main__":
-    serve(_Fake)
+    serve_programs(_Fake)

@@ -1,15 +1,16 @@
-"""The work is real work: padded rows, dropout on, every parameter with a value of its own."""
+"""The work has padded rows, dropout, and random values in every parameter."""
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from benchmarks.peers import sentences, work
+from benchmarks.harness import sentences
+from benchmarks.peers import work
 from flax_lite.checkpoints.sources.resolve import open_source
 from train.errors import UserError
 
 
-def test_positions_and_labels_say_the_same():
+def test_positions_and_labels_agree():
     batch = work.make_batch(vocab_size=500, rows=8, length=128)
     for row in range(8):
         chosen = batch["masked_weights"][row] == 1
@@ -32,7 +33,7 @@ def test_real_models_have_published_sizes_and_dropout(model):
     assert work.model_config(model, work.REAL, "compile", 48).num_hidden_layers == 48
 
 
-def test_no_parameter_is_left_at_its_initial_value(tmp_path):
+def test_every_parameter_has_noise(tmp_path):
     work.write_model(work.model_config("bert", work.SMOKE, "mlm", None), tmp_path / "model")
     tensors = load_file(tmp_path / "model" / "model.safetensors")
     assert all(np.unique(array).size > 1 for array in tensors.values())
@@ -41,15 +42,15 @@ def test_no_parameter_is_left_at_its_initial_value(tmp_path):
     assert (tmp_path / "model" / "model.safetensors").stat().st_mtime_ns == before
 
 
-def test_a_model_of_another_config_is_written_anew(tmp_path):
+def test_a_model_of_another_config_is_rewritten(tmp_path):
     config = work.model_config("bert", work.SMOKE, "mlm", None)
     work.write_model(config, tmp_path)
     work.write_model(config.replace(num_hidden_layers=1), tmp_path)
     assert open_source(tmp_path).config.num_hidden_layers == 1
 
 
-def test_drawn_rows_fit_their_buckets():
-    rows = sentences.drawn_rows(500, 200, 128)
+def test_random_rows_fit_their_buckets():
+    rows = sentences.random_rows(500, 200, 128)
     assert (rows["lengths"] <= rows["buckets"]).all()
     assert set(rows["buckets"]) == {16, 32, 64, 128}
     assert 28 < rows["lengths"].mean() < 36
@@ -64,6 +65,6 @@ def test_real_rows_are_the_pairs_in_their_order(model, shared_data):
     assert len(sentences.real_rows(shared_data, model, 0)["lengths"]) == 1500
 
 
-def test_data_that_is_not_there_is_named(tmp_path):
+def test_missing_data_is_named(tmp_path):
     with pytest.raises(UserError, match=r"there is no glue/STS-B/dev\.tsv in it"):
         sentences.real_rows(tmp_path, "bert", 10)

@@ -4,32 +4,32 @@ import pytest
 
 from benchmarks.study.claims import CLAIMS, NOT_REPRODUCED, NOT_RUN, REPRODUCED, judge
 from benchmarks.study.results import Figures
-from tests.benchmarks.study.example import entry
+from tests.benchmarks.study.example import row as made
 
 
 def pass_of(row: str, seconds: float):
-    return entry(row, "pass", {"cold": 9.0, "warm": [seconds]})
+    return made(row, "pass", {"cold": 9.0, "warm": [seconds]})
 
 
 def size_of(row: str, count: float):
-    return entry(row, "size", {"parameters": count})
+    return made(row, "size", {"parameters": count})
 
 
 def trained(row: str, seconds: float):
-    return entry(row, "training", {"seconds": [seconds], "tokens": 100})
+    return made(row, "training", {"seconds": [seconds], "tokens": 100})
 
 
-def judged_well(row: str, spearman: float):
-    return entry(row, "quality", {"spearman": spearman})
+def scored(row: str, spearman: float):
+    return made(row, "quality", {"spearman": spearman})
 
 
-def verdict(words: str, *entries):
-    (found,) = [one for one in judge(Figures(entries)) if words in one.claim.text]
+def verdict(words: str, *rows):
+    (found,) = [one for one in judge(Figures(rows)) if words in one.claim.text]
     return found.verdict
 
 
 @pytest.mark.parametrize(
-    ("words", "entries", "expected"),
+    ("words", "rows", "expected"),
     [
         ("60% faster", [pass_of("bert-base", 1.63), pass_of("distilbert", 1.0)], REPRODUCED),
         ("60% faster", [pass_of("bert-base", 1.54), pass_of("distilbert", 1.0)], REPRODUCED),
@@ -41,16 +41,16 @@ def verdict(words: str, *entries):
         ("40% fewer", [size_of("bert-base", 100), size_of("distilbert", 55)], NOT_REPRODUCED),
         ("9 x fewer", [size_of("bert-base", 9.8), size_of("albert-base", 1)], REPRODUCED),
         ("9 x fewer", [size_of("bert-base", 10), size_of("albert-base", 1)], NOT_REPRODUCED),
-        ("207 MB", [entry("distilbert", "disk", {"bytes": 207e6})], REPRODUCED),
-        ("207 MB", [entry("distilbert", "disk", {"bytes": 268e6})], NOT_REPRODUCED),
+        ("207 MB", [made("distilbert", "disk", {"bytes": 207e6})], REPRODUCED),
+        ("207 MB", [made("distilbert", "disk", {"bytes": 268e6})], NOT_REPRODUCED),
         ("1.19 x", [trained("albert-base", 1.0), trained("bert-base", 1.19)], REPRODUCED),
         ("1.19 x", [trained("albert-base", 1.0), trained("bert-base", 1.11)], NOT_REPRODUCED),
-        ("86.9 against", [judged_well("bert-base", 89.0), judged_well("distilbert", 86.9)], REPRODUCED),
-        ("86.9 against", [judged_well("bert-base", 89.0), judged_well("distilbert", 80.0)], NOT_REPRODUCED),
+        ("86.9 against", [scored("bert-base", 89.0), scored("distilbert", 86.9)], REPRODUCED),
+        ("86.9 against", [scored("bert-base", 89.0), scored("distilbert", 80.0)], NOT_REPRODUCED),
     ],
 )
-def test_judge_compares_with_the_stated_tolerance(words, entries, expected):
-    assert verdict(words, *entries) == expected
+def test_judge_compares_with_the_stated_tolerance(words, rows, expected):
+    assert verdict(words, *rows) == expected
 
 
 def test_judge_calls_everything_not_run_without_measurements():
@@ -59,7 +59,7 @@ def test_judge_calls_everything_not_run_without_measurements():
 
 
 def test_judge_takes_no_figure_from_a_measurement_that_failed():
-    failed = entry("distilbert", "pass", "failed: out of memory")
+    failed = made("distilbert", "pass", "failed: out of memory")
     assert verdict("60% faster", pass_of("bert-base", 2.0), failed) == NOT_RUN
 
 

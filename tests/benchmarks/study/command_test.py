@@ -1,4 +1,4 @@
-"""The command as a user types it: what it writes, that its page can be read alone, and what it refuses."""
+"""The command as a user types it: its files, the page without its plots' files, and the arguments that it refuses."""
 
 import base64
 import io
@@ -10,24 +10,26 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from benchmarks.series import read
+from benchmarks.harness.results import Results
+from benchmarks.harness.serving import answer
 from benchmarks.study import __main__ as command
 from benchmarks.study import worker
 from benchmarks.study.models import MODELS
-from benchmarks.study.results import FILE, entry_of
+from benchmarks.study.results import Row
 from benchmarks.study.worker import PARTS
 from tests.benchmarks.study.example import CIRCUMSTANCES
 
+JSON = "study.json"
 _COMPARED = [row for row, model in MODELS.items() if model.is_compared]
 
 
 class Page(HTMLParser):
-    """What a page has: tags that load something, text, pictures, tables' rows."""
+    """A parsed page: addresses that it loads, its text, its images and its tags."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.loads: list[str] = []
-        self.pictures: list[bytes] = []
+        self.images: list[bytes] = []
         self.tags: list[tuple[str, dict]] = []
         self.text = ""
         self.feed(text)
@@ -37,7 +39,7 @@ class Page(HTMLParser):
         self.tags.append((tag, given))
         loaded = given.get("src") or (given.get("href") if tag == "link" else None)
         if loaded and loaded.startswith("data:image/png;base64,"):
-            self.pictures.append(base64.b64decode(loaded.split(",")[1], validate=True))
+            self.images.append(base64.b64decode(loaded.split(",")[1], validate=True))
         elif loaded:
             self.loads.append(loaded)
 
@@ -46,21 +48,19 @@ class Page(HTMLParser):
 
 
 def run_smoke(folder):
-    """The worker's part is done here: sizes of every row, the rest of the first that is asked.
-
-    What the others would answer says the same to the command, and is answered in their name.
-    """
+    """Answers in this process: sizes of every row, and the other parts of the first row in place of all."""
     known = {}
 
-    def answer(asked):
+    def answered(asked):
         key = (asked["part"], asked["row"] if asked["part"] == "size" else "")
         if key not in known:
-            known[key] = json.dumps(worker._attempt(json.loads(json.dumps(asked))))
+            request = {"do": "measure", "asked": json.loads(json.dumps(asked)), "directory": "."}
+            known[key] = json.dumps(answer(worker.HANDLERS, request))
         return json.loads(known[key])
 
     def ask(questions, limit_seconds, *, smoke=False):
         assert smoke or questions == [{"part": "circumstances"}]
-        return [answer({"row": "", **asked}) for asked in questions]
+        return [answered({"row": "", **asked}) for asked in questions]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(command, "ask", ask)
@@ -73,7 +73,7 @@ def smoke(once):
 
 
 def check_measured(folder):
-    (series,) = read(folder / FILE, entry_of)
+    (series,) = Results(folder / JSON, Row).series
     assert series.circumstances["versions"]["jax"]
     found: dict[tuple[str, str], Any] = {(one.asked["row"], one.asked["part"]): one.outcome for one in series.rows}
     expected = {(row, part) for row in _COMPARED for part in PARTS if part != "quality"}
@@ -98,20 +98,20 @@ def test_every_row_is_measured_in_a_real_worker(tmp_path):
     check_measured(tmp_path)
 
 
-def test_the_page_loads_nothing_and_its_pictures_are_not_blank(smoke):
+def test_the_page_loads_nothing_and_its_plots_are_not_blank(smoke):
     text = (smoke / "study.html").read_text(encoding="utf-8")
     page = Page(text)
     assert page.loads == []
     assert not {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object"}
     assert "url(" not in text
     assert "@import" not in text
-    assert len(page.pictures) == 6
+    assert len(page.images) == 6
     beside = {file.read_bytes() for file in smoke.glob("study_*.png")}
-    assert beside == set(page.pictures)
+    assert beside == set(page.images)
     markdown = (smoke / "study.md").read_text(encoding="utf-8")
     assert all(f"]({file.name})" in markdown for file in smoke.glob("study_*.png"))
-    for picture in page.pictures:
-        pixels = image.imread(io.BytesIO(picture))
+    for file in page.images:
+        pixels = image.imread(io.BytesIO(file))
         assert pixels.shape[0] > 300
         codes = np.round(255 * pixels).astype(np.int64) @ 256 ** np.arange(pixels.shape[-1])
         colors, counts = np.unique(codes, return_counts=True)
@@ -119,7 +119,7 @@ def test_the_page_loads_nothing_and_its_pictures_are_not_blank(smoke):
         assert counts.max() < 0.98 * counts.sum()  # not an empty frame
 
 
-def test_page_and_markdown_show_every_row_and_mark_what_is_published(smoke):
+def test_page_and_markdown_show_every_row_and_mark_published_scores(smoke):
     text, markdown = ((smoke / f"study.{kind}").read_text(encoding="utf-8") for kind in ("html", "md"))
     page = Page(text)
     for model in MODELS.values():
@@ -143,7 +143,7 @@ def test_page_and_markdown_show_every_row_and_mark_what_is_published(smoke):
         (["--checkpoints", "distilbert=nowhere"], "give --data too"),
         (["--data", "nowhere", "--checkpoints", "distilbert=./nowhere"], "nowhere"),
         (["--data", "x", "--rows", "distilbert", "--checkpoints", "bert-base=y"], "bert-base is not among --rows"),
-        (["--data", "x", "--checkpoints", "bert-large=y"], "of bert-large only sizes are taken; name it in --rows"),
+        (["--data", "x", "--checkpoints", "bert-large=y"], "of bert-large only sizes are measured; name it in --rows"),
         (["--parts", "quality"], "give --checkpoints"),
         (["--lengths", "1024"], "end at 512"),
         (["--repeats", "0"], "--repeats: expected"),
@@ -152,14 +152,14 @@ def test_page_and_markdown_show_every_row_and_mark_what_is_published(smoke):
 def test_the_command_refuses_with_one_line(argv, message, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert command.main([*argv, "--smoke", "--output", str(tmp_path)]) == 2
-    said = capsys.readouterr().err
-    assert message in said
-    assert said.count("\n") == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
 
 
 @pytest.fixture
 def questions(monkeypatch):
-    """What workers were asked for; they answer sizes, and fail at the rest."""
+    """Replaces workers, which answer sizes and fail otherwise; returns the list of requests."""
     asked = []
 
     def ask(questions, limit_seconds, smoke=False):
@@ -173,7 +173,7 @@ def questions(monkeypatch):
     return asked
 
 
-def test_the_command_goes_on_where_it_was(questions, tmp_path, capsys):
+def test_the_command_resumes(questions, tmp_path, capsys):
     argv = ["--rows", "bert-base", "--parts", "size", "disk", "--output", str(tmp_path)]
     assert command.main(argv) == 1
     assert "no memory" in (tmp_path / "study.md").read_text()
@@ -185,16 +185,23 @@ def test_the_command_goes_on_where_it_was(questions, tmp_path, capsys):
     assert ("bert-base", "size") in questions
 
 
-def test_figures_of_other_settings_are_no_comparison(questions, tmp_path):
+def test_figures_of_other_settings_are_not_compared(questions, tmp_path):
     argv = ["--parts", "size", "--output", str(tmp_path), "--rows"]
     command.main([*argv, "bert-base", "albert-base"])
     assert "9 x fewer" in (tmp_path / "study.md").read_text()
     command.main([*argv, "albert-base", "--pairs", "20"])
     assert "| BERT-base |" not in (tmp_path / "study.md").read_text()
-    assert [len(series.rows) for series in read(tmp_path / FILE, entry_of)] == [2, 1]
+    assert [len(series.rows) for series in Results(tmp_path / JSON, Row).series] == [2, 1]
 
 
 def test_the_command_refuses_results_of_another_form(questions, tmp_path, capsys):
     (tmp_path / "study.json").write_text(json.dumps({"rows": []}))
     assert command.main(["--output", str(tmp_path)]) == 2
     assert "another --output" in capsys.readouterr().err
+
+
+def test_committed_results_are_reported_without_a_measurement(questions, tmp_path, repository):
+    results = repository / "docs" / "results"
+    assert command.main(["--report", str(results / JSON), "--output", str(tmp_path)]) == 0
+    assert questions == []
+    assert (tmp_path / "study.md").read_text() == (results / "study.md").read_text()

@@ -1,21 +1,21 @@
-"""Choices follow the figures, and there is none without something to choose from."""
+"""Choices follow the figures, and need at least two."""
 
 from benchmarks.study.decisions import decide
 from benchmarks.study.results import Figures
-from tests.benchmarks.study.example import entry
+from tests.benchmarks.study.example import row as made
 
 
 def timed(row: str, seconds: float):
-    return entry(row, "latency", {"seconds": {"128": [seconds]}})
+    return made(row, "latency", {"seconds": {"128": [seconds]}})
 
 
-def taken(entries) -> dict[str, str]:
-    rows = [one.asked["row"] for one in entries]
-    return {one.scarce: one.take for one in decide(Figures(entries), rows)}
+def taken(figures) -> dict[str, str]:
+    rows = [one.asked["row"] for one in figures]
+    return {one.scarce: one.take for one in decide(Figures(figures), rows)}
 
 
-def test_decide_takes_the_fastest_and_the_fastest_of_the_good_ones():
-    """BERT-small has no published share of BERT-base's score, so it is not good enough by any source."""
+def test_decide_takes_the_fastest_and_the_fastest_good_one():
+    """BERT-small has no published share of BERT-base's score, so no source calls it good enough."""
     found = taken([timed("bert-base", 3.0), timed("distilbert", 2.0), timed("bert-small", 1.0)])
     assert found["latency above all"] == "BERT-small"
     assert found["latency, and 95% of BERT-base's published score is enough"] == "DistilBERT"

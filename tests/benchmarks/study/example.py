@@ -1,9 +1,8 @@
-"""A series with made-up figures."""
+"""Rows with made-up figures."""
 
 from typing import Any
 
-from benchmarks.series import Series
-from benchmarks.study.results import Entry
+from benchmarks.study.results import Row
 
 CIRCUMSTANCES = {
     "device_count": 1,
@@ -18,11 +17,7 @@ CIRCUMSTANCES = {
 }
 
 
-def entry(row: str, part: str, outcome: dict[str, Any] | str, **settings: Any) -> Entry:
-    """An answer to a question about a row."""
-    return Entry({"row": row, "part": part, "settings": settings}, "2026-01-01T00:00:00+00:00", 0.5, outcome)
-
-
-def series(*entries: Entry) -> Series[Entry]:
-    """A series of a machine that there is not."""
-    return Series(CIRCUMSTANCES, list(entries))
+def row(encoder: str, part: str, outcome: dict[str, Any] | str, **settings: Any) -> Row:
+    """Returns an answer to a question about an encoder."""
+    asked = {"row": encoder, "part": part, "settings": settings}
+    return Row(asked=asked, started="2026-01-01T00:00:00+00:00", load_before=0.5, outcome=outcome)

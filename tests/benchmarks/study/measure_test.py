@@ -1,4 +1,4 @@
-"""Known sizes, and that work which was not done is noticed."""
+"""Known sizes, and checks that notice work which was not done."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def batches():
     return measure._rows(MODELS["distilbert"].config(smoke=True), 4, 16)
 
 
-def test_rows_are_padded_as_real_ones_and_differ_in_their_words(batches):
+def test_batches_have_padding_and_differ_in_their_words(batches):
     one, other = batches
     lengths = one["attention_mask"].sum(1)
     assert lengths.max() == 16
@@ -52,14 +52,14 @@ def test_rows_are_padded_as_real_ones_and_differ_in_their_words(batches):
     assert not np.array_equal(one["input_ids"], other["input_ids"])
 
 
-def test_forward_refuses_a_time_for_work_not_done(forward, batches, monkeypatch):
+def test_forward_refuses_work_not_done(forward, batches, monkeypatch):
     assert len(forward.seconds(batches, 4)) == 4
     with pytest.raises(RuntimeError, match="other words"):
         forward.seconds([batches[0], batches[0]], 2)
     first = forward(batches[0])
     run = forward._run
     calls = iter(range(10))
-    # Right the first time for both, then always the first one's states.
+    # Correct the first time for both batches, then always the states of the first.
     stale = lambda model, *inputs: run(model, *inputs) if next(calls) < 2 else first  # noqa: E731
     monkeypatch.setattr(forward, "_run", stale)
     with pytest.raises(RuntimeError, match="results differ"):
@@ -69,7 +69,7 @@ def test_forward_refuses_a_time_for_work_not_done(forward, batches, monkeypatch)
         forward.check_padding({name: array[-1:, :4] for name, array in batches[0].items()}, 16)
 
 
-def test_check_padding_notices_a_mask_that_is_not_used(forward, batches, monkeypatch):
+def test_check_padding_notices_an_ignored_mask(forward, batches, monkeypatch):
     row = {name: array[-1:, :4] for name, array in batches[0].items()}
     forward.check_padding(row, 16)
     run = forward._run
@@ -84,11 +84,11 @@ def test_trainer_refuses_steps_that_were_not_taken():
     trainer.step()
     trainer.check()
     trainer.losses.append(trainer.losses[-1])
-    with pytest.raises(RuntimeError, match="steps left step 2"):
+    with pytest.raises(RuntimeError, match="after 3 steps the step is 2"):
         trainer.check()
 
 
-def test_sts_pass_refuses_scores_that_are_all_alike(monkeypatch):
+def test_sts_pass_refuses_equal_scores(monkeypatch):
     config = MODELS["distilbert"].config(smoke=True)
     found = measure.sts_pass(config, _TINY, "bert")
     assert (found["pairs"], found["text"], len(found["warm"])) == (6, "random ids", 2)
@@ -97,11 +97,11 @@ def test_sts_pass_refuses_scores_that_are_all_alike(monkeypatch):
         measure.sts_pass(config, _TINY, "bert")
 
 
-def test_memory_counts_a_buffer_that_is_held_for_a_moment():
+def test_memory_counts_a_temporary_buffer():
     from benchmarks.study.memory import peak_memory
 
-    size_of_it = 64 * 2**20
-    found = peak_memory(lambda: np.ones(size_of_it // 8).sum())
+    bytes_held = 64 * 2**20
+    found = peak_memory(lambda: np.ones(bytes_held // 8).sum())
     if found is None:
-        pytest.skip("this system does not tell the peak of the resident set")
-    assert found >= 0.9 * size_of_it
+        pytest.skip("this system does not report the peak of the resident set")
+    assert found >= 0.9 * bytes_held

@@ -1,4 +1,4 @@
-"""What a checkpoint's judgment is worth, against correlations that are computed here from whole, unpadded rows."""
+"""The quality of a checkpoint, compared with correlations computed here from unpadded rows."""
 
 import shutil
 
@@ -8,8 +8,9 @@ import pytest
 from scipy import stats
 
 import flax_lite as fl
+from benchmarks.harness.sentences import STS_FILE
 from benchmarks.study.measure import Settings
-from benchmarks.study.quality import STS, check, quality
+from benchmarks.study.quality import check, quality
 from benchmarks.study.worker import ask, question
 from flax_lite.checkpoints.sentence_transformers import write_sentence_transformers
 from tests.flax_lite import tiny
@@ -35,13 +36,13 @@ def save(model, folder):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Holds the data, a regression head and a sentence encoder."""
+    """A directory for the data, a regression head and a sentence encoder."""
     return tmp_path_factory.mktemp("quality")
 
 
 @pytest.fixture(scope="module")
 def data(folder):
-    file = folder / "data" / STS
+    file = folder / "data" / STS_FILE
     file.parent.mkdir(parents=True)
     rows = [f"{first}\t{second}\t{score}" for (first, second), score in zip(_PAIRS, _JUDGMENTS, strict=True)]
     file.write_text("\n".join(["sentence1\tsentence2\tscore", *rows, ""]), encoding="utf-8")
@@ -61,7 +62,7 @@ def sentences(folder):
     return source
 
 
-def test_a_regression_head_is_correlated_with_the_judgments(regression, data):
+def test_quality_of_a_regression_head(regression, data):
     model, tokenizer = fl.SequenceClassification.from_pretrained(regression), fl.load_tokenizer(regression)
     run = jax.jit(lambda row: model(**row).logits[0, 0])
     scores = [float(run(dict(tokenizer([one], [other], max_length=32)))) for one, other in _PAIRS]
@@ -71,7 +72,7 @@ def test_a_regression_head_is_correlated_with_the_judgments(regression, data):
     assert (found["method"], found["pairs"], found["source"]) == ("regression head", 5, regression)
 
 
-def test_a_sentence_encoder_is_judged_by_its_cosines(sentences, data):
+def test_quality_of_a_sentence_encoder(sentences, data):
     vectors = [
         np.array(fl.pipeline("sentence-embedding", sentences)(list(texts))) for texts in zip(*_PAIRS, strict=True)
     ]
@@ -80,7 +81,7 @@ def test_a_sentence_encoder_is_judged_by_its_cosines(sentences, data):
     assert (found["method"], found["pearson"]) == ("cosine of mean-pooled vectors", None)
 
 
-def test_a_worker_finds_what_is_named_from_the_folder_of_the_command(regression, data, folder, monkeypatch):
+def test_a_worker_finds_paths_relative_to_the_commands_directory(regression, data, folder, monkeypatch):
     monkeypatch.chdir(folder)
     asked = question("bert-base", "quality", Settings(data="data", smoke=True), "regression")
     (found,) = ask([asked], 120, smoke=True)
@@ -101,7 +102,7 @@ def test_a_checkpoint_of_another_shape_is_refused(regression, changes, message):
         check("bert-base", regression, _CONFIG.replace(**changes))
 
 
-def test_a_checkpoint_that_cannot_judge_pairs_is_refused(regression, sentences, tmp_path):
+def test_a_checkpoint_that_cannot_score_pairs_is_refused(regression, sentences, tmp_path):
     check("bert-base", regression, _CONFIG)
     check("bert-base", sentences, _CONFIG)
     with pytest.raises(UserError, match="expected a regression head"):

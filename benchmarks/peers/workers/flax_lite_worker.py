@@ -1,4 +1,4 @@
-"""This project's own models and training step."""
+"""flax_lite's models and training step."""
 
 import dataclasses
 import functools
@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 import flax_lite as fl
 from benchmarks.peers.workers import names
 from benchmarks.peers.workers.jax_programs import Batch, Implementation, Training, build
-from benchmarks.peers.workers.protocol import Case, Program, serve
+from benchmarks.peers.workers.program import Case, Program, serve_programs
 from flax_lite.checkpoints.sources.resolve import open_source
 from flax_lite.layers.unstacked import for_inference
 from flax_lite.models.params import get_params, with_params
@@ -45,11 +45,11 @@ def _training(case: Case) -> Training:
     objective, optimizer = masked_lm_objective(), _optimizer(case)
 
     @functools.cache
-    def calm() -> Any:
+    def without_dropout() -> Any:
         return _structure(model.config.replace(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0), case)
 
     def loss(params: Any, batch: Batch) -> jax.Array:
-        sums = objective.sums(with_params(calm(), params), batch, None)
+        sums = objective.sums(with_params(without_dropout(), params), batch, None)
         return averages(sums, objective.weights(batch), objective.losses)["loss"]
 
     def step(structure: Any, state: Any, batch: Batch) -> tuple[Any, jax.Array]:
@@ -57,10 +57,10 @@ def _training(case: Case) -> Training:
         return state, metrics["loss"]
 
     return Training(
-        # Copies: the step takes its state's memory, and the model is read again for the next first state.
+        # Copies: the step donates its state, and the model is needed for the next first state.
         initial=lambda: jax.tree.map(jax.numpy.copy, init_state(model, optimizer)),
         step=functools.partial(step, nnx.graphdef(model)),
-        checked_step=lambda state, batch: step(calm(), state, batch),
+        checked_step=lambda state, batch: step(without_dropout(), state, batch),
         gradients=lambda state, batch: jax.value_and_grad(loss)(state["params"], batch),
         named=lambda tree: _named(with_params(nnx.graphdef(model), tree)),
     )
@@ -83,17 +83,16 @@ def _named(model: fl.MaskedLM) -> dict[str, np.ndarray]:
 def _settings(case: Case) -> str:
     config = open_source(case["model"]).config
     chosen = dataclasses.asdict(_execution(case).resolve(len(config.layer_sequence())))
-    told = ", ".join(f"{name} {chosen[name]}" for name in ("dtype", "unroll", "remat", "attention"))
-    stacks = config.num_physical_layers > 1
-    form = ", in the form of `for_inference`, as pipelines" if stacks and case["kind"] in _INFERENCE else ""
-    return f"jax {jax.__version__}; the default policy of this device, execution.unroll=auto: {told}{form}"
+    resolved = ", ".join(f"{name} {chosen[name]}" for name in ("dtype", "unroll", "remat", "attention"))
+    separate = config.num_physical_layers > 1 and case["kind"] in _INFERENCE
+    form = ", in the form of `for_inference`, as pipelines" if separate else ""
+    return f"jax {jax.__version__}; the default policy of this device, execution.unroll=auto: {resolved}{form}"
 
 
 def _build(case: Case) -> Program:
-    words = "head and loss at the masked positions alone"
-    lacks = () if case["kind"] in _INFERENCE else (words,)
+    lacks = () if case["kind"] in _INFERENCE else ("head and loss at the masked positions alone",)
     return build(Implementation(_encoder, _training, _settings(case), lacks), case)
 
 
 if __name__ == "__main__":
-    serve(_build)
+    serve_programs(_build)
