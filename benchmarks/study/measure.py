@@ -1,6 +1,6 @@
 """The measurements of one encoder. Every result is copied to the host, checked and compared before a time is reported.
 
-Inference takes `flax_lite.layers.stack.for_inference` of a model with random weights; all measurements take
+Inference takes `flax_lite.layers.unstacked.for_inference` of a model with random weights; all measurements take
 `Execution(dtype="auto", unroll="auto")`.
 """
 
@@ -20,7 +20,7 @@ from benchmarks.harness.batches import tapered_batch
 from benchmarks.harness.sentences import LONGEST, random_rows, real_rows
 from benchmarks.harness.timing import repeated, timed
 from benchmarks.study.memory import peak_memory
-from flax_lite.layers.stack import for_inference
+from flax_lite.layers.unstacked import for_inference
 from flax_lite.models.flops import encoder_flops
 from flax_lite.models.params import abstract_params, num_parameters
 from flax_lite.training.objective import masked_lm_objective
