@@ -72,7 +72,7 @@ def wait_for_checkpoint(bucket, process, step):
 
 
 @pytest.fixture(scope="module")
-def whole(once):
+def uninterrupted(once):
     """The bucket after an uninterrupted run, and the output of the run."""
 
     def make(folder):
@@ -84,7 +84,7 @@ def whole(once):
                     archive.writestr(name, bucket.read(name))
         (folder / "output").write_text(output)
 
-    folder = once("gcs-whole", make)
+    folder = once("gcs-uninterrupted", make)
     bucket = fake_gcs.Server()
     with zipfile.ZipFile(folder / "bucket.zip") as archive:
         for name in archive.namelist():
@@ -93,8 +93,8 @@ def whole(once):
     return bucket, (folder / "output").read_text()
 
 
-def test_a_run_writes_the_same_files_as_on_a_disk(whole):
-    bucket, output = whole
+def test_a_run_writes_the_same_files_as_on_a_disk(uninterrupted):
+    bucket, output = uninterrupted
     names = {name.removeprefix(f"{PREFIX}/") for name in bucket.names()}
     assert all(name.startswith(f"{PREFIX}/") for name in bucket.names())
     assert {name for name in names if not name.startswith("checkpoints/")} == {
@@ -111,9 +111,9 @@ def test_a_run_writes_the_same_files_as_on_a_disk(whole):
     assert tempfile.gettempdir() + "/flax_lite-" not in re.sub("compilation cache.*", "", output)
 
 
-def test_a_finished_job_is_reported_and_not_run_again(bucket, config, whole):
-    for name in whole[0].names():
-        bucket.write(name, whole[0].read(name))
+def test_a_finished_job_is_reported_and_not_run_again(bucket, config, uninterrupted):
+    for name in uninterrupted[0].names():
+        bucket.write(name, uninterrupted[0].read(name))
     before = {name: bucket.read(name) for name in bucket.names() if name.split("/")[-1] not in ("lock", "config.json")}
     status, output, errors = run(bucket, config)
     assert status == 0, errors
@@ -121,7 +121,7 @@ def test_a_finished_job_is_reported_and_not_run_again(bucket, config, whole):
     assert {name: bucket.read(name) for name in before} == before
 
 
-def test_a_killed_and_stopped_run_equals_an_uninterrupted_one(bucket, config, whole):
+def test_a_killed_and_stopped_run_equals_an_uninterrupted_one(bucket, config, uninterrupted):
     first = launch(bucket, config, "data.delay_seconds=0.2")
     wait_for_checkpoint(bucket, first, 4)
     first.kill()
@@ -141,11 +141,11 @@ def test_a_killed_and_stopped_run_equals_an_uninterrupted_one(bucket, config, wh
     status, output, errors = run(bucket, config)
     assert status == 0, errors
     assert f"continuing from the checkpoint of step {saved['step']}" in output
-    assert outcome(bucket) == outcome(whole[0])
+    assert outcome(bucket) == outcome(uninterrupted[0])
     assert len(read_json(bucket, "summary.json")["runs"]) == 3
 
 
-def test_the_newest_start_takes_over(bucket, config, whole):
+def test_the_newest_start_takes_over(bucket, config, uninterrupted):
     """The first process stops before its next save and writes nothing more."""
     first = launch(bucket, config, "data.delay_seconds=2")
     wait_for_checkpoint(bucket, first, 4)
@@ -158,7 +158,7 @@ def test_the_newest_start_takes_over(bucket, config, whole):
     assert "Traceback" not in errors
     assert "also failed while ending the run" not in output
     assert {name: bucket.read(name) for name in bucket.names()} == left
-    assert outcome(bucket) == outcome(whole[0])
+    assert outcome(bucket) == outcome(uninterrupted[0])
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_the_newest_start_takes_over(bucket, config, whole):
     ],
     ids=["completed after the second removed a part", "only a marker", "incomplete when the second saves"],
 )
-def test_a_save_in_progress_at_a_takeover_is_harmless(bucket, config, whole, held):
+def test_a_save_in_progress_at_a_takeover_is_harmless(bucket, config, uninterrupted, held):
     """The first process hangs while it writes its second checkpoint, and continues while the second process runs."""
     checkpoint = f"{PREFIX}/checkpoints/8/"
     moments = {name: threading.Event() for name in ("first hangs", "second began", "second ended")}
@@ -197,13 +197,13 @@ def test_a_save_in_progress_at_a_takeover_is_harmless(bucket, config, whole, hel
     status, _, errors = first.end()
     assert status == 1
     assert "has taken over the work directory" in errors
-    assert outcome(bucket) == outcome(whole[0])
+    assert outcome(bucket) == outcome(uninterrupted[0])
     assert {8, 12} <= set(steps(bucket))
     assert (read_json(bucket, "summary.json")["status"], read_json(bucket, "summary.json")["step"]) == ("finished", 12)
 
 
-def test_a_corrupt_and_an_incomplete_checkpoint_only_cost_steps(bucket, config, whole):
-    finished = whole[0]
+def test_a_corrupt_and_an_incomplete_checkpoint_only_cost_steps(bucket, config, uninterrupted):
+    finished = uninterrupted[0]
     for name in finished.names():
         if "/model/" not in name and not name.endswith("/checkpoints/12/commit_success.txt"):
             bucket.write(name, finished.read(name))

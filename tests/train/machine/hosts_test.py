@@ -85,7 +85,7 @@ def programs(once):
 
 
 @pytest.fixture(scope="module")
-def whole(once, programs):
+def uninterrupted(once, programs):
     """The outcome of an uninterrupted run on two hosts."""
 
     def make(folder):
@@ -97,7 +97,7 @@ def whole(once, programs):
         assert summary(folder / "work")["runs"][0]["process_count"] == 2
         assert summary(folder / "work")["runs"][0]["mesh"] == {"data": 4, "fsdp": 1}
 
-    return outcome(once("hosts-whole", make) / "work")
+    return outcome(once("hosts-uninterrupted", make) / "work")
 
 
 @pytest.fixture(scope="module")
@@ -146,16 +146,16 @@ def assert_alike(result, other):
 
 
 @pytest.mark.compat
-def test_two_hosts_match_one(tmp_path, config, whole):
+def test_two_hosts_match_one(tmp_path, config, uninterrupted):
     assert run(config, tmp_path / "one", _STEPS, _ONE_SAVE) == 0
-    assert_alike(outcome(tmp_path / "one"), whole)
+    assert_alike(outcome(tmp_path / "one"), uninterrupted)
 
 
-def test_an_interrupted_run_equals_an_uninterrupted_one(disturbed, whole):
+def test_an_interrupted_run_equals_an_uninterrupted_one(disturbed, uninterrupted):
     pieces, work = disturbed
     assert pieces[-1]["statuses"] == [0, 0], pieces[-1]["errors"]
     assert len(summary(work)["runs"]) == 5
-    assert outcome(work) == whole
+    assert outcome(work) == uninterrupted
 
 
 @pytest.mark.parametrize(("piece", "signaled"), [(0, 1), (1, 0)])
@@ -191,7 +191,7 @@ def test_hosts_agree_on_the_checkpoint_to_restore(disturbed, piece, damage):
     assert seen["summary"]["runs"][-1]["from_step"] == good
 
 
-def test_a_run_on_four_hosts_resumes_on_two_and_on_one(tmp_path, config, programs, whole):
+def test_a_run_on_four_hosts_resumes_on_two_and_on_one(tmp_path, config, programs, uninterrupted):
     work, done = tmp_path / "work", 0
     for count in (4, 2):
         fleet = Fleet(config, work, count, _STEPS, _SLOWLY, _ONE_SAVE, environment=programs)
@@ -200,13 +200,13 @@ def test_a_run_on_four_hosts_resumes_on_two_and_on_one(tmp_path, config, program
         assert fleet.end() == [75] * count, fleet.errors
         done = summary(work)["step"]
     assert run(config, work, _STEPS, _ONE_SAVE) == 0
-    assert_alike(outcome(work), whole)
+    assert_alike(outcome(work), uninterrupted)
     assert [entry["process_count"] for entry in summary(work)["runs"]] == [4, 2, 1]
 
 
 # Each kill costs a start of two processes, so there are few by default, in addition to the pieces of `disturbed`.
 @pytest.mark.parametrize("kills", [2, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
-def test_a_run_killed_at_random_equals_an_uninterrupted_one(tmp_path, config, whole, kills):
+def test_a_run_killed_at_random_equals_an_uninterrupted_one(tmp_path, config, uninterrupted, kills):
     """With random signal, process and time: during startup, steps, saves and evaluations."""
     work, seed = tmp_path / "work", random.randrange(2**32)
     print(f"seed {seed}")
@@ -219,13 +219,13 @@ def test_a_run_killed_at_random_equals_an_uninterrupted_one(tmp_path, config, wh
         statuses = fleet.end()
         assert set(statuses) <= _STATUSES_AFTER_A_KILL, fleet.errors
         if statuses == [0, 0]:  # the signal came after the end
-            assert outcome(work) == whole
+            assert outcome(work) == uninterrupted
             work = tmp_path / f"work-{killed}"
         else:
             killed += 1
     fleet = Fleet(config, work, 2, _STEPS, _ONE_SAVE)
     assert fleet.end() == [0, 0], fleet.errors
-    assert outcome(work) == whole
+    assert outcome(work) == uninterrupted
 
 
 def test_separate_work_directories_are_refused(tmp_path, config):

@@ -16,13 +16,13 @@ def scripted(losses):
 
 
 @pytest.mark.parametrize(("losses", "best"), [([3, 1, 2, 4], 10), ([4, 3, 2, 1], 20), ([1, 1, 1, 1], 5)])
-def test_the_best_checkpoint_is_kept_and_delivered(tmp_path, start, ten_steps, whole, losses, best):
+def test_the_best_checkpoint_is_kept_and_delivered(tmp_path, start, ten_steps, uninterrupted, losses, best):
     assert start("keep_best=true", "keep_checkpoints=1", name="best", change=scripted(losses)) == 0
     work = tmp_path / "best"
     assert {int(path.name) for path in (work / "checkpoints").iterdir()} == {best, 20}
     assert summary(work)["model_step"] == best
     assert summary(work)["evaluation"] == {"loss": min(losses)}
-    models = {10: outcome(ten_steps)[1], 20: whole[1]}
+    models = {10: outcome(ten_steps)[1], 20: uninterrupted[1]}
     assert [step for step, model in models.items() if outcome(work)[1] == model] == [
         step for step in models if step == best
     ]

@@ -76,9 +76,9 @@ def test_programs_that_a_killed_job_half_wrote_are_removed(tmp_path):
     (torn,) = tmp_path.glob("jit__lambda*-cache")
     torn.write_bytes(torn.read_bytes()[:100])
     torn.with_name(torn.name.replace("-cache", "-atime")).unlink()
-    whole = len(programs(tmp_path)) - 1
+    complete = len(programs(tmp_path)) - 1
     with compilation_cache(str(tmp_path)):
-        assert len(programs(tmp_path)) == whole
+        assert len(programs(tmp_path)) == complete
         compile_something(8.25)
         compile_something(9.25)
     assert len(list(tmp_path.glob("jit__lambda*-cache"))) == 2

@@ -36,7 +36,7 @@ def finished(once):
 
 
 @pytest.fixture(scope="session")
-def whole(finished):
+def uninterrupted(finished):
     """The outcome of an uninterrupted run."""
     return outcome(finished / "work")
 

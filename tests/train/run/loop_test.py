@@ -121,12 +121,12 @@ def test_a_step_is_compiled_once_per_shape(tmp_path, start, capsys):
     assert outcome(tmp_path / "interrupted") == outcome(tmp_path / "work")
 
 
-def test_more_steps_with_extend(ten_steps, start, capsys, whole):
+def test_more_steps_with_extend(ten_steps, start, capsys, uninterrupted):
     assert start("total_steps=20") == 2
     assert "--extend" in capsys.readouterr().err
     assert start("total_steps=20", more=["--extend"]) == 0
     assert "the schedule is stretched from 10 to 20 at 10" in capsys.readouterr().out
-    assert outcome(ten_steps) == whole
+    assert outcome(ten_steps) == uninterrupted
 
 
 def test_a_failing_export_leaves_the_job_unfinished(tmp_path, start):

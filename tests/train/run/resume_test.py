@@ -18,7 +18,7 @@ FEW = ("total_steps=6", "checkpoint_every_steps=2", "keep_checkpoints=9")
 
 # Each kill costs a start, so there are few by default.
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
-def test_a_run_killed_at_any_moment_equals_an_uninterrupted_one(tmp_path, config, whole, kills):
+def test_a_run_killed_at_any_moment_equals_an_uninterrupted_one(tmp_path, config, uninterrupted, kills):
     """State, noise and batches depend only on the seed and the step, so a kill may cost nothing but time."""
     work = tmp_path / "work"
     for kill in range(kills):
@@ -29,12 +29,12 @@ def test_a_run_killed_at_any_moment_equals_an_uninterrupted_one(tmp_path, config
         process.kill()
         process.wait()
     assert launch(config, work).wait() == 0
-    assert outcome(work) == whole
+    assert outcome(work) == uninterrupted
     assert any(entry["from_step"] > 0 for entry in summary(work)["runs"]), "no run resumed"
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damage_costs_steps_but_does_not_change_results(interrupted, start, capsys, damage, whole):
+def test_damage_costs_steps_but_does_not_change_results(interrupted, start, capsys, damage, uninterrupted):
     """The newest checkpoint is damaged and the last line of metrics incomplete; the run resumes from the one before."""
     DAMAGES[damage](interrupted / "checkpoints" / "10")
     metrics = interrupted / "metrics.jsonl"
@@ -45,16 +45,16 @@ def test_damage_costs_steps_but_does_not_change_results(interrupted, start, caps
     assert f"checkpoint 10 is bad: {damage}" in output
     assert "continuing from the checkpoint of step 8" in output
     assert "incomplete line" in output
-    assert outcome(interrupted) == whole
+    assert outcome(interrupted) == uninterrupted
     assert summary(interrupted)["totals"]["lost_steps"] > 0
 
 
 @pytest.mark.compat
-def test_a_run_on_eight_devices_resumes_on_one(tmp_path, start, config, whole):
+def test_a_run_on_eight_devices_resumes_on_one(tmp_path, start, config, uninterrupted):
     """Losses agree within 1e-4: another layout takes sums in another order."""
     assert start("mesh.data=2", "mesh.fsdp=4", change=signal_at(9)) == 75
     assert launch(config, tmp_path / "work").wait() == 0
-    moved, one = outcome(tmp_path / "work")[0], whole[0]
+    moved, one = outcome(tmp_path / "work")[0], uninterrupted[0]
     assert [row[:2] for row in moved] == [row[:2] for row in one]
     np.testing.assert_allclose([row[2] for row in moved], [row[2] for row in one], rtol=1e-4)
     assert [run["mesh"] for run in summary(tmp_path / "work")["runs"]] == [
@@ -64,12 +64,12 @@ def test_a_run_on_eight_devices_resumes_on_one(tmp_path, start, config, whole):
 
 
 @pytest.mark.compat
-def test_a_work_directory_of_an_older_version_resumes(tmp_path, start, whole):
+def test_a_work_directory_of_an_older_version_resumes(tmp_path, start, uninterrupted):
     """It was interrupted at step 10 and written before the modules moved (commit bd8ea2e)."""
     with tarfile.open(Path(__file__).with_name("former_layout.tar.gz")) as former:
         former.extractall(tmp_path, filter="data")
     assert start() == 0
-    (rows, _), (expected, _) = outcome(tmp_path / "work"), whole
+    (rows, _), (expected, _) = outcome(tmp_path / "work"), uninterrupted
     assert [row[:2] for row in rows] == [row[:2] for row in expected]
     # The first half was computed on another machine.
     np.testing.assert_allclose([row[2] for row in rows], [row[2] for row in expected], rtol=1e-4)

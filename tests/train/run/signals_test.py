@@ -13,17 +13,17 @@ from train.run.metrics import read_metrics
 
 @pytest.mark.compat
 @pytest.mark.parametrize("step", [2, 10, 20])
-def test_a_signal_saves_at_the_step_boundary(tmp_path, start, capsys, step, whole):
+def test_a_signal_saves_at_the_step_boundary(tmp_path, start, capsys, step, uninterrupted):
     """Including an evaluation step, whose missing row is written on resume, and the last step."""
     assert start(change=signal_at(step)) == 75
     assert f"stopped by SIGTERM: step {step} of 20 is saved" in capsys.readouterr().err
     assert summary(tmp_path / "work")["status"] == "interrupted"
     assert max(int(path.name) for path in (tmp_path / "work" / "checkpoints").iterdir()) == step
     assert start() == 0
-    assert outcome(tmp_path / "work") == whole
+    assert outcome(tmp_path / "work") == uninterrupted
 
 
-def test_a_signal_interrupts_an_evaluation(tmp_path, start, whole):
+def test_a_signal_interrupts_an_evaluation(tmp_path, start, uninterrupted):
     """A second signal interrupts the repeated evaluation on resume, before any further step."""
 
     def change(job):
@@ -40,7 +40,7 @@ def test_a_signal_interrupts_an_evaluation(tmp_path, start, whole):
         assert start(change=change) == 75
         assert [row["split"] for row in read_metrics(tmp_path / "work" / "metrics.jsonl")] == ["train"] * 5
     assert start() == 0
-    assert outcome(tmp_path / "work") == whole
+    assert outcome(tmp_path / "work") == uninterrupted
 
 
 def test_a_signal_that_breaks_the_data_workers_still_saves(tmp_path, start):
@@ -71,7 +71,7 @@ def test_a_signal_before_the_first_step_ends_the_job(tmp_path, start, capsys):
 
 
 @pytest.mark.parametrize("third", [False, True])
-def test_the_second_signal_is_ignored_and_the_third_kills(tmp_path, config, whole, third):
+def test_the_second_signal_is_ignored_and_the_third_kills(tmp_path, config, uninterrupted, third):
     work = tmp_path / "work"
     process = launch(config, work, "data.delay_seconds=2")
     wait_for_row(work, 1, process)
@@ -86,11 +86,11 @@ def test_the_second_signal_is_ignored_and_the_third_kills(tmp_path, config, whol
             process.send_signal(signal.SIGTERM)
     assert process.wait() == (-signal.SIGTERM if third else 75)
     assert run(config, work) == 0
-    assert outcome(work) == whole
+    assert outcome(work) == uninterrupted
 
 
 @pytest.mark.parametrize("what", ["the check of the parameters", "the training step"])
-def test_a_signal_during_compilation_ends_in_75(tmp_path, config, whole, what):
+def test_a_signal_during_compilation_ends_in_75(tmp_path, config, uninterrupted, what):
     """The compiler's threads may still be running, so the process must end without the interpreter's shutdown."""
     process = launch(config, tmp_path / "work", environment={"JAX_ENABLE_COMPILATION_CACHE": "false"})
     while f"compiling {what}" not in process.output:
@@ -98,4 +98,4 @@ def test_a_signal_during_compilation_ends_in_75(tmp_path, config, whole, what):
     process.send_signal(signal.SIGTERM)
     assert process.wait() == 75
     assert run(config, tmp_path / "work") == 0
-    assert outcome(tmp_path / "work") == whole
+    assert outcome(tmp_path / "work") == uninterrupted
