@@ -171,7 +171,7 @@ def test_what_is_not_there_is_looked_for_on_the_hub(monkeypatch, tmp_path):
     """The suite runs offline: see tests/flax_lite/checkpoints/sources/hub_test.py for downloads."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(
-        ValueError, match=f"no directory 'albert/x@v2', and from the hub: of albert/x@v2 the cache at {tmp_path}"
+        ValueError, match=f"no directory 'albert/x@v2', and from the hub: for albert/x@v2 the cache at {tmp_path}"
     ):
         load_tokenizer("albert/x@v2")
     with pytest.raises(ValueError, match="'no/such/directory' is neither a directory nor a model id"):
