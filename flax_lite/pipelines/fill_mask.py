@@ -83,7 +83,7 @@ class FillMask(Pipeline[FillMaskOptions]):
                 f"that fit into max_length={self.max_length}; give a shorter text",
             )
         self._cut(len(ids), room)
-        kept = self.tokenizer.cut(ids, room)
+        kept = self.tokenizer.truncate(ids, room)
         return Request(text, [single_row(self.tokenizer, kept, position=place - begin + 1) for place in masks])
 
     def _read(self, request: Request, number: int, outputs: Outputs, options: FillMaskOptions) -> list[dict[str, Any]]:
@@ -103,9 +103,9 @@ class FillMask(Pipeline[FillMaskOptions]):
                 {
                     "score": float(probabilities[id_]),
                     "token": id_,
-                    "token_str": self.tokenizer.decode([id_], skip_specials=False, tidy=True),
+                    "token_str": self.tokenizer.decode([id_], skip_specials=False, clean_up_spaces=True),
                     # The other masks are specials too, and stay visible.
-                    "sequence": self.tokenizer.decode(tokens, skip_specials=is_only, tidy=True),
+                    "sequence": self.tokenizer.decode(tokens, skip_specials=is_only, clean_up_spaces=True),
                 }
             )
         return results

@@ -62,7 +62,7 @@ class SentenceEmbedding(Pipeline[SentenceEmbeddingOptions]):
         requests = []
         for text, ids in zip(texts, self.tokenizer.encode(texts), strict=True):
             self._cut(len(ids), room)
-            requests.append(Request(text, [single_row(self.tokenizer, self.tokenizer.cut(ids, room))]))
+            requests.append(Request(text, [single_row(self.tokenizer, self.tokenizer.truncate(ids, room))]))
         return requests
 
     def _decode(self, request: Request, outputs: Sequence[Any], options: SentenceEmbeddingOptions) -> np.ndarray:

@@ -204,9 +204,9 @@ class TokenClassification(Pipeline[TokenClassificationOptions]):
         requests = []
         for text, (ids, spans) in zip(texts, self.tokenizer.encode_with_spans(texts), strict=True):
             self._cut(len(ids), room)
-            row = single_row(self.tokenizer, self.tokenizer.cut(ids, room))
+            row = single_row(self.tokenizer, self.tokenizer.truncate(ids, room))
             notes = list(zip(spans, _words_of(text, spans), strict=True))
-            requests.append(Request(text, [row], [self.tokenizer.cut(notes, room)]))
+            requests.append(Request(text, [row], [self.tokenizer.truncate(notes, room)]))
         return requests
 
     def _read(

@@ -138,7 +138,7 @@ def _window(
     ids, context_spans = context
     tokens, second = tokenizer.pair_row(question.tolist(), ids[part].tolist())
     spans, is_best = np.full((len(tokens), 2), -1, np.int32), np.zeros(len(tokens), np.bool_)
-    first = len(tokenizer.template.front(question.tolist()))
+    first = len(tokenizer.template.pair_prefix(question.tolist()))
     inner = slice(first, first + len(best))
     spans[inner], is_best[inner] = context_spans[part], best
     return Window(example, np.array(tokens, np.int32), second, spans, is_best, question_length)
