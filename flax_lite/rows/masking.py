@@ -46,22 +46,22 @@ def mask_ngrams(
 
         p(n) = (1/n) / sum_{k=1}^{N} (1/k),    n = 1, ..., N,
 
-    with N = `max_ngram`, or the number of words before the next token that is no candidate, if that is smaller. N-grams
-    are drawn until min(P, max(1, round(`masked_fraction` * T))) tokens are chosen. One that exceeds this budget is
-    shortened by whole words, or skipped if its first word does not fit; one that overlaps an earlier one is skipped.
-    Each chosen token is replaced by [MASK] with probability 0.8 and by a random id with probability 0.1, and stays
-    unchanged with probability 0.1.
+    with N = `max_ngram`, or the number of words before the next token that is not a candidate, if that is smaller.
+    Start words are tried in random order until min(P, max(1, round(`masked_fraction` * T))) tokens are chosen. An
+    n-gram that exceeds this budget is shortened by whole words, or skipped if its first word does not fit; one that
+    overlaps an earlier n-gram is skipped. Each chosen token is replaced by [MASK] with probability 0.8 and by a random
+    id with probability 0.1, and stays unchanged with probability 0.1.
 
     `max_ngram=1, whole_word=False` is BERT's original masking.
 
     Differences from Google's code: n is drawn from `rng`, instead of NumPy's global state, so that runs can be
-    repeated. N-grams and words never cross a token that is no candidate; in Google's code they may span the separator
-    between two segments. At the end of the text p(n) is renormalized to the words that are left; there the n-gram is
-    cut short.
+    repeated. N-grams and words never cross a token that is not a candidate; in Google's code they may span the
+    separator between two segments. If fewer than `max_ngram` words are left, p(n) is renormalized; Google's code
+    shortens the drawn n-gram.
 
     Args:
         ids: tokens of the row, including special tokens, without padding.
-        starts_word: whether a token starts a word; a candidate after a token that is no candidate always does.
+        starts_word: whether a token starts a word; a candidate after a token that is not a candidate always does.
         is_candidate: whether a token may be chosen; false for special tokens.
         rng: source of all random draws.
         max_predictions: P, the number of slots for masked positions.
@@ -94,7 +94,7 @@ def mask_ngrams(
 def _word_boundaries(
     starts_word: Bool[np.ndarray, "T"], is_candidate: Bool[np.ndarray, "T"]
 ) -> tuple[list[int], Bool[np.ndarray, "W"]]:
-    """Returns the positions of word starts and of tokens that are no candidates, and which of them are word starts.
+    """Returns the positions of word starts and of tokens that are not candidates, and which of them are word starts.
 
     A word ends at the next boundary, so the list of boundaries ends with the length of the row.
     """

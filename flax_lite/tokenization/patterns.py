@@ -3,8 +3,8 @@ r"""Checks that the steps of a tokenizer.json run in bounded time and space: saf
 The `tokenizers` library runs Oniguruma, which backtracks: `(a+)+b` takes time exponential in the length of the text.
 Replacement steps multiply: thirty steps that each replace "a" by "aa" turn one letter into a gigabyte.
 
-No library does this check: `tokenizers` sets no limit on matching, and the parser of Python's `re` does not read
-Oniguruma's syntax (`\p{L}`).
+No library does this check: `tokenizers` runs any expression that it can compile, and the parser of Python's `re` does
+not read Oniguruma's syntax (`\p{L}`).
 
 Source: github.com/kkos/oniguruma, doc/RE; tokenizers 0.22 src/normalizers, src/pre_tokenizers, src/decoders.
 """

@@ -1,7 +1,7 @@
 """Reads SentencePiece's `.model` files.
 
-The packages `sentencepiece` and `protobuf` are no dependencies, and the messages are few, so `flax_lite.files.protobuf`
-reads them.
+The packages `sentencepiece` and `protobuf` are not dependencies, and the messages are few, so
+`flax_lite.files.protobuf` reads them.
 
 Source of the field numbers: sentencepiece/src/sentencepiece_model.proto.
 """

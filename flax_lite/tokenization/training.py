@@ -1,7 +1,8 @@
 """Trains tokenizers; the same texts always result in the same bytes.
 
-The `tokenizers` library does the training. It draws its word lists and ties in random order, so words are counted here,
-in bounded memory (`flax_lite.tokenization.word_counts`), and scores and ids are made canonical afterwards.
+The trainers are those of the `tokenizers` library. They keep all words in memory, and the random order of their hash
+tables breaks ties. So words are counted here (`flax_lite.tokenization.word_counts`), and scores and ids are made
+canonical afterwards.
 """
 
 import dataclasses

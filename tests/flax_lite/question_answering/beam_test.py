@@ -53,7 +53,7 @@ def log_softmax(x):
 
 
 def reference(model, hidden, row):
-    """Log-probabilities of starts [T], of ends behind each start [T, T], and the logit of no answer; in float64."""
+    """Returns log probabilities of starts [T] and of ends given each start [T, T], and the null logit, in float64."""
     head = as_float64(get_params(model)["head"])
     allowed = np.isin(np.arange(LENGTH), [0, *CONTEXTS[row]])
     start = log_softmax(np.where(allowed, dense(head["start"], hidden)[:, 0], -np.inf))

@@ -1,4 +1,4 @@
-"""Tokenizer files that are not regular files: a message names them, and nothing blocks or reads without end."""
+"""Tokenizer files that are not regular files are refused by name, without blocking or unbounded reads."""
 
 import shutil
 
