@@ -59,17 +59,13 @@ def model_card(
         description: one or more paragraphs of Markdown.
         license: an identifier of the hub, such as "apache-2.0".
         language: one or more language codes, such as "en".
-        library_name: library that the hub suggests to open the model with: "transformers", or "sentence-transformers"
-            if its files are there.
+        library_name: library that the hub suggests, "transformers" or "sentence-transformers".
         tags: tags in addition to "flax_lite" and "jax".
         base_model: hub id of the model that this one was fine-tuned or distilled from.
         datasets: hub ids of the training data.
         scores: measured scores.
         settings: training settings, in the order to print.
         command: the training command.
-
-    Returns:
-        Markdown with a YAML header.
 
     Raises:
         ValueError: if the name is empty, or no pipeline has the task.

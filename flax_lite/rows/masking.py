@@ -49,30 +49,27 @@ def mask_ngrams(
     with N = `max_ngram`, or the number of words before the next token that is not a candidate, if that is smaller.
     Start words are tried in random order until min(P, max(1, round(`masked_fraction` * T))) tokens are chosen. An
     n-gram that exceeds this budget is shortened by whole words, or skipped if its first word does not fit; one that
-    overlaps an earlier n-gram is skipped. Each chosen token is replaced by [MASK] with probability 0.8 and by a random
-    id with probability 0.1, and stays unchanged with probability 0.1.
+    overlaps an earlier n-gram is skipped. Each chosen token is replaced by [MASK] (80%) or by a random id (10%), or
+    stays unchanged (10%). `max_ngram=1, whole_word=False` is BERT's original masking.
 
-    `max_ngram=1, whole_word=False` is BERT's original masking.
-
-    Differences from Google's code: n is drawn from `rng`, instead of NumPy's global state, so that runs can be
-    repeated. N-grams and words never cross a token that is not a candidate; in Google's code they may span the
-    separator between two segments. If fewer than `max_ngram` words are left, p(n) is renormalized; Google's code
-    shortens the drawn n-gram.
+    Differences from Google's code: n is drawn from `rng`, not from NumPy's global state. N-grams and words never cross
+    a token that is not a candidate, such as the separator of two segments. If fewer than `max_ngram` words are left,
+    p(n) is renormalized; Google's code shortens the drawn n-gram.
 
     Args:
-        ids: tokens of the row, including special tokens, without padding.
-        starts_word: whether a token starts a word; a candidate after a token that is not a candidate always does.
+        ids: tokens of the row, with special tokens, without padding.
+        starts_word: whether a token starts a word; a candidate after a non-candidate always does.
         is_candidate: whether a token may be chosen; false for special tokens.
         rng: source of all random draws.
         max_predictions: P, the number of slots for masked positions.
         mask_id: id of [MASK].
         vocab_size: V; random ids are drawn from 0..V-1, including special tokens, as in Google's code.
-        max_ngram: N, the maximum number of words in an n-gram.
+        max_ngram: maximum number of words in an n-gram.
         masked_fraction: fraction of the T tokens to choose.
         whole_word: whether words are masked as a whole; otherwise every token counts as a word.
 
     Returns:
-        The masked row and its targets. `ids` is not modified.
+        The masked row and its targets.
 
     Raises:
         ValueError: if `max_predictions` or `max_ngram` is below 1, or `masked_fraction` is outside [0, 1].

@@ -62,10 +62,9 @@ def mask_tokens(
 ) -> dict[str, Array]:
     """Chooses tokens over the whole batch and replaces them.
 
-    ceil(`masked_fraction` * number of real tokens) tokens are drawn without replacement, with probabilities
-    proportional to the weights of their ids; all tokens with positive weight, if these are fewer. Each chosen token is
-    replaced by [MASK] with probability 0.8 and by a random id with probability 0.1, and stays unchanged with
-    probability 0.1.
+    ceil(`masked_fraction` * number of real tokens) tokens are drawn without replacement, in proportion to the weights
+    of their ids; all tokens of positive weight, if these are fewer. Each chosen token is replaced by [MASK] (80%) or by
+    a random id (10%), or stays unchanged (10%).
 
     A row has P slots. If more of its tokens are chosen, those drawn last are dropped: they are neither replaced nor
     predicted, and no other row gets them. The mean of a full row is `masked_fraction` * T, and rows of rare tokens have
@@ -79,13 +78,11 @@ def mask_tokens(
     Args:
         key: source of all random draws.
         input_ids: the batch before masking.
-        attention_mask: 0 for padding, which is neither counted nor chosen. Special tokens are counted, as in the
-            reference.
+        attention_mask: 0 for padding, which is neither counted nor chosen; special tokens are counted.
         token_weights: weight of each id, see `smoothed_weights`; an id of weight 0 is never chosen.
         max_predictions: P, the number of slots per row.
         mask_id: id of [MASK].
-        masked_fraction: fraction of the real tokens to choose; rounded to the nearest fraction with a denominator of at
-            most 2^15.
+        masked_fraction: fraction of the real tokens to choose, rounded to a denominator of at most 2^15.
 
     Returns:
         `input_ids` int32 [B, T] with the chosen tokens replaced; `masked_positions` (ascending in a row) and

@@ -74,19 +74,18 @@ class Tokenizer:
             options: entries to write into tokenizer_config.json when saving.
             sentencepiece_model: the SentencePiece file that the tokenizer was read from, to write again when saving.
             token_types: see `has_token_types`.
-            truncation_side: see `truncation_side`.
-            odd_token_to_first: see `odd_token_to_first`.
+            truncation_side: "right" or "left".
+            odd_token_to_first: see the attribute.
             clean_up_spaces: see `cleans_up_spaces`.
 
         Raises:
             ValueError: if the model is of another kind, the ids have gaps, a special token is not in the vocabulary,
-                `truncation_side` is neither "right" nor "left", or the rows have no template
-                (`flax_lite.tokenization.template.template_of`).
+                `truncation_side` is neither "right" nor "left", or the rows have no template (see `template_of`).
         """
         kinds = {models.Unigram: "unigram", models.WordPiece: "wordpiece"}
         if type(backend.model) not in kinds:
             raise ValueError(
-                f"its model is of type {type(backend.model).__name__}; expected one of {', '.join(kinds.values())}"
+                f"its model is a {type(backend.model).__name__}; expected one of {', '.join(kinds.values())}"
             )
         self.kind: str = kinds[type(backend.model)]
         self.specials = specials
@@ -103,8 +102,7 @@ class Tokenizer:
         self.template = template_of(backend)
         self.has_token_types, self.truncation_side = token_types, truncation_side
         self.odd_token_to_first, self.cleans_up_spaces = odd_token_to_first, clean_up_spaces
-        self._options = dict(options or {})
-        self._sentencepiece_model = sentencepiece_model
+        self._options, self._sentencepiece_model = dict(options or {}), sentencepiece_model
         # The vocabulary without added tokens; these may include special tokens.
         self._vocabulary_size = backend.get_vocab_size(with_added_tokens=False)
         self._ids = {piece: id_ for id_, piece in enumerate(self.pieces)}
@@ -237,10 +235,7 @@ class Tokenizer:
         return ids, self.template.types_from(len(first), len(ids)) if self.has_token_types else len(ids)
 
     def truncate(self, ids: Sequence[_T], room: int) -> Sequence[_T]:
-        """Truncates the ids of a text, or any sequence with one entry per token, to `room` entries.
-
-        Entries are removed at `truncation_side`.
-        """
+        """Truncates the ids of a text, or one entry per token, to `room` entries at `truncation_side`."""
         return ids[:room] if self.truncation_side == "right" else ids[max(0, len(ids) - room) :]
 
     def decode(
@@ -287,8 +282,7 @@ class Tokenizer:
         Args:
             directory: created if needed; existing files of these names are replaced.
             token_types: whether transformers should return token_type_ids; false for a model that takes none.
-            max_length: the longest row of the model, written unless the files that the tokenizer was read from have an
-                entry.
+            max_length: the longest row of the model, written unless the tokenizer's source files have an entry.
         """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)

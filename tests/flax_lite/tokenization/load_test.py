@@ -214,7 +214,7 @@ MALFORMED = {
     "invalid JSON": ("tokenizer.json", lambda content: json.dumps(content)[:-1], "invalid JSON"),
     "another JSON": ("tokenizer.json", lambda _: "[1]", "it holds a list, expected an object"),
     "no model": ("tokenizer.json", lambda _: "{}", 'no "model"'),
-    "byte pairs": ("tokenizer.json", lambda c: change_model(c, type="BPE", merges=[]), "of type BPE; expected one of"),
+    "byte pairs": ("tokenizer.json", lambda c: change_model(c, type="BPE", merges=[]), "is a BPE; expected one of"),
     "gap in ids": (
         "tokenizer.json",
         lambda c: change_model(c, vocab=c["model"]["vocab"] | {"sat": 99}),
