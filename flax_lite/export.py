@@ -28,7 +28,7 @@ from flax_lite.models.tasks import EXPORTS
 
 
 class _Format(NamedTuple):
-    """How a format is written, and the check that what it needs is installed."""
+    """The functions of a format: one that writes it, and one that checks that its packages are installed."""
 
     write: Callable[[Any, Path, Sizes], None]
     require: Callable[[], None]
@@ -51,24 +51,25 @@ def export(
     length: int | None = None,
     dtype: DType = "float32",
 ) -> str:
-    """Writes a model as a program, with config.json, the tokenizer's files and a README.md that runs it.
+    """Writes a model as a program, with config.json, the tokenizer's files and a README.md with code that runs it.
 
-    With an encoder, also the files by which sentence-transformers knows what to make of the tokens' vectors.
+    An encoder also gets the files of sentence-transformers, which specify the pooling of the token vectors.
 
     Args:
         source: any SOURCE.
-        target: a directory that does not exist; it appears as a whole.
-        to: "stablehlo" (jax.export, weights beside it) or "onnx".
+        target: a directory that does not exist; it is written completely or not at all.
+        to: "stablehlo" (jax.export, with the weights in a separate file) or "onnx".
         task: one of `flax_lite.models.tasks.EXPORTS`; the one that config.json's `architectures` names if None.
-        batch: the batch size; open if None.
-        length: the number of tokens in a row; open, up to the model's maximum, if None.
-        dtype: of the weights and the computation; ONNX is written in float32 only.
+        batch: fixed batch size; any if None.
+        length: fixed number of tokens in a row; any up to the model's maximum if None.
+        dtype: dtype of the weights and of the computation; ONNX is written in float32 only.
 
     Returns:
-        What was written, in a line for a person.
+        One line that says what was written.
 
     Raises:
-        ValueError: if the source cannot be read, lacks a part of the task's model, or the target exists.
+        ValueError: if the source cannot be read or lacks a part of the task's model, the target exists, or an argument
+            is invalid.
     """
     _check(target, to, dtype)
     with tempfile.TemporaryDirectory() as folder:
@@ -101,7 +102,7 @@ def _write(
 
 
 def _check(target: str | os.PathLike[str], to: str, dtype: str) -> None:
-    """Raises ValueError for what can be refused before a model is read."""
+    """Raises ValueError for invalid arguments, before a model is read."""
     if Path(target).exists():
         raise ValueError(f"{os.fspath(target)} exists; name a directory that does not, or remove it first")
     if to not in _FORMATS:
@@ -111,7 +112,7 @@ def _check(target: str | os.PathLike[str], to: str, dtype: str) -> None:
     _FORMATS[to].require()
     if to == "onnx" and dtype != "float32":
         raise ValueError(
-            f"ONNX is written in float32, given dtype {dtype}; leave it out, and convert the file with "
+            f"ONNX is written in float32, given dtype {dtype}; leave dtype out, and convert the file with "
             "onnxruntime's own tools"
         )
 
@@ -122,7 +123,7 @@ def _size(path: Path) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; exit status 2 for what cannot be exported."""
+    """Runs the command line; returns exit status 2 for a user error."""
     parser = argparse.ArgumentParser(
         prog="python -m flax_lite.export",
         description="Writes a model as a program that runs without flax_lite: StableHLO (jax.export) or ONNX.",
@@ -130,20 +131,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("source", help="directory, work directory (@STEP, @best), TensorFlow checkpoint, or hub id")
     parser.add_argument("out", help="directory to write; it must not exist")
     parser.add_argument("--to", choices=tuple(_FORMATS), required=True, help="the format")
-    parser.add_argument("--task", choices=tuple(EXPORTS), help="default: what config.json's architectures names")
+    parser.add_argument(
+        "--task", choices=tuple(EXPORTS), help="default: the task that config.json's architectures names"
+    )
     parser.add_argument("--batch", type=int, help="fixed batch size; default: any")
     parser.add_argument("--length", type=int, help="fixed number of tokens in a row; default: any up to the maximum")
     parser.add_argument("--dtype", choices=_DTYPES, default="float32", help="of weights and computation (stablehlo)")
-    given = parser.parse_args(argv)
+    args = parser.parse_args(argv)
     try:
         line = export(
-            given.source,
-            given.out,
-            given.to,
-            task=given.task,
-            batch=given.batch,
-            length=given.length,
-            dtype=given.dtype,
+            args.source,
+            args.out,
+            args.to,
+            task=args.task,
+            batch=args.batch,
+            length=args.length,
+            dtype=args.dtype,
         )
     except (ValueError, OSError) as error:
         sys.stderr.write(f"export: {error}\n")

@@ -1,9 +1,9 @@
-"""Predicts from lines of text: files or standard input in, one JSON line each out, in order.
+"""Predicts from lines of text: reads files or standard input, and writes one JSON line per input line, in order.
 
 python -m flax_lite.predict --task TASK --model SOURCE [FILE ...]
 
-A line is a text; for text-classification, text TAB text_pair; for question-answering, question TAB context; or, where
-it begins with "{", JSON with those keys ("text" for a single text).
+A line is a text; for text-classification, text TAB text_pair; for question-answering, question TAB context. A line that
+starts with "{" is JSON with those keys ("text" for a single text).
 """
 
 import argparse
@@ -24,17 +24,17 @@ from flax_lite.pipelines import TASKS, pipeline
 from flax_lite.pipelines.base import CHUNK_SIZE, InputError
 from flax_lite.pipelines.token_classification import STRATEGIES
 
-# What the columns of a line are called; a task that is not here takes a text alone.
+# Columns of a line by task; the other tasks take a single text.
 _COLUMNS = {"text-classification": ("text", "text_pair"), "question-answering": ("question", "context")}
 _NEEDS_ALL = frozenset({"question-answering"})
 _OPTIONS = ("top_k", "function_to_apply", "aggregation_strategy", "handle_impossible_answer", "pooling", "normalize")
 
 
 def parse_line(line: str, task: str) -> Any:
-    """What a pipeline takes, from a line.
+    """Returns the pipeline's input from a line.
 
     Raises:
-        ValueError: if it has other columns or keys than the task.
+        ValueError: if the line has other columns or keys than the task takes.
     """
     columns = _COLUMNS.get(task, ("text",))
     if line.lstrip().startswith("{"):
@@ -43,7 +43,7 @@ def parse_line(line: str, task: str) -> Any:
         if unknown or not all(isinstance(value, str) for value in given.values()):
             raise ValueError(f"expected JSON with strings under {' and '.join(columns)}, got keys {', '.join(given)}")
     else:
-        # A tab inside a single text is white space; the last column of several may hold tabs too.
+        # A tab in a single text is white space; the last of several columns may contain tabs too.
         given = dict(zip(columns, line.split("\t", len(columns) - 1), strict=False))
     missing = [name for name in columns if name not in given]
     if missing and (task in _NEEDS_ALL or missing[0] == columns[0]):
@@ -52,14 +52,14 @@ def parse_line(line: str, task: str) -> Any:
 
 
 class Lines:
-    """Inputs from files, one a line, and where each stood."""
+    """The inputs in files, one per line, with their locations."""
 
     def __init__(self, files: Sequence[str], task: str) -> None:
         """Opens nothing yet.
 
         Args:
-            files: names, "-" for standard input, which is read where there are none.
-            task: of the pipeline.
+            files: file names, "-" for standard input; if empty, standard input.
+            task: task of the pipeline.
         """
         self._files, self._task = files or ("-",), task
         self._firsts: list[int] = []
@@ -68,13 +68,13 @@ class Lines:
     def __iter__(self) -> Iterator[Any]:
         for name in self._files:
             self._firsts.append(self._count)
-            with _opened(name) as file:
+            with _open(name) as file:
                 for line in file:
                     yield self._input(line)
                     self._count += 1
 
-    def place(self, number: int) -> str:
-        """The file and line of an input that has been read."""
+    def location(self, number: int) -> str:
+        """Returns the file and line of an input that was read."""
         file = bisect.bisect_right(self._firsts, number) - 1
         name = "standard input" if self._files[file] == "-" else self._files[file]
         return f"{name}, line {number - self._firsts[file] + 1}"
@@ -82,45 +82,45 @@ class Lines:
     def _input(self, line: bytes | str) -> Any:
         try:
             text = line.decode("utf-8") if isinstance(line, bytes) else line
-            # A byte order mark, which files that were joined have inside, is no text.
+            # Removes a byte order mark, which may also be in the middle of concatenated files.
             return parse_line(text.removesuffix("\n").removesuffix("\r").removeprefix("\ufeff"), self._task)
         except ValueError as error:
             raise InputError(self._count, f"cannot be read: {error}") from None
 
 
-def _opened(name: str) -> contextlib.AbstractContextManager[BinaryIO | TextIO]:
-    """Bytes: UTF-8 whatever the locale, and only line feeds end a line, since text may hold other separators."""
+def _open(name: str) -> contextlib.AbstractContextManager[BinaryIO | TextIO]:
+    """Opens a file in binary mode: it is UTF-8 in any locale, and only line feeds end a line."""
     if name == "-":
         return contextlib.nullcontext(getattr(sys.stdin, "buffer", sys.stdin))
     return open(os.path.expanduser(name), "rb")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; exit status 2 for what cannot be predicted."""
-    given = _parser().parse_args(argv)
-    options = {name: getattr(given, name) for name in _OPTIONS if getattr(given, name) is not None}
-    lines = Lines(given.files, given.task)
+    """Runs the command line; returns exit status 2 for a user error."""
+    args = _parser().parse_args(argv)
+    options = {name: getattr(args, name) for name in _OPTIONS if getattr(args, name) is not None}
+    lines = Lines(args.files, args.task)
     try:
         pipe = pipeline(
-            given.task,
-            given.model,
-            tokenizer=given.tokenizer,
-            execution=Execution(dtype=given.dtype, unroll="auto"),
-            batch_size=given.batch_size,
-            max_length=given.max_length,
+            args.task,
+            args.model,
+            tokenizer=args.tokenizer,
+            execution=Execution(dtype=args.dtype, unroll="auto"),
+            batch_size=args.batch_size,
+            max_length=args.max_length,
             **options,
         )
-        for result in pipe.stream(lines, chunk_size=given.chunk_size):
+        for result in pipe.stream(lines, chunk_size=args.chunk_size):
             sys.stdout.write(json.dumps(result, ensure_ascii=False, allow_nan=False, default=np.ndarray.tolist) + "\n")
-            # Whoever reads the other end of a pipe gets each chunk when it is done.
+            # A reader at the other end of a pipe gets each chunk as soon as it is done.
             sys.stdout.flush()
     except InputError as error:
-        sys.stderr.write(f"predict: {lines.place(error.number)}: {error.problem}\n")
+        sys.stderr.write(f"predict: {lines.location(error.number)}: {error.problem}\n")
         return 2
-    except BrokenPipeError:  # `| head` has seen enough
+    except BrokenPipeError:  # the reader, such as `| head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (TypeError, ValueError, OSError) as error:  # the first of an option that the task does not have
+    except (TypeError, ValueError, OSError) as error:  # TypeError: an option that the task does not have
         sys.stderr.write(f"predict: {error}\n")
         return 2
     return 0
@@ -129,27 +129,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m flax_lite.predict",
-        description="Predicts from lines of text, one JSON line each. A line is a text; text TAB text_pair for "
-        "text-classification; question TAB context for question-answering; or JSON with those keys.",
+        description="Predicts from lines of text and writes one JSON line per input line. A line is a text; text TAB "
+        "text_pair for text-classification; question TAB context for question-answering; or JSON with those keys.",
     )
-    parser.add_argument("files", nargs="*", metavar="FILE", help="text files, - for standard input; default: that")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="text files; - (default) for standard input")
     parser.add_argument("--task", choices=TASKS, required=True)
     parser.add_argument("--model", required=True, metavar="SOURCE", help="directory, work directory, or hub id")
-    parser.add_argument("--tokenizer", metavar="SOURCE", help="default: the model's own")
-    parser.add_argument("--batch_size", type=int, help="rows of a batch; default: by a number of tokens")
-    parser.add_argument("--max_length", type=int, help="tokens of a row; default: as many as the model takes")
+    parser.add_argument("--tokenizer", metavar="SOURCE", help="default: that of the model")
+    parser.add_argument("--batch_size", type=int, help="rows per batch; default: by a number of tokens")
+    parser.add_argument("--max_length", type=int, help="maximum tokens of a row; default: the model's maximum")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="float32")
     parser.add_argument(
-        "--chunk_size", type=int, default=CHUNK_SIZE, help="lines read at a time; 1 answers each before the next"
+        "--chunk_size",
+        type=int,
+        default=CHUNK_SIZE,
+        help="lines read at once; 1 answers each line before reading the next",
     )
-    parser.add_argument("--top_k", type=int, help="results to give for each input")
-    parser.add_argument("--function_to_apply", choices=("softmax", "sigmoid", "none"), help="of text-classification")
-    parser.add_argument("--aggregation_strategy", choices=STRATEGIES, help="of token-classification")
+    parser.add_argument("--top_k", type=int, help="number of results for each input")
+    parser.add_argument("--function_to_apply", choices=("softmax", "sigmoid", "none"), help="for text-classification")
+    parser.add_argument("--aggregation_strategy", choices=STRATEGIES, help="for token-classification")
     parser.add_argument(
-        "--handle_impossible_answer", action="store_true", default=None, help="of question-answering: may say nothing"
+        "--handle_impossible_answer", action="store_true", default=None, help="for question-answering: allow no answer"
     )
-    parser.add_argument("--pooling", choices=POOLINGS, help="of sentence-embedding")
-    parser.add_argument("--normalize", action="store_true", default=None, help="of sentence-embedding")
+    parser.add_argument("--pooling", choices=POOLINGS, help="for sentence-embedding")
+    parser.add_argument("--normalize", action="store_true", default=None, help="for sentence-embedding")
     return parser
 
 

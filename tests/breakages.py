@@ -60,12 +60,12 @@ BREAKAGES = {
     # Masking.
     "masked n-grams may overlap": Breakage(
         "flax_lite.rows.masking:_choose_ngrams",
-        " or covered.find(1, start, end) >= 0",
+        " or chosen.find(1, start, end) >= 0",
         "",
         f"{_LIB}/rows/masking_test.py",
     ),
     "no masked token becomes a random one": Breakage(
-        "flax_lite.rows.masking:_hide", "action < 0.9", "action < 1.0", f"{_LIB}/rows/masking_test.py"
+        "flax_lite.rows.masking:_replace_tokens", "action < 0.9", "action < 1.0", f"{_LIB}/rows/masking_test.py"
     ),
     "masks over the batch count padding": Breakage(
         "flax_lite.rows.token_masks:mask_tokens",

@@ -1,6 +1,6 @@
-"""Models as programs that run without flax_lite: StableHLO through jax.export, and ONNX; their cards, onto the hub.
+"""Exports models as programs that run without flax_lite (StableHLO by jax.export, and ONNX), and uploads to the hub.
 
-`model_card.model_card` and `onnx_file.onnx_model` are public too, by their modules, whose names they share.
+`model_card.model_card` and `onnx_file.onnx_model` are public too; import them from their modules.
 """
 
 from flax_lite.exporting.hub_upload import push_to_hub

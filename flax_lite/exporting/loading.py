@@ -1,4 +1,4 @@
-"""Reads a model to export: every parameter from the checkpoint, none initialized."""
+"""Loads a model for export: every parameter comes from the checkpoint, none is initialized."""
 
 import logging
 from collections.abc import Collection
@@ -21,12 +21,18 @@ logger = logging.getLogger("flax_lite")
 
 
 def load_for_export(checkpoint: Checkpoint, task: Task, execution: Execution) -> Any:
-    """The model of a task, its parameters in the compute dtype; heads of other tasks are left out.
+    """Loads the model of a task, with parameters in the compute dtype; heads of other tasks are ignored.
 
-    An encoder whose checkpoint holds no pooler is made without one: what it would put out means nothing.
+    If the checkpoint has no pooler, an Encoder is created without one, because the output of an untrained pooler has no
+    meaning.
+
+    Args:
+        checkpoint: the checkpoint to read.
+        task: the task of the exported model.
+        execution: the execution config; its dtype is also that of the parameters.
 
     Raises:
-        ValueError: if the checkpoint lacks a parameter, for a new head means nothing either, or as `from_pretrained`.
+        ValueError: if the checkpoint lacks a parameter, such as those of the task's head, or as `from_pretrained`.
     """
     contents = survey(checkpoint)
     config = contents.config
@@ -38,7 +44,7 @@ def load_for_export(checkpoint: Checkpoint, task: Task, execution: Execution) ->
     dtype = FLOATS[execution.dtype]
     shapes: dict[str, Any] = traverse_util.flatten_dict(abstract_params(create), sep="/")
     _check_head(checkpoint, task, shapes)
-    target = {path: jax.ShapeDtypeStruct(leaf.shape, dtype) for path, leaf in shapes.items()}
+    target = {path: jax.ShapeDtypeStruct(value.shape, dtype) for path, value in shapes.items()}
     rules = Rules(complete=True)
     try:
         loaded = load_parameters(checkpoint.tensors, checkpoint.convention, config, target, rules, lambda paths: {})
@@ -51,7 +57,7 @@ def load_for_export(checkpoint: Checkpoint, task: Task, execution: Execution) ->
 
 
 def _check_head(checkpoint: Checkpoint, task: Task, shapes: Collection[str]) -> None:
-    """A classifier of another task would load, and its labels be taken for what they are not."""
+    """Raises ValueError if the classifier was trained for another task: it would load, with labels of that task."""
     trained = checkpoint.config.architectures
     has_classifier = any(path.startswith(AMBIGUOUS_HEAD) for path in shapes)
     if has_classifier and trained and architecture(model_class(task), checkpoint.config) not in trained:

@@ -1,4 +1,4 @@
-"""The README.md of a model directory: metadata that the hub reads, and what a person wants to know."""
+"""The README.md of a model directory: metadata for the hub, and a description for people."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from flax_lite.models.tasks import PIPELINES
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
-# What the hub calls a task, where it is another name.
+# Tasks with another name on the hub.
 _PIPELINE_TAGS = {"sentence-embedding": "sentence-similarity"}
 _INPUTS = {
     "fill-mask": 'f"Paris is the {pipe.tokenizer.specials.mask} of France."',
@@ -19,14 +19,14 @@ _INPUTS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Score:
-    """A measured number.
+    """A measured score.
 
     Attributes:
-        metric: its name, as "accuracy".
-        value: as measured; 0.9 for 90%.
-        dataset: what it was measured on, by the name people know.
-        split: of the data set.
-        dataset_id: its id on the hub, if it is there.
+        metric: name of the metric, such as "accuracy".
+        value: the measured value; 0.9 for 90%.
+        dataset: common name of the data set.
+        split: split of the data set.
+        dataset_id: id of the data set on the hub, if it has one.
     """
 
     metric: str
@@ -51,24 +51,24 @@ def model_card(
     settings: Mapping[str, Any] | None = None,
     command: str | None = None,
 ) -> str:
-    """The text of a README.md, metadata first. What is not given is left out, a license above all.
+    """Returns the text of a README.md, starting with its metadata. Facts that are not given are left out.
 
     Args:
-        name: of the model, as in its hub id.
-        task: a task of `flax_lite.pipeline`, which the usage then shows; an Encoder if None.
-        description: a paragraph or more, Markdown.
-        license: an identifier of the hub's, as "apache-2.0".
-        language: one or several codes, as "en".
-        library_name: what the hub offers to open it with: transformers, or "sentence-transformers" with its files.
-        tags: beside "flax_lite" and "jax".
-        base_model: hub id of what it was fine-tuned or distilled from.
-        datasets: hub ids of what it learned from.
-        scores: what was measured.
-        settings: of the training, in the order to print.
-        command: that trained it.
+        name: name of the model, as in its hub id.
+        task: a task of `flax_lite.pipeline`, for the usage example; None for an Encoder.
+        description: one or more paragraphs of Markdown.
+        license: an identifier of the hub, such as "apache-2.0".
+        language: one or more language codes, such as "en".
+        library_name: library that the hub suggests, "transformers" or "sentence-transformers".
+        tags: tags in addition to "flax_lite" and "jax".
+        base_model: hub id of the model that this one was fine-tuned or distilled from.
+        datasets: hub ids of the training data.
+        scores: measured scores.
+        settings: training settings, in the order to print.
+        command: the training command.
 
     Raises:
-        ValueError: for an empty name, or a task that no pipeline has.
+        ValueError: if the name is empty, or no pipeline has the task.
     """
     from huggingface_hub import ModelCardData
 

@@ -1,4 +1,4 @@
-"""A graph as an ONNX file; the only module here that needs the package onnx."""
+"""Writes a graph as an ONNX file; the only module that imports the package onnx, which is in the extra `onnx`."""
 
 import importlib.util
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import flax_lite
-from flax_lite.exporting.onnx_graph import Graph
+from flax_lite.exporting.onnx_graph import Graph, Node
 from flax_lite.exporting.onnx_model import build_graph
 from flax_lite.exporting.tasks import Sizes, input_names, outputs_of
 from flax_lite.models.tasks import BATCH, LENGTH
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     import onnx
 
 MODEL, EXTERNAL_DATA = "model.onnx", "model.onnx_data"
-# The first opset with LayerNormalization, and the version of the format that belongs to it: the oldest readers then do.
+# The first opset with LayerNormalization, and its version of the format, for compatibility with old runtimes.
 _OPSET, _IR_VERSION = 17, 8
-# The names that Hugging Face's exports give the axes.
+# Names of the open axes in Hugging Face's exports.
 _OPEN_AXES = {BATCH: "batch_size", LENGTH: "sequence_length"}
-# Protocol buffers hold less than 2 GiB; nodes and names take a small part of it.
-_MOST_BYTES_INSIDE = 2**31 - 2**24
+# A protocol buffer is limited to 2 GiB, of which nodes and names take a small part.
+_MAX_INLINE_BYTES = 2**31 - 2**24
 
 
 def require_onnx() -> None:
@@ -30,11 +30,18 @@ def require_onnx() -> None:
 
 
 def onnx_model(model: Any, sizes: Sizes | None = None) -> "onnx.ModelProto":
-    """The forward pass of a model as an ONNX model: int64 inputs, float32 outputs, named as Hugging Face's exports.
+    """Returns the forward pass of a model as an ONNX model, with the names of Hugging Face's exports.
+
+    Args:
+        model: a model of one of `flax_lite.models.tasks.EXPORTS`, in float32.
+        sizes: fixed sizes; batch and length are open if None.
+
+    Returns:
+        A model with int64 inputs [batch, length] and float32 outputs.
 
     Raises:
-        ValueError: if the package onnx is not installed, the model is of no task to export or does not compute in
-            float32, or has no such sizes.
+        ValueError: if the package onnx is not installed, the model has no task to export or does not compute in
+            float32, or a size is invalid.
     """
     require_onnx()
     from onnx import TensorProto, helper, numpy_helper
@@ -64,9 +71,15 @@ def onnx_model(model: Any, sizes: Sizes | None = None) -> "onnx.ModelProto":
 
 
 def write_onnx(
-    model: Any, directory: Path, sizes: Sizes | None = None, *, most_bytes_inside: int = _MOST_BYTES_INSIDE
+    model: Any, directory: Path, sizes: Sizes | None = None, *, max_inline_bytes: int = _MAX_INLINE_BYTES
 ) -> None:
-    """Writes model.onnx to a directory that exists; weights of more bytes than that go to a file beside it.
+    """Writes model.onnx to an existing directory.
+
+    Args:
+        model: as for `onnx_model`.
+        directory: the directory to write to.
+        sizes: as for `onnx_model`.
+        max_inline_bytes: weights of more bytes in total are written to a separate file, model.onnx_data.
 
     Raises:
         ValueError: as `onnx_model`.
@@ -75,7 +88,7 @@ def write_onnx(
     import onnx
 
     num_bytes = sum(len(tensor.raw_data) for tensor in proto.graph.initializer)
-    if num_bytes > most_bytes_inside:
+    if num_bytes > max_inline_bytes:
         onnx.save_model(
             proto, directory / MODEL, save_as_external_data=True, location=EXTERNAL_DATA, all_tensors_to_one_file=True
         )
@@ -93,21 +106,24 @@ def _axis_sizes(config: Any, sizes: Sizes) -> Mapping[str, int | str]:
 
 
 def _nodes(graph: Graph) -> "list[onnx.NodeProto]":
-    """The nodes; values that the graph gives take the names it gives them under."""
+    """Converts the nodes; values that are outputs of the graph have their output names."""
     from onnx import TensorProto, helper
 
-    given = {value: name for name, value in graph.outputs.items()}
+    output_names = {value: name for name, value in graph.outputs.items()}
 
-    def attributes(of: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: TensorProto.DataType.Value(value) if name == "to" else value for name, value in of.items()}
+    def attributes(node: Node) -> dict[str, Any]:
+        return {
+            name: TensorProto.DataType.Value(value) if name == "to" else value
+            for name, value in node.attributes.items()
+        }
 
     return [
         helper.make_node(
             node.operator,
-            [given.get(value, value) for value in node.inputs],
-            [given.get(node.name, node.name)],
+            [output_names.get(value, value) for value in node.inputs],
+            [output_names.get(node.name, node.name)],
             name=node.name,
-            **attributes(node.attributes),
+            **attributes(node),
         )
         for node in graph.nodes
     ]

@@ -1,4 +1,4 @@
-"""A graph of ONNX operators under construction, as plain data: nothing here needs the package onnx."""
+"""A graph of ONNX operators as plain data, so that building one does not need the package onnx."""
 
 import collections
 import contextlib
@@ -12,7 +12,7 @@ from jaxtyping import Shaped
 
 @dataclasses.dataclass(frozen=True)
 class Node:
-    """One application of an operator; it gives one value, which has the node's name."""
+    """One application of an operator; its value has the node's name."""
 
     name: str
     operator: str
@@ -21,16 +21,16 @@ class Node:
 
 
 class Graph:
-    """Nodes in the order of their computation, and the constants they read.
+    """Nodes in order of computation, and the constants that they read.
 
     Attributes:
-        nodes: what has been added.
-        constants: arrays by name; a weight that several nodes read is here once.
-        outputs: names of the values the graph gives, by the names it gives them under.
+        nodes: the nodes.
+        constants: arrays by name; a weight that several nodes read is stored once.
+        outputs: names of values by output name.
     """
 
     def __init__(self, weights: Mapping[str, Shaped[np.ndarray, "..."]]) -> None:
-        """An empty graph over some weights, of which it keeps those that its nodes read."""
+        """Creates an empty graph; `weights` are the arrays that nodes may read."""
         self.nodes: list[Node] = []
         self.constants: dict[str, np.ndarray] = {}
         self.outputs: dict[str, str] = {}
@@ -40,7 +40,7 @@ class Graph:
 
     @contextlib.contextmanager
     def scope(self, name: str) -> Iterator[None]:
-        """Nodes added inside are named as parts of `name`."""
+        """Prefixes the names of nodes added inside with `name`."""
         self._scopes.append(name)
         try:
             yield
@@ -56,20 +56,20 @@ class Graph:
         return name
 
     def weight(self, path: str) -> str:
-        """The name of a weight's value."""
+        """Returns the name of a weight, and adds it to the constants."""
         self.constants[path] = self._weights[path]
         return path
 
     def number(self, value: float) -> str:
-        """The name of a float32 scalar's value."""
+        """Returns the name of a float32 scalar constant."""
         return self._constant(f"constants/{value!r}", np.asarray(value, np.float32))
 
     def integers(self, *values: int) -> str:
-        """The name of an int64 vector's value."""
+        """Returns the name of an int64 vector constant."""
         return self._constant(f"constants/{list(values)}", np.asarray(values, np.int64))
 
     def integer(self, value: int) -> str:
-        """The name of an int64 scalar's value."""
+        """Returns the name of an int64 scalar constant."""
         return self._constant(f"constants/int {value}", np.asarray(value, np.int64))
 
     def _constant(self, name: str, value: np.ndarray) -> str:

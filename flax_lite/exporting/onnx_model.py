@@ -1,9 +1,10 @@
-"""The encoder and its heads as a graph of ONNX operators; each function adds a part and returns the name of its value.
+"""The encoder and its heads as ONNX operators; each function adds a part and returns the name of its value.
 
-The depth is written out, one set of nodes for each application of a layer, for that is what onnxruntime optimizes;
-layers that share their parameters read the same constants, so the file's size is that of the parameters. The parts
-follow `flax_lite.layers.transformer`, in the operators that onnxruntime's fusions and quantization look for: a matrix
-product with one weight for every Dense, and the usual forms of GELU. A `path` is where a module's parameters are.
+The graph is written by hand, and not converted from the jaxpr, so that it has the operators that onnxruntime's fusions
+and quantization look for: one matrix product with a weight for every Dense, and the usual forms of GELU. For the same
+reason the depth is unrolled, with one set of nodes per application of a layer; layers that share parameters read the
+same constants, so the size of the file is that of the parameters. The parts follow `flax_lite.layers.transformer`. A
+`path` is the path of a module's parameters.
 """
 
 import math
@@ -21,13 +22,13 @@ from flax_lite.models.params import get_params
 
 
 def _gelu(graph: Graph, x: str) -> str:
-    """X (1 + erf(x / sqrt 2)) / 2."""
+    """GELU, x (1 + erf(x / sqrt 2)) / 2."""
     cdf = graph.add("Add", graph.add("Erf", graph.add("Div", x, graph.number(math.sqrt(2)))), graph.number(1.0))
     return graph.add("Mul", graph.add("Mul", x, cdf), graph.number(0.5))
 
 
 def _gelu_tanh(graph: Graph, x: str) -> str:
-    """X (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2."""
+    """GELU's tanh approximation, x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2."""
     cube = graph.add("Mul", graph.add("Pow", x, graph.number(3.0)), graph.number(0.044715))
     inner = graph.add("Mul", graph.add("Add", x, cube), graph.number(math.sqrt(2 / math.pi)))
     cdf = graph.add("Add", graph.add("Tanh", inner), graph.number(1.0))
@@ -43,7 +44,7 @@ ACTIVATION_NODES: Mapping[str, Callable[[Graph, str], str]] = {
 
 
 def dense(graph: Graph, path: str, x: str) -> str:
-    """X W + b."""
+    """A dense layer, x W + b."""
     return graph.add("Add", graph.add("MatMul", x, graph.weight(f"{path}/kernel")), graph.weight(f"{path}/bias"))
 
 
@@ -54,7 +55,7 @@ def layer_norm(graph: Graph, config: EncoderConfig, path: str, x: str) -> str:
 
 
 def embeddings(graph: Graph, config: EncoderConfig, path: str) -> str:
-    """LayerNorm(word + position + token type), and ALBERT's Dense: [B, T, D] of the graph's inputs."""
+    """LayerNorm(word + position + token type), with ALBERT's projection: [B, T, D]."""
     x = graph.add("Gather", graph.weight(f"{path}/word/embedding"), "input_ids", axis=0)
     length = graph.add("Shape", "input_ids", start=1, end=2)
     table = graph.weight(f"{path}/position/embedding")
@@ -67,9 +68,9 @@ def embeddings(graph: Graph, config: EncoderConfig, path: str) -> str:
 
 
 def visibility(graph: Graph) -> str:
-    """Which keys every query may see: true [B, 1, 1, S] where the attention mask is not zero."""
-    seen = graph.add("Cast", "attention_mask", to="BOOL")
-    return graph.add("Unsqueeze", seen, graph.integers(1, 2))
+    """The mask of visible keys, true where the attention mask is not zero: [B, 1, 1, S]."""
+    mask = graph.add("Cast", "attention_mask", to="BOOL")
+    return graph.add("Unsqueeze", mask, graph.integers(1, 2))
 
 
 def self_attention(graph: Graph, config: EncoderConfig, path: str, x: str, mask: str) -> str:
@@ -78,9 +79,9 @@ def self_attention(graph: Graph, config: EncoderConfig, path: str, x: str, mask:
 
     def heads(part: str, order: list[int]) -> str:
         projected = dense(graph, f"{path}/{part}", x)
-        # A zero keeps the axis of the input.
-        parted = graph.add("Reshape", projected, graph.integers(0, 0, config.num_attention_heads, width))
-        return graph.add("Transpose", parted, perm=order)
+        # A size of 0 keeps the size of the input's axis.
+        split = graph.add("Reshape", projected, graph.integers(0, 0, config.num_attention_heads, width))
+        return graph.add("Transpose", split, perm=order)
 
     queries, keys, values = (
         heads(part, order) for part, order in (("query", [0, 2, 1, 3]), ("key", [0, 2, 3, 1]), ("value", [0, 2, 1, 3]))
@@ -101,10 +102,10 @@ def feed_forward(graph: Graph, config: EncoderConfig, path: str, x: str) -> str:
 
 
 def build_graph(model: Any) -> Graph:
-    """The forward pass of a model in float32; inputs and outputs as `input_names` and `outputs_of` have them.
+    """Returns the forward pass of a model in float32; inputs and outputs are those of `input_names` and `outputs_of`.
 
     Raises:
-        ValueError: if the model is of no task to export, or computes in another dtype.
+        ValueError: if the model has no task to export, or computes in another dtype.
     """
     task, config = task_of(model), model.config
     if model.execution.dtype != "float32":
@@ -121,12 +122,12 @@ def build_graph(model: Any) -> Graph:
 
 
 def _weights(model: Any, root: str) -> dict[str, np.ndarray]:
-    """The parameters by path, those of stacked layers with the layer's number in it; and fixed positions."""
+    """Returns the parameters by path, those of stacked layers by layer, and sinusoidal positions if there are any."""
     config = model.config
     weights: dict[str, np.ndarray] = {}
     stack = f"{root}layers/"
-    for path, leaf in traverse_util.flatten_dict(get_params(model), sep="/").items():
-        array = np.asarray(leaf, np.float32)
+    for path, value in traverse_util.flatten_dict(get_params(model), sep="/").items():
+        array = np.asarray(value, np.float32)
         if path.startswith(stack):
             rest = path.removeprefix(stack)
             weights.update({f"{stack}{layer}/{rest}": array[layer] for layer in range(len(array))})
@@ -143,9 +144,9 @@ def _encode(graph: Graph, config: EncoderConfig, root: str) -> str:
     with graph.scope("embeddings"):
         x = embeddings(graph, config, f"{root}embeddings")
         mask = visibility(graph)
-    shared = config.num_physical_layers == 1
+    is_shared = config.num_physical_layers == 1
     for application, layer in enumerate(config.layer_sequence()):
-        path = f"{root}layer" if shared else f"{root}layers/{layer}"
+        path = f"{root}layer" if is_shared else f"{root}layers/{layer}"
         with graph.scope(f"layer_{application}"):
             with graph.scope("attention"):
                 x = self_attention(graph, config, f"{path}/attention", x, mask)

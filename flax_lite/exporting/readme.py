@@ -1,4 +1,4 @@
-"""What an export says about itself: how it is run."""
+"""The README.md of an export, with code that runs it."""
 
 from flax_lite.exporting.tasks import Sizes
 from flax_lite.models.tasks import Task
@@ -6,9 +6,9 @@ from flax_lite.models.tasks import Task
 _STABLEHLO = """\
 # {title} as a JAX program
 
-Runs on CPU, CUDA and TPU with jax, flatbuffers, numpy and safetensors alone. `export.json` names the inputs, the
-outputs and the weights, and the bounds of what is open: beyond them the compiler's own error, or NaN for an id, says
-little, so `check` comes before a batch is run. Token ids come from the tokenizer whose files are here.
+Runs on CPU, CUDA and TPU; it needs only jax, flatbuffers, numpy and safetensors. `export.json` lists the inputs, the
+outputs and the weights, and the bounds of open sizes and of ids. Beyond them the program fails with an unclear error or
+returns NaN, so `check` a batch before running it. Get token ids from the tokenizer in this directory.
 
 ```python
 import json
@@ -52,7 +52,7 @@ for name, values in run(weights, inputs).items():
 _ONNX = """\
 # {title} in ONNX
 
-Runs with onnxruntime, or any other reader of opset 17. Token ids come from the tokenizer whose files are here.
+Runs with onnxruntime, or any other runtime for opset 17. Get token ids from the tokenizer in this directory.
 
 ```python
 import json
@@ -78,6 +78,6 @@ _TEXTS = {"stablehlo": _STABLEHLO, "onnx": _ONNX}
 
 
 def readme(to: str, family: str, task: Task, sizes: Sizes) -> str:
-    """The text of README.md beside an export; its code runs in that directory."""
+    """Returns the text of the README.md of an export; its code runs in that directory."""
     title = f"{family}, {task.export},"
     return _TEXTS[to].format(title=title, batch=sizes.batch or 2, length=sizes.length or 5)

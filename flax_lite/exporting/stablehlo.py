@@ -1,4 +1,4 @@
-"""StableHLO by jax.export: one program for CPU, CUDA and TPU, its weights in a file beside it."""
+"""Writes StableHLO by jax.export: one program for CPU, CUDA and TPU, with its weights in a separate file."""
 
 import contextlib
 import importlib.util
@@ -26,19 +26,23 @@ PROGRAM, WEIGHTS, DESCRIPTION = "model.jax_export", "weights.safetensors", "expo
 
 
 def require_flatbuffers() -> None:
-    """Raises ValueError if the package flatbuffers is not installed: jax.export needs it, JAX does not ask for it."""
+    """Raises ValueError if flatbuffers is not installed, which jax.export needs and JAX does not depend on."""
     if importlib.util.find_spec("flatbuffers") is None:
         raise ValueError("writing a program of jax.export needs the package flatbuffers: pip install flatbuffers")
 
 
 def export_program(model: Any, sizes: Sizes | None = None) -> export.Exported:
-    """The forward pass of a model as a program `(weights, inputs) -> outputs`, dictionaries of arrays by name.
+    """Returns the forward pass of a model as a program `(weights, inputs) -> outputs` of dictionaries by name.
 
-    Weights are named by their paths and inputs are int32; a size left open is a symbol, `b` for the batch, `t` for the
-    tokens in a row. The layers stay one loop, so the program's size does not depend on the depth.
+    Weights are named by their paths; inputs are int32 [batch, length]. An open size is a symbol, `b` for the batch and
+    `t` for the tokens of a row. The layers remain one loop, so the size of the program does not depend on the depth.
+
+    Args:
+        model: a model of one of `flax_lite.models.tasks.EXPORTS`, with attention="xla".
+        sizes: fixed sizes; batch and length are open if None.
 
     Raises:
-        ValueError: if the model is of no task to export, computes by what only one platform has, or has no such sizes.
+        ValueError: if the model has no task to export, uses attention of one platform only, or a size is invalid.
     """
     sizes = sizes or Sizes()
     sizes.check(model.config)
@@ -54,7 +58,7 @@ def export_program(model: Any, sizes: Sizes | None = None) -> export.Exported:
         output = with_params(structure, traverse_util.unflatten_dict(weights, sep="/"))(**inputs)
         return {name: getattr(output, name) for name in names}
 
-    weights = {path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for path, leaf in named_weights(model).items()}
+    weights = {path: jax.ShapeDtypeStruct(array.shape, array.dtype) for path, array in named_weights(model).items()}
     rows = jax.ShapeDtypeStruct(_shape(sizes, model.config.max_position_embeddings), jnp.int32)
     inputs = dict.fromkeys(input_names(model.config), rows)
     with _without_directories():
@@ -62,12 +66,17 @@ def export_program(model: Any, sizes: Sizes | None = None) -> export.Exported:
 
 
 def named_weights(model: Any) -> dict[str, jax.Array]:
-    """The parameters of a model by path, in the order in which a program takes them."""
+    """Returns the parameters of a model by path, in the order of the program's arguments."""
     return dict(sorted(traverse_util.flatten_dict(get_params(model), sep="/").items()))
 
 
 def write_stablehlo(model: Any, directory: Path, sizes: Sizes | None = None) -> None:
-    """Writes the program, its weights, and a description of both, to a directory that exists.
+    """Writes the program, its weights and a description of both to an existing directory.
+
+    Args:
+        model: as for `export_program`.
+        directory: the directory to write to.
+        sizes: as for `export_program`.
 
     Raises:
         ValueError: as `export_program`, or if the package flatbuffers is not installed.
@@ -76,21 +85,21 @@ def write_stablehlo(model: Any, directory: Path, sizes: Sizes | None = None) -> 
     exported = export_program(model, sizes)
     weights = named_weights(model)
     (directory / PROGRAM).write_bytes(exported.serialize())
-    write_safetensors(directory / WEIGHTS, {path: _stored(leaf) for path, leaf in weights.items()}, {})
+    write_safetensors(directory / WEIGHTS, {path: _stored(array) for path, array in weights.items()}, {})
     text = json.dumps(_description(model, exported, sizes or Sizes()), indent=2)
     (directory / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
 
 
 @contextlib.contextmanager
 def _without_directories() -> Iterator[None]:
-    """Programs traced inside name source files without their directories: a program says nothing of its machine."""
+    """Traces programs with file names but without directories, so that they do not reveal paths of this machine."""
     option = "jax_hlo_source_file_canonicalization_regex"
-    before = getattr(jax.config, option)
+    previous = getattr(jax.config, option)
     jax.config.update(option, ".*/")
     try:
         yield
     finally:
-        jax.config.update(option, before)
+        jax.config.update(option, previous)
 
 
 def _shape(sizes: Sizes, limit: int) -> tuple[Any, ...]:
@@ -98,12 +107,12 @@ def _shape(sizes: Sizes, limit: int) -> tuple[Any, ...]:
     return tuple(export.symbolic_shape(f"{sizes.batch or 'b'}, {sizes.length or 't'}", constraints=constraints))
 
 
-def _stored(leaf: jax.Array) -> StoredTensor:
-    return StoredTensor(leaf.shape, str(leaf.dtype), lambda: np.asarray(leaf))
+def _stored(array: jax.Array) -> StoredTensor:
+    return StoredTensor(array.shape, str(array.dtype), lambda: np.asarray(array))
 
 
 def _description(model: Any, exported: export.Exported, sizes: Sizes) -> dict[str, Any]:
-    """What a program takes and gives, in the order of its arguments and results."""
+    """Returns the content of export.json; inputs, outputs and weights are in the program's order."""
     (weights, inputs), _ = jax.tree.unflatten(exported.in_tree, exported.in_avals)
     open_sizes = {
         "b": None if sizes.batch else {"axis": BATCH, "least": 1},
@@ -115,20 +124,20 @@ def _description(model: Any, exported: export.Exported, sizes: Sizes) -> dict[st
         "weights_file": WEIGHTS,
         "platforms": list(exported.platforms),
         "symbols": {symbol: bounds for symbol, bounds in open_sizes.items() if bounds},
-        "inputs": [each | {"least": 0, "most": _most(model.config)[each["name"]]} for each in _specs(inputs)],
+        "inputs": [spec | {"least": 0, "most": _max_values(model.config)[spec["name"]]} for spec in _specs(inputs)],
         "outputs": _specs(jax.tree.unflatten(exported.out_tree, exported.out_avals)),
         "weights": _specs(weights),
         "versions": {"flax_lite": flax_lite.__version__, "jax": jax.__version__},
     }
 
 
-def _most(config: EncoderConfig) -> dict[str, int]:
-    """The largest number that an input may hold: a compiled program answers ids outside of its tables with NaN."""
+def _max_values(config: EncoderConfig) -> dict[str, int]:
+    """Returns the maximum value of each input; for larger ids a compiled program returns NaN."""
     return {"input_ids": config.vocab_size - 1, "attention_mask": 1, "token_type_ids": config.type_vocab_size - 1}
 
 
 def _specs(avals: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Name, shape and dtype of arrays; an open size is written as its symbol."""
+    """Returns name, shape and dtype of arrays; an open size is the name of its symbol."""
     return [
         {
             "name": name,

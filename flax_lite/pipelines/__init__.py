@@ -1,9 +1,9 @@
-"""Strings in, results out: pipelines with the names, keys and rules of Hugging Face's.
+"""Pipelines: functions from strings to results, with the task names, result keys and rules of Hugging Face's pipelines.
 
     pipe = flax_lite.pipeline("fill-mask", model=SOURCE)
     pipe(f"Paris is the {pipe.tokenizer.specials.mask} of France.")
 
-What they share (fixed shapes, few compilations, streams) is in `flax_lite.pipelines.base`.
+`flax_lite.pipelines.base` has the part that they share: fixed shapes, few compilations, streams.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,11 +32,11 @@ __all__ = ["TASKS", "Pipeline", "pipeline"]
 TASKS = tasks.PIPELINES
 
 _CLASSES: Mapping[str, type[Pipeline[Any]]] = {
-    each.task: each
-    for each in (FillMask, TextClassification, TokenClassification, QuestionAnswering, SentenceEmbedding)
+    pipeline_class.task: pipeline_class
+    for pipeline_class in (FillMask, TextClassification, TokenClassification, QuestionAnswering, SentenceEmbedding)
 }
-# Models that compute a task beside the one that the table names for it.
-_OTHERS = {FillMask.task: (PreTraining,), QuestionAnswering.task: (BeamQuestionAnswering,)}
+# Models that a task accepts in addition to the one in the table of tasks.
+_OTHER_MODELS = {FillMask.task: (PreTraining,), QuestionAnswering.task: (BeamQuestionAnswering,)}
 
 
 def pipeline(
@@ -50,65 +50,65 @@ def pipeline(
     max_length: int | None = None,
     **options: Any,
 ) -> Pipeline[Any]:
-    """A model and its tokenizer as a function of strings.
+    """Creates a function from strings to results out of a model and its tokenizer.
 
     Args:
-        task: "fill-mask", "text-classification", "token-classification", "question-answering" or
-            "sentence-embedding".
-        model: any SOURCE (a directory, a work directory, a hub id), or a model, which needs a `tokenizer` then.
-        tokenizer: a Tokenizer, or a SOURCE of one; the model's own if None.
-        execution: how to compute a model that is read.
-        batch_size: rows of every batch; 1 answers a single text soonest.
-        tokens_per_batch: or tokens of every batch; see `flax_lite.pipelines.base.Pipeline`.
-        max_length: of a row, in tokens. Default: as many as the model takes; of "sentence-embedding", as the files of
-            sentence-transformers say, or the tokenizer's where these are not there.
-        options: of the task, for all calls that do not say otherwise: top_k, function_to_apply, targets,
-            aggregation_strategy and others, as in Hugging Face's pipelines. "sentence-embedding" takes `pooling`
-            ("mean", "cls", "max") and `normalize`; by default, those that the SOURCE's modules.json names, else
-            "mean" and False.
+        task: "fill-mask", "text-classification", "token-classification", "question-answering" or "sentence-embedding".
+        model: any SOURCE (a directory, a work directory, a hub id), or a model object, which needs a `tokenizer`.
+        tokenizer: a Tokenizer, or a SOURCE of one; default: the tokenizer of the model's SOURCE.
+        execution: the execution config, if the model is loaded from a SOURCE.
+        batch_size: rows of every batch; 1 has the lowest latency for a single text.
+        tokens_per_batch: tokens of every batch, instead of `batch_size`; see `flax_lite.pipelines.base.Pipeline`.
+        max_length: maximum number of tokens of a row. Default: the model's maximum, at most 384 for
+            "question-answering"; for "sentence-embedding", what the files of sentence-transformers say, or else the
+            tokenizer's.
+        options: default options of the task for all calls: top_k, function_to_apply, targets, aggregation_strategy and
+            others, as in Hugging Face's pipelines. "sentence-embedding" takes `pooling` ("mean", "cls", "max") and
+            `normalize`; default: what the SOURCE's modules.json says, or else "mean" and False.
+
+    Returns:
+        The pipeline of the task.
 
     Raises:
-        ValueError: for an unknown task, a model without the task's head, a model without a tokenizer, or options that
-            make no sense.
-        TypeError: for an option that the task does not have.
+        ValueError: if the task is unknown, the model lacks the task's head, a model object comes without a tokenizer,
+            or an option is invalid.
+        TypeError: if the task has no such option.
     """
     if task not in _CLASSES:
         raise ValueError(f"task {task!r} is not known; choose from {', '.join(TASKS)}")
     pipeline_class = _CLASSES[task]
-    models = (*(model_class(row) for row in tasks.TASKS if row.pipeline == task), *_OTHERS.get(task, ()))
-    sizes = {"batch_size": batch_size, "tokens_per_batch": tokens_per_batch, "max_length": max_length}
+    models = (*(model_class(row) for row in tasks.TASKS if row.pipeline == task), *_OTHER_MODELS.get(task, ()))
     if hasattr(model, "config"):
         if not isinstance(model, models):
             raise ValueError(f"{task} needs a {models[0].__name__}, got a {type(model).__name__}")
         if tokenizer is None:
-            raise ValueError("a model object has no tokenizer with it; give tokenizer=, a Tokenizer or where it is")
+            raise ValueError("a model object has no tokenizer; give tokenizer=, a Tokenizer or a SOURCE of one")
         if execution is not None:
-            raise ValueError("execution belongs to a model that is read; this one has been made with its own")
-        return _made(pipeline_class, model, _tokenizer(tokenizer), **sizes, **options)
-    loaded, reads, layout = read_consistently(
-        Path(model).expanduser(), lambda: _read(task, model, tokenizer, models, execution)
-    )
-    if layout is not None:
-        options = {"pooling": layout.pooling, "normalize": layout.normalize} | options
-        sizes["max_length"] = max_length or layout.max_length
-    return _made(pipeline_class, loaded, reads, **sizes, **options)
+            raise ValueError("execution is for a model that is loaded from a SOURCE; a model object has its own")
+        tokenizer = _open_tokenizer(tokenizer)
+    else:
+        model, tokenizer, layout = read_consistently(
+            Path(model).expanduser(), lambda: _load(model, task, tokenizer, models, execution)
+        )
+        if layout is not None:
+            options = {"pooling": layout.pooling, "normalize": layout.normalize} | options
+            max_length = max_length or layout.max_length
+    if isinstance(model, BeamQuestionAnswering):
+        pipeline_class = BeamAnswers
+    sizes = {"batch_size": batch_size, "tokens_per_batch": tokens_per_batch, "max_length": max_length}
+    return pipeline_class(model, tokenizer, **sizes, **options)
 
 
-def _read(
-    task: str, source: Source, tokenizer: Tokenizer | Source | None, models: Sequence[Any], execution: Execution | None
+def _load(
+    source: Source, task: str, tokenizer: Tokenizer | Source | None, models: Sequence[Any], execution: Execution | None
 ) -> tuple[Any, Tokenizer, SentenceLayout | None]:
-    """A model, its tokenizer and, where vectors are made, how the directory says that they are."""
+    """Returns the model, its tokenizer and, for sentence embeddings, the pooling that the directory specifies."""
     layout = None
     if task == SentenceEmbedding.task:
         layout = sentence_transformers_layout(source) or SentenceLayout(max_length=sentence_length(source))
-    reads = _tokenizer(source if tokenizer is None else tokenizer)
-    return load_for_task(source, task, models, execution), reads, layout
+    opened = _open_tokenizer(source if tokenizer is None else tokenizer)
+    return load_for_task(source, task, models, execution), opened, layout
 
 
-def _made(pipeline_class: type[Pipeline[Any]], model: Any, *arguments: Any, **options: Any) -> Pipeline[Any]:
-    chosen = BeamAnswers if isinstance(model, BeamQuestionAnswering) else pipeline_class
-    return chosen(model, *arguments, **options)
-
-
-def _tokenizer(given: Tokenizer | Source) -> Tokenizer:
+def _open_tokenizer(given: Tokenizer | Source) -> Tokenizer:
     return given if isinstance(given, Tokenizer) else load_tokenizer(str(given))

@@ -1,4 +1,4 @@
-"""What all pipelines do: check inputs, tokenize, run in fixed shapes, give results in the order of the inputs."""
+"""The part that all pipelines share: check inputs, tokenize, run batches of fixed shapes, return results in order."""
 
 import abc
 import dataclasses
@@ -18,20 +18,20 @@ from flax_lite.tokenization import Tokenizer
 
 logger = logging.getLogger("flax_lite")
 
-# Inputs that are tokenized and sorted by length together: what a stream holds at a time.
+# Inputs that are tokenized and sorted by length at once; a stream holds no more in memory.
 CHUNK_SIZE = 1024
-# Tokens of a batch: accelerators need many at once, a CPU is busy with few.
+# Default tokens per batch: an accelerator needs many at once, a CPU is busy with few.
 _CPU_TOKENS, _ACCELERATOR_TOKENS = 512, 16384
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """One input on its way through the model.
+    """One input, preprocessed.
 
     Attributes:
-        given: the input as it came.
-        rows: what the model reads for it.
-        notes: what the pipeline needs to know of each row when it reads the outputs.
+        given: the input.
+        rows: the rows that the model reads for it.
+        notes: data for each row that postprocessing needs.
     """
 
     given: Any
@@ -43,7 +43,7 @@ class InputError(ValueError):
     """An input that the task does not take.
 
     Attributes:
-        number: which, from 0.
+        number: index of the input, from 0.
         problem: what is wrong with it.
     """
 
@@ -56,15 +56,18 @@ OptionsT = TypeVar("OptionsT")
 
 
 class Pipeline(abc.ABC, Generic[OptionsT]):
-    """A model and its tokenizer as a function of strings. Made by `flax_lite.pipeline`.
+    """A model and its tokenizer as a function of strings; created by `flax_lite.pipeline`.
 
-    Rows are padded to a few lengths, each of which is compiled once: when it first comes, or all by `warm_up`. A
-    result does not depend on what else is in the batch. Several threads may call one pipeline.
+    Rows are padded to a few lengths (`buckets`). Each is compiled once, when the first row of that length comes, or by
+    `warm_up`. A result does not depend on the other inputs of its batch. Several threads may call one pipeline.
+
+    A task implements `_preprocess`, `_forward` and `_postprocess`, as a pipeline of Hugging Face does.
 
     Attributes:
-        model: what computes, in the form that answers soonest here (`flax_lite.layers.unstacked`).
-        tokenizer: what tokenizes.
-        max_length: tokens of the longest row, specials included. Longer texts lose their end, which is said once.
+        model: the model, in the form that is fastest for inference on this device (`flax_lite.layers.unstacked`).
+        tokenizer: its tokenizer.
+        max_length: maximum number of tokens of a row, special tokens included. Longer texts are truncated, with one
+            warning.
     """
 
     task: ClassVar[str]
@@ -80,209 +83,217 @@ class Pipeline(abc.ABC, Generic[OptionsT]):
         max_length: int | None = None,
         **options: Any,
     ) -> None:
-        """Compiles nothing yet.
+        """Creates a pipeline; nothing is compiled yet.
 
         Args:
-            model: of the class the task needs.
-            tokenizer: of that model.
-            batch_size: rows of every batch; 1 answers a single text soonest.
-            tokens_per_batch: or tokens of every batch, of which short rows fill more: by default 512 on a CPU, or one
-                row of the longest, and 16384 elsewhere.
-            max_length: of a row, in tokens; default: as many as the model takes.
-            options: of the task, for all calls that do not say otherwise.
+            model: a model of the class that the task needs.
+            tokenizer: the tokenizer of that model.
+            batch_size: rows of every batch; 1 has the lowest latency for a single text.
+            tokens_per_batch: tokens of every batch, instead of `batch_size`; a batch of short rows then has more rows.
+                Default: 512 on a CPU, or one row of the longest bucket if that is more; 16384 on other devices.
+            max_length: maximum number of tokens of a row; default: the model's maximum.
+            options: default options of the task for all calls.
 
         Raises:
-            ValueError: if these do not fit each other.
+            ValueError: if a value is invalid, or model, tokenizer and options do not fit each other.
+            TypeError: if the task has no such option.
         """
         self.model, self.tokenizer = for_inference(model), tokenizer
         self.max_length = _max_length(max_length, model.config.max_position_embeddings)
         if tokenizer.vocab_size > model.config.vocab_size:
             raise ValueError(
                 f"the tokenizer has {tokenizer.vocab_size} pieces, the model {model.config.vocab_size}: "
-                "they do not belong together"
+                "they do not belong together; give the tokenizer that the model was trained with"
             )
-        self._said: set[str] = set()
-        self._defaults = self._checked(self.options_type(**self._named(options)))
-        rows = _rows(bucket_lengths(self.max_length), batch_size, tokens_per_batch)
-        self._programs = Programs(self._compute, self.model, rows, tokenizer.pad_id)
-        self._has_warned = False
+        self._warned: set[str] = set()
+        self._check_names(options)
+        self._defaults: OptionsT = self._check_options(self.options_type(**options))
+        rows = _rows_per_batch(bucket_lengths(self.max_length), batch_size, tokens_per_batch)
+        self._programs = Programs(self._forward, self.model, rows, tokenizer.pad_id)
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
-        """Results of one input, of a list of them as a list, of any other iterable as an iterator.
+        """Returns the result of one input, a list for a list of inputs, or an iterator for any other iterable.
 
         Args:
-            inputs: what the task takes: a string, a dictionary, or many of them.
-            options: of the task, for this call.
+            inputs: one input of the task (a string or a dictionary), or several.
+            options: options of the task for this call.
+
+        Returns:
+            The result, see the class of the task; several results are in the order of the inputs.
 
         Raises:
-            InputError: for an input that the task does not take, or whose results are not finite; a ValueError.
-            ValueError: for such an option.
-            TypeError: for an option that no call of the task has.
+            InputError: if the task does not take an input, or its results are not finite; a ValueError.
+            ValueError: if the value of an option is invalid.
+            TypeError: if the task has no such option for a call.
         """
-        chosen = self._chosen(options)
-        if self._is_one(inputs):
+        chosen = self._call_options(options)
+        if isinstance(inputs, str | Mapping):
             return next(self._run([inputs], chosen))
         if isinstance(inputs, list | tuple):
-            return self._collected(list(self._chunks(iter(inputs), CHUNK_SIZE, chosen)))
+            return self._collect(list(self._chunks(iter(inputs), CHUNK_SIZE, chosen)))
         if not isinstance(inputs, Iterable):
             raise ValueError(f"{self.task} takes {self._takes}, or several of them, got {type(inputs).__name__}")
         return self._chunks(iter(inputs), CHUNK_SIZE, chosen)
 
     def stream(self, inputs: Iterable[Any], *, chunk_size: int = CHUNK_SIZE, **options: Any) -> Iterator[Any]:
-        """Results one by one in the order of the inputs, of which `chunk_size` are in memory at a time.
+        """Yields the results one by one, in the order of the inputs.
 
         Args:
-            inputs: any number.
-            chunk_size: 1 gives each result before the next input is read.
-            options: of the task.
+            inputs: any number of inputs.
+            chunk_size: number of inputs in memory at once; with 1, each result is yielded before the next input is
+                read.
+            options: options of the task, as for a call.
 
         Raises:
-            ValueError: as a call.
+            ValueError, TypeError: as a call.
         """
         check_count("chunk_size", chunk_size)
-        return self._chunks(iter(inputs), chunk_size, self._chosen(options))
+        return self._chunks(iter(inputs), chunk_size, self._call_options(options))
 
     def warm_up(self) -> None:
-        """Compiles every bucket, so that no later call waits for it."""
+        """Compiles the programs of all buckets, so that no later call has to."""
         for length in self._programs.buckets:
             self._programs.compile(length)
 
     @property
     def buckets(self) -> tuple[int, ...]:
-        """The lengths that rows are padded to."""
+        """The lengths that rows are padded to, ascending."""
         return self._programs.buckets
 
     @property
     def compiled(self) -> tuple[int, ...]:
-        """Those that have been compiled."""
+        """The buckets that are compiled, ascending."""
         return self._programs.compiled
 
-    # What a task defines.
+    # Defined by each task.
 
     _takes: ClassVar[str] = "a string"
-    # Whether outputs are of each token of a row; those of its padding mean nothing, whatever they are.
+    # Whether the outputs have an axis of tokens; those of padding are ignored.
     _is_by_token: ClassVar[bool] = False
-    # Options of the task that belong to `flax_lite.pipeline`, and to no call.
-    _of_pipeline: ClassVar[Sequence[str]] = ()
+    # Options of the task that are arguments of `flax_lite.pipeline` only, not of calls.
+    _pipeline_options: ClassVar[Sequence[str]] = ()
 
     @abc.abstractmethod
-    def _compute(self, model: Any, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-        """What the device computes of a batch."""
+    def _preprocess(self, inputs: Sequence[Any], options: OptionsT, first: int) -> list[Request]:
+        """Returns the rows of some inputs; `first` is the number of the first of them, for messages."""
 
     @abc.abstractmethod
-    def _encode(self, inputs: Sequence[Any], options: OptionsT, first: int) -> list[Request]:
-        """Rows of some inputs; `first` is the number of the first of them, for messages."""
+    def _forward(self, model: Any, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        """Computes the outputs of a batch on the device; compiled.
 
-    @abc.abstractmethod
-    def _decode(self, request: Request, outputs: Sequence[Any], options: OptionsT) -> Any:
-        """The result of an input, from what `_read` gave of its rows."""
+        Args:
+            model: the model, a pytree.
+            batch: input_ids, attention_mask, token_type_ids [B, T] and positions [B].
 
-    def _read(self, request: Request, number: int, outputs: Outputs, options: OptionsT) -> Any:
-        """What to keep of the outputs of a request's row until its other rows are there too."""
+        Returns:
+            Arrays with a leading axis of B.
+        """
+
+    def _reduce_row(self, request: Request, number: int, outputs: Outputs, options: OptionsT) -> Any:
+        """Returns what to keep of the outputs of row `number` until all rows of the request are computed."""
         return outputs
 
-    def _checked(self, options: OptionsT) -> OptionsT:
-        """The options, if they fit this model."""
+    @abc.abstractmethod
+    def _postprocess(self, request: Request, outputs: Sequence[Any], options: OptionsT) -> Any:
+        """Returns the result of an input from the results of `_reduce_row`, one for each of its rows."""
+
+    def _check_options(self, options: OptionsT) -> OptionsT:
+        """Checks the options against the model; returns them, normalized."""
         return options
 
-    def _is_one(self, inputs: Any) -> bool:
-        """Whether it is one input rather than several."""
-        return isinstance(inputs, str | Mapping)
-
-    def _collected(self, results: list[Any]) -> Any:
-        """Results of a list of inputs."""
+    def _collect(self, results: list[Any]) -> Any:
+        """Returns the results of a list of inputs."""
         return results
 
-    def _cut(self, tokens: int, kept: int, what: str = "text", limit: str = "") -> None:
-        """Says, once, that a text has more tokens than are read of it."""
-        if tokens > kept and not self._has_warned:
-            self._has_warned = True
-            logger.warning(
-                "%s: a %s of %d tokens is cut to the %d that fit into %s; further ones are not reported",
-                self.task,
-                what,
-                tokens,
-                kept,
-                limit or f"max_length={self.max_length}",
-            )
+    # Shared by the tasks.
+
+    def _warn_once(self, message: str, key: str | None = None) -> None:
+        """Logs a warning, unless one with this key (by default the message) was logged before."""
+        key = message if key is None else key
+        if key not in self._warned:
+            self._warned.add(key)
+            logger.warning("%s: %s", self.task, message)
+
+    def _warn_truncated(self, tokens: int, kept: int, name: str = "text", limit: str = "") -> None:
+        """Logs a warning if a text is truncated, the first time in this pipeline."""
+        if tokens > kept:
+            limit = limit or f"max_length={self.max_length}"
+            message = f"a {name} of {tokens} tokens is truncated to the {kept} that fit into {limit}"
+            self._warn_once(f"{message}; further ones are not reported", "truncated")
+
+    def _check_names(self, options: Mapping[str, Any]) -> None:
+        names = [field.name for field in dataclasses.fields(self.options_type)]
+        check_names(options, self.task, names, self._pipeline_options)
+
+    def _call_options(self, options: Mapping[str, Any]) -> OptionsT:
+        self._check_names(options)
+        defaults: Any = self._defaults
+        return self._check_options(dataclasses.replace(defaults, **options)) if options else defaults
 
     def _check_types(self, requests: Sequence[Request], first: int) -> None:
-        """Raises InputError for a row whose token types the model's table lacks; a model without a table reads none."""
-        size = self.model.config.type_vocab_size
+        """Raises InputError for a row with token type 1 if the model's embedding table has only type 0.
+
+        A model without token types ignores them.
+        """
+        if self.model.config.type_vocab_size != 1:
+            return
         for number, request in enumerate(requests, start=first):
-            most = max((row.most_type for row in request.rows), default=0)
-            if 0 < size <= most:
+            if any(row.second < len(row.tokens) for row in request.rows):
                 raise InputError(
                     number,
-                    f"has tokens of type {most}, and the model knows those below type_vocab_size={size} only: "
+                    "has tokens of type 1, and the model knows only those below type_vocab_size=1: "
                     f"{self.task} of two texts needs a model that was trained on pairs",
                 )
 
     def _not_finite(self, given: Any, number: int) -> InputError:
-        """A label, a place or a vector made of such numbers would look like any other."""
+        """Returns the error for outputs that are NaN or infinite, which would otherwise look like any other result."""
         dtype = str(self.model.execution.compute_dtype)
         cause = (
-            "numbers on the way leave its range: give float32 or bfloat16 (execution=Execution(dtype=...), --dtype)"
+            "intermediate values overflow: give float32 or bfloat16 (execution=Execution(dtype=...), --dtype)"
             if dtype == "float16"
-            else "the model's weights give none for this text"
+            else "the model's weights give no finite ones for this text"
         )
         return InputError(
             number, f"has results in {dtype} that are not finite (NaN or infinite): {given!r:.100}; {cause}"
         )
 
-    def _chosen(self, options: Mapping[str, Any]) -> OptionsT:
-        defaults: Any = self._defaults
-        return self._checked(dataclasses.replace(defaults, **self._named(options))) if options else defaults
-
-    def _named(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The options of a call, if they are."""
-        names = [field.name for field in dataclasses.fields(self.options_type)]
-        check_names(options, self.task, names, self._of_pipeline)
-        return options
-
-    def _say_once(self, problem: str) -> None:
-        """Says what an option asks for and cannot have, the first time that it does."""
-        if problem not in self._said:
-            self._said.add(problem)
-            logger.warning("%s: %s", self.task, problem)
-
     def _chunks(self, inputs: Iterator[Any], size: int, options: OptionsT) -> Iterator[Any]:
-        first, wrong = 0, None
-        while wrong is None:
-            chunk, wrong = _taken(inputs, size)
+        first, source_error = 0, None
+        while source_error is None:
+            chunk, source_error = _take(inputs, size)
             try:
                 yield from self._run(chunk, options, first)
-            except InputError as error:  # before any result: what stands before it is answered all the same
+            except InputError as error:  # raised before any result of the chunk; return those of the inputs before it
                 yield from self._run(chunk[: error.number - first], options, first)
                 raise
-            if len(chunk) < size and wrong is None:
+            if len(chunk) < size and source_error is None:
                 return
             first += len(chunk)
-        raise wrong
+        raise source_error
 
     def _run(self, inputs: Sequence[Any], options: OptionsT, first: int = 0) -> Iterator[Any]:
         for number, given in enumerate(inputs, first):
             _check_characters(given, number)
-        requests = self._encode(inputs, options, first)
+        requests = self._preprocess(inputs, options, first)
         self._check_types(requests, first)
-        owners = [(owner, place) for owner, request in enumerate(requests) for place in range(len(request.rows))]
+        owners = [(owner, index) for owner, request in enumerate(requests) for index in range(len(request.rows))]
         kept: list[list[Any]] = [[None] * len(request.rows) for request in requests]
-        lost: set[int] = set()
+        not_finite: set[int] = set()
         for number, outputs in self._programs([row for request in requests for row in request.rows]):
-            owner, place = owners[number]
-            real = slice(len(requests[owner].rows[place].tokens)) if self._is_by_token else ...
+            owner, index = owners[number]
+            real = slice(len(requests[owner].rows[index].tokens)) if self._is_by_token else ...
             if all(np.isfinite(array[real]).all() for array in outputs.values()):
-                kept[owner][place] = self._read(requests[owner], place, outputs, options)
+                kept[owner][index] = self._reduce_row(requests[owner], index, outputs, options)
             else:
-                lost.add(owner)
-        if lost:
-            raise self._not_finite(requests[min(lost)].given, first + min(lost))
+                not_finite.add(owner)
+        if not_finite:
+            raise self._not_finite(requests[min(not_finite)].given, first + min(not_finite))
         for request, outputs in zip(requests, kept, strict=True):
-            yield self._decode(request, outputs, options)
+            yield self._postprocess(request, outputs, options)
 
 
-def _taken(inputs: Iterator[Any], size: int) -> tuple[list[Any], InputError | None]:
-    """The next inputs, and the mistake that they end at, if they do."""
+def _take(inputs: Iterator[Any], size: int) -> tuple[list[Any], InputError | None]:
+    """Returns up to `size` inputs, and the error of the source after the last of them, if any."""
     chunk: list[Any] = []
     try:
         chunk.extend(itertools.islice(inputs, size))
@@ -292,7 +303,7 @@ def _taken(inputs: Iterator[Any], size: int) -> tuple[list[Any], InputError | No
 
 
 def _check_characters(given: Any, number: int) -> None:
-    """Refuses a half of a surrogate pair, which JSON can spell and no tokenizer takes, before a batch holds it."""
+    """Raises InputError for half a surrogate pair, which JSON can express and no tokenizer takes."""
     for text in given.values() if isinstance(given, Mapping) else (given,):
         try:
             if isinstance(text, str):
@@ -300,13 +311,13 @@ def _check_characters(given: Any, number: int) -> None:
         except UnicodeEncodeError as error:
             raise InputError(
                 number,
-                f"holds half a surrogate pair, {text[error.start]!r} at character {error.start}, which is no "
+                f"holds half a surrogate pair, {text[error.start]!r} at character {error.start}, which is not a "
                 "character: was the text cut there?",
             ) from None
 
 
-def text_of(given: Any, number: int, task: str) -> str:
-    """The input, if it is a string.
+def check_text(given: Any, number: int, task: str) -> str:
+    """Returns the input if it is a string.
 
     Raises:
         InputError: if it is not.
@@ -317,7 +328,7 @@ def text_of(given: Any, number: int, task: str) -> str:
 
 
 def single_row(tokenizer: Tokenizer, ids: Sequence[int], **fields: Any) -> Row:
-    """[CLS] ids [SEP], or as the tokenizer has it."""
+    """Returns the row of one text: [CLS] ids [SEP], or as the tokenizer's template says."""
     tokens = np.array(tokenizer.template.single(ids), np.int32)
     return Row(tokens, len(tokens), **fields)
 
@@ -327,15 +338,15 @@ def _max_length(given: int | None, limit: int) -> int:
         return limit
     check_count("max_length", given)
     if not 3 <= given <= limit:
-        raise ValueError(f"max_length={given}; expected 3 to {limit}, which the model's positions end at")
+        raise ValueError(f"max_length={given}; expected 3 to {limit}, the number of the model's positions")
     return given
 
 
-def _rows(buckets: tuple[int, ...], batch_size: int | None, tokens_per_batch: int | None) -> dict[int, int]:
+def _rows_per_batch(buckets: tuple[int, ...], batch_size: int | None, tokens_per_batch: int | None) -> dict[int, int]:
     if batch_size is not None and tokens_per_batch is not None:
         raise ValueError(f"batch_size={batch_size} and tokens_per_batch={tokens_per_batch}: give one of the two")
     if batch_size is None:
-        usual = _CPU_TOKENS if jax.default_backend() == "cpu" else _ACCELERATOR_TOKENS
-        return rows_by_budget(buckets, max(usual, buckets[-1]) if tokens_per_batch is None else tokens_per_batch)
+        default = _CPU_TOKENS if jax.default_backend() == "cpu" else _ACCELERATOR_TOKENS
+        return rows_by_budget(buckets, max(default, buckets[-1]) if tokens_per_batch is None else tokens_per_batch)
     check_count("batch_size", batch_size)
     return dict.fromkeys(buckets, batch_size)

@@ -1,4 +1,4 @@
-"""A model for a task, of whose head every parameter was trained."""
+"""Loads a model for a task, with a trained head."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,13 +12,14 @@ from flax_lite.question_answering.beam_files import open_head
 
 
 def load_for_task(source: Source, task: str, models: Sequence[Any], execution: Execution | None) -> Any:
-    """The model; heads of other tasks are left out. An Encoder has none, and needs no pooler.
+    """Loads the model of a task; heads of other tasks are ignored. An Encoder has no head and needs no pooler.
 
     Args:
         source: any SOURCE.
-        task: of the pipeline.
-        models: those that compute it: the first, but one with a beam head where the checkpoint has that.
-        execution: how to compute.
+        task: the task of the pipeline.
+        models: model classes of the task. The first is loaded, or BeamQuestionAnswering if it is among them and the
+            checkpoint has a beam head.
+        execution: the execution config.
 
     Raises:
         ValueError: if the checkpoint lacks the task's head, or as `from_pretrained`.

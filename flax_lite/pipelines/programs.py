@@ -1,4 +1,4 @@
-"""A model's function, compiled once for each bucket, and rows of any length through it."""
+"""Runs a model's function, compiled once for each bucket, on rows of any length."""
 
 import dataclasses
 import threading
@@ -16,41 +16,36 @@ Outputs = dict[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Row:
-    """What a model reads at once.
+    """One row of a batch.
 
     Attributes:
-        tokens: ids, specials included.
-        second: where tokens begin to be of type 1, as those of a second text are; their number where none is.
-        position: a place in the row that the function asks for, if it does.
+        tokens: ids, including special tokens.
+        second: index of the first token of type 1 (the second text); the number of tokens if there is none.
+        position: a position in the row that the function may use, such as that of a mask.
     """
 
     tokens: Int[np.ndarray, "t"]
     second: int
     position: int = 0
 
-    @property
-    def most_type(self) -> int:
-        """The highest of the token types."""
-        return int(self.second < len(self.tokens))
-
 
 class Programs:
-    """`function(model, batch)` for batches of a few shapes. Can be called from several threads.
+    """Compiled programs of `function(model, batch)` for batches of a few shapes. Thread-safe.
 
-    Batches hold input_ids, attention_mask, token_type_ids [B, T] and positions [B]; the function returns arrays with a
-    leading axis of B. Each bucket is compiled once, when a row of its length first comes, or by `compile`.
+    Batches have input_ids, attention_mask, token_type_ids [B, T] and positions [B]; the function returns arrays with a
+    leading axis of B. Each bucket is compiled once, when the first row of its length comes, or by `compile`.
     """
 
     def __init__(
         self, function: Callable[..., Mapping[str, jax.Array]], model: Any, rows: Mapping[int, int], pad_id: int
     ) -> None:
-        """Compiles nothing yet.
+        """Creates the programs; nothing is compiled yet.
 
         Args:
-            function: of (model, batch).
+            function: a function of (model, batch).
             model: a pytree.
-            rows: buckets, and the rows of a batch of each.
-            pad_id: the id that fills rows.
+            rows: number of rows in a batch of each bucket.
+            pad_id: id of the padding token.
         """
         self._function, self._model, self._rows, self._pad_id = function, model, dict(rows), pad_id
         self._compiled: dict[int, Callable[..., Mapping[str, jax.Array]]] = {}
@@ -58,20 +53,20 @@ class Programs:
 
     @property
     def buckets(self) -> tuple[int, ...]:
-        """Lengths of rows, rising."""
+        """The lengths of rows, ascending."""
         return tuple(sorted(self._rows))
 
     @property
     def compiled(self) -> tuple[int, ...]:
-        """The buckets that have been compiled."""
+        """The buckets that are compiled, ascending."""
         return tuple(sorted(self._compiled))
 
     def compile(self, length: int) -> Callable[..., Mapping[str, jax.Array]]:
-        """The program of a bucket."""
+        """Returns the program of a bucket, compiled if it is not yet."""
         program = self._compiled.get(length)
         if program is not None:
             return program
-        # One thread compiles, others that need the same bucket wait for it.
+        # One thread compiles; the others wait for it.
         with self._lock:
             if length not in self._compiled:
                 size = self._rows[length]
@@ -81,26 +76,29 @@ class Programs:
             return self._compiled[length]
 
     def __call__(self, rows: Sequence[Row]) -> Iterator[tuple[int, Outputs]]:
-        """Runs rows, those of one length together.
+        """Runs rows in batches of similar length.
+
+        Args:
+            rows: rows of any length up to the longest bucket.
 
         Yields:
-            The number of each row and its part of the outputs, padding of the row included, batch by batch.
+            The index of each row and its part of the outputs, including padding, in the order of the batches.
 
         Raises:
             ValueError: if a row is longer than the longest bucket.
         """
         fields = [_fields(row) for row in rows]
-        running: tuple[BucketBatch, Mapping[str, jax.Array]] | None = None
+        previous: tuple[BucketBatch, Mapping[str, jax.Array]] | None = None
         for batch in batches_by_bucket([len(row.tokens) for row in rows], self._rows):
             positions = [rows[number].position if number >= 0 else 0 for number in batch.index]
             arrays = self._arrays(fields, positions, batch)
-            started = batch, self.compile(batch.length)(self._model, arrays)
-            # The device computes this batch while the one before is read.
-            if running is not None:
-                yield from _split(*running)
-            running = started
-        if running is not None:
-            yield from _split(*running)
+            outputs = self.compile(batch.length)(self._model, arrays)
+            # The device computes this batch while the outputs of the previous one are read.
+            if previous is not None:
+                yield from _split(*previous)
+            previous = batch, outputs
+        if previous is not None:
+            yield from _split(*previous)
 
     def _arrays(
         self, fields: Sequence[Mapping[str, np.ndarray]], positions: Sequence[int], batch: BucketBatch
@@ -118,6 +116,6 @@ def _fields(row: Row) -> dict[str, np.ndarray]:
 
 def _split(batch: BucketBatch, outputs: Mapping[str, jax.Array]) -> Iterator[tuple[int, Outputs]]:
     arrays = {name: np.asarray(array) for name, array in outputs.items()}
-    for place, number in enumerate(batch.index):
+    for index, number in enumerate(batch.index):
         if number >= 0:
-            yield int(number), {name: array[place] for name, array in arrays.items()}
+            yield int(number), {name: array[index] for name, array in arrays.items()}

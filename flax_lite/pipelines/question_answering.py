@@ -1,4 +1,4 @@
-"""Where in a context a question is answered, by a span head or by ALBERT's head for SQuAD 2."""
+"""Question answering: finds answers in a context, with a span head or with ALBERT's head for SQuAD 2."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,22 +16,22 @@ from flax_lite.question_answering.answers import AnswerSpan
 from flax_lite.question_answering.beam_decoding import Beams, decode_beams
 from flax_lite.question_answering.windows import Window, question_windows
 
-# As transformers' pipeline: the longest row, and the most tokens that two windows of a context share.
+# Defaults of transformers' pipeline: maximum tokens of a row, and tokens shared by two windows of a context.
 _MAX_LENGTH, _DOC_STRIDE = 384, 128
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QuestionAnsweringOptions:
-    """What counts as an answer.
+    """Options of the task.
 
     Attributes:
-        top_k: answers to give, best first; 1 gives the best alone, not in a list.
-        handle_impossible_answer: whether "" (no answer) takes part.
-        max_answer_len: of an answer, in tokens.
-        align_to_words: whether an answer is widened to whole words.
-        doc_stride: tokens that two neighboring windows share, of a context that does not fit into one row; half a
-            window where it is not longer than that. None: 128, or half a row.
-        max_question_len: tokens of a question; a longer one loses its end, which is said once.
+        top_k: number of answers to return, best first; with 1 (default) the answer itself, not a list.
+        handle_impossible_answer: whether "" (no answer) is a possible answer.
+        max_answer_len: maximum number of tokens of an answer.
+        align_to_words: whether to extend answers to whole words.
+        doc_stride: number of tokens shared by two consecutive windows of a context that does not fit into one row; half
+            a window if a window is not longer than that. Default: 128, or half of max_length if that is less.
+        max_question_len: maximum number of tokens of a question; a longer one is truncated, with one warning.
     """
 
     top_k: int = 1
@@ -49,11 +49,17 @@ class QuestionAnsweringOptions:
 
 
 class QuestionAnswering(Pipeline[QuestionAnsweringOptions]):
-    """Takes {"question", "context"}, or keyword arguments of these names; gives {"score", "start", "end", "answer"}.
+    """Finds the answer to a question in a context.
 
-    As in Hugging Face's pipeline, the score is the probability of an answer's first token as a start times that of its
-    last as an end, among the tokens of the context and [CLS]; answers of the same text are one, with the sum of their
-    scores, also over the windows of a context that does not fit into one row.
+    Takes {"question", "context"}, or keyword arguments of these names. Returns a dictionary, or a list of them:
+
+    - score: probability of the answer.
+    - start, end: character span of the answer in the context.
+    - answer: text of the answer.
+
+    As in Hugging Face's pipeline, the score is the probability of the answer's first token as the start times that of
+    its last token as the end, over the tokens of the context and [CLS]. Answers with the same text are merged, and
+    their scores added, also over the windows of a long context.
     """
 
     task = "question-answering"
@@ -62,9 +68,9 @@ class QuestionAnswering(Pipeline[QuestionAnsweringOptions]):
     _takes = '{"question": ..., "context": ...}'
 
     def __init__(self, model: Any, tokenizer: Any, *, max_length: int | None = None, **options: Any) -> None:
-        """As every pipeline; rows are at most 384 tokens long unless `max_length` says otherwise."""
-        usual = min(_MAX_LENGTH, model.config.max_position_embeddings)
-        super().__init__(model, tokenizer, max_length=max_length or usual, **options)
+        """Creates a pipeline, as `Pipeline`, but with a default `max_length` of 384, or the model's maximum if less."""
+        default = min(_MAX_LENGTH, model.config.max_position_embeddings)
+        super().__init__(model, tokenizer, max_length=max_length or default, **options)
 
     def __call__(
         self,
@@ -74,18 +80,33 @@ class QuestionAnswering(Pipeline[QuestionAnsweringOptions]):
         context: str | Sequence[str] | None = None,
         **options: Any,
     ) -> Any:
-        """See Pipeline; or a question with a context, or as many of both, or several with one context."""
+        """Answers one question or several.
+
+        Args:
+            inputs: {"question", "context"}, or several of them, as for `Pipeline`.
+            question: instead of `inputs`, a question or several.
+            context: the context of each question, or one context for all.
+            options: options of the task for this call.
+
+        Returns:
+            The answers to each question, see the class.
+
+        Raises:
+            InputError: if a question or context is not a string, is empty, or does not fit; a ValueError.
+            ValueError: if both or neither of `inputs` and keyword arguments are given, or an option is invalid.
+            TypeError: if the task has no such option.
+        """
         if inputs is None:
-            inputs = _asked(question, context)
+            inputs = _as_dictionaries(question, context)
         elif question is not None or context is not None:
             raise ValueError("give dictionaries, or question= and context=, not both")
         return super().__call__(inputs, **options)
 
-    def _compute(self, model: Any, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    def _forward(self, model: Any, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         output = model(batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
         return {"start": output.start_logits, "end": output.end_logits}
 
-    def _encode(self, inputs: Sequence[Any], options: QuestionAnsweringOptions, first: int) -> list[Request]:
+    def _preprocess(self, inputs: Sequence[Any], options: QuestionAnsweringOptions, first: int) -> list[Request]:
         return [self._request(given, first + number, options) for number, given in enumerate(inputs)]
 
     def _request(self, given: Any, number: int, options: QuestionAnsweringOptions) -> Request:
@@ -93,7 +114,7 @@ class QuestionAnswering(Pipeline[QuestionAnsweringOptions]):
             raise InputError(number, f"is {given!r:.100}; {self.task} takes {self._takes}")
         for name, text in given.items():
             if not isinstance(text, str) or not text.strip():
-                raise InputError(number, f"has the {name} {text!r:.50}, expected a string that is not empty")
+                raise InputError(number, f"has the {name} {text!r:.50}; expected a string that is not empty")
         try:
             windows = self._windows(given["question"], given["context"], options)
         except ValueError as error:
@@ -104,7 +125,7 @@ class QuestionAnswering(Pipeline[QuestionAnsweringOptions]):
     def _windows(self, question: str, context: str, options: QuestionAnsweringOptions) -> list[Window]:
         (ids,) = self.tokenizer.encode([question])
         kept = min(len(ids), options.max_question_len)
-        self._cut(len(ids), kept, "question", f"max_question_len={options.max_question_len}")
+        self._warn_truncated(len(ids), kept, "question", f"max_question_len={options.max_question_len}")
         room = self.max_length - kept - self.tokenizer.template.pair_size
         shared = min(_DOC_STRIDE, self.max_length // 2) if options.doc_stride is None else options.doc_stride
         return question_windows(
@@ -116,73 +137,78 @@ class QuestionAnswering(Pipeline[QuestionAnsweringOptions]):
             max_question_length=options.max_question_len,
         )
 
-    def _read(self, request: Request, number: int, outputs: Outputs, options: QuestionAnsweringOptions) -> Any:
+    def _reduce_row(self, request: Request, number: int, outputs: Outputs, options: QuestionAnsweringOptions) -> Any:
         window = request.notes[number]
         size = len(window.tokens)
         allowed = window.spans[:, 0] >= 0
         allowed[0] = True
-        logits = (np.where(allowed, outputs[name][:size].astype(np.float64), -np.inf) for name in ("start", "end"))
-        # In logarithms a span stays behind one that is likelier where the probabilities of both round to 0.
-        return tuple(special.log_softmax(each) for each in logits)
+        start, end = (np.where(allowed, outputs[name][:size].astype(np.float64), -np.inf) for name in ("start", "end"))
+        # Log probabilities, so that spans are still ordered if their probabilities underflow to 0.
+        return special.log_softmax(start), special.log_softmax(end)
 
-    def _decode(self, request: Request, outputs: Sequence[Any], options: QuestionAnsweringOptions) -> Any:
+    def _postprocess(self, request: Request, outputs: Sequence[Any], options: QuestionAnsweringOptions) -> Any:
         context, found = request.given["context"], []
         for window, (start, end) in zip(request.notes, outputs, strict=True):
-            for first, last, score in _best_spans(window, start, end, options, self._candidates(options)):
+            for first, last, score in _best_spans(window, start, end, options, self._num_candidates(options)):
                 if options.align_to_words:
                     first, last = self._whole_words(window, first, last, context)
                 found.append(((int(window.spans[first, 0]), int(window.spans[last, 1])), score))
-        nothing = min(np.exp(start[0] + end[0]) for start, end in outputs) if options.handle_impossible_answer else None
-        return best_of(context, found, nothing, options.top_k)
+        null_score = None
+        if options.handle_impossible_answer:
+            null_score = min(np.exp(start[0] + end[0]) for start, end in outputs)
+        return merge_answers(context, found, null_score, options.top_k)
 
-    def _candidates(self, options: QuestionAnsweringOptions) -> int:
-        """As many as transformers' pipeline takes: some become one when they are widened to words."""
+    def _num_candidates(self, options: QuestionAnsweringOptions) -> int:
+        """Returns the number of candidates, as in transformers' pipeline: some are merged when extended to words."""
         return options.top_k * 2 + 10 if options.align_to_words else options.top_k
 
     def _whole_words(self, window: Window, first: int, last: int, context: str) -> tuple[int, int]:
-        """The tokens that begin and end the words of two tokens."""
-        while self._continues(window, first, context):
+        """Returns the first token of the word of `first`, and the last token of the word of `last`."""
+        while self._continues_word(window, first, context):
             first -= 1
-        while self._continues(window, last + 1, context):
+        while self._continues_word(window, last + 1, context):
             last += 1
         return first, last
 
-    def _continues(self, window: Window, place: int, context: str) -> bool:
-        """Whether a token belongs to the word of the one before it."""
-        (before, end), (start, stop) = window.spans[place - 1], window.spans[place]
-        if not 0 <= before < end <= start < stop:  # one of the two is not of the context
+    def _continues_word(self, window: Window, token: int, context: str) -> bool:
+        """Returns whether a token is in the same word as the token before it."""
+        (previous_start, previous_end), (start, end) = window.spans[token - 1], window.spans[token]
+        if not 0 <= previous_start < previous_end <= start < end:  # one of the two is not in the context
             return False
         if self.tokenizer.kind == "wordpiece":
-            return not self.tokenizer.starts_word[window.tokens[place]]
+            return not self.tokenizer.starts_word[window.tokens[token]]
         return not context[start - 1].isspace()
 
 
-def _asked(question: str | Sequence[str] | None, context: str | Sequence[str] | None) -> Any:
-    """Dictionaries of keyword arguments: one, or a list."""
+def _as_dictionaries(question: str | Sequence[str] | None, context: str | Sequence[str] | None) -> Any:
+    """Converts keyword arguments to a dictionary, or to a list of dictionaries."""
     if question is None or context is None:
         raise ValueError("question-answering needs a question and a context")
     if isinstance(question, str) and isinstance(context, str):
         return {"question": question, "context": context}
     questions = [question] if isinstance(question, str) else question
-    contexts: Iterable[str] = [context] * len(questions) if isinstance(context, str) else context
-    if len(questions) != len(list(contexts)):
+    contexts = [context] * len(questions) if isinstance(context, str) else context
+    if len(questions) != len(contexts):
         raise ValueError(
-            f"{len(questions)} questions but {len(list(contexts))} contexts; expected one for each, or one"
+            f"{len(questions)} questions but {len(contexts)} contexts; expected one for each question, or one for all"
         )
     return [{"question": one, "context": other} for one, other in zip(questions, contexts, strict=True)]
 
 
-def best_of(
-    context: str, found: Iterable[tuple[tuple[int, int], float]], nothing: float | None, top_k: int
+def merge_answers(
+    context: str, found: Iterable[tuple[tuple[int, int], float]], null_score: float | None, top_k: int
 ) -> dict[str, Any] | list[dict[str, Any]]:
-    """Results, best first; one alone, not in a list, for a `top_k` of 1.
+    """Merges answers with the same text, and returns the best.
 
     Args:
-        context: which the answers are of.
-        found: characters of each and its score, in the order in which they were found. Of those with one text, but for
-            its case, the scores are added.
-        nothing: the score of "no answer"; None where that is no result.
-        top_k: how many at most.
+        context: the context of the answers.
+        found: character span and score of each answer. The scores of answers with equal text, ignoring case, are added;
+            the first of them determines the span.
+        null_score: score of "no answer"; None if it is not a possible answer.
+        top_k: maximum number of answers.
+
+    Returns:
+        Dictionaries, best first; with a `top_k` of 1 the best one, not a list.
     """
     answers: dict[str, dict[str, Any]] = {}
     for (start, end), score in found:
@@ -190,9 +216,9 @@ def best_of(
         answer = answers.setdefault(text.lower(), {"score": 0.0, "start": start, "end": end, "answer": text})
         answer["score"] += score
     results = list(answers.values())
-    if nothing is not None:
-        results.append({"score": float(nothing), "start": 0, "end": 0, "answer": ""})
-    results.sort(key=lambda each: -each["score"])
+    if null_score is not None:
+        results.append({"score": float(null_score), "start": 0, "end": 0, "answer": ""})
+    results.sort(key=lambda result: -result["score"])
     return results[0] if top_k == 1 else results[:top_k]
 
 
@@ -203,50 +229,55 @@ def _best_spans(
     options: QuestionAnsweringOptions,
     count: int,
 ) -> list[tuple[int, int, float]]:
-    """The `count` best first and last tokens in a window by their logarithmic probabilities, with their scores."""
+    """Returns the `count` most likely token spans (first, last) of a window with their scores.
+
+    `start` and `end` are log probabilities; a score is exp(start + end).
+    """
     visible = window.spans[:, 0] < window.spans[:, 1]
     allowed = np.tril(np.triu(np.outer(visible, visible)), options.max_answer_len - 1)
     scores = np.where(allowed, start[:, None] + end, -np.inf)
     best = np.argsort(-scores, axis=None, kind="stable")[: min(count, int(allowed.sum()))]
-    places = np.stack(np.unravel_index(best, scores.shape), axis=1).tolist()
-    return [(first, last, float(np.exp(scores[first, last]))) for first, last in places]
+    spans = np.stack(np.unravel_index(best, scores.shape), axis=1).tolist()
+    return [(first, last, float(np.exp(scores[first, last]))) for first, last in spans]
 
 
 _BEAMS = ("start_tokens", "start_log_probs", "end_tokens", "end_log_probs")
 
 
 class BeamAnswers(QuestionAnswering):
-    """As QuestionAnswering; scores are probabilities by `flax_lite.question_answering.beam_decoding.decode_beams`.
+    """Question answering with ALBERT's head for SQuAD 2.
 
-    They sum to 1 with that of no answer, which is the head's own and takes part with `handle_impossible_answer`; it
-    is also the result where the beams hold no answer at all.
+    Scores are the probabilities of `flax_lite.question_answering.beam_decoding.decode_beams`; they and the probability
+    of "no answer" sum to 1. "No answer" is predicted by the head; it is a possible result with
+    `handle_impossible_answer`, and the only result if no beam has an answer.
     """
 
     _is_by_token = False
 
-    def _compute(self, model: Any, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    def _forward(self, model: Any, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         output = model(batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
         return {name: getattr(output, name) for name in (*_BEAMS, "null_logits")}
 
-    def _read(self, request: Request, number: int, outputs: Outputs, options: QuestionAnsweringOptions) -> Any:
+    def _reduce_row(self, request: Request, number: int, outputs: Outputs, options: QuestionAnsweringOptions) -> Any:
         return Beams(*(outputs[name] for name in _BEAMS), null_logit=float(outputs["null_logits"]))
 
-    def _decode(self, request: Request, outputs: Sequence[Any], options: QuestionAnsweringOptions) -> Any:
+    def _postprocess(self, request: Request, outputs: Sequence[Any], options: QuestionAnsweringOptions) -> Any:
         context, windows = request.given["context"], request.notes
-        limits = {"n_best": self._candidates(options), "max_answer_length": options.max_answer_len}
+        limits = {"n_best": self._num_candidates(options), "max_answer_length": options.max_answer_len}
         answers, null_logit = decode_beams(windows, outputs, context, **limits)
         found = [
-            (self._place(windows, answer, context, align_to_words=options.align_to_words), answer.probability)
+            (
+                self._align(windows, answer, context) if options.align_to_words else (answer.start, answer.end),
+                answer.probability,
+            )
             for answer in answers
         ]
-        nothing = special.expit(null_logit) if options.handle_impossible_answer or not found else None
-        return best_of(context, found, nothing, options.top_k)
+        null_score = special.expit(null_logit) if options.handle_impossible_answer or not found else None
+        return merge_answers(context, found, null_score, options.top_k)
 
-    def _place(
-        self, windows: Sequence[Window], answer: AnswerSpan, context: str, *, align_to_words: bool
-    ) -> tuple[int, int]:
-        """The characters of an answer, those of the words that it lies in if asked for."""
-        for window in windows if align_to_words else ():
+    def _align(self, windows: Sequence[Window], answer: AnswerSpan, context: str) -> tuple[int, int]:
+        """Returns the character span of an answer, extended to whole words."""
+        for window in windows:
             firsts = np.flatnonzero(window.spans[:, 0] == answer.start)
             lasts = np.flatnonzero(window.spans[:, 1] == answer.end)
             if len(firsts) and len(lasts):

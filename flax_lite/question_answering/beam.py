@@ -1,4 +1,4 @@
-"""ALBERT's head for SQuAD 2: ends are sought behind a few starts, and whether there is an answer is learned."""
+"""ALBERT's head for SQuAD 2: scores the ends for each of the best starts, and whether there is an answer."""
 
 from typing import Any
 
@@ -18,25 +18,27 @@ from flax_lite.question_answering.beam_files import BeamPretrained
 from flax_lite.training.losses import cross_entropy, weighted_sum
 from flax_lite.training.objective import Batch, Objective, Sums, model_inputs
 
-# run_squad_v2.py of google-research/albert: the logit of a token that is no candidate, starts and ends for each start
-# that are kept, and the head's own dropout, which no config holds.
-_NOWHERE = -1e30
+# From google-research/albert, run_squad_v2.py: the logit of tokens that are not allowed, the number of starts and of
+# ends per start that are kept, and the dropout of the head, which no config has.
+_MASKED_LOGIT = -1e30
 _BEAM = 5
 _DROPOUT = 0.1
 
 
 @struct.dataclass
 class BeamAnswersOutput(ModelOutput):
-    """Output of BeamQuestionAnswering: K starts with M ends each, or, behind starts that were given, all ends.
+    """Output of BeamQuestionAnswering.
+
+    At inference it has K starts with M ends each; if starts were given, it has the end logits of all tokens instead.
 
     Attributes:
-        null_logits: of "no answer" against "an answer", one for each row.
-        start_logits: of every token; -1e30 where none may start.
-        end_logits: of every token behind the given start; None where none was given, and then the others are not.
-        start_tokens: the likeliest starts, best first.
-        start_log_probs: their logarithmic probabilities among all tokens.
-        end_tokens: the likeliest ends behind each start, best first.
-        end_log_probs: their logarithmic probabilities behind that start.
+        null_logits: logit of "no answer" for each row.
+        start_logits: logit of each token as the start; -1e30 for tokens that are not allowed.
+        end_logits: logit of each token as the end, given the start; None if no starts were given.
+        start_tokens: the K most likely starts, best first; this and the fields below are None if starts were given.
+        start_log_probs: their log probabilities over all tokens.
+        end_tokens: the M most likely ends for each start, best first.
+        end_log_probs: their log probabilities given that start.
     """
 
     null_logits: Float[Array, "B"] = struct.field(kw_only=True)
@@ -49,10 +51,12 @@ class BeamAnswersOutput(ModelOutput):
 
 
 def answer_tokens(attention_mask: Shaped[Array, "B T"], token_type_ids: Int[Array, "B T"]) -> Bool[Array, "B T"]:
-    """Where an answer may start or end in rows [CLS] question [SEP] context [SEP]: the context, and [CLS] for none.
+    """Returns which tokens of rows [CLS] question [SEP] context [SEP] may be in an answer: the context and [CLS].
+
+    [CLS] means that there is no answer.
 
     Args:
-        attention_mask: non-zero for tokens, which padding follows.
+        attention_mask: non-zero for tokens; padding is at the end.
         token_type_ids: 1 from the context on.
     """
     real = attention_mask != 0
@@ -62,9 +66,13 @@ def answer_tokens(attention_mask: Shaped[Array, "B T"], token_type_ids: Int[Arra
 
 
 class BeamHead(nnx.Module):
-    """Scores of starts, of ends behind a start, and of "no answer".
+    """Scores of starts, of ends given a start, and of "no answer".
 
-    start_t = w h_t; end_t = v LayerNorm(tanh(W [h_t, h_start])); null = u tanh(U [sum_t softmax(start)_t h_t, h_CLS])
+    With token states h_t, learned vectors w, v, u and matrices W, U:
+
+        start_t = w h_t
+        end_t = v LayerNorm(tanh(W [h_t, h_start]))
+        null = u tanh(U [sum_t softmax(start)_t h_t, h_CLS])
 
     Source: google-research/albert, run_squad_v2.py; the head is XLNet's (Yang et al. 2019, arXiv:1906.08237).
     """
@@ -86,16 +94,16 @@ class BeamHead(nnx.Module):
         )
 
     def start_logits(self, tokens: Float[Array, "B T D"], allowed: Bool[Array, "B T"]) -> Float[Array, "B T"]:
-        """Score of each token as a start, in float32."""
+        """Returns the logit of each token as the start, in float32."""
         return _masked(self.start(tokens)[..., 0], allowed)
 
     def end_logits(
         self, tokens: Float[Array, "B T D"], starts: Int[Array, "B K"], allowed: Bool[Array, "B T"]
     ) -> Float[Array, "B K T"]:
-        """Score of each token as an end behind each of the starts, in float32."""
+        """Returns the logit of each token as the end, given each of the starts, in float32."""
         width = tokens.shape[-1]
         chosen = jnp.take_along_axis(tokens, starts[:, :, None], axis=1)
-        # W [h_t, h_start] by halves: the states are multiplied once, and not once for each start.
+        # W [h_t, h_start] = W_1 h_t + W_2 h_start, so that W_1 h_t is computed once for all starts.
         kernel, bias = (getattr(self.end_hidden, name)[...].astype(tokens.dtype) for name in ("kernel", "bias"))
         hidden = (tokens @ kernel[:width])[:, None] + (chosen @ kernel[width:])[:, :, None] + bias
         return _masked(self.end(self.end_norm(jnp.tanh(hidden)))[..., 0], allowed[:, None])
@@ -103,26 +111,26 @@ class BeamHead(nnx.Module):
     def null_logits(
         self, tokens: Float[Array, "B T D"], start_logits: Float[Array, "B T"], key: jax.Array | None
     ) -> Float[Array, "B"]:
-        """Score of "no answer", in float32."""
-        shares = jax.nn.softmax(start_logits, axis=-1).astype(tokens.dtype)
-        summary = jnp.concatenate([jnp.einsum("BT,BTD->BD", shares, tokens), tokens[:, 0]], axis=-1)
+        """Returns the logit of "no answer", in float32."""
+        start_probs = jax.nn.softmax(start_logits, axis=-1).astype(tokens.dtype)
+        summary = jnp.concatenate([jnp.einsum("BT,BTD->BD", start_probs, tokens), tokens[:, 0]], axis=-1)
         hidden = dropout(jnp.tanh(self.null_hidden(summary)), _DROPOUT, key)
         return self.null(hidden)[:, 0].astype(jnp.float32)
 
 
 def _masked(logits: Float[Array, "*axes T"], allowed: Bool[Array, "*#axes T"]) -> Float[Array, "*axes T"]:
-    return jnp.where(allowed, logits.astype(jnp.float32), _NOWHERE)
+    return jnp.where(allowed, logits.astype(jnp.float32), _MASKED_LOGIT)
 
 
 class BeamQuestionAnswering(BeamPretrained, nnx.Module):
-    """An encoder and ALBERT's SQuAD 2 head. `key=None` at a call is deterministic; a PRNG key turns dropout on.
+    """An encoder with ALBERT's SQuAD 2 head. `key=None` at a call is deterministic; a PRNG key enables dropout.
 
-    No class of Hugging Face has this head for these encoders: it is saved in a file of its own beside an encoder that
-    opens anywhere.
+    Hugging Face has no class with this head for these encoders, so it is saved in a separate file beside the encoder,
+    which any tool opens.
     """
 
     def __init__(self, config: EncoderConfig, *, rngs: nnx.Rngs, execution: Execution | None = None) -> None:
-        """Creates a model with random parameters; arguments as for Encoder."""
+        """Creates a model with random parameters; the arguments are those of Encoder."""
         self.config = config
         self.encoder = Encoder(config, rngs=rngs, execution=execution, add_pooler=False)
         self.execution = self.encoder.execution
@@ -140,16 +148,19 @@ class BeamQuestionAnswering(BeamPretrained, nnx.Module):
         beam: int = _BEAM,
         **requests: Any,
     ) -> BeamAnswersOutput:
-        """Runs the encoder and the head. `key=None` is deterministic; a PRNG key turns dropout on.
+        """Runs the encoder and the head. `key=None` is deterministic; a PRNG key enables dropout.
 
         Args:
             input_ids: rows [CLS] question [SEP] context [SEP].
-            attention_mask: non-zero where a token is real; None means everywhere.
-            token_type_ids: 1 from the context on, also for an encoder without token types: they say what may answer.
+            attention_mask: non-zero for real tokens; None for no padding.
+            token_type_ids: 1 from the context on, also for an encoder without token types: they mark the tokens that
+                may be in an answer.
             position_ids: as for Encoder.
-            key: PRNG key of this call's dropout.
-            starts: the token each answer starts at, 0 for none: ends are then scored behind it, as training does.
-            beam: how many starts, and ends behind each, are kept where none is given; of shorter rows all tokens.
+            key: PRNG key for the dropout of this call.
+            starts: start token of each answer, 0 for no answer; ends are then scored given these starts, as in
+                training.
+            beam: K and M, the number of starts, and of ends per start, to keep if no starts are given; limited to the
+                number of tokens.
             requests: `output_hidden_states`, `output_attentions`, `capture`, `capture_layers`, as for Encoder.
 
         Raises:
@@ -194,10 +205,11 @@ class BeamQuestionAnswering(BeamPretrained, nnx.Module):
 
 
 def beam_objective() -> Objective:
-    """(L_start + L_end) / 2 + L_null / 2, ends behind the right start, L_null a sigmoid's cross-entropy.
+    """Returns the objective (L_start + L_end) / 2 + L_null / 2.
 
-    Batches are those of questions as a task: input_ids, attention_mask, token_type_ids [B, T]; starts, ends [B], both 0
-    where the row holds no answer; row_weights [B].
+    L_end is given the correct start, and L_null is a sigmoid cross-entropy. Batches are those of the question-answering
+    task: input_ids, attention_mask, token_type_ids [B, T]; starts, ends [B], both 0 if the row has no answer;
+    row_weights [B].
 
     Source: google-research/albert, run_squad_v2.py.
     """
@@ -208,14 +220,14 @@ def beam_objective() -> Objective:
         output = model(**model_inputs(batch), key=key, starts=starts)
         assert output.end_logits is not None, "starts are given"
         no_answer = starts == 0
-        elements = (
+        row_losses = (
             cross_entropy(output.start_logits, starts),
             cross_entropy(output.end_logits, ends),
             jax.nn.softplus(output.null_logits) - output.null_logits * no_answer,
         )
-        totals = (weighted_sum(each, weights) for each in elements)
-        right = jnp.sum(weights * ((output.null_logits > 0) == no_answer))
-        return {**dict(zip(losses, totals, strict=True)), "null_accuracy": right}
+        totals = (weighted_sum(loss, weights) for loss in row_losses)
+        correct = jnp.sum(weights * ((output.null_logits > 0) == no_answer))
+        return {**dict(zip(losses, totals, strict=True)), "null_accuracy": correct}
 
     def weights(batch: Batch) -> Sums:
         return dict.fromkeys((*losses, "null_accuracy"), jnp.sum(batch["row_weights"]))

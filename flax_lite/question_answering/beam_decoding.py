@@ -1,4 +1,4 @@
-"""Answers from what BeamQuestionAnswering returns."""
+"""Decodes answers from the output of BeamQuestionAnswering."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from flax_lite.question_answering.answers import AnswerSpan, Candidate, answer_spans, best_places
+from flax_lite.question_answering.answers import AnswerSpan, Candidate, answer_spans, best_spans
 from flax_lite.question_answering.windows import Window
 
 
@@ -15,10 +15,10 @@ class Beams:
     """One row of a BeamAnswersOutput: K starts with M ends each.
 
     Attributes:
-        start_tokens: where the starts are.
-        start_log_probs: their logarithmic probabilities.
-        end_tokens: where the ends behind each start are.
-        end_log_probs: their logarithmic probabilities behind that start.
+        start_tokens: token indices of the starts.
+        start_log_probs: their log probabilities.
+        end_tokens: token indices of the ends for each start.
+        end_log_probs: their log probabilities given that start.
         null_logit: the logit of "no answer".
     """
 
@@ -37,34 +37,34 @@ def decode_beams(
     n_best: int = 20,
     max_answer_length: int = 30,
 ) -> tuple[list[AnswerSpan], float]:
-    """The best answers in all windows together, as `best_places` ranks them, and the logit of "no answer".
+    """Returns the best answers over all windows, ranked as by `best_spans`, and the logit of "no answer".
 
-    An answer's score is log p(start) + log p(end | start). That of "no answer" is the least of the windows' logits:
-    whichever window sees an answer decides. Its sigmoid is the probability of "no answer"; the answers share the rest
-    by their scores.
+    An answer's score is log p(start) + log p(end | start). The logit of "no answer" is the lowest of all windows: one
+    window that sees an answer is enough. Its sigmoid is the probability of "no answer"; the answers share the rest in
+    proportion to exp(score).
 
     Args:
-        windows: all those of one question, in any order.
-        beams: of each window.
-        context: which the windows are of.
-        n_best: answers to return at most.
-        max_answer_length: of an answer, in tokens.
+        windows: all windows of one question, in any order.
+        beams: beams of each window.
+        context: the context of the windows.
+        n_best: maximum number of answers to return.
+        max_answer_length: maximum number of tokens of an answer.
 
     Returns:
-        Answers, none where no beam holds one, and the logit, to be compared with a threshold.
+        The answers, an empty list if no beam has a valid one; and the logit, to compare with a threshold.
 
     Raises:
-        ValueError: if beams are not as many as windows, or as `best_places`.
+        ValueError: if windows and beams differ in number, or as `best_spans`.
 
     Source: google-research/albert, run_squad_v2.py.
     """
     if len(windows) != len(beams):
-        raise ValueError(f"beams of {len(beams)} rows for {len(windows)} windows")
+        raise ValueError(f"beams of {len(beams)} rows for {len(windows)} windows; expected one row per window")
     candidates = [_candidates(window, row) for window, row in zip(windows, beams, strict=True)]
-    places = best_places(windows, candidates, n_best=n_best, max_answer_length=max_answer_length)
+    spans = best_spans(windows, candidates, n_best=n_best, max_answer_length=max_answer_length)
     null_logit = min(float(row.null_logit) for row in beams)
-    answered = np.logaddexp.reduce([score for _, _, score in places]) if places else 0.0
-    return answer_spans(context, places, float(answered) + null_logit), null_logit
+    log_total = np.logaddexp.reduce([score for _, _, score in spans]) if spans else 0.0
+    return answer_spans(context, spans, float(log_total) + null_logit), null_logit
 
 
 def _candidates(window: Window, row: Beams) -> Iterator[Candidate]:
@@ -73,6 +73,6 @@ def _candidates(window: Window, row: Beams) -> Iterator[Candidate]:
         row.start_tokens, row.start_log_probs, row.end_tokens, row.end_log_probs, strict=True
     ):
         for last, end_score in zip(ends, end_scores, strict=True):
-            # Where a row has fewer candidates than the beam is wide, the rest of it is anywhere, also in the padding.
+            # If a row has fewer allowed tokens than the beam is wide, the other entries may point into the padding.
             if first < size and last < size:
                 yield int(first), int(last), float(score) + float(end_score)

@@ -1,4 +1,4 @@
-"""A beam head's file beside an encoder that opens anywhere, as methods of BeamQuestionAnswering."""
+"""Reads and writes the file of a beam head beside its encoder, as methods of BeamQuestionAnswering."""
 
 import logging
 import os
@@ -29,14 +29,14 @@ logger = logging.getLogger("flax_lite")
 
 
 class UnpooledEncoder(Encoder):
-    """An encoder as the beam head needs it, to be read alone."""
+    """An encoder without pooler, which the beam head does not need."""
 
     def __init__(self, config: EncoderConfig, *, rngs: nnx.Rngs, execution: Execution | None = None) -> None:
         super().__init__(config, rngs=rngs, execution=execution, add_pooler=False)
 
 
 class BeamPretrained:
-    """Methods `from_pretrained` and `save_pretrained` of a model with `config`, `encoder` and `head`."""
+    """Mixin with `from_pretrained` and `save_pretrained` for a model with `config`, `encoder` and `head`."""
 
     config: EncoderConfig
     execution: Execution
@@ -53,24 +53,24 @@ class BeamPretrained:
         mesh: Mesh | None = None,
         rngs: nnx.Rngs | None = None,
     ) -> Self:
-        """Reads an encoder, and the head in beam_head.safetensors beside it; without that file the head is initialized.
+        """Loads an encoder, and the head from the beam_head.safetensors beside it.
 
-        That it is initialized is said in one line by the logger "flax_lite".
+        Without that file the head is initialized, and the logger "flax_lite" warns.
 
         Args:
-            source: of the encoder, as for every model; the head is in the file beside its weights.
-            execution: how to compute.
+            source: source of the encoder, as for every model; the head's file is beside its weights.
+            execution: the execution config.
             allow_missing: parameters of the encoder that may be missing, as for Encoder.
-            ignore: tensors of the encoder's file to leave out, as for Encoder.
-            param_dtype: dtype of the parameters, float32 if None.
+            ignore: tensors of the encoder's file to ignore, as for Encoder.
+            param_dtype: dtype of the parameters; float32 if None.
             mesh: devices to put the parameters on; the default device if None.
             rngs: source of initial values; `nnx.Rngs(0)` if None.
 
         Raises:
-            ValueError: as Encoder, or listing what is missing, unknown or not as expected in the head's file.
+            ValueError: as Encoder, or listing all missing, unknown and mismatched tensors of the head's file.
         """
         rngs = rngs or nnx.Rngs(0)
-        checkpoint = open_source(source)  # once, for the encoder and the head of one step
+        checkpoint = open_source(source)  # once, so that encoder and head are of the same step
         encoder = UnpooledEncoder.from_pretrained(
             checkpoint,
             execution=execution,
@@ -89,10 +89,10 @@ class BeamPretrained:
         shapes = _flat(get_params(abstract)["head"])
         tensors = open_head(checkpoint)
         if tensors is not None:
-            head = read_head(tensors, shapes, head_place(checkpoint))
+            head = read_head(tensors, shapes, head_path(checkpoint))
         else:
-            place = head_place(checkpoint)
-            logger.warning("%s: there is no %s; the head is initialized: train it before use", checkpoint.path, place)
+            path = head_path(checkpoint)
+            logger.warning("%s: there is no %s; the head is initialized: train it before use", checkpoint.path, path)
             head = _flat(jax.jit(lambda: get_params(create())["head"])())
         head = {name: jnp.asarray(values, param_dtype or jnp.float32) for name, values in head.items()}
         if mesh is not None:
@@ -107,19 +107,19 @@ class BeamPretrained:
         *,
         max_shard_size: int | str | None = None,
     ) -> None:
-        """Writes an encoder's directory, as for every model, with the head in beam_head.safetensors.
+        """Writes the encoder's directory, as for every model, with the head in beam_head.safetensors.
 
         Args:
-            directory: other files in it stay, weights in it are replaced.
-            format: of the encoder: "safetensors", "flax" or both; the head's is always the former.
-            max_shard_size: of the encoder's weights, as for every model.
+            directory: other files in it are kept, weights in it are replaced.
+            format: format of the encoder: "safetensors", "flax" or both; the head is always written as safetensors.
+            max_shard_size: maximum size of the encoder's weight files, as for every model.
 
         Raises:
-            ValueError: for an unknown format, no size, or a directory that cannot be replaced.
+            ValueError: if the format is unknown, the size is invalid, or the directory cannot be replaced.
         """
         params = get_params(cast(nnx.Module, self))
         formats = (format,) if isinstance(format, str) else tuple(format)
-        # Without its pooler the encoder is less than what any class name promises.
+        # No class in `architectures` describes an encoder without pooler.
         config = self.config.replace(architectures=())
         with tempfile.TemporaryDirectory() as folder:
             head = Path(folder) / HEAD_FILE
@@ -132,7 +132,7 @@ def _flat(params: Mapping[str, Any]) -> dict[str, Any]:
     return traverse_util.flatten_dict(dict(params), sep="/")
 
 
-# Named as Google's variables and as the modules of transformers' XLNet that compute the same.
+# Parameters -> tensors, named like the modules of transformers' XLNet that compute the same (modeling_xlnet.py).
 _ROWS: tuple[Weight, ...] = (
     *dense("start", "start_logits.dense"),
     *dense("end_hidden", "end_logits.dense_0"),
@@ -147,7 +147,7 @@ _NAMES: Mapping[str, Weight] = {TORCH.tensor_names(row)[0]: row for row in _ROWS
 
 
 def head_tensors(params: Mapping[str, jax.Array | np.ndarray]) -> Tensors:
-    """A head's parameters, by path, as tensors of its file."""
+    """Returns the parameters of a head as the tensors of its file."""
     arrays = {}
     for name, row in _NAMES.items():
         values = np.asarray(params[row.path])
@@ -159,7 +159,7 @@ def head_tensors(params: Mapping[str, jax.Array | np.ndarray]) -> Tensors:
 
 
 def write_head(path: Path, tensors: Tensors, dtype: str | None = None) -> None:
-    """Writes a head's file, in another dtype if one is given."""
+    """Writes the file of a head, converted to `dtype` if given."""
     wanted = tensors if dtype is None else {name: _cast(tensor, dtype) for name, tensor in tensors.items()}
     write_safetensors(path, wanted, {"format": "pt"})
 
@@ -169,25 +169,25 @@ def _cast(tensor: StoredTensor, dtype: str) -> StoredTensor:
 
 
 def open_head(checkpoint: Checkpoint) -> Tensors | None:
-    """The tensors of the head beside a checkpoint's weights, or among those of a work directory; None without one."""
+    """Returns the tensors of the head of a checkpoint or work directory; None if it has no beam head."""
     return head_tensors(checkpoint.custom_head) if checkpoint.custom_head else checkpoint.head_file
 
 
-def head_place(checkpoint: Checkpoint) -> Path:
-    """Where the head of a checkpoint is, or would be."""
+def head_path(checkpoint: Checkpoint) -> Path:
+    """Returns the path of the head's file of a checkpoint, whether or not it exists."""
     return checkpoint.path.with_name(HEAD_FILE)
 
 
-def read_head(tensors: Tensors, shapes: Mapping[str, jax.ShapeDtypeStruct], place: Path) -> dict[str, np.ndarray]:
-    """A head's parameters in float32, by path.
+def read_head(tensors: Tensors, shapes: Mapping[str, jax.ShapeDtypeStruct], path: Path) -> dict[str, np.ndarray]:
+    """Returns the parameters of a head in float32, by parameter path.
 
     Args:
-        tensors: of its file.
-        shapes: of the parameters.
-        place: where they are from, for the message.
+        tensors: tensors of the head's file.
+        shapes: expected shapes of the parameters.
+        path: the file, for the message.
 
     Raises:
-        ValueError: listing what is missing, unknown or not as expected.
+        ValueError: listing all missing, unknown and mismatched tensors.
     """
     wrong = [f"{name} is missing" for name in _NAMES if name not in tensors]
     wrong += [f"{name} is unknown" for name in tensors if name not in _NAMES]
@@ -204,6 +204,6 @@ def read_head(tensors: Tensors, shapes: Mapping[str, jax.ShapeDtypeStruct], plac
         head[row.path] = values.T if TORCH.is_transposed(row) else values
     if wrong:
         raise ValueError(
-            f"the beam head at {place} does not fit the encoder beside it:\n{listing('not as expected', wrong)}"
+            f"the beam head at {path} does not fit the encoder beside it:\n{listing('not as expected', wrong)}"
         )
     return head

@@ -1,6 +1,6 @@
-"""Questions with contexts as rows for a model: a context too long for one row is read in windows that overlap.
+"""Converts questions and contexts to rows; a context that is too long for one row is split into overlapping windows.
 
-Windows and the rule of the maximal context are those of BERT's SQuAD code (google-research/bert, run_squad.py).
+The windows and the maximal-context rule are those of BERT's SQuAD code (google-research/bert, run_squad.py).
 """
 
 import dataclasses
@@ -11,7 +11,8 @@ from jaxtyping import Bool, Int
 
 from flax_lite.tokenization import Tokenizer
 
-_Piece = tuple[Int[np.ndarray, "n"], Int[np.ndarray, "n 2"]]
+# Ids and character spans of a text.
+_Encoded = tuple[Int[np.ndarray, "n"], Int[np.ndarray, "n 2"]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -21,12 +22,12 @@ class Window:
     Attributes:
         example: index of the question.
         tokens: int32 ids.
-        second: where tokens begin to be of type 1; of BERT's tokenizers with the part.
-        spans: [start, end) of each of the part's tokens in characters of the context, without white space at its ends;
-            start = end where a token has no character of its own; -1 for all other tokens.
-        is_best: for the part's tokens, whether no other window shows more context on the side where there is less; each
-            token of a context is best in one window.
-        question_length: tokens of the question, of which a longer one than allowed has lost its end in every window.
+        second: index of the first token of type 1; with BERT's template, of the part's first token.
+        spans: character span [start, end) of each of the part's tokens in the context, without white space at its ends.
+            start = end if a token has no character of its own; -1 for tokens outside the part.
+        is_best: whether a token of the part has its maximal context in this window, the context being the smaller of
+            the numbers of tokens before and after it; true in exactly one window.
+        question_length: number of tokens of the question before it was truncated.
     """
 
     example: int
@@ -46,53 +47,54 @@ def question_windows(
     doc_stride: int | None,
     max_question_length: int = 64,
 ) -> list[Window]:
-    """Windows over every context, in the order of the questions and of the text.
+    """Returns the windows over all contexts, in the order of the questions and of the text.
 
     Args:
-        tokenizer: of questions and contexts; a context that several questions share is encoded once.
-        questions: those longer than `max_question_length` tokens lose their end.
-        contexts: one for each question.
-        max_length: of a window.
-        doc_stride: tokens from the start of a window to the start of the next; where a part is shorter than that, its
-            length. None: a context has to fit into one window.
-        max_question_length: of a question, in tokens.
+        tokenizer: tokenizer of questions and contexts; a context shared by several questions is encoded once.
+        questions: questions; those of more than `max_question_length` tokens are truncated at the end.
+        contexts: the context of each question.
+        max_length: maximum number of tokens of a window.
+        doc_stride: number of tokens between the starts of two consecutive windows, at most a window's part. None: the
+            context must fit into one window.
+        max_question_length: maximum number of tokens of a question.
 
     Raises:
-        ValueError: if there are more questions than contexts or fewer, lengths or stride are below 1, a question or a
-            context has no token with a character of the text, a question leaves no room for context, or, without
-            stride, a context does not fit.
+        ValueError: if questions and contexts differ in number, a length or stride is below 1, a question or context has
+            no token with a character, a question leaves no room for context, or a context does not fit and there is no
+            stride.
     """
     if len(questions) != len(contexts):
         raise ValueError(f"{len(questions)} questions but {len(contexts)} contexts; expected one context for each")
     for name, value in (("doc_stride", doc_stride), ("max_question_length", max_question_length)):
         if value is not None and value < 1:
             raise ValueError(f"{name}={value}; expected at least 1")
-    asked, read = _encoded(tokenizer, questions, "question"), _encoded(tokenizer, contexts, "context")
+    question_tokens = _encode(tokenizer, questions, "question")
+    context_tokens = _encode(tokenizer, contexts, "context")
     windows = []
     for index, (question, context) in enumerate(zip(questions, contexts, strict=True)):
-        whole = asked[question][0]
-        ids = whole[:max_question_length]
+        question_length = len(question_tokens[question][0])
+        ids = question_tokens[question][0][:max_question_length]
         room = max_length - len(ids) - tokenizer.template.pair_size
         if room < 1:
             raise ValueError(
-                f"max_length={max_length} has no room for context behind the {len(ids)} tokens of question {index} and "
-                f"{tokenizer.template.pair_size} special tokens; give more, or a smaller max_question_length "
+                f"max_length={max_length} has no room for context after the {len(ids)} tokens of question {index} and "
+                f"{tokenizer.template.pair_size} special tokens; give a larger one, or a smaller max_question_length "
                 f"({max_question_length})"
             )
-        size = len(read[context][0])
+        size = len(context_tokens[context][0])
         if doc_stride is None and size > room:
             raise ValueError(
-                f"context {index} has {size} tokens, and {room} fit behind its question in max_length={max_length}; "
-                "give a doc_stride to read it in several windows"
+                f"context {index} has {size} tokens, and {room} fit after its question into max_length={max_length}; "
+                "give a doc_stride to split it into several windows"
             )
         parts = _parts(size, room, doc_stride or room)
         for part, best in zip(parts, _is_best(size, parts), strict=True):
-            windows.append(_window(tokenizer, index, ids, len(whole), read[context], part, best))
+            windows.append(_window(tokenizer, index, ids, question_length, context_tokens[context], part, best))
     return windows
 
 
-def _encoded(tokenizer: Tokenizer, texts: Sequence[str], name: str) -> dict[str, _Piece]:
-    """Ids and spans of each different text."""
+def _encode(tokenizer: Tokenizer, texts: Sequence[str], name: str) -> dict[str, _Encoded]:
+    """Returns ids and spans by text; a repeated text is encoded once."""
     found = {}
     unique = list(dict.fromkeys(texts))
     for text, (ids, spans) in zip(unique, tokenizer.encode_with_spans(unique), strict=True):
@@ -104,7 +106,7 @@ def _encoded(tokenizer: Tokenizer, texts: Sequence[str], name: str) -> dict[str,
 
 
 def _parts(size: int, room: int, stride: int) -> list[slice]:
-    """Where to cut a context of `size` tokens."""
+    """Returns the slices into which a context of `size` tokens is split."""
     parts = [slice(0, min(size, room))]
     while parts[-1].stop < size:
         start = parts[-1].start + min(room, stride)
@@ -113,12 +115,12 @@ def _parts(size: int, room: int, stride: int) -> list[slice]:
 
 
 def _is_best(size: int, parts: Sequence[slice]) -> Iterator[Bool[np.ndarray, "p"]]:
-    """For each part, in which of its tokens it has the maximal context; of equals the first part."""
+    """Yields for each part which of its tokens have their maximal context in it; ties go to the first part."""
     best, owners = np.full(size, -1.0), np.zeros(size, np.int32)
     for number, part in enumerate(parts):
         length = part.stop - part.start
         before = np.arange(length)
-        # The hundredth prefers longer parts (run_squad.py, _check_is_max_context).
+        # The second term prefers longer parts (run_squad.py, _check_is_max_context).
         score = np.minimum(before, length - 1 - before) + 0.01 * length
         better = score > best[part]
         best[part][better], owners[part][better] = score[better], number
@@ -131,14 +133,14 @@ def _window(
     example: int,
     question: Int[np.ndarray, "q"],
     question_length: int,
-    context: _Piece,
+    context: _Encoded,
     part: slice,
     best: Bool[np.ndarray, "p"],
 ) -> Window:
     ids, context_spans = context
     tokens, second = tokenizer.pair_row(question.tolist(), ids[part].tolist())
     spans, is_best = np.full((len(tokens), 2), -1, np.int32), np.zeros(len(tokens), np.bool_)
-    first = len(tokenizer.template.front(question.tolist()))
+    first = len(tokenizer.template.pair_prefix(question.tolist()))
     inner = slice(first, first + len(best))
     spans[inner], is_best[inner] = context_spans[part], best
     return Window(example, np.array(tokens, np.int32), second, spans, is_best, question_length)

@@ -1,7 +1,7 @@
-"""Rows of token ids: segment pairs, packing, masking, lengths.
+"""Rows of token ids: segment pairs, packing, masking, and batches by length.
 
-The masks of a whole batch are drawn by JAX, in `flax_lite.rows.token_masks`; nothing here imports it, for data workers
-do without.
+`flax_lite.rows.token_masks` draws masks for a whole batch in JAX. This package does not import it, because data workers
+run without JAX.
 """
 
 from flax_lite.rows.buckets import batches_by_bucket, bucket_lengths

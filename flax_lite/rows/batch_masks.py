@@ -1,6 +1,6 @@
-"""Masks that are drawn inside the step, over the whole batch, as a job's recipe wants them.
+"""Masks drawn inside the train step, over the whole batch, according to a job's recipe.
 
-The one data module that imports jax: workers leave it alone.
+This module imports JAX, so data workers must not import it.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,15 +19,17 @@ Batch = Mapping[str, Array]
 def batch_masks(
     recipe: PretrainingRecipe, tokenizer: TokenizerInfo, token_counts: Int[np.ndarray, "V"]
 ) -> Callable[[jax.Array, Batch], Batch] | None:
-    """What a step does to its batch first, as `prepare` of `flax_lite.training.steps.make_train_step`.
+    """Returns the function that masks a batch inside the train step.
+
+    It is passed as `prepare` to `flax_lite.training.steps.make_train_step`.
 
     Args:
-        recipe: says how many tokens are masked, and with which chance each.
-        tokenizer: whose ids the rows hold.
-        token_counts: how often each id occurs in the training text.
+        recipe: how many tokens to mask, and the smoothing of their probabilities.
+        tokenizer: the ids of special tokens, and which ids may be masked.
+        token_counts: number of occurrences of each id in the training text.
 
     Returns:
-        (key, batch) to the batch with its masks; None where rows come masked already.
+        A function of (key, batch) that returns the batch with masks; None if rows are masked by the data workers.
 
     Raises:
         ValueError: if the smoothing is too strong for float32.

@@ -1,7 +1,7 @@
-"""Rows of any length in batches of a few fixed shapes, so that a program is compiled a few times only.
+"""Batches of a few fixed shapes for rows of any length, so that a program is compiled only a few times.
 
-A bucket is a length: a row is padded to the smallest bucket that holds it. A batch has rows of one bucket, and as many
-of them in every batch of that bucket. Pure NumPy: pipelines use it, and a training job can.
+A bucket is a row length: a row is padded to the smallest bucket that holds it. All batches of a bucket have the same
+number of rows. This module uses only NumPy, for pipelines and data workers.
 """
 
 import dataclasses
@@ -15,12 +15,12 @@ SHORTEST = 16
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BucketBatch:
-    """Which rows make up a batch.
+    """The rows of one batch.
 
     Attributes:
-        length: T, the bucket.
-        index: number of each row; -1 for a row that only fills up the batch.
-        row_weights: 1 for a row, 0 for one that only fills up.
+        length: T, the length of the bucket.
+        index: index of each row; -1 for a padding row.
+        row_weights: 1 for a row, 0 for a padding row.
     """
 
     length: int
@@ -29,10 +29,12 @@ class BucketBatch:
 
 
 def bucket_lengths(max_length: int, shortest: int = SHORTEST) -> tuple[int, ...]:
-    """Powers of two times `shortest` below `max_length`, and `max_length` itself: a row is at most doubled by padding.
+    """Returns `shortest` times the powers of two below `max_length`, and `max_length`.
+
+    Padding then at most doubles the length of a row of at least `shortest` tokens.
 
     Raises:
-        ValueError: for a length below 1.
+        ValueError: if a length is below 1.
     """
     for name, value in (("max_length", max_length), ("shortest", shortest)):
         if value < 1:
@@ -45,26 +47,28 @@ def bucket_lengths(max_length: int, shortest: int = SHORTEST) -> tuple[int, ...]
 
 
 def bucket_for(length: int, buckets: Sequence[int]) -> int:
-    """The smallest bucket that holds a row of `length` tokens.
+    """Returns the smallest bucket that holds a row of `length` tokens.
 
     Args:
-        length: of the row.
-        buckets: rising lengths, as `bucket_lengths` gives them.
+        length: number of tokens of the row.
+        buckets: ascending lengths, as returned by `bucket_lengths`.
 
     Raises:
-        ValueError: if none does.
+        ValueError: if the row is longer than the longest bucket.
     """
-    place = int(np.searchsorted(buckets, length))
-    if place == len(buckets):
+    index = int(np.searchsorted(buckets, length))
+    if index == len(buckets):
         raise ValueError(f"a row of {length} tokens is longer than the longest bucket, {buckets[-1]}")
-    return buckets[place]
+    return buckets[index]
 
 
 def rows_by_budget(buckets: Sequence[int], tokens_per_batch: int) -> dict[int, int]:
-    """Rows of a batch of each bucket, tokens_per_batch // length: every batch has about as many tokens.
+    """Returns the number of rows per batch of each bucket, tokens_per_batch // length.
+
+    Every batch then has about the same number of tokens.
 
     Raises:
-        ValueError: if the budget is smaller than a row of the longest bucket.
+        ValueError: if the budget is smaller than one row of the longest bucket.
     """
     if tokens_per_batch < max(buckets):
         raise ValueError(f"tokens_per_batch={tokens_per_batch} does not hold one row of {max(buckets)} tokens")
@@ -72,17 +76,17 @@ def rows_by_budget(buckets: Sequence[int], tokens_per_batch: int) -> dict[int, i
 
 
 def batches_by_bucket(lengths: Sequence[int], rows_per_batch: Mapping[int, int]) -> list[BucketBatch]:
-    """Puts every row into exactly one batch of its bucket; the last one of each bucket is filled up.
+    """Assigns every row to exactly one batch of its bucket, and pads the last batch of each bucket with empty rows.
 
     Args:
-        lengths: of the rows.
-        rows_per_batch: buckets, and the rows of a batch of each: from `rows_by_budget`, or any.
+        lengths: number of tokens of each row.
+        rows_per_batch: number of rows in a batch of each bucket, for example from `rows_by_budget`.
 
     Returns:
-        Batches by rising bucket; in one bucket, rows in their order.
+        Batches by ascending bucket; within a bucket, rows keep their order.
 
     Raises:
-        ValueError: if a row is longer than the longest bucket, or a batch has no rows.
+        ValueError: if a row is longer than the longest bucket, or a batch would have no rows.
     """
     if empty := [length for length, size in rows_per_batch.items() if size < 1]:
         raise ValueError(f"batches of {rows_per_batch[empty[0]]} rows of {empty[0]} tokens; expected at least 1")
@@ -104,19 +108,19 @@ def batches_by_bucket(lengths: Sequence[int], rows_per_batch: Mapping[int, int])
 def padded(
     rows: Sequence[Mapping[str, Int[np.ndarray, "_"]]], batch: BucketBatch, fill: Mapping[str, int]
 ) -> dict[str, Int[np.ndarray, "B T"]]:
-    """The arrays of a batch.
+    """Returns the padded arrays of a batch.
 
     Args:
-        rows: all of them; each field has the row's length.
-        batch: which to take.
-        fill: what each field is padded with; it names the fields.
+        rows: all rows; each field of a row is an array of the row's length.
+        batch: the rows to take.
+        fill: the padding value of each field; its keys are the fields to return.
 
     Returns:
-        int32; rows that only fill up hold padding alone.
+        int32 arrays; padding rows contain only padding.
     """
     arrays = {name: np.full((len(batch.index), batch.length), value, np.int32) for name, value in fill.items()}
-    for place, number in enumerate(batch.index[batch.index >= 0]):
+    for position, number in enumerate(batch.index[batch.index >= 0]):
         for name, array in arrays.items():
             values = rows[number][name]
-            array[place, : len(values)] = values
+            array[position, : len(values)] = values
     return arrays

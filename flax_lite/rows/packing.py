@@ -1,7 +1,7 @@
-"""Packed rows: single texts, several to a row where they are short, planned for a whole epoch from lengths alone.
+"""Packed rows: single texts, several per row if they are short, planned for a whole epoch from their lengths.
 
-A plan is made before anything is divided among hosts or workers, so which texts share a row, and in which order rows
-come, depends on the corpus, the recipe, the seed and the epoch, and on nothing else.
+A plan is made before hosts and workers divide the rows, so which texts share a row, and the order of the rows, depend
+only on the corpus, the recipe, the seed and the epoch.
 """
 
 from collections.abc import Iterable
@@ -13,17 +13,17 @@ from jaxtyping import Int
 from flax_lite.rows.streams import stream
 
 _TEXTS, _ORDER = range(2)  # independent random streams of one epoch
-# No table of the packer is larger than the row's length squared; this bounds it at 128 MiB.
+# The packer's tables have at most max_length squared entries; this bounds them at 128 MiB.
 _MAX_LENGTH = 4096
 
 
 class PackPlan(NamedTuple):
-    """One epoch's rows in reading order; row r holds the texts `row_offsets[r]` to `row_offsets[r + 1]`.
+    """The rows of one epoch, in order; row r holds the texts `row_offsets[r]` to `row_offsets[r + 1]`.
 
     Attributes:
-        first: first token of each text, an index into the corpus.
-        length: number of tokens of each text, specials excluded; at least 1.
-        row_offsets: first text of each row, closed by the number of texts.
+        first: index of the first token of each text in the corpus.
+        length: number of tokens of each text, without special tokens; at least 1.
+        row_offsets: index of the first text of each row, followed by the number of texts.
     """
 
     first: Int[np.ndarray, "texts"]
@@ -44,34 +44,34 @@ def plan_packing(
     seed: int,
     epoch: int,
 ) -> PackPlan:
-    """Plans one epoch: documents are cut into texts of `max_length` - 2 tokens, and what is left over shares rows.
+    """Plans one epoch: splits documents into texts of up to `max_length` - 2 tokens, and packs texts into rows.
 
-    Every token is in exactly one text. Texts are packed by `pack_lengths`; which of equally long texts share a row, and
-    the order of the rows, are drawn anew in each epoch.
+    Every token is in exactly one text. `pack_lengths` decides which lengths share a row; which texts of a length these
+    are, and the order of the rows, is drawn in each epoch.
 
     Args:
-        sentence_offsets: first token of each sentence, closed by the number of tokens.
-        document_offsets: first sentence of each document, closed by the number of sentences; no document is empty.
+        sentence_offsets: first token of each sentence, followed by the number of tokens.
+        document_offsets: first sentence of each document, followed by the number of sentences; no document is empty.
         max_length: T, tokens of a row; each text takes two more for [CLS] and [SEP].
-        seed: of the run.
-        epoch: 0 for the first.
+        seed: seed of the run.
+        epoch: index of the epoch, from 0.
 
     Returns:
         The plan.
 
-    Source: cutting as in huggingface/transformers, research_projects/distillation/lm_seqs_dataset.py
-        (remove_long_sequences), which drops texts of 11 tokens or fewer; here nothing is dropped. Packing: Krell et
-        al., 2021, arXiv:2107.02027.
+    Source: documents are split as in huggingface/transformers, research_projects/distillation/lm_seqs_dataset.py
+        (remove_long_sequences), which also drops texts of 11 tokens or fewer; here nothing is dropped. Packing: Krell
+        et al. 2021 (arXiv:2107.02027).
     """
     first, length = _texts(sentence_offsets, document_offsets, max_length - 2)
     rows = pack_lengths(np.bincount(length, minlength=max_length - 1), max_length)
-    # Texts of one length, in random order, fill the places for that length one after the other.
+    # The slots of each length are filled with the texts of that length in random order.
     shuffled = stream(seed, epoch, _TEXTS).permutation(len(length))
     by_length = shuffled[np.argsort(length[shuffled], kind="stable")]
-    places = np.argsort(rows.lengths, kind="stable")
+    slots = np.argsort(rows.lengths, kind="stable")
     text_at = np.empty(len(length), np.int64)
-    text_at[places] = by_length
-    return _reordered(first[text_at], length[text_at], rows.offsets, stream(seed, epoch, _ORDER))
+    text_at[slots] = by_length
+    return _shuffled_rows(first[text_at], length[text_at], rows.offsets, stream(seed, epoch, _ORDER))
 
 
 def count_packed_rows(
@@ -79,76 +79,78 @@ def count_packed_rows(
     document_offsets: Int[np.ndarray, "document_bounds"],
     max_length: int,
 ) -> int:
-    """The number of rows of every epoch: lengths, and so the packing, are the same in all of them."""
+    """Returns the number of rows, which is the same in every epoch because the lengths are."""
     _, length = _texts(sentence_offsets, document_offsets, max_length - 2)
     return len(pack_lengths(np.bincount(length, minlength=max_length - 1), max_length).offsets) - 1
 
 
 class PackedLengths(NamedTuple):
-    """Which lengths share a row: row r holds `lengths[offsets[r] : offsets[r + 1]]`."""
+    """The lengths that share a row: row r holds `lengths[offsets[r] : offsets[r + 1]]`."""
 
     lengths: Int[np.ndarray, "texts"]
     offsets: Int[np.ndarray, "row_bounds"]
 
 
 def pack_lengths(histogram: Int[np.ndarray, "lengths"], max_length: int) -> PackedLengths:
-    """Best-fit decreasing over a histogram: each length goes where it leaves the least room, the longest first.
+    """Packs lengths into rows by best-fit decreasing: longest first, each into the row with the least room that fits.
 
-    Rows that are filled alike are handled as one, so the work depends on the number of different lengths and not on the
-    number of texts.
+    Rows with equal contents are handled as one group, so the time depends on the number of distinct lengths instead of
+    the number of texts.
 
     Args:
-        histogram: number of texts of each length, specials excluded; index 0 counts nothing.
-        max_length: room in a row; each text takes its length and 2.
+        histogram: number of texts of each length, without special tokens; entry 0 is ignored.
+        max_length: room of a row; each text takes its length plus 2.
 
     Raises:
-        ValueError: if a text does not fit a row, or the row is longer than any model's.
+        ValueError: if a text does not fit into a row, or `max_length` is outside 3..4096.
+
+    Source: Krell et al. 2021 (arXiv:2107.02027), which packs a histogram likewise.
     """
     if not 3 <= max_length <= _MAX_LENGTH:
-        raise ValueError(f"packed rows need a length from 3 to {_MAX_LENGTH}, got {max_length}")
+        raise ValueError(f"packed rows need a max_length from 3 to {_MAX_LENGTH}, got {max_length}")
     if len(histogram) > max_length - 1 and histogram[max_length - 1 :].any():
         raise ValueError(f"a text of {int(np.flatnonzero(histogram)[-1])} tokens does not fit rows of {max_length}")
-    # room -> groups of rows that have so much room left: the lengths in each, and how many there are.
+    # Remaining room -> groups of rows with that room: the lengths in each row, and the number of rows.
     open_rows: dict[int, list[tuple[tuple[int, ...], int]]] = {}
     for length in np.flatnonzero(histogram)[::-1].tolist():
-        waiting, size = int(histogram[length]), length + 2
+        remaining, size = int(histogram[length]), length + 2
         for room in sorted(room for room in open_rows if room >= size):
-            waiting = _fill(open_rows, room, length, waiting)
-            if not waiting:
+            remaining = _fill(open_rows, room, length, remaining)
+            if not remaining:
                 break
-        # New rows take as many texts of this length as fit, before shorter ones are looked at.
+        # New rows take as many texts of this length as fit; shorter texts come later.
         per_row = max_length // size
-        full, rest = divmod(waiting, per_row)
+        full, rest = divmod(remaining, per_row)
         for count, texts in ((full, per_row), (1, rest)):
             if count and texts:
                 open_rows.setdefault(max_length - texts * size, []).append(((length,) * texts, count))
-    return _expanded(group for room in sorted(open_rows) for group in open_rows[room])
+    return _expand(group for room in sorted(open_rows) for group in open_rows[room])
 
 
-def _fill(open_rows: dict[int, list[tuple[tuple[int, ...], int]]], room: int, length: int, waiting: int) -> int:
-    """Puts texts of a length into rows with this much room; returns how many found none."""
+def _fill(open_rows: dict[int, list[tuple[tuple[int, ...], int]]], room: int, length: int, remaining: int) -> int:
+    """Puts texts of one length into rows with this much room; returns how many are left."""
     size = length + 2
     groups = open_rows.pop(room)
-    while groups and waiting:
+    while groups and remaining:
         lengths, count = groups.pop()
-        per_row = min(room // size, waiting)
-        rows = min(count, waiting // per_row)
+        per_row = min(room // size, remaining)
+        rows = min(count, remaining // per_row)
         open_rows.setdefault(room - per_row * size, []).append((lengths + (length,) * per_row, rows))
-        waiting -= rows * per_row
+        remaining -= rows * per_row
         if rows < count:
             groups.append((lengths, count - rows))
     if groups:
         open_rows.setdefault(room, []).extend(groups)
-    return waiting
+    return remaining
 
 
-def _expanded(groups: Iterable[tuple[tuple[int, ...], int]]) -> PackedLengths:
-    """One entry for each row, from groups of rows that are filled alike."""
+def _expand(groups: Iterable[tuple[tuple[int, ...], int]]) -> PackedLengths:
+    """Lists every row of the groups."""
     lengths, sizes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for group, count in groups:
         lengths.append(np.tile(np.array(group, np.int64), count))
         sizes.append(np.full(count, len(group), np.int64))
-    return PackedLengths(np.concatenate(lengths), _closed(np.concatenate(sizes)))
+    return PackedLengths(np.concatenate(lengths), _offsets(np.concatenate(sizes)))
 
 
 def _texts(
@@ -156,23 +158,24 @@ def _texts(
     document_offsets: Int[np.ndarray, "document_bounds"],
     room: int,
 ) -> tuple[Int[np.ndarray, "texts"], Int[np.ndarray, "texts"]]:
-    """First token and length of every text: a document's tokens in pieces of `room`, the last one shorter."""
+    """Returns the first token and the length of every text: documents split into texts of `room` tokens or fewer."""
     bounds = np.asarray(sentence_offsets, np.int64)[np.asarray(document_offsets, np.int64)]
-    begin, size = bounds[:-1], np.diff(bounds)
+    start, size = bounds[:-1], np.diff(bounds)
     count = -(-size // room)
-    number = np.arange(count.sum()) - np.repeat(_closed(count)[:-1], count)  # of the text within its document
-    first = np.repeat(begin, count) + number * room
-    return first, np.minimum(room, np.repeat(begin + size, count) - first)
+    number = np.arange(count.sum()) - np.repeat(_offsets(count)[:-1], count)  # of the text within its document
+    first = np.repeat(start, count) + number * room
+    return first, np.minimum(room, np.repeat(start + size, count) - first)
 
 
-def _reordered(first: np.ndarray, length: np.ndarray, offsets: np.ndarray, rng: np.random.Generator) -> PackPlan:
-    """The rows in random order."""
+def _shuffled_rows(first: np.ndarray, length: np.ndarray, offsets: np.ndarray, rng: np.random.Generator) -> PackPlan:
+    """Returns the plan with its rows in random order."""
     order = rng.permutation(len(offsets) - 1)
     sizes = np.diff(offsets)[order]
-    new_offsets = _closed(sizes)
+    new_offsets = _offsets(sizes)
     source = np.arange(len(first)) - np.repeat(new_offsets[:-1], sizes) + np.repeat(offsets[:-1][order], sizes)
     return PackPlan(first[source], length[source], new_offsets)
 
 
-def _closed(sizes: Int[np.ndarray, "n"]) -> Int[np.ndarray, "bounds"]:
+def _offsets(sizes: Int[np.ndarray, "n"]) -> Int[np.ndarray, "bounds"]:
+    """Returns 0 and the cumulative sums of the sizes."""
     return np.concatenate([[0], np.cumsum(sizes)])

@@ -1,7 +1,7 @@
-"""Segment pairs for pretraining, planned for a whole epoch from sentence lengths alone.
+"""Segment pairs for pretraining, planned for a whole epoch from sentence lengths.
 
-A plan is made before anything is divided among hosts or workers, so which pairs an epoch holds, and in which order,
-depends on the corpus, the recipe, the seed and the epoch, and on nothing else.
+A plan is made before hosts and workers divide the rows, so which pairs an epoch has, and their order, depend only on
+the corpus, the recipe, the seed and the epoch.
 """
 
 from collections.abc import Iterator
@@ -15,8 +15,8 @@ from flax_lite.rows.streams import stream
 
 PairTask = Literal["sop", "nsp"]
 
-# Documents are planned in blocks of about this many sentences, to bound the memory of a plan in the making. Draws
-# follow the blocks: another size gives other plans.
+# Documents are planned in blocks of about this many sentences, to bound memory. Random draws are per block, so another
+# size results in other plans.
 _SENTENCES_PER_BLOCK = 2**20
 
 _CHUNKS, _PARTNERS, _ORDER = range(3)  # independent random streams of one epoch
@@ -24,12 +24,13 @@ _CHUNKS, _PARTNERS, _ORDER = range(3)  # independent random streams of one epoch
 
 @dataclass(frozen=True)
 class PairRecipe:
-    """How documents become segment pairs.
+    """How documents are split into segment pairs.
 
     Attributes:
-        max_tokens: most tokens of a pair, specials excluded (the row's length less 3).
-        short_seq_prob: probability that a pass over a document aims at shorter pairs.
-        task: "sop", sentence order (label 1: swapped), or "nsp", next sentence (label 1: from another document).
+        max_tokens: maximum number of tokens of a pair, without special tokens (the row's length minus 3).
+        short_seq_prob: probability that a document's pairs have a shorter target length.
+        task: "sop", sentence-order prediction (label 1: swapped), or "nsp", next-sentence prediction (label 1: the
+            second segment is from another document).
     """
 
     max_tokens: int
@@ -46,12 +47,12 @@ class PairRecipe:
 
 
 class PairPlan(NamedTuple):
-    """One epoch's pairs in reading order; segment 0 comes first in the row.
+    """The pairs of one epoch, in order; segment 0 comes first in the row.
 
     Attributes:
-        first: first token of each segment, an index into the corpus, truncation applied.
-        length: number of tokens of each segment, truncation applied; at least 1.
-        label: 1 for segments that are swapped or not from the same place, else 0.
+        first: index of the first token of each segment in the corpus, after truncation.
+        length: number of tokens of each segment, after truncation; at least 1.
+        label: 1 for segments that are swapped or from different documents, else 0.
     """
 
     first: Int[np.ndarray, "rows 2"]
@@ -72,32 +73,34 @@ def plan_pairs(
     seed: int,
     epoch: int,
 ) -> PairPlan:
-    """Plans one epoch: every document is passed over once, its sentences gathered into chunks, each chunk cut in two.
+    """Plans one epoch: gathers the sentences of every document into chunks, and splits each chunk into two segments.
 
-    A pass aims at `max_tokens`, or with `short_seq_prob` at a length drawn from 2..`max_tokens` for the whole pass.
-    Sentences are gathered until there are so many tokens or the document ends; a random 1..n-1 of the n sentences
-    become A, the rest B.
+    The target length of a document's chunks is `max_tokens`, or with probability `short_seq_prob` a random length from
+    2..`max_tokens`. Sentences are gathered until the chunk reaches the target length or the document ends. Of its n
+    sentences, a random number from 1..n-1 become segment A, the others segment B.
 
-    - sop: A and B change places with probability 1/2 (label 1).
-    - nsp: with probability 1/2 B is replaced by text from another document (label 1), and B's sentences go back.
-    - A chunk of one sentence has no B: it takes one from another document (label 1), under either task.
+    - sop: A and B are swapped with probability 1/2 (label 1).
+    - nsp: with probability 1/2, B is replaced by text from another document (label 1), and B's sentences start the next
+      chunk.
+    - A chunk of one sentence has no B: with either task, B is text from another document (label 1).
 
-    A pair beyond `max_tokens` loses single tokens of its longer segment, at the front or the back with equal
-    probability. The pairs of the epoch are then shuffled.
+    A pair of more than `max_tokens` tokens loses single tokens of its longer segment, each from the front or the back
+    with equal probability. Finally, the pairs of the epoch are shuffled.
 
     Args:
-        sentence_offsets: first token of each sentence, closed by the number of tokens; no sentence is empty.
-        document_offsets: first sentence of each document, closed by the number of sentences; no document is empty.
+        sentence_offsets: first token of each sentence, followed by the number of tokens; no sentence is empty.
+        document_offsets: first sentence of each document, followed by the number of sentences; no document is empty.
         recipe: lengths and task.
-        seed: of the run.
-        epoch: 0 for the first.
+        seed: seed of the run.
+        epoch: index of the epoch, from 0.
 
     Returns:
         The plan.
 
-    Source: google-research/albert create_pretraining_data.py, create_instances_from_document and truncate_seq_pair;
-        for nsp also google-research/bert, same file. Google instead writes 40 differently drawn copies (dupe_factor),
-        and tries ten times for another document where here the first draw already excludes the own one.
+    Source: google-research/albert create_pretraining_data.py, create_instances_from_document and truncate_seq_pair; for
+        nsp also google-research/bert, same file. Google's code writes 40 differently drawn copies of the data
+        (dupe_factor) instead of new pairs in each epoch, and draws up to ten times until it finds another document,
+        where here the first draw excludes the document of A.
     """
     partners = stream(seed, epoch, _PARTNERS)
     blocks = [
@@ -116,12 +119,12 @@ def count_pairs(
     seed: int,
     epoch: int,
 ) -> int:
-    """Returns the number of rows of `plan_pairs` with the same arguments, in a part of its time."""
+    """Returns the number of rows of `plan_pairs` with the same arguments, in a fraction of its time."""
     return sum(len(chunks.begin) for chunks in _chunk_blocks(sentence_offsets, document_offsets, recipe, seed, epoch))
 
 
 class _Chunks(NamedTuple):
-    """Chunks of consecutive sentences; `middle` is where B begins, `end` where there is none (one sentence)."""
+    """Chunks of consecutive sentences from `begin` to `end`; B starts at `middle`, or is missing if that is `end`."""
 
     begin: Int[np.ndarray, "rows"]
     middle: Int[np.ndarray, "rows"]
@@ -134,10 +137,10 @@ class _Chunks(NamedTuple):
 def _chunk_blocks(
     sentence_offsets: np.ndarray, document_offsets: np.ndarray, recipe: PairRecipe, seed: int, epoch: int
 ) -> Iterator[_Chunks]:
-    """Gathers sentences into chunks.
+    """Yields the chunks of each block of documents.
 
-    Where a chunk would begin decides all about it, so its draws are made for every sentence at once; following the
-    chunks through the block then only picks those sentences at which one does begin.
+    A chunk is determined by its first sentence, so all draws are made for every sentence at once; then only the
+    sentences are picked at which a chunk does start.
     """
     rng = stream(seed, epoch, _CHUNKS)
     for first_document, last_document in _document_blocks(document_offsets):
@@ -165,7 +168,7 @@ def draw_targets(rng: np.random.Generator, num_documents: int, recipe: PairRecip
 
 
 def _document_blocks(document_offsets: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Yields ranges of documents, as many as fit a block, at least one."""
+    """Yields ranges of documents, each with as many documents as fit into a block, but at least one."""
     first, count = 0, len(document_offsets) - 1
     while first < count:
         fitting = int(np.searchsorted(document_offsets, document_offsets[first] + _SENTENCES_PER_BLOCK, "right")) - 1
@@ -175,12 +178,12 @@ def _document_blocks(document_offsets: np.ndarray) -> Iterator[tuple[int, int]]:
 
 
 def _follow(following: list[int]) -> list[int]:
-    """Starts at 0 and goes from each place to the one after it, to the end of the list."""
+    """Returns the indices on the path from 0 through `following` to the end of the list."""
     picked = []
-    place = 0
-    while place < len(following):
-        picked.append(place)
-        place = following[place]
+    index = 0
+    while index < len(following):
+        picked.append(index)
+        index = following[index]
     return picked
 
 
@@ -191,8 +194,8 @@ def _pair_up(
     recipe: PairRecipe,
     rng: np.random.Generator,
 ) -> PairPlan:
-    """Gives each chunk its B, its order and its label, and truncates it."""
-    begin, middle, end = (sentence_offsets[place] for place in (chunks.begin, chunks.middle, chunks.end))
+    """Returns the pairs of some chunks: draws B where it is missing, the order and the label, and truncates."""
+    begin, middle, end = (sentence_offsets[sentence] for sentence in (chunks.begin, chunks.middle, chunks.end))
     random_next = chunks.random_next
     wanted = chunks.target[random_next] - (middle - begin)[random_next]
     partner_begin, partner_end = _draw_partners(
@@ -218,7 +221,7 @@ def _draw_partners(
     document_offsets: np.ndarray,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draws text of other documents: from a random sentence on, whole sentences until `wanted` tokens, at least one."""
+    """Draws text of other documents: whole sentences from a random one on, at least one, up to `wanted` tokens."""
     num_documents = len(document_offsets) - 1
     if num_documents > 1:
         other = rng.integers(0, num_documents - 1, len(document))
@@ -234,16 +237,16 @@ def _draw_partners(
 def _truncate(
     first: np.ndarray, length: np.ndarray, max_tokens: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts pairs to `max_tokens`: token by token from the longer segment, from B where they are equal.
+    """Truncates pairs to `max_tokens`, one token at a time from the longer segment, or from B if both are equally long.
 
-    The longer one loses tokens until both are equal, then B and A lose them in turn; each token goes from the front
-    with probability 1/2, so the number from the front is binomial.
+    The longer segment is shortened until both are equal, then B and A alternate. Each token is removed from the front
+    with probability 1/2, so the number of tokens removed from the front is binomial.
     """
     excess = np.maximum(length.sum(axis=1) - max_tokens, 0)
     difference = length[:, 0] - length[:, 1]
-    leveling = np.minimum(excess, np.abs(difference))
-    rest = excess - leveling
-    cut_a = np.where(difference > 0, leveling, 0) + rest // 2
-    cut_b = np.where(difference < 0, leveling, 0) + (rest + 1) // 2
-    cut = np.stack([cut_a, cut_b], axis=1)
-    return first + rng.binomial(cut, 0.5), length - cut
+    from_longer = np.minimum(excess, np.abs(difference))
+    rest = excess - from_longer
+    removed_a = np.where(difference > 0, from_longer, 0) + rest // 2
+    removed_b = np.where(difference < 0, from_longer, 0) + (rest + 1) // 2
+    removed = np.stack([removed_a, removed_b], axis=1)
+    return first + rng.binomial(removed, 0.5), length - removed

@@ -1,4 +1,4 @@
-"""What a pretraining row looks like, and the ids it is made with: small enough to be sent to worker processes."""
+"""The recipe of pretraining rows, and the token ids they need; both are small enough to send to worker processes."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
@@ -18,17 +18,17 @@ Texts = Literal["documents", "sentences"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TokenizerInfo:
-    """The ids that rows are made with; small enough to be sent to worker processes.
+    """The ids that rows are made of, without the tokenizer itself.
 
     Attributes:
         vocab_size: V.
-        pad_id: id of the padding.
+        pad_id: id of the padding token.
         cls_id: id of the first token of a row.
-        sep_id: id of the token that closes a segment.
-        mask_id: id of the token that hides another.
-        is_maskable: whether an id may be masked: all but the specials. Google's code would mask an unknown token too,
-            though there is nothing to learn from it.
-        starts_word: whether a piece begins a word.
+        sep_id: id of the token that ends a segment.
+        mask_id: id of [MASK].
+        is_maskable: whether an id may be masked; false for special tokens. Google's code also masks unknown tokens,
+            from which there is nothing to learn.
+        starts_word: whether a piece starts a word.
     """
 
     vocab_size: int
@@ -41,7 +41,7 @@ class TokenizerInfo:
 
     @classmethod
     def of(cls, tokenizer: "Tokenizer") -> "TokenizerInfo":
-        """Takes them from a tokenizer."""
+        """Returns the information of a tokenizer."""
         is_maskable = np.ones(tokenizer.vocab_size, np.bool_)
         is_maskable[list(tokenizer.special_ids)] = False
         return cls(
@@ -57,22 +57,22 @@ class TokenizerInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainingRecipe:
-    """What a row looks like.
+    """How pretraining rows are made.
 
     Attributes:
-        rows: "pairs" of segments, or single texts "packed" together.
-        texts: what is packed: whole "documents", cut where they are longer than a row, or each of their "sentences".
-        max_length: T, tokens of a row with its specials and padding.
-        max_predictions: P, slots for masked tokens. Where it is below `masked_fraction` of T, long rows have fewer
-            masks than that (Google's own 20 at T = 512 masks 4%).
-        masked_fraction: share of the tokens to mask.
-        masking: "rows": each row gets its share of masks when it is made, n-grams and whole words if wanted; "batch":
-            single tokens are drawn over the whole batch inside the step (DistilBERT).
-        mask_smoothing: a token's chance to be drawn is proportional to its count to the power of minus this; "batch".
-        max_ngram: most words masked in a row as one; 1 for BERT.
-        whole_word: whether words are masked whole; False for the original BERT.
-        short_seq_prob: probability that a pass over a document aims at shorter pairs.
-        pair_task: "sop" (ALBERT) or "nsp" (BERT); pairs only.
+        rows: "pairs" (segment pairs), or "packed" (single texts, several per row).
+        texts: what is packed: "documents", split if they are longer than a row, or each of their "sentences".
+        max_length: T, tokens of a row with special tokens and padding.
+        max_predictions: P, the number of slots for masked positions. If it is below `masked_fraction` * T, long rows
+            have a smaller fraction of masks (Google's 20 at T = 512 are 4%).
+        masked_fraction: fraction of the tokens to mask.
+        masking: "rows": each row is masked separately when it is made, by n-grams and whole words if configured;
+            "batch": single tokens are drawn over the whole batch inside the step (DistilBERT).
+        mask_smoothing: exponent s of p(token) proportional to count^-s; only for masking="batch".
+        max_ngram: maximum number of words of an n-gram; 1 for BERT.
+        whole_word: whether words are masked as a whole; False for the original BERT.
+        short_seq_prob: probability that a document's pairs have a shorter target length.
+        pair_task: "sop" (ALBERT) or "nsp" (BERT); only for rows="pairs".
     """
 
     rows: RowKind = "pairs"
@@ -93,9 +93,11 @@ class PretrainingRecipe:
         if self.texts not in get_args(Texts):
             raise ValueError(f"texts must be one of {', '.join(get_args(Texts))}, got {self.texts!r}")
         if self.texts == "sentences" and self.rows == "pairs":
-            raise ValueError("texts=sentences needs rows=packed: pairs are made of documents")
+            raise ValueError("texts=sentences needs rows=packed: segment pairs are made of documents")
         if self.max_length < 5:
-            raise ValueError(f"a row holds 3 specials and at least 2 tokens, got max_length={self.max_length}")
+            raise ValueError(
+                f"max_length must be at least 5, 3 special tokens and 2 other tokens, got max_length={self.max_length}"
+            )
         if not 1 <= self.max_predictions <= self.max_length:
             raise ValueError(
                 f"max_predictions must be from 1 to max_length={self.max_length}, got {self.max_predictions}"
@@ -105,7 +107,7 @@ class PretrainingRecipe:
         if self.max_ngram < 1:
             raise ValueError(f"max_ngram must be 1 or more, got {self.max_ngram}")
         self._check_masking()
-        _ = self.pairs  # raises for the leaves that it holds
+        _ = self.pairs  # checks its fields
 
     def _check_masking(self) -> None:
         if self.masking not in get_args(Masking):
@@ -116,9 +118,12 @@ class PretrainingRecipe:
                 "give max_ngram=1 and whole_word=False, or masking=rows"
             )
         if self.masking == "rows" and self.mask_smoothing:
-            raise ValueError(f"mask_smoothing={self.mask_smoothing} needs masking=batch: rows are masked evenly")
+            raise ValueError(
+                f"mask_smoothing={self.mask_smoothing} needs masking=batch: masking=rows draws all tokens with equal "
+                "probability"
+            )
 
     @property
     def pairs(self) -> PairRecipe:
-        """The part that decides the segment pairs."""
+        """The recipe of the segment pairs."""
         return PairRecipe(self.max_length - 3, self.short_seq_prob, self.pair_task)

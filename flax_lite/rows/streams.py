@@ -1,8 +1,8 @@
-"""Independent random streams, each for one purpose in one epoch of one run."""
+"""Independent random streams, one for each purpose in each epoch of a run."""
 
 import numpy as np
 
 
 def stream(seed: int, epoch: int, purpose: int) -> np.random.Generator:
-    """A generator that depends on these three numbers, 0 or more each, and on nothing else."""
+    """Returns a random generator that depends only on these three non-negative numbers."""
     return np.random.default_rng([seed, epoch, purpose])

@@ -1,7 +1,7 @@
-"""Tokenizers: read `spiece.model`, `vocab.txt` and `tokenizer.json`, or train one; ids equal the slow reference's.
+"""Tokenizers: read `spiece.model`, `vocab.txt` and `tokenizer.json`, or train one; same ids as the slow tokenizers.
 
-Everything runs on the `tokenizers` library. A tokenizer is one pipeline that `tokenizer.json` can hold, so that a saved
-tokenizer gives the same ids wherever that file is read.
+Everything runs on the `tokenizers` library. A tokenizer is one pipeline that `tokenizer.json` can hold, so a saved
+tokenizer returns the same ids wherever that file is read.
 """
 
 from flax_lite.tokenization.load import load_tokenizer

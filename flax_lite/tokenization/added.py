@@ -1,7 +1,8 @@
-"""Tokens that a text's pieces are never cut across: the specials, and what was added to a finished vocabulary.
+"""Added tokens: special tokens, and tokens added to a finished vocabulary. No text is split inside one.
 
-Four files tell of them, by age: special_tokens_map.json (specials by name), added_tokens.json (text and id),
-tokenizer.json, and tokenizer_config.json with its added_tokens_decoder, beside which the first three do not count.
+Four files list them, from the oldest format to the newest: special_tokens_map.json (special tokens by role),
+added_tokens.json (token to id), tokenizer.json, and tokenizer_config.json with its `added_tokens_decoder`, which
+overrides the other three.
 
 Source: transformers 4.57 PreTrainedTokenizerBase._from_pretrained, PreTrainedTokenizer and PreTrainedTokenizerFast.
 """
@@ -16,16 +17,16 @@ from tokenizers import AddedToken
 from flax_lite.files.names import ADDED_FILE, SETTINGS_FILE, SPECIALS_FILE
 from flax_lite.files.settings import check_settings
 from flax_lite.tokenization.files import read_json_beside
-from flax_lite.tokenization.settings import DECODER, MORE_SPECIALS, ROLES, SETTINGS, SPECIALS
+from flax_lite.tokenization.settings import DECODER, EXTRA_SPECIALS, ROLES, SETTINGS, SPECIALS
 
 _FLAGS = ("lstrip", "normalized", "rstrip", "single_word", "special")
 
 
 def read_settings(directory: Path) -> dict[str, Any]:
-    """What tokenizer_config.json says, with the names of specials that older versions kept in a file of their own.
+    """Returns tokenizer_config.json merged with special_tokens_map.json, which older versions wrote for special tokens.
 
     Raises:
-        ValueError: one of the two is no JSON object, or asks for what is not supported.
+        ValueError: if one of the two is not a JSON object, or sets an option that is not supported.
     """
     config = read_json_beside(directory, SETTINGS_FILE)
     check_settings(config, SETTINGS, str(directory / SETTINGS_FILE))
@@ -34,22 +35,22 @@ def read_settings(directory: Path) -> dict[str, Any]:
     specials = read_json_beside(directory, SPECIALS_FILE)
     check_settings(specials, SPECIALS, str(directory / SPECIALS_FILE))
     merged = config | {name: value for name, value in specials.items() if value is not None}
-    for name in MORE_SPECIALS:
+    for name in EXTRA_SPECIALS:
         if isinstance(specials.get(name), list) and isinstance(config.get(name), list):
-            merged[name] = [*config[name], *(each for each in specials[name] if each not in config[name])]
+            merged[name] = [*config[name], *(token for token in specials[name] if token not in config[name])]
     return merged
 
 
 def listed_tokens(directory: Path, settings: Mapping[str, Any], pipeline: Mapping[str, Any]) -> dict[int, AddedToken]:
-    """The tokens that files list with their ids; the newest file that there is counts.
+    """Returns the added tokens by id, from the newest file that lists them.
 
     Args:
-        directory: where added_tokens.json may be.
-        settings: see `read_settings`.
-        pipeline: the content of a tokenizer.json with the same vocabulary, or nothing.
+        directory: the directory that may contain added_tokens.json.
+        settings: the result of `read_settings`.
+        pipeline: the content of a tokenizer.json with the same vocabulary; empty if there is no such file.
 
     Raises:
-        ValueError: malformed entries.
+        ValueError: if an entry is malformed.
     """
     if DECODER in settings:
         return _from_decoder(settings[DECODER])
@@ -58,7 +59,7 @@ def listed_tokens(directory: Path, settings: Mapping[str, Any], pipeline: Mappin
 
 
 def tokens_in_order(listed: Mapping[int, AddedToken], settings: Mapping[str, Any]) -> list[AddedToken]:
-    """Listed tokens by their ids, then the specials that settings name beside them."""
+    """Returns the listed tokens by ascending id, followed by the special tokens that only the settings name."""
     named = {token.content: token for token in _specials(settings)}
     tokens = [listed[id_] for id_ in sorted(listed)]
     tokens = [_as_special(token) if token.content in named else token for token in tokens]
@@ -67,34 +68,34 @@ def tokens_in_order(listed: Mapping[int, AddedToken], settings: Mapping[str, Any
 
 
 def check_ids(backend: tokenizers.Tokenizer, listed: Mapping[int, AddedToken]) -> None:
-    """Refuses a pipeline in which a listed token has another id.
+    """Checks that every listed token has its listed id in the pipeline.
 
     Raises:
-        ValueError: for a gap in the ids beyond the vocabulary, or a token that had an id already.
+        ValueError: if the ids after the vocabulary have a gap, or if a listed token already had another id.
     """
     size = backend.get_vocab_size(with_added_tokens=False)
     for id_, token in sorted(listed.items()):
         found = backend.token_to_id(token.content)
         if found != id_:
             raise ValueError(
-                f"the added token {token.content!r:.100} is listed with the id {id_}, but has {found}; expected the "
-                f"id of a piece of the same name, or one from {size} on without a gap"
+                f"the added token {token.content!r:.100} is listed with id {id_}, but has id {found}; expected the id "
+                f"of the piece with the same text, or consecutive ids starting at {size}, the vocabulary's size"
             )
 
 
 def special_names(settings: Mapping[str, Any]) -> set[str]:
-    """The texts of all specials that settings name."""
+    """Returns the texts of all special tokens that the settings name."""
     return {token.content for token in _specials(settings)}
 
 
 def _specials(settings: Mapping[str, Any]) -> list[AddedToken]:
-    """The specials that settings name, in the order in which transformers adds them."""
+    """Returns the special tokens that the settings name, in the order in which transformers adds them."""
     values: list[Any] = [settings.get(role) for role in ROLES]
-    for name in MORE_SPECIALS:
-        more = settings.get(name) or []
-        if not isinstance(more, list | Mapping):
-            raise ValueError(f"{name} is {more!r:.100}, expected a list of tokens")
-        values += more.values() if isinstance(more, Mapping) else more
+    for name in EXTRA_SPECIALS:
+        extra = settings.get(name) or []
+        if not isinstance(extra, list | Mapping):
+            raise ValueError(f"{name} is {extra!r:.100}; expected a list of tokens")
+        values += extra.values() if isinstance(extra, Mapping) else extra
     return [_special(value) for value in values if value is not None]
 
 
@@ -114,7 +115,7 @@ def _from_decoder(decoder: Any) -> dict[int, AddedToken]:
 
 
 def _from_pipeline(entries: Any) -> dict[int, AddedToken]:
-    if not isinstance(entries, list) or not all(isinstance(each, Mapping) for each in entries):
+    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
         raise ValueError("the added_tokens of its tokenizer.json are not a list of tokens")
     return {_id(entry.get("id")): _token(entry) for entry in entries}
 
@@ -131,11 +132,11 @@ def _token(entry: Any) -> AddedToken:
     content = entry.get("content") if isinstance(entry, Mapping) else None
     flags = {} if content is None else {name: entry[name] for name in _FLAGS if entry.get(name) is not None}
     if not isinstance(content, str) or not content or not all(isinstance(flag, bool) for flag in flags.values()):
-        raise ValueError(f"{entry!r:.100} is not an added token: expected content, a text, and flags")
+        raise ValueError(f"{entry!r:.100} is not an added token: expected a content string and boolean flags")
     return AddedToken(content, **flags)
 
 
 def _id(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{value!r:.100} is not the id of an added token")
+        raise ValueError(f"{value!r:.100} is not the id of an added token: expected an integer of at least 0")
     return value

@@ -1,4 +1,4 @@
-"""Reads the small files of a tokenizer: sizes checked first, and every failure one ValueError."""
+"""Reads the small files of a tokenizer; sizes are checked before reading, and every failure is a ValueError."""
 
 from pathlib import Path
 from typing import Any
@@ -9,28 +9,29 @@ from flax_lite.files.strict_json import parse_json
 
 
 def read_bytes(path: Path) -> bytes:
-    """A file's content.
+    """Returns the content of a file.
 
     Raises:
-        ValueError: far too large.
+        ValueError: if the file is larger than `MAX_TOKENIZER_BYTES`.
     """
     return reading.read_bytes(path, MAX_TOKENIZER_BYTES)
 
 
 def read_text(path: Path) -> str:
-    """A file's content as UTF-8.
+    """Returns the content of a UTF-8 file.
 
     Raises:
-        ValueError: far too large, or not UTF-8.
+        ValueError: if the file is larger than `MAX_TOKENIZER_BYTES`, or is not UTF-8.
     """
     return reading.read_text(path, MAX_TOKENIZER_BYTES)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object that a JSON file holds.
+    """Returns the object in a JSON file.
 
     Raises:
-        ValueError: far too large, or as `flax_lite.files.strict_json.parse_json`.
+        ValueError: if the file is larger than `MAX_TOKENIZER_BYTES`, or for the reasons listed at
+            `flax_lite.files.strict_json.parse_json`.
     """
     data = read_bytes(path)
     try:
@@ -40,10 +41,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_json_beside(directory: Path, name: str) -> dict[str, Any]:
-    """As `read_json`, but an absent file is an empty object, and an error names the file.
+    """Returns the object in the JSON file `directory / name`, or an empty one if there is no such file.
 
     Raises:
-        ValueError: as `read_json`.
+        ValueError: as `read_json`, with the path of the file.
     """
     path = directory / name
     if not reading.is_there(path):

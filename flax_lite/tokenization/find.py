@@ -1,4 +1,4 @@
-"""Which of a directory's files is its tokenizer."""
+"""Chooses the tokenizer file of a directory."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,20 +20,20 @@ from flax_lite.tokenization.settings import MODEL_CLASSES, class_of, tokenizer_c
 
 
 def find_file(source: str | Path) -> Path:
-    """The file to begin with: the source itself, or of a directory the one that its tokenizer's class reads first.
+    """Returns the tokenizer file to read: `source` itself, or the file that a directory's tokenizer class reads first.
 
-    Where no class is named, spiece.model comes first, unless the tokenizer.json beside it has other pieces; then
+    If no class is named, spiece.model comes first, unless a tokenizer.json beside it has a different vocabulary; then
     tokenizer.json, then vocab.txt.
 
     Raises:
-        ValueError: nothing there, several tokenizer files, or a class that is not supported; a `NoTokenizerError` where
-            there is none.
+        ValueError: if `source` does not exist, holds several candidates, or names a tokenizer class that is not
+            supported. The error is a `NoTokenizerError` if there is no tokenizer file.
     """
     path = Path(source).expanduser()
     if path.is_file():
         return path
     if not path.is_dir() or not _files_in(path):
-        # Imported here: it brings JAX along, which processes that only tokenize do without.
+        # A lazy import, because this module imports JAX, which data workers do not need.
         from flax_lite.checkpoints.sources.resolve import tokenizer_directory
 
         path = tokenizer_directory(source)
@@ -41,7 +41,7 @@ def find_file(source: str | Path) -> Path:
 
 
 def has_vocabulary(pipeline: Mapping[str, Any], pieces: Sequence[str]) -> bool:
-    """Whether a tokenizer.json is a conversion of a vocabulary; tokens added to either do not count."""
+    """Returns whether a tokenizer.json has exactly this vocabulary, added tokens not counted."""
     model = pipeline.get("model")
     vocab = model.get("vocab") if isinstance(model, Mapping) else None
     if isinstance(vocab, Mapping):
@@ -52,7 +52,7 @@ def has_vocabulary(pipeline: Mapping[str, Any], pieces: Sequence[str]) -> bool:
 
 
 def _files_in(directory: Path) -> list[Path]:
-    """A directory's vocabularies; Google's releases have others' names: 30k-clean.model, vocab_chinese.txt."""
+    """Returns the tokenizer files of a directory; Google's releases name them 30k-clean.model or vocab_chinese.txt."""
     named = [directory / name for name in VOCABULARIES if is_there(directory / name)]
     return named or sorted([*directory.glob("*.model"), *directory.glob("vocab*.txt")])
 
@@ -65,7 +65,7 @@ def _choose_file(directory: Path) -> Path:
     if found[0].name not in VOCABULARIES:
         if len(found) > 1:
             names = ", ".join(path.name for path in found)
-            raise ValueError(f"{directory} holds no {expected}; it holds several: {names}, name one")
+            raise ValueError(f"{directory} holds no {expected}, but several other vocabularies: {names}; name one file")
         return found[0]
     config = read_json_beside(directory, CONFIG)
     try:
@@ -78,7 +78,7 @@ def _choose_file(directory: Path) -> Path:
     if first is None and named is not None and kind is not None:
         raise ValueError(
             f"{directory} names the tokenizer class {named}, which is read from {' or '.join(kind.files)}; it holds "
-            f"{', '.join(by_name)}"
+            f"only {', '.join(by_name)}"
         )
     first = first or found[0]
     pipeline = by_name.get(JSON_FILE)
@@ -90,4 +90,4 @@ def _has_other_pieces(pipeline: Path, sentencepiece: Path) -> bool:
         pieces = parse_sentencepiece_model(read_bytes(sentencepiece)).pieces
         return not has_vocabulary(read_json(pipeline), pieces)
     except ValueError:
-        return False  # the SentencePiece file is read next: what is wrong with it is said there
+        return False  # the SentencePiece file is read next, and that raises the error

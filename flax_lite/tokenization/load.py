@@ -1,4 +1,4 @@
-"""Reads a tokenizer: spiece.model, tokenizer.json, vocab.txt, or a directory with any of them."""
+"""Loads a tokenizer from spiece.model, tokenizer.json, vocab.txt, or a directory with any of them."""
 
 import dataclasses
 import json
@@ -39,26 +39,26 @@ from flax_lite.tokenization.tokenizer import Tokenizer
 
 logger = logging.getLogger("flax_lite")
 
-# Entries of tokenizer_config.json, and what BERT's normalizer calls them in tokenizer.json; with BERT's defaults.
+# Keys of tokenizer_config.json -> (the field of BertNormalizer in tokenizer.json, BERT's default).
 _BERT_NORMALIZER = {
     "do_lower_case": ("lowercase", True),
     "strip_accents": ("strip_accents", None),
     "tokenize_chinese_chars": ("handle_chinese_chars", True),
 }
-# Entries that are kept when the tokenizer is saved again, beside those that nobody knows.
+# Keys that are written back when the tokenizer is saved, in addition to unknown keys.
 _OPTIONS = (*_BERT_NORMALIZER, "keep_accents", "model_max_length")
 
 
 @dataclasses.dataclass(frozen=True)
 class _Source:
-    """A file to read, and what the directory says beside it.
+    """A tokenizer file, and what its directory says about it.
 
     Attributes:
         path: the file.
-        settings: of tokenizer_config.json and special_tokens_map.json.
-        named: the tokenizer's class, where the directory names it.
-        model_type: the family of the model beside it, where there is one.
-        given: settings of the caller's, which rule over the directory's.
+        settings: tokenizer_config.json and special_tokens_map.json, overridden by `given`.
+        named: the tokenizer class that the directory names, if any.
+        model_type: the `model_type` of the config.json beside the file, if any.
+        given: settings from the caller, which override the directory's.
     """
 
     path: Path
@@ -69,12 +69,12 @@ class _Source:
 
     @property
     def kind(self) -> TokenizerClass | None:
-        """How transformers reads the class that is named, or that belongs to the model."""
+        """The entry of `CLASSES` for the named class, or else for the class of the model type."""
         return class_of(self.named or MODEL_CLASSES.get(self.model_type or ""))
 
     @property
     def is_slow(self) -> bool:
-        """Whether the slow class is meant; a fast one is saved under its name too, but beside a tokenizer.json."""
+        """Whether transformers' slow class is meant; a fast one is saved under the same name, with a tokenizer.json."""
         if self.path.suffix == ".json" or self.named is None or self.named.endswith("Fast"):
             return self.path.suffix == ".model"
         return self.path.suffix == ".model" or not is_there(self.path.parent / JSON_FILE)
@@ -83,29 +83,31 @@ class _Source:
 def load_tokenizer(
     source: str | Path, *, lowercase: bool | None = None, strip_accents: bool | None = None
 ) -> Tokenizer:
-    """Reads a tokenizer from a file, from a directory that holds one, or by the name of a model.
+    """Loads a tokenizer from a file, a directory, a work directory or the Hugging Face hub.
 
-    In a directory, the class that tokenizer_config.json or config.json names decides which file counts. For ALBERT
-    spiece.model comes before tokenizer.json (published conversions of it give other ids than those the weights were
-    trained with) unless that has other pieces; for others tokenizer.json comes before vocab.txt. An ALBERT with a
-    vocab.txt has a WordPiece tokenizer all the same. What else a directory says of its tokenizer is used, known to
-    change nothing, or refused: `flax_lite.tokenization.settings` lists it key by key.
+    In a directory, the class named by tokenizer_config.json or config.json decides which file is read. For ALBERT,
+    spiece.model comes before tokenizer.json, unless their vocabularies differ: published conversions of spiece.model
+    return other ids than those the weights were trained with. For other models, tokenizer.json comes before vocab.txt.
+    An ALBERT directory with only a vocab.txt gets a WordPiece tokenizer. Every other key of the directory's settings is
+    honored, known to have no effect, or refused: `flax_lite.tokenization.settings` lists them.
 
     Args:
-        source: a directory, or a file: `*.model` (SentencePiece unigram), `*.txt` (WordPiece, a piece a line) or
-            `*.json` (a pipeline of the `tokenizers` library); a work directory; a hub id (`OWNER/NAME`, `@REVISION`
-            allowed).
-        lowercase: whether text is lower-cased. Default: tokenizer_config.json beside the file, by which text is
-            lower-cased unless it says no; where there is none, and a piece of vocab.txt is a word with a capital
-            letter, it is not.
-        strip_accents: whether accents are dropped. Default: tokenizer_config.json; else yes for SentencePiece, and as
-            `lowercase` for vocab.txt.
+        source: a directory, a work directory, a hub id (`OWNER/NAME`, `OWNER/NAME@REVISION`), or a file: `*.model`
+            (SentencePiece unigram), `*.txt` (WordPiece, one piece per line) or `*.json` (a pipeline of the `tokenizers`
+            library).
+        lowercase: whether to lower-case text. By default, what tokenizer_config.json beside the file says, or true if
+            it does not say. Without that file, true unless vocab.txt contains a word with a capital letter.
+        strip_accents: whether to strip accents. By default, what tokenizer_config.json says; without an entry, true for
+            SentencePiece and the value of `lowercase` for vocab.txt.
+
+    Returns:
+        The tokenizer. Its ids equal those of transformers' slow tokenizer for the same files.
 
     Raises:
-        ValueError: nothing there, several or no tokenizer files, a malformed file, doubled pieces, missing specials, a
-            class or a setting that is not supported, or a hub id that cannot be fetched (see
-            `flax_lite.checkpoints.sources.hub.fetch_tokenizer`). It is a `NoTokenizerError` where a directory, or a
-            repository, is known to hold none.
+        ValueError: if the source does not exist, has several tokenizer files or none, a file is malformed, pieces are
+            duplicated, special tokens are missing, a class or setting is not supported, or a hub id cannot be fetched
+            (see `flax_lite.checkpoints.sources.hub.fetch_tokenizer`). The error is a `NoTokenizerError` if a directory
+            or repository is known to hold no tokenizer.
 
     Source: transformers 4.57 tokenization_albert.py, tokenization_bert.py (the slow classes).
     """
@@ -134,12 +136,12 @@ def _read_file(path: Path, given: Mapping[str, bool]) -> Tokenizer:
     source = _Source(path, {**settings, **given}, tokenizer_class(settings, config), model_type, given)
     readers = {".model": _read_sentencepiece, ".txt": _read_vocab, ".json": _read_pipeline}
     if path.suffix not in readers:
-        raise ValueError(f"its name ends in {path.suffix!r}; expected .model, .txt or .json")
+        raise ValueError(f"its file name ends in {path.suffix!r}; expected .model, .txt or .json")
     return readers[path.suffix](source)
 
 
 def _listed(source: _Source, pieces: Iterable[str]) -> dict[int, AddedToken]:
-    """The tokens that the files beside a vocabulary list."""
+    """Returns the added tokens that the files beside a vocabulary list."""
     pipeline = read_json_beside(source.path.parent, JSON_FILE)
     return listed_tokens(
         source.path.parent, source.settings, pipeline if has_vocabulary(pipeline, list(pieces)) else {}
@@ -151,17 +153,17 @@ def _read_sentencepiece(source: _Source) -> Tokenizer:
     model = parse_sentencepiece_model(data)
     listed = _listed(source, model.pieces)
     specials = _specials(settings, [*model.pieces, *(token.content for token in listed.values())], ALBERT_SPECIALS)
-    fit = {specials.unk, *model.of_type(CONTROL), *model.of_type(USER_DEFINED)}
-    fit |= {token.content for id_, token in listed.items() if id_ >= len(model.pieces)}
-    if not_control := [piece for piece in specials if piece not in fit]:
-        raise ValueError(f"{', '.join(not_control)} is an ordinary piece, not a control symbol")
+    allowed = {specials.unk, *model.of_type(CONTROL), *model.of_type(USER_DEFINED)}
+    allowed |= {token.content for id_, token in listed.items() if id_ >= len(model.pieces)}
+    if ordinary := [piece for piece in specials if piece not in allowed]:
+        raise ValueError(f"{', '.join(ordinary)} is an ordinary piece; expected a control symbol")
     lowercase = _flag(settings, "do_lower_case", True)
     strip_accents = not _flag(settings, "keep_accents", False)
     added = tokens_in_order(listed, settings)
     backend = sentencepiece_backend(model, specials, lowercase=lowercase, strip_accents=strip_accents, added=added)
     check_ids(backend, listed)
-    decided = {"do_lower_case": lowercase, "keep_accents": not strip_accents}
-    return _made(source, backend, specials, decided, sentencepiece_model=data)
+    options = {"do_lower_case": lowercase, "keep_accents": not strip_accents}
+    return _build(source, backend, specials, options, sentencepiece_model=data)
 
 
 def _read_vocab(source: _Source) -> Tokenizer:
@@ -182,15 +184,19 @@ def _read_vocab(source: _Source) -> Tokenizer:
         slow=source.is_slow,
     )
     check_ids(backend, listed)
-    decided = {"strip_accents": strip_accents, "tokenize_chinese_chars": chinese_characters}
-    return _made(source, backend, specials, {**decided, "do_lower_case": lowercase})
+    options = {
+        "do_lower_case": lowercase,
+        "strip_accents": strip_accents,
+        "tokenize_chinese_chars": chinese_characters,
+    }
+    return _build(source, backend, specials, options)
 
 
 def _vocab_pieces(text: str) -> list[str]:
-    """The pieces of a vocab.txt by their ids, which are the numbers of their lines.
+    """Returns the pieces of a vocab.txt in id order; an id is a line number.
 
-    As BERT's own reader has it, a piece that occurs again has the id of its last line. A line that is no piece by
-    that, or blank, keeps its id: it stands here with a space in it, which no word has.
+    As in BERT's own reader, a repeated piece has the id of its last line. Blank lines and earlier duplicates keep their
+    ids, under a name with a space in it, which no word can match.
 
     Source: google-research/bert tokenization.py, load_vocab; transformers 4.57 tokenization_bert.py, load_vocab.
     """
@@ -198,24 +204,24 @@ def _vocab_pieces(text: str) -> list[str]:
     while lines and not lines[-1]:
         lines.pop()
     if not lines:
-        raise ValueError("it is empty; expected a piece a line")
+        raise ValueError("it is empty; expected one piece per line")
     last = {piece: number for number, piece in enumerate(lines)}
-    idle = [number for number, piece in enumerate(lines) if not piece or last[piece] != number]
-    if idle:
+    unused = {number for number, piece in enumerate(lines) if not piece or last[piece] != number}
+    if unused:
         logger.warning(
-            "vocab.txt: line %d is blank or comes again below, as do %d in all; they keep their ids, but no text has "
-            "them",
-            idle[0] + 1,
-            len(idle),
+            "vocab.txt: %d lines are blank or repeated further down, the first of them line %d; they keep their ids, "
+            "but no text is encoded to these",
+            len(unused),
+            min(unused) + 1,
         )
-    unused = set(idle)
     return [f"{piece} (line {number + 1})" if number in unused else piece for number, piece in enumerate(lines)]
 
 
 def _is_uncased(source: _Source, pieces: Iterable[str]) -> bool:
-    """Whether a vocabulary is of lower-cased text, where no file says so.
+    """Returns whether a vocabulary is uncased, for files without a setting that says so.
 
-    transformers lower-cases then. Google's cased releases have no tokenizer_config.json; their pieces tell.
+    transformers then assumes it. Google's cased releases have no tokenizer_config.json, but pieces with capital
+    letters.
     """
     if is_there(source.path.parent / SETTINGS_FILE):
         return True
@@ -223,20 +229,23 @@ def _is_uncased(source: _Source, pieces: Iterable[str]) -> bool:
     example = next((word for word in words if word.isalpha() and word != word.lower()), None)
     if example is not None:
         logger.warning(
-            "%s holds %r, and no %s says whether text is lower-cased: it is not", source.path, example, SETTINGS_FILE
+            "%s contains %r, and there is no %s with do_lower_case: text is not lower-cased",
+            source.path,
+            example,
+            SETTINGS_FILE,
         )
     return example is None
 
 
 def _read_pipeline(source: _Source) -> Tokenizer:
-    """A tokenizer.json, with what transformers changes of it by tokenizer_config.json."""
+    """Reads a tokenizer.json, with the changes that transformers makes to it according to tokenizer_config.json."""
     data, settings = read_json(source.path), dict(source.settings)
     check_settings(data, PIPELINE, str(source.path))
     listed = listed_tokens(source.path.parent, settings, data)
     _check_model(data)
     _choose_normalizer(data, source)
     if data.get("post_processor") is None and source.named and source.kind and not source.kind.bert:
-        raise ValueError("it has no post_processor: transformers makes rows without [CLS] and [SEP] by it; add one")
+        raise ValueError("it has no post_processor, so transformers adds no [CLS] and [SEP] to its rows; add one")
     for role, key in (("truncation", "truncation_side"), ("padding", "padding_side")):
         if isinstance(data.get(role), Mapping) and settings.get(key) is None:
             settings[key] = str(data[role].get("direction", "Right")).lower()
@@ -245,63 +254,66 @@ def _read_pipeline(source: _Source) -> Tokenizer:
         backend = tokenizers.Tokenizer.from_str(json.dumps(data))
     pieces = [*backend.get_vocab(with_added_tokens=True), *(token.content for token in listed.values())]
     specials = _specials(settings, pieces, BERT_SPECIALS if BERT_SPECIALS.pad in pieces else ALBERT_SPECIALS)
-    # A special that the settings merely name keeps the flags that the file gives it.
-    there = {token.content for token in backend.get_added_tokens_decoder().values()}
-    there -= {token.content for token in listed.values()}
-    backend.add_tokens([token for token in tokens_in_order(listed, settings) if token.content not in there])
+    # A special token that the settings only name keeps its flags of tokenizer.json.
+    existing = {token.content for token in backend.get_added_tokens_decoder().values()}
+    existing -= {token.content for token in listed.values()}
+    backend.add_tokens([token for token in tokens_in_order(listed, settings) if token.content not in existing])
     special = {token.content for token in backend.get_added_tokens_decoder().values() if token.special}
-    backend.add_special_tokens([each for each in specials if each not in special])
+    backend.add_special_tokens([piece for piece in specials if piece not in special])
     check_ids(backend, listed)
-    return _made(dataclasses.replace(source, settings=settings), backend, specials, {})
+    return _build(dataclasses.replace(source, settings=settings), backend, specials, {})
 
 
 def _check_model(data: dict[str, Any]) -> None:
     model = data.get("model")
     if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict | list):
-        raise ValueError('it has no "model" with a "vocab": not a file of the `tokenizers` library')
+        raise ValueError('it has no "model" with a "vocab"; expected a file of the `tokenizers` library')
     if isinstance(model["vocab"], list):
         try:
             model["vocab"] = [[piece, round(score, SCORE_DECIMALS)] for piece, score in model["vocab"]]
         except (TypeError, ValueError) as error:
             raise ValueError("its vocabulary is not a list of pieces with scores") from error
-        _refuse_doubles([piece for piece, _ in model["vocab"] if isinstance(piece, str)])
+        _refuse_duplicates([piece for piece, _ in model["vocab"] if isinstance(piece, str)])
     check_pipeline(data)
 
 
 def _choose_normalizer(data: dict[str, Any], source: _Source) -> None:
-    """Case and accents by the settings, as BertTokenizerFast of transformers 4.57 and BertTokenizer of 5 have them."""
+    """Sets case and accents from the settings, as BertTokenizerFast of transformers 4.57 and BertTokenizer of 5 do."""
     normalizer = data.get("normalizer")
     if not (isinstance(normalizer, dict) and normalizer.get("type") == "BertNormalizer"):
         if source.given:
-            raise ValueError("lowercase and strip_accents cannot be chosen: the file has a normalizer of its own")
+            raise ValueError(
+                "lowercase and strip_accents can only be set for a BertNormalizer, and the file has another one; leave "
+                "them out"
+            )
         return
-    rules = source.kind is not None and source.kind.bert
-    values = source.settings if rules or source.kind is None else source.given
+    is_bert = source.kind is not None and source.kind.bert
+    values = source.settings if is_bert or source.kind is None else source.given
     for option, (field, default) in _BERT_NORMALIZER.items():
         if values.get(option) is not None:
             normalizer[field] = _flag(values, option, True)
-        elif rules:
+        elif is_bert:
             normalizer[field] = default
 
 
 def _specials(settings: Mapping[str, Any], pieces: Iterable[str], defaults: Specials) -> Specials:
-    """The special pieces that the settings name, else the usual ones."""
+    """Returns the special tokens that the settings name, with the defaults for the others."""
     names = {}
-    for role, usual in dataclasses.asdict(defaults).items():
+    for role, default in dataclasses.asdict(defaults).items():
         named = settings.get(f"{role}_token")
         named = named.get("content") if isinstance(named, dict) else named
-        names[role] = named if isinstance(named, str) else usual
+        names[role] = named if isinstance(named, str) else default
     specials = Specials(**names)
     if missing := specials.missing_from(pieces):
         raise ValueError(f"the vocabulary has no {' and no '.join(missing)}")
     return specials
 
 
-def _made(
+def _build(
     source: _Source,
     backend: tokenizers.Tokenizer,
     specials: Specials,
-    decided: Mapping[str, Any],
+    options: Mapping[str, Any],
     sentencepiece_model: bytes | None = None,
 ) -> Tokenizer:
     settings = source.settings
@@ -313,47 +325,51 @@ def _made(
     return Tokenizer(
         backend,
         specials,
-        options={**kept, **decided},
+        options={**kept, **options},
         sentencepiece_model=sentencepiece_model,
-        token_types=_gives_token_types(source),
+        token_types=_has_token_types(source),
         truncation_side=settings.get("truncation_side") or "right",
-        # A vocabulary alone is Google's, whose code cuts so too.
+        # A vocabulary without settings comes from Google, whose code truncates like the slow classes.
         odd_token_to_first=source.is_slow or (source.kind is None and source.path.suffix != ".json"),
-        tidies=_tidies(source),
+        clean_up_spaces=_cleans_up_spaces(source),
     )
 
 
-def _tidies(source: _Source) -> bool:
-    """Whether text made of ids is tidied up: as the settings say, else where a slow class of BERT's is read for it.
+def _cleans_up_spaces(source: _Source) -> bool:
+    """Returns clean_up_tokenization_spaces, by default true for a vocab.txt.
 
-    A fast class has that class's default only where it is made of it, for want of a tokenizer.json.
+    The default is that of BERT's slow class; its fast class has it only when built from a vocab.txt.
     """
-    if "clean_up_tokenization_spaces" in source.settings:  # nothing, as null, says no
+    if "clean_up_tokenization_spaces" in source.settings:  # null means false
         return bool(source.settings["clean_up_tokenization_spaces"])
     return source.path.suffix == ".txt"
 
 
-def _gives_token_types(source: _Source) -> bool:
-    """Whether a pair's rows have token types; a model without a table of them has no say for one that has."""
+def _has_token_types(source: _Source) -> bool:
+    """Returns whether the rows of a pair have token types.
+
+    A DistilBERT directory lists no token_type_ids because that model reads none; with another model the tokenizer has
+    them.
+    """
     of_model = class_of(MODEL_CLASSES.get(source.model_type or ""))
     if of_model is not None and not of_model.token_types:
         return True
     inputs = source.settings.get("model_input_names")
     if inputs is not None and not isinstance(inputs, list):
-        raise ValueError(f"{SETTINGS_FILE} says model_input_names={inputs!r:.100}; expected a list of names")
+        raise ValueError(f"{SETTINGS_FILE} has model_input_names={inputs!r:.100}; expected a list of names")
     if inputs is not None:
         return "token_type_ids" in inputs
     return source.model_type is None or source.kind is None or source.kind.token_types
 
 
-def _refuse_doubles(pieces: list[str]) -> None:
-    doubled = [piece for piece, count in Counter(pieces).items() if count > 1]
-    if doubled:
-        raise ValueError(f"{len(doubled)} pieces occur more than once, {doubled[0]!r} among them")
+def _refuse_duplicates(pieces: list[str]) -> None:
+    duplicates = [piece for piece, count in Counter(pieces).items() if count > 1]
+    if duplicates:
+        raise ValueError(f"{len(duplicates)} pieces occur more than once, for example {duplicates[0]!r}")
 
 
 def _flag(settings: Mapping[str, Any], name: str, default: bool) -> bool:
     value = settings.get(name)
     if value is not None and not isinstance(value, bool):
-        raise ValueError(f"{SETTINGS_FILE} says {name}={value!r}; expected true or false")
+        raise ValueError(f"{SETTINGS_FILE} has {name}={value!r}; expected true or false")
     return default if value is None else value

@@ -1,7 +1,10 @@
-"""What the steps of a tokenizer.json may do to a text: regular expressions without a catastrophe, and bounded growth.
+r"""Checks that the steps of a tokenizer.json run in bounded time and space: safe regular expressions, bounded growth.
 
-The `tokenizers` library runs Oniguruma, which backtracks: `(a+)+b` takes time exponential in the text. It replaces as
-often as it is told: thirty steps that each write "aa" for "a" make a gigabyte of one letter.
+The `tokenizers` library runs Oniguruma, which backtracks: `(a+)+b` takes time exponential in the length of the text.
+Replacement steps multiply: thirty steps that each replace "a" by "aa" turn one letter into a gigabyte.
+
+No library does this check: `tokenizers` runs any expression that it can compile, and the parser of Python's `re` does
+not read Oniguruma's syntax (`\p{L}`).
 
 Source: github.com/kkos/oniguruma, doc/RE; tokenizers 0.22 src/normalizers, src/pre_tokenizers, src/decoders.
 """
@@ -12,11 +15,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# NFKC makes 18 characters of one, and steps that write two for one are few in any published tokenizer.
+# NFKC writes up to 18 characters for one, and published tokenizers have few steps that write two characters for one.
 _MAX_GROWTH = 1024
-# What a step of bytes makes of a character (UTF-8 has up to four), and a compiled map (of NFKC, rounded).
+# Growth by step: UTF-8 has up to four bytes per character; a compiled map contains NFKC (18, rounded to a power of
+# two).
 _GROWTHS = {"ByteLevel": 4, "Precompiled": 16}
-# GPT-4's expression has two in a row: `[^\s\p{L}\p{N}]+[\r\n]*`. With n the time of a text grows as its nth power.
+# n unbounded repeats in a row take time O(length^n). GPT-4's expression has two: `[^\s\p{L}\p{N}]+[\r\n]*`.
 _MAX_UNBOUNDED = 3
 _MAX_DEPTH = 50
 _ESCAPE = re.compile(
@@ -28,7 +32,13 @@ _GROUP = re.compile(r"\((?:\?(?::|=|!|>|<=|<!|<[^>=!]+>|'[^']+'|[imsWDSPaul-]+(?
 
 @dataclasses.dataclass(frozen=True)
 class _Part:
-    """A part of an expression: characters it takes at least, whether it may take others, unbounded repeats in a row."""
+    """A part of a regular expression.
+
+    Attributes:
+        width: the minimum number of characters it matches.
+        varies: whether matches differ in length.
+        unbounded: the number of unbounded repeats in a row.
+    """
 
     width: int = 0
     varies: bool = False
@@ -36,11 +46,11 @@ class _Part:
 
 
 def check_steps(steps: Any) -> None:
-    """Refuses steps of a tokenizer.json (normalizer, pre_tokenizer or decoder) that may take for ever.
+    """Checks the steps of a tokenizer.json (normalizer, pre_tokenizer or decoder) for unbounded time and growth.
 
     Raises:
-        ValueError: for a regular expression that may, by its form, or for steps that together may make a text more than
-            1024 times as long.
+        ValueError: if a regular expression may take exponential time, or if the steps may in total make a text more
+            than 1024 times as long.
     """
     growth = 1.0
     for step in _steps(steps):
@@ -53,28 +63,29 @@ def check_steps(steps: Any) -> None:
         growth *= _growth(step, width)
         if growth > _MAX_GROWTH:
             raise ValueError(
-                f"its steps may make a text {growth:,.0f} times as long (Replace, Prepend and others multiply), "
-                f"expected at most {_MAX_GROWTH}"
+                f"its steps may make a text {growth:,.0f} times as long (the growth of Replace, Prepend and other "
+                f"steps multiplies); expected at most {_MAX_GROWTH} times"
             )
 
 
 def check_regex(pattern: str) -> int:
-    """The number of characters that a regular expression takes at least.
+    """Checks a regular expression, and returns the minimum number of characters that it matches.
 
     Raises:
-        ValueError: for one that may take time exponential in the text: a repeat of what itself varies in length, a
-            reference back, more than three unbounded repeats in a row; or for a form that is not known here.
+        ValueError: if it may take time exponential in the length of the text: a repeated part that varies in length, a
+            back-reference, or more than three unbounded repeats in a row; or if it has a kind of group that this check
+            does not support.
     """
     reader = _Reader(pattern)
     part = reader.alternatives()
-    while reader.position < len(pattern):  # a bracket too much: the library says so
+    while reader.position < len(pattern):  # an unmatched bracket, which the library reports
         reader.position += 1
         reader.alternatives()
     return part.width
 
 
 def _steps(value: Any) -> Iterator[Mapping[str, Any]]:
-    """All steps, those of nested sequences too."""
+    """Yields all steps, including nested ones."""
     if isinstance(value, Mapping):
         yield value
         for each in value.values():
@@ -85,18 +96,18 @@ def _steps(value: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _growth(step: Mapping[str, Any], width: int | None) -> float:
-    """How many times as long a step makes a text, at most."""
-    kind, content, before = step.get("type"), step.get("content"), step.get("prepend")
+    """Returns the maximum factor by which a step makes a text longer; `width` is the minimum match of its pattern."""
+    kind, content, prefix = step.get("type"), step.get("content"), step.get("prepend")
     if kind == "Replace" and isinstance(content, str) and width is not None:
-        # What takes nothing is found before every character, and at the end.
+        # A pattern that matches the empty string matches before every character, and at the end.
         return max(1.0, len(content) / width) if width else 1.0 + 2 * len(content)
-    if kind == "Prepend" and isinstance(before, str):
-        return 1.0 + len(before)
+    if kind == "Prepend" and isinstance(prefix, str):
+        return 1.0 + len(prefix)
     return _GROWTHS.get(str(kind), 1.0)
 
 
 class _Reader:
-    """Walks an expression in Oniguruma's Ruby syntax."""
+    """Recursive-descent parser of Oniguruma's Ruby syntax, as far as the check needs it."""
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
@@ -104,7 +115,7 @@ class _Reader:
         self.depth = 0
 
     def alternatives(self) -> _Part:
-        """Everything up to the bracket that closes it, or the end."""
+        """Reads up to the closing bracket, or to the end."""
         branches = [self._branch()]
         while self.pattern.startswith("|", self.position):
             self.position += 1
@@ -121,17 +132,17 @@ class _Reader:
             part = self._repeated(self._atom())
             width, varies, unbounded = width + part.width, varies or part.varies, unbounded + part.unbounded
             if unbounded > _MAX_UNBOUNDED:
-                raise self._refused(f"more than {_MAX_UNBOUNDED} unbounded repeats follow one another")
+                raise self._error(f"it has more than {_MAX_UNBOUNDED} unbounded repeats in a row")
         return _Part(width, varies, unbounded)
 
     def _repeated(self, part: _Part) -> _Part:
         while found := _QUANTIFIER.match(self.pattern, self.position):
             if found[1][0] == "{" and not (found[2] or found[4]):
-                break  # braces that stand for themselves
+                break  # literal braces
             self.position = found.end()
             least, most = _counts(found)
             if most > 1 and part.varies:
-                raise self._refused("it repeats what itself varies in length")
+                raise self._error("it repeats a part that varies in length")
             part = _Part(int(least * part.width), part.varies or least != most, part.unbounded + (most == math.inf))
         return part
 
@@ -149,22 +160,22 @@ class _Reader:
 
     def _escape(self) -> _Part:
         found = _ESCAPE.match(self.pattern, self.position)
-        if found is None:  # at the very end: the library says so
+        if found is None:  # a backslash at the end, which the library reports
             self.position += 1
             return _Part(1)
         kind = found[0][1]
         if kind in "123456789kg":
-            raise self._refused("it refers back to a group")
+            raise self._error("it has a back-reference to a group")
         self.position = found.end()
         return _Part(0 if kind in "bBAzZGKyY" else 1, kind in "RX")
 
     def _group(self) -> _Part:
         found = _GROUP.match(self.pattern, self.position)
         if found is None:
-            raise self._refused("a group of a kind that is not known here")
+            raise self._error("it has a kind of group that is not supported")
         self.depth += 1
         if self.depth > _MAX_DEPTH:
-            raise self._refused(f"its groups are nested more than {_MAX_DEPTH} deep")
+            raise self._error(f"its groups are nested more than {_MAX_DEPTH} deep")
         self.position = found.end()
         inside = self.alternatives()
         self.position += 1
@@ -186,15 +197,15 @@ class _Reader:
             if depth == 0:
                 return
 
-    def _refused(self, why: str) -> ValueError:
+    def _error(self, reason: str) -> ValueError:
         return ValueError(
-            f"its regular expression {self.pattern[:100]!r} may take for ever on some text: {why} (at "
-            f"{min(self.position, len(self.pattern))})"
+            f"its regular expression {self.pattern[:100]!r} may take exponential time on some text: {reason} (at "
+            f"character {min(self.position, len(self.pattern))})"
         )
 
 
 def _counts(found: re.Match[str]) -> tuple[float, float]:
-    """How often a quantifier repeats, at least and at most."""
+    """Returns the minimum and maximum number of repeats of a quantifier."""
     if found[1][0] != "{":
         return {"*": (0, math.inf), "+": (1, math.inf), "?": (0, 1)}[found[1]]
     least = int(found[2][:9] or 0)

@@ -1,9 +1,10 @@
-"""The two text pipelines of the three papers, as `tokenizers` objects: ALBERT's unigram and BERT's WordPiece.
+"""The text pipelines of ALBERT (unigram) and BERT (WordPiece) as `tokenizers` objects.
 
-ALBERT's "9," rule is scores and one regular expression here, so that `tokenizer.json` can hold it. After segmentation,
-the reference tokenizes a piece such as "▁2010," again as "2010" and ",". No step of a `tokenizers` pipeline runs after
-the model, so the pieces are kept from being chosen, and the comma is cut off beforehand where that alone would change
-the rest.
+After segmentation, the reference ALBERT tokenizer splits a piece such as "▁2010," again, into "▁2010" and ",". No step
+of a `tokenizers` pipeline runs after the model, so this rule is expressed by scores and one regular expression: a
+penalty keeps such pieces from being chosen, and the comma is split off beforehand where the penalty alone would change
+the other pieces. transformers' fast tokenizer built from spiece.model has no such rule: of a golden text's 99 ids it
+gets 59 wrong.
 
 Source: google-research/albert tokenization.py (encode_pieces); transformers 4.57 AlbertTokenizer._tokenize.
 """
@@ -19,55 +20,57 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 
 from flax_lite.tokenization.sentencepiece_model import USER_DEFINED, SentencePieceModel
 
-# Far below any sum of scores that a number's digits can reach (the genuine model's lowest score is -14).
+# Far below any sum of scores of a number's digits; the lowest score of albert-base-v2's vocabulary is -14.
 PENALTY = -1e3
-
-
 _NUMBER_COMMA = re.compile(r"[0-9],$")
-
-
 _GROUP = 3  # digits between two commas
+SPACE = "▁"  # SentencePiece's symbol for a space
+# `tokenizers` loses the last bit of a long float when it reads JSON. Seven decimals survive any number of round trips,
+# and are finer than the 32-bit floats in a SentencePiece file (1e-6 at scores near -12).
+SCORE_DECIMALS = 7
+MAX_WORD_CHARACTERS = 100  # longer words are unknown; google-research/bert tokenization.py, WordpieceTokenizer
 
 
 def penalize(vocab: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
-    """The vocabulary with every piece that ends in a digit and a comma put out of reach."""
+    """Returns the vocabulary with the score of every piece that ends in a digit and a comma set to `PENALTY`."""
     return [(piece, PENALTY if _NUMBER_COMMA.search(piece) else score) for piece, score in vocab]
 
 
 def comma_pattern(vocab: Sequence[tuple[str, float]], unk_id: int) -> str | None:
-    """A regular expression for the commas that the penalty alone would leave inside another piece.
+    """Returns a regular expression for the commas that the penalty alone would leave inside another piece.
 
-    "1,050" is segmented as "▁1," "050" by the model, hence "▁1" "," "050" by the rule; without "▁1," the best would be
-    "▁" "1,0" "50". Such numbers are found by trying all: each piece "▁N," with each digit group that a piece with an
-    inner comma may reach into. Of the genuine model's, 17 have any such group, nearly all "▁11,", "▁21," and "▁31,".
+    The model segments "1,050" as "▁1," "050", from which the rule makes "▁1" "," "050"; without "▁1," the best
+    segmentation would be "▁" "1,0" "50". Such numbers are found by trying all combinations of a piece "▁N," and a digit
+    group that a piece with an inner comma may reach into. In albert-base-v2's vocabulary 17 numbers have such a group,
+    nearly all of them with "▁11,", "▁21," or "▁31,".
 
     Args:
         vocab: pieces with the model's own scores, in id order.
         unk_id: the unknown piece's id.
 
     Returns:
-        The pattern, matching single commas in text where spaces are "▁"; None if no comma needs it.
+        The pattern, which matches single commas in text where spaces are "▁"; None if no comma needs it.
     """
     numbers = [piece[:-1] for piece, _ in vocab if re.fullmatch(r"▁[0-9]+,", piece)]
     inner = [m.groups() for piece, _ in vocab if (m := re.fullmatch(r"(▁?[0-9]*),([0-9]+)[^0-9]?.*", piece))]
     if not numbers or not inner:
         return None
-    # What may follow a group's digits within one piece, such as "%" or ",000": there the choice may differ.
+    # Suffixes that may follow a digit group within one piece, such as "%" or ",000"; with one, the choice may differ.
     tails = sorted({m[1] for piece, _ in vocab if (m := re.fullmatch(r"▁?[0-9]+([^0-9].*)", piece)) and m[1] != ","})
-    chosen_by_model = models.Unigram(list(vocab), unk_id, False)
-    chosen_with_penalty = models.Unigram(penalize(vocab), unk_id, False)
+    original = models.Unigram(list(vocab), unk_id, False)
+    penalized = models.Unigram(penalize(vocab), unk_id, False)
 
-    def takes_comma(number: str, rest: str) -> bool:
-        return any(token.value == f"{number}," for token in chosen_by_model.tokenize(f"{number},{rest}"))
+    def has_number_with_comma(number: str, rest: str) -> bool:
+        return any(token.value == f"{number}," for token in original.tokenize(f"{number},{rest}"))
 
-    def leaves_comma(number: str, rest: str) -> bool:
-        return any(token.value == "," for token in chosen_with_penalty.tokenize(f"{number},{rest}"))
+    def has_single_comma(number: str, rest: str) -> bool:
+        return any(token.value == "," for token in penalized.tokenize(f"{number},{rest}"))
 
     groups: dict[tuple[str, str], list[str]] = defaultdict(list)
     for number in numbers:
         for rest in _digit_groups({tail for head, tail in inner if number.endswith(head)}):
-            if takes_comma(number, rest) and not leaves_comma(number, rest):
-                unless = {tail[0] for tail in tails if not takes_comma(number, rest + tail)}
+            if has_number_with_comma(number, rest) and not has_single_comma(number, rest):
+                unless = {tail[0] for tail in tails if not has_number_with_comma(number, rest + tail)}
                 groups[number, "".join(sorted(unless))].append(rest)
     alternatives = [
         f"(?<={number},)(?=(?:{'|'.join(rests)})(?![0-9{re.escape(unless)}]))"
@@ -77,7 +80,7 @@ def comma_pattern(vocab: Sequence[tuple[str, float]], unk_id: int) -> str | None
 
 
 def _digit_groups(prefixes: set[str]) -> list[str]:
-    """All strings of up to three digits that begin with one of the prefixes."""
+    """Returns all strings of up to three digits that start with one of the prefixes."""
     return sorted(
         {
             prefix + "".join(digits)
@@ -88,16 +91,9 @@ def _digit_groups(prefixes: set[str]) -> list[str]:
     )
 
 
-SPACE = "▁"  # how SentencePiece writes a space
-# Reading JSON, `tokenizers` loses the last bit of a long float; seven decimals survive any number of round trips, and
-# are finer than the 32-bit floats in a SentencePiece file (1e-6 at scores near -12).
-SCORE_DECIMALS = 7
-MAX_WORD_CHARACTERS = 100  # longer words are unknown; google-research/bert tokenization.py, WordpieceTokenizer
-
-
 @dataclasses.dataclass(frozen=True)
 class Specials:
-    """The five pieces every encoder needs, by role."""
+    """The five special tokens that every encoder needs, by role."""
 
     pad: str
     unk: str
@@ -112,7 +108,7 @@ class Specials:
         return len(dataclasses.fields(self))
 
     def missing_from(self, pieces: Iterable[str]) -> list[str]:
-        """Those that a vocabulary lacks."""
+        """Returns the special tokens that a vocabulary lacks."""
         known = set(pieces)
         return [special for special in self if special not in known]
 
@@ -122,15 +118,18 @@ BERT_SPECIALS = Specials(pad="[PAD]", unk="[UNK]", cls="[CLS]", sep="[SEP]", mas
 
 
 def albert_normalizer(*, lowercase: bool, strip_accents: bool, charsmap: bytes = b"") -> normalizers.Normalizer:
-    r"""ALBERT's: spaces collapsed, \`\` and '' to ", accents dropped, lower case, then SentencePiece's own map.
+    r"""Returns ALBERT's normalizer.
 
-    Combining marks of class zero (vowel signs of Indic scripts, emoji variation selectors), which the slow tokenizer
-    keeps and the English model reads as unknown, are dropped with the accents.
+    Its steps: collapse white space, replace \`\` and '' by ", strip accents, lower-case, apply SentencePiece's
+    character map.
+
+    Stripping accents also removes combining marks of class zero (vowel signs of Indic scripts, emoji variation
+    selectors). The slow tokenizer keeps those, and the English vocabulary has no pieces for them.
 
     Source: transformers 4.57 AlbertTokenizer.preprocess_text; sentencepiece/src/normalizer.cc.
     """
     steps: list[normalizers.Normalizer] = [
-        # What Python's str.split() calls white space: the regular expression's own class and four separators.
+        # White space as in Python's str.split(): the regular expression's own class and four separators.
         normalizers.Replace(Regex(r"[\s\x1c-\x1f]+"), " "),
         normalizers.Replace("``", '"'),
         normalizers.Replace("''", '"'),
@@ -141,7 +140,7 @@ def albert_normalizer(*, lowercase: bool, strip_accents: bool, charsmap: bytes =
         steps.append(normalizers.Lowercase())
     if charsmap:
         steps.append(normalizers.Precompiled(charsmap))
-    # Decomposition and the map make spaces of their own.
+    # Decomposition and the character map may produce spaces.
     steps += [normalizers.Replace(Regex(" {2,}"), " "), normalizers.Strip()]
     return normalizers.Sequence(steps)
 
@@ -154,7 +153,7 @@ def sentencepiece_backend(
     strip_accents: bool,
     added: Sequence[AddedToken] = (),
 ) -> tokenizers.Tokenizer:
-    """The pipeline equal to the slow ALBERT tokenizer on a SentencePiece file, its "9," rule included."""
+    """Returns the pipeline equal to the slow ALBERT tokenizer on a SentencePiece file, including its comma rule."""
     vocab = list(zip(model.pieces, model.scores, strict=True))
     user_defined = sorted(model.of_type(USER_DEFINED), key=lambda piece: (-len(piece), piece))
     isolated = [re.escape(piece) for piece in user_defined]
@@ -171,21 +170,21 @@ def unigram_backend(
     isolated: Sequence[str] = (),
     added: Sequence[AddedToken] = (),
 ) -> tokenizers.Tokenizer:
-    """A unigram pipeline over words that begin with "▁".
+    """Returns a unigram pipeline in which words start with "▁".
 
     Args:
-        vocab: pieces and log probabilities in id order, specials included.
-        specials: which of them are special.
-        normalizer: applied to the text between specials.
-        isolated: regular expressions of what is never joined with its surroundings.
-        added: tokens that are never cut, those beyond the vocabulary in id order.
+        vocab: pieces and log probabilities in id order, including the special tokens.
+        specials: the special tokens.
+        normalizer: applied to the text between special tokens.
+        isolated: regular expressions whose matches are never joined with adjacent text.
+        added: added tokens; those after the vocabulary in id order.
     """
     unk_id = next(index for index, (piece, _) in enumerate(vocab) if piece == specials.unk)
     rounded = [(piece, round(score, SCORE_DECIMALS)) for piece, score in vocab]
     backend = tokenizers.Tokenizer(models.Unigram(rounded, unk_id, False))
     backend.normalizer = normalizer
     splits = [pre_tokenizers.Split(Regex("|".join(isolated)), "isolated")] if isolated else []
-    # "always": the text after a special in the middle begins a word too, as in the slow tokenizer.
+    # "always": text after a special token inside a text starts a word too, as in the slow tokenizer.
     words = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="always")
     backend.pre_tokenizer = pre_tokenizers.Sequence([words, *splits])
     backend.decoder = decoders.Metaspace(replacement=SPACE, prepend_scheme="always")
@@ -193,7 +192,7 @@ def unigram_backend(
 
 
 def _sentencepiece_token(token: AddedToken) -> AddedToken:
-    """As `_lower_cased_first`; one in normalized text takes the spaces around it, which are stripped from pieces."""
+    """Returns the token of `_lower_cased_first`; one that is matched in normalized text also takes adjacent spaces."""
     found = _lower_cased_first(token)
     if not found.normalized:
         return found
@@ -211,17 +210,17 @@ def wordpiece_backend(
     added: Sequence[AddedToken] = (),
     slow: bool = False,
 ) -> tokenizers.Tokenizer:
-    """BERT's pipeline: clean text, split at spaces, punctuation and (if asked) CJK characters, longest piece first.
+    """Returns BERT's pipeline: clean text, split at spaces, punctuation and CJK characters, match longest pieces first.
 
     Args:
         vocab: ids by piece.
-        specials: which of the pieces are special.
-        lowercase: whether text is lower-cased.
-        strip_accents: whether accents are dropped.
+        specials: the special tokens.
+        lowercase: whether to lower-case text.
+        strip_accents: whether to strip accents.
         chinese_characters: whether each CJK character is a word.
-        added: tokens that are never cut, those beyond the vocabulary in id order.
-        slow: what transformers' slow class has beside that: characters are composed, and where it lower-cases, it does
-            so before it looks for added tokens.
+        added: added tokens; those after the vocabulary in id order.
+        slow: whether to do what only transformers' slow class does: compose characters (NFC), and lower-case text
+            before looking for added tokens.
 
     Source: google-research/bert tokenization.py (BasicTokenizer, WordpieceTokenizer); transformers 4.57 BertTokenizer.
     """
@@ -241,25 +240,25 @@ def wordpiece_backend(
 
 
 def _lower_cased_first(token: AddedToken) -> AddedToken:
-    """A token as the slow tokenizers find it, which lower-case all text but such tokens before: "<PAD>" is "<pad>"."""
+    """Returns a token as the slow tokenizers match it, which lower-case text first: "<PAD>" is "<pad>"."""
     normalized = (token.special or token.normalized) and token.content == token.content.lower()
     flags = {name: getattr(token, name) for name in ("lstrip", "rstrip", "single_word", "special")}
     return AddedToken(token.content, normalized=normalized, **flags)
 
 
 def bert_normalizer(*, lowercase: bool, strip_accents: bool, chinese_characters: bool) -> normalizers.Normalizer:
-    """BERT's normalization: control characters dropped, spaces around CJK characters, lower case without accents."""
+    """Returns BERT's normalizer: drop control characters, put spaces around CJK characters, fold case and accents."""
     return normalizers.BertNormalizer(
         clean_text=True, handle_chinese_chars=chinese_characters, strip_accents=strip_accents, lowercase=lowercase
     )
 
 
 def _with_roles(added: Sequence[AddedToken], specials: Specials) -> list[AddedToken]:
-    """Added tokens and the five specials, which are special whatever a list of tokens says of them."""
+    """Returns the added tokens and the five special tokens, which are always marked special."""
     plain = {special: AddedToken(special, special=True, normalized=False) for special in specials}
     tokens = [token if token.special else plain.get(token.content, token) for token in added]
-    there = {token.content for token in tokens}
-    return tokens + [token for special, token in plain.items() if special not in there]
+    existing = {token.content for token in tokens}
+    return tokens + [token for special, token in plain.items() if special not in existing]
 
 
 def _with_specials(
@@ -271,7 +270,7 @@ def _with_specials(
 
 
 def row_template(backend: tokenizers.Tokenizer, specials: Specials) -> processors.TemplateProcessing:
-    """Rows of BERT and ALBERT: [CLS] A [SEP], or [CLS] A [SEP] B [SEP] with type 1 from B on."""
+    """Returns the template of BERT and ALBERT: [CLS] A [SEP], or [CLS] A [SEP] B [SEP] with token type 1 from B on."""
     return processors.TemplateProcessing(
         single=f"{specials.cls}:0 $A:0 {specials.sep}:0",
         pair=f"{specials.cls}:0 $A:0 {specials.sep}:0 $B:1 {specials.sep}:1",

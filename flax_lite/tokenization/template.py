@@ -1,25 +1,25 @@
-"""Which specials a row has around one text or two, and from where on its tokens are of type 1."""
+"""The special tokens around the texts of a row, and where its tokens of type 1 start."""
 
 import dataclasses
 from collections.abc import Sequence
 
 import tokenizers
 
-# Something that every pipeline makes a token of, be it the unknown one.
+# Texts of which at least one becomes a token in every pipeline, if only the unknown token.
 _PROBES = ("a", "0", "的")
 
 
 @dataclasses.dataclass(frozen=True)
 class Template:
-    """The specials of a row, as ids.
+    """The special tokens of a row, as ids.
 
     Attributes:
-        start: the first token, before a text or a pair.
-        end: what follows a text that is alone.
-        between: what stands between the texts of a pair.
-        pair_end: what follows the second text.
-        type_one: how many tokens of `between`, from its end, are of type 1 with the second text; None where nothing is.
-        pair_problem: why there are no pairs; empty where there are.
+        start: the first token of every row.
+        end: the tokens after a single text.
+        between: the tokens between the texts of a pair.
+        pair_end: the tokens after the second text of a pair.
+        type_one: how many tokens at the end of `between` have type 1, like the second text; None if no token has.
+        pair_problem: why the tokenizer cannot join two texts; empty if it can.
     """
 
     start: int
@@ -31,61 +31,73 @@ class Template:
 
     @property
     def single_size(self) -> int:
-        """Specials around one text."""
+        """The number of special tokens around one text."""
         return 1 + len(self.end)
 
     @property
     def pair_size(self) -> int:
-        """Specials around two texts; raises ValueError where there are no pairs, as what makes their rows does."""
+        """The number of special tokens around two texts.
+
+        Raises:
+            ValueError: if the tokenizer cannot join two texts.
+        """
         if self.pair_problem:
             raise ValueError(f"the tokenizer cannot join two texts: {self.pair_problem}")
         return 1 + len(self.between) + len(self.pair_end)
 
     def single(self, ids: Sequence[int]) -> list[int]:
-        """The row of a text."""
+        """Returns the row of one text."""
         return [self.start, *ids, *self.end]
 
-    def front(self, ids: Sequence[int]) -> list[int]:
-        """The row of a pair as far as its second text, of the first's ids."""
+    def pair_prefix(self, ids: Sequence[int]) -> list[int]:
+        """Returns the row of a pair up to its second text."""
         return [self.start, *ids, *self.between]
 
     def pair(self, first: Sequence[int], second: Sequence[int]) -> list[int]:
-        """The row of a pair."""
-        return [*self.front(first), *second, *self.pair_end]
+        """Returns the row of a pair."""
+        return [*self.pair_prefix(first), *second, *self.pair_end]
 
     def types_from(self, first: int, total: int) -> int:
-        """Where type 1 begins in the row of a pair: of `total` tokens, `first` of its first text."""
+        """Returns the index of the first token of type 1 in the row of a pair, or `total` if there is none.
+
+        Args:
+            first: number of tokens of the first text.
+            total: number of tokens of the row.
+        """
         return total if self.type_one is None else 1 + first + len(self.between) - self.type_one
 
 
 def template_of(backend: tokenizers.Tokenizer) -> Template:
-    """The template by which a pipeline joins texts, found by what it does with short ones.
+    """Returns the template of a pipeline, found by encoding short texts.
 
     Raises:
-        ValueError: for rows of one text that do not begin with one special, or that have token types.
+        ValueError: if rows of one text do not start with exactly one special token, or have token types other than 0.
     """
     probe = next((text for text in _PROBES if backend.encode(text, add_special_tokens=False).ids), None)
     if probe is None:
-        raise ValueError("it makes no token of a letter or a digit")
+        raise ValueError("it encodes neither a letter nor a digit")
     one, two = backend.encode(probe), backend.encode(probe, probe)
     start, end = _around(one, (0,))
     if len(start) != 1 or any(one.type_ids):
         raise ValueError(
-            f"its rows begin with {_named(backend, start)} and have the token types {one.type_ids}; expected one "
-            "special, and the type 0"
+            f"its rows start with {_named(backend, start)} and have the token types {one.type_ids}; expected one "
+            "special token first, and type 0"
         )
     try:
-        return Template(start[0], end, *_of_pairs(backend, start, two))
+        return Template(start[0], end, *_pair_parts(backend, start, two))
     except ValueError as error:
         return Template(start[0], end, pair_problem=str(error))
 
 
-def _of_pairs(
+def _pair_parts(
     backend: tokenizers.Tokenizer, start: tuple[int, ...], encoding: tokenizers.Encoding
 ) -> tuple[tuple[int, ...], tuple[int, ...], int | None]:
     pair_start, between, pair_end = _around(encoding, (0, 1))
     if start != pair_start:
-        raise ValueError(f"its rows begin with {_named(backend, pair_start)}, not with {_named(backend, start)}")
+        raise ValueError(
+            f"its rows of two texts start with {_named(backend, pair_start)}, those of one text with "
+            f"{_named(backend, start)}; expected the same token"
+        )
     types, second = encoding.type_ids, encoding.sequence_ids.index(1)
     ones = sum(types)
     first = len(types) - ones
@@ -95,14 +107,14 @@ def _of_pairs(
 
 
 def _around(encoding: tokenizers.Encoding, texts: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """The ids before, between and after the texts of an encoding."""
+    """Returns the ids before, between and after the texts of an encoding."""
     sequence, ids = encoding.sequence_ids, encoding.ids
     bounds = [0]
     for text in texts:
-        places = [place for place, of in enumerate(sequence) if of == text]
-        bounds += [places[0], places[-1] + 1] if places else []
-    if [of for of in sequence if of is not None] != sorted(of for of in sequence if of is not None):
-        raise ValueError("its pairs have the second text first")
+        positions = [position for position, owner in enumerate(sequence) if owner == text]
+        bounds += [positions[0], positions[-1] + 1] if positions else []
+    if (owners := [owner for owner in sequence if owner is not None]) != sorted(owners):
+        raise ValueError("its rows have the second text first")
     bounds.append(len(ids))
     return [tuple(ids[begin:end]) for begin, end in zip(bounds[::2], bounds[1::2], strict=True)]
 

@@ -1,4 +1,4 @@
-"""The Tokenizer: texts to ids and model inputs, ids to text, and what masking needs to know about the pieces."""
+"""The Tokenizer: texts to ids and model inputs, ids to text, and the word boundaries that masking needs."""
 
 import contextlib
 import dataclasses
@@ -19,40 +19,39 @@ from flax_lite.tokenization.pipeline_checks import library_errors
 from flax_lite.tokenization.recipes import SPACE, Specials, row_template
 from flax_lite.tokenization.template import template_of
 
-# Letters and punctuation of which a piece may consist without beginning a word; everything else is a word of its own.
-# google-research/albert create_pretraining_data.py, _is_start_piece_sp, whose punctuation lacks ' < = > too.
+# A piece of only these characters continues a word; any other character starts one. The list is that of
+# google-research/albert create_pretraining_data.py, _is_start_piece_sp, which also lacks ' < = >.
 _INNER_PUNCTUATION = frozenset('!"#$%&()*+,-./:;?@[\\]^_`{|}~')
 _INNER_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz") | _INNER_PUNCTUATION
-# Spaces that are taken away, one pair after the other.
-# transformers 4.57 tokenization_utils_base.py, clean_up_tokenization.
-_TIDIED = (
+# Replacements of transformers 4.57 tokenization_utils_base.py, clean_up_tokenization, in order.
+_SPACE_CLEANUP = (
     *((f" {mark}", mark) for mark in (".", "?", "!", ",")),
     (" ' ", "'"),
     *((f" {ending}", ending) for ending in ("n't", "'m", "'s", "'ve", "'re")),
 )
-_Kept = TypeVar("_Kept")
+_T = TypeVar("_T")
 
 
 class Tokenizer:
-    """Text to ids and back, with the special pieces and word boundaries of one vocabulary.
+    """Converts text to ids and back, with the special tokens and word boundaries of one vocabulary.
 
-    Made by `load_tokenizer` and `train_tokenizer`. Can be pickled, and used in forked and spawned worker processes.
+    Created by `load_tokenizer` and `train_tokenizer`. Can be pickled, and used in forked and spawned worker processes.
 
     Attributes:
         kind: "unigram" or "wordpiece".
-        specials: the special pieces by role.
+        specials: the special tokens by role.
         pieces: the vocabulary in id order.
-        starts_word: whether a piece begins a word, for whole-word masks, [V]. Unigram: it starts with "▁" or "<", is a
-            punctuation mark, or contains anything other than letters a-z and punctuation. WordPiece: it lacks "##", or
-            what the vocabulary has instead.
-            True for specials.
-        template: the specials around one text or two.
-        gives_token_types: whether the second text of a pair is of type 1, where the template has it so.
-        truncation_side: the end at which texts are cut, "right" or "left".
-        tidies: whether text made of ids loses spaces before marks of punctuation and in contractions, where `decode` is
-            asked for it.
-        odd_token_to_first: which of two long texts keeps a token more where the room is odd: the first, as in Google's
-            code and the slow classes of transformers, or else the longer one, of equals the second.
+        starts_word: whether a piece starts a word, for whole-word masking, [V]; true for special tokens. Unigram: the
+            piece starts with "▁" or "<", is a punctuation mark, or contains a character other than the letters a-z and
+            punctuation. WordPiece: the piece does not start with "##", or the prefix that the vocabulary has instead.
+        template: the special tokens around one text or two.
+        has_token_types: whether the second text of a pair has type 1, if the template says so.
+        truncation_side: the end at which texts are truncated, "right" or "left".
+        cleans_up_spaces: whether `decode` removes spaces before punctuation and in contractions when asked to
+            (clean_up_tokenization_spaces in transformers).
+        odd_token_to_first: whether the first of two truncated texts keeps the odd token if the room is odd, as in
+            Google's code and transformers' slow classes. Otherwise the longer text keeps it, or the second one if they
+            are equally long.
     """
 
     def __init__(
@@ -65,27 +64,29 @@ class Tokenizer:
         token_types: bool = True,
         truncation_side: str = "right",
         odd_token_to_first: bool = False,
-        tidies: bool = False,
+        clean_up_spaces: bool = False,
     ) -> None:
         """Wraps a pipeline of the `tokenizers` library.
 
         Args:
             backend: a unigram or WordPiece pipeline with ids 0..V-1.
-            specials: its special pieces, all in the vocabulary.
-            options: entries of tokenizer_config.json to keep when saving.
-            sentencepiece_model: the file it was read from, to be written again when saving.
-            token_types: whether its rows have token types other than 0.
+            specials: its special tokens, all of them in the vocabulary.
+            options: entries to write into tokenizer_config.json when saving.
+            sentencepiece_model: the SentencePiece file that the tokenizer was read from, to write again when saving.
+            token_types: see `has_token_types`.
             truncation_side: "right" or "left".
-            odd_token_to_first: of pairs that are cut.
-            tidies: as clean_up_tokenization_spaces in transformers.
+            odd_token_to_first: see the attribute.
+            clean_up_spaces: see `cleans_up_spaces`.
 
         Raises:
-            ValueError: another kind of model, ids with gaps, a special piece that is not in the vocabulary, a side that
-                is none, or as `flax_lite.tokenization.template.template_of`.
+            ValueError: if the model is of another kind, the ids have gaps, a special token is not in the vocabulary,
+                `truncation_side` is neither "right" nor "left", or the rows have no template (see `template_of`).
         """
         kinds = {models.Unigram: "unigram", models.WordPiece: "wordpiece"}
         if type(backend.model) not in kinds:
-            raise ValueError(f"a {type(backend.model).__name__} model; expected one of {', '.join(kinds.values())}")
+            raise ValueError(
+                f"its model is a {type(backend.model).__name__}; expected one of {', '.join(kinds.values())}"
+            )
         self.kind: str = kinds[type(backend.model)]
         self.specials = specials
         self.pieces: list[str] = _pieces_in_order(backend)
@@ -99,11 +100,10 @@ class Tokenizer:
         if backend.post_processor is None:
             backend.post_processor = row_template(backend, specials)
         self.template = template_of(backend)
-        self.gives_token_types, self.truncation_side = token_types, truncation_side
-        self.odd_token_to_first, self.tidies = odd_token_to_first, tidies
-        self._options = dict(options or {})
-        self._sentencepiece_model = sentencepiece_model
-        # Without the tokens added behind it. Specials may have been missing in it, then they are among those.
+        self.has_token_types, self.truncation_side = token_types, truncation_side
+        self.odd_token_to_first, self.cleans_up_spaces = odd_token_to_first, clean_up_spaces
+        self._options, self._sentencepiece_model = dict(options or {}), sentencepiece_model
+        # The vocabulary without added tokens; these may include special tokens.
         self._vocabulary_size = backend.get_vocab_size(with_added_tokens=False)
         self._ids = {piece: id_ for id_, piece in enumerate(self.pieces)}
         if self.kind == "unigram":
@@ -117,46 +117,46 @@ class Tokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """The number of pieces, V."""
+        """The number of pieces including added tokens, V."""
         return len(self.pieces)
 
     @property
     def pad_id(self) -> int:
-        """The id that fills a row."""
+        """The id of the padding token."""
         return self._ids[self.specials.pad]
 
     @property
     def unk_id(self) -> int:
-        """The id of what the vocabulary cannot spell."""
+        """The id of the unknown token."""
         return self._ids[self.specials.unk]
 
     @property
     def cls_id(self) -> int:
-        """The id of the classifier's token; a row begins with it, unless its template says otherwise."""
+        """The id of the classification token; rows start with it unless the template says otherwise."""
         return self._ids[self.specials.cls]
 
     @property
     def sep_id(self) -> int:
-        """The id that ends a segment."""
+        """The id of the separator token, which ends a segment."""
         return self._ids[self.specials.sep]
 
     @property
     def mask_id(self) -> int:
-        """The id that hides a token."""
+        """The id of the mask token."""
         return self._ids[self.specials.mask]
 
     @property
     def special_ids(self) -> tuple[int, ...]:
-        """Ids of padding, unknown, [CLS], [SEP] and [MASK], in this order."""
+        """The ids of padding, unknown, [CLS], [SEP] and [MASK], in this order."""
         return tuple(self._ids[special] for special in self.specials)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of each text, without [CLS] and [SEP], however long.
+        """Returns the ids of each text, without [CLS] and [SEP], and without truncation.
 
-        A special piece that stands in a text becomes its id, as in the reference tokenizers.
+        A special token that occurs in a text is encoded as its id, as in the reference tokenizers.
 
         Raises:
-            ValueError: one string instead of a sequence, or something that is no text.
+            ValueError: if `texts` is one string instead of a sequence, or contains something other than strings.
         """
         if isinstance(texts, str):
             raise ValueError("encode takes a sequence of texts; for one text write encode([text])[0]")
@@ -165,10 +165,10 @@ class Tokenizer:
         return [encoding.ids for encoding in encodings]
 
     def encode_with_spans(self, texts: Sequence[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
-        """Ids of each text as `encode` gives them, and where in the text each piece stands.
+        """Returns the ids of each text, as `encode` does, and the character span of each token.
 
-        A span is [start, end) in characters of the text as it was given, before normalization, without white space at
-        either end. It is empty where a piece has no character of its own, as a "▁" that stands alone.
+        A span is [start, end) in characters of the text as given, before normalization, without white space at either
+        end. It is empty if a token has no character of its own, such as a single "▁".
 
         Raises:
             ValueError: as `encode`.
@@ -185,22 +185,22 @@ class Tokenizer:
     def __call__(
         self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, max_length: int, pad: bool = True
     ) -> dict[str, Int[np.ndarray, "B T"]]:
-        """Rows as a model takes them: [CLS] A [SEP], or [CLS] A [SEP] B [SEP] with token type 1 from B on.
+        """Returns batches as a model takes them: [CLS] A [SEP], or [CLS] A [SEP] B [SEP] with token type 1 from B on.
 
-        A tokenizer with other specials or types joins texts by its own `template`. What does not fit is cut from the
-        end (or the beginning, by `truncation_side`), of a pair one token at a time from whichever text is then longer.
+        A tokenizer with other special tokens or types joins texts by its own `template`. Texts that are too long are
+        truncated at `truncation_side`; of a pair, whichever text is longer at that moment loses the next token.
 
         Args:
             texts: B texts.
             pairs: B second texts, or None.
-            max_length: the longest row, specials included.
-            pad: fill rows up to `max_length`; otherwise only up to the longest row.
+            max_length: the maximum number of tokens of a row, special tokens included.
+            pad: whether to pad rows to `max_length`; otherwise to the longest row.
 
         Returns:
             int32 arrays input_ids, attention_mask (1 for tokens, 0 for padding) and token_type_ids, each [B, T].
 
         Raises:
-            ValueError: unequal numbers of texts and pairs, or a `max_length` with no room for the specials.
+            ValueError: if `texts` and `pairs` differ in number, or `max_length` has no room for the special tokens.
         """
         if pairs is not None and len(pairs) != len(texts):
             raise ValueError(f"{len(texts)} texts but {len(pairs)} pairs; expected one second text for each")
@@ -214,91 +214,93 @@ class Tokenizer:
         return self._as_arrays(rows, width)
 
     def row(self, first: Sequence[int], second: Sequence[int] | None, max_length: int) -> tuple[list[int], int]:
-        """The row of one text or two, cut to fit, and where its tokens begin to be of type 1.
+        """Returns the row of one text or two, truncated to fit, and the index of its first token of type 1.
 
         Args:
             first: ids of a text.
-            second: of the other text of a pair, or None.
-            max_length: the longest row, specials included, for which there is room.
+            second: ids of the second text of a pair, or None.
+            max_length: the maximum number of tokens of the row; must have room for the special tokens.
         """
         if second is None:
-            ids = self.template.single(self.cut(first, max_length - self.template.single_size))
+            ids = self.template.single(self.truncate(first, max_length - self.template.single_size))
             return ids, len(ids)
         kept_a, kept_b = kept_lengths(
             len(first), len(second), max_length - self.template.pair_size, odd_to_first=self.odd_token_to_first
         )
-        return self.pair_row(self.cut(first, kept_a), self.cut(second, kept_b))
+        return self.pair_row(self.truncate(first, kept_a), self.truncate(second, kept_b))
 
     def pair_row(self, first: Sequence[int], second: Sequence[int]) -> tuple[list[int], int]:
-        """The row of a pair, and where its tokens begin to be of type 1."""
+        """Returns the row of a pair without truncation, and the index of its first token of type 1."""
         ids = self.template.pair(first, second)
-        return ids, self.template.types_from(len(first), len(ids)) if self.gives_token_types else len(ids)
+        return ids, self.template.types_from(len(first), len(ids)) if self.has_token_types else len(ids)
 
-    def cut(self, ids: Sequence[_Kept], room: int) -> Sequence[_Kept]:
-        """What stays of a text (its ids, or one thing for each) for which there is room for so many tokens."""
+    def truncate(self, ids: Sequence[_T], room: int) -> Sequence[_T]:
+        """Truncates the ids of a text, or one entry per token, to `room` entries at `truncation_side`."""
         return ids[:room] if self.truncation_side == "right" else ids[max(0, len(ids) - room) :]
 
     def decode(
-        self, ids: Sequence[int] | Int[np.ndarray, "T"], *, skip_specials: bool = True, tidy: bool = False
+        self, ids: Sequence[int] | Int[np.ndarray, "T"], *, skip_specials: bool = True, clean_up_spaces: bool = False
     ) -> str:
-        """The text of a row of ids, as far as normalization kept it.
+        """Returns the text of a row of ids, as normalized.
 
         Args:
-            ids: of pieces.
-            skip_specials: leave specials out.
-            tidy: without the spaces that transformers takes away where the tokenizer's settings say so (`tidies`). The
-                text of a row does not begin with that of its first ids then.
+            ids: ids of pieces.
+            skip_specials: whether to leave out special tokens.
+            clean_up_spaces: whether to remove the spaces that transformers removes if the tokenizer's settings ask for
+                it (`cleans_up_spaces`). The text of the first ids is then not always a prefix of the text of all ids.
 
         Raises:
-            ValueError: an id outside the vocabulary.
+            ValueError: if an id is outside the vocabulary.
         """
         ids = [int(id_) for id_ in ids]
         if outside := [id_ for id_ in ids if not 0 <= id_ < self.vocab_size]:
             raise ValueError(f"id {outside[0]} is outside the vocabulary of {self.vocab_size} pieces")
         text = self._backend.decode(ids, skip_special_tokens=skip_specials)
-        return functools.reduce(lambda text, pair: text.replace(*pair), _TIDIED, text) if tidy and self.tidies else text
+        if clean_up_spaces and self.cleans_up_spaces:
+            for old, new in _SPACE_CLEANUP:
+                text = text.replace(old, new)
+        return text
 
     def spell(self, pieces: Sequence[str]) -> str:
-        """The text of pieces, which need not be of the vocabulary."""
+        """Returns the text of pieces, which need not be in the vocabulary."""
         decoder = self._backend.decoder
         return " ".join(pieces) if decoder is None else decoder.decode(list(pieces))
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the whole pipeline in canonical form: equal before saving and after loading."""
+        """The SHA-256 of the whole pipeline in canonical form: the same before saving and after loading."""
         canonical = {"pipeline": json.loads(self._backend.to_str()), "specials": dataclasses.asdict(self.specials)}
         return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()
 
     def save(self, directory: str | Path, *, token_types: bool = True, max_length: int = 512) -> None:
-        """Writes files from which this library and transformers 4.57 and 5 (AutoTokenizer) get the same ids.
+        """Writes files from which this library and transformers 4.57 and 5 (AutoTokenizer) return the same ids.
 
-        tokenizer.json is the whole pipeline; tokenizer_config.json and special_tokens_map.json name the specials;
-        spiece.model (as it was read) or vocab.txt (of a WordPiece tokenizer), and added_tokens.json where there are
-        any, are for older tools.
+        tokenizer.json is the whole pipeline; tokenizer_config.json and special_tokens_map.json name the special tokens.
+        For older tools there are also spiece.model (as it was read) or vocab.txt (of a WordPiece tokenizer), and
+        added_tokens.json if there are added tokens.
 
         Args:
-            directory: made if needed; files of these names are replaced.
-            token_types: whether transformers shall return token_type_ids too; false for a model that takes none.
-            max_length: the longest row of the model beside it, where the files that the tokenizer was read from name
-                none.
+            directory: created if needed; existing files of these names are replaced.
+            token_types: whether transformers should return token_type_ids; false for a model that takes none.
+            max_length: the longest row of the model, written unless the tokenizer's source files have an entry.
         """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         names = {f"{role}_token": piece for role, piece in dataclasses.asdict(self.specials).items()}
         inputs = ["input_ids", "token_type_ids", "attention_mask"]
-        token_types = token_types and self.gives_token_types
+        token_types = token_types and self.has_token_types
         config = {
             "model_max_length": max_length,
             **self._options,
             **names,
-            # A class of its own rebuilds the pipeline from the vocabulary in transformers 5; this one reads the file.
+            # In transformers 5 a model's own class rebuilds the pipeline from the vocabulary; this one reads the file.
             "tokenizer_class": "PreTrainedTokenizerFast",
             # transformers 5 returns token types only if they are listed here.
             "model_input_names": inputs if token_types else [name for name in inputs if name != "token_type_ids"],
         }
         if self.truncation_side != "right":
             config["truncation_side"] = self.truncation_side
-        if self.tidies:  # not the default of the class that is named
+        if self.cleans_up_spaces:  # not the default of PreTrainedTokenizerFast
             config["clean_up_tokenization_spaces"] = True
         (directory / JSON_FILE).write_text(self._backend.to_str(), encoding="utf-8")
         _write_json(directory / SETTINGS_FILE, config)
@@ -327,20 +329,20 @@ class Tokenizer:
 
 @contextlib.contextmanager
 def _text_errors(texts: Sequence[str]) -> Iterator[None]:
-    """As `library_errors`, naming the text that is none: what is no string, or holds half a surrogate pair."""
+    """Acts as `library_errors`, and names the text that is not a string or contains half a surrogate pair."""
     try:
         with library_errors():
             yield
     except ValueError as error:
         for number, text in enumerate(texts):
             if not isinstance(text, str):
-                raise ValueError(f"text {number} is of type {type(text).__name__}, expected a string") from error
+                raise ValueError(f"text {number} is of type {type(text).__name__}; expected a string") from error
             try:
                 text.encode()
-            except UnicodeEncodeError as half:
-                place = f"{text[half.start]!r} at character {half.start}"
+            except UnicodeEncodeError as surrogate:
                 raise ValueError(
-                    f"text {number} holds half a surrogate pair, {place}, which is no character"
+                    f"text {number} holds half a surrogate pair, {text[surrogate.start]!r} at character "
+                    f"{surrogate.start}, which is not a character"
                 ) from error
         raise
 
@@ -354,14 +356,14 @@ def _without_white_space(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def kept_lengths(first: int, second: int, room: int, *, odd_to_first: bool = True) -> tuple[int, int]:
-    """How much of each text stays when the longer is shortened, a token at a time, until both fit into `room`.
+    """Returns how many tokens of each text remain if the longer one is shortened, one token at a time, until both fit.
 
     Args:
-        first: tokens of one text.
-        second: of the other.
-        room: for both.
-        odd_to_first: of equals the second is shortened; else whichever was shorter, of equals the first, has its half
-            rounded down.
+        first: number of tokens of the first text.
+        second: number of tokens of the second text.
+        room: number of tokens for both.
+        odd_to_first: whether the second text is shortened if both are equally long. Otherwise half the room, rounded
+            down, goes to the shorter text, or to the first one if they are equally long.
 
     Source: google-research/bert run_classifier.py, _truncate_seq_pair; tokenizers 0.22 utils/truncation.rs.
     """
@@ -381,7 +383,7 @@ def _pieces_in_order(backend: tokenizers.Tokenizer) -> list[str]:
     gap = next((index for index, piece in enumerate(pieces) if ids[piece] != index), None)
     if gap is not None:
         raise ValueError(
-            f"its {len(pieces)} pieces do not have the ids 0 to {len(pieces) - 1}: id {gap} is missing or doubled"
+            f"its {len(pieces)} pieces do not have the ids 0 to {len(pieces) - 1}: id {gap} is missing or duplicated"
         )
     return pieces
 

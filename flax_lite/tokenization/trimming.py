@@ -1,18 +1,18 @@
-"""A tokenizer with fewer pieces: those that a text uses, of a vocabulary made for many languages.
+"""Trims a tokenizer to the pieces that a text uses, for example those of one language in a multilingual vocabulary.
 
-A text whose ids were all kept is cut as before:
+A text of which all ids are kept is encoded as before:
 
-- Unigram: the best path is still there. Where a character has lost its own piece, the library adds an unknown character
-  as a candidate, which scores 10 below the vocabulary's lowest score and so below the piece that is gone; no other
-  candidate is new. That lowest score must not rise with the pieces that had it, or unknown characters would become
-  cheaper than paths that were chosen: then padding, which is found before the model sees the text, takes it over. (A
-  text is an exception that spells padding so that only normalization makes it that, such as "<PAD>" where a
-  tokenizer.json looks for it in raw text only.)
-- WordPiece: each step takes the longest piece that fits, and it fits still. Words that were unknown are an exception:
-  what the search took before it gave up is in no count, and where that is gone, a shorter piece may lead to the word's
-  end. Such a word then has pieces instead of [UNK].
+- Unigram: the best path still exists. If a character lost its own piece, the library adds an unknown token as a
+  candidate, with a score 10 below the lowest score of the vocabulary, and so below the removed piece; there are no
+  other new candidates. The lowest score must therefore not rise when pieces are removed, or unknown characters would
+  become cheaper than chosen paths. If necessary the padding piece takes it over, because padding is matched before the
+  model sees the text. The exception is a text that contains padding only after normalization, such as "<PAD>" with a
+  tokenizer.json that looks for it in the raw text only.
+- WordPiece: each step takes the longest matching piece, which still exists. The exception is words that were unknown:
+  the pieces that the search tried before it failed are not counted as used, and without them a shorter piece may lead
+  to the end of the word, which is then encoded as pieces instead of [UNK].
 
-Text that needs other pieces is cut into smaller ones, or is unknown.
+Other text is encoded as smaller pieces, or as unknown.
 
 Source: tokenizers 0.22 models/unigram/model.rs (encode_optimized, min_score and K_UNK_PENALTY), models/wordpiece/mod.rs
     (tokenize).
@@ -30,30 +30,30 @@ from flax_lite.tokenization.tokenizer import Tokenizer
 
 
 def trim_tokenizer(tokenizer: Tokenizer, kept: Sequence[int]) -> Tokenizer:
-    """The same pipeline with some of its pieces; the id kept[i] becomes i.
+    """Returns the same pipeline with a subset of its pieces; the id kept[i] becomes i.
 
-    A text whose ids were all kept has these ids again, renumbered; the head of this file says why, and of the two
+    A text of which all ids are kept has the same ids, renumbered; see the module docstring for the reason and two
     exceptions.
 
     Args:
-        tokenizer: any; added tokens behind its vocabulary stay behind it, and only those in `kept` remain.
-        kept: rising ids; among them the specials, the model's unknown piece and what the post-processor inserts.
+        tokenizer: any tokenizer. Added tokens stay after the vocabulary; only those in `kept` remain.
+        kept: ascending ids, including the special tokens, the model's unknown piece and the post-processor's tokens.
 
     Returns:
-        A tokenizer that is saved without a spiece.model, which could not be the old one.
+        The tokenizer. It is saved without a spiece.model, because that of the original has other ids.
 
     Raises:
-        ValueError: ids that do not rise or that the tokenizer lacks, or a piece missing that cannot be, with its name.
+        ValueError: if ids do not ascend or are outside the vocabulary, or a required piece is missing, with its name.
     """
     check_kept(kept, tokenizer.vocab_size, "pieces")
     pipeline = json.loads(tokenizer._backend.to_str())
     slots = list(_id_slots(pipeline["post_processor"]))
     unknown = _unknown_piece(pipeline["model"])
-    inserted = (holder[place] for holder, place in slots)
+    inserted = (container[index] for container, index in slots)
     _refuse_missing(tokenizer, kept, [*tokenizer.special_ids, tokenizer.pieces.index(unknown), *inserted])
     new_ids = {old: new for new, old in enumerate(kept)}
-    for holder, place in slots:
-        holder[place] = new_ids[holder[place]]
+    for container, index in slots:
+        container[index] = new_ids[container[index]]
     pipeline["added_tokens"] = [
         token | {"id": new_ids[token["id"]]} for token in pipeline["added_tokens"] if token["id"] in new_ids
     ]
@@ -66,20 +66,20 @@ def trim_tokenizer(tokenizer: Tokenizer, kept: Sequence[int]) -> Tokenizer:
         backend,
         tokenizer.specials,
         options=tokenizer._options,
-        token_types=tokenizer.gives_token_types,
+        token_types=tokenizer.has_token_types,
         truncation_side=tokenizer.truncation_side,
         odd_token_to_first=tokenizer.odd_token_to_first,
-        tidies=tokenizer.tidies,
+        clean_up_spaces=tokenizer.cleans_up_spaces,
     )
 
 
 def check_kept(kept: Sequence[int], size: int, unit: str) -> None:
-    """Refuses ids that do not rise strictly or are not among 0..size-1.
+    """Checks that ids are strictly ascending and in 0..size-1.
 
     Args:
         kept: the ids.
-        size: how many there are to choose from.
-        unit: what they number, for the message.
+        size: the number of ids to choose from.
+        unit: the name of what they number, for the message.
 
     Raises:
         ValueError: with the first id that is wrong.
@@ -95,19 +95,19 @@ def _refuse_missing(tokenizer: Tokenizer, kept: Sequence[int], needed: Sequence[
     if missing := sorted(set(needed) - set(kept)):
         names = dict(enumerate(tokenizer.pieces))
         raise ValueError(
-            f"kept lacks {', '.join(f'{names.get(id_)} (id {id_})' for id_ in missing)}: no tokenizer works without "
-            "its specials, its unknown piece and what its post-processor inserts"
+            f"kept lacks {', '.join(f'{names.get(id_)} (id {id_})' for id_ in missing)}; it must include the special "
+            "tokens, the unknown piece and the tokens that the post-processor inserts"
         )
 
 
 def _id_slots(processor: Any) -> Iterator[tuple[list[Any], int]]:
-    """Every place in a post-processor that holds an id, as a list and an index into it."""
+    """Yields every position of an id in a post-processor, as a list and an index into it."""
     if not isinstance(processor, Mapping):
         return
     for each in processor.get("processors", ()):
         yield from _id_slots(each)
     for special in processor.get("special_tokens", {}).values():  # TemplateProcessing
-        yield from ((special["ids"], place) for place in range(len(special["ids"])))
+        yield from ((special["ids"], index) for index in range(len(special["ids"])))
     for role in ("cls", "sep"):  # BertProcessing and RobertaProcessing: [piece, id]
         if role in processor:
             yield processor[role], 1
@@ -122,7 +122,7 @@ def _trim_wordpiece(model: Mapping[str, Any], ids: Mapping[str, int], _: str) ->
 
 
 def _trim_unigram(model: Mapping[str, Any], ids: Mapping[str, int], pad: str) -> dict[str, Any]:
-    """Its vocabulary and unk_id; the lowest score stays, if need be as that of a piece that is never looked for."""
+    """Returns the vocabulary and unk_id; keeps the lowest score, if necessary on the padding piece."""
     unknown = _unknown_piece(model)
     scores = {piece: score for piece, score in model["vocab"] if piece in ids}
     lowest = min(score for _, score in model["vocab"])

@@ -1,4 +1,4 @@
-"""The command that exports a model, as a user types it, and the code that its README.md and docs/export.md show."""
+"""The export command as a user runs it, and the code in its README.md and in docs/export.md."""
 
 import contextlib
 import io
@@ -33,7 +33,7 @@ SNIPPETS = [code for language, code in BLOCKS if language == "python"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A directory with a checkpoint in it, `my_model`: a classifier of three labels, with a tokenizer."""
+    """A directory with a checkpoint `my_model`: a classifier with three labels, and a tokenizer."""
     folder = tmp_path_factory.mktemp("export")
     files.saved(folder / "my_model", "SequenceClassification", tiny.bert(num_hidden_layers=1, labels=("a", "b", "c")))
     shutil.copyfile(tiny_files.write_vocab(folder), folder / "my_model" / "vocab.txt")
@@ -42,7 +42,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def documented(folder):
-    """The lines that the commands of docs/export.md print, run one after the other as they stand."""
+    """The lines printed by the commands of docs/export.md, run one after the other."""
     assert len(COMMANDS) == 3
     printed = []
     for command in COMMANDS:
@@ -55,7 +55,7 @@ def documented(folder):
     return printed
 
 
-def test_commands_say_in_one_line_what_was_written(documented, folder):
+def test_commands_print_what_was_written_in_one_line(documented, folder):
     for command, printed in zip(COMMANDS, documented, strict=True):
         target = shlex.split(command)[4]
         assert len(printed.splitlines()) == 1
@@ -66,7 +66,7 @@ def test_commands_say_in_one_line_what_was_written(documented, folder):
 
 
 def test_export_keeps_config_and_tokenizer(documented, folder):
-    """config.json is the model's and names the task, so that Hugging Face's tools know what the file computes."""
+    """config.json is that of the model, and its architectures name the task for Hugging Face's tools."""
     for target in ("exported", "exported_onnx"):
         assert load_config(folder / target).labels == ("a", "b", "c")
         values = json.loads((folder / target / "config.json").read_text())
@@ -83,16 +83,16 @@ def test_documented_code_runs(number, documented, folder, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("target", ["exported", "exported_onnx", "exported_fixed"])
-def test_code_of_the_readme_beside_an_export_runs(target, documented, folder, monkeypatch, capsys):
-    """Where the export is; of fixed sizes, with these."""
+def test_code_in_the_readme_of_an_export_runs(target, documented, folder, monkeypatch, capsys):
+    """In the directory of the export; with fixed sizes, the code has these."""
     monkeypatch.chdir(folder / target)
     (code,) = re.findall(r"```python\n(.*?)```", (folder / target / "README.md").read_text(), re.DOTALL)
     exec(code, {})
     assert capsys.readouterr() == ("logits (8, 3)\n" if target == "exported_fixed" else "logits (2, 3)\n", "")
 
 
-# Where an export is, what of its code becomes what, and the line that says the bound.
-BEYOND = [
+# Directory of an export, a replacement in its code, and the message with the bound.
+OUT_OF_BOUNDS = [
     ("exported", "np.ones((2, 5)", "np.ones((2, 17)", " has 17 tokens in a row; the program takes 1 to 16"),
     ("exported", "np.ones((2, 5)", "np.ones((2, 0)", " has 0 tokens in a row; the program takes 1 to 16"),
     ("exported", "np.ones((2, 5)", "np.ones((0, 5)", " has 0 rows; the program takes 1 to any number"),
@@ -110,16 +110,16 @@ BEYOND = [
 ]
 
 
-@pytest.mark.parametrize(("target", "old", "new", "message"), BEYOND)
-def test_what_an_export_does_not_take_is_one_line(target, old, new, message, documented, folder, monkeypatch):
-    """In the code of its README, and in that of docs/export.md, where the same stands: the bound and what was given."""
+@pytest.mark.parametrize(("target", "old", "new", "message"), OUT_OF_BOUNDS)
+def test_inputs_out_of_bounds_are_one_line(target, old, new, message, documented, folder, monkeypatch):
+    """In the code of its README and of docs/export.md: the message has the bound and the given value."""
     monkeypatch.chdir(folder / target)
     (code,) = re.findall(r"```python\n(.*?)```", (folder / target / "README.md").read_text(), re.DOTALL)
     documents = [(folder / target, code)]
     if target != "exported_fixed":
         documents.append((folder, SNIPPETS[target == "exported_onnx"]))
-    for place, text in documents:
-        monkeypatch.chdir(place)
+    for directory, text in documents:
+        monkeypatch.chdir(directory)
         assert text.count(old) == 1
         with pytest.raises(ValueError, match=re.escape(message)) as raised:
             exec(text.replace(old, new), {})
@@ -134,16 +134,16 @@ def test_what_an_export_does_not_take_is_one_line(target, old, new, message, doc
         (("my_model", "two", "--to", "onnx", "--task", "fill-mask"), "cannot be exported for fill-mask"),
         (("my_model", "two", "--to", "onnx", "--task", "token-classification"), "no head for token-classification"),
         (("my_model", "two", "--to", "onnx", "--dtype", "bfloat16"), "ONNX is written in float32"),
-        (("my_model", "two", "--to", "stablehlo", "--length", "17"), "length=17, expected 1 to"),
+        (("my_model", "two", "--to", "stablehlo", "--length", "17"), "length=17; expected 1 to"),
         (("my_model", "my_model", "--to", "stablehlo"), "my_model exists; name a directory that does not"),
     ],
 )
-def test_mistakes_are_explained_and_write_nothing(arguments, message, folder, monkeypatch, capsys):
+def test_invalid_arguments_are_explained_and_write_nothing(arguments, message, folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     before = sorted(folder.rglob("*"))
     try:
         status = export.main(arguments)
-    except SystemExit as stop:  # argparse's own
+    except SystemExit as stop:  # raised by argparse
         status = stop.code
     shown = capsys.readouterr()
     assert status == 2
@@ -165,6 +165,6 @@ def test_interrupted_export_leaves_nothing(folder, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("to", "dtype", "message"), [("tflite", "float32", "format 'tflite'"), ("onnx", "auto", "dtype 'auto'")]
 )
-def test_library_function_checks_what_the_command_line_does(to, dtype, message, folder, tmp_path):
+def test_library_function_checks_its_arguments(to, dtype, message, folder, tmp_path):
     with pytest.raises(ValueError, match=f"{message}.*is not known"):
         export.export(folder / "my_model", tmp_path / "out", to, dtype=dtype)

@@ -1,4 +1,4 @@
-"""The command that predicts, as a user types it: lines in, JSON lines out."""
+"""The predict command as a user runs it: lines in, JSON lines out."""
 
 import functools
 import io
@@ -15,26 +15,26 @@ from tests.flax_lite.pipelines import cases
 @pytest.fixture(scope="module")
 def directories(tmp_path_factory):
     root = tmp_path_factory.mktemp("models")
-    return {task: cases.saved(root / task, task, **cases.USUAL[task]) for task in cases.HEADS}
+    return {task: cases.saved(root / task, task, **cases.DEFAULTS[task]) for task in cases.HEADS}
 
 
 @pytest.fixture(scope="module")
-def made():
-    """Pipelines, made once for each set of arguments."""
+def cached_pipeline():
+    """`flax_lite.pipeline`, cached by its arguments."""
     return functools.cache(fl.pipeline)
 
 
 @pytest.fixture
-def pipe(directories, made):
-    """The pipeline that the command makes for a task."""
+def pipe(directories, cached_pipeline):
+    """Returns the pipeline that the command creates for a task."""
     execution = fl.Execution(dtype="float32", unroll="auto")
     options = {"tokenizer": None, "execution": execution, "batch_size": cases.ROWS, "max_length": None}
-    return lambda task: made(task, str(directories[task]), **options)
+    return lambda task: cached_pipeline(task, str(directories[task]), **options)
 
 
 @pytest.fixture
-def run(directories, made, monkeypatch, capsys):
-    monkeypatch.setattr(predict, "pipeline", made)
+def run(directories, cached_pipeline, monkeypatch, capsys):
+    monkeypatch.setattr(predict, "pipeline", cached_pipeline)
 
     def run(task, *arguments, given=""):
         monkeypatch.setattr("sys.stdin", io.StringIO(given))
@@ -56,7 +56,7 @@ def test_lines_are_answered_in_order(run, pipe, tmp_path):
     assert found == [pipe("token-classification")(line) for line in (*lines, lines[0])]
 
 
-def test_standard_input_is_read_where_no_file_is_named(run):
+def test_standard_input_is_the_default(run):
     assert (
         run("fill-mask", "--top_k", 2, given="the [MASK]\r\n[MASK]")[1]
         == run("fill-mask", "-", "--top_k", 2, given="the [MASK]\n[MASK]\n")[1]
@@ -106,7 +106,7 @@ def test_columns_are_keys(run, pipe, task, columns, names):
         ),
     ],
 )
-def test_mistakes_are_named_by_line(run, task, given, message):
+def test_invalid_inputs_are_named_by_line(run, task, given, message):
     status, answers, err = run(task, given=given)
     assert status == 2
     assert len(answers) == int(message.partition("line ")[2].partition(":")[0]) - 1
@@ -115,16 +115,16 @@ def test_mistakes_are_named_by_line(run, task, given, message):
 
 
 @pytest.mark.parametrize("line", ["the cat", '{"text": "the cat"}', '{"text": "a \\ud83d\\ude00"}'])
-def test_a_byte_order_mark_is_no_text(run, monkeypatch, tmp_path, line):
+def test_a_byte_order_mark_is_ignored(run, monkeypatch, tmp_path, line):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "a.txt").write_text(f"{line}\n", encoding="utf-8-sig")
-    marked, plain = run("text-classification", "~/a.txt"), run("text-classification", given=line)
-    assert marked == plain
-    assert (marked[0], len(marked[1])) == (0, 1)
+    with_mark, without = run("text-classification", "~/a.txt"), run("text-classification", given=line)
+    assert with_mark == without
+    assert (with_mark[0], len(with_mark[1])) == (0, 1)
 
 
 @pytest.mark.parametrize("size", [1, 2, 100])
-def test_what_stands_before_a_mistake_is_answered(run, tmp_path, size):
+def test_lines_before_an_invalid_one_are_answered(run, tmp_path, size):
     (tmp_path / "a.txt").write_text("[MASK]\n[MASK]\n")
     (tmp_path / "b.txt").write_text("[MASK]\nthe\n")
     status, found, err = run("fill-mask", tmp_path / "a.txt", tmp_path / "b.txt", "--chunk_size", size)
@@ -133,14 +133,14 @@ def test_what_stands_before_a_mistake_is_answered(run, tmp_path, size):
 
 
 @pytest.mark.parametrize("size", [1, 2, 100])
-def test_a_line_that_cannot_be_read_ends_after_the_lines_before_it(run, tmp_path, size):
+def test_lines_before_an_unreadable_one_are_answered(run, tmp_path, size):
     (tmp_path / "a.txt").write_bytes(b"[MASK]\n[MASK]\n\xff[MASK]\n[MASK]\n")
     status, found, err = run("fill-mask", tmp_path / "a.txt", "--chunk_size", size)
     assert (status, len(found)) == (2, 2)
     assert f"{tmp_path / 'a.txt'}, line 3: cannot be read: 'utf-8' codec" in err
 
 
-def test_other_mistakes_are_one_line(run, directories, capsys, tmp_path):
+def test_other_errors_are_one_line(run, directories, capsys, tmp_path):
     for status, _, err in (
         run("fill-mask", tmp_path / "missing.txt"),
         run("fill-mask", "--pooling", "mean"),
@@ -153,24 +153,26 @@ def test_other_mistakes_are_one_line(run, directories, capsys, tmp_path):
     assert "cannot be used for fill-mask" in capsys.readouterr().err
 
 
-def test_an_option_of_another_task_is_answered_with_what_this_one_takes(run):
+def test_an_option_of_another_task_is_an_error_that_lists_the_options(run):
     status, found, err = run("token-classification", "--top_k", 2, given="a\n")
     assert (status, found) == (2, [])
-    said = "predict: token-classification takes no top_k here: there is no top_k. A call takes aggregation_strategy, "
-    assert err.startswith(said)
+    message = (
+        "predict: token-classification takes no top_k here: there is no top_k. A call takes aggregation_strategy, "
+    )
+    assert err.startswith(message)
 
 
-def test_a_line_whose_results_are_no_numbers_is_named(run, pipe, monkeypatch):
-    """Never NaN, which is no JSON; what stands before it is answered."""
+def test_a_line_with_results_that_are_not_finite_is_named(run, pipe, monkeypatch):
+    """NaN, which JSON does not have, is never written; lines before it are answered."""
     one = pipe("text-classification")
     expected = one(["the cat"])
 
-    def spoiled(rows, programs=one._programs):
+    def with_nan(rows, programs=one._programs):
         for number, outputs in programs(rows):
-            spoil = np.nan if len(rows[number].tokens) == 3 else 0
-            yield number, {"logits": outputs["logits"] + spoil}
+            noise = np.nan if len(rows[number].tokens) == 3 else 0
+            yield number, {"logits": outputs["logits"] + noise}
 
-    monkeypatch.setattr(one, "_programs", spoiled)
+    monkeypatch.setattr(one, "_programs", with_nan)
     status, found, err = run("text-classification", given="the cat\ncat\nthe cat\n")
     assert (status, found) == (2, expected)
     assert err.startswith("predict: standard input, line 2: has results in float32 that are not finite")

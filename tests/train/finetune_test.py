@@ -225,7 +225,7 @@ def test_finetune_explains_a_mistake(tmp_path, classify, capsys, overrides, mess
 
 
 UPLOADS = {
-    "push_to_hub=a/b/c": "cannot be a repository's; expected NAME or OWNER/NAME",
+    "push_to_hub=a/b/c": "is not the id of a repository; expected NAME or OWNER/NAME",
     "push_to_hub=me/mine": "push_to_hub=me/mine: uploading needs a token",
     "push_to_hub=me/mine seeds=2": "2 seeds make as many models",
 }

@@ -1,4 +1,4 @@
-"""Only trained parameters are exported: a checkpoint without the task's head, or with another task's, is refused."""
+"""Only trained parameters are exported: a checkpoint without a head for the task, or with another one, is refused."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +17,7 @@ def load(directory, task, dtype="float32"):
     return load_for_export(open_source(directory), EXPORTS[task], Execution(dtype=dtype))
 
 
-# The family that has each head here; families differ in the tables of tests/flax_lite/checkpoints.
+# One family for each head; tests/flax_lite/checkpoints tests the other combinations.
 FAMILY_OF = {
     "Encoder": "albert",
     "MaskedLM": "bert",
@@ -34,7 +34,7 @@ def saved(directory, head):
 
 
 @pytest.mark.parametrize("task", EXPORTS)
-def test_task_is_that_of_the_checkpoint_and_all_of_it_is_read(task, tmp_path):
+def test_task_and_parameters_are_those_of_the_checkpoint(task, tmp_path):
     model = saved(tmp_path, EXPORTS[task].model)
     assert choose_task(open_source(tmp_path).config, None).export == task
     files.assert_same_parameters(model, load(tmp_path, task))
@@ -52,16 +52,16 @@ def test_task_is_that_of_the_checkpoint_and_all_of_it_is_read(task, tmp_path):
         ("MultipleChoice", "text-classification"),
     ],
 )
-def test_head_that_was_not_trained_is_refused(head, task, tmp_path):
+def test_untrained_head_is_refused(head, task, tmp_path):
     saved(tmp_path, head)
     with pytest.raises(ValueError, match=rf"(?s)cannot be exported for {task}.*missing|no head for {task}"):
         load(tmp_path, task)
 
 
-def test_word_head_of_pretraining_is_exported_when_asked_for(tmp_path):
+def test_masked_lm_head_of_pretraining_is_exported_on_request(tmp_path):
     model = saved(tmp_path, "PreTraining")
     config = open_source(tmp_path).config
-    with pytest.raises(ValueError, match="architectures: BertForPreTraining, which is none of the tasks"):
+    with pytest.raises(ValueError, match="architectures: BertForPreTraining, which does not name exactly one task"):
         choose_task(config, None)
     assert choose_task(config, "fill-mask").export == "fill-mask"
     trained, found = files.flat(model), files.flat(load(tmp_path, "fill-mask"))
@@ -70,16 +70,18 @@ def test_word_head_of_pretraining_is_exported_when_asked_for(tmp_path):
 
 
 def test_encoder_of_a_masked_lm_has_no_pooler(tmp_path):
-    """Its checkpoint holds none; of pretraining's, the pooler is trained and comes along."""
+    """Its checkpoint has none; a pretraining checkpoint has a trained pooler, which is exported."""
     saved(tmp_path / "words", "MaskedLM")
     saved(tmp_path / "both", "PreTraining")
     assert tuple(outputs_of(load(tmp_path / "words", "feature-extraction"))) == ("last_hidden_state",)
     assert tuple(outputs_of(load(tmp_path / "both", "feature-extraction"))) == ("last_hidden_state", "pooler_output")
 
 
-def test_google_s_release_names_no_task(repository):
+def test_google_checkpoints_name_no_task(repository):
     fixture = repository / "tests" / "flax_lite" / "checkpoints" / "sources" / "google_fixture" / "albert"
-    with pytest.raises(ValueError, match="architectures: nothing, which is none of the tasks to export; name one"):
+    with pytest.raises(
+        ValueError, match="architectures: nothing, which does not name exactly one task to export; give a task"
+    ):
         choose_task(open_source(fixture).config, None)
     files.assert_same_parameters(load(fixture, "fill-mask"), tiny.MODELS["MaskedLM"].from_pretrained(fixture))
 
@@ -87,7 +89,7 @@ def test_google_s_release_names_no_task(repository):
 def test_parameters_have_the_compute_dtype(tmp_path):
     saved(tmp_path, "MaskedLM")
     model = load(tmp_path, "fill-mask", "bfloat16")
-    assert {leaf.dtype for leaf in files.flat(model).values()} == {jnp.dtype("bfloat16")}
+    assert {array.dtype for array in files.flat(model).values()} == {jnp.dtype("bfloat16")}
     assert model.execution.compute_dtype == jnp.bfloat16
 
 

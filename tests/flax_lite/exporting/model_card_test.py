@@ -1,4 +1,4 @@
-"""Model cards: metadata that the hub's own library reads back, and code in the usage that runs."""
+"""Model cards: metadata that the hub's own library parses, and usage examples that run."""
 
 import re
 
@@ -22,7 +22,7 @@ FACTS = {
 }
 
 
-def test_metadata_is_read_back():
+def test_metadata_survives_a_round_trip():
     card = ModelCard(model_card("owner/praise", **FACTS))
     data = card.data
     assert (data.license, data.library_name, data.pipeline_tag) == ("apache-2.0", "transformers", "text-classification")
@@ -36,15 +36,15 @@ def test_metadata_is_read_back():
     assert FACTS["command"] in card.text
 
 
-def test_what_is_not_known_is_left_out():
+def test_unknown_facts_are_left_out():
     text = model_card("owner/plain")
     for word in ("license", "datasets", "metrics", "base_model", "pipeline_tag", "model-index", "Results", "Training"):
         assert word not in text
     assert ModelCard(text).data.tags == ["flax_lite", "jax"]
 
 
-def test_names_are_not_yaml():
-    """Colons, quotes and line ends in a value stay in that value."""
+def test_values_are_escaped():
+    """Colons, quotes and line ends stay in their value."""
     data = ModelCard(model_card("a", base_model="x: y\nlicense: mit", tags=["'", "- b", "no"])).data
     assert (data.base_model, data.license) == ("x: y\nlicense: mit", None)
     assert data.tags == ["flax_lite", "jax", "'", "- b", "no"]
@@ -59,7 +59,7 @@ def test_usage_runs(task, tmp_path, capsys):
     assert bool(capsys.readouterr().out) is (task is not None)
 
 
-def test_what_makes_no_sense_is_refused():
+def test_invalid_arguments_are_refused():
     with pytest.raises(ValueError, match="needs the name"):
         model_card(" ")
     with pytest.raises(ValueError, match=r"task 'ner' is not known; choose from .*fill-mask"):

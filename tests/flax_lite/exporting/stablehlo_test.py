@@ -1,4 +1,4 @@
-"""Programs of jax.export: equal to the model where flax_lite does not exist, for any size of a batch."""
+"""Programs of jax.export: outputs equal the model's without flax_lite installed, for any batch size."""
 
 import functools
 import importlib.util
@@ -20,11 +20,11 @@ from flax_lite.models.tasks import EXPORTS
 from tests.flax_lite import tiny
 from tests.flax_lite.exporting import cases
 
-# What JAX needs to run, with the libraries that wheels keep beside their package.
+# The packages that JAX needs to run, and the directories of shared libraries beside them.
 PACKAGES = ("jax", "jaxlib", "flatbuffers", "ml_dtypes", "numpy", "opt_einsum", "safetensors", "scipy")
 EXTRAS = ("numpy.libs", "scipy.libs")
 
-# Runs each export in the directories named, on the batches there; only what is linked in the first argument exists.
+# Runs the exports in the given directories on the batches there; only packages in the first argument can be imported.
 RUN = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -53,7 +53,7 @@ print("ran")
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """A directory with PACKAGES and nothing else."""
+    """A directory with only PACKAGES."""
     directory = tmp_path_factory.mktemp("site")
     for name in PACKAGES:
         package = Path(importlib.util.find_spec(name).origin).parent
@@ -64,52 +64,52 @@ def site(tmp_path_factory):
     return directory
 
 
-def run_elsewhere(site, directories, cwd):
-    """Runs RUN in an interpreter without a site, environment paths or this checkout."""
+def run_isolated(site, directories, cwd):
+    """Runs RUN in an interpreter without site-packages, environment paths or this checkout."""
     command = [sys.executable, "-I", "-S", "-c", RUN, site, *directories]
-    # With the flags of tests/conftest.py: compiled otherwise, sums round otherwise.
+    # With the XLA flags of tests/conftest.py, so that sums are rounded in the same way.
     done = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[-1] == "ran"
 
 
-def check_elsewhere(models, site, directory):
-    """Each model with a padded batch; the first with a smaller one too."""
+def check_isolated(models, site, directory):
+    """Runs each model with a padded batch, and the first model with a smaller one too."""
     batches = []
     for number, (name, model) in enumerate(models.items()):
         (directory / name).mkdir()
         stablehlo.write_stablehlo(model, directory / name)
         inputs = cases.batch(model.config)
         expected = cases.expected(model, inputs)
-        both = [(inputs, expected), cases.beginning(model, inputs, expected)]
+        both = [(inputs, expected), cases.sliced(model, inputs, expected)]
         for index, (given, wanted) in enumerate(both if number == 0 else both[:1]):
             given = {key: np.ascontiguousarray(array) for key, array in given.items()}
             save_file(given, directory / name / f"batch_{index}")
             batches.append((directory / name / f"result_batch_{index}", wanted))
-    run_elsewhere(site, [directory / name for name in models], directory)
+    run_isolated(site, [directory / name for name in models], directory)
     for file, wanted in batches:
         cases.assert_close(load_file(file), wanted, 1e-6, file.parent.name)
 
 
 @pytest.mark.compat
-def test_programs_equal_their_models_where_flax_lite_does_not_exist(site, tmp_path):
-    """Every task and family, with the three ways a layer gets its parameters."""
-    chosen = {"albert": "fill-mask", "bert": "text-classification", "distilbert": "question-answering"}
-    models = {family: cases.model(family, task) for family, task in chosen.items()}
+def test_programs_equal_their_models_without_flax_lite(site, tmp_path):
+    """Every task and family, with the three layouts of layer parameters."""
+    selected = {"albert": "fill-mask", "bert": "text-classification", "distilbert": "question-answering"}
+    models = {family: cases.model(family, task) for family, task in selected.items()}
     models["groups"] = tiny.make("TokenClassification", tiny.albert(num_hidden_groups=2))
     models["no pooler"] = cases.without_pooler()
-    check_elsewhere(models, site, tmp_path)
+    check_isolated(models, site, tmp_path)
 
 
-@pytest.mark.slow  # compiles every family's every task twice; the test above has each of either
-def test_all_programs_equal_their_models_where_flax_lite_does_not_exist(site, tmp_path):
+@pytest.mark.slow  # compiles every family with every task twice; the test above has each family and each task once
+def test_all_programs_equal_their_models_without_flax_lite(site, tmp_path):
     models = {f"{family} {task}": cases.model(family, task) for family in tiny.FAMILIES for task in EXPORTS}
-    check_elsewhere(models | {name: cases.variant(name) for name in cases.VARIANTS}, site, tmp_path)
+    check_isolated(models | {name: cases.variant(name) for name in cases.VARIANTS}, site, tmp_path)
 
 
 @functools.cache
 def exported(config):
-    """The program of a masked LM."""
+    """Returns the program of a masked LM."""
     return stablehlo.export_program(tiny.make("MaskedLM", config))
 
 
@@ -119,7 +119,7 @@ def instructions(program):
 
 @pytest.mark.parametrize("make", [tiny.albert, tiny.bert, tiny.STACKS["indexed"]], ids=["albert", "bert", "groups"])
 def test_program_has_the_same_size_at_any_depth(make):
-    """The layers are one loop: the program of 48 is that of 3 but for the numbers in it."""
+    """The layers are one loop: the programs of 48 and 3 layers differ only in numbers."""
     programs = [exported(make(num_hidden_layers=depth)) for depth in (3, 48)]
     short, long = (program.mlir_module() for program in programs)
     assert short.count("stablehlo.while") == long.count("stablehlo.while") == 1
@@ -129,7 +129,7 @@ def test_program_has_the_same_size_at_any_depth(make):
 
 
 def test_weights_are_not_in_the_program():
-    """Eight times the width, and the program is as large as before."""
+    """The program of a model of eight times the width has the same size."""
     wide = tiny.albert(hidden_size=96)
     sizes = [len(exported(config).serialize()) for config in (tiny.albert(), wide)]
     assert max(sizes) <= 1.02 * min(sizes)
@@ -143,7 +143,7 @@ def test_program_names_no_directory(repository):
     assert b"site-packages" not in serialized
 
 
-def test_program_is_for_three_platforms_and_refuses_rows_that_are_too_long():
+def test_program_has_three_platforms_and_refuses_long_rows():
     program = exported(tiny.albert())
     assert program.platforms == ("cpu", "cuda", "tpu")
     assert [str(size) for size in program.out_avals[0].shape] == ["b", "t", "41"]
@@ -168,8 +168,8 @@ def test_sizes_can_be_fixed(sizes, shape):
                 program.call(weights, cases.batch(model.config, other))
 
 
-def test_description_is_that_of_the_files(tmp_path):
-    """Names, order, shapes and dtypes as the program takes them, and the weights as the file holds them."""
+def test_description_matches_the_files(tmp_path):
+    """Names, order, shapes and dtypes of the program's arguments and of the weights file."""
     model = cases.model("albert", "question-answering")
     stablehlo.write_stablehlo(model, tmp_path, Sizes(batch=4))
     about = json.loads((tmp_path / "export.json").read_text())
@@ -193,13 +193,13 @@ def test_description_is_that_of_the_files(tmp_path):
     assert about["task"] == "question-answering"
 
 
-# The other narrow dtype takes the same path, and is compiled twice too.
+# float16 takes the same path, and is also compiled twice.
 @pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 def test_other_dtypes_keep_their_bits(dtype, tmp_path):
-    """A model that computes and keeps its weights in another dtype gives what it gives itself."""
+    """The program of a model in another dtype returns exactly the model's outputs."""
     config = tiny.bert(num_hidden_layers=1)
     narrow = tiny.make("SequenceClassification", config, execution=Execution(dtype=dtype))
-    narrow = jax.tree.map(lambda leaf: leaf.astype(dtype), narrow)
+    narrow = jax.tree.map(lambda array: array.astype(dtype), narrow)
     stablehlo.write_stablehlo(narrow, tmp_path)
     program = export.deserialize(bytearray((tmp_path / "model.jax_export").read_bytes()))
     weights = load_file(tmp_path / "weights.safetensors")
@@ -208,18 +208,18 @@ def test_other_dtypes_keep_their_bits(dtype, tmp_path):
     np.testing.assert_array_equal(jax.jit(program.call)(weights, inputs)["logits"], tiny.call(narrow, **inputs).logits)
 
 
-def test_what_cannot_be_exported_says_so():
+def test_models_that_cannot_be_exported_are_errors():
     with pytest.raises(ValueError, match="PreTraining cannot be exported; Encoder, MaskedLM"):
         stablehlo.export_program(tiny.make("PreTraining", tiny.bert()))
     fused = tiny.make("Encoder", tiny.bert(), execution=Execution(attention="cudnn"))
     with pytest.raises(ValueError, match="attention='xla' to export"):
         stablehlo.export_program(fused)
-    with pytest.raises(ValueError, match="length=17, expected 1 to max_position_embeddings=16"):
+    with pytest.raises(ValueError, match="length=17; expected 1 to max_position_embeddings=16"):
         stablehlo.export_program(cases.model("bert", "fill-mask"), Sizes(length=17))
 
 
-def test_absent_package_is_named(tmp_path, monkeypatch):
-    """JAX itself does not ask for it."""
+def test_missing_package_is_named(tmp_path, monkeypatch):
+    """JAX does not declare flatbuffers as a dependency."""
     monkeypatch.setitem(sys.modules, "flatbuffers", None)
     with pytest.raises(ValueError, match="needs the package flatbuffers: pip install flatbuffers"):
         stablehlo.write_stablehlo(cases.model("bert", "fill-mask"), tmp_path)

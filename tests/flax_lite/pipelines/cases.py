@@ -1,4 +1,4 @@
-"""Tiny models with tokenizers, and what transformers' own code makes of the same texts."""
+"""Tiny models with tokenizers, and the results of transformers' own code on the same texts."""
 
 import functools
 import tempfile
@@ -24,15 +24,15 @@ HEADS = {
 }
 TAGS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 LABELS = ("bad", "fair", "good")
-# The model of each task that most tests use: what one has compiled, others find compiled.
-USUAL = {
+# The default model of each task; tests share it, so that it is compiled once.
+DEFAULTS = {
     "fill-mask": {},
     "text-classification": {"labels": LABELS, "num_hidden_layers": 2},
     "token-classification": {"family": "distilbert", "labels": TAGS},
     "question-answering": {},
     "sentence-embedding": {"family": "distilbert"},
 }
-# For a vocabulary file and for a SentencePiece one; lengths of all sorts.
+# Texts of various lengths, for a vocab.txt and for a SentencePiece model.
 TEXTS = [
     "the cat sat",
     "the unwanted cat, s-a's want.",
@@ -55,7 +55,7 @@ def write_tokenizer(directory, kind="wordpiece"):
 
 
 def saved(directory, task, family="bert", kind="wordpiece", **changes):
-    """A directory with a tiny model and its tokenizer."""
+    """Saves a tiny model with its tokenizer; returns the directory."""
     sizes = {"max_position_embeddings": LENGTH, "vocab_size": 90, "num_hidden_layers": 1}
     config = tiny.FAMILIES[family](**{**sizes, **changes})
     files.saved(directory, HEADS[task], config, format=("safetensors", "flax"))
@@ -64,19 +64,19 @@ def saved(directory, task, family="bert", kind="wordpiece", **changes):
 
 
 def opened(directory, task, family="bert", kind="wordpiece", **changes) -> Pipeline:
-    """A pipeline on such a directory, in batches of one size: each size is a compilation."""
+    """Returns a pipeline on such a directory; its batches have one size, because each size is a compilation."""
     return fl.pipeline(task, saved(directory, task, family, kind, **changes), batch_size=ROWS)
 
 
 @functools.cache
 def pipe(task, **changes) -> Pipeline:
-    """A pipeline on the usual model of a task, but for `changes`; the same for all who ask."""
+    """Returns the pipeline on the default model of a task, with `changes`; shared by all callers."""
     with tempfile.TemporaryDirectory() as folder:
-        return opened(Path(folder), task, **USUAL[task] | changes)
+        return opened(Path(folder), task, **DEFAULTS[task] | changes)
 
 
 class Tensor(np.ndarray):
-    """As much of a tensor as transformers' postprocessing asks for."""
+    """The part of a tensor's interface that transformers' postprocessing uses."""
 
     def numpy(self):
         return np.asarray(self)
@@ -86,20 +86,20 @@ def tensor(values):
     return np.asarray(values).view(Tensor)
 
 
-class Theirs:
-    """The Flax class of transformers on a directory, its tokenizer, and a pipeline's own postprocessing."""
+class HuggingFace:
+    """The Flax class of transformers with its tokenizer, and a pipeline's postprocessing."""
 
     def __init__(self, directory, task, monkeypatch):
         config = fl.load_config(directory)
         self.reference = Reference(HEADS[task], config)
-        _ = self.reference.model  # says once that it is deprecated
+        _ = self.reference.model  # logs a deprecation warning once
         self.params = self.reference.load(directory, monkeypatch)
         self._seen = {}
         self.tokenizer = transformers().AutoTokenizer.from_pretrained(directory)
         self.config = self.reference.model_class.config_class.from_dict(config.to_json_dict())
 
     def outputs(self, encoding):
-        """Of one row; every length is a compilation of its own, so rows are padded to the longest."""
+        """Returns the outputs of one row; rows are padded to LENGTH, because each length is a compilation."""
         rows = {name: tuple(encoding[name]) for name in ("input_ids", "attention_mask", "token_type_ids")}
         key = tuple(rows.values())
         if key not in self._seen:
@@ -114,16 +114,16 @@ class Theirs:
         return jax.jit(self.reference)
 
     def postprocessing(self, name):
-        """A pipeline of transformers without a model to run."""
+        """Returns a pipeline of transformers without a model."""
         pipelines = transformers().pipelines
-        theirs = object.__new__(getattr(pipelines, name))
-        theirs.tokenizer, theirs.framework = self.tokenizer, "flax"
-        theirs.model = SimpleNamespace(config=self.config)
-        return theirs
+        pipeline = object.__new__(getattr(pipelines, name))
+        pipeline.tokenizer, pipeline.framework = self.tokenizer, "flax"
+        pipeline.model = SimpleNamespace(config=self.config)
+        return pipeline
 
 
 def assert_same(found, expected, tolerance=1e-5):
-    """The same keys, and numbers that are close."""
+    """Checks that keys are equal and numbers are close."""
     if isinstance(expected, dict):
         assert found.keys() == expected.keys()
         for key, value in expected.items():

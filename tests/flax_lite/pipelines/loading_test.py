@@ -1,4 +1,4 @@
-"""Tests of what a pipeline reads: model and tokenizer of one save."""
+"""A pipeline loads model and tokenizer of the same save."""
 
 import shutil
 
@@ -12,24 +12,24 @@ from tests.flax_lite.tokenization import tiny_files
 
 
 @pytest.mark.parametrize("saves", [1, 2])
-def test_model_and_tokenizer_are_of_one_save(saves, tmp_path, monkeypatch):
-    """Another process saves a model with other labels and another tokenizer, after the tokenizer has been read."""
+def test_model_and_tokenizer_are_of_the_same_save(saves, tmp_path, monkeypatch):
+    """Another process saves a model with other labels and another tokenizer after the tokenizer was loaded."""
     for name in ("one", "two"):
         config = tiny.bert(labels=(f"{name}0", f"{name}1"))
         files.saved(tmp_path / name, "SequenceClassification", config)
         pieces = [*tiny_files.VOCAB, f"##{name}"]
         (tmp_path / name / "vocab.txt").write_text("\n".join(pieces) + "\n")
     shutil.copytree(tmp_path / "one", tmp_path / "model")
-    load, left = pipelines.load_tokenizer, ["one", "two"][-saves:]
+    load, pending = pipelines.load_tokenizer, ["one", "two"][-saves:]
 
-    def and_then_saved(source):
+    def load_then_save(source):
         tokenizer = load(source)
-        if left:
+        if pending:
             with staged_directory(tmp_path / "model") as stage:
-                shutil.copytree(tmp_path / left.pop(), stage, dirs_exist_ok=True)
+                shutil.copytree(tmp_path / pending.pop(), stage, dirs_exist_ok=True)
         return tokenizer
 
-    monkeypatch.setattr(pipelines, "load_tokenizer", and_then_saved)
+    monkeypatch.setattr(pipelines, "load_tokenizer", load_then_save)
     if saves == 2:
         with pytest.raises(ValueError, match=r"was replaced by another process twice while it was read: try again"):
             pipelines.pipeline("text-classification", tmp_path / "model")

@@ -1,4 +1,4 @@
-"""Answers: what transformers' own pipeline makes of its Flax class's logits; windows; shapes of results."""
+"""Question answering: results of transformers' own pipeline on its Flax class's logits; windows; shapes of results."""
 
 from types import SimpleNamespace
 
@@ -9,7 +9,7 @@ from tests.flax_lite.pipelines import cases
 
 QUESTION = "the cat?"
 CONTEXTS = ["the cat sat, the unwanted cat wanted a b.", "cats", "The cat's  cat  sat the cat the a-b-a"]
-# Of several windows each.
+# Contexts of several windows.
 CONTEXTS += ["the cat sat, the unwanted cat wanted a b. " * 6, "a b cat unwanted sat the " * 9]
 OPTIONS = [
     {},
@@ -26,9 +26,9 @@ def pipe():
     return cases.pipe("question-answering")
 
 
-def expected(theirs, context, options):
-    """transformers' QuestionAnsweringPipeline on the windows that it cuts; the mask of its preprocessing."""
-    encoded = theirs.tokenizer(
+def expected(hf, context, options):
+    """Returns the result of transformers' QuestionAnsweringPipeline, with the windows and masks that it would make."""
+    encoded = hf.tokenizer(
         QUESTION,
         context,
         truncation="only_second",
@@ -40,14 +40,14 @@ def expected(theirs, context, options):
     )
     options = {name: value for name, value in options.items() if name != "doc_stride"}
     example = SimpleNamespace(context_text=context)
-    windows = [window(theirs, encoded, number) | {"example": example} for number in range(len(encoded["input_ids"]))]
-    return theirs.postprocessing("QuestionAnsweringPipeline").postprocess(windows, **options)
+    windows = [window(hf, encoded, number) | {"example": example} for number in range(len(encoded["input_ids"]))]
+    return hf.postprocessing("QuestionAnsweringPipeline").postprocess(windows, **options)
 
 
-def window(theirs, encoded, number):
+def window(hf, encoded, number):
     names = ("input_ids", "attention_mask", "token_type_ids")
     ids = encoded["input_ids"][number]
-    outputs = theirs.outputs({name: encoded[name][number] for name in names})
+    outputs = hf.outputs({name: encoded[name][number] for name in names})
     mask = np.array([part != 1 for part in encoded.sequence_ids(number)])
     mask[0] = False
     return {name: cases.tensor(outputs[f"{name}_logits"][None, : len(ids)]) for name in ("start", "end")} | {
@@ -59,32 +59,32 @@ def window(theirs, encoded, number):
 
 
 @pytest.mark.reference
-def test_answers_are_those_of_transformers(pipe, tmp_path, monkeypatch):
+def test_answers_equal_those_of_transformers(pipe, tmp_path, monkeypatch):
     cases.saved(tmp_path, "question-answering")
-    theirs = cases.Theirs(tmp_path, "question-answering", monkeypatch)
+    hf = cases.HuggingFace(tmp_path, "question-answering", monkeypatch)
     for options in OPTIONS:
         found = pipe(question=[QUESTION] * len(CONTEXTS), context=CONTEXTS, **options)
         for context, answers in zip(CONTEXTS, found, strict=True):
             found_list, expected_list = (
-                each if isinstance(each, list) else [each] for each in (answers, expected(theirs, context, options))
+                result if isinstance(result, list) else [result] for result in (answers, expected(hf, context, options))
             )
-            # Theirs fills up with spans of score 0 where there are no others.
-            cases.assert_same(found_list, [each for each in expected_list if each["score"] > 0])
+            # transformers adds spans of score 0 if there are too few others.
+            cases.assert_same(found_list, [result for result in expected_list if result["score"] > 0])
 
 
 @pytest.mark.compat
-def test_long_contexts_are_read_in_windows(pipe):
+def test_long_contexts_are_split_into_windows(pipe):
     context = "the cat sat " * 40
     request = pipe._request({"question": QUESTION, "context": context}, 0, pipe._defaults)
     assert len(request.rows) > 4
     assert max(len(row.tokens) for row in request.rows) == pipe.max_length
-    read = {tuple(span) for window in request.notes for span in window.spans.tolist() if span[0] >= 0}
-    assert len(read) == 120
+    covered = {tuple(span) for window in request.notes for span in window.spans.tolist() if span[0] >= 0}
+    assert len(covered) == 120
     answer = pipe(question=QUESTION, context=context)
     assert context[answer["start"] : answer["end"]] == answer["answer"] != ""
 
 
-def test_stride_is_what_windows_share(pipe):
+def test_doc_stride_is_the_overlap_of_windows(pipe):
     def windows(shared):
         options = pipe.options_type(doc_stride=shared)
         return pipe._windows(QUESTION, "the cat sat " * 20, options)
@@ -114,21 +114,21 @@ def test_results_have_the_shapes_of_transformers(pipe):
 
 
 @pytest.mark.parametrize(
-    ("words", "options", "said"),
+    ("words", "options", "warning"),
     [
         (9, {}, None),
         (20, {}, None),
-        (9, {"max_question_len": 8}, "a question of 9 tokens is cut to the 8 that fit into max_question_len=8"),
-        (20, {"max_question_len": 3}, "a question of 20 tokens is cut to the 3 that fit into max_question_len=3"),
+        (9, {"max_question_len": 8}, "a question of 9 tokens is truncated to the 8 that fit into max_question_len=8"),
+        (20, {"max_question_len": 3}, "a question of 20 tokens is truncated to the 3 that fit into max_question_len=3"),
     ],
 )
-def test_a_question_that_loses_its_end_is_said_once(words, options, said, pipe, caplog, monkeypatch):
-    monkeypatch.setattr(pipe, "_has_warned", False)
-    asked = {"question": "cat " * words, "context": CONTEXTS[0]}
-    cut = {"question": "cat " * options.get("max_question_len", words), "context": CONTEXTS[0]}
-    assert pipe([asked, asked], **options) == pipe([cut, cut])
+def test_a_long_question_is_truncated_with_one_warning(words, options, warning, pipe, caplog, monkeypatch):
+    monkeypatch.setattr(pipe, "_warned", set())
+    given = {"question": "cat " * words, "context": CONTEXTS[0]}
+    truncated = {"question": "cat " * options.get("max_question_len", words), "context": CONTEXTS[0]}
+    assert pipe([given, given], **options) == pipe([truncated, truncated])
     messages = [record.getMessage() for record in caplog.records]
-    assert messages == ([] if said is None else [f"question-answering: {said}; further ones are not reported"])
+    assert messages == ([] if warning is None else [f"question-answering: {warning}; further ones are not reported"])
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_a_question_that_loses_its_end_is_said_once(words, options, said, pipe, 
     [
         (lambda pipe: pipe("the cat"), "input 0 is 'the cat'; question-answering takes {"),
         (lambda pipe: pipe([{"question": "a"}]), "input 0 is {'question': 'a'}"),
-        (lambda pipe: pipe(question="a", context=" "), "input 0 has the context ' ', expected"),
+        (lambda pipe: pipe(question="a", context=" "), "input 0 has the context ' '; expected"),
         (
             lambda pipe: pipe([{"question": "a", "context": "b"}, {"question": "", "context": "a"}]),
             "input 1 has the question ''",
@@ -149,6 +149,6 @@ def test_a_question_that_loses_its_end_is_said_once(words, options, said, pipe, 
         (lambda pipe: pipe(question="a " * 99, context="a"), "has no room for context"),
     ],
 )
-def test_what_makes_no_sense_is_refused(call, message, pipe):
+def test_invalid_calls_are_refused(call, message, pipe):
     with pytest.raises(ValueError, match=message):
         call(pipe)

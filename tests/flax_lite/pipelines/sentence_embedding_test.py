@@ -1,4 +1,4 @@
-"""Vectors of texts: pooled states of transformers' Flax class, and a real model's published score."""
+"""Sentence embeddings: pooled states of transformers' Flax class, and a real model's published score."""
 
 import csv
 import importlib.util
@@ -15,7 +15,7 @@ from tests.flax_lite.pipelines import cases
 
 TASK = "sentence-embedding"
 TEXTS = ["the cat", "", "cat " * 40]
-# One bucket, so that each pooling is compiled once.
+# Only one bucket, so that each pooling is compiled once.
 LENGTH = 16
 SIZES = {"max_length": LENGTH, "batch_size": cases.ROWS}
 
@@ -25,37 +25,37 @@ def pooled(states, pooling):
 
 
 @pytest.mark.reference
-def test_vectors_are_pooled_states_of_transformers(tmp_path, monkeypatch):
-    """As they are by the pooling given, and divided by their norm where the directory says so."""
+def test_vectors_equal_pooled_states_of_transformers(tmp_path, monkeypatch):
+    """With a given pooling, and with the pooling and normalization that the directory specifies."""
     cases.saved(tmp_path, TASK, "distilbert")
-    theirs = cases.Theirs(tmp_path, TASK, monkeypatch)
+    hf = cases.HuggingFace(tmp_path, TASK, monkeypatch)
     states = []
     for text in TEXTS:
-        encoding = theirs.tokenizer(text, truncation=True, max_length=LENGTH, return_token_type_ids=True)
-        states.append(theirs.outputs(encoding)["last_hidden_state"][: len(encoding["input_ids"])])
+        encoding = hf.tokenizer(text, truncation=True, max_length=LENGTH, return_token_type_ids=True)
+        states.append(hf.outputs(encoding)["last_hidden_state"][: len(encoding["input_ids"])])
     for pooling in POOLINGS:
-        expected = np.array([pooled(each, pooling) for each in states])
-        given = fl.pipeline(TASK, tmp_path, pooling=pooling, normalize=False, **SIZES)
-        found = given(TEXTS)
+        expected = np.array([pooled(state, pooling) for state in states])
+        pipe = fl.pipeline(TASK, tmp_path, pooling=pooling, normalize=False, **SIZES)
+        found = pipe(TEXTS)
         assert (found.dtype, found.shape) == (np.float32, (3, 12))
         np.testing.assert_allclose(found, expected, atol=1e-5)
         write_sentence_transformers(tmp_path, pooling, normalize=True)
-        read = fl.pipeline(TASK, tmp_path, **SIZES)
-        assert (read.pooling, read.normalize) == (pooling, True)
+        pipe = fl.pipeline(TASK, tmp_path, **SIZES)
+        assert (pipe.pooling, pipe.normalize) == (pooling, True)
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    np.testing.assert_allclose(read(TEXTS), expected, atol=1e-5)
-    assert read(TEXTS[0]).shape == (12,)
+    np.testing.assert_allclose(pipe(TEXTS), expected, atol=1e-5)
+    assert pipe(TEXTS[0]).shape == (12,)
 
 
 @pytest.mark.parametrize(
-    ("says", "given", "expected"),
+    ("model_max_length", "given", "expected"),
     [(9, None, 9), (9, 12, 12), (512, None, cases.LENGTH), (int(1e30), None, cases.LENGTH)],
 )
-def test_a_plain_model_cuts_where_its_tokenizer_says(says, given, expected, tmp_path, hub):
-    """As sentence-transformers reads a model without files of its own."""
+def test_max_length_of_a_plain_model_is_that_of_its_tokenizer(model_max_length, given, expected, tmp_path, hub):
+    """sentence-transformers reads a model without its own files in this way."""
     cases.saved(tmp_path / "one", TASK, "distilbert")
     file = tmp_path / "one" / "tokenizer_config.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "model_max_length": says}))
+    file.write_text(json.dumps({**json.loads(file.read_text()), "model_max_length": model_max_length}))
     hub.add("owner/plain", {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()})
     for source in (tmp_path / "one", "owner/plain"):
         assert fl.pipeline(TASK, source, max_length=given).max_length == expected
@@ -76,7 +76,7 @@ def minilm():
 
 
 @pytest.mark.compat
-def test_real_model_is_opened_as_it_says(minilm):
+def test_real_model_is_opened_with_its_own_settings(minilm):
     pipe = fl.pipeline("sentence-embedding", minilm)
     assert (pipe.pooling, pipe.normalize, pipe.max_length) == ("mean", True, 256)
     assert pipe.buckets == (16, 32, 64, 128, 256)

@@ -1,4 +1,4 @@
-"""Labels of texts: what transformers' own pipeline makes of its Flax class's logits, and shapes of results."""
+"""Text classification: results of transformers' own pipeline on its Flax class's logits, and shapes of results."""
 
 import dataclasses
 
@@ -19,24 +19,24 @@ def pipe():
 
 
 @pytest.mark.reference
-def test_scores_are_those_of_transformers(tmp_path, monkeypatch):
-    """For each meaning of the labels that a config names."""
-    cases.saved(tmp_path, TASK, **cases.USUAL[TASK])
-    theirs = cases.Theirs(tmp_path, TASK, monkeypatch)
-    postprocess = theirs.postprocessing("TextClassificationPipeline").postprocess
+def test_scores_equal_those_of_transformers(tmp_path, monkeypatch):
+    """For each problem type that a config may name."""
+    cases.saved(tmp_path, TASK, **cases.DEFAULTS[TASK])
+    hf = cases.HuggingFace(tmp_path, TASK, monkeypatch)
+    postprocess = hf.postprocessing("TextClassificationPipeline").postprocess
     for problem in (None, "regression", "multi_label_classification"):
-        theirs.config.problem_type = problem
+        hf.config.problem_type = problem
         pipe = cases.pipe(TASK, problem_type=problem)
         found = {name: pipe(INPUTS, **options) for name, options in (("best", {}), ("all", {"top_k": None}))}
-        for place, given in enumerate(INPUTS):
+        for index, given in enumerate(INPUTS):
             texts = given if isinstance(given, dict) else {"text": given}
-            encoding = theirs.tokenizer(**texts, truncation=True, max_length=cases.LENGTH, return_token_type_ids=True)
-            outputs = {"logits": [cases.tensor(theirs.outputs(encoding)["logits"])]}
-            cases.assert_same(found["best"][place], postprocess(outputs))
-            cases.assert_same(found["all"][place], postprocess(outputs, top_k=None, _legacy=False))
+            encoding = hf.tokenizer(**texts, truncation=True, max_length=cases.LENGTH, return_token_type_ids=True)
+            outputs = {"logits": [cases.tensor(hf.outputs(encoding)["logits"])]}
+            cases.assert_same(found["best"][index], postprocess(outputs))
+            cases.assert_same(found["all"][index], postprocess(outputs, top_k=None, _legacy=False))
 
 
-def test_function_is_chosen_by_the_user(pipe):
+def test_function_to_apply_is_applied(pipe):
     logits, soft, sigmoid = (
         np.array([each["score"] for each in pipe("the cat", top_k=3, function_to_apply=name)])
         for name in ("none", "softmax", "sigmoid")
@@ -63,7 +63,7 @@ def test_results_have_the_shapes_of_transformers(pipe):
     "given",
     [3, {"text": 3}, {"text_pair": "a"}, {"text": None, "text_pair": None}, {"text": "a", "pair": "b"}, ["a", "b"]],
 )
-def test_other_inputs_are_refused_by_number(given, pipe):
+def test_invalid_inputs_are_refused_by_number(given, pipe):
     with pytest.raises(ValueError, match=r"input 1 is .*; text-classification takes a string or "):
         pipe(["the cat", given])
 
@@ -71,7 +71,7 @@ def test_other_inputs_are_refused_by_number(given, pipe):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"top_k": 0}, "top_k=0; expected a number of labels from 1 on"),
+        ({"top_k": 0}, "top_k=0; expected a whole number of labels, at least 1"),
         ({"top_k": "all"}, "top_k='all'; expected"),
         ({"function_to_apply": "exp"}, "function_to_apply='exp'; choose from softmax, sigmoid, none"),
     ],
@@ -91,16 +91,16 @@ PAIR = {"text": "the cat", "text_pair": "a"}
 @pytest.mark.parametrize(
     ("max_length", "problem", "message"),
     [
-        (cases.LENGTH, "its pairs have the second text first", "input 1 has two texts: the tokenizer cannot join two"),
-        (3, "", "input 1 has no room for its text beside the specials in max_length=3"),
+        (cases.LENGTH, "its rows have the second text first", "input 1 has two texts: the tokenizer cannot join two"),
+        (3, "", "input 1 has no room for its text next to the special tokens in max_length=3"),
     ],
 )
-def test_a_pair_that_makes_no_row_does_not_lose_what_stands_before_it(max_length, problem, message, pipe, monkeypatch):
-    """A row of specials alone would have a label like any other."""
+def test_a_pair_without_a_row_is_an_error_after_the_results_before_it(max_length, problem, message, pipe, monkeypatch):
+    """A row of special tokens alone would have a label like any other."""
     template = dataclasses.replace(pipe.tokenizer.template, pair_problem=problem)
     monkeypatch.setattr(pipe.tokenizer, "template", template)
     monkeypatch.setattr(pipe, "max_length", max_length)
-    answered = pipe.stream(["a", PAIR, "a"])
-    assert next(answered).keys() == {"label", "score"}
+    results = pipe.stream(["a", PAIR, "a"])
+    assert next(results).keys() == {"label", "score"}
     with pytest.raises(InputError, match=message):
-        next(answered)
+        next(results)

@@ -1,4 +1,4 @@
-"""Labels of tokens and entities: what transformers' own pipeline makes of its Flax class's logits."""
+"""Token classification: results of transformers' own pipeline on its Flax class's logits."""
 
 import warnings
 
@@ -13,14 +13,14 @@ from tests.flax_lite.pipelines import cases
 
 @pytest.mark.reference
 @pytest.mark.parametrize(("family", "kind"), [("albert", "unigram"), ("distilbert", "wordpiece")])
-def test_entities_are_those_of_transformers(family, kind, tmp_path, monkeypatch):
+def test_entities_equal_those_of_transformers(family, kind, tmp_path, monkeypatch):
     pipe = cases.opened(tmp_path, "token-classification", family, kind, labels=cases.TAGS)
-    theirs = cases.Theirs(tmp_path, "token-classification", monkeypatch)
-    pipeline = theirs.postprocessing("TokenClassificationPipeline")
+    hf = cases.HuggingFace(tmp_path, "token-classification", monkeypatch)
+    pipeline = hf.postprocessing("TokenClassificationPipeline")
     strategies = pipeline.postprocess.__globals__["AggregationStrategy"]
     count = 0
     for text in cases.TEXTS:
-        encoding = theirs.tokenizer(
+        encoding = hf.tokenizer(
             text,
             truncation=True,
             max_length=cases.LENGTH,
@@ -30,29 +30,29 @@ def test_entities_are_those_of_transformers(family, kind, tmp_path, monkeypatch)
         )
         size = len(encoding["input_ids"])
         outputs = {
-            "logits": [cases.tensor(theirs.outputs(encoding)["logits"][:size])],
+            "logits": [cases.tensor(hf.outputs(encoding)["logits"][:size])],
             "input_ids": [encoding["input_ids"]],
             "sentence": text,
-            # Theirs counts the space before a SentencePiece token with it.
+            # transformers includes the space before a SentencePiece token in its span.
             "offset_mapping": [
                 [(start + (text[start : start + 1] == " "), end) for start, end in encoding["offset_mapping"]]
             ],
             "special_tokens_mask": [cases.tensor(encoding["special_tokens_mask"])],
         }
-        # Theirs makes a word of its own of a "▁" alone, which training reads as the beginning of the one behind it.
-        has_marks = kind == "unigram" and pipe.tokenizer.pieces.index("▁") in encoding["input_ids"]
-        for strategy in STRATEGIES[:2] if has_marks else STRATEGIES:
+        # For transformers a single "▁" is a separate word; in training it is the start of the next word.
+        has_single_space = kind == "unigram" and pipe.tokenizer.pieces.index("▁") in encoding["input_ids"]
+        for strategy in STRATEGIES[:2] if has_single_space else STRATEGIES:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # that it knows words by spaces only
+                warnings.simplefilter("ignore")  # about words that are separated only by spaces
                 expected = pipeline.postprocess([outputs], strategies[strategy.upper()], ["O"])
             found = pipe(text, aggregation_strategy=strategy)
             if kind == "unigram":
-                # Theirs decodes words a second time when it joins them, and so loses the spaces between them.
-                spelled = [(each["word"], text[each["start"] : each["end"]].lower()) for each in found]
-                assert strategy == "none" or all(word.split() == part.split() for word, part in spelled)
-                expected = [each | {"word": ours["word"]} for each, ours in zip(expected, found, strict=True)]
+                # transformers decodes words again when it joins them, which removes the spaces between them.
+                words = [(entity["word"], text[entity["start"] : entity["end"]].lower()) for entity in found]
+                assert strategy == "none" or all(word.split() == part.split() for word, part in words)
+                expected = [entity | {"word": own["word"]} for entity, own in zip(expected, found, strict=True)]
             cases.assert_same(found, expected)
-            assert all(type(each["start"]) is int and type(each["score"]) is float for each in found)
+            assert all(type(entity["start"]) is int and type(entity["score"]) is float for entity in found)
             count += len(found)
     assert count > 100
 
@@ -62,8 +62,8 @@ def pipe():
     return cases.pipe("token-classification")
 
 
-# Texts of ALBERT, and the words that are read; a "▁" alone begins those whose first character has no piece with it.
-MARKED = [
+# Texts for ALBERT with their words; a word starts with a single "▁" if no piece has "▁" with its first character.
+WORDS = [
     ("cat -a", ["cat", "-a"]),
     ("-a", ["-a"]),
     ("the\t (cat)  'cat' ñ", ["the", "(cat)", "'cat'", "ñ"]),
@@ -71,46 +71,47 @@ MARKED = [
     ("½ the", ["½", "the"]),
     ("a\u200bb\u00a0cat", ["a\u200bb", "cat"]),
     ("the [SEP]-a cat[SEP]-a", ["the", "-a", "cat[SEP]-a"]),
-    ("cat " * 29 + "-a", ["cat"] * 29),  # cut behind the "▁" of the last word
+    ("cat " * 29 + "-a", ["cat"] * 29),  # truncated after the "▁" of the last word
 ]
 
 
-@pytest.mark.parametrize(("text", "words"), MARKED)
-def test_words_of_albert_are_read_as_training_reads_them(text, words, marked, monkeypatch):
-    """At the first piece of what stands between spaces, be it a "▁" alone; and they begin at their characters.
+@pytest.mark.parametrize(("text", "words"), WORDS)
+def test_words_of_albert_are_those_of_training(text, words, albert, monkeypatch):
+    """A word has the label of its first piece, even a single "▁", and starts at its first character.
 
-    The label of a piece is its number; a word's is that of its first one in a text that is split at spaces first.
+    The label of a token is its position; a word's expected label is the position of its first token when the text is
+    split at white space first.
     """
-    run = marked._programs
+    run = albert._programs
     labels = np.eye(cases.LENGTH, dtype=np.float32)
 
-    def by_place(rows):
+    def label_by_position(rows):
         yield from ((number, {"logits": 99 * labels[: len(rows[number].tokens)]}) for number, _ in run(rows))
 
-    monkeypatch.setattr(marked, "_programs", by_place)
-    found = marked(text, aggregation_strategy="first")
-    assert [text[each["start"] : each["end"]] for each in found] == words
-    sizes = [len(ids) for ids in marked.tokenizer.encode(text.split())]
+    monkeypatch.setattr(albert, "_programs", label_by_position)
+    found = albert(text, aggregation_strategy="first")
+    assert [text[entity["start"] : entity["end"]] for entity in found] == words
+    sizes = [len(ids) for ids in albert.tokenizer.encode(text.split())]
     firsts = np.cumsum([1, *sizes])[: len(words)].tolist()
     specials = [
-        place for place, id_ in enumerate(marked.tokenizer.encode([text])[0], 1) if id_ == marked.tokenizer.sep_id
+        position for position, id_ in enumerate(albert.tokenizer.encode([text])[0], 1) if id_ == albert.tokenizer.sep_id
     ]
-    assert [each["entity_group"] for each in found] == [f"{first + (first in specials)}" for first in firsts]
+    assert [entity["entity_group"] for entity in found] == [f"{first + (first in specials)}" for first in firsts]
+    spans = [(entity["start"], entity["end"]) for entity in found]
     for strategy in ("average", "max"):
-        same = marked(text, aggregation_strategy=strategy)
-        assert [(each["start"], each["end"]) for each in same] == [(each["start"], each["end"]) for each in found]
+        assert [(each["start"], each["end"]) for each in albert(text, aggregation_strategy=strategy)] == spans
 
 
 @pytest.fixture(scope="module")
-def marked(tmp_path_factory):
-    """Of an ALBERT, with as many labels as places."""
-    directory = tmp_path_factory.mktemp("marked")
+def albert(tmp_path_factory):
+    """A pipeline on an ALBERT with one label for each position."""
+    directory = tmp_path_factory.mktemp("albert")
     labels = tuple(map(str, range(cases.LENGTH)))
     return cases.opened(directory, "token-classification", "albert", "unigram", labels=labels)
 
 
 @pytest.mark.compat
-def test_words_stand_where_they_are_said_to(pipe):
+def test_spans_of_words_cover_the_text(pipe):
     text = "  The   cat,\tWANTED the cats!"
     found = pipe(text, aggregation_strategy="first", ignore_labels=())
     assert "".join(text[each["start"] : each["end"]].replace(" ", "").replace("\t", "") for each in found) == (
@@ -131,7 +132,7 @@ def test_options_are_checked(pipe):
         pipe("the cat", ignore_labels="O")
 
 
-def test_model_of_another_task_with_a_head_of_that_name_is_refused(tmp_path):
+def test_model_of_another_task_is_refused(tmp_path):
     directory = cases.saved(tmp_path, "text-classification", "distilbert")
     with pytest.raises(ValueError, match="cannot be used for token-classification: it is a model of another task"):
         fl.pipeline("token-classification", directory)

@@ -1,4 +1,4 @@
-"""Answers to tokens and back: every answer of SQuAD's development sets, all pairs of tokens, thresholds."""
+"""Converts answers to tokens and back: answers of SQuAD's development sets, all pairs of tokens, thresholds."""
 
 import collections
 import functools
@@ -30,21 +30,21 @@ def random_logits(draw, windows, padded=0):
 
 
 def oracle(windows, start, end):
-    """Logits that point at an answer in each window that holds it, else at [CLS]."""
+    """Returns logits that point at an answer in each window that contains it, and at [CLS] in the others."""
     logits = [[np.zeros(len(window.tokens), np.float32) for window in windows] for _ in range(2)]
     for number, window in enumerate(windows):
-        for each, token in zip(logits, token_span(window, start, end), strict=True):
-            each[number][token] = 1.0
+        for side, token in zip(logits, token_span(window, start, end), strict=True):
+            side[number][token] = 1.0
     return logits
 
 
 def near(spans, start, end):
-    """The tokens around an answer that have characters."""
+    """Returns the spans of the tokens around an answer that have characters."""
     return [span for span in spans if span[0] < span[1] and span[1] > start - 99 and span[0] < end + 99]
 
 
 def covering(spans, start, end):
-    """The characters of the smallest run of whole tokens that covers an answer."""
+    """Returns the character span of the smallest run of whole tokens that covers an answer."""
     runs = [
         (spans[first][0], spans[last][1])
         for first, last in ((first, last) for first in range(len(spans)) for last in range(first, len(spans)))
@@ -55,20 +55,20 @@ def covering(spans, start, end):
 
 @functools.cache
 def answered(shared_data, version):
-    """The questions of a development set that have an answer."""
+    """Returns the questions of a development set that have an answer."""
     file, articles = {"v1": ("dev-v1.1.rebuilt.json", 48), "v2": ("dev-v2.0.rebuilt.json", 35)}[version]
-    everything = read_squad(str(shared_data / "qa" / file), version, eval_articles=articles).evaluation["dev"]
-    return [example for example in everything if example.answers]
+    examples = read_squad(str(shared_data / "qa" / file), version, eval_articles=articles).evaluation["dev"]
+    return [example for example in examples if example.answers]
 
 
 def check_round_trip(shared_data, tokens, version, every=1):
-    """Decodes each answer from logits that point at it; how many do not lie between tokens, and of how many questions.
+    """Decodes every answer from logits that point at it; returns the numbers of questions and of answers inside tokens.
 
-    Every other answer has to come back as the very characters, and those as the smallest run of tokens around them.
+    An answer that ends inside a token must be decoded as the smallest run of tokens around it, any other as itself.
     """
     examples = answered(shared_data, version)[::every]
     tokenizer = load_tokenizer(shared_data / "tokenizers" / tokens)
-    questions, contexts = ([getattr(each, name) for each in examples] for name in ("question", "context"))
+    questions, contexts = ([getattr(example, name) for example in examples] for name in ("question", "context"))
     windows = collections.defaultdict(list)
     for window in question_windows(tokenizer, questions, contexts, max_length=384, doc_stride=128):
         windows[window.example].append(window)
@@ -92,7 +92,7 @@ def check_round_trip(shared_data, tokens, version, every=1):
 
 
 @pytest.mark.parametrize("tokens", ["albert", "bert-base-uncased"])
-def test_answers_of_squad_come_back(shared_data, tokens):
+def test_answers_of_squad_survive_a_round_trip(shared_data, tokens):
     questions, inside = check_round_trip(shared_data, tokens, "v1", every=120)
     assert questions == 89
     assert inside > 0
@@ -108,7 +108,7 @@ def test_answers_of_squad_come_back(shared_data, tokens):
         ("bert-base-uncased", "v2", (5928, 21)),
     ],
 )
-def test_every_answer_of_squad_comes_back(shared_data, tokens, version, expected):
+def test_every_answer_of_squad_survives_a_round_trip(shared_data, tokens, version, expected):
     assert check_round_trip(shared_data, tokens, version) == expected
 
 
@@ -131,7 +131,7 @@ def test_decoding_is_the_best_of_all_pairs(tokenizer, seed):
     expected = sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:n_best]
 
     answers = decode_answers(windows, starts, ends, CONTEXT, n_best=n_best, max_answer_length=longest)
-    assert [(answer.start, answer.end) for answer in answers] == [place for place, _ in expected]
+    assert [(answer.start, answer.end) for answer in answers] == [span for span, _ in expected]
     np.testing.assert_allclose([answer.score for answer in answers], [score for _, score in expected], rtol=1e-12)
     assert all(answer.text == CONTEXT[answer.start : answer.end] == answer.text.strip() != "" for answer in answers)
 
@@ -144,18 +144,18 @@ def test_decoding_is_the_best_of_all_pairs(tokenizer, seed):
     np.testing.assert_allclose(shares, weights[:-1] / weights.sum(), rtol=1e-9)
 
 
-def test_no_token_of_the_question_answers(tokenizer):
+def test_answers_are_in_the_context(tokenizer):
     windows = windows_of(tokenizer)
     logits = [np.where(window.spans[:, 0] < 0, 100.0, 0.0).astype(np.float32) for window in windows]
     answers = decode_answers(windows, logits, logits, CONTEXT)
     assert len(answers) == 20
     assert {answer.score for answer in answers} == {0.0}
-    # Of equals those that stand first.
+    # Ties go to the earlier spans.
     assert answers == sorted(answers, key=lambda answer: (answer.start, answer.end))
     assert decode_answers(windows[::-1], logits[::-1], logits[::-1], CONTEXT) == answers
 
 
-def test_an_answer_that_starts_where_a_window_has_little_context_is_left_to_the_other(tokenizer):
+def test_an_answer_starts_only_in_the_window_with_its_maximal_context(tokenizer):
     windows = windows_of(tokenizer)
     token = int(np.flatnonzero(~windows[1].is_best & (windows[1].spans[:, 0] < windows[1].spans[:, 1]))[0])
     logits = [np.zeros(len(window.tokens), np.float32) for window in windows]
@@ -164,14 +164,14 @@ def test_an_answer_that_starts_where_a_window_has_little_context_is_left_to_the_
     assert best.score == 0.0
 
 
-def test_null_score_is_that_of_the_least_sure_window():
+def test_null_score_is_the_lowest_of_all_windows():
     starts = [np.array([2.0, 9.0]), np.array([1.0, 9.0])]
     ends = [np.array([1.0, 9.0]), np.array([0.5, 9.0])]
     assert null_score(starts, ends) == 1.5
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_token_span_is_the_smallest_cover_or_nothing(tokenizer, seed):
+def test_token_span_is_the_smallest_cover_or_cls(tokenizer, seed):
     draw = np.random.default_rng(seed)
     for window in windows_of(tokenizer):
         tokens = [i for i, (start, end) in enumerate(window.spans.tolist()) if start < end]
@@ -204,11 +204,11 @@ def test_token_span_is_the_smallest_cover_or_nothing(tokenizer, seed):
         ("", "dog", 0, None),
     ],
 )
-def test_the_nearest_occurrence_counts(context, text, start, expected):
+def test_find_answer_returns_the_nearest_occurrence(context, text, start, expected):
     assert find_answer(context, text, start) == expected
 
 
-def test_wrong_calls_say_what_is_wrong(tokenizer):
+def test_invalid_calls_are_errors(tokenizer):
     windows = windows_of(tokenizer)
     logits = random_logits(np.random.default_rng(0), windows)
     others = question_windows(tokenizer, ["a", "b"], ["cat", "cat"], max_length=16, doc_stride=4)
@@ -216,7 +216,7 @@ def test_wrong_calls_say_what_is_wrong(tokenizer):
     for arguments, options, message in [
         (([], [], []), {}, "no windows"),
         ((others, logits[:2], logits[:2]), {}, "several questions"),
-        ((windows, logits[1:], logits), {}, "logits of"),
+        ((windows, logits[1:], logits), {}, "arrays of start logits"),
         ((windows, logits, short), {}, "end logits for a window of"),
         ((windows, logits, logits), {"n_best": 0}, "n_best=0; expected at least 1"),
         ((windows, logits, logits), {"max_answer_length": 0}, "max_answer_length=0; expected at least 1"),
@@ -228,7 +228,7 @@ def test_wrong_calls_say_what_is_wrong(tokenizer):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_the_best_threshold_reaches_its_score_and_no_other_does_better(seed):
+def test_best_threshold_reaches_its_score_and_no_other_is_better(seed):
     draw = np.random.default_rng(seed)
     count = int(draw.integers(1, 25))
     odds, has_answer = draw.normal(size=count) - 1, draw.random(count) < 0.5

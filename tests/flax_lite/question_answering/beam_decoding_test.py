@@ -1,4 +1,4 @@
-"""Answers out of beams: the best of all that is an answer, and probabilities that add up."""
+"""Decoding of beams: the best valid answers, with probabilities that sum to 1."""
 
 import math
 
@@ -34,7 +34,7 @@ def windows_of(tokenizer):
 
 
 def random_beams(draw, window, starts=9, ends=6):
-    """Any tokens, those of the question and of padding too, each once."""
+    """Returns beams of random distinct tokens, including tokens of the question and of the padding."""
     width = len(window.tokens) + PADDED
     return Beams(
         start_tokens=draw.permutation(width)[:starts],
@@ -52,14 +52,14 @@ def brute_force(windows, beams, longest):
         for k, first in enumerate(row.start_tokens):
             for m, last in enumerate(row.end_tokens[k]):
                 if {first, last} <= set(shown) and 0 <= last - first < longest and window.is_best[first]:
-                    place = window.spans[first, 0], window.spans[last, 1]
+                    span = window.spans[first, 0], window.spans[last, 1]
                     score = row.start_log_probs[k] + row.end_log_probs[k, m]
-                    scores[place] = max(score, scores.get(place, -math.inf))
+                    scores[span] = max(score, scores.get(span, -math.inf))
     return sorted(scores.items(), key=lambda item: (-item[1], item[0]))
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_decoding_is_the_best_of_what_the_beams_hold(tokenizer, seed):
+def test_decoding_returns_the_best_answers_of_the_beams(tokenizer, seed):
     draw = np.random.default_rng(seed)
     windows = windows_of(tokenizer)
     beams = [random_beams(draw, window) for window in windows]
@@ -67,7 +67,7 @@ def test_decoding_is_the_best_of_what_the_beams_hold(tokenizer, seed):
     expected = brute_force(windows, beams, longest)[:n_best]
 
     answers, logit = decode_beams(windows, beams, CONTEXT, n_best=n_best, max_answer_length=longest)
-    assert [(answer.start, answer.end) for answer in answers] == [place for place, _ in expected]
+    assert [(answer.start, answer.end) for answer in answers] == [span for span, _ in expected]
     np.testing.assert_allclose([answer.score for answer in answers], [score for _, score in expected], rtol=1e-12)
     assert all(answer.text == CONTEXT[answer.start : answer.end] != "" for answer in answers)
     assert logit == min(row.null_logit for row in beams)
@@ -82,13 +82,13 @@ def test_decoding_is_the_best_of_what_the_beams_hold(tokenizer, seed):
     assert decode_beams(*shuffled, CONTEXT, n_best=n_best, max_answer_length=longest) == (answers, logit)
 
 
-def test_some_seed_holds_an_answer(tokenizer):
+def test_most_random_beams_have_an_answer(tokenizer):
     windows = windows_of(tokenizer)
     draws = [np.random.default_rng(seed) for seed in range(10)]
     assert sum(bool(brute_force(windows, [random_beams(draw, each) for each in windows], 9)) for draw in draws) > 5
 
 
-def test_beams_that_point_at_an_answer_give_its_characters(tokenizer):
+def test_beams_that_point_at_an_answer_decode_to_it(tokenizer):
     windows = windows_of(tokenizer)
     start = CONTEXT.index("unwanted", 60)
     beams = []
@@ -101,18 +101,18 @@ def test_beams_that_point_at_an_answer_give_its_characters(tokenizer):
     assert logit == -1.0
 
 
-@pytest.mark.slow  # compiles a training step; its parts are held against formulas here and in beam_answers_test.py
-def test_a_trained_head_answers_and_knows_when_not_to(tmp_path):
-    """All parts together: windows, labels, a few steps of training, beams and characters."""
+@pytest.mark.slow  # compiles a train step; its parts are compared with formulas here and in beam_answers_test.py
+def test_a_trained_head_answers_or_predicts_no_answer(tmp_path):
+    """All parts in combination: windows, labels, a few train steps, beams and characters."""
     tokenizer = load_tokenizer(tiny_files.write_vocab(tmp_path))
     questions = ["cat", "want"] * 2
     contexts = ["the sat cats, a b", "the sat cats, a b", "a unwanted cats. the sat", "a unwanted sat. the"]
     golds = ["cats", "", "cats", "unwanted"]
     windows = question_windows(tokenizer, questions, contexts, max_length=15, doc_stride=None)
-    places = [
-        (context.index(gold), context.index(gold) + len(gold)) for context, gold in zip(contexts, golds, strict=True)
+    spans = [
+        token_span(window, context.index(gold), context.index(gold) + len(gold)) if gold else (0, 0)
+        for window, context, gold in zip(windows, contexts, golds, strict=True)
     ]
-    spans = [token_span(w, *place) if gold else (0, 0) for w, place, gold in zip(windows, places, golds, strict=True)]
     batch = {name: np.zeros((len(windows), 15), np.int32) for name in ("input_ids", "attention_mask", "token_type_ids")}
     for row, window in enumerate(windows):
         batch["input_ids"][row, : len(window.tokens)] = window.tokens
@@ -120,8 +120,8 @@ def test_a_trained_head_answers_and_knows_when_not_to(tmp_path):
         batch["token_type_ids"][row, window.second : len(window.tokens)] = 1
     labels = {"starts": np.array(spans)[:, 0], "ends": np.array(spans)[:, 1], "row_weights": np.ones(4, np.float32)}
 
-    still = dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), 0.0)
-    config = tiny.albert(vocab_size=tokenizer.vocab_size, num_hidden_layers=1, **still)
+    no_dropout = dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), 0.0)
+    config = tiny.albert(vocab_size=tokenizer.vocab_size, num_hidden_layers=1, **no_dropout)
     model = tiny.make(BeamQuestionAnswering, config)
     optimizer = optax.adam(2e-2)
     step = jax.jit(make_train_step(nnx.graphdef(model), beam_objective(), optimizer, seed=0))
@@ -138,19 +138,19 @@ def test_a_trained_head_answers_and_knows_when_not_to(tmp_path):
         assert ("" if logit > 0 else answers[0].text) == gold
 
 
-def test_no_answer_in_any_beam_is_none(tokenizer):
+def test_beams_without_an_answer_decode_to_an_empty_list(tokenizer):
     windows = windows_of(tokenizer)
     cls = Beams(np.zeros(1, int), np.zeros(1), np.zeros((1, 1), int), np.zeros((1, 1)), 3.0)
     assert decode_beams(windows, [cls] * len(windows), CONTEXT) == ([], 3.0)
 
 
-def test_wrong_calls_say_what_is_wrong(tokenizer):
+def test_invalid_calls_are_errors(tokenizer):
     windows = windows_of(tokenizer)
     beams = [random_beams(np.random.default_rng(0), window) for window in windows]
     others = question_windows(tokenizer, ["a", "b"], ["cat", "cat"], max_length=16, doc_stride=4)
     for arguments, options, message in [
         (([], []), {}, "no windows"),
-        ((windows, beams[1:]), {}, "beams of"),
+        ((windows, beams[1:]), {}, "expected one row per window"),
         ((others, beams[:2]), {}, "several questions"),
         ((windows, beams), {"n_best": 0}, "n_best=0; expected at least 1"),
         ((windows, beams), {"max_answer_length": 0}, "max_answer_length=0; expected at least 1"),

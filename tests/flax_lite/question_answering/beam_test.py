@@ -1,4 +1,4 @@
-"""The beam head against its formulas in NumPy: training and inference, losses, what may answer at all."""
+"""The beam head compared with its formulas in NumPy: training, inference, losses, and the tokens that may answer."""
 
 import functools
 
@@ -15,9 +15,9 @@ from tests.flax_lite import tiny
 from tests.flax_lite.formulas import as_float64, dense, norm
 
 LENGTH = 12
-# The encoder drops nothing, so that with a key only the head does.
-STILL = dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), 0.0)
-# [CLS] q [SEP] c c c c c [SEP] and padding; a full row; one whose context is a single token.
+# No dropout in the encoder: with a key, only the head applies dropout.
+NO_DROPOUT = dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), 0.0)
+# [CLS] q [SEP] c c c c c [SEP] and padding; a full row; a row with a context of one token.
 REAL = (9, LENGTH, 8)
 SECOND = (3, 5, 6)
 CONTEXTS = (range(3, 8), range(5, LENGTH - 1), range(6, 7))
@@ -25,7 +25,7 @@ CONTEXTS = (range(3, 8), range(5, LENGTH - 1), range(6, 7))
 
 @pytest.fixture(scope="module")
 def model():
-    return tiny.make(BeamQuestionAnswering, tiny.albert(num_hidden_layers=1, **STILL))
+    return tiny.make(BeamQuestionAnswering, tiny.albert(num_hidden_layers=1, **NO_DROPOUT))
 
 
 def called(model, **inputs):
@@ -34,12 +34,12 @@ def called(model, **inputs):
 
 @pytest.fixture(scope="module")
 def output(model):
-    """The model's output for `rows` with the usual beam."""
+    """The model's output for `rows` with the default beam."""
     return called(model, **rows(model.config), output_hidden_states=True)
 
 
 def rows(config):
-    """Inputs of three rows."""
+    """Returns inputs of three rows."""
     positions = np.arange(LENGTH)
     mask = positions < np.array(REAL)[:, None]
     types = mask & (positions >= np.array(SECOND)[:, None])
@@ -53,7 +53,7 @@ def log_softmax(x):
 
 
 def reference(model, hidden, row):
-    """Log-probabilities of starts [T], of ends behind each start [T, T], and the logit of no answer; in float64."""
+    """Returns log probabilities of starts [T] and of ends given each start [T, T], and the null logit, in float64."""
     head = as_float64(get_params(model)["head"])
     allowed = np.isin(np.arange(LENGTH), [0, *CONTEXTS[row]])
     start = log_softmax(np.where(allowed, dense(head["start"], hidden)[:, 0], -np.inf))
@@ -86,12 +86,12 @@ def check_beams(model, found, width):
             np.testing.assert_allclose(found.end_log_probs[row, rank, : len(best)], ends[token][best_ends], atol=1e-5)
 
 
-def test_beams_are_the_five_best_starts_and_ends_behind_each(model, output):
+def test_beams_are_the_five_best_starts_and_ends(model, output):
     check_beams(model, output, 5)
 
 
-def test_beams_are_at_most_as_many_as_a_row_has_tokens():
-    """On an encoder without token types, for which they still say what may answer."""
+def test_beams_are_limited_to_the_number_of_tokens():
+    """With an encoder without token types, for which they still mark the tokens that may answer."""
     model = tiny.make(BeamQuestionAnswering, tiny.distilbert(num_hidden_layers=1))
     program = jax.jit(lambda model, inputs: model(**inputs, beam=99, output_hidden_states=True))
     check_beams(model, jax.tree.map(np.asarray, program(model, rows(model.config))), LENGTH)
@@ -99,7 +99,7 @@ def test_beams_are_at_most_as_many_as_a_row_has_tokens():
 
 @pytest.fixture(scope="module")
 def measured(model):
-    """A function of a batch to its metrics and the gradient of the loss, compiled once; and a batch."""
+    """Returns a compiled function of a batch to the gradient of the loss and the metrics, and a batch."""
     objective = beam_objective()
 
     def loss(model, batch):
@@ -107,14 +107,14 @@ def measured(model):
         return found["loss"], found
 
     program = jax.jit(jax.grad(loss, has_aux=True))
-    # The labels of the row that only fills the batch are the question's: a loss of 1e30 and of no weight.
+    # The padding row has labels that are not allowed: a loss of 1e30, with weight 0.
     labels = {"starts": [4, 0, 1], "ends": [6, 0, 1]}
     labels = {name: np.array(values, np.int32) for name, values in labels.items()}
     batch = {**rows(model.config), **labels, "row_weights": np.array([1, 1, 0], np.float32)}
     return functools.partial(program, model), batch
 
 
-def test_the_loss_is_that_of_the_formula(model, output, measured):
+def test_the_loss_equals_the_formula(model, output, measured):
     program, batch = measured
     _, found = program(batch)
     one, two, _ = references(model, output)
@@ -126,7 +126,7 @@ def test_the_loss_is_that_of_the_formula(model, output, measured):
     np.testing.assert_allclose(found["null_accuracy"], ((one[2] <= 0) + (two[2] > 0)) / 2)
 
 
-def test_a_row_that_fills_the_batch_changes_no_gradient(measured):
+def test_a_padding_row_changes_no_gradient(measured):
     program, batch = measured
     other = {name: values.copy() for name, values in batch.items()}
     for name in batch.keys() - {"row_weights"}:
@@ -141,7 +141,7 @@ def test_the_context_and_cls_may_answer():
 
 
 def test_padding_changes_nothing(model, output):
-    """Neither with other words in it, nor with the type of the context."""
+    """With other ids in it, and with the token type of the context."""
     inputs = rows(model.config)
     padding = inputs["attention_mask"] == 0
     other = inputs | {"input_ids": np.where(padding, 1 + inputs["input_ids"] % 40, inputs["input_ids"])}
@@ -154,12 +154,12 @@ def test_padding_changes_nothing(model, output):
 
 def test_dropout_needs_a_key_and_reaches_the_head(model, output):
     one, two = (called(model, **rows(model.config), key=jax.random.key(seed)) for seed in (0, 1))
-    # Q, K and V come from one product with a key, from three without: sums in another order.
+    # With a key, Q, K and V are one product, without it three: another order of summation.
     np.testing.assert_allclose(output.start_log_probs, one.start_log_probs, atol=1e-5)
     assert len({out.null_logits.tolist()[0] for out in (output, one, two)}) == 3
 
 
-def test_logits_are_float32_where_the_encoder_computes_in_bfloat16():
+def test_logits_are_float32_with_an_encoder_in_bfloat16():
     config = tiny.albert(num_hidden_layers=1)
     model = tiny.make(BeamQuestionAnswering, config, execution=Execution(dtype="bfloat16"))
     out = jax.eval_shape(lambda model, inputs: model(**inputs), model, rows(config))
@@ -167,7 +167,7 @@ def test_logits_are_float32_where_the_encoder_computes_in_bfloat16():
     assert {each.dtype for each in floats} == {jnp.dtype(jnp.float32)}
 
 
-def test_wrong_calls_say_what_is_wrong(model):
+def test_invalid_calls_are_errors(model):
     inputs = jax.device_put(rows(model.config))
     with pytest.raises(ValueError, match="beam=0; expected at least 1"):
         model(**inputs, beam=0)

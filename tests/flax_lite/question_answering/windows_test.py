@@ -1,4 +1,4 @@
-"""Windows over contexts: nothing is left out, each token has one window where it is best, and errors are plain."""
+"""Windows over contexts: they cover every token, each token is best in one window, and invalid calls are errors."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def texts(draw, count, words):
 
 
 def bert_best(parts, position):
-    """Which part has the maximal context of a token, as run_squad.py finds it: one part after the other."""
+    """Returns the part that has the maximal context of a token, found as in run_squad.py: one part after the other."""
     best_score = best_part = None
     for number, (start, stop) in enumerate(parts):
         if start <= position < stop:
@@ -34,7 +34,7 @@ def bert_best(parts, position):
 @pytest.mark.parametrize("seed", range(15))
 def test_every_token_is_in_some_window_and_best_in_one(tokenizer, seed):
     draw = np.random.default_rng(seed)
-    scale = int(draw.choice([1, 8]))  # in windows of hundreds of tokens, length weighs as much as a token
+    scale = int(draw.choice([1, 8]))  # in windows of hundreds of tokens, the length term is as large as one token
     questions, contexts = texts(draw, 6, 6), texts(draw, 6, 40 * scale)
     contexts[3] = contexts[0]
     limit, max_length = int(draw.integers(1, 12)), int(draw.integers(16, 60)) * scale
@@ -45,27 +45,27 @@ def test_every_token_is_in_some_window_and_best_in_one(tokenizer, seed):
     assert [window.example for window in windows] == sorted(window.example for window in windows)
     for index, (question, context) in enumerate(zip(questions, contexts, strict=True)):
         ids, spans = tokenizer.encode_with_spans([context])[0]
-        front = [tokenizer.cls_id, *tokenizer.encode([question])[0][:limit], tokenizer.sep_id]
-        room = max_length - len(front) - 1
-        own = [window for window in windows if window.example == index]
-        starts = [number * min(stride, room) for number in range(len(own))]
+        prefix = [tokenizer.cls_id, *tokenizer.encode([question])[0][:limit], tokenizer.sep_id]
+        room = max_length - len(prefix) - 1
+        example_windows = [window for window in windows if window.example == index]
+        starts = [number * min(stride, room) for number in range(len(example_windows))]
         parts = [(start, min(start + room, len(ids))) for start in starts]
         best = [bert_best(parts, position) for position in range(len(ids))]
         assert parts[-1][1] == len(ids)
-        for number, (window, (start, stop)) in enumerate(zip(own, parts, strict=True)):
+        for number, (window, (start, stop)) in enumerate(zip(example_windows, parts, strict=True)):
             assert window.tokens.dtype == np.int32
-            assert window.tokens.tolist() == [*front, *ids[start:stop], tokenizer.sep_id]
-            assert window.second == len(front)
+            assert window.tokens.tolist() == [*prefix, *ids[start:stop], tokenizer.sep_id]
+            assert window.second == len(prefix)
             inner = [list(span) for span in spans[start:stop]]
-            assert window.spans.tolist() == [[-1, -1]] * len(front) + inner + [[-1, -1]]
+            assert window.spans.tolist() == [[-1, -1]] * len(prefix) + inner + [[-1, -1]]
             expected = [best[position] == number for position in range(start, stop)]
-            assert window.is_best.tolist() == [False] * len(front) + expected + [False]
+            assert window.is_best.tolist() == [False] * len(prefix) + expected + [False]
         covered = np.concatenate([np.arange(*part) for part in parts])
         assert set(covered.tolist()) == set(range(len(ids)))
-        assert sum(window.is_best.sum() for window in own) == len(ids)
+        assert sum(window.is_best.sum() for window in example_windows) == len(ids)
 
 
-def test_no_stop_before_the_end_and_no_window_too_many(tokenizer):
+def test_windows_end_with_the_context(tokenizer):
     context = " ".join(["cat"] * 10)
     size = len(tokenizer.encode([context])[0])
     room = {"max_length": len(tokenizer.encode(["the"])[0]) + size + 3}
@@ -96,11 +96,11 @@ def test_a_shared_context_is_encoded_once(tokenizer, monkeypatch):
         (["the"], ["cat, " * 20], {"doc_stride": None}, "context 0 has .* tokens.*give a doc_stride"),
     ],
 )
-def test_errors_say_what_is_wrong(tokenizer, questions, contexts, options, message):
+def test_invalid_calls_are_errors(tokenizer, questions, contexts, options, message):
     options = {"max_length": 24, "doc_stride": 8, **options}
     with pytest.raises(ValueError, match=message):
         question_windows(tokenizer, questions, contexts, **options)
 
 
-def test_no_pairs_are_no_windows(tokenizer):
+def test_no_questions_give_no_windows(tokenizer):
     assert question_windows(tokenizer, [], [], max_length=8, doc_stride=4) == []

@@ -1,4 +1,4 @@
-"""Rows in batches of fixed shapes: each row once, whatever its length and the budget."""
+"""Batches of fixed shapes contain each row once, for any length and budget."""
 
 import numpy as np
 import pytest
@@ -35,9 +35,9 @@ def test_every_row_is_in_one_batch(seed):
         arrays = padded(rows, batch, {"input_ids": 0, "attention_mask": 0})
         assert arrays["input_ids"].shape == (sizes[batch.length], batch.length)
         np.testing.assert_array_equal(batch.row_weights, batch.index >= 0)
-        for place, number in enumerate(batch.index):
-            ids = arrays["input_ids"][place]
-            kept = ids[arrays["attention_mask"][place] == 1]
+        for position, number in enumerate(batch.index):
+            ids = arrays["input_ids"][position]
+            kept = ids[arrays["attention_mask"][position] == 1]
             expected = rows[number]["input_ids"] if number >= 0 else []
             np.testing.assert_array_equal(kept, expected)
             np.testing.assert_array_equal(ids[: len(kept)], kept)
@@ -61,6 +61,6 @@ def test_no_batch_is_empty():
         (lambda: batches_by_bucket([1], {16: 0}), "batches of 0 rows of 16 tokens; expected at least 1"),
     ],
 )
-def test_what_makes_no_sense_is_refused(call, message):
+def test_invalid_arguments_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()

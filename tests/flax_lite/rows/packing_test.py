@@ -1,4 +1,4 @@
-"""Plans of packed rows: nothing lost, nothing twice, little room wasted."""
+"""Plans of packed rows contain every token once, and waste little room."""
 
 import itertools
 
@@ -9,7 +9,7 @@ from flax_lite.rows.packing import count_packed_rows, pack_lengths, plan_packing
 
 
 def corpus(sizes, rng):
-    """Offsets of documents with these numbers of tokens, cut into random sentences."""
+    """Returns offsets of documents with these numbers of tokens, split into random sentences."""
     sentences, documents = [0], [0]
     for size in sizes:
         inner = np.sort(rng.choice(np.arange(1, size), min(size - 1, size // 7), replace=False)) if size > 1 else []
@@ -29,7 +29,7 @@ def rows_of(plan):
 
 
 @pytest.mark.parametrize("max_length", [3, 16, 128, 512])
-def test_plan_packing_holds_every_token_once(offsets, max_length):
+def test_plan_packing_contains_every_token_once(offsets, max_length):
     plan = plan_packing(*offsets, max_length, seed=1, epoch=0)
     tokens = np.concatenate([np.arange(a, a + n) for a, n in zip(plan.first, plan.length, strict=True)])
     np.testing.assert_array_equal(np.sort(tokens), np.arange(offsets[0][-1]))
@@ -44,7 +44,7 @@ def test_plan_packing_crosses_no_document(offsets):
     np.testing.assert_array_equal(document, np.searchsorted(bounds, plan.first + plan.length - 1, side="right"))
 
 
-def test_plan_packing_depends_on_seed_and_epoch_alone(offsets):
+def test_plan_packing_depends_only_on_seed_and_epoch(offsets):
     plans = {key: plan_packing(*offsets, 64, seed=key[0], epoch=key[1]) for key in ((1, 0), (1, 1), (2, 0))}
     again = plan_packing(*offsets, 64, seed=1, epoch=0)
     for one, other in zip(plans[1, 0], again, strict=True):
@@ -56,7 +56,7 @@ def test_plan_packing_depends_on_seed_and_epoch_alone(offsets):
 
 
 def test_plan_packing_wastes_little_room():
-    """Short texts, many of them: what any packing leaves free is counted, and best-fit decreasing is close to it."""
+    """With many short texts, best-fit decreasing fills 97% of the room."""
     rng = np.random.default_rng(0)
     offsets = corpus(rng.integers(5, 120, 4000), rng)
     plan = plan_packing(*offsets, 128, seed=0, epoch=0)
@@ -68,7 +68,7 @@ def test_plan_packing_wastes_little_room():
 
 @pytest.mark.parametrize("seed", range(20))
 def test_pack_lengths_is_best_fit_decreasing(seed):
-    """Against the same rule applied text by text."""
+    """Compared with the same rule applied text by text."""
     rng = np.random.default_rng(seed)
     max_length = int(rng.integers(8, 40))
     lengths = rng.integers(1, max_length - 1, int(rng.integers(1, 200)))
@@ -84,7 +84,7 @@ def test_pack_lengths_is_best_fit_decreasing(seed):
     assert sorted(max_length - found) == sorted(rooms)
 
 
-def test_pack_lengths_of_nothing_is_no_row():
+def test_pack_lengths_without_texts_has_no_rows():
     packed = pack_lengths(np.zeros(8, np.int64), 10)
     assert (len(packed.lengths), packed.offsets.tolist()) == (0, [0])
 
@@ -93,6 +93,6 @@ def test_pack_lengths_of_nothing_is_no_row():
     ("histogram", "max_length", "message"),
     [([0, 1], 2, "from 3"), ([0, 1], 5000, "to 4096"), ([0] * 9 + [1], 10, "9 tokens does not fit rows of 10")],
 )
-def test_pack_lengths_refuses_what_cannot_be(histogram, max_length, message):
+def test_pack_lengths_refuses_invalid_arguments(histogram, max_length, message):
     with pytest.raises(ValueError, match=message):
         pack_lengths(np.array(histogram), max_length)

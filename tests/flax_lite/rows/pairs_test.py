@@ -1,4 +1,4 @@
-"""Segment-pair plans: what they cover, and that every draw has its distribution."""
+"""Segment-pair plans: the text they cover, and the distribution of every random draw."""
 
 from collections import Counter
 
@@ -10,7 +10,7 @@ from flax_lite.rows.pairs import PairRecipe, count_pairs, draw_targets, plan_pai
 
 
 def _offsets(documents):
-    """Offsets of documents given as lists of sentence lengths."""
+    """Returns the offsets of documents given as lists of sentence lengths."""
     lengths = [length for document in documents for length in document]
     sizes = [len(document) for document in documents]
     return np.concatenate([[0], np.cumsum(lengths)]), np.concatenate([[0], np.cumsum(sizes)])
@@ -25,7 +25,7 @@ def _plan(documents, seed=0, epoch=0, **recipe):
 
 
 def _tokens(plan, rows, segment):
-    """All token numbers of one segment of the given rows."""
+    """Returns the indices of all tokens in one segment of the given rows."""
     return np.concatenate(
         [
             np.arange(first, first + length)
@@ -38,7 +38,7 @@ def _tokens(plan, rows, segment):
 
 
 def _adjacent(plan):
-    """Whether a pair's segments touch: in order, swapped."""
+    """Returns whether the segments of each pair are adjacent in order, and whether they are adjacent but swapped."""
     end = plan.first + plan.length
     return end[:, 0] == plan.first[:, 1], end[:, 1] == plan.first[:, 0]
 
@@ -48,8 +48,10 @@ def _within(count, share, total, sigmas=4.5):
 
 
 def test_plan_covers_every_sentence_once():
-    """With sentences of one token nothing is cut off, so the tokens of adjacent pairs, and of A where B is from
-    elsewhere, are all tokens of the corpus, each once. Documents of a single sentence are told by their label 1."""
+    """With sentences of one token nothing is truncated, so own text covers the corpus exactly once.
+
+    Own text is both segments of adjacent pairs, and A of pairs whose B is from another document; these have label 1.
+    """
     rng = np.random.default_rng(0)
     documents = [[1] * int(size) for size in rng.integers(1, 60, 300)]
     plan = _plan(documents, max_tokens=20)
@@ -57,7 +59,7 @@ def test_plan_covers_every_sentence_once():
     own = in_order | swapped
     seen = np.concatenate([_tokens(plan, own, 0), _tokens(plan, own, 1), _tokens(plan, ~own, 0)])
     total = sum(map(len, documents))
-    # A random B may touch its A by chance, in a handful of pairs at most; nothing else may be missing or doubled.
+    # A random B is adjacent to its A by chance in a few pairs at most; nothing else may be missing or repeated.
     counts = np.bincount(seen, minlength=total)
     assert (counts >= 1).all()
     assert (counts > 1).sum() <= 5
@@ -65,8 +67,8 @@ def test_plan_covers_every_sentence_once():
     assert 0 < (~own).sum() < len(plan.label) / 2
 
 
-def test_plan_puts_unused_sentences_back_for_next_sentence():
-    """A pair whose B is replaced gives B's sentences back, so own text still covers every token exactly once."""
+def test_plan_reuses_the_sentences_of_a_replaced_segment():
+    """The sentences of a replaced B start the next chunk, so own text still covers every token exactly once."""
     documents = [[1] * 50 for _ in range(300)]
     plan = _plan(documents, max_tokens=20, task="nsp", short_seq_prob=0.0)
     own = plan.label == 0
@@ -76,25 +78,27 @@ def test_plan_puts_unused_sentences_back_for_next_sentence():
 
 
 @pytest.mark.parametrize("task", ["sop", "nsp"])
-def test_plan_takes_strange_text_from_other_documents(task):
+def test_plan_takes_random_segments_from_other_documents(task):
     documents = [[1] * int(size) for size in np.random.default_rng(0).integers(1, 40, 400)]
     token_offsets, document_offsets = _offsets(documents)
     plan = _plan(documents, max_tokens=15, task=task)
     home = np.searchsorted(token_offsets[document_offsets], plan.first, side="right")
-    strange = home[:, 0] != home[:, 1]
+    from_other = home[:, 0] != home[:, 1]
     if task == "nsp":
-        np.testing.assert_array_equal(strange, plan.label == 1)
+        np.testing.assert_array_equal(from_other, plan.label == 1)
     else:
         in_order, swapped = _adjacent(plan)
-        np.testing.assert_array_equal(in_order & ~strange, plan.label == 0)
-        assert (strange | swapped)[plan.label == 1].all()
+        np.testing.assert_array_equal(in_order & ~from_other, plan.label == 0)
+        assert (from_other | swapped)[plan.label == 1].all()
     ends = np.searchsorted(token_offsets[document_offsets], plan.first + plan.length - 1, side="right")
-    np.testing.assert_array_equal(ends, home)  # no segment runs from one document into the next
+    np.testing.assert_array_equal(ends, home)  # no segment crosses documents
 
 
-def test_plan_draws_strange_documents_evenly_and_to_the_target():
-    """Partner documents are uniform over all others, their first sentence over the document (chi-squared), and they are
-    as long as the target leaves room for, where the document allows it."""
+def test_plan_draws_random_segments_uniformly_and_to_the_target_length():
+    """Partner documents are uniform over all others, and their first sentence over the document (chi-squared).
+
+    Their length is the remaining target length, if the document is long enough.
+    """
     plans = [_plan([[1] * 20] * 101, epoch=epoch, max_tokens=10, task="nsp", short_seq_prob=0.0) for epoch in range(40)]
     first = np.concatenate([plan.first[plan.label == 1] for plan in plans])
     length = np.concatenate([plan.length[plan.label == 1] for plan in plans])
@@ -108,7 +112,7 @@ def test_plan_draws_strange_documents_evenly_and_to_the_target():
 
 
 def test_plan_swaps_half_of_the_pairs(monkeypatch):
-    """Labels of chunks with two sentences or more are even; all others are 1."""
+    """Half of the chunks with two or more sentences have label 1, and all other chunks."""
     documents = _random_documents(np.random.default_rng(1), 3000)
     plan = _plan(documents, max_tokens=61)
     both = np.logical_or(*_adjacent(_untruncated(documents, 61, monkeypatch)))
@@ -118,22 +122,22 @@ def test_plan_swaps_half_of_the_pairs(monkeypatch):
 
 
 def _untruncated(documents, max_tokens, monkeypatch):
-    """The plan before truncation: the same draws otherwise, because those for cuts come last in their stream."""
+    """Returns the plan before truncation; its other draws are the same, because truncation draws last."""
     with monkeypatch.context() as patch:
         patch.setattr(pairs, "_truncate", lambda first, length, *_: (first, length))
         return _plan(documents, max_tokens=max_tokens)
 
 
 def test_plan_replaces_half_of_the_next_sentences():
-    """Each document's first chunk has all its 20 sentences, so its B is replaced in half of the documents."""
+    """The first chunk of each document has all its 20 sentences; its B is replaced in half of the documents."""
     plan = _plan([[1] * 20] * 4000, max_tokens=20, task="nsp", short_seq_prob=0.0)
     opening = plan.first[:, 0] % 20 == 0
     assert opening.sum() == 4000
     assert _within(plan.label[opening].sum(), 0.5, 4000)
 
 
-def test_plan_cuts_chunks_anywhere():
-    """Documents of five sentences that just fill a pair: A has 1..4 of them, each with probability 1/4."""
+def test_plan_splits_chunks_uniformly():
+    """In documents of five sentences that fill a pair, A has 1..4 of them, each with probability 1/4."""
     plan = _plan([[1] * 5] * 8000, max_tokens=5, short_seq_prob=0.0)
     assert len(plan.label) == 8000
     length_a = np.where(plan.label == 0, plan.length[:, 0], plan.length[:, 1])
@@ -143,9 +147,12 @@ def test_plan_cuts_chunks_anywhere():
         assert _within(count, 0.25, 8000)
 
 
-def test_plan_draws_one_target_per_document_pass():
-    """With sentences of one token every chunk but a document's last is exactly as long as the document's target, so the
-    targets can be read off the plan: one per document, 10% of them short, and short ones uniform over 2..max."""
+def test_plan_draws_one_target_length_per_document():
+    """Every document has one target length, 10% of them short, and these uniform over 2..max.
+
+    With sentences of one token every chunk except a document's last has exactly the target length, so it can be read
+    off the plan.
+    """
     plan = _plan([[1] * 60] * 5000, max_tokens=20, short_seq_prob=0.1)
     length = plan.length.sum(axis=1)
     begin = plan.first.min(axis=1)
@@ -161,7 +168,7 @@ def test_plan_draws_one_target_per_document_pass():
         assert _within(counts[size], 0.1 / 19, 5000), (size, counts)
 
 
-def test_draw_targets_has_its_extremes():
+def test_draw_targets_covers_the_whole_range():
     rng = np.random.default_rng(0)
     assert (draw_targets(rng, 1000, PairRecipe(50, short_seq_prob=0.0)) == 50).all()
     short = draw_targets(rng, 20_000, PairRecipe(50, short_seq_prob=1.0))
@@ -170,7 +177,7 @@ def test_draw_targets_has_its_extremes():
 
 
 def _truncate_by_tokens(lengths, max_tokens):
-    """One token at a time from the longer segment, from the second if they are equal, as the reference code does."""
+    """The reference loop: removes one token at a time from the longer segment, or from the second if they are equal."""
     length_a, length_b = lengths
     while length_a + length_b > max_tokens:
         if length_a > length_b:
@@ -180,7 +187,7 @@ def _truncate_by_tokens(lengths, max_tokens):
     return length_a, length_b
 
 
-def test_truncate_leaves_what_single_steps_leave():
+def test_truncate_equals_removing_single_tokens():
     lengths = np.array([(a, b) for a in range(1, 30) for b in range(1, 30)])
     for max_tokens in (2, 3, 10, 17, 40, 60):
         first, length = pairs._truncate(np.zeros_like(lengths), lengths, max_tokens, np.random.default_rng(0))
@@ -190,8 +197,8 @@ def test_truncate_leaves_what_single_steps_leave():
         assert (first + length <= lengths).all()
 
 
-def test_truncate_cuts_front_and_back_evenly():
-    """The number of tokens cut from the front is binomial(cut, 1/2): mean cut/2, variance cut/4."""
+def test_truncate_removes_from_front_and_back_with_equal_probability():
+    """The number of tokens removed from the front is binomial(removed, 1/2): mean removed/2, variance removed/4."""
     count = 20_000
     lengths = np.tile([60, 20], (count, 1))
     first, _ = pairs._truncate(np.zeros_like(lengths), lengths, 40, np.random.default_rng(0))
@@ -209,7 +216,7 @@ def test_plan_fits_rows(task):
 
 
 @pytest.mark.parametrize("task", ["sop", "nsp"])
-def test_plan_depends_on_seed_and_epoch_alone(task):
+def test_plan_depends_only_on_seed_and_epoch(task):
     documents = _random_documents(np.random.default_rng(3), 200)
     plans = {key: _plan(documents, *key, max_tokens=61, task=task) for key in ((0, 0), (0, 1), (1, 0))}
     again = _plan(documents, 0, 1, max_tokens=61, task=task)
@@ -220,13 +227,12 @@ def test_plan_depends_on_seed_and_epoch_alone(task):
         assert len(starts[index] & starts[other]) < len(starts[index]) / 2
 
 
-def test_plan_mixes_the_whole_corpus():
-    """The order of the plan is a fresh permutation: its rank correlation with the order of the text is that of chance,
-    1/sqrt(rows) at most a few times over."""
+def test_plan_shuffles_the_whole_corpus():
+    """The order is a fresh permutation: its rank correlation with the order of the text is within 4.5/sqrt(rows)."""
     for epoch in range(3):
-        place = _plan(_random_documents(np.random.default_rng(4), 2000), epoch=epoch, max_tokens=61).first[:, 0]
-        correlation = np.corrcoef(np.arange(len(place)), place)[0, 1]
-        assert abs(correlation) < 4.5 / np.sqrt(len(place))
+        first = _plan(_random_documents(np.random.default_rng(4), 2000), epoch=epoch, max_tokens=61).first[:, 0]
+        correlation = np.corrcoef(np.arange(len(first)), first)[0, 1]
+        assert abs(correlation) < 4.5 / np.sqrt(len(first))
 
 
 @pytest.mark.parametrize("task", ["sop", "nsp"])
@@ -238,7 +244,7 @@ def test_count_pairs_counts_the_plan(task):
         count = count_pairs(*_offsets(documents), recipe, seed=3, epoch=epoch)
         assert count == len(_plan(documents, 3, epoch, max_tokens=61, task=task).label)
         sizes.add(count)
-    assert len(sizes) > 1  # targets are drawn anew
+    assert len(sizes) > 1  # target lengths are drawn in every epoch
 
 
 def test_plan_in_blocks_covers_the_same_text(monkeypatch):
@@ -247,7 +253,7 @@ def test_plan_in_blocks_covers_the_same_text(monkeypatch):
     whole = _plan(documents, max_tokens=20, short_seq_prob=0.0)
     monkeypatch.setattr(pairs, "_SENTENCES_PER_BLOCK", 50)
     in_blocks = _plan(documents, max_tokens=20, short_seq_prob=0.0)
-    # Without short passes chunks begin at the same sentences, whatever is drawn for them.
+    # Without short target lengths, chunks start at the same sentences for any draws.
     assert len(whole.label) == len(in_blocks.label)
     total = sum(map(len, documents))
     for plan in (whole, in_blocks):
@@ -262,8 +268,8 @@ def test_plan_of_a_single_document_pairs_it_with_itself():
     assert (plan.first + plan.length).max() <= 290
 
 
-def test_plan_keeps_sop_labels_even_on_novels(shared_data, monkeypatch):
-    """Real text cut into sentences, lengths in words: labels of chunks with a sentence on either side are even."""
+def test_plan_has_even_sop_labels_on_novels(shared_data, monkeypatch):
+    """Real text split into sentences, lengths in words: half of the chunks with two or more sentences have label 1."""
     from train.data.sources import CorpusOptions, open_corpus
 
     files = shared_data / "pretrain" / "novels" / "Cbronte_[JV]*.txt"
@@ -273,7 +279,7 @@ def test_plan_keeps_sop_labels_even_on_novels(shared_data, monkeypatch):
     both = np.logical_or(*_adjacent(plan))
     assert both.sum() > 2000
     assert _within((plan.label == 1)[both].sum(), 0.5, both.sum())
-    # Few chunks are a single sentence: that is what paragraphs are cut up for.
+    # Few chunks are a single sentence, because paragraphs are split into sentences.
     assert both.mean() > 0.8
 
 
@@ -285,6 +291,6 @@ def test_plan_keeps_sop_labels_even_on_novels(shared_data, monkeypatch):
         ({"max_tokens": 9, "task": "order"}, "'sop' or 'nsp', got 'order'"),
     ],
 )
-def test_recipe_refuses_impossible_values(recipe, message):
+def test_recipe_refuses_invalid_values(recipe, message):
     with pytest.raises(ValueError, match=message):
         PairRecipe(**recipe)

@@ -1,4 +1,4 @@
-"""Token masks over the whole batch: the number, the law of the draw, and that devices and splits change nothing."""
+"""Token masks over the whole batch: their number, their distribution, and independence of devices and sharding."""
 
 import functools
 import itertools
@@ -19,7 +19,7 @@ ROWS, LENGTH = 16, 64
 
 
 def make_batch(seed=0, rows=ROWS):
-    """Rows of different lengths with a special at either end, ids by Zipf's law: ids and mask, [B, T]."""
+    """Returns ids and mask [B, T]: rows of different lengths between special tokens, ids by Zipf's law."""
     rng = np.random.default_rng(seed)
     shares = 1 / np.arange(1, VOCAB - SPECIALS + 1)
     ids = SPECIALS + rng.choice(VOCAB - SPECIALS, (rows, LENGTH), p=shares / shares.sum())
@@ -48,20 +48,20 @@ def _draws(number, *args, **options):
 
 
 def draws(number, *args, **options):
-    """`number` independent draws on one batch, stacked."""
+    """Returns `number` independent draws on one batch, stacked."""
     return jax.device_get(_draws(number, *args, **options))
 
 
-def chosen_places(masked):
-    """How often each place was chosen, over the leading axis of stacked draws: [B, T]."""
-    places = np.zeros((ROWS, LENGTH))
-    np.add.at(places, (np.arange(ROWS)[:, None], masked["masked_positions"]), masked["masked_weights"])
-    return places
+def selection_counts(masked):
+    """Returns how often each position was chosen, summed over the leading axis of stacked draws: [B, T]."""
+    counts = np.zeros((ROWS, LENGTH))
+    np.add.at(counts, (np.arange(ROWS)[:, None], masked["masked_positions"]), masked["masked_weights"])
+    return counts
 
 
 @pytest.mark.parametrize(("seed", "fraction"), [(0, 0.0), (1, 0.001), (2, 0.5), (3, 0.5)])
 def test_mask_tokens_chooses_the_stated_number_over_the_batch(seed, fraction):
-    """ceil(fraction * real tokens) in all, specials counted, padding not; a row has no number of its own."""
+    """ceil(fraction * real tokens) in total, counting special tokens but not padding; rows differ in their number."""
     ids, mask = make_batch(seed)
     masked = draw(jax.random.key(seed), ids, mask, weights_of(ids, mask), masked_fraction=fraction)
     assert np.sum(masked["masked_weights"]) == math.ceil(fraction * int(mask.sum()))
@@ -71,7 +71,7 @@ def test_mask_tokens_chooses_the_stated_number_over_the_batch(seed, fraction):
 
 @pytest.mark.parametrize("total", [100_000, 99_999, 100_001])
 def test_mask_tokens_rounds_up_exactly(total):
-    """0.15 * 100_000 in float32 is 15_000.001, whose ceiling is one too many; the count is made in integers."""
+    """In float32, 0.15 * 100_000 is 15_000.001, whose ceiling is one too many; the number is computed in integers."""
     ids = jnp.full((200, 512), 7, jnp.int32)
     mask = (jnp.arange(ids.size) < total).astype(jnp.int32).reshape(ids.shape)
     masked = draw(jax.random.key(0), ids, mask, jnp.ones(VOCAB), max_predictions=512)
@@ -79,7 +79,7 @@ def test_mask_tokens_rounds_up_exactly(total):
 
 
 def test_mask_tokens_chooses_exactly_among_equal_scores(monkeypatch):
-    """With noise rounded to whole numbers nearly all scores are shared; a threshold alone would take too many."""
+    """With noise rounded to integers nearly all scores are tied; a threshold alone would choose too many."""
     gumbel = jax.random.gumbel
     monkeypatch.setattr(jax.random, "gumbel", lambda *args, **options: jnp.round(gumbel(*args, **options)))
     ids, mask = make_batch()
@@ -87,10 +87,12 @@ def test_mask_tokens_chooses_exactly_among_equal_scores(monkeypatch):
     assert np.sum(masked["masked_weights"]) == math.ceil(0.15 * int(mask.sum()))
 
 
-def test_mask_tokens_can_be_undone_and_leaves_the_rest_alone():
-    """Writing the originals back at the chosen positions gives the batch, so nothing else was changed; positions
-    ascend, hence are distinct, lie on tokens with a weight only, and unused slots come last and hold zeros. P may
-    exceed T: the slots that no token can fill stay empty."""
+def test_mask_tokens_can_be_undone_and_changes_nothing_else():
+    """The original tokens at the masked positions restore the batch.
+
+    Positions ascend, so they are distinct, and have tokens of positive weight. Unused slots come last and are zero,
+    also if P exceeds T.
+    """
     ids, mask = make_batch()
     weights = weights_of(ids, mask)
     dtypes = {"input_ids": "int32", "masked_positions": "int32", "masked_ids": "int32", "masked_weights": "float32"}
@@ -113,17 +115,17 @@ def test_mask_tokens_can_be_undone_and_leaves_the_rest_alone():
 
 
 def test_mask_tokens_never_chooses_padding_whose_id_has_a_weight():
-    """Padding is known by the attention mask, not by its id."""
+    """Padding is identified by the attention mask, not by its id."""
     ids, mask = make_batch()
     masked = draws(30, ids, mask, jnp.ones(VOCAB), masked_fraction=1.0)
-    np.testing.assert_array_equal(chosen_places(masked), 30 * np.asarray(mask))
+    np.testing.assert_array_equal(selection_counts(masked), 30 * np.asarray(mask))
 
 
-def test_mask_tokens_decides_each_token_by_80_10_10():
-    """Counts of mask, same and random within 5 sigma, also for a token chosen right after one that was kept.
+def test_mask_tokens_replaces_each_token_by_80_10_10():
+    """The counts of mask, unchanged and random tokens are within 5 sigma, also right after an unchanged token.
 
-    A random id is by chance the mask or the original in 1 of V cases each. Random ids are spread over the whole
-    vocabulary: quarters of it within 5 sigma, both ends reached.
+    A random id equals the mask or the original by chance, in 1 of V cases each. Random ids are uniform over the whole
+    vocabulary: each quarter within 5 sigma, both ends included.
     """
     vocab = 256
     ids = jnp.asarray(np.random.default_rng(0).integers(SPECIALS, vocab, (64, 512)), jnp.int32)
@@ -146,9 +148,11 @@ def test_mask_tokens_decides_each_token_by_80_10_10():
     assert (drawn.min(), drawn.max()) == (0, vocab - 1)
 
 
-def test_mask_tokens_draws_as_one_by_one_without_replacement():
-    """Two of four tokens with weights 1, 2, 4, 8: every pair is as likely as two draws in turn make it, the second
-    among what is left. P(i then j) = w_i / 15 * w_j / (15 - w_i); counts of all six pairs within 5 sigma."""
+def test_mask_tokens_equals_successive_draws_without_replacement():
+    """Two of four tokens with weights 1, 2, 4, 8: all six pairs have the probability of two successive draws.
+
+    P(i then j) = w_i / 15 * w_j / (15 - w_i); counts are within 5 sigma.
+    """
     weights, trials = np.array([1.0, 2.0, 4.0, 8.0]), 20_000
     ids = jnp.arange(4, dtype=jnp.int32)[None]
     masked = draws(trials, ids, jnp.ones_like(ids), jnp.asarray(weights), masked_fraction=0.5, mask_id=0)
@@ -161,13 +165,13 @@ def test_mask_tokens_draws_as_one_by_one_without_replacement():
 
 
 def test_mask_tokens_follows_the_power_law():
-    """log(-log(1 - p)) over log(count) is a line of slope -power.
+    """log(-log(1 - p)) is a linear function of log(count) with slope -power.
 
-    log w + Gumbel noise is -log of an exponential variable of rate w, so the highest are the first arrivals of a race,
-    and the n-th ends it. A token of weight w arrives before time c with p = 1 - exp(-c w), hence log(-log(1 - p)) =
-    log c + log w. The end c varies from draw to draw (by about 1/sqrt(n), 4%), which moves all ids alike.
+    log w + Gumbel noise is -log of an exponential variable of rate w, so the n highest are the first n arrivals. A
+    token of weight w arrives before the n-th arrival at time c with p = 1 - exp(-c w), hence log(-log(1 - p)) = log c +
+    log w. The time c varies between draws (by about 1/sqrt(n), 4%), equally for all ids.
 
-    Each id is one point, its variance that of a binomial share of m trials by the delta method: p / (m (1 - p) L^2)
+    Each id is one point; its variance is that of a binomial share of m trials by the delta method, p / (m (1 - p) L^2)
     with L = -log(1 - p). The bound is 5 standard deviations of the slope of weighted least squares.
     """
     trials, power = 400, 0.7
@@ -188,19 +192,19 @@ def test_mask_tokens_follows_the_power_law():
     assert abs(slope + power) < 5 * sigma, (slope, sigma)
 
 
-def test_mask_tokens_of_equal_weights_is_even_over_places():
-    """n of the m candidates, each with n/m, first and last row and position alike: all within 5 sigma."""
+def test_mask_tokens_of_equal_weights_is_uniform_over_positions():
+    """Each of the m candidates is among the n chosen tokens with probability n/m, within 5 sigma."""
     trials = 1000
     ids, mask = make_batch()
-    places = chosen_places(draws(trials, ids, mask, weights_of(ids, mask, power=0.0)))
+    counts = selection_counts(draws(trials, ids, mask, weights_of(ids, mask, power=0.0)))
     is_candidate = (np.asarray(ids) >= SPECIALS) & (np.asarray(mask) > 0)
     share = math.ceil(0.15 * int(mask.sum())) / is_candidate.sum()
-    assert not places[~is_candidate].any()
-    assert abs(places[is_candidate] - trials * share).max() < 5 * math.sqrt(trials * share * (1 - share))
+    assert not counts[~is_candidate].any()
+    assert abs(counts[is_candidate] - trials * share).max() < 5 * math.sqrt(trials * share * (1 - share))
 
 
-def test_mask_tokens_gives_up_what_does_not_fit():
-    """A row keeps min(P, chosen), a part of what it has where all fit; another row gets none of what it gives up."""
+def test_mask_tokens_drops_tokens_beyond_the_slots():
+    """A row keeps min(P, chosen) of its chosen tokens, and no other row gets those it drops."""
     ids, mask = make_batch()
     weights, max_predictions = weights_of(ids, mask), 6
     roomy = jax.device_get(draw(jax.random.key(1), ids, mask, weights))
@@ -208,35 +212,35 @@ def test_mask_tokens_gives_up_what_does_not_fit():
     wanted = roomy["masked_weights"].sum(axis=1)
     assert (wanted > max_predictions).any()
     np.testing.assert_array_equal(tight["masked_weights"].sum(axis=1), np.minimum(wanted, max_predictions))
-    all_places, kept = chosen_places(roomy), chosen_places(tight)
-    assert (kept <= all_places).all()
+    chosen, kept = selection_counts(roomy), selection_counts(tight)
+    assert (kept <= chosen).all()
     unchanged = kept == 0
     np.testing.assert_array_equal(tight["input_ids"][unchanged], np.asarray(ids)[unchanged])
 
 
 def test_mask_tokens_keeps_the_highest_of_a_row():
-    """Not the first: one heavy token behind nine light ones takes the only slot."""
+    """The highest scores are kept, not the first: a heavy token after nine light ones takes the only slot."""
     ids = jnp.asarray([[8] * 9 + [9]], jnp.int32)
     weights = jnp.asarray(np.where(np.arange(VOCAB) == 9, 1e6, 1), jnp.float32)
     masked = draw(jax.random.key(0), ids, jnp.ones_like(ids), weights, max_predictions=1, masked_fraction=0.5)
     assert (masked["masked_positions"], masked["masked_weights"]) == (9, 1)
 
 
-def test_mask_tokens_takes_all_candidates_where_they_are_fewer():
+def test_mask_tokens_takes_all_candidates_if_there_are_too_few():
     ids, mask = make_batch()
     weights = jnp.asarray(np.where(np.arange(VOCAB) == 20, 0.3, 0), jnp.float32)
     masked = draw(jax.random.key(0), ids, mask, weights)
     expected = (np.asarray(ids) == 20) & (np.asarray(mask) > 0)
     assert 0 < expected.sum() < 0.15 * mask.sum()
-    np.testing.assert_array_equal(chosen_places(jax.device_get(masked)), expected)
-    for nothing in ((ids, mask, jnp.zeros(VOCAB)), (ids, jnp.zeros_like(mask), weights)):
-        masked = draw(jax.random.key(0), *nothing)
+    np.testing.assert_array_equal(selection_counts(jax.device_get(masked)), expected)
+    for without_candidates in ((ids, mask, jnp.zeros(VOCAB)), (ids, jnp.zeros_like(mask), weights)):
+        masked = draw(jax.random.key(0), *without_candidates)
         assert not np.any(masked["masked_weights"])
         np.testing.assert_array_equal(masked["input_ids"], ids)
 
 
-def test_mask_tokens_depends_on_the_key_not_on_devices():
-    """Bits of a threefry key do not depend on the sharding, and the order of all scores is taken over all devices."""
+def test_mask_tokens_depends_on_the_key_and_not_on_devices():
+    """The bits of a threefry key do not depend on the sharding, and scores are sorted over all devices."""
     assert jax.device_count() == 8
     ids, mask = make_batch()
     weights, mesh = weights_of(ids, mask), tiny.mesh(4, 2)
@@ -249,8 +253,8 @@ def test_mask_tokens_depends_on_the_key_not_on_devices():
     assert (np.asarray(other["masked_positions"]) != np.asarray(one["masked_positions"])).any()
 
 
-def test_mask_tokens_holds_no_array_over_positions_and_vocabulary():
-    """The largest array is the two words of noise for each place; V occurs in none but the weights."""
+def test_mask_tokens_has_no_array_over_positions_and_vocabulary():
+    """The largest array is the two words of noise per position; only the weights have V elements."""
     ids, mask = make_batch()
     largest = largest_intermediates(trace(masks, jax.random.key(0), ids, mask, weights_of(ids, mask)))[0]
     assert largest.elements <= 2 * ids.size, largest
@@ -260,7 +264,7 @@ def test_mask_tokens_holds_no_array_over_positions_and_vocabulary():
     ("name", "values"),
     [("max_predictions", (0,)), ("mask_id", (-1, VOCAB)), ("masked_fraction", (-0.1, 1e-5, 1.5, math.nan))],
 )
-def test_mask_tokens_refuses_impossible_numbers(name, values):
+def test_mask_tokens_refuses_invalid_arguments(name, values):
     ids, mask = make_batch()
     for value in values:
         with pytest.raises(ValueError, match=f"{name}={value}"):
@@ -268,7 +272,7 @@ def test_mask_tokens_refuses_impossible_numbers(name, values):
 
 
 def test_smoothed_weights_are_a_power_of_the_count():
-    """An id that never occurs counts as one that occurs once."""
+    """An id that does not occur counts as one that occurs once."""
     counts, maskable = np.array([9, 0, 1, 4, 16]), np.array([False, True, True, True, True])
     weights = smoothed_weights(counts, maskable, 0.5)
     assert weights.dtype == np.float32
@@ -287,6 +291,6 @@ def test_smoothed_weights_are_a_power_of_the_count():
         ([1, 10**9], [True, True], 5.0, r"power=5\.0 is too large: 1000000000\^-5\.0"),
     ],
 )
-def test_smoothed_weights_refuses_impossible_numbers(counts, maskable, power, message):
+def test_smoothed_weights_refuses_invalid_arguments(counts, maskable, power, message):
     with pytest.raises(ValueError, match=message):
         smoothed_weights(np.array(counts), np.array(maskable), power)

@@ -1,4 +1,4 @@
-"""Tokens added to a vocabulary, in each of the three files that tell of them."""
+"""Added tokens, as listed in each of the three files."""
 
 import json
 
@@ -14,7 +14,7 @@ FILES = ("tokenizer_config.json", "added_tokens.json", "tokenizer.json")
 
 @pytest.fixture(params=KINDS)
 def source(request, tmp_path):
-    """A vocabulary of either kind, alone in a directory."""
+    """A vocabulary file of either kind, alone in a directory."""
     directory = tmp_path / "source"
     directory.mkdir()
     return KINDS[request.param](directory)
@@ -29,7 +29,7 @@ def write(path, content):
 
 
 def add(source, file, *tokens, first=None):
-    """Adds ordinary tokens by one of the files, those in angle brackets as special ones."""
+    """Adds tokens through one of the files; those in angle brackets are special."""
     first = size_of(source) if first is None else first
     specials = [token for token in tokens if token.startswith("<")]
     entries = [
@@ -45,7 +45,7 @@ def add(source, file, *tokens, first=None):
         write(source.parent / "special_tokens_map.json", {"additional_special_tokens": specials})
     else:
         load_tokenizer(source).save(source.parent)
-        (source.parent / "tokenizer_config.json").unlink()  # by its class, tokenizer.json alone would count
+        (source.parent / "tokenizer_config.json").unlink()  # its class would read only tokenizer.json
         content = json.loads((source.parent / file).read_text())
         content["added_tokens"] += [entry | {"id": first + index} for index, entry in enumerate(entries)]
         write(source.parent / file, content)
@@ -53,7 +53,7 @@ def add(source, file, *tokens, first=None):
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_added_tokens_have_the_ids_behind_the_vocabulary(source, file, tmp_path):
+def test_added_tokens_have_the_ids_after_the_vocabulary(source, file, tmp_path):
     plain = load_tokenizer(source)
     assert plain.vocab_size == size_of(source)
     tokenizer = add(source, file, "newword", "<e1>")
@@ -64,7 +64,7 @@ def test_added_tokens_have_the_ids_behind_the_vocabulary(source, file, tmp_path)
         [*the, size + 1, *cat],
         [size, *tokenizer.encode(["<E1>"])[0]],
     ]
-    # The slow ALBERT lower-cases before it looks for specials; of BERT the fast class does not.
+    # ALBERT's slow class lower-cases before it looks for special tokens; BERT's fast class does not.
     assert (tokenizer.encode(["<E1>"]) == [[size + 1]]) == (source.suffix == ".model")
     assert tokenizer.pieces[size:] == ["newword", "<e1>"]
     assert tokenizer.starts_word[size:].all()
@@ -85,7 +85,7 @@ def test_added_tokens_survive_saving(source, file, tmp_path):
 
 
 def test_sentencepiece_with_added_tokens_keeps_its_rules(tmp_path):
-    """A tokenizer.json beside it has the same pieces; that there are more tokens is no reason to prefer it."""
+    """A tokenizer.json with the same vocabulary is not preferred because it has added tokens."""
     source = tiny_files.write_sentencepiece(tmp_path)
     ids = load_tokenizer(source).encode(["1,050"])[0]
     tokenizer = add(source, "tokenizer.json", "newword")
@@ -97,18 +97,18 @@ def test_sentencepiece_with_added_tokens_keeps_its_rules(tmp_path):
     assert load_tokenizer(tmp_path).encode(["1,050 newword"])[0] == [*ids, tokenizer.vocab_size - 1]
 
 
-def test_the_newest_file_counts(tmp_path):
+def test_the_newest_file_is_used(tmp_path):
     source = tiny_files.write_vocab(tmp_path)
     add(source, "added_tokens.json", "older")
     assert add(source, "tokenizer_config.json", "newer").pieces[-1] == "newer"
-    # transformers writes every special there too, with its id in the vocabulary
+    # transformers also lists every special token there, with its id in the vocabulary
     size = len(tiny_files.VOCAB)
     decoder = {"0": {"content": "[PAD]", "special": True}, str(size): {"content": "newest"}}
     write(tmp_path / "tokenizer_config.json", {"added_tokens_decoder": decoder})
     assert load_tokenizer(tmp_path).pieces[size:] == ["newest"]
 
 
-def test_a_special_piece_may_be_an_added_token(tmp_path):
+def test_a_special_token_may_be_an_added_token(tmp_path):
     source = tiny_files.write_vocab(tmp_path, [piece for piece in tiny_files.VOCAB if piece != "[MASK]"])
     size = len(tiny_files.VOCAB) - 1
     tokenizer = add(source, "added_tokens.json", "newword", "[MASK]", first=size)
@@ -126,8 +126,8 @@ def test_flags_of_added_tokens_are_kept(tmp_path):
     assert load_tokenizer(source).encode(["cata CATA scata"])[0].count(size) == 1
 
 
-def test_specials_are_named_in_a_file_of_their_own_too(tmp_path):
-    """As older versions of transformers wrote them; the usual names are in the vocabulary as well."""
+def test_special_tokens_map_names_special_tokens(tmp_path):
+    """Older versions of transformers wrote this file; the default special tokens are in the vocabulary as well."""
     path = tiny_files.write_vocab(tmp_path, ["<blank>", *tiny_files.VOCAB])
     write(tmp_path / "special_tokens_map.json", {"pad_token": {"content": "<blank>"}, "sep_token": "the"})
     tokenizer = load_tokenizer(path)
@@ -135,7 +135,7 @@ def test_specials_are_named_in_a_file_of_their_own_too(tmp_path):
     write(tmp_path / "tokenizer_config.json", {"pad_token": "[PAD]", "cls_token": "cat"})
     assert load_tokenizer(path).special_ids[:3] == (0, 2, 1 + tiny_files.VOCAB.index("cat"))
     write(tmp_path / "tokenizer_config.json", {"pad_token": "[PAD]", "added_tokens_decoder": {}})
-    assert load_tokenizer(path).special_ids == (1, 2, 3, 4, 5)  # newer versions do not look at the other file
+    assert load_tokenizer(path).special_ids == (1, 2, 3, 4, 5)  # newer versions ignore special_tokens_map.json
 
 
 SIZE = len(tiny_files.VOCAB)
@@ -143,16 +143,16 @@ MALFORMED = {
     "gap": (
         "added_tokens.json",
         {"x": SIZE, "y": SIZE + 2},
-        f"'y' is listed with the id {SIZE + 2}, but has {SIZE + 1}",
+        f"'y' is listed with id {SIZE + 2}, but has id {SIZE + 1}",
     ),
-    "behind a gap": ("added_tokens.json", {"x": SIZE + 1}, f"one from {SIZE} on without a gap"),
+    "after a gap": ("added_tokens.json", {"x": SIZE + 1}, f"consecutive ids starting at {SIZE}"),
     "a piece": (
         "added_tokens.json",
         {"cat": SIZE},
-        f"'cat' is listed with the id {SIZE}, but has 6",
+        f"'cat' is listed with id {SIZE}, but has id 6",
     ),
     "text as id": ("added_tokens.json", {"x": "1"}, "'1' is not the id of an added token"),
-    "truth as id": ("added_tokens.json", {"x": True}, "True is not the id"),
+    "boolean as id": ("added_tokens.json", {"x": True}, "True is not the id"),
     "empty": ("added_tokens.json", {"": SIZE}, "is not an added token"),
     "list": ("added_tokens.json", [], "added_tokens.json: invalid JSON: it holds a list"),
     "decoder is a list": ("tokenizer_config.json", {"added_tokens_decoder": []}, "is not a mapping from ids"),
@@ -166,20 +166,20 @@ MALFORMED = {
     "twice": (
         "tokenizer_config.json",
         {"added_tokens_decoder": {str(SIZE + n): {"content": "a b"} for n in range(2)}},
-        f"'a b' is listed with the id {SIZE + 1}, but has {SIZE}",
+        f"'a b' is listed with id {SIZE + 1}, but has id {SIZE}",
     ),
-    "other words": (
+    "other class": (
         "tokenizer_config.json",
         {"tokenizer_class": "BertJapaneseTokenizer"},
-        "text may be split into words in another",
+        "which may split text into words differently; expected one of",
     ),
-    "no words": ("tokenizer_config.json", {"do_basic_tokenize": False}, "do_basic_tokenize=False: text is split"),
+    "no words": ("tokenizer_config.json", {"do_basic_tokenize": False}, "do_basic_tokenize=False: text is not split"),
     "special": ("special_tokens_map.json", [1], "special_tokens_map.json: invalid JSON: it holds a list"),
 }
 
 
 @pytest.mark.parametrize("case", MALFORMED)
-def test_malformed_files_beside_it_are_one_error(case, tmp_path):
+def test_malformed_files_beside_a_vocabulary_are_one_error(case, tmp_path):
     name, content, message = MALFORMED[case]
     source = tiny_files.write_vocab(tmp_path)
     write(tmp_path / name, content)

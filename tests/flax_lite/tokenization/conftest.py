@@ -1,4 +1,4 @@
-"""What the tests of tokenizers share."""
+"""Fixtures for the tests of tokenizers."""
 
 import functools
 
@@ -10,6 +10,6 @@ _comma_pattern = functools.cache(recipes.comma_pattern)
 
 
 @pytest.fixture(autouse=True)
-def _comma_pattern_once(monkeypatch):
-    """That of the genuine vocabulary takes seconds, and follows from the vocabulary alone."""
+def _cached_comma_pattern(monkeypatch):
+    """Computes the comma pattern of a vocabulary once; a full vocabulary takes seconds."""
     monkeypatch.setattr(recipes, "comma_pattern", lambda vocab, unk_id: _comma_pattern(tuple(vocab), unk_id))

@@ -1,4 +1,4 @@
-"""Equality with published encodings and with the slow reference tokenizers on real text."""
+"""Ids equal published encodings, and those of the slow reference tokenizers on real text."""
 
 import functools
 import json
@@ -7,7 +7,7 @@ import pytest
 
 from flax_lite.tokenization import load_tokenizer
 
-# What real text rarely reaches: specials in the text, odd spaces, quotes, numbers, other scripts, long words.
+# Cases that are rare in real text: special tokens, unusual spaces, quotes, numbers, other scripts, long words.
 HARD = [
     "",
     "   ",
@@ -23,13 +23,13 @@ HARD = [
 ]
 
 loaded = functools.cache(load_tokenizer)
-# The slow tokenizers take milliseconds a line: the longer walk through the text is half a minute for each of them.
+# The slow tokenizers take milliseconds per line; 10,000 lines take half a minute for each of them.
 NUM_LINES = [1000, pytest.param(10_000, marks=pytest.mark.slow)]
 
 
 @functools.cache
 def real_lines(shared_data, count):
-    """Every line of the Wikipedia articles, then lines of the novels at equal distances."""
+    """Returns lines of the Wikipedia articles, then of the novels, both at equal distances."""
 
     def lines(pattern):
         paths = sorted((shared_data / "pretrain").glob(pattern))
@@ -49,7 +49,7 @@ def slow_tokenizer(name, path, **options):
 
 
 def differences(tokenizer, slow, texts):
-    """Texts whose ids differ, with both piece lists from the first difference on."""
+    """Returns the texts whose ids differ, with the pieces of both tokenizers from the first difference on."""
     found = []
     for text, ids in zip(texts, tokenizer.encode(texts), strict=True):
         expected = slow.convert_tokens_to_ids(slow.tokenize(text))
@@ -76,7 +76,7 @@ def test_albert_vocabulary_is_the_published_one(shared_data):
 
 @pytest.mark.compat
 def test_bert_ids_equal_the_published_ones(shared_data):
-    """All questions of SQuAD's dev set; our copy has its articles in another order, so both sides are sorted."""
+    """All questions of SQuAD's dev set; both sides are sorted, because our copy orders the articles differently."""
     directory = shared_data / "tokenizers" / "bert-base-uncased"
     golden = json.loads((directory / "tokenized_questions.json").read_text())
     articles = json.loads((shared_data / "qa" / "dev-v1.1.rebuilt.json").read_text(encoding="utf-8"))["data"]
@@ -88,10 +88,10 @@ def test_bert_ids_equal_the_published_ones(shared_data):
 @pytest.mark.reference
 @pytest.mark.parametrize("count", NUM_LINES)
 def test_albert_ids_equal_the_slow_tokenizer(shared_data, count):
-    """Of 10,000 lines 1,492 need the comma rule, one its patterns, and two the character map.
+    """1,492 of 10,000 lines need the comma rule, one its pattern, and two the character map.
 
-    Of all 251,147 lines of the shared text one differs, in the word "trounsem" after 333 pieces: SentencePiece's 32-bit
-    sum over the line has lost the fourth decimal by then. By itself the word has the same ids there too.
+    Of all 251,147 lines of the shared text one differs, in the word "trounsem" after 333 pieces: by then
+    SentencePiece's 32-bit sum over the line has lost the fourth decimal. The word by itself has the same ids in both.
     """
     path = shared_data / "tokenizers" / "albert" / "spiece.model"
     slow = slow_tokenizer("AlbertTokenizer", path)
@@ -101,9 +101,9 @@ def test_albert_ids_equal_the_slow_tokenizer(shared_data, count):
 
 
 @pytest.mark.reference
-@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.slow)])  # as NUM_LINES
+@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.slow)])  # see NUM_LINES
 def test_albert_numbers_with_commas_equal_the_slow_tokenizer(shared_data, every):
-    """All "N,ddd" for N up to 40, where the comma rule meets the vocabulary's own pieces with inner commas.
+    """All "N,ddd" for N up to 40, where the comma rule meets pieces of the vocabulary with inner commas.
 
     "666" and "888" are left out: their segmentations tie exactly, and SentencePiece's 32-bit sums decide.
     """
@@ -149,7 +149,7 @@ def test_bert_options_equal_the_slow_tokenizer(shared_data, tmp_path, options):
 
 
 @pytest.mark.reference
-def test_pairs_are_cut_as_by_the_slow_tokenizer(shared_data):
+def test_pairs_are_truncated_as_by_the_slow_tokenizer(shared_data):
     directory = shared_data / "tokenizers" / "bert-base-uncased"
     slow = slow_tokenizer("BertTokenizer", directory / "vocab.txt")
     firsts, seconds = (lines := real_lines(shared_data, 200))[:100], lines[100:]

@@ -41,14 +41,14 @@ def test_saved_tokenizer_comes_back_with_its_fingerprint(source, tmp_path):
 
 def test_saving_again_writes_the_same_bytes(source, tmp_path):
     load_tokenizer(source).save(tmp_path / "once")
-    for file in ("tokenizer.json", source.name):  # through either file
+    for file in ("tokenizer.json", source.name):  # read from either file
         load_tokenizer(tmp_path / "once" / file).save(tmp_path / "twice")
         first, second = ((tmp_path / name / "tokenizer.json").read_bytes() for name in ("once", "twice"))
         assert first == second
 
 
 def test_scores_of_all_digits_survive_saving(tmp_path):
-    """`tokenizers` reads a long decimal back with its last bit wrong, in 7,859 of the genuine model's 30,000 scores."""
+    """`tokenizers` reads a long decimal with a wrong last bit, for 7,859 of the 30,000 scores of albert-base-v2."""
     pieces = [(text, score - 1 / (3 + index), kind) for index, (text, score, kind) in enumerate(tiny_files.PIECES)]
     tokenizer = load_tokenizer(tiny_files.write_sentencepiece(tmp_path, pieces=pieces))
     tokenizer.save(tmp_path / "saved")
@@ -93,16 +93,16 @@ def test_cjk_characters_are_words_unless_told_otherwise(tmp_path):
     assert load_tokenizer(path).encode(["日本"]) == [[size, size + 2]]
 
 
-def test_specials_may_have_other_names(tmp_path):
+def test_special_tokens_may_have_other_names(tmp_path):
     path = tiny_files.write_vocab(tmp_path, ["<blank>", *tiny_files.VOCAB])
     write_config(tmp_path, pad_token={"content": "<blank>", "lstrip": False}, unk_token="[UNK]")
     assert load_tokenizer(path).special_ids == (0, 2, 3, 4, 5)
 
 
 def test_sentencepiece_wins_over_a_conversion_of_it(tmp_path):
-    """Published tokenizer.json files of ALBERT lack its comma rule; the weights were trained with the other file.
+    """Published tokenizer.json files of ALBERT lack its comma rule; the weights were trained with spiece.model.
 
-    Where the directory names a class that has nothing but tokenizer.json, that is right.
+    If the directory names a class that reads only tokenizer.json, that file is read.
     """
     load_tokenizer(tiny_files.write_sentencepiece(tmp_path)).save(tmp_path)
     content = json.loads((tmp_path / "tokenizer.json").read_text())
@@ -117,7 +117,7 @@ def test_sentencepiece_wins_over_a_conversion_of_it(tmp_path):
 
 
 def test_a_pipeline_with_other_pieces_wins_over_sentencepiece(tmp_path):
-    """It is no conversion of the file beside it, which is then a leftover."""
+    """A tokenizer.json with another vocabulary is not a conversion of the spiece.model beside it."""
     load_tokenizer(tiny_files.write_sentencepiece(tmp_path)).save(tmp_path)
     content = json.loads((tmp_path / "tokenizer.json").read_text())
     content["model"]["vocab"].append(["▁new", -1.0])
@@ -128,7 +128,7 @@ def test_a_pipeline_with_other_pieces_wins_over_sentencepiece(tmp_path):
 
 
 def test_a_pipeline_of_other_tools_needs_no_special_entries(tmp_path):
-    """An old tokenizer.json: no model type, specials not registered, padding and truncation switched on."""
+    """An old tokenizer.json: no model type, no registered special tokens, with padding and truncation enabled."""
     load_tokenizer(tiny_files.write_vocab(tmp_path)).save(tmp_path)
     content = json.loads((tmp_path / "tokenizer.json").read_text())
     del content["model"]["type"]
@@ -157,7 +157,7 @@ def test_token_types_can_be_left_out_for_other_tools(source, tmp_path):
     assert names == [["input_ids", "token_type_ids", "attention_mask"], ["input_ids", "attention_mask"]]
 
 
-def test_the_longest_row_is_the_file_s_own_or_the_model_s(source, tmp_path):
+def test_max_length_comes_from_the_files_or_from_the_model(source, tmp_path):
     def written(name, **options):
         load_tokenizer(source).save(tmp_path / name, **options)
         return json.loads((tmp_path / name / "tokenizer_config.json").read_text())["model_max_length"]
@@ -167,8 +167,8 @@ def test_the_longest_row_is_the_file_s_own_or_the_model_s(source, tmp_path):
     assert written("three", max_length=1024) == 77
 
 
-def test_what_is_not_there_is_looked_for_on_the_hub(monkeypatch, tmp_path):
-    """The suite runs offline: see tests/flax_lite/checkpoints/sources/hub_test.py for downloads."""
+def test_unknown_sources_are_looked_up_on_the_hub(monkeypatch, tmp_path):
+    """The tests run offline; downloads are tested in tests/flax_lite/checkpoints/sources/hub_test.py."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(
         ValueError, match=f"no directory 'albert/x@v2', and from the hub: for albert/x@v2 the cache at {tmp_path}"
@@ -180,12 +180,12 @@ def test_what_is_not_there_is_looked_for_on_the_hub(monkeypatch, tmp_path):
         load_tokenizer("no-such-directory/vocab.txt")
 
 
-def test_a_directory_without_tokenizer_says_what_it_looked_for(tmp_path):
+def test_a_directory_without_tokenizer_is_an_error_that_names_the_files(tmp_path):
     with pytest.raises(ValueError, match=r"holds no spiece.model, tokenizer.json or vocab.txt"):
         load_tokenizer(tmp_path)
     for name in ("a.model", "b.model"):
         (tmp_path / name).write_bytes(b"")
-    with pytest.raises(ValueError, match=r"several: a.model, b.model"):
+    with pytest.raises(ValueError, match=r"several other vocabularies: a.model, b.model; name one file"):
         load_tokenizer(tmp_path)
 
 
@@ -214,7 +214,7 @@ MALFORMED = {
     "invalid JSON": ("tokenizer.json", lambda content: json.dumps(content)[:-1], "invalid JSON"),
     "another JSON": ("tokenizer.json", lambda _: "[1]", "it holds a list, expected an object"),
     "no model": ("tokenizer.json", lambda _: "{}", 'no "model"'),
-    "byte pairs": ("tokenizer.json", lambda c: change_model(c, type="BPE", merges=[]), "a BPE model; expected one of"),
+    "byte pairs": ("tokenizer.json", lambda c: change_model(c, type="BPE", merges=[]), "is a BPE; expected one of"),
     "gap in ids": (
         "tokenizer.json",
         lambda c: change_model(c, vocab=c["model"]["vocab"] | {"sat": 99}),
@@ -247,24 +247,24 @@ def test_malformed_files_are_one_error_that_names_the_file(case, tmp_path):
     assert name in str(caught.value)
 
 
-def test_doubled_unigram_pieces_in_a_pipeline_are_refused(tmp_path):
+def test_duplicate_unigram_pieces_in_a_pipeline_are_refused(tmp_path):
     load_tokenizer(tiny_files.write_sentencepiece(tmp_path)).save(tmp_path)
     content = json.loads((tmp_path / "tokenizer.json").read_text())
     content["model"]["vocab"].append(["▁cat", -1.0])
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
     with pytest.raises(
-        ValueError, match=r"tokenizer.json is not a usable tokenizer: 1 pieces occur more than once, '▁cat'"
+        ValueError, match=r"tokenizer.json is not a usable tokenizer: 1 pieces occur more than once, for example '▁cat'"
     ):
         load_tokenizer(tmp_path / "tokenizer.json")
 
 
-def test_case_of_a_finished_pipeline_cannot_be_chosen(tmp_path):
+def test_case_of_another_normalizer_cannot_be_set(tmp_path):
     load_tokenizer(tiny_files.write_sentencepiece(tmp_path)).save(tmp_path)
-    with pytest.raises(ValueError, match="cannot be chosen"):
+    with pytest.raises(ValueError, match="can only be set for a BertNormalizer, and the file has another one"):
         load_tokenizer(tmp_path / "tokenizer.json", lowercase=False)
 
 
-def test_a_file_far_too_large_is_not_read(tmp_path):
+def test_a_file_above_the_size_limit_is_not_read(tmp_path):
     with (tmp_path / "vocab.txt").open("wb") as file:
         file.truncate(2**40)  # sparse: takes no space
     with pytest.raises(ValueError, match="has 1099511627776 bytes, expected at most"):

@@ -1,4 +1,4 @@
-"""What a trained tokenizer does to case and accents: text of every script comes back as it was written."""
+"""Case and accents of trained tokenizers: text of every script survives a round trip."""
 
 import functools
 import inspect
@@ -10,7 +10,7 @@ import pytest
 from flax_lite.tokenization import load_tokenizer, train_tokenizer
 
 KINDS = ["unigram", "wordpiece"]
-# In lower case where the script has one, each with marks or forms that dropping accents would change.
+# Lower-case text of several scripts, each with marks or forms that stripping accents would change.
 WRITTEN = {
     "japanese": "がっこうで ぱんを たべました。ポケット",
     "hindi": "मैं स्कूल में पढ़ता हूँ और किताबें भी पढ़ूँगा",
@@ -32,7 +32,7 @@ WRITTEN = {
 ENGLISH = ["the quick brown fox jumps over the lazy dog and runs away again"] * 60
 
 _JAPANESE = (
-    "lower case, accents kept: to drop them would change 1.48% of the text "
+    "lower case, accents kept; dropping them would change 1.48% of the text "
     "(がっこうでべんきょうしましたがたのしかっ… to かっこうてへんきょうしましたかたのしかっ…)"
 )
 
@@ -48,8 +48,8 @@ def spaceless(text):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("script", WRITTEN)
-def test_text_comes_back_as_it_was_written(kind, script):
-    """WordPiece parts punctuation and Chinese characters from their neighbors: it gives them back with spaces."""
+def test_text_survives_a_round_trip(kind, script):
+    """WordPiece splits punctuation and Chinese characters from adjacent text, and decodes them with spaces."""
     text, tokenizer = WRITTEN[script], trained(kind, script)
     ids = tokenizer.encode([text])[0]
     assert tokenizer.unk_id not in ids
@@ -60,7 +60,7 @@ def test_text_comes_back_as_it_was_written(kind, script):
 @pytest.mark.compat
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("script", WRITTEN)
-def test_saved_it_gives_the_same_ids_here_and_in_transformers(kind, script, tmp_path):
+def test_saved_tokenizer_has_the_same_ids_here_and_in_transformers(kind, script, tmp_path):
     transformers = pytest.importorskip("transformers", minversion="4.57")
     texts, tokenizer = [WRITTEN[script], WRITTEN[script].upper(), "Déjà vu"], trained(kind, script)
     tokenizer.save(tmp_path)
@@ -81,8 +81,8 @@ def test_saved_it_gives_the_same_ids_here_and_in_transformers(kind, script, tmp_
         ({"case": "lower", "accents": "strip"}, "cafe uber zurich"),
     ],
 )
-def test_case_and_accents_are_kept_as_asked(kind, options, expected, tmp_path):
-    """In English with few accents "auto" drops them, as the papers' vocabularies do."""
+def test_case_and_accents_are_kept_as_requested(kind, options, expected, tmp_path):
+    """In English text with few accents "auto" strips them, as for the papers' vocabularies."""
     texts = [*ENGLISH * 3, *["Café Über Zürich"] * 2]
     tokenizer = train_tokenizer(texts, kind, 250, **options)
     tokenizer.save(tmp_path)
@@ -100,10 +100,10 @@ def test_case_and_accents_are_kept_as_asked(kind, options, expected, tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    ("texts", "options", "said"),
+    ("texts", "options", "expected"),
     [
-        (ENGLISH, {}, "lower case, accents dropped, of which the text has none"),
-        (ENGLISH, {"accents": "keep", "case": "keep"}, "case kept, accents kept, of which the text has none"),
+        (ENGLISH, {}, "lower case, accents dropped (the text has none)"),
+        (ENGLISH, {"accents": "keep", "case": "keep"}, "case kept, accents kept (the text has none)"),
         (
             [*ENGLISH, "café"],
             {},
@@ -112,20 +112,20 @@ def test_case_and_accents_are_kept_as_asked(kind, options, expected, tmp_path):
         (
             ["aé ab", "aé cd", "bé ab"],
             {},
-            "lower case, accents kept: to drop them would change 50.00% of the text (aé to ae)",
+            "lower case, accents kept; dropping them would change 50.00% of the text (aé to ae)",
         ),
         (
             ["aé ab", "aé cd", "bé ab"],
             {"accents": "strip", "case": "keep"},
             "case kept, accents dropped, which changes 50.00% of the text (aé to ae)",
         ),
-        # An example with letters is taken before a more frequent one without.
+        # An example with letters is preferred to a more frequent one without.
         (
             [*ENGLISH * 9, "≠", "≠", "café"],
             {"accents": "strip"},
             "lower case, accents dropped, which changes 0.02% of the text (café to cafe)",
         ),
-        # By characters, as a script without spaces has a sentence where another has a word.
+        # The share is of characters, because in scripts without spaces a "word" is a sentence.
         (
             [*ENGLISH, *["がっこうでべんきょうしましたがたのしかったです"] * 2],
             {},
@@ -133,25 +133,25 @@ def test_case_and_accents_are_kept_as_asked(kind, options, expected, tmp_path):
         ),
     ],
 )
-def test_what_is_done_is_said_with_its_share_of_the_text(kind, texts, options, said):
-    found = []
-    train_tokenizer(texts, kind, 200, report=found.append, **options)
-    assert [str(each) for each in found] == [said]
+def test_report_has_the_normalization_and_its_share_of_the_text(kind, texts, options, expected):
+    reports = []
+    train_tokenizer(texts, kind, 200, report=reports.append, **options)
+    assert [str(report) for report in reports] == [expected]
 
 
-@pytest.mark.parametrize(("kind", "said"), [("unigram", ""), ("wordpiece", "(می\u200cخواهم to میخواهم)")])
-def test_joiners_that_bert_drops_are_said(kind, said):
-    """BERT's cleaning takes what Persian parts words with, and Hindi and Sinhala join letters with."""
-    found = []
+@pytest.mark.parametrize(("kind", "change"), [("unigram", ""), ("wordpiece", "(می\u200cخواهم to میخواهم)")])
+def test_joiners_that_bert_drops_are_reported(kind, change):
+    """BERT removes zero-width joiners, which separate parts of Persian words, and join letters in Hindi and Sinhala."""
+    reports = []
     texts = ["می\u200cخواهم بروم", "क्\u200dष"] * 10 + ["می\u200cخواهم"]
-    tokenizer = train_tokenizer(texts, kind, 100, report=found.append)
-    assert ("control characters dropped" in str(found[0])) == bool(said)
-    assert said in str(found[0])
-    assert (tokenizer.decode(tokenizer.encode(texts[:1])[0]) == texts[0]) == (not said)
+    tokenizer = train_tokenizer(texts, kind, 100, report=reports.append)
+    assert ("control characters dropped" in str(reports[0])) == bool(change)
+    assert change in str(reports[0])
+    assert (tokenizer.decode(tokenizer.encode(texts[:1])[0]) == texts[0]) == (not change)
 
 
 @pytest.mark.parametrize("texts", [ENGLISH, [*ENGLISH, "café"], [WRITTEN["hindi"]]])
-def test_what_a_default_drops_is_never_silent(texts, caplog):
+def test_losses_by_default_are_logged(texts, caplog):
     with caplog.at_level(logging.WARNING):
         train_tokenizer(texts, "wordpiece", 200)
     assert ("(café to cafe)" in caplog.text) == ("café" in texts)
@@ -166,12 +166,12 @@ def test_what_a_default_drops_is_never_silent(texts, caplog):
     ],
 )
 def test_unknown_choices_are_errors(options, message):
-    unchecked = inspect.unwrap(train_tokenizer)  # the suite checks the types of arguments, a user's program does not
+    unchecked = inspect.unwrap(train_tokenizer)  # without the type check of the test suite
     with pytest.raises(ValueError, match=message):
         unchecked(["a"], "unigram", 100, **options)
 
 
 def test_frequent_words_are_whole_pieces_with_their_marks():
-    """Letters with marks of their own begin words too."""
+    """A word includes combining marks after its letters."""
     pieces = train_tokenizer([WRITTEN["hindi"]] * 40, "unigram", 200).pieces
     assert {"▁मैं", "▁में", "▁किताबें"} <= set(pieces)

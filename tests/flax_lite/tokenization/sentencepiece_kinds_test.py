@@ -1,4 +1,4 @@
-"""SentencePiece models as they can be trained: the ids of the slow ALBERT tokenizer, or a refusal by the option."""
+"""SentencePiece models of many training options: ids of the slow ALBERT tokenizer, or a refusal naming the option."""
 
 import io
 
@@ -19,7 +19,7 @@ READ = {
     "specials as control symbols": {"control_symbols": SPECIALS},
     "specials as user-defined symbols": {"user_defined_symbols": SPECIALS},
     "words as user-defined symbols": {"user_defined_symbols": [*SPECIALS, "foo", "(", ")", "1,"]},
-    "symbols with the space's mark": {"control_symbols": SPECIALS, "user_defined_symbols": ["▁foo", "bar"]},
+    "symbols that start with a space": {"control_symbols": SPECIALS, "user_defined_symbols": ["▁foo", "bar"]},
     "specials as begin and end": {
         "control_symbols": SPECIALS[2:],
         "bos_id": 2,
@@ -29,11 +29,11 @@ READ = {
     },
     "case folded": {"control_symbols": SPECIALS, "normalization_rule_name": "nmt_nfkc_cf"},
     "not normalized": {"control_symbols": SPECIALS, "normalization_rule_name": "identity"},
-    "digits apart": {"control_symbols": SPECIALS, "split_digits": True},
+    "digits split": {"control_symbols": SPECIALS, "split_digits": True},
 }
 REFUSED = {
-    "3 pieces reach across spaces": {"control_symbols": SPECIALS, "split_by_whitespace": False},
-    "reach across spaces, 'New▁York'": {"control_symbols": SPECIALS, "user_defined_symbols": ["New▁York"]},
+    "3 pieces contain a space": {"control_symbols": SPECIALS, "split_by_whitespace": False},
+    "contain a space, for example 'New▁York'": {"control_symbols": SPECIALS, "user_defined_symbols": ["New▁York"]},
     "has type 6": {"control_symbols": SPECIALS, "byte_fallback": True, "vocab_size": 400},
     "remove_extra_whitespaces=False": {"control_symbols": SPECIALS, "remove_extra_whitespaces": False},
     "add_dummy_prefix=False": {"control_symbols": SPECIALS, "add_dummy_prefix": False},
@@ -44,7 +44,7 @@ REFUSED = {
 
 
 def write(directory, **options):
-    """A model of a few lines, trained with some of SentencePiece's options."""
+    """Trains a model on a few lines with the given options of SentencePiece."""
     sentencepiece = pytest.importorskip("sentencepiece")
     common = {"vocab_size": 90, "hard_vocab_limit": False, "minloglevel": 2, "num_threads": 1}
     ids = {"pad_id": 0, "unk_id": 1, "bos_id": -1, "eos_id": -1}
@@ -66,7 +66,7 @@ def test_ids_are_those_of_the_slow_tokenizer(case, tmp_path):
 
 
 @pytest.mark.parametrize("message", REFUSED)
-def test_what_cuts_otherwise_is_refused(message, tmp_path):
+def test_models_that_segment_differently_are_refused(message, tmp_path):
     path = write(tmp_path, **REFUSED[message])
     with pytest.raises(ValueError, match=message):
         load_tokenizer(path)

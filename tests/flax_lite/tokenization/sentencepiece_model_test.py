@@ -20,14 +20,14 @@ def test_reader_returns_what_was_written():
     assert model.charsmap == b""
 
 
-def test_reader_skips_fields_it_does_not_know():
+def test_reader_skips_unknown_fields():
     unknown = (
         tiny_files.int_field(900, 1 << 60) + tiny_files.bytes_field(901, b"x" * 300) + tiny_files.tag(902, 1) + bytes(8)
     )
     assert parse_sentencepiece_model(unknown + tiny_files.sentencepiece_file() + unknown).unk_id == 1
 
 
-def test_reader_agrees_with_sentencepiece_on_the_genuine_model(shared_data):
+def test_reader_agrees_with_sentencepiece_on_the_albert_model(shared_data):
     sentencepiece = pytest.importorskip("sentencepiece")
     path = shared_data / "tokenizers" / "albert" / "spiece.model"
     processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
@@ -40,10 +40,10 @@ def test_reader_agrees_with_sentencepiece_on_the_genuine_model(shared_data):
 
 
 def test_every_truncation_is_refused():
-    """Cut at any byte, a length points past the end, or the normalizer's settings, which come last, are missing."""
+    """A truncated file has a length past its end, or lacks the normalizer's settings, which come last."""
     data = tiny_files.sentencepiece_file()
     for size in range(len(data)):
-        with pytest.raises(ValueError):  # noqa: PT011 - which of the messages depends on the place
+        with pytest.raises(ValueError):  # noqa: PT011 - the message depends on the position
             parse_sentencepiece_model(data[:size])
 
 
@@ -66,7 +66,7 @@ def test_lengths_are_checked_before_anything_is_allocated():
         (tiny_files.sentencepiece_file(trainer=tiny_files.int_field(3, 2)), "a BPE model"),
         (tiny_files.sentencepiece_file(trainer=tiny_files.int_field(35, 1)), "byte_fallback=True"),
         (tiny_files.sentencepiece_file(normalizer=tiny_files.int_field(3, 0)), "add_dummy_prefix=False"),
-        (tiny_files.sentencepiece_file([*tiny_files.PIECES, ("a", -1.0, 1)]), "'a' among them"),
+        (tiny_files.sentencepiece_file([*tiny_files.PIECES, ("a", -1.0, 1)]), "for example 'a'"),
         (tiny_files.sentencepiece_file([*tiny_files.PIECES, ("", -1.0, 1)]), "a piece is empty"),
         (tiny_files.sentencepiece_file([*tiny_files.PIECES, ("x", float("nan"), 1)]), "score nan"),
         (tiny_files.sentencepiece_file([*tiny_files.PIECES, ("<0x41>", -1.0, 6)]), "has type 6"),
@@ -84,16 +84,16 @@ def test_malformed_models_are_one_clear_error(data, message):
     ("charsmap", "message"),
     [
         (b"abc", "damaged"),
-        (struct.pack("<I", 400) + bytes(8), "says 400 bytes of 12"),
-        (charsmap_of([0], b"\0"), "outside itself"),  # fewer units than one block of children
-        (charsmap_of([1 << 30] + [0] * 255, b"\0"), "outside itself"),  # an offset past the end
-        (charsmap_of([0] * 255 + [1 << 31 | 7], b"a\0"), "outside itself"),  # a text past the end
-        (charsmap_of([0] * 255 + [1 << 31 | 1], "é\0".encode()), "into a character"),
+        (struct.pack("<I", 400) + bytes(8), "declares 400 of 12 bytes"),
+        (charsmap_of([0], b"\0"), "index out of range"),  # fewer units than one block of children
+        (charsmap_of([1 << 30] + [0] * 255, b"\0"), "index out of range"),  # an offset past the end
+        (charsmap_of([0] * 255 + [1 << 31 | 7], b"a\0"), "index out of range"),  # a text past the end
+        (charsmap_of([0] * 255 + [1 << 31 | 1], "é\0".encode()), "inside a UTF-8 character"),
         (charsmap_of([0] * 256, b"\xff\0"), "not valid UTF-8"),
     ],
 )
 def test_a_damaged_character_map_is_refused(charsmap, message):
-    """`tokenizers` reads such a map without complaint and panics at the first text that reaches the damage."""
+    """`tokenizers` reads such a map without an error, and panics at the first text that reaches the damage."""
     data = tiny_files.sentencepiece_file(normalizer=tiny_files.bytes_field(2, charsmap))
     with pytest.raises(ValueError, match=message):
         parse_sentencepiece_model(data)

@@ -1,4 +1,4 @@
-"""What settings files of a tokenizer say is used, changes nothing, or is refused by name: cases by file and key."""
+"""Settings of a tokenizer are used, inert or refused by name: cases by file and key."""
 
 import json
 
@@ -22,9 +22,9 @@ def write(directory, **files):
 
 
 def rows(tokenizer):
-    """Everything that a setting can change: rows of texts, cut and padded, and of a pair."""
-    alone, pair = tokenizer(TEXTS, max_length=12), tokenizer(PAIR[:1], PAIR[1:], max_length=12)
-    return {name: np.concatenate([alone[name], pair[name]]).tolist() for name in alone}
+    """Returns everything that a setting can change: rows of texts, truncated and padded, and of a pair."""
+    single, pair = tokenizer(TEXTS, max_length=12), tokenizer(PAIR[:1], PAIR[1:], max_length=12)
+    return {name: np.concatenate([single[name], pair[name]]).tolist() for name in single}
 
 
 INERT = [
@@ -36,12 +36,12 @@ INERT = [
     {"backend": "tokenizers", "is_local": True, "local_files_only": True, "model_max_length": 1e30},
     {"bos_token": None, "additional_special_tokens": [], "extra_special_tokens": {}, "strip_accents": None},
     {"tokenizer_class": "BertTokenizerFast"},
-    {"nobodys": [1]},
+    {"unknown_key": [1]},
 ]
 
 
 @pytest.mark.parametrize("values", INERT, ids=lambda values: next(iter(values)))
-def test_what_changes_nothing(values, tmp_path):
+def test_inert_settings_change_nothing(values, tmp_path):
     tiny_files.write_vocab(tmp_path, VOCAB)
     write(tmp_path, config={"model_type": "bert"})
     plain = rows(load_tokenizer(tmp_path))
@@ -67,7 +67,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("key", REFUSED)
-def test_what_would_change_ids_is_refused_by_name(key, tmp_path):
+def test_settings_that_would_change_ids_are_refused_by_name(key, tmp_path):
     file, value = REFUSED[key]
     tiny_files.write_vocab(tmp_path, VOCAB)
     (tmp_path / file).write_text(json.dumps({key: value}))
@@ -79,16 +79,16 @@ def test_what_would_change_ids_is_refused_by_name(key, tmp_path):
 @pytest.mark.parametrize(
     "name", ["BertJapaneseTokenizer", "BertSudachipyTokenizer", "BertweetTokenizer", "XLNetTokenizer", "T5Tokenizer", 7]
 )
-def test_classes_that_split_otherwise_are_refused(file, name, tmp_path):
-    """Wherever they stand, beside any vocabulary."""
+def test_classes_that_split_differently_are_refused(file, name, tmp_path):
+    """In either file, and with any vocabulary."""
     for write_vocabulary in (tiny_files.write_vocab, tiny_files.write_sentencepiece):
         write_vocabulary(tmp_path)
         (tmp_path / file).write_text(json.dumps({"model_type": "bert", "tokenizer_class": name}))
-        with pytest.raises(ValueError, match=f"{file} says tokenizer_class={name!r}"):
+        with pytest.raises(ValueError, match=f"{file} has tokenizer_class={name!r}"):
             load_tokenizer(tmp_path)
 
 
-def test_a_class_in_the_settings_counts_before_one_in_the_config(tmp_path):
+def test_a_class_in_the_settings_overrides_one_in_the_config(tmp_path):
     tiny_files.write_vocab(tmp_path)
     write(tmp_path, config={"tokenizer_class": "BertJapaneseTokenizer"}, tokenizer_config={"tokenizer_class": None})
     with pytest.raises(ValueError, match="BertJapanese"):
@@ -98,11 +98,11 @@ def test_a_class_in_the_settings_counts_before_one_in_the_config(tmp_path):
 
 
 def test_a_class_that_reads_another_file_is_refused(tmp_path):
-    """XLM-R's rows and ids are in its tokenizer.json; its SentencePiece model alone has others."""
+    """XLM-R's rows and ids are in its tokenizer.json; its SentencePiece model has other ids."""
     tiny_files.write_sentencepiece(tmp_path).rename(tmp_path / "spiece.model")
     write(tmp_path, tokenizer_config={"tokenizer_class": "XLMRobertaTokenizer"})
     with pytest.raises(
-        ValueError, match=r"XLMRobertaTokenizer, which is read from tokenizer.json; it holds spiece.model"
+        ValueError, match=r"XLMRobertaTokenizer, which is read from tokenizer.json; it holds only spiece.model"
     ):
         load_tokenizer(tmp_path)
 
@@ -132,7 +132,7 @@ IN_VOCABULARY = {
 
 @pytest.mark.parametrize("layout", IN_VOCABULARY)
 @pytest.mark.parametrize("file", ["vocab.txt", "tokenizer.json"])
-def test_specials_with_ids_inside_the_vocabulary_are_never_cut(layout, file, tmp_path):
+def test_special_tokens_inside_the_vocabulary_are_never_split(layout, file, tmp_path):
     tiny_files.write_vocab(tmp_path, VOCAB)
     if file == "tokenizer.json":
         load_tokenizer(tmp_path).save(tmp_path)
@@ -149,29 +149,29 @@ def test_specials_with_ids_inside_the_vocabulary_are_never_cut(layout, file, tmp
 
 INPUTS = ["input_ids", "attention_mask"]
 TYPES = {
-    "said": ({"model_input_names": INPUTS}, {"model_type": "bert"}, False),
-    "said, with types": ({"model_input_names": [*INPUTS, "token_type_ids"]}, {"model_type": "bert"}, True),
-    "by the class": ({"tokenizer_class": "DistilBertTokenizer"}, {"model_type": "bert"}, False),
-    "the class, and said": (
+    "settings": ({"model_input_names": INPUTS}, {"model_type": "bert"}, False),
+    "settings, with types": ({"model_input_names": [*INPUTS, "token_type_ids"]}, {"model_type": "bert"}, True),
+    "class": ({"tokenizer_class": "DistilBertTokenizer"}, {"model_type": "bert"}, False),
+    "class and settings": (
         {"tokenizer_class": "DistilBertTokenizer", "model_input_names": [*INPUTS, "token_type_ids"]},
         {"model_type": "albert"},
         True,
     ),
-    "of a model without": ({"model_input_names": INPUTS}, {"model_type": "distilbert"}, True),
-    "nothing said": ({}, {"model_type": "bert"}, True),
+    "model without types": ({"model_input_names": INPUTS}, {"model_type": "distilbert"}, True),
+    "default": ({}, {"model_type": "bert"}, True),
 }
 
 
 @pytest.mark.parametrize("case", TYPES)
-def test_token_types_are_given_where_the_directory_has_them(case, tmp_path):
-    """A DistilBERT reads none; its tokenizer may serve a model that does."""
+def test_rows_have_token_types_if_the_directory_says_so(case, tmp_path):
+    """A DistilBERT reads none, but its tokenizer may be used for a model that does."""
     settings, config, expected = TYPES[case]
     tiny_files.write_vocab(tmp_path)
     write(tmp_path, tokenizer_config=settings, config=config)
     tokenizer = load_tokenizer(tmp_path)
     assert bool(tokenizer(PAIR[:1], PAIR[1:], max_length=9)["token_type_ids"].any()) == expected
     tokenizer.save(tmp_path / "saved")
-    assert load_tokenizer(tmp_path / "saved").gives_token_types == expected
+    assert load_tokenizer(tmp_path / "saved").has_token_types == expected
 
 
 SIDES = {
@@ -185,7 +185,7 @@ SIDES = {
 
 
 @pytest.mark.parametrize("case", SIDES)
-def test_texts_are_cut_on_the_side_that_is_said(case, tmp_path):
+def test_texts_are_truncated_on_the_configured_side(case, tmp_path):
     settings, pipeline = SIDES[case]
     load_tokenizer(tiny_files.write_vocab(tmp_path)).save(tmp_path)
     (tmp_path / "vocab.txt").unlink()
@@ -205,34 +205,34 @@ CASES = {
     "no file, a piece in capitals": (None, [*tiny_files.VOCAB, "##Ed"], False),
     "no file, other scripts": (None, [*tiny_files.VOCAB, "Привет"], False),
     "no file, letters without lower case": (None, [*tiny_files.VOCAB, "今", "ℝ", "א", "²"], True),
-    "a file that says nothing": ({}, [*tiny_files.VOCAB, "The"], True),
-    "a file that says no": ({"do_lower_case": False}, tiny_files.VOCAB, False),
+    "a file without the key": ({}, [*tiny_files.VOCAB, "The"], True),
+    "a file with false": ({"do_lower_case": False}, tiny_files.VOCAB, False),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_text_is_lower_cased_as_the_settings_or_words_say(case, tmp_path, caplog):
+def test_text_is_lower_cased_by_the_settings_or_the_vocabulary(case, tmp_path, caplog):
     settings, pieces, expected = CASES[case]
     tiny_files.write_vocab(tmp_path, pieces)
     if settings is not None:
         write(tmp_path, tokenizer_config=settings)
     tokenizer = load_tokenizer(tmp_path)
     assert (tokenizer.encode(["THE"]) == tokenizer.encode(["the"])) == expected
-    assert ("lower-cased: it is not" in caplog.text) == (settings is None and not expected)
+    assert ("text is not lower-cased" in caplog.text) == (settings is None and not expected)
 
 
 LINES = {
-    "doubled": (["cat"], {"cat": len(tiny_files.VOCAB)}),
+    "repeated": (["cat"], {"cat": len(tiny_files.VOCAB)}),
     "blank inside": (["", "new"], {"new": len(tiny_files.VOCAB) + 1}),
     "blank twice": (["", "", "new"], {"new": len(tiny_files.VOCAB) + 2}),
-    "doubled special": (["[MASK]", "new"], {"[MASK]": len(tiny_files.VOCAB), "new": len(tiny_files.VOCAB) + 1}),
+    "repeated special token": (["[MASK]", "new"], {"[MASK]": len(tiny_files.VOCAB), "new": len(tiny_files.VOCAB) + 1}),
     "blank at the end": (["new", "", ""], {"new": len(tiny_files.VOCAB)}),
 }
 
 
 @pytest.mark.parametrize("case", LINES)
 def test_lines_of_a_vocabulary_keep_their_numbers(case, tmp_path, caplog):
-    """A blank line or a doubled piece moves no other id; of doubles the last counts, as BERT's own reader has it."""
+    """A blank line or repeated piece shifts no other id; a repeated piece has the id of its last line, as in BERT."""
     lines, expected = LINES[case]
     tiny_files.write_vocab(tmp_path, [*tiny_files.VOCAB, *lines])
     tokenizer = load_tokenizer(tmp_path)
@@ -244,16 +244,16 @@ def test_lines_of_a_vocabulary_keep_their_numbers(case, tmp_path, caplog):
 
 
 @pytest.mark.parametrize("name", ["vocab_chinese.txt", "vocab_v2.txt"])
-def test_a_vocabulary_of_another_name_is_found_where_it_is_alone(name, tmp_path):
+def test_a_single_vocabulary_of_another_name_is_found(name, tmp_path):
     tiny_files.write_vocab(tmp_path).rename(tmp_path / name)
     assert load_tokenizer(tmp_path).vocab_size == len(tiny_files.VOCAB)
     (tmp_path / "vocab_b.txt").write_text("a\n")
-    with pytest.raises(ValueError, match="holds several: vocab_"):
+    with pytest.raises(ValueError, match="several other vocabularies: vocab_"):
         load_tokenizer(tmp_path)
 
 
 def test_every_key_has_one_row():
-    """Keys of different files may be the same; a key that is refused says why."""
+    """Every refused key has a reason, and the tables name known files."""
     for table in (SETTINGS, SPECIALS, PIPELINE):
         assert all(row.why for row in table.values() if row.use == "refused")
     assert SPECIALS.keys() < SETTINGS.keys()

@@ -1,4 +1,4 @@
-"""How a pipeline's rows are made up, found by what it does; the rows of `tokenizers` itself are what is right."""
+"""The template of a pipeline's rows, compared with the rows of the `tokenizers` library."""
 
 import pytest
 import tokenizers
@@ -24,7 +24,7 @@ NOT_SINGLE = {
     "type 1 alone": processors.TemplateProcessing("[CLS] $A:1 [SEP]", "[CLS] $A [SEP] $B [SEP]", [SEP, CLS]),
 }
 NOT_PAIRS = {
-    "pairs not said": processors.TemplateProcessing("[CLS] $A [SEP]", special_tokens=[SEP, CLS]),
+    "no pairs": processors.TemplateProcessing("[CLS] $A [SEP]", special_tokens=[SEP, CLS]),
     "another start": processors.TemplateProcessing("[CLS] $A [SEP]", "[SEP] $A [SEP] $B", [SEP, CLS]),
     "second text first": processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $B [SEP] $A [SEP]", [SEP, CLS]),
     "type 2": processors.TemplateProcessing("[CLS]:0 $A:0 [SEP]:0", "[CLS] $A [SEP] $B:2 [SEP]:2", [SEP, CLS]),
@@ -45,26 +45,26 @@ def test_rows_equal_those_of_the_library(name):
     template = template_of(backend)
     for first in ([], [0], [0, 1, 0]):
         text = " ".join("ab"[id_] for id_ in first)
-        alone = backend.encode(text)
-        assert template.single(first) == alone.ids
-        assert len(alone.ids) == len(first) + template.single_size
+        single = backend.encode(text)
+        assert template.single(first) == single.ids
+        assert len(single.ids) == len(first) + template.single_size
         for second in ([], [1], [1, 0]):
             pair = backend.encode(text, " ".join("ab"[id_] for id_ in second))
             ids = template.pair(first, second)
             assert ids == pair.ids
             assert len(ids) == len(first) + len(second) + template.pair_size
             ones = template.types_from(len(first), len(ids))
-            assert [int(place >= ones) for place in range(len(ids))] == pair.type_ids
+            assert [int(position >= ones) for position in range(len(ids))] == pair.type_ids
 
 
 @pytest.mark.parametrize("name", NOT_SINGLE)
-def test_rows_of_another_form_are_refused(name):
-    with pytest.raises(ValueError, match="its rows begin with"):
+def test_rows_of_an_unsupported_form_are_refused(name):
+    with pytest.raises(ValueError, match="its rows start with"):
         template_of(pipeline(NOT_SINGLE[name]))
 
 
 @pytest.mark.parametrize("name", NOT_PAIRS)
-def test_pairs_of_another_form_are_refused_where_there_is_one(name):
+def test_pairs_of_an_unsupported_form_are_refused_when_used(name):
     template = template_of(pipeline(NOT_PAIRS[name]))
     assert template.single([0]) == [4, 0, 5]
     with pytest.raises(ValueError, match="cannot join two texts: its"):

@@ -1,6 +1,6 @@
-"""Tiny tokenizer files written by hand, so that the tests mean something where no shared data is there.
+"""Tiny tokenizer files written by hand, so that the tests do not depend on the shared data.
 
-The writer knows the protocol-buffer wire format from its description, not from the reader that it tests.
+The writer follows the description of the protocol-buffer wire format, independently of the reader under test.
 """
 
 import struct
@@ -14,7 +14,7 @@ SPECIALS = [("<pad>", 0.0, CONTROL), ("<unk>", 0.0, UNKNOWN)] + [
 MARKS = [(mark, 0.0, USER_DEFINED) for mark in '()"-.']
 LETTERS = [(letter, -8.0 - index / 32, NORMAL) for index, letter in enumerate("abcdefghijklmnopqrstuvwxyz")]
 DIGITS = [(digit, -9.0 - index / 32, NORMAL) for index, digit in enumerate("0123456789")]
-# The scores make "1,050" a case where it matters that the piece "▁1," is chosen first and taken apart afterwards:
+# With these scores it matters for "1,050" that the piece "▁1," is chosen first and split afterwards:
 # "▁1," "050" -7, "▁" "1,0" "50" -9, "▁1" "," "050" -12. In "21,050", "▁2" "1,0" "50" is the best anyway.
 NUMBERS = [("▁1,", -3.0), ("▁1", -5.0), ("050", -4.0), ("1,0", -4.0), ("50", -3.0), ("▁2", -4.0), ("▁12,", -4.0)]
 WORDS = [
@@ -39,7 +39,7 @@ VOCAB = [
     *["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
     *["the", "cat", "sat", "##s", "un", "##want", "##ed", "want", ",", ".", "-", "'", "s", "##a", "a", "b", "##b"],
 ]
-# The Chinese ALBERTs have BERT's vocabulary of single characters.
+# The Chinese ALBERT models use BERT's vocabulary of single characters.
 CHINESE_VOCAB = [*VOCAB[:5], *"今天气很好日本", "##本", "a", "##b", "##c", ",", "。", "the"]
 
 
@@ -49,7 +49,7 @@ def sentencepiece_file(
     trainer: bytes | None = b"",
     normalizer: bytes | None = b"",
 ) -> bytes:
-    """A `.model` file; None leaves that part out."""
+    """Returns a `.model` file; None leaves out a part."""
     data = b"".join(bytes_field(1, piece_message(*piece)) for piece in pieces)
     if trainer is not None:
         data += bytes_field(2, int_field(3, 1) + int_field(4, len(pieces)) + int_field(40, 1) + trainer)
@@ -60,7 +60,7 @@ def sentencepiece_file(
 
 def piece_message(text: str, score: float, kind: int) -> bytes:
     message = bytes_field(1, text.encode()) + tag(2, 5) + struct.pack("<f", score)
-    return message if kind == NORMAL else message + int_field(3, kind)  # SentencePiece leaves out what is the default
+    return message if kind == NORMAL else message + int_field(3, kind)  # SentencePiece omits the default
 
 
 def int_field(number: int, value: int) -> bytes:
@@ -82,10 +82,10 @@ def varint(value: int) -> bytes:
 
 
 def tiny_charsmap() -> bytes:
-    """SentencePiece's compiled form of one rule, "A" becomes "a": a double array of 32-bit units, then the texts.
+    """Returns SentencePiece's compiled form of one rule, "A" to "a": a double array of 32-bit units, then the texts.
 
-    Unit 0 is the root, whose children lie at 256 XOR character; that of "A" (65) says that a rule ends there, and where
-    its leaf is: 321 XOR 768, which says that the new text begins at 0.
+    Unit 0 is the root, with children at 256 XOR character. The unit of "A" (65) says that a key ends there and where
+    its leaf is, at 321 XOR 768. The leaf says that the replacement starts at 0.
     """
     units = [0] * 768
     units[0] = 256 << 10

@@ -59,12 +59,12 @@ def test_unigram_normalizes_as_albert(unigram, text, pieces):
         ("12,a", ["▁1", "2", ",", "a"]),
     ],
 )
-def test_a_comma_after_a_number_is_a_piece_of_its_own(unigram, text, pieces):
+def test_a_comma_after_a_number_is_a_separate_piece(unigram, text, pieces):
     assert pieces_of(unigram, text) == pieces
 
 
 def test_unigram_agrees_with_sentencepiece(unigram):
-    """On words whose comma rule does not apply, the pipeline is SentencePiece itself."""
+    """On words to which the comma rule does not apply, the pipeline equals SentencePiece."""
     sentencepiece = pytest.importorskip("sentencepiece")
     processor = sentencepiece.SentencePieceProcessor(model_proto=tiny_files.sentencepiece_file())
     rng = random.Random(0)
@@ -105,7 +105,7 @@ def test_starts_word_follows_googles_rules(unigram, wordpiece):
     assert unigram.starts_word.dtype == np.bool_
 
 
-def test_only_letters_and_runs_of_marks_continue_a_word_of_the_genuine_vocabulary(shared_data):
+def test_only_letters_and_runs_of_punctuation_continue_a_word_of_the_albert_vocabulary(shared_data):
     tokenizer = load_tokenizer(shared_data / "tokenizers" / "albert")
     continuing = [piece for piece, start in zip(tokenizer.pieces, tokenizer.starts_word, strict=True) if not start]
     assert len(continuing) == 6755
@@ -113,7 +113,7 @@ def test_only_letters_and_runs_of_marks_continue_a_word_of_the_genuine_vocabular
     assert all(set(piece) <= set('abcdefghijklmnopqrstuvwxyz*!$%.-,:;/&#@+~_[]{}|\\`^?"') for piece in continuing)
 
 
-def test_call_makes_rows_with_masks_and_segments(unigram):
+def test_call_returns_rows_with_masks_and_token_types(unigram):
     rows = unigram(["the cat", "the"], ["cats", "the the the"], max_length=9)
     the, cat, s = (unigram.pieces.index(piece) for piece in ("▁the", "▁cat", "s"))
     assert rows["input_ids"].tolist() == [[2, the, cat, 3, cat, s, 3, 0, 0], [2, the, 3, the, the, the, 3, 0, 0]]
@@ -128,15 +128,15 @@ def test_call_without_padding_is_as_wide_as_the_longest_row(wordpiece):
     assert wordpiece([], max_length=8)["input_ids"].shape == (0, 8)
 
 
-def test_call_cuts_the_end(wordpiece):
+def test_call_truncates_the_end(wordpiece):
     assert wordpiece(["the cat sat"], max_length=4)["input_ids"].tolist() == [[2, 5, 6, 3]]
     rows = wordpiece(["a a a a a a"], ["b b b"], max_length=8)
     a, b = wordpiece.pieces.index("a"), wordpiece.pieces.index("b")
     assert rows["input_ids"].tolist() == [[2, a, a, a, 3, b, b, 3]]
 
 
-def test_kept_lengths_equal_cutting_one_token_at_a_time():
-    """The loop of google-research/bert run_classifier.py, _truncate_seq_pair, for all small sizes."""
+def test_kept_lengths_equal_removing_one_token_at_a_time():
+    """Compared with the loop of google-research/bert run_classifier.py, _truncate_seq_pair, for all small sizes."""
     for first in range(9):
         for second in range(9):
             for room in range(18):
@@ -147,7 +147,7 @@ def test_kept_lengths_equal_cutting_one_token_at_a_time():
 
 
 def test_kept_lengths_equal_those_of_the_library():
-    """By the truncation of the `tokenizers` library itself."""
+    """Compared with the truncation of the `tokenizers` library."""
     backend = tokenizers.Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
     for room in range(1, 18):
@@ -159,7 +159,7 @@ def test_kept_lengths_equal_those_of_the_library():
                 assert kept_lengths(first, second, room, odd_to_first=False) == lengths
 
 
-def test_wrong_calls_say_what_is_wrong(unigram):
+def test_invalid_calls_are_errors(unigram):
     with pytest.raises(ValueError, match="2 texts but 1 pairs"):
         unigram(["a", "b"], ["c"], max_length=8)
     with pytest.raises(ValueError, match="max_length=2 has no room"):
@@ -167,7 +167,7 @@ def test_wrong_calls_say_what_is_wrong(unigram):
     with pytest.raises(ValueError, match="sequence of texts"):
         unigram.encode("the cat")
     for encode in (unigram.encode, unigram.encode_with_spans):
-        with pytest.raises(ValueError, match="text 1 is of type int, expected a string"):
+        with pytest.raises(ValueError, match="text 1 is of type int; expected a string"):
             encode(["a", 7])
         with pytest.raises(ValueError, match=r"text 1 holds half a surrogate pair, .* at character 2"):
             encode(["a", "b \ud83d"])
@@ -192,7 +192,7 @@ def test_pickling_keeps_everything(kind, request):
     assert (copy.starts_word == tokenizer.starts_word).all()
 
 
-def test_fingerprint_tells_tokenizers_apart(unigram, wordpiece, tmp_path):
+def test_fingerprint_distinguishes_tokenizers(unigram, wordpiece, tmp_path):
     cased = load_tokenizer(tiny_files.write_vocab(tmp_path), lowercase=False)
     other_score = [*tiny_files.PIECES[:-1], ("9", -9.5, 1)]
     rescored = load_tokenizer(tiny_files.write_sentencepiece(tmp_path, pieces=other_score))
@@ -201,7 +201,7 @@ def test_fingerprint_tells_tokenizers_apart(unigram, wordpiece, tmp_path):
 
 
 def test_import_loads_neither_jax_nor_transformers_and_sets_no_variable():
-    """Data workers import this module: they must not start a device, nor change how their parent behaves."""
+    """Data workers import this module: they must not start a device, nor change the environment of their parent."""
     code = """
         import os, sys
         before = dict(os.environ)
@@ -212,8 +212,8 @@ def test_import_loads_neither_jax_nor_transformers_and_sets_no_variable():
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
 
 
-def test_a_forked_process_encodes_in_silence(tmp_path):
-    """A child lacks the threads of the parent's pool, on which versions of `tokenizers` before ours hung or warned."""
+def test_a_forked_process_encodes_without_a_warning(tmp_path):
+    """A child lacks the threads of the parent's pool; older versions of `tokenizers` hung or warned then."""
     path = tiny_files.write_vocab(tmp_path)
     code = f"""
         import os
@@ -233,21 +233,21 @@ def test_a_forked_process_encodes_in_silence(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["unigram", "wordpiece"])
-def test_spans_point_into_the_text_as_it_was_given(kind, request):
+def test_spans_refer_to_the_text_before_normalization(kind, request):
     tokenizer = request.getfixturevalue(kind)
     text = "  Thé\tcat,  sat\n"
 
     ids, spans = tokenizer.encode_with_spans([text])[0]
 
     assert ids == tokenizer.encode([text])[0]
-    # In order, nothing twice, no white space, and together every other character.
+    # Ascending and disjoint, without white space; together they cover every other character.
     assert all(start <= end for start, end in spans)
     assert all(end <= start for (_, end), (start, _) in itertools.pairwise(span for span in spans if span[0] < span[1]))
     assert "".join(text[start:end] for start, end in spans) == "".join(text.split())
 
 
 @pytest.mark.parametrize("prefix", ["##", "@@", "_"])
-def test_pieces_inside_a_word_are_known_by_the_vocabulary_s_own_mark(prefix):
+def test_pieces_inside_a_word_have_the_prefix_of_the_vocabulary(prefix):
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", f"{prefix}b", "#"]
     vocab = {piece: id_ for id_, piece in enumerate(pieces)}
     model = models.WordPiece(vocab, unk_token="[UNK]", continuing_subword_prefix=prefix)

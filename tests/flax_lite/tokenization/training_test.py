@@ -13,7 +13,7 @@ KINDS = ["unigram", "wordpiece"]
 
 
 def ties() -> list[str]:
-    """Text full of pieces with equal counts, where the order of a hash table could decide what is kept."""
+    """Returns text full of pieces with equal counts, where the order of a hash table could decide which are kept."""
     rng = random.Random(0)
     syllables = ["ba", "ko", "mi", "ru", "ta", "len", "sor", "vi", "pa", "dun"]
     names = ["".join(rng.sample(syllables, 3)).capitalize() for _ in range(150)]
@@ -42,9 +42,10 @@ for kind in ("unigram", "wordpiece"):
 
 @pytest.mark.compat
 def test_trainings_of_three_processes_give_identical_files(tmp_path):
-    """The hash tables of `tokenizers` are seeded once for each process.
+    """The hash tables of `tokenizers` are seeded once per process.
 
-    Of these texts, four trainings by the bare trainers gave four orders of ids, and WordPiece three different sets.
+    On these texts, four trainings with the library's trainers alone gave four orders of ids, and for WordPiece three
+    different sets of pieces.
     """
     (tmp_path / "texts").write_text("\n".join(ties()), encoding="utf-8")
     runs = [tmp_path / name for name in "abc"]
@@ -71,7 +72,7 @@ def test_order_of_the_texts_does_not_matter(kind):
         ("wordpiece", ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]),
     ],
 )
-def test_specials_have_ids_0_to_4(kind, specials):
+def test_special_tokens_have_ids_0_to_4(kind, specials):
     tokenizer = trained(kind)
     assert tokenizer.pieces[:5] == specials
     assert tokenizer.special_ids == (0, 1, 2, 3, 4)
@@ -89,7 +90,7 @@ def test_trained_tokenizer_comes_back_with_its_fingerprint(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_little_text_gives_few_pieces(kind):
+def test_a_short_text_gives_few_pieces(kind):
     tokenizer = train_tokenizer(["the cat sat", "the dog"], kind, 8000)
     assert tokenizer.vocab_size < 60
     assert tokenizer.unk_id not in tokenizer.encode(["the cat sat dog"])[0]
@@ -104,19 +105,19 @@ def test_training_text_survives_encoding(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_frequent_words_become_pieces(kind):
-    """What training is for: fewer tokens than letters, and every frequent word whole."""
-    begin = "▁" if kind == "unigram" else ""
-    assert {f"{begin}the", f"{begin}and", f"{begin}cafe"} <= set(trained(kind).pieces)
+    """Every frequent word is one piece."""
+    prefix = "▁" if kind == "unigram" else ""
+    assert {f"{prefix}the", f"{prefix}and", f"{prefix}cafe"} <= set(trained(kind).pieces)
     assert not any(piece != piece.lower() for piece in trained(kind).pieces[5:])
 
 
-def test_unigram_pieces_never_join_letters_digits_and_marks():
+def test_unigram_pieces_never_join_letters_digits_and_punctuation():
     tokenizer = train_tokenizer([*ties(), "a-b a-b x1y x1y 1,000 1,000 don't don't (the) (the)"] * 3, "unigram", 8000)
     for piece in (piece.removeprefix("▁") for piece in tokenizer.pieces[5:]):
         assert piece.isalpha() or piece.isdecimal() or len(piece) <= 1, piece
 
 
-def test_scores_fall_and_decide_the_order(tmp_path):
+def test_pieces_are_ordered_by_descending_score(tmp_path):
     trained("unigram").save(tmp_path)
     scores = [score for _, score in json.loads((tmp_path / "tokenizer.json").read_text())["model"]["vocab"][5:]]
     assert scores == sorted(scores, reverse=True)
@@ -125,15 +126,15 @@ def test_scores_fall_and_decide_the_order(tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_rarest_characters_get_no_piece(kind):
-    """One character in 100,000 is beyond a coverage of 0.99995; one in 10,000 is not."""
+    """One character in 100,000 is not covered at a coverage of 0.99995; one in 10,000 is."""
     texts = ["abcde fghij"] * 9990 + ["abcde☂fghi", *["abcd☃ fghij"] * 10]
     tokenizer = train_tokenizer(texts, kind, 100)
     assert ("☂" in tokenizer.pieces, "☃" in tokenizer.pieces) == (False, True)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_gigantic_word_does_no_harm(kind):
-    """The unigram trainer ends the process on a word of 200,000 characters."""
+def test_a_word_of_200_000_characters_is_ignored(kind):
+    """The unigram trainer would abort the process on it."""
     gigantic = "".join(random.Random(0).choices("abcdef", k=200_000))
     assert "b" not in train_tokenizer(["the cat", gigantic], kind, 100).pieces
 
@@ -154,12 +155,12 @@ def test_too_small_a_vocabulary_is_an_error(kind, least):
 
 
 def test_unknown_kind_is_an_error():
-    unchecked = inspect.unwrap(train_tokenizer)  # the suite checks the types of arguments, a user's program does not
+    unchecked = inspect.unwrap(train_tokenizer)  # without the type check of the test suite
     with pytest.raises(ValueError, match="unknown kind of tokenizer 'bpe'; expected one of unigram, wordpiece"):
         unchecked(["a"], "bpe", 100)
 
 
-def test_spec_is_read():
+def test_specs_are_parsed():
     assert parse_tokenizer_spec("train:unigram:8000") == TokenizerSpec("unigram", 8000)
     assert parse_tokenizer_spec("train:wordpiece:512") == TokenizerSpec("wordpiece", 512)
 
@@ -167,7 +168,7 @@ def test_spec_is_read():
 @pytest.mark.parametrize(
     "spec", ["data/spiece.model", "albert/albert-base-v2", "C:/models", "train", "vocab.txt", "a:b:c"]
 )
-def test_what_is_to_be_loaded_is_no_spec(spec):
+def test_sources_to_load_are_not_specs(spec):
     assert parse_tokenizer_spec(spec) is None
 
 
@@ -183,8 +184,8 @@ def test_what_is_to_be_loaded_is_no_spec(spec):
         ("train:unigram:-1", "asks for '-1' pieces"),
         ("train:unigram:0", "asks for '0' pieces"),
         ("train:unigram:²", "asks for '²' pieces"),
-        ("trian:unigram:8000", "begins with 'trian'"),
-        ("Train:unigram:8000", "begins with 'Train'"),
+        ("trian:unigram:8000", "starts with 'trian'"),
+        ("Train:unigram:8000", "starts with 'Train'"),
     ],
 )
 def test_misspelled_specs_are_errors(spec, message):

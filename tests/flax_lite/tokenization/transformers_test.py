@@ -1,4 +1,4 @@
-"""Directories of ours, opened by Hugging Face's own classes, and theirs by us: the same ids, token types and text."""
+"""Directories written here and by transformers, read by the other: the same ids, token types and text."""
 
 import json
 
@@ -35,14 +35,14 @@ def check_same(tokenizer, other):
     pair = other(TEXTS[:2], TEXTS[2:], padding="max_length", max_length=64, truncation=True)
     rows = tokenizer(TEXTS[:2], TEXTS[2:], max_length=64)
     assert {name: pair[name] for name in rows} == {name: array.tolist() for name, array in rows.items()}
-    if other.is_fast:  # the slow classes join words in a way of their own
+    if other.is_fast:  # the slow classes join words differently
         decoded = [other.decode(row, skip_special_tokens=True, clean_up_tokenization_spaces=False) for row in ids]
         assert decoded == [tokenizer.decode(row) for row in ids]
 
 
 @pytest.mark.parametrize("kind", ["spiece.model", "vocab.txt", "unigram", "wordpiece"])
 def test_auto_tokenizer_gives_the_same_ids(kind, tmp_path):
-    """Under whichever transformers is installed: the two supported lines are 4.57 and 5."""
+    """With the installed transformers, of the two supported lines 4.57 and 5."""
     transformers = pytest.importorskip("transformers", minversion="4.57")
     tokenizer = tiny_tokenizer(kind, tmp_path)
     tokenizer.save(tmp_path / "saved")
@@ -65,14 +65,14 @@ def test_auto_tokenizer_gives_the_same_ids(kind, tmp_path):
 def test_the_classes_of_transformers_4_give_the_same_ids(kind, name, tmp_path):
     transformers = pytest.importorskip("transformers", minversion="4.57")
     if transformers.__version__.startswith("5."):
-        pytest.skip("transformers 5 rebuilds the pipeline in classes of this name; AutoTokenizer is right there too")
+        pytest.skip("transformers 5 rebuilds the pipeline in classes of this name; use AutoTokenizer there")
     tokenizer = tiny_tokenizer(kind, tmp_path)
     tokenizer.save(tmp_path / "saved")
     check_same(tokenizer, getattr(transformers, name).from_pretrained(tmp_path / "saved"))
 
 
 @pytest.mark.parametrize("name", ["albert", "bert-base-uncased"])
-def test_auto_tokenizer_gives_the_same_ids_on_genuine_vocabularies(name, shared_data, tmp_path):
+def test_auto_tokenizer_gives_the_same_ids_with_published_vocabularies(name, shared_data, tmp_path):
     transformers = pytest.importorskip("transformers", minversion="4.57")
     tokenizer = load_tokenizer(shared_data / "tokenizers" / name)
     tokenizer.save(tmp_path)
@@ -80,7 +80,7 @@ def test_auto_tokenizer_gives_the_same_ids_on_genuine_vocabularies(name, shared_
 
 
 def written_by(name, directory, added, **options):
-    """A directory as a class of the transformers that is installed writes it, and that tokenizer."""
+    """Returns a directory written by a class of the installed transformers, and that tokenizer."""
     transformers = pytest.importorskip("transformers", minversion="4.57")
     source = directory / "source"
     source.mkdir()
@@ -111,7 +111,7 @@ def written_by(name, directory, added, **options):
     ids=str,
 )
 def test_directories_that_transformers_writes_give_its_ids(name, options, added, tmp_path):
-    """4.57: the slow classes spiece.model or vocab.txt, the fast ones tokenizer.json too; 5: tokenizer.json alone."""
+    """4.57 writes spiece.model or vocab.txt, and in fast classes also tokenizer.json; 5 writes only tokenizer.json."""
     directory, other = written_by(name, tmp_path, added, **options)
     tokenizer = load_tokenizer(directory)
     texts = [*TEXTS[:-1], "a flaxlite, <e1>Flaxlites two words the Two Words<e1> cat"]
@@ -128,7 +128,7 @@ def test_directories_that_transformers_writes_give_its_ids(name, options, added,
 @pytest.mark.reference
 @pytest.mark.parametrize("added", [False, True], ids=["plain", "added"])
 def test_the_fast_albert_of_transformers_4_is_read_as_the_slow_one(added, tmp_path):
-    """Its conversion of spiece.model has other ids than those in the published weights; it names the slow class."""
+    """Its conversion of spiece.model has other ids than the published weights; the directory names the slow class."""
     transformers = pytest.importorskip("transformers")
     if transformers.__version__.startswith("5."):
         pytest.skip("transformers 5 has one class, which writes no spiece.model")
@@ -142,7 +142,7 @@ def test_the_fast_albert_of_transformers_4_is_read_as_the_slow_one(added, tmp_pa
 
 
 def test_albert_with_a_bert_vocabulary_gives_the_ids_of_its_tokenizer_class(tmp_path):
-    """As the Chinese ALBERTs are published: vocab.txt, no tokenizer's settings, and the class in config.json."""
+    """Chinese ALBERT models are published with a vocab.txt, no tokenizer settings, and the class in config.json."""
     transformers = pytest.importorskip("transformers", minversion="4.57")
     config = {"model_type": "albert", "architectures": ["AlbertForMaskedLM"], "tokenizer_class": "BertTokenizer"}
     for name in ("published", "saved"):
@@ -162,8 +162,8 @@ def test_albert_with_a_bert_vocabulary_gives_the_ids_of_its_tokenizer_class(tmp_
     assert tokenizer.encode(texts[:1]) == [[5, 6, 6, 7, 8, 9, size - 2]]
 
 
-# A model, its vocabulary, what is said beside it, and whether text made of ids is tidied up.
-TIDIED = [
+# Model type, vocabulary file, tokenizer_config.json, and whether decoded text has its spaces cleaned up.
+CLEANED_UP = [
     ("bert", "vocab.txt", {}, True),
     ("distilbert", "vocab.txt", {}, True),
     ("bert", "vocab.txt", {"tokenizer_class": "BertTokenizerFast", "do_lower_case": True}, True),
@@ -179,9 +179,9 @@ TIDIED = [
 
 
 @pytest.mark.reference
-@pytest.mark.parametrize(("model_type", "file", "settings", "expected"), TIDIED)
-def test_text_made_of_ids_is_tidied_up_as_the_directory_says(model_type, file, settings, expected, tmp_path):
-    """Read from the directory, and saved and read again here and by transformers 4.57, whose 5 does it otherwise."""
+@pytest.mark.parametrize(("model_type", "file", "settings", "expected"), CLEANED_UP)
+def test_spaces_of_decoded_text_are_cleaned_up_as_the_directory_says(model_type, file, settings, expected, tmp_path):
+    """Compared before and after saving with transformers 4.57; transformers 5 does it differently."""
     transformers = pytest.importorskip("transformers")
     if file == "spiece.model":
         tiny_files.write_sentencepiece(tmp_path)
@@ -191,21 +191,21 @@ def test_text_made_of_ids_is_tidied_up_as_the_directory_says(model_type, file, s
     (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
     tokenizer = load_tokenizer(tmp_path)
-    assert tokenizer.tidies is expected
+    assert tokenizer.cleans_up_spaces is expected
     tokenizer.save(tmp_path / "saved")
     again = load_tokenizer(tmp_path / "saved")
     others = [transformers.AutoTokenizer.from_pretrained(each) for each in (tmp_path, tmp_path / "saved")]
     for row in tokenizer.encode(["the cat's sat, a ' b ' s . 's ' a , a", "a's b . , ' s"]):
-        text = tokenizer.decode(row, tidy=True)
+        text = tokenizer.decode(row, clean_up_spaces=True)
         assert [other.decode(row, skip_special_tokens=True) for other in others] == [text] * 2
-        assert again.decode(row, tidy=True) == text
+        assert again.decode(row, clean_up_spaces=True) == text
         assert (text != tokenizer.decode(row)) is expected
 
 
-def test_a_vocabulary_alone_is_tidied_up_as_bert_does(tmp_path):
+def test_spaces_are_cleaned_up_by_default_for_a_vocab_txt(tmp_path):
     tokenizer = load_tokenizer(tiny_files.write_vocab(tmp_path))
     (row,) = tokenizer.encode(["the cat's sat, a. want'm 've n't ? !"])
-    assert tokenizer.decode(row, tidy=True).startswith("the cat's sat, a.")
+    assert tokenizer.decode(row, clean_up_spaces=True).startswith("the cat's sat, a.")
     assert tokenizer.decode(row).startswith("the cat ' s sat, a.")
-    assert not train_tokenizer(TRAINING_TEXTS, "wordpiece", 80).tidies
-    assert not load_tokenizer(tiny_files.write_sentencepiece(tmp_path)).tidies
+    assert not train_tokenizer(TRAINING_TEXTS, "wordpiece", 80).cleans_up_spaces
+    assert not load_tokenizer(tiny_files.write_sentencepiece(tmp_path)).cleans_up_spaces

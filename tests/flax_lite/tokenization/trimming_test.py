@@ -1,4 +1,4 @@
-"""Trimmed tokenizers: the same cuts with other numbers, on hand-made, random and real text, and through files."""
+"""Trimmed tokenizers segment text as before, with renumbered ids: handmade, random and real text, and through files."""
 
 import dataclasses
 import json
@@ -24,12 +24,12 @@ TEXTS = ["The cats sat.", "the cat - a s", "the newword cat", "<e1> sat"]
 
 
 def wordpiece_of(pieces, added=()):
-    switches = dict.fromkeys(("lowercase", "strip_accents", "chinese_characters"), True)
-    return wordpiece_backend({piece: id_ for id_, piece in enumerate(pieces)}, BERT_SPECIALS, added=added, **switches)
+    options = dict.fromkeys(("lowercase", "strip_accents", "chinese_characters"), True)
+    return wordpiece_backend({piece: id_ for id_, piece in enumerate(pieces)}, BERT_SPECIALS, added=added, **options)
 
 
 def build(kind, added=("newword", "<e1>", "unused")):
-    """A tiny tokenizer with added tokens behind its vocabulary, the second of them special."""
+    """Returns a tiny tokenizer with added tokens after its vocabulary, the second of them special."""
     tokens = [AddedToken(text, special=text[0] == "<", normalized=text[0] != "<") for text in added]
     if kind == "wordpiece":
         backend = wordpiece_of(tiny_files.VOCAB, tokens)
@@ -50,8 +50,8 @@ def used(tokenizer, texts):
     return sorted({*tokenizer.special_ids, *(id_ for ids in tokenizer.encode(texts) for id_ in ids)})
 
 
-def assert_same_cuts(tokenizer, trimmed, kept, texts):
-    """Ids equal but for their numbers, for every text whose ids were all kept; returns how many texts these are."""
+def assert_same_segmentation(tokenizer, trimmed, kept, texts):
+    """Checks that texts of which all ids were kept have the same ids, renumbered; returns the number of these texts."""
     new = {old: index for index, old in enumerate(kept)}
     rows = zip(texts, tokenizer.encode(texts), trimmed.encode(texts), strict=True)
     spelled = [(text, ids, found) for text, ids, found in rows if new.keys() >= set(ids)]
@@ -61,12 +61,12 @@ def assert_same_cuts(tokenizer, trimmed, kept, texts):
     return len(spelled)
 
 
-def test_trim_tokenizer_keeps_pieces_cuts_and_all_that_is_said_of_pieces(tokenizer):
+def test_trim_tokenizer_keeps_pieces_segmentation_and_attributes(tokenizer):
     kept = used(tokenizer, TEXTS)
     trimmed = trim_tokenizer(tokenizer, kept)
-    assert assert_same_cuts(tokenizer, trimmed, kept, TEXTS) == len(TEXTS)
+    assert assert_same_segmentation(tokenizer, trimmed, kept, TEXTS) == len(TEXTS)
     assert trimmed.pieces == [tokenizer.pieces[id_] for id_ in kept]
-    assert trimmed.pieces[-2:] == ["newword", "<e1>"]  # behind the vocabulary, without the unused one
+    assert trimmed.pieces[-2:] == ["newword", "<e1>"]  # after the vocabulary, without the unused one
     assert trimmed.vocab_size == len(kept) < tokenizer.vocab_size
     assert (trimmed.kind, trimmed.specials) == (tokenizer.kind, tokenizer.specials)
     assert trimmed.special_ids == tuple(kept.index(id_) for id_ in tokenizer.special_ids)
@@ -78,19 +78,19 @@ def test_trim_tokenizer_keeps_pieces_cuts_and_all_that_is_said_of_pieces(tokeniz
             assert trimmed.decode(after, skip_specials=skip) == tokenizer.decode(before, skip_specials=skip)
 
 
-def test_trim_tokenizer_to_everything_changes_nothing(tokenizer):
+def test_trim_tokenizer_with_all_pieces_changes_nothing(tokenizer):
     assert trim_tokenizer(tokenizer, range(tokenizer.vocab_size)).fingerprint == tokenizer.fingerprint
 
 
-def test_trim_tokenizer_twice_is_once(tokenizer):
-    """Also where the first time already took the lowest score away."""
+def test_trim_tokenizer_twice_equals_once(tokenizer):
+    """Also if the first trimming removed the piece with the lowest score."""
     first, both = used(tokenizer, TEXTS), used(tokenizer, TEXTS[:2])
     twice = trim_tokenizer(trim_tokenizer(tokenizer, first), [first.index(id_) for id_ in both])
     assert twice.fingerprint == trim_tokenizer(tokenizer, both).fingerprint
 
 
 def test_trimmed_tokenizer_is_saved_and_loaded(tokenizer, tmp_path):
-    """Into the directory of the original, whose spiece.model and vocab.txt must not be read for it."""
+    """Saved into the directory of the original, whose spiece.model and vocab.txt must then be ignored."""
     tokenizer.save(tmp_path)
     trimmed = trim_tokenizer(tokenizer, used(tokenizer, TEXTS))
     trimmed.save(tmp_path)
@@ -111,11 +111,11 @@ def test_trimmed_tokenizer_is_pickled(tokenizer):
 
 
 @pytest.mark.parametrize("processor", ["template", "bert", "roberta", "sequence", None])
-def test_trim_tokenizer_renumbers_what_the_post_processor_inserts(processor, tmp_path):
-    """As whoever reads the saved tokenizer.json with the `tokenizers` library alone gets them."""
+def test_trim_tokenizer_renumbers_ids_of_the_post_processor(processor, tmp_path):
+    """Read from the saved tokenizer.json by the `tokenizers` library alone."""
     pieces = ["a", "[PAD]", "[UNK]", "b", "[MASK]", "[SEP]", "c", "[CLS]"]
     sep, cls = ("[SEP]", 5), ("[CLS]", 7)
-    made = {
+    post_processors = {
         "template": processors.TemplateProcessing("[CLS] $A [SEP]", special_tokens=[sep, cls]),
         "bert": processors.BertProcessing(sep, cls),
         "roberta": processors.RobertaProcessing(sep, cls),
@@ -126,7 +126,7 @@ def test_trim_tokenizer_renumbers_what_the_post_processor_inserts(processor, tmp
         content = json.loads(backend.to_str()) | {"post_processor": None}
         backend = tokenizers.Tokenizer.from_str(json.dumps(content))
     else:
-        backend.post_processor = made[processor]
+        backend.post_processor = post_processors[processor]
     trim_tokenizer(Tokenizer(backend, BERT_SPECIALS), [1, 2, 3, 4, 5, 7]).save(tmp_path)
     saved = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     assert saved.encode("b").ids == [5, 2, 4]
@@ -156,18 +156,19 @@ def random_texts(generator, letters, count=300):
 
 
 def random_pieces(generator, letters, first):
-    """Pieces of up to four letters, and only some of the letters by themselves."""
+    """Returns pieces of up to four letters, and only some of the single letters."""
     pieces = {"".join(generator.choices(letters, k=generator.randrange(1, 5))) for _ in range(40)}
     return sorted({first + piece for piece in pieces if generator.random() < 0.5} | pieces)
 
 
-def test_trimmed_unigram_cuts_every_kept_text_as_before():
-    """Viterbi: along the old best path nothing changes, and no candidate beside it is better than before.
+def test_trimmed_unigram_segments_every_kept_text_as_before():
+    """Viterbi: the old best path does not change, and no other candidate becomes better.
 
-    A candidate is a piece that was there, or an unknown character where a piece of one character was, which scored
-    more: the score of an unknown character is the same as before. Float sums are monotone, and of equal ones the first
-    counts, so this is exact. Random vocabularies, in which some characters are only known within longer pieces and the
-    lowest score is far below the others, so that an unknown character would become cheaper than known pieces.
+    A candidate is a piece that existed before, or an unknown character in place of a removed piece of one character,
+    which scored more: the score of an unknown character is the same as before. Sums of floats are monotone, and the
+    first of equal sums is chosen, so this is exact. In these random vocabularies some characters occur only within
+    longer pieces, and the lowest score is far below the others, so an unknown character could become cheaper than known
+    pieces.
     """
     generator = random.Random(0)
     spelled = unknown = 0
@@ -179,16 +180,17 @@ def test_trimmed_unigram_cuts_every_kept_text_as_before():
         tokenizer = Tokenizer(unigram_backend(vocab, ALBERT_SPECIALS, normalizers.NFC()), ALBERT_SPECIALS)
         kept = used(tokenizer, random_texts(generator, "abcd?", 20))
         texts = random_texts(generator, "abcd?")
-        spelled += assert_same_cuts(tokenizer, trim_tokenizer(tokenizer, kept), kept, texts)
+        spelled += assert_same_segmentation(tokenizer, trim_tokenizer(tokenizer, kept), kept, texts)
         unknown += sum(tokenizer.unk_id in ids for ids in tokenizer.encode(texts) if set(ids) <= set(kept))
     assert spelled > 5000
     assert unknown > 1000
 
 
-def test_trimmed_unigram_keeps_the_price_of_an_unknown_character():
-    """ "▁x" "zy" scores -48, "▁xz" and an unknown character -111: 10 below "w", which no text uses, and -1.
+def test_trimmed_unigram_keeps_the_score_of_an_unknown_character():
+    """The lowest score, that of the unused piece "w", determines the score of an unknown character.
 
-    Without "w" the lowest score would be -24, the second way -35, and so the best.
+    With "w", "▁x" "zy" scores -48, and "▁xz" with an unknown character -111 = -1 - 100 - 10. Without it the lowest
+    score would be -24, and the second path the best, with -35.
     """
     specials = [(special, 0.0) for special in ALBERT_SPECIALS]
     vocab = [*specials, ("▁x", -24.0), ("zy", -24.0), ("▁xz", -1.0), ("w", -100.0)]
@@ -198,11 +200,11 @@ def test_trimmed_unigram_keeps_the_price_of_an_unknown_character():
     trimmed = trim_tokenizer(tokenizer, kept)
     assert trimmed.encode(["xzy", "xz"]) == [[5, 6], [7]]
     renumbered = Tokenizer(unigram_backend(vocab[:-1], ALBERT_SPECIALS, normalizers.NFC()), ALBERT_SPECIALS)
-    assert renumbered.encode(["xzy"]) == [[7, 1]]  # what follows from leaving the score out
+    assert renumbered.encode(["xzy"]) == [[7, 1]]  # the result without the score of "w"
 
 
-def test_trimmed_wordpiece_cuts_every_kept_text_without_unknown_words_as_before():
-    """Greedy: the longest piece that fits at a place is kept, so it is the longest of those kept, too."""
+def test_trimmed_wordpiece_segments_every_kept_text_without_unknown_words_as_before():
+    """Greedy: the longest matching piece is kept, so it is also the longest of the kept ones."""
     generator = random.Random(0)
     spelled = 0
     for _ in range(40):
@@ -211,20 +213,20 @@ def test_trimmed_wordpiece_cuts_every_kept_text_without_unknown_words_as_before(
         kept = used(tokenizer, random_texts(generator, "abcd", 20))
         texts = random_texts(generator, "abcd")
         texts = [text for text, ids in zip(texts, tokenizer.encode(texts), strict=True) if tokenizer.unk_id not in ids]
-        spelled += assert_same_cuts(tokenizer, trim_tokenizer(tokenizer, kept), kept, texts)
+        spelled += assert_same_segmentation(tokenizer, trim_tokenizer(tokenizer, kept), kept, texts)
     assert spelled > 1000
 
 
 def test_trimmed_wordpiece_may_spell_a_word_that_was_unknown():
-    """The exception: "una" fails after "un", which no count tells of; without it "u" is followed by "##na"."""
+    """The exception: "una" fails after "un", which is not counted as used; without "un", "u" "##na" matches."""
     tokenizer = Tokenizer(wordpiece_of([*BERT_SPECIALS, "un", "u", "##na"]), BERT_SPECIALS)
     assert tokenizer.encode(["una"]) == [[tokenizer.unk_id]]
     assert trim_tokenizer(tokenizer, [0, 1, 2, 3, 4, 6, 7]).encode(["una"]) == [[5, 6]]
 
 
 @pytest.mark.parametrize("name", ["albert", "bert-base-uncased"])
-def test_trimmed_tokenizer_cuts_real_text_as_before(name, shared_data, tmp_path):
-    """Counted on half of 762 lines of Wikipedia articles; compared on all whose pieces are all kept."""
+def test_trimmed_tokenizer_segments_real_text_as_before(name, shared_data, tmp_path):
+    """Pieces are counted in half of 762 lines of Wikipedia; compared are all lines of which every piece was kept."""
     tokenizer = load_tokenizer(shared_data / "tokenizers" / name)
     paths = sorted((shared_data / "pretrain" / "wiki").glob("*.txt"))
     lines = [line for path in paths for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
@@ -232,7 +234,7 @@ def test_trimmed_tokenizer_cuts_real_text_as_before(name, shared_data, tmp_path)
     lines += [word for line in lines[1::40] for word in line.split()]
     kept = used(tokenizer, lines[::2])
     trimmed = trim_tokenizer(tokenizer, kept)
-    spelled = assert_same_cuts(tokenizer, trimmed, kept, lines)
+    spelled = assert_same_segmentation(tokenizer, trimmed, kept, lines)
     assert len(lines) / 2 < spelled < len(lines)
     assert trimmed.vocab_size < 0.8 * tokenizer.vocab_size
     assert trimmed.starts_word.tolist() == tokenizer.starts_word[kept].tolist()
@@ -251,13 +253,13 @@ def test_trim_tokenizer_takes_trained_tokenizers(kind, tmp_path):
     tokenizer = train_tokenizer(texts, kind, 60)
     kept = used(tokenizer, texts[:10])
     trimmed = trim_tokenizer(tokenizer, kept)
-    assert assert_same_cuts(tokenizer, trimmed, kept, texts) >= 10
+    assert assert_same_segmentation(tokenizer, trimmed, kept, texts) >= 10
     trimmed.save(tmp_path)
     assert load_tokenizer(tmp_path).fingerprint == trimmed.fingerprint
 
 
 def test_trim_tokenizer_with_byte_fallback_keeps_the_bytes_that_were_chosen():
-    """A tokenizer.json may spell an unknown character by pieces for its bytes, where all of them are there."""
+    """A tokenizer.json may encode an unknown character as pieces for its bytes, if all of these exist."""
     vocab = [(special, 0.0) for special in ALBERT_SPECIALS] + [("▁", -1.0), ("a", -2.0)]
     vocab += [(f"<0x{byte:02X}>", -3.0 - byte / 256) for byte in "éè€".encode()[1:]] + [("<0xC3>", -3.5)]
     vocab = list(dict(vocab).items())
@@ -268,22 +270,22 @@ def test_trim_tokenizer_with_byte_fallback_keeps_the_bytes_that_were_chosen():
     kept = used(tokenizer, texts)
     assert len(tokenizer.encode(["é"])[0]) == 3
     trimmed = trim_tokenizer(tokenizer, kept)
-    assert assert_same_cuts(tokenizer, trimmed, kept, texts) == 3
+    assert assert_same_segmentation(tokenizer, trimmed, kept, texts) == 3
     assert trimmed.encode(["€"])[0][-1] == trimmed.unk_id
 
 
 @pytest.mark.parametrize("special", range(5))
-def test_trim_tokenizer_refuses_to_lose_a_special_piece(tokenizer, special):
+def test_trim_tokenizer_refuses_to_remove_a_special_token(tokenizer, special):
     kept = [id_ for id_ in range(tokenizer.vocab_size) if id_ != tokenizer.special_ids[special]]
     name = dataclasses.astuple(tokenizer.specials)[special]
     with pytest.raises(ValueError, match="kept lacks") as caught:
         trim_tokenizer(tokenizer, kept)
-    assert f"{name} (id {tokenizer.special_ids[special]}):" in str(caught.value)
+    assert f"{name} (id {tokenizer.special_ids[special]});" in str(caught.value)
 
 
-def test_trim_tokenizer_refuses_to_lose_what_the_post_processor_inserts(tokenizer):
+def test_trim_tokenizer_refuses_to_remove_tokens_of_the_post_processor(tokenizer):
     tokenizer._backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("newword", tokenizer.vocab_size - 3))
-    with pytest.raises(ValueError, match=r"kept lacks newword \(id \d+\): no tokenizer works without"):
+    with pytest.raises(ValueError, match=r"kept lacks newword \(id \d+\); it must include the special tokens"):
         trim_tokenizer(tokenizer, range(10))
 
 
@@ -302,13 +304,14 @@ def test_trim_tokenizer_refuses_wrong_ids(tokenizer, kept, message):
         trim_tokenizer(tokenizer, kept)
 
 
-SETTINGS = {"token_types": False, "truncation_side": "left", "odd_token_to_first": True, "tidies": True}
+SETTINGS = {"token_types": False, "truncation_side": "left", "odd_token_to_first": True, "clean_up_spaces": True}
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_a_trimmed_tokenizer_keeps_what_its_settings_said(name):
-    """How rows are cut and typed, and how text is written."""
+def test_trimmed_tokenizer_keeps_its_settings(name):
+    """Token types, truncation and the cleanup of spaces."""
     whole = Tokenizer(wordpiece_of(tiny_files.VOCAB), BERT_SPECIALS, **{name: SETTINGS[name]})
     trimmed = trim_tokenizer(whole, used(whole, TEXTS))
-    attribute = {"token_types": "gives_token_types"}.get(name, name)
-    assert getattr(trimmed, attribute) == getattr(whole, attribute) == SETTINGS[name]
+    attributes = {name: name for name in SETTINGS}
+    attributes |= {"token_types": "has_token_types", "clean_up_spaces": "cleans_up_spaces"}
+    assert getattr(trimmed, attributes[name]) == getattr(whole, attributes[name]) == SETTINGS[name]

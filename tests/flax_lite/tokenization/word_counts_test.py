@@ -1,4 +1,4 @@
-"""Counting words in bounded memory, and training from the counts."""
+"""Counts words in bounded memory, and trains from the counts."""
 
 import random
 import subprocess
@@ -16,7 +16,7 @@ WORDPIECE = bert_normalizer(lowercase=True, strip_accents=True, chinese_characte
 
 
 def zipf_texts(seed, words, length=20_000):
-    """Texts of twenty words; word r occurs about length / r times, in random order."""
+    """Returns texts of twenty words; word r occurs about length / r times, in random order."""
     rng = random.Random(seed)
     ranks = rng.choices(range(words), [1 / (rank + 1) for rank in range(words)], k=length)
     return [" ".join(f"w{rank}x" for rank in ranks[start : start + 20]) for start in range(0, length, 20)]
@@ -24,8 +24,10 @@ def zipf_texts(seed, words, length=20_000):
 
 @pytest.mark.parametrize("normalizer", [UNIGRAM, WORDPIECE], ids=["unigram", "wordpiece"])
 def test_words_are_those_of_normalized_texts(normalizer, monkeypatch):
-    """However often the raw words are normalized in between; a character that becomes a space parts words, and so does
-    a word that is too long."""
+    """Independent of how often the table of raw words is full.
+
+    A character that normalizes to a space, and a word that is too long, separate words.
+    """
     texts = [
         "The  Café,\tthe cafe ``x''",
         "\u00a0one\u2003two \u4e2d\u6587 x\u00a8y",
@@ -40,21 +42,24 @@ def test_words_are_those_of_normalized_texts(normalizer, monkeypatch):
         word for text in texts for word in normalizer.normalize_str(text).replace(long_word, " ").split()
     )
     assert count_words(texts, normalizer, str.split) == expected
-    monkeypatch.setattr(word_counts, "_MOST_RAW_WORDS", 3)
+    monkeypatch.setattr(word_counts, "_MAX_RAW_WORDS", 3)
     assert count_words(iter(texts), normalizer, str.split) == expected
 
 
 @pytest.mark.parametrize("limit", ["words", "characters"])
 def test_table_keeps_its_limits_and_the_frequent_words(limit, monkeypatch):
-    """Each time the table is full its rarest words go. The docstring's bound, checked with the counts dropped: no word
-    is missing more than the sum, over the drops, of the highest count that was dropped."""
+    """The rarest words are dropped whenever the table is full.
+
+    The bound of the docstring is checked with the dropped counts: no count is too low by more than the sum, over the
+    drops, of the highest dropped count.
+    """
     texts = zipf_texts(0, 5000)
     exact = Counter(word for text in texts for word in text.split())
-    monkeypatch.setattr(word_counts, "_MOST_RAW_WORDS", 100)
+    monkeypatch.setattr(word_counts, "_MAX_RAW_WORDS", 100)
     if limit == "words":
-        monkeypatch.setattr(word_counts, "_MOST_WORDS", 1000)
+        monkeypatch.setattr(word_counts, "_MAX_WORDS", 1000)
     else:
-        monkeypatch.setattr(word_counts, "_MOST_CHARACTERS", 5000)
+        monkeypatch.setattr(word_counts, "_MAX_CHARACTERS", 5000)
     drops, sizes = [], []
     most_frequent = word_counts._most_frequent
 
@@ -79,19 +84,19 @@ def test_table_keeps_its_limits_and_the_frequent_words(limit, monkeypatch):
 @pytest.mark.parametrize("kind", ["unigram", "wordpiece"])
 @pytest.mark.parametrize(
     ("every", "most_words", "vocab_size"),
-    # Whole novels take four times as long and say the same.
+    # Complete novels take four times as long, with the same result.
     [(8, 4600, 250), pytest.param(1, 10_000, 1000, marks=pytest.mark.slow)],
 )
-def test_rare_words_that_give_way_change_little(kind, every, most_words, vocab_size, shared_data, monkeypatch):
-    """Of two novels with a table for two thirds of their words: other novels take a few percent more pieces."""
+def test_dropping_rare_words_changes_little(kind, every, most_words, vocab_size, shared_data, monkeypatch):
+    """With a table for two thirds of the words of two novels, other novels need a few percent more pieces."""
     novels = shared_data / "pretrain" / "novels"
     texts, others = (
         [line for path in sorted(novels.glob(pattern)) for line in path.read_text().splitlines()][::every]
         for pattern in ("Eliot_[AF]*.txt", "Forster*.txt")
     )
     whole = train_tokenizer(texts, kind, vocab_size)
-    monkeypatch.setattr(word_counts, "_MOST_RAW_WORDS", 1000)
-    monkeypatch.setattr(word_counts, "_MOST_WORDS", most_words)
+    monkeypatch.setattr(word_counts, "_MAX_RAW_WORDS", 1000)
+    monkeypatch.setattr(word_counts, "_MAX_WORDS", most_words)
     bounded = train_tokenizer(texts, kind, vocab_size)
     assert bounded.fingerprint != whole.fingerprint
     sizes = [sum(map(len, tokenizer.encode(others))) for tokenizer in (whole, bounded)]
@@ -101,20 +106,23 @@ def test_rare_words_that_give_way_change_little(kind, every, most_words, vocab_s
 def test_scale_down_keeps_proportions(monkeypatch):
     counts = Counter({"a": 4000, "b": 401, "c": 99, "d": 10, "e": 1})
     assert scale_down(counts) == counts
-    monkeypatch.setattr(word_counts, "_MOST_OCCURRENCES", 451)  # a tenth
+    monkeypatch.setattr(word_counts, "_MAX_OCCURRENCES", 451)  # a tenth
     assert scale_down(counts) == {"a": 400, "b": 40, "c": 10, "d": 1}
 
 
 @pytest.mark.parametrize(("kind", "words"), [("unigram", 18_000), ("wordpiece", 6_000)])
 def test_training_is_the_same_on_a_text_repeated_beyond_the_limit(kind, words, monkeypatch):
-    """Counts times three, scaled down to a third, are the counts. (Numbers inside are words of their own in one.)"""
+    """Counts times three, scaled down to a third, are the counts.
+
+    Unigram has three times as many words as WordPiece, because it splits letters from digits.
+    """
     texts = zipf_texts(2, 300, length=6000)
     expected = train_tokenizer(texts, kind, 200).fingerprint
-    monkeypatch.setattr(word_counts, "_MOST_OCCURRENCES", words)
+    monkeypatch.setattr(word_counts, "_MAX_OCCURRENCES", words)
     assert train_tokenizer(texts * 3, kind, 200).fingerprint == expected
 
 
-def test_occurrences_give_the_counts_back_in_small_texts(monkeypatch):
+def test_occurrences_reproduce_the_counts_in_small_texts(monkeypatch):
     counts = Counter({"one": 7, "twenty": 1, "x" * 50: 3})
     assert Counter(word for text in occurrences(counts) for word in text.split()) == counts
     monkeypatch.setattr(word_counts, "_CHUNK_CHARACTERS", 20)
@@ -124,7 +132,7 @@ def test_occurrences_give_the_counts_back_in_small_texts(monkeypatch):
 
 
 def test_words_are_counted_without_the_punctuation_around_them(monkeypatch):
-    """So that every word is one entry of the table, not one for each mark that may follow it."""
+    """Every word is one entry of the table, instead of one for each adjacent punctuation mark."""
     seen = []
     count_words_ = training.count_words
     monkeypatch.setattr(training, "count_words", lambda *args: seen.append(count_words_(*args)) or seen[-1])
@@ -137,12 +145,12 @@ def test_words_are_counted_without_the_punctuation_around_them(monkeypatch):
     assert seen[1]["so"] == 6
 
 
-def test_rarest_characters_part_words(monkeypatch):
+def test_rarest_characters_separate_words(monkeypatch):
     monkeypatch.setattr(word_counts, "_CHARACTER_COVERAGE", 0.9)
     counts = Counter({"aab": 30, "aqa": 1, "ba": 5, "q": 1})
     assert cover_characters(counts, "") == ({"aab": 30, "a": 2, "ba": 5}, {"a", "b"})
-    marked = Counter({"_aab": 30, "_aqa": 1, "_ba": 5})
-    assert cover_characters(marked, "_") == ({"_aab": 30, "_a": 2, "_ba": 5}, {"a", "b"})
+    prefixed = Counter({"_aab": 30, "_aqa": 1, "_ba": 5})
+    assert cover_characters(prefixed, "_") == ({"_aab": 30, "_a": 2, "_ba": 5}, {"a", "b"})
     with pytest.raises(ValueError, match="no text"):
         cover_characters(Counter({"_": 3}), "_")
 
@@ -163,11 +171,13 @@ for count in (2_000, 20_000):
 """
 
 
-# One kind by default: both count words and feed the learner by the same functions.
+# One kind by default: both use the same functions to count words and to feed the trainer.
 @pytest.mark.parametrize("kind", [pytest.param("unigram", marks=pytest.mark.slow), "wordpiece"])
 def test_memory_does_not_grow_with_the_text(kind, repository):
-    """Of 2 and then of 18 MB of the same words. 15 MB are for the buffers on the way to the learner's threads; with the
-    texts held as they were, it would be 20 MB at least."""
+    """Peak memory on 2 MB and then 18 MB of the same words.
+
+    15 MB are allowed for the buffers of the trainer's threads; keeping the texts in memory would take at least 20 MB.
+    """
     command = [sys.executable, "-c", _TRAIN, kind]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
     peaks = [float(line) for line in done.stdout.splitlines()]
