@@ -61,9 +61,9 @@ _LEGEND = "[word] hidden, [word>other] replaced, [word=] kept: all three are to 
 
 def rows_as_text(batch: "Row", tokenizer: "Tokenizer", pair_task: str) -> Iterator[str]:
     """Lines for each row of a batch: its label, then each segment, or packed text, with the masked words in place."""
-    from train.data.pretraining.statistics import masked_places, restore
+    from train.data.pretraining.statistics import prediction_mask, unmasked_ids
 
-    original, chosen = restore(batch), masked_places(batch)
+    original, chosen = unmasked_ids(batch), prediction_mask(batch)
     packed = "segment_ids" in batch
     for row, ids in enumerate(original):
         last = int(batch["segment_ids"][row].max()) if packed else 1

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from flax_lite.files.staging import staged_directory
 from train.data.sources import Corpus
-from train.data.tokens.cache import cache_root, corpus_inputs, key_of
-from train.data.vocabulary import model_sources, own_tokenizer
+from train.data.tokens.cache import cache_key, cache_root, corpus_inputs
+from train.data.vocabulary import model_sources, model_tokenizer
 from train.errors import UserError
 from train.machine.files import exclusive_lock
 from train.options.schema import Values
@@ -26,7 +26,7 @@ _TRAINING_OPTIONS = {"tokenizer_case": "case", "tokenizer_accents": "accents"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Wanted:
+class TokenizerRequest:
     """Which tokenizer a job asks for.
 
     Attributes:
@@ -40,7 +40,7 @@ class Wanted:
     name: str
 
 
-def wanted_tokenizer(values: Values) -> Wanted:
+def requested_tokenizer(values: Values) -> TokenizerRequest:
     """Which tokenizer: the option's, else the teacher's, else init_from's; of these two the first that has one.
 
     Raises:
@@ -67,7 +67,7 @@ def wanted_tokenizer(values: Values) -> Wanted:
         training = dataclasses.replace(
             training, **{_TRAINING_OPTIONS[option]: value for option, value in given.items()}
         )
-    return Wanted(source, training, name)
+    return TokenizerRequest(source, training, name)
 
 
 def _model_with_tokenizer(values: Values) -> tuple[str, str]:
@@ -76,7 +76,7 @@ def _model_with_tokenizer(values: Values) -> tuple[str, str]:
         raise UserError("tokenizer is missing: give one (--config.tokenizer=...), or a model to start from (init_from)")
     for option, source in models.items():
         try:
-            if own_tokenizer(source) is not None:
+            if model_tokenizer(source) is not None:
                 return option, source
         except (ValueError, OSError) as error:
             raise UserError(f"{option}={source}: {error}") from error
@@ -87,7 +87,7 @@ def _model_with_tokenizer(values: Values) -> tuple[str, str]:
 
 
 def open_tokenizer(
-    wanted: Wanted, corpus: Corpus, kept: Path | None, *, cache_dir: str | None, say: Callable[[str], None]
+    wanted: TokenizerRequest, corpus: Corpus, kept: Path | None, *, cache_dir: str | None, log: Callable[[str], None]
 ) -> "Tokenizer":
     """The tokenizer that a job asks for.
 
@@ -99,7 +99,7 @@ def open_tokenizer(
         corpus: the training split, on which alone a tokenizer is trained.
         kept: the job's own copy, which comes before training where it is there; None where it has none.
         cache_dir: root of the cache; the default one if None.
-        say: takes lines for a person.
+        log: takes lines for a person.
 
     Raises:
         UserError: if it cannot be read or kept.
@@ -107,8 +107,8 @@ def open_tokenizer(
     from flax_lite.tokenization import Tokenizer
 
     try:
-        found = loaded_tokenizer(wanted, kept)
-        return found if isinstance(found, Tokenizer) else _trained(found, corpus, cache_root(cache_dir), say)
+        found = load_requested(wanted, kept)
+        return found if isinstance(found, Tokenizer) else _trained(found, corpus, cache_root(cache_dir), log)
     except ValueError as error:
         raise UserError(f"{wanted.name}: {error}") from error
     except OSError as error:
@@ -118,7 +118,7 @@ def open_tokenizer(
         ) from error
 
 
-def loaded_tokenizer(wanted: Wanted, kept: Path | None) -> "Tokenizer | TokenizerSpec":
+def load_requested(wanted: TokenizerRequest, kept: Path | None) -> "Tokenizer | TokenizerSpec":
     """The tokenizer that is there, or how it has yet to be trained.
 
     Raises:
@@ -132,8 +132,8 @@ def loaded_tokenizer(wanted: Wanted, kept: Path | None) -> "Tokenizer | Tokenize
     return load_tokenizer(kept) if kept is not None and kept.is_dir() else wanted.training
 
 
-def learned_tokenizer(
-    spec: "TokenizerSpec", texts: Iterable[str], where: str, say: Callable[[str], None]
+def train_requested(
+    spec: "TokenizerSpec", texts: Iterable[str], where: str, log: Callable[[str], None]
 ) -> tuple["Tokenizer", str]:
     """Trains a tokenizer, and says what it does to case and accents.
 
@@ -145,13 +145,13 @@ def learned_tokenizer(
     """
     from flax_lite.tokenization import train_tokenizer
 
-    say(f"Training {_described(spec)} on {where}.")
+    log(f"Training {_described(spec)} on {where}.")
     remarks: list[str] = []
 
     def report(found: "Normalization") -> None:
         line = f"tokenizer: {found} ({' and '.join(_TRAINING_OPTIONS)} choose)"
         remarks.append(line if found.accents or found.controls else "")
-        say(line)
+        log(line)
 
     tokenizer = train_tokenizer(texts, spec.kind, spec.vocab_size, case=spec.case, accents=spec.accents, report=report)
     return tokenizer, remarks[0]
@@ -161,31 +161,31 @@ def _described(spec: "TokenizerSpec") -> str:
     return f"a {spec.kind} tokenizer of {spec.vocab_size} pieces"
 
 
-def keep_tokenizer(tokenizer: "Tokenizer", directory: Path) -> None:
+def save_tokenizer(tokenizer: "Tokenizer", directory: Path) -> None:
     """Writes a tokenizer where there is none yet."""
     if not directory.is_dir():
         with staged_directory(directory, alone=True) as staged:
             tokenizer.save(staged)
 
 
-def _trained(spec: "TokenizerSpec", corpus: Corpus, root: Path, say: Callable[[str], None]) -> "Tokenizer":
+def _trained(spec: "TokenizerSpec", corpus: Corpus, root: Path, log: Callable[[str], None]) -> "Tokenizer":
     from flax_lite.tokenization import load_tokenizer
 
     directory = root / "tokenizers"
     directory.mkdir(parents=True, exist_ok=True)
     inputs = {**dataclasses.asdict(spec), "version": _TRAINING_VERSION, "library": metadata.version("tokenizers")}
-    key = key_of(inputs | corpus_inputs(corpus, root))
+    key = cache_key(inputs | corpus_inputs(corpus, root))
     remarks = directory / f"{key}.txt"
     waiting = f"Waiting for another process that trains {_described(spec)} on {corpus.name}."
     if not (directory / key).is_dir():  # one that is there is whole: nobody waits for others who read it
-        with exclusive_lock(directory / f"{key}.lock", lambda: say(waiting)):
+        with exclusive_lock(directory / f"{key}.lock", lambda: log(waiting)):
             if not (directory / key).is_dir():
                 texts = (paragraph for document in corpus.paragraphs() for paragraph in document)
-                tokenizer, remark = learned_tokenizer(spec, texts, corpus.name, say)
+                tokenizer, remark = train_requested(spec, texts, corpus.name, log)
                 if remark:
                     remarks.write_text(remark, encoding="utf-8")
-                keep_tokenizer(tokenizer, directory / key)
+                save_tokenizer(tokenizer, directory / key)
                 return load_tokenizer(directory / key)
     if remarks.is_file():
-        say(remarks.read_text(encoding="utf-8"))
+        log(remarks.read_text(encoding="utf-8"))
     return load_tokenizer(directory / key)

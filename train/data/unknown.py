@@ -27,7 +27,7 @@ def unknown_share(counts: Int[np.ndarray, "V"], tokenizer: Tokenizer) -> float:
     return float(own[tokenizer.unk_id] / max(own.sum(), 1))
 
 
-def counted(sequences: Iterable[Int[np.ndarray, "t"]], vocab_size: int) -> Int[np.ndarray, "V"]:
+def count_ids(sequences: Iterable[Int[np.ndarray, "t"]], vocab_size: int) -> Int[np.ndarray, "V"]:
     """How often each id occurs in some sequences."""
     counts = np.zeros(vocab_size, np.int64)
     for part in _parts(sequences):

@@ -22,7 +22,7 @@ def model_sources(values: Values) -> dict[str, str]:
     return {name: source for name, source in named.items() if source is not None and source != RANDOM}
 
 
-def own_tokenizer(source: str) -> "Tokenizer | None":
+def model_tokenizer(source: str) -> "Tokenizer | None":
     """The tokenizer beside a model; None where there is none.
 
     Raises:
@@ -36,14 +36,14 @@ def own_tokenizer(source: str) -> "Tokenizer | None":
         return None
 
 
-def check_vocabularies(values: Values, tokenizer: "Tokenizer", name: str, say: Callable[[str], None]) -> None:
+def check_vocabularies(values: Values, tokenizer: "Tokenizer", name: str, log: Callable[[str], None]) -> None:
     """`check_vocabulary` of every model that the options name."""
     for option, source in model_sources(values).items():
         if f"{option}={source}" != name:
-            check_vocabulary(f"{option}={source}", source, tokenizer, name, say)
+            check_vocabulary(f"{option}={source}", source, tokenizer, name, log)
 
 
-def check_vocabulary(model: str, source: str, tokenizer: "Tokenizer", name: str, say: Callable[[str], None]) -> None:
+def check_vocabulary(model: str, source: str, tokenizer: "Tokenizer", name: str, log: Callable[[str], None]) -> None:
     """Sees to it that ids mean the same to rows and to a model.
 
     What has no tokenizer beside it is believed to belong to one that is given, and never to one that is trained.
@@ -53,13 +53,13 @@ def check_vocabulary(model: str, source: str, tokenizer: "Tokenizer", name: str,
         source: the model.
         tokenizer: of the rows.
         name: the option that names the tokenizer.
-        say: is told where it has the same pieces, but makes others of a text.
+        log: is told where it has the same pieces, but makes others of a text.
 
     Raises:
         UserError: if the model's own tokenizer has other pieces, cannot be read, or is missing where a job trains one.
     """
     try:
-        own = own_tokenizer(source)
+        own = model_tokenizer(source)
     except (ValueError, OSError) as error:
         if not _is_model(source):
             return  # what is wrong with it is said when it is opened
@@ -83,7 +83,7 @@ def check_vocabulary(model: str, source: str, tokenizer: "Tokenizer", name: str,
     for theirs, ours, text in zip(own.encode(_PROBES), tokenizer.encode(_PROBES), _PROBES, strict=True):
         if theirs != ours:
             shown = (" ".join(tokenizer.pieces[id_] for id_ in ids) for ids in (ours, theirs))
-            say(f"note: {name} has the pieces of {model}, but makes {next(shown)!r} of {text!r}, not {next(shown)!r}")
+            log(f"note: {name} has the pieces of {model}, but makes {next(shown)!r} of {text!r}, not {next(shown)!r}")
             return
 
 

@@ -99,7 +99,7 @@ class TaskData:
         labels: names of the labels in the order of their indices; of regression a single name; none of spans and
             choices.
         problem: what labels of a text are; "single_label" for the other kinds.
-        wholes: of a held-out set that is a part of what there is, by its name, of how many examples.
+        full_sizes: of a held-out set that is a part of what there is, by its name, of how many examples.
         notes: what a reader of the results should know of how the data was read, a sentence each.
     """
 
@@ -109,7 +109,7 @@ class TaskData:
     test: Mapping[str, Sequence[Example]] = dataclasses.field(default_factory=dict)
     labels: tuple[str, ...] = ()
     problem: Problem = "single_label"
-    wholes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    full_sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -120,7 +120,7 @@ def is_labeled(example: Example) -> bool:
     return (example.tags if isinstance(example, TagExample) else example.label) is not None
 
 
-def relabeled(data: TaskData, labels: Sequence[str]) -> TaskData:
+def reorder_labels(data: TaskData, labels: Sequence[str]) -> TaskData:
     """The same with its labels, which exclude each other, in another order."""
     indices = {index: labels.index(name) for index, name in enumerate(data.labels)}
 
@@ -137,7 +137,7 @@ def relabeled(data: TaskData, labels: Sequence[str]) -> TaskData:
     )
 
 
-def drawn(examples: Sequence[Example], count: int | None, seed: int) -> list[Example]:
+def sample_examples(examples: Sequence[Example], count: int | None, seed: int) -> list[Example]:
     """So many of them, drawn at random and in their own order: the first ones of a sorted file have one label.
 
     All of them where there are no more, or `count` is None.
@@ -148,7 +148,7 @@ def drawn(examples: Sequence[Example], count: int | None, seed: int) -> list[Exa
     return [examples[index] for index in sorted(chosen)]
 
 
-def lost_labels(data: TaskData, train: Sequence[Example]) -> list[str]:
+def missing_label_notes(data: TaskData, train: Sequence[Example]) -> list[str]:
     """A note where a label of the training set has no example among those that were drawn of it."""
     if data.kind != "classification" or data.problem != "single_label":
         return []
@@ -173,7 +173,7 @@ class Prediction:
     probabilities: tuple[float, ...] | None = None
 
 
-def in_order(predictions: Sequence[Prediction], examples: Sequence[Example], source: object) -> list[Any]:
+def align_predictions(predictions: Sequence[Prediction], examples: Sequence[Example], source: object) -> list[Any]:
     """The values predicted of the examples, in the order of these.
 
     Args:

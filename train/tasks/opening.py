@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 
 from flax_lite.tokenization import Tokenizer
-from train.data.tokenizers import Wanted, learned_tokenizer, loaded_tokenizer, wanted_tokenizer
+from train.data.tokenizers import TokenizerRequest, load_requested, requested_tokenizer, train_requested
 from train.data.vocabulary import check_vocabularies
 from train.errors import UserError
-from train.tasks.examples import Example, Prediction, TaskData, drawn, lost_labels
+from train.tasks.examples import Example, Prediction, TaskData, missing_label_notes, sample_examples
 from train.tasks.kinds.task import Task
 from train.tasks.registry import TASKS
-from train.tasks.rows import RowSet, gathered
+from train.tasks.rows import RowSet, collect_rows
 from train.tasks.scores.metrics import Scores
 from train.tasks.scores.scoring import Scorer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class HeldOut:
+class ExampleSets:
     """Sets of examples, and all their rows in one.
 
     Attributes:
@@ -34,14 +34,14 @@ class HeldOut:
     rows: RowSet
 
     @classmethod
-    def of(cls, task: Task, sets: Mapping[str, Sequence[Example]]) -> "HeldOut":
+    def of(cls, task: Task, sets: Mapping[str, Sequence[Example]]) -> "ExampleSets":
         """Cuts the rows of some sets."""
         return cls(sets=sets, rows=task.rows(list(itertools.chain(*sets.values()))))
 
     def predictions(self, task: Task, results: Sequence[Mapping[str, np.ndarray]]) -> dict[str, list[Prediction]]:
         """The predictions of each set, from what an evaluation step kept of all rows."""
         examples = list(itertools.chain(*self.sets.values()))
-        found = iter(task.predict(examples, self.rows, gathered(results, self.rows)))
+        found = iter(task.predict(examples, self.rows, collect_rows(results, self.rows)))
         return {name: list(itertools.islice(found, len(examples))) for name, examples in self.sets.items()}
 
     def scores(self, scorer: Scorer, predictions: Mapping[str, Sequence[Prediction]]) -> dict[str, float]:
@@ -72,8 +72,8 @@ class Prepared:
 
     task: Task
     train: RowSet
-    held_out: HeldOut
-    test: HeldOut
+    held_out: ExampleSets
+    test: ExampleSets
     scorer: Scorer
     baseline: Scores
 
@@ -89,7 +89,7 @@ class Prepared:
         return {"data": digest.hexdigest(), "tokenizer": self.task.tokenizer.fingerprint}
 
     @property
-    def judged_on(self) -> Sequence[Example]:
+    def primary_examples(self) -> Sequence[Example]:
         """The held-out set that decides."""
         return next(iter(self.held_out.sets.values()))
 
@@ -106,21 +106,21 @@ class Prepared:
         return balanced_weights([int(row.labels["labels"]) for row in self.train.rows], self.task.data.labels)
 
 
-def limited(data: TaskData, num_train: int | None, num_evaluation: int | None, seed: int = 0) -> TaskData:
+def limit_examples(data: TaskData, num_train: int | None, num_evaluation: int | None, seed: int = 0) -> TaskData:
     """So many of the training examples, drawn with the seed, and of each held-out set, the same for every seed.
 
     Raises:
         UserError: if nothing is left to learn from or to score.
     """
-    evaluation = {name: drawn(examples, num_evaluation, 0) for name, examples in data.evaluation.items()}
+    evaluation = {name: sample_examples(examples, num_evaluation, 0) for name, examples in data.evaluation.items()}
     empty = [name for name, examples in evaluation.items() if not examples]
     if not evaluation or empty:
         raise UserError(f"there are no held-out examples{f' in {empty[0]}' if empty else ''}, which the score is of")
-    wholes = {name: len(examples) for name, examples in data.evaluation.items()} | dict(data.wholes)
-    wholes = {name: count for name, count in wholes.items() if len(evaluation[name]) < count}
-    train = drawn(data.train, num_train, seed)
-    notes = (*data.notes, *lost_labels(data, train))
-    return dataclasses.replace(data, train=train, evaluation=evaluation, wholes=wholes, notes=notes)
+    full_sizes = {name: len(examples) for name, examples in data.evaluation.items()} | dict(data.full_sizes)
+    full_sizes = {name: count for name, count in full_sizes.items() if len(evaluation[name]) < count}
+    train = sample_examples(data.train, num_train, seed)
+    notes = (*data.notes, *missing_label_notes(data, train))
+    return dataclasses.replace(data, train=train, evaluation=evaluation, full_sizes=full_sizes, notes=notes)
 
 
 def texts_of(examples: Sequence[Any]) -> list[str]:
@@ -167,7 +167,7 @@ def open_data(values: Values, *, training: bool = True) -> TaskData:
         data = entry.read(values, training)
     if entry.kind is not None:
         data = dataclasses.replace(data, kind=entry.kind)
-    return limited(data, values["data.max_train_examples"], values["data.max_eval_examples"], values["seed"])
+    return limit_examples(data, values["data.max_train_examples"], values["data.max_eval_examples"], values["seed"])
 
 
 def scorer_of(values: Values, data: TaskData) -> Scorer:
@@ -176,13 +176,13 @@ def scorer_of(values: Values, data: TaskData) -> Scorer:
 
 
 def prepare(
-    values: Values, say: Callable[[str], None], *, training: bool = True, kept_tokenizer: Path | None = None
+    values: Values, log: Callable[[str], None], *, training: bool = True, kept_tokenizer: Path | None = None
 ) -> Prepared:
     """Makes a task ready.
 
     Args:
         values: the job's options.
-        say: takes lines for a person.
+        log: takes lines for a person.
         training: whether rows to learn from are wanted. Where not, no tokenizer is trained: a model that is scored has
             its own.
         kept_tokenizer: what an earlier run keeps of a tokenizer that it trained.
@@ -192,30 +192,30 @@ def prepare(
             or rows cannot be cut as the options say.
     """
     data = open_data(values, training=training)
-    wanted = wanted_tokenizer(values)
+    wanted = requested_tokenizer(values)
     if wanted.training is not None and not training:
-        wanted = wanted_tokenizer({**values, "tokenizer": None, "tokenizer_case": None, "tokenizer_accents": None})
-        say(f"tokenizer: that of {wanted.name}; tokenizer={values['tokenizer']} would train another one")
-    tokenizer = _tokenizer(wanted, data, kept_tokenizer, say)
-    check_vocabularies(values, tokenizer, wanted.name, say)
+        wanted = requested_tokenizer({**values, "tokenizer": None, "tokenizer_case": None, "tokenizer_accents": None})
+        log(f"tokenizer: that of {wanted.name}; tokenizer={values['tokenizer']} would train another one")
+    tokenizer = _tokenizer(wanted, data, kept_tokenizer, log)
+    check_vocabularies(values, tokenizer, wanted.name, log)
     task = TASKS[values["task"]].make(data, tokenizer, values)
     scorer = scorer_of(values, data)
     return Prepared(
         task=task,
         train=task.rows(data.train if training else []),
-        held_out=HeldOut.of(task, data.evaluation),
-        test=HeldOut.of(task, data.test if training else {}),
+        held_out=ExampleSets.of(task, data.evaluation),
+        test=ExampleSets.of(task, data.test if training else {}),
         scorer=scorer,
         baseline=scorer.baseline(next(iter(data.evaluation.values()))),
     )
 
 
-def _tokenizer(wanted: Wanted, data: TaskData, kept: Path | None, say: Callable[[str], None]) -> Tokenizer:
+def _tokenizer(wanted: TokenizerRequest, data: TaskData, kept: Path | None, log: Callable[[str], None]) -> Tokenizer:
     try:
-        found = loaded_tokenizer(wanted, kept)
+        found = load_requested(wanted, kept)
         if isinstance(found, Tokenizer):
             return found
-        return learned_tokenizer(found, texts_of(data.train), "the training examples", say)[0]
+        return train_requested(found, texts_of(data.train), "the training examples", log)[0]
     except (ValueError, OSError) as error:
         raise UserError(f"{wanted.name}: {error}") from error
 

@@ -8,19 +8,19 @@ from typing import Any
 from flax_lite.models.heads import SequenceClassification, TokenClassification
 from flax_lite.tokenization import Tokenizer
 from train.errors import UserError
-from train.tasks.examples import Kind, TaskData, relabeled
+from train.tasks.examples import Kind, TaskData, reorder_labels
 from train.tasks.kinds.classification import Choices, Classification
 from train.tasks.kinds.sentences import Sentences
 from train.tasks.kinds.spans import BeamSpans, Spans
 from train.tasks.kinds.tagging import Tagging
 from train.tasks.kinds.task import Task, known_labels
+from train.tasks.readers.classify import Columns, read_classify
 from train.tasks.readers.folders import table_files
 from train.tasks.readers.glue import read_glue
 from train.tasks.readers.glue_ax import read_ax
 from train.tasks.readers.glue_table import GLUE
 from train.tasks.readers.multiple_choice import read_race, read_swag
 from train.tasks.readers.ner import read_ner
-from train.tasks.readers.own_texts import Columns, read_classify
 from train.tasks.readers.squad import read_squad
 from train.tasks.readers.xnli import read_xnli
 from train.tasks.scores.squad_metric import Version
@@ -116,8 +116,8 @@ def _read_glue(task: str, values: Values, training: bool) -> TaskData:
 def _in_known_order(data: TaskData, values: Values) -> TaskData:
     """A benchmark's labels in the order of the model's at hand, where these are the same ones."""
     known = known_labels(values, SequenceClassification) if data.problem == "single_label" else None
-    names = known.of_data(data.labels) if known else data.labels
-    return relabeled(data, names) if names != data.labels and set(names) == set(data.labels) else data
+    names = known.choose(data.labels) if known else data.labels
+    return reorder_labels(data, names) if names != data.labels and set(names) == set(data.labels) else data
 
 
 def _path(values: Values) -> str:

@@ -38,7 +38,7 @@ class Row:
         return max(map(len, self.tokens))
 
 
-def joined(
+def build_tokens(
     tokenizer: Tokenizer,
     first: Sequence[int],
     second: Sequence[int] | None,
@@ -65,13 +65,13 @@ class RowSet:
         rows: in the order of their examples.
         pad_id: the id that fills input_ids.
         lengths: those that batches may have, ascending; the last takes every row.
-        label_fills: what fills a label that has tokens on its first axis, by name.
+        label_padding: what fills a label that has tokens on its first axis, by name.
     """
 
     def __init__(
-        self, rows: Sequence[Row], pad_id: int, lengths: Sequence[int], label_fills: Mapping[str, float]
+        self, rows: Sequence[Row], pad_id: int, lengths: Sequence[int], label_padding: Mapping[str, float]
     ) -> None:
-        self.rows, self.pad_id, self.lengths, self.label_fills = rows, pad_id, tuple(lengths), dict(label_fills)
+        self.rows, self.pad_id, self.lengths, self.label_padding = rows, pad_id, tuple(lengths), dict(label_padding)
         sizes = np.array([row.length for row in rows], np.int64)
         if len(rows) and sizes.max() > self.lengths[-1]:
             raise ValueError(f"a row of {sizes.max()} tokens, but no batch is longer than {self.lengths[-1]}")
@@ -82,7 +82,7 @@ class RowSet:
 
     def of(self, rows: Sequence[Row]) -> "RowSet":
         """Other rows in batches of the same lengths."""
-        return RowSet(rows, self.pad_id, self.lengths, self.label_fills)
+        return RowSet(rows, self.pad_id, self.lengths, self.label_padding)
 
     def batch(self, indices: Sequence[int], size: int, length: int) -> Batch:
         """The rows of the given indices, padded to [size, length]; what fills the batch up has weight 0 and index -1.
@@ -126,11 +126,11 @@ class RowSet:
 
     def _label(self, name: str, rows: Sequence[Row], size: int, length: int) -> np.ndarray:
         values = [row.labels[name] for row in rows]
-        if name not in self.label_fills:
+        if name not in self.label_padding:
             filled = np.zeros((size, *values[0].shape), values[0].dtype)
             filled[: len(values)] = np.stack(values)
             return filled
-        filled = np.full((size, length, *values[0].shape[1:]), self.label_fills[name], values[0].dtype)
+        filled = np.full((size, length, *values[0].shape[1:]), self.label_padding[name], values[0].dtype)
         for at, value in enumerate(values):
             filled[at, : len(value)] = value
         return filled
@@ -198,7 +198,7 @@ class TrainingBatches:
         return order[offset : offset + count]
 
 
-def gathered(results: Sequence[Mapping[str, np.ndarray]], rows: RowSet) -> list[dict[str, np.ndarray]]:
+def collect_rows(results: Sequence[Mapping[str, np.ndarray]], rows: RowSet) -> list[dict[str, np.ndarray]]:
     """What an evaluation step kept of each row, in the order of the rows.
 
     Args:
@@ -228,7 +228,7 @@ def count_not_finite(results: Sequence[Mapping[str, np.ndarray]]) -> tuple[int, 
     Nothing may be decided by such a row: NaN is the largest of all to argmax, infinity has no softmax.
 
     Args:
-        results: as in `gathered`.
+        results: as in `collect_rows`.
     """
     bad = rows = 0
     for part in results:

@@ -77,7 +77,7 @@ def corpus_file(documents, tmp_path_factory):
 @pytest.fixture(scope="session")
 def store(corpus_file, tokenizer, tmp_path_factory):
     corpus = open_corpus(CorpusOptions(source=f"text:{corpus_file}"), "train")
-    return build_store(corpus, tokenizer, cache_dir=tmp_path_factory.mktemp("cache"), say=lambda line: None)
+    return build_store(corpus, tokenizer, cache_dir=tmp_path_factory.mktemp("cache"), log=lambda line: None)
 
 
 @pytest.fixture(scope="session")
@@ -91,4 +91,4 @@ def novel_pieces(shared_data, shared_temp):
     pieces = load_tokenizer(shared_data / "tokenizers" / "albert" / "spiece.model")
     corpus = open_corpus(CorpusOptions(source=f"text:{shared_data}/pretrain/novels/Eliot_Felix_1866.txt"), "train")
     cache = shared_temp / "novel_pieces"  # made by one of the test processes
-    return build_store(corpus, pieces, cache_dir=cache, say=lambda line: None), TokenizerInfo.of(pieces)
+    return build_store(corpus, pieces, cache_dir=cache, log=lambda line: None), TokenizerInfo.of(pieces)

@@ -4,7 +4,7 @@ import pytest
 
 from flax_lite.tokenization import TokenizerSpec, load_tokenizer
 from train.data.sources import Corpus
-from train.data.tokenizers import keep_tokenizer, open_tokenizer, wanted_tokenizer
+from train.data.tokenizers import open_tokenizer, requested_tokenizer, save_tokenizer
 from train.errors import UserError
 from train.options import schema
 from train.options.tables import PRETRAIN_OPTIONS
@@ -14,13 +14,13 @@ FRENCH = ["le café est Très agréable", "l'été à la forêt"] * 5
 
 
 def wanted(**given):
-    return wanted_tokenizer({"tokenizer": SPEC, "init_from": None, **given})
+    return requested_tokenizer({"tokenizer": SPEC, "init_from": None, **given})
 
 
 def opened(tmp_path, texts=FRENCH, kept="nowhere", **given):
     said = []
     corpus = Corpus("a corpus", {"texts": texts}, (), lambda: iter([texts]))
-    tokenizer = open_tokenizer(wanted(**given), corpus, tmp_path / kept, cache_dir=tmp_path / "cache", say=said.append)
+    tokenizer = open_tokenizer(wanted(**given), corpus, tmp_path / kept, cache_dir=tmp_path / "cache", log=said.append)
     return tokenizer, said
 
 
@@ -68,7 +68,7 @@ def test_what_is_done_to_a_text_is_said_again_when_it_comes_from_the_cache(tmp_p
 def test_a_work_directory_goes_on_with_the_tokenizer_that_it_keeps(tmp_path):
     """One of a time before the options too: they are nothing there, and what is asked for now is refused by name."""
     former, _ = opened(tmp_path, tokenizer_accents="strip")
-    keep_tokenizer(former, tmp_path / "work")
+    save_tokenizer(former, tmp_path / "work")
     tokenizer, said = opened(tmp_path, kept="work")
     assert (tokenizer.fingerprint, said) == (former.fingerprint, [])
     assert load_tokenizer(tmp_path / "work").fingerprint == former.fingerprint

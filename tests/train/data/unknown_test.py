@@ -7,7 +7,7 @@ import pytest
 
 from tests.train.data.conftest import write_documents
 from train.data.pretraining import dataset
-from train.data.unknown import check_known, counted, unknown_notes, unknown_share
+from train.data.unknown import check_known, count_ids, unknown_notes, unknown_share
 from train.errors import UserError
 from train.options import schema
 from train.options.config_files import load_config
@@ -26,8 +26,8 @@ def test_unknown_share_is_of_the_pieces_of_the_text(tokenizer, known, unknown, o
 
 def test_counted_adds_up_over_sequences():
     sequences = [np.array([1, 1, 3]), np.array([], int), np.array([0])] * 3
-    np.testing.assert_array_equal(counted(sequences, 5), [3, 6, 0, 3, 0])
-    np.testing.assert_array_equal(counted([], 2), [0, 0])
+    np.testing.assert_array_equal(count_ids(sequences, 5), [3, 6, 0, 3, 0])
+    np.testing.assert_array_equal(count_ids([], 2), [0, 0])
 
 
 _DRAW = random.Random(0)

@@ -7,7 +7,7 @@ import pytest
 from flax_lite.models.heads import MaskedLM
 from flax_lite.tokenization import load_tokenizer
 from tests.flax_lite import tiny
-from train.data.tokenizers import wanted_tokenizer
+from train.data.tokenizers import requested_tokenizer
 from train.data.vocabulary import check_tables, check_vocabularies, check_vocabulary
 from train.errors import UserError
 
@@ -26,9 +26,9 @@ def say_nothing(line):
     raise AssertionError(line)
 
 
-def checked(tmp_path, source, pieces, say=say_nothing, **settings):
+def checked(tmp_path, source, pieces, log=say_nothing, **settings):
     given = write(tmp_path / "given", pieces, **settings)
-    check_vocabulary(f"init_from={source}", source, load_tokenizer(given), f"tokenizer={given}", say)
+    check_vocabulary(f"init_from={source}", source, load_tokenizer(given), f"tokenizer={given}", log)
 
 
 @pytest.mark.parametrize(
@@ -139,8 +139,8 @@ def test_the_tokenizer_is_that_of_the_leaf_then_of_the_first_model_that_has_one(
         (leaves(teacher=bare, init_from=mine), f"init_from={mine}"),
         (leaves(teacher="random", init_from=mine), f"init_from={mine}"),
     ):
-        assert wanted_tokenizer(given).name == name
+        assert requested_tokenizer(given).name == name
     with pytest.raises(UserError, match=f"teacher={bare}: no tokenizer there. Give the one that it was trained with"):
-        wanted_tokenizer(leaves(teacher=bare))
+        requested_tokenizer(leaves(teacher=bare))
     with pytest.raises(UserError, match="tokenizer is missing"):
-        wanted_tokenizer(leaves(teacher="random"))
+        requested_tokenizer(leaves(teacher="random"))

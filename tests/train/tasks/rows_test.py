@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from train.tasks.rows import Row, RowSet, TrainingBatches, count_not_finite, gathered
+from train.tasks.rows import Row, RowSet, TrainingBatches, collect_rows, count_not_finite
 
 LENGTHS = (8, 16, 24)
 
@@ -19,7 +19,7 @@ def rows_of(sizes, sequences=1):
         ],
         pad_id=0,
         lengths=LENGTHS,
-        label_fills={},
+        label_padding={},
     )
 
 
@@ -134,11 +134,11 @@ def test_sorting_by_length_saves_padding():
 def test_outputs_come_back_in_the_order_of_the_rows():
     rows = rows_of([3, 20, 5, 9])
     results = [{"sum": np.float32(1), "x": batch["labels"], "row": batch["row"]} for batch in rows.all_batches(24)]
-    assert [int(kept["x"]) for kept in gathered(results, rows)] == [0, 1, 2, 3]
+    assert [int(kept["x"]) for kept in collect_rows(results, rows)] == [0, 1, 2, 3]
     with pytest.raises(ValueError, match="twice"):
-        gathered([*results, results[0]], rows)
+        collect_rows([*results, results[0]], rows)
     with pytest.raises(ValueError, match="of 4 rows were not evaluated"):
-        gathered(results[1:], rows)
+        collect_rows(results[1:], rows)
 
 
 @pytest.mark.parametrize(("odd", "bad"), [(np.nan, 1), (np.inf, 1), (-np.inf, 1), (1e30, 0)])

@@ -17,7 +17,7 @@ from flax_lite.tokenization.trimming import trim_tokenizer
 from train.data.pretraining.loader import eval_batches, train_batches
 from train.data.pretraining.rows import PackedRows, PretrainingRows, Row, held_out_rows, make_rows
 from train.data.sources import Corpus, CorpusOptions, open_corpus
-from train.data.tokenizers import loaded_tokenizer, open_tokenizer, wanted_tokenizer
+from train.data.tokenizers import load_requested, open_tokenizer, requested_tokenizer
 from train.data.tokens.preparation import build_store, store_key
 from train.data.tokens.store import TokenStore
 from train.data.unknown import check_known, describe_unknown, unknown_notes, unknown_share
@@ -96,7 +96,7 @@ class PretrainingData:
         return {"process_index": self.process_index, "process_count": self.process_count}
 
     @functools.cached_property
-    def commoner_answer(self) -> float:
+    def majority_accuracy(self) -> float:
         """Accuracy, on the held-out rows, of always giving the commoner answer to the sentence task.
 
         It is not one half: a chunk of a single sentence gets a random second segment, which is always label 1.
@@ -123,7 +123,7 @@ class PretrainingData:
         rows = f"{self.train.epoch_size(0):,} per epoch of {self.recipe.max_length} tokens"
         if isinstance(self.train, PackedRows):
             rows += f", {self.train.padding_share:.1%} padding"
-        return [*lines, f"rows: {rows}; {self.yardsticks()}", *unknown_notes(shares), *self._constant_label()]
+        return [*lines, f"rows: {rows}; {self.describe_references()}", *unknown_notes(shares), *self._constant_label()]
 
     def _constant_label(self) -> list[str]:
         """In a line, that the sentence task has one answer alone, if that is so."""
@@ -135,7 +135,7 @@ class PretrainingData:
         cure = "In text files a blank line ends a document; data.rows=packed has no such task"
         return [f"note: {rows}: the sentence task has nothing to learn. {cure}"]
 
-    def yardsticks(self) -> str:
+    def describe_references(self) -> str:
         """What a masked-word loss compares with."""
         text = f"unigram entropy {self.unigram_entropy:.3f} nats"
         if self.floor is None:
@@ -149,7 +149,7 @@ class PretrainingData:
             lines |= {"half of it": self.unigram_entropy / 2, "grammar's floor": self.floor}
         if self.recipe.rows == "packed":
             return {"loss": lines}
-        return {"loss": lines, "accuracy": {"commoner answer, sentences": self.commoner_answer}}
+        return {"loss": lines, "accuracy": {"commoner answer, sentences": self.majority_accuracy}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,13 +173,13 @@ class PreparedData:
     kept_ids: tuple[int, ...] | None = None
 
 
-def prepare(values: Mapping[str, Any], kept_tokenizer: Path, say: Callable[[str], None]) -> PreparedData:
+def prepare(values: Mapping[str, Any], kept_tokenizer: Path, log: Callable[[str], None]) -> PreparedData:
     """Trains the tokenizer if one is asked for and tokenizes both splits, unless the cache has them.
 
     Args:
         values: the job's options.
         kept_tokenizer: where the job keeps its tokenizer.
-        say: takes lines for a person.
+        log: takes lines for a person.
 
     Raises:
         UserError: if a source or the tokenizer cannot be had, or a model that the options name has another vocabulary.
@@ -188,16 +188,16 @@ def prepare(values: Mapping[str, Any], kept_tokenizer: Path, say: Callable[[str]
     options = CorpusOptions(**{name: given[name] for name in _CORPUS_OPTIONS})
     train, held_out = open_corpus(options, "train"), open_corpus(options, "heldout")
     cache_dir = given["cache_dir"]
-    wanted = wanted_tokenizer(values)
+    wanted = requested_tokenizer(values)
     # What a job keeps of a vocabulary that it trims is the rest of it, whose ids are not the teacher's.
     kept = None if values.get("trim_vocabulary") else kept_tokenizer
-    tokenizer = open_tokenizer(wanted, train, kept, cache_dir=cache_dir, say=say)
-    check_vocabularies(values, tokenizer, wanted.name, say)  # before tokenizing, which may take hours
-    tokenize = functools.partial(build_store, cache_dir=cache_dir, say=say, workers=given["prepare_workers"])
+    tokenizer = open_tokenizer(wanted, train, kept, cache_dir=cache_dir, log=log)
+    check_vocabularies(values, tokenizer, wanted.name, log)  # before tokenizing, which may take hours
+    tokenize = functools.partial(build_store, cache_dir=cache_dir, log=log, workers=given["prepare_workers"])
     store, kept_ids = tokenize(train, tokenizer=tokenizer), None
     if values.get("trim_vocabulary"):
         kept_ids = seen_ids(store.token_counts, tokenizer.special_ids)
-        say(f"vocabulary: {len(kept_ids):,} of {tokenizer.vocab_size:,} pieces are used by the training text and kept")
+        log(f"vocabulary: {len(kept_ids):,} of {tokenizer.vocab_size:,} pieces are used by the training text and kept")
         tokenizer = trim_tokenizer(tokenizer, kept_ids)
         store = tokenize(train, tokenizer=tokenizer)
     return PreparedData(options, tokenizer, store, tokenize(held_out, tokenizer=tokenizer), held_out, kept_ids)
@@ -219,7 +219,7 @@ def fingerprints(values: Mapping[str, Any], kept_tokenizer: Path) -> dict[str, s
     given = schema.group(values, "data")
     options = CorpusOptions(**{name: given[name] for name in _CORPUS_OPTIONS})
     try:
-        found = loaded_tokenizer(wanted_tokenizer(values), kept_tokenizer)
+        found = load_requested(requested_tokenizer(values), kept_tokenizer)
         if not isinstance(found, Tokenizer):
             return {}
         corpora = [open_corpus(options, split) for split in ("train", "heldout")]
@@ -239,7 +239,7 @@ Prepare = Callable[[Mapping[str, Any], Path, Callable[[str], None]], PreparedDat
 def open_data(
     values: Mapping[str, Any],
     kept_tokenizer: Path,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     *,
     prepare: Prepare = prepare,
     process_index: int = 0,
@@ -250,7 +250,7 @@ def open_data(
     Args:
         values: the job's options.
         kept_tokenizer: where the job keeps its tokenizer.
-        say: takes lines for a person.
+        log: takes lines for a person.
         prepare: gives both splits as tokens: this module's, or a stand-in for it.
         process_index: which part of each global batch this host reads.
         process_count: the number of hosts. Each prepares its own copy of the data, the same on all.
@@ -265,7 +265,7 @@ def open_data(
         recipe = PretrainingRecipe(max_length=given["sequence_length"], **shape)
     except ValueError as error:
         raise UserError(f"data: {error}") from error
-    prepared = prepare(values, kept_tokenizer, say)
+    prepared = prepare(values, kept_tokenizer, log)
     info = TokenizerInfo.of(prepared.tokenizer)
     try:
         train = make_rows(prepared.train, info, recipe, seed=values["seed"])

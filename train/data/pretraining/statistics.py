@@ -43,10 +43,10 @@ class RowStatistics:
         self.row_lengths = counted + (self.row_lengths if len(self.row_lengths) else 0)
         self.swapped += int(batch["sentence_label"].sum()) if "sentence_label" in batch else 0
         self.slots += batch["masked_weights"].size
-        original = restore(batch)
+        original = unmasked_ids(batch)
         real = batch["attention_mask"] > 0
         self.maskable += int((self.tokenizer.is_maskable[original] & real).sum())
-        chosen = masked_places(batch)
+        chosen = prediction_mask(batch)
         found = batch["input_ids"]
         hidden, kept = found == self.tokenizer.mask_id, found == original
         self.masked["hidden"] += int((chosen & hidden).sum())
@@ -82,7 +82,7 @@ class RowStatistics:
         }
 
 
-def masked_places(batch: Row) -> Bool[np.ndarray, "B T"]:
+def prediction_mask(batch: Row) -> Bool[np.ndarray, "B T"]:
     """Where tokens were chosen for prediction."""
     chosen = np.zeros(batch["input_ids"].shape, np.bool_)
     rows, slots = np.nonzero(batch["masked_weights"])
@@ -90,7 +90,7 @@ def masked_places(batch: Row) -> Bool[np.ndarray, "B T"]:
     return chosen
 
 
-def restore(batch: Row) -> Int[np.ndarray, "B T"]:
+def unmasked_ids(batch: Row) -> Int[np.ndarray, "B T"]:
     """The ids before masking."""
     original = batch["input_ids"].copy()
     rows, slots = np.nonzero(batch["masked_weights"])

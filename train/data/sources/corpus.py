@@ -21,7 +21,7 @@ _LONGEST_PARAGRAPH = 2**20
 _LONGEST_DOCUMENT = 2**24
 
 
-class Stated(NamedTuple):
+class GeneratedText(NamedTuple):
     """Contents that stand in no file, and their hash: text that the project generates."""
 
     hash: str
@@ -44,7 +44,7 @@ class Corpus:
 
     name: str
     inputs: dict[str, object]
-    files: tuple[Path | Stated, ...]
+    files: tuple[Path | GeneratedText, ...]
     read: Callable[[], Iterator[Document]] = field(repr=False, compare=False)
     split_paragraphs: bool = False
     extents: tuple[Extent, ...] = ()
@@ -73,7 +73,7 @@ class Corpus:
 
 
 @dataclass(frozen=True)
-class Texts:
+class ParagraphSource:
     """What a kind of source gives: paragraphs, with None after the last one of each document.
 
     Attributes:
@@ -108,7 +108,7 @@ class Share:
         return self.whole or self.low <= hash_share(document) < self.high
 
 
-def corpus_of(name: str, texts: Texts, share: Share, *, split_paragraphs: bool) -> Corpus:
+def select_documents(name: str, texts: ParagraphSource, share: Share, *, split_paragraphs: bool) -> Corpus:
     """The documents of `texts` that belong to `share`."""
 
     def read() -> Iterator[Document]:
@@ -119,7 +119,7 @@ def corpus_of(name: str, texts: Texts, share: Share, *, split_paragraphs: bool) 
     return Corpus(name, inputs, texts.files, read, split_paragraphs, texts.extents, size)
 
 
-def without(corpus: Corpus, held_out: Corpus) -> Corpus:
+def exclude_documents(corpus: Corpus, held_out: Corpus) -> Corpus:
     """The documents of `corpus` that `held_out` does not hold as well, word for word.
 
     A pass reads `held_out` first and keeps eight bytes of hash of each of its documents.

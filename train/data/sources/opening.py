@@ -4,7 +4,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from train.data.sources.corpus import Corpus, Document, Share, Split, Stated, Texts, corpus_of, without
+from train.data.sources.corpus import (
+    Corpus,
+    Document,
+    GeneratedText,
+    ParagraphSource,
+    Share,
+    Split,
+    exclude_documents,
+    select_documents,
+)
 from train.data.sources.mixture import check_mixture, mix
 from train.data.sources.parquet import open_parquet
 from train.data.sources.text import open_text
@@ -69,7 +78,7 @@ def open_corpus(options: CorpusOptions, split: Split) -> Corpus:
     training = _open_training(options, "train", Share())
     held_out = _open_source(options.eval_source, options, "heldout", Share())
     _refuse_common_text(training, held_out)
-    return without(training, held_out) if split == "train" else held_out
+    return exclude_documents(training, held_out) if split == "train" else held_out
 
 
 def _open_training(options: CorpusOptions, split: Split, share: Share) -> Corpus:
@@ -94,10 +103,10 @@ def _open_source(source: str, options: CorpusOptions, split: Split, share: Share
         )
     part = "" if share.whole else f" ({split} share of data.eval_fraction={options.eval_fraction})"
     texts = _SCHEMES[scheme][0](argument, options)
-    return corpus_of(f"data source {source!r}{part}", texts, share, split_paragraphs=options.split_paragraphs)
+    return select_documents(f"data source {source!r}{part}", texts, share, split_paragraphs=options.split_paragraphs)
 
 
-_SCHEMES: dict[str, tuple[Callable[[str, CorpusOptions], Texts], str]] = {
+_SCHEMES: dict[str, tuple[Callable[[str, CorpusOptions], ParagraphSource], str]] = {
     "text": (
         lambda pattern, options: open_text(pattern, options.text_column),
         "'text:GLOB' (.txt: a sentence or paragraph a line, a blank line between documents; .jsonl: an object a line)",
@@ -125,7 +134,7 @@ def _open_builtin(options: CorpusOptions, split: Split) -> Corpus:
             yield list(document.sentences)
 
     inputs = {"source": "builtin", "split": split, "documents": count, "seed": options.builtin_seed}
-    return Corpus(f"data source 'builtin' ({split} split)", inputs, tuple(map(Stated, builtin.TEXT)), read)
+    return Corpus(f"data source 'builtin' ({split} split)", inputs, tuple(map(GeneratedText, builtin.TEXT)), read)
 
 
 def _refuse_common_text(training: Corpus, held_out: Corpus) -> None:

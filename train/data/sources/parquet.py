@@ -5,14 +5,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from train.data.sources.corpus import Texts, whole_files
+from train.data.sources.corpus import ParagraphSource, whole_files
 from train.data.sources.records import check_column, matching_files, paragraphs_of
 from train.errors import UserError
 
 _ROWS = 64  # decoded at once: books of a megabyte stay below 100 MB
 
 
-def open_parquet(pattern: str, text_column: str) -> Texts:
+def open_parquet(pattern: str, text_column: str) -> ParagraphSource:
     """Opens Parquet files as a document a row.
 
     Args:
@@ -30,7 +30,7 @@ def open_parquet(pattern: str, text_column: str) -> Texts:
             yield from _documents(path, text_column)
 
     inputs: dict[str, object] = {"source": "parquet", "text_column": text_column}
-    return Texts(inputs, files, whole_files(files), read, _size(files, text_column))
+    return ParagraphSource(inputs, files, whole_files(files), read, _size(files, text_column))
 
 
 def _size(files: Sequence[Path], text_column: str) -> float | None:

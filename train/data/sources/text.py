@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from train.data.sources.corpus import Texts, whole_files
+from train.data.sources.corpus import ParagraphSource, whole_files
 from train.data.sources.records import check_column, matching_files, paragraphs_of
 from train.errors import UserError
 
@@ -16,7 +16,7 @@ _LINE_PART_BYTES = 2**20  # a longer line of plain text is read in parts
 _LONGEST_JSON_LINE_BYTES = 2**28  # an object can only be read whole
 
 
-def open_text(pattern: str, text_column: str) -> Texts:
+def open_text(pattern: str, text_column: str) -> ParagraphSource:
     """Opens `.jsonl` files as a document a line, any others as a paragraph a line and a blank line between documents.
 
     Args:
@@ -39,7 +39,9 @@ def open_text(pattern: str, text_column: str) -> Texts:
         inputs["text_column"] = text_column
         inputs["kinds"] = "".join("pj"[_is_json(path)] for path in files)  # contents alone do not say it
     plain = not any(path.suffix == ".gz" for path in files)
-    return Texts(inputs, files, whole_files(files), read, sum(_size(path) for path in files) if plain else None)
+    return ParagraphSource(
+        inputs, files, whole_files(files), read, sum(_size(path) for path in files) if plain else None
+    )
 
 
 def _size(path: Path) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from train.data.sources.corpus import Extent, Texts
+from train.data.sources.corpus import Extent, ParagraphSource
 from train.data.sources.records import check_column, paragraphs_of
 from train.errors import UserError
 
@@ -16,7 +16,7 @@ _RECORDS = 64  # read at once
 _NAME = re.compile(r"([\w/.+-]+(?::(?:\d+|\*)\.(?:\d+|\*)\.(?:\d+|\*))?)(?::(.+))?")
 
 
-def open_tfds(argument: str, text_column: str, data_dir: str | None) -> Texts:
+def open_tfds(argument: str, text_column: str, data_dir: str | None) -> ParagraphSource:
     """Opens one split of a prepared set as a document an example.
 
     Args:
@@ -50,7 +50,7 @@ def open_tfds(argument: str, text_column: str, data_dir: str | None) -> Texts:
             yield from paragraphs_of(_plain(record[text_column]), where)
 
     resolved = tuple((path if "://" in path else str(Path(path).resolve()), *span) for path, *span in extents)
-    return Texts(inputs, local, resolved, read, _size(instructions))
+    return ParagraphSource(inputs, local, resolved, read, _size(instructions))
 
 
 def read_examples(name: str, split: str, data_dir: str | None) -> Iterator[dict[str, Any]] | None:

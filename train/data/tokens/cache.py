@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from train.data.sources import Corpus
-from train.data.sources.corpus import Stated
+from train.data.sources.corpus import GeneratedText
 from train.machine.files import content_hash, default_cache_dir
 
 
@@ -22,11 +22,12 @@ def corpus_inputs(corpus: Corpus, root: Path) -> dict[str, Any]:
     return {
         "corpus": corpus.inputs,
         "files": [
-            file.hash if isinstance(file, Stated) else content_hash(file, root / "file_hashes") for file in corpus.files
+            file.hash if isinstance(file, GeneratedText) else content_hash(file, root / "file_hashes")
+            for file in corpus.files
         ],
     }
 
 
-def key_of(inputs: Mapping[str, Any]) -> str:
+def cache_key(inputs: Mapping[str, Any]) -> str:
     """A name for what is made from these inputs."""
     return hashlib.blake2b(json.dumps(inputs, sort_keys=True).encode(), digest_size=16).hexdigest()

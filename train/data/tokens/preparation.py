@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from train.data.sources import Corpus, Document
-from train.data.tokens.cache import cache_root, corpus_inputs, key_of
+from train.data.tokens.cache import cache_key, cache_root, corpus_inputs
 from train.data.tokens.index import IndexWriter
 from train.data.tokens.shards import ShardError, ShardWriter, scan_shard
 from train.data.tokens.store import FORMAT_VERSION, INDEX, StoreDamagedError, TokenStore, describe_array, open_store
-from train.data.tokens.tokenizing import id_dtype, tokenized
+from train.data.tokens.tokenizing import id_dtype, tokenize_corpus
 from train.errors import UserError
 from train.machine.files import exclusive_lock, write_durably
 
@@ -33,7 +33,7 @@ _PROGRESS = "progress.jsonl"
 _SECONDS_BETWEEN_LINES = 10.0
 _PACKAGES = ("array-record", "numpy", "tokenizers")
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 def build_store(
@@ -41,7 +41,7 @@ def build_store(
     tokenizer: "Tokenizer",
     *,
     cache_dir: str | os.PathLike[str] | None = None,
-    say: Say | None = None,
+    log: Log | None = None,
     workers: int | None = None,
 ) -> TokenStore:
     """Opens the tokenized corpus from the cache, tokenizing it first where it is not there yet.
@@ -55,7 +55,7 @@ def build_store(
         corpus: the documents.
         tokenizer: gives ids without specials.
         cache_dir: root of the cache; the default one if None.
-        say: takes lines for a person; by default they go to standard error.
+        log: takes lines for a person; by default they go to standard error.
         workers: number of processes that tokenize; one for each core if None. The result does not depend on it.
 
     Returns:
@@ -65,22 +65,22 @@ def build_store(
         UserError: if the corpus is empty or unreadable or changes meanwhile, or the cache cannot be written.
         RunError: if a worker was killed.
     """
-    say = say or (lambda line: print(line, file=sys.stderr))
+    log = log or (lambda line: print(line, file=sys.stderr))
     root = cache_root(cache_dir)
     try:
         (root / "tokens").mkdir(parents=True, exist_ok=True)
         inputs = _inputs(corpus, tokenizer, root)
-        key = key_of(inputs)
+        key = cache_key(inputs)
         directory = root / "tokens" / key
         waiting = f"Waiting for another process that tokenizes {corpus.name}."
-        with exclusive_lock(root / "tokens" / f"{key}.lock", lambda: say(waiting)):
+        with exclusive_lock(root / "tokens" / f"{key}.lock", lambda: log(waiting)):
             if directory.exists():
                 try:
                     return open_store(directory)
                 except StoreDamagedError as error:
-                    say(f"The tokenized corpus in {directory} is damaged ({error}): building it again.")
+                    log(f"The tokenized corpus in {directory} is damaged ({error}): building it again.")
                     shutil.rmtree(directory)
-            build = _Build(corpus, tokenizer, directory, say, workers)
+            build = _Build(corpus, tokenizer, directory, log, workers)
             build.run(inputs, lambda: _inputs(corpus, tokenizer, root))
             return open_store(directory)
     except OSError as error:
@@ -94,7 +94,7 @@ def build_store(
 
 def store_key(corpus: Corpus, tokenizer: "Tokenizer", cache_dir: str | None = None) -> str:
     """The fingerprint of what `build_store` opens or makes, from its inputs alone; raises as reading these."""
-    return key_of(_inputs(corpus, tokenizer, cache_root(cache_dir)))
+    return cache_key(_inputs(corpus, tokenizer, cache_root(cache_dir)))
 
 
 def _inputs(corpus: Corpus, tokenizer: "Tokenizer", root: Path) -> dict[str, Any]:
@@ -123,8 +123,8 @@ class _Position:
 class _Build:
     """One build, or the rest of one."""
 
-    def __init__(self, corpus: Corpus, tokenizer: "Tokenizer", directory: Path, say: Say, workers: int | None) -> None:
-        self._corpus, self._tokenizer, self._directory, self._say = corpus, tokenizer, directory, say
+    def __init__(self, corpus: Corpus, tokenizer: "Tokenizer", directory: Path, log: Log, workers: int | None) -> None:
+        self._corpus, self._tokenizer, self._directory, self._log = corpus, tokenizer, directory, log
         self._workers = workers
         self._partial = directory.with_name(f"{directory.name}.partial")
         self._dtype = id_dtype(tokenizer.vocab_size)
@@ -132,7 +132,7 @@ class _Build:
     def run(self, inputs: dict[str, Any], inputs_now: Callable[[], dict[str, Any]]) -> None:
         """Tokenizes what is left, writes index and manifest, and gives the directory its name."""
         began = time.monotonic()
-        self._say(f"Tokenizing {self._corpus.name} into {self._directory}.")
+        self._log(f"Tokenizing {self._corpus.name} into {self._directory}.")
         self._partial.mkdir(exist_ok=True)
         with IndexWriter(self._partial, self._tokenizer.vocab_size) as index:
             position = self._finished(index)
@@ -154,7 +154,7 @@ class _Build:
         seconds = time.monotonic() - began
         numbers = ", ".join(f"{count:,} {unit}" for unit, count in counts.items())
         speed = (index.tokens - before) / max(seconds, 1e-9)
-        self._say(f"Tokenized {numbers} in {seconds:.1f} s ({speed:,.0f} tokens a second).")
+        self._log(f"Tokenized {numbers} in {seconds:.1f} s ({speed:,.0f} tokens a second).")
 
     def _finished(self, index: IndexWriter) -> _Position:
         """What an interrupted build has finished, read and checked; anything else it left is removed."""
@@ -163,7 +163,7 @@ class _Build:
             try:
                 index.add(list(scan_shard(self._partial / line["shard"], line["tokens"], self._dtype)))
             except ShardError as error:
-                self._say(f"{error}: going on from before it.")
+                self._log(f"{error}: going on from before it.")
                 break
             position.shards.append((line["shard"], line["tokens"]))
             position.documents, position.skipped = line["documents"], line["skipped"]
@@ -177,13 +177,13 @@ class _Build:
             if path.name not in kept:
                 path.unlink()
         if lines:
-            self._say(f"Going on from an interrupted run: {index.tokens:,} tokens are there.")
+            self._log(f"Going on from an interrupted run: {index.tokens:,} tokens are there.")
         return position
 
     def _write_shards(self, position: _Position, index: IndexWriter) -> None:
-        meter = _Meter(self._corpus.size, self._say)
+        meter = _Meter(self._corpus.size, self._log)
         documents = itertools.islice(meter.watch(self._corpus.paragraphs()), position.documents, None)
-        blocks = tokenized(
+        blocks = tokenize_corpus(
             documents, self._tokenizer, split_paragraphs=self._corpus.split_paragraphs, workers=self._workers
         )
         with contextlib.closing(blocks), contextlib.ExitStack() as on_error:  # type: ignore[type-var]
@@ -255,10 +255,10 @@ def _progress_lines(path: Path) -> Iterator[dict[str, Any]]:
 class _Meter:
     """Says from time to time how far a build has come."""
 
-    def __init__(self, size: float | None, say: Say) -> None:
-        self._size, self._say = size, say
+    def __init__(self, size: float | None, log: Log) -> None:
+        self._size, self._log = size, log
         self._characters = self._documents = self._tokens = 0
-        self._began = self._said = time.monotonic()
+        self._began = self._logged = time.monotonic()
 
     def watch(self, documents: Iterable[Document]) -> Iterator[Document]:
         """Counts the text that passes."""
@@ -271,10 +271,10 @@ class _Meter:
         self._documents += documents
         self._tokens += tokens
         now = time.monotonic()
-        if now - self._said >= _SECONDS_BETWEEN_LINES:
-            self._said = now
+        if now - self._logged >= _SECONDS_BETWEEN_LINES:
+            self._logged = now
             speed = self._tokens / (now - self._began)
             share = f", about {min(self._characters / self._size, 1):.0%} of the text" if self._size else ""
-            self._say(
+            self._log(
                 f"  {self._tokens:,} tokens of {self._documents:,} documents{share}; {speed:,.0f} tokens a second"
             )

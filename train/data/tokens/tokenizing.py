@@ -21,7 +21,7 @@ _BLOCK_CHARACTERS = 2**20
 _BLOCKS_WITHOUT_WORKERS = 4
 
 
-class Tokenized(NamedTuple):
+class TokenizedBlock(NamedTuple):
     """What became of some consecutive documents.
 
     Attributes:
@@ -35,9 +35,9 @@ class Tokenized(NamedTuple):
     skipped: int
 
 
-def tokenized(
+def tokenize_corpus(
     documents: Iterable[Document], tokenizer: "Tokenizer", *, split_paragraphs: bool, workers: int | None = None
-) -> Iterator[Tokenized]:
+) -> Iterator[TokenizedBlock]:
     """Yields documents as blocks of tokens, in order; close it to end the workers.
 
     Args:
@@ -66,7 +66,7 @@ def id_dtype(vocab_size: int) -> np.dtype[np.uint16] | np.dtype[np.int32]:
     return np.dtype(np.uint16) if vocab_size <= 2**16 else np.dtype(np.int32)
 
 
-def tokenize(documents: list[Document], tokenizer: "Tokenizer", *, split_paragraphs: bool) -> Tokenized:
+def tokenize(documents: list[Document], tokenizer: "Tokenizer", *, split_paragraphs: bool) -> TokenizedBlock:
     """Cuts documents into sentences and these into tokens."""
     sentences = [sentences_of(document, split_paragraphs=split_paragraphs) for document in documents]
     encoded = tokenizer.encode(list(itertools.chain.from_iterable(sentences)))
@@ -74,7 +74,7 @@ def tokenize(documents: list[Document], tokenizer: "Tokenizer", *, split_paragra
     ids = np.fromiter(itertools.chain.from_iterable(encoded), id_dtype(tokenizer.vocab_size), lengths.sum())
     starts = np.concatenate([[0], np.cumsum(lengths)])  # of every sentence, closed by the number of tokens
     document_bounds = starts[np.concatenate([[0], np.cumsum([len(document) for document in sentences])])]
-    return Tokenized(
+    return TokenizedBlock(
         TokenBlock(ids, starts[:-1][lengths > 0], document_bounds[:-1][np.diff(document_bounds) > 0]),
         len(documents),
         int((lengths == 0).sum()),
@@ -94,7 +94,7 @@ def _document_blocks(documents: Iterable[Document]) -> Iterator[list[Document]]:
         yield block
 
 
-_in_worker: dict[str, functools.partial[Tokenized]] = {}
+_in_worker: dict[str, functools.partial[TokenizedBlock]] = {}
 
 
 def _begin(tokenizer: "Tokenizer", split_paragraphs: bool) -> None:
@@ -102,5 +102,5 @@ def _begin(tokenizer: "Tokenizer", split_paragraphs: bool) -> None:
     _in_worker["tokenize"] = functools.partial(tokenize, tokenizer=tokenizer, split_paragraphs=split_paragraphs)
 
 
-def _tokenize_in_worker(documents: list[Document]) -> Tokenized:
+def _tokenize_in_worker(documents: list[Document]) -> TokenizedBlock:
     return _in_worker["tokenize"](documents)

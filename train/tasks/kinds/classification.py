@@ -10,7 +10,7 @@ from scipy import special
 from flax_lite.models.heads import MultipleChoice, SequenceClassification
 from train.tasks.examples import ChoiceExample, Prediction, TextExample
 from train.tasks.kinds.task import Task
-from train.tasks.rows import Row, RowSet, joined
+from train.tasks.rows import Row, RowSet, build_tokens
 
 # google-research/albert, run_race.py: max_qa_length.
 _MAX_CHOICE_LENGTH = 128
@@ -29,8 +29,8 @@ class Classification(Task):
         rows = []
         for index, (example, first) in enumerate(zip(examples, firsts, strict=True)):
             second = next(seconds) if len(example.texts) > 1 else None
-            self.count_cut(first, second)
-            tokens, begin = joined(self.tokenizer, first, second, self.max_length)
+            self.count_truncated(first, second)
+            tokens, begin = build_tokens(self.tokenizer, first, second, self.max_length)
             rows.append(Row(index, (tokens,), (begin,), {"labels": self._label(example)}))
         return rows
 
@@ -74,8 +74,10 @@ class Choices(Task):
         rows = []
         for index, (example, context) in enumerate(zip(examples, contexts, strict=True)):
             own = [next(choices) for _ in example.choices]
-            self.count_cut(context, max(own, key=len))
-            sequences = [joined(self.tokenizer, context, each, self.max_length, _MAX_CHOICE_LENGTH) for each in own]
+            self.count_truncated(context, max(own, key=len))
+            sequences = [
+                build_tokens(self.tokenizer, context, each, self.max_length, _MAX_CHOICE_LENGTH) for each in own
+            ]
             tokens, seconds = zip(*sequences, strict=True)
             rows.append(Row(index, tokens, seconds, {"labels": np.asarray(example.label or 0, np.int32)}))
         return rows

@@ -16,7 +16,7 @@ from flax_lite.training.task_objectives import Teaching
 from train.errors import UserError
 from train.tasks.examples import Prediction, TaskData, TextExample
 from train.tasks.kinds.task import Task
-from train.tasks.rows import Row, RowSet, joined
+from train.tasks.rows import Row, RowSet, build_tokens
 
 # Numbers from 0 to 1 where most is 5, the usual scale, are no accident; from 0 to 2 they may be.
 _FAR_BELOW = 4
@@ -65,8 +65,10 @@ class Sentences(Task):
                 )
             both = [next(texts), next(texts)]
             for text in both:
-                self.count_cut(text, None)
-            tokens, seconds = zip(*(joined(self.tokenizer, text, None, self.max_length) for text in both), strict=True)
+                self.count_truncated(text, None)
+            tokens, seconds = zip(
+                *(build_tokens(self.tokenizer, text, None, self.max_length) for text in both), strict=True
+            )
             label = np.array([float(example.label or 0.0) / self.most], np.float32)  # type: ignore[arg-type]
             rows.append(Row(index, tokens, seconds, {"labels": label}))
         return rows

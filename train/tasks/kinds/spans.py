@@ -92,7 +92,7 @@ class Spans(Task):
         rows = []
         for window in self._windows(examples):
             is_first = not rows or rows[-1].example != window.example
-            self.num_cut += is_first and window.question_length > self.max_question_length
+            self.num_truncated += is_first and window.question_length > self.max_question_length
             place = places[window.example]
             start, end = token_span(window, *place) if place else (0, 0)
             labels = {"starts": np.asarray(start, np.int32), "ends": np.asarray(end, np.int32)}

@@ -22,7 +22,7 @@ class Tagging(Task):
 
     kind = "tags"
     model_class = TokenClassification
-    label_fills: ClassVar[Mapping[str, float]] = {"tags": _NO_WORD}
+    label_padding: ClassVar[Mapping[str, float]] = {"tags": _NO_WORD}
     token_logits = True
 
     def encode(self, examples: Sequence[TagExample]) -> list[Row]:
@@ -68,7 +68,7 @@ class Tagging(Task):
             ids += word
             labels += [tag, *[_NO_WORD] * (len(word) - 1)]
         room = self.max_length - template.single_size
-        self.num_cut += len(ids) > room  # a single word may be longer than a row
+        self.num_truncated += len(ids) > room  # a single word may be longer than a row
         tokens = np.array(template.single(ids[:room]), np.int32)
         labels = [_NO_WORD, *labels[:room], *[_NO_WORD] * len(template.end)]
         return Row(example, (tokens,), (len(tokens),), {"tags": np.array(labels, np.int32)})

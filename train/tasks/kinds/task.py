@@ -36,23 +36,23 @@ class Task(abc.ABC):
     Attributes:
         kind: of the examples.
         model_class: the model whose head is trained.
-        label_fills: what fills labels that have tokens on their first axis.
+        label_padding: what fills labels that have tokens on their first axis.
         token_logits: whether the head has logits for each token.
         data: the examples.
         tokenizer: of the rows.
         max_length: of a row.
-        num_cut: texts so far that lost their end.
+        num_truncated: texts so far that lost their end.
         num_token_types: of the rows so far: 2 where one of them holds two texts.
     """
 
     kind: ClassVar[Kind]
     model_class: ClassVar[type[TaskModel[Any]] | type[Encoder] | type[BeamQuestionAnswering]]
-    label_fills: ClassVar[Mapping[str, float]] = {}
+    label_padding: ClassVar[Mapping[str, float]] = {}
     token_logits: ClassVar[bool] = False
 
     def __init__(self, data: TaskData, tokenizer: Tokenizer, max_length: int) -> None:
         self.data, self.tokenizer, self.max_length = data, tokenizer, max_length
-        self.num_cut, self.num_token_types = 0, 1
+        self.num_truncated, self.num_token_types = 0, 1
 
     @property
     def longest(self) -> str:
@@ -66,7 +66,7 @@ class Task(abc.ABC):
 
     def rows(self, examples: Sequence[Any]) -> RowSet:
         """All rows of some examples."""
-        fills = {**self.label_fills, **({"teacher_0": 0.0, "teacher_1": 0.0} if self.token_logits else {})}
+        fills = {**self.label_padding, **({"teacher_0": 0.0, "teacher_1": 0.0} if self.token_logits else {})}
         rows = self.encode(examples)
         if any(second < len(tokens) for row in rows for tokens, second in zip(row.tokens, row.seconds, strict=True)):
             self.num_token_types = 2
@@ -79,15 +79,17 @@ class Task(abc.ABC):
     def complete(self, directory: Path) -> None:  # noqa: B027, most tasks have nothing
         """Adds to a saved model what the task has beside weights, config and tokenizer."""
 
-    def describe_cut(self) -> list[str]:
+    def describe_truncation(self) -> list[str]:
         """In a line, how many texts lost their end; in none if all fit."""
-        return [f"cut: {self.num_cut:,} texts are longer than {self.longest} and lose their end"] * (self.num_cut > 0)
+        if not self.num_truncated:
+            return []
+        return [f"cut: {self.num_truncated:,} texts are longer than {self.longest} and lose their end"]
 
-    def count_cut(self, first: Sequence[int], second: Sequence[int] | None) -> None:
+    def count_truncated(self, first: Sequence[int], second: Sequence[int] | None) -> None:
         """Counts a text or pair that is too long for a row."""
         template = self.tokenizer.template
         specials = template.single_size if second is None else template.pair_size
-        self.num_cut += len(first) + len(second or ()) + specials > self.max_length
+        self.num_truncated += len(first) + len(second or ()) + specials > self.max_length
 
     @abc.abstractmethod
     def encode(self, examples: Sequence[Any]) -> list[Row]:
@@ -126,7 +128,7 @@ class Task(abc.ABC):
         return lambda params, batch, *constants: {**step(params, batch), "row": batch["row"]}
 
 
-def opened(source: str) -> Checkpoint:
+def open_checkpoint(source: str) -> Checkpoint:
     """A checkpoint, opened once for its checks and its parameters: those of one step.
 
     Raises:
@@ -148,7 +150,7 @@ def known_labels(values: Mapping[str, Any], model_class: type[TaskModel[Any]]) -
     begun_with = None if values["new_head"] else values["init_from"]
     for source in filter(None, (values.get("checkpoint"), begun_with, values["teacher"])):
         try:
-            config = opened(source).config
+            config = open_checkpoint(source).config
         except UserError:  # which is said where its parameters are read
             continue
         if architecture(model_class, config) in config.architectures:
@@ -162,7 +164,7 @@ def check_labels(checkpoint: Checkpoint, source: str, task: Task, cure: str) -> 
     Case is no difference: half of the models on the hub write NEGATIVE where the data has negative.
 
     Args:
-        checkpoint: as `opened`.
+        checkpoint: as `open_checkpoint`.
         source: where it is from, for the message.
         task: the task.
         cure: the end of the message.
@@ -178,7 +180,7 @@ def check_labels(checkpoint: Checkpoint, source: str, task: Task, cure: str) -> 
         raise UserError(f"{source} knows the labels {', '.join(theirs.labels)}, the task has {', '.join(ours)}. {cure}")
 
 
-def trained_model(source: str, task: Task, execution: Execution, *, option: str, cure: str) -> Any:
+def load_trained_model(source: str, task: Task, execution: Execution, *, option: str, cure: str) -> Any:
     """The model in a checkpoint that has learned this kind of task, with the task's labels.
 
     Args:
@@ -192,7 +194,7 @@ def trained_model(source: str, task: Task, execution: Execution, *, option: str,
         UserError: if it cannot be read, lacks a part of the task's head, which would be drawn at random, means other
             labels, or is too small for the rows.
     """
-    checkpoint = opened(source)
+    checkpoint = open_checkpoint(source)
     check_tables(
         f"{option}={source}",
         checkpoint.config,

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from train.errors import UserError
-from train.tasks.readers.lines import lines_of
+from train.tasks.readers.lines import read_lines
 
 _TAG = re.compile(r"O|[A-Z]-.+")
 # Sentences by which a column of numbers is told from words that are numbers.
@@ -51,7 +51,7 @@ def column_sentences(path: Path, word: int | None, tag: int | None) -> Iterator[
 def _blocks(path: Path) -> Iterator[list[_Line]]:
     """Lines that no blank line and no -DOCSTART- parts."""
     rows: list[_Line] = []
-    for number, line in lines_of(path):
+    for number, line in read_lines(path):
         if line.strip(" \t") and not line.startswith("-DOCSTART-"):
             rows.append((number, _fields(line)))
         elif rows:

@@ -34,7 +34,7 @@ _NO_EXAMPLES = frozenset(
 _SHOWN = 20
 
 
-def folder_of(source: str, usage: str) -> Path:
+def source_directory(source: str, usage: str) -> Path:
     """The directory that `files:DIR` names.
 
     Args:
@@ -102,10 +102,10 @@ def _absent(what: str, folders: Sequence[Path], expected: str) -> UserError:
 def _files(folder: Path) -> list[Path]:
     """What is in a folder: its files, and folders that are named after a held-out set."""
     found = (path for path in folder.iterdir() if not path.name.startswith("."))
-    return sorted(path for path in found if path.is_file() or set_of(path.name) == "dev")
+    return sorted(path for path in found if path.is_file() or set_name(path.name) == "dev")
 
 
-def set_of(name: str) -> str | None:
+def set_name(name: str) -> str | None:
     """The set that a file is of by its name, "train", "dev" or "test"; None where it names none, or two."""
     named = {_SETS[word] for word in _words(name) if word in _SETS}
     return named.pop() if len(named) == 1 else None
@@ -177,7 +177,7 @@ def set_files(folder: Path, endings: Sequence[str], own: Mapping[str, Sequence[s
     ranked: dict[str, list[tuple[int, Path]]] = {}
     others = []
     for path in _files(folder):
-        name = known.get(path.name) or set_of(path.name)
+        name = known.get(path.name) or set_name(path.name)
         readable = path.is_file() and (path.name in known or path.suffix.lower() in endings)
         if name and readable:
             exact = path.stem.lower() in _SETS

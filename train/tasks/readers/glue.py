@@ -8,11 +8,11 @@ from train.data.sources.tfds import read_examples, text_of
 from train.errors import UserError
 from train.options.schema import nearest
 from train.tasks.examples import TaskData, TextExample
-from train.tasks.readers.folders import find_file, folder_of, require_file, single_file
+from train.tasks.readers.folders import find_file, require_file, single_file, source_directory
 from train.tasks.readers.glue_table import GLUE, GlueTask
-from train.tasks.readers.label_names import index_of, number_of
-from train.tasks.readers.lines import gathered
-from train.tasks.readers.tables import Row, missing_column, tsv_rows
+from train.tasks.readers.label_names import label_index, parse_number
+from train.tasks.readers.lines import read_all
+from train.tasks.readers.tables import Row, missing_column_error, tsv_rows
 
 # Microsoft's own archive of MRPC, which GLUE's files were made from: no set of it is named dev.
 _MSR = {"train": "msr_paraphrase_train.txt", "test": "msr_paraphrase_test.txt"}
@@ -50,7 +50,7 @@ def read_glue(task: str, source: str, *, tfds_dir: str | None = None, training: 
         name = next((name for name, file in GLUE[task].evaluation.items() if file == alone.name), "dev")
         notes: list[str] = []
         return _task_data(GLUE[task], [], {name: _labeled(GLUE[task], alone, notes)}, {}, notes)
-    folder = folder_of(source, usage)
+    folder = source_directory(source, usage)
     inner = folder / GLUE[task].folder
     return _read_files(GLUE[task], (inner if inner.is_dir() else folder,), training)
 
@@ -93,7 +93,7 @@ def _read_msr(task: GlueTask, folders: tuple[Path, ...], training: bool) -> Task
 def _labeled(task: GlueTask, path: Path, notes: list[str]) -> list[TextExample]:
     bad: list[int] = []
     rows = tsv_rows(path, task.columns, on_bad_row=bad.append if task.bad_rows else None)
-    examples = gathered(
+    examples = read_all(
         enumerate(rows), lambda numbered: _example(task, str(numbered[0]), numbered[1], numbered[1].value(task.label))
     )
     if bad:
@@ -102,7 +102,7 @@ def _labeled(task: GlueTask, path: Path, notes: list[str]) -> list[TextExample]:
 
 
 def _unlabeled(task: GlueTask, path: Path) -> list[TextExample]:
-    return gathered(tsv_rows(path), lambda row: _example(task, row.name(task.index), row, None))
+    return read_all(tsv_rows(path), lambda row: _example(task, row.name(task.index), row, None))
 
 
 def _example(task: GlueTask, identifier: str, row: Row, written: Any) -> TextExample:
@@ -114,8 +114,8 @@ def _example(task: GlueTask, identifier: str, row: Row, written: Any) -> TextExa
 
 def _label(task: GlueTask, written: str, place: str) -> int | float:
     if task.problem == "regression":
-        return _on_scale(task, number_of(written, place), place)
-    return index_of(written, task.written, place, f"The labels of {task.folder}")
+        return _on_scale(task, parse_number(written, place), place)
+    return label_index(written, task.written, place, f"The labels of {task.folder}")
 
 
 def _on_scale(task: GlueTask, number: float, place: str) -> float:
@@ -146,7 +146,7 @@ def _tfds_examples(task: GlueTask, name: str, split: str, data_dir: str | None) 
 def _tfds_example(task: GlueTask, example: dict[str, Any], place: str) -> TextExample:
     columns = (*(task.tfds_texts or task.texts), "label", "idx")
     if missing := [column for column in columns if column not in example]:
-        raise missing_column(missing[0], list(example), place)
+        raise missing_column_error(missing[0], list(example), place)
     texts = tuple(text_of(example[column], place) for column in columns[:-2])
     return TextExample(id=str(example["idx"]), texts=texts, label=_tfds_label(task, example["label"], place))
 
@@ -155,7 +155,7 @@ def _tfds_label(task: GlueTask, label: Any, place: str) -> int | float | None:
     if label == -1:  # of a set to predict
         return None
     if task.problem == "regression":
-        return _on_scale(task, number_of(label, place), place)
+        return _on_scale(task, parse_number(label, place), place)
     if label not in range(len(task.labels)):
         raise UserError(f"{place}: {task.folder} has no label {label}, only 0 to {len(task.labels) - 1}.")
     return int(label)

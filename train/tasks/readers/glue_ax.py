@@ -4,11 +4,11 @@ import dataclasses
 from pathlib import Path
 
 from train.tasks.examples import TaskData, TextExample
-from train.tasks.readers.folders import find_file, folder_of
+from train.tasks.readers.folders import find_file, source_directory
 from train.tasks.readers.glue import read_glue
 from train.tasks.readers.glue_table import GLUE
-from train.tasks.readers.label_names import index_of
-from train.tasks.readers.lines import gathered
+from train.tasks.readers.label_names import label_index
+from train.tasks.readers.lines import read_all
 from train.tasks.readers.tables import Row, tsv_rows
 
 # The set with its labels and the phenomena that each pair is of, from the benchmark's page on diagnostics.
@@ -35,7 +35,7 @@ def read_ax(source: str, *, tfds_dir: str | None = None, training: bool = True) 
         name = source.rpartition("/")[0]
         mnli, ax = (read_glue(task, f"{name}/{task}", tfds_dir=tfds_dir) for task in ("mnli", "ax"))
         return dataclasses.replace(mnli, test=ax.test)
-    folder = folder_of(source, "'files:DIR' with GLUE's folders MNLI and diagnostic in DIR, or 'tfds:glue/ax'")
+    folder = source_directory(source, "'files:DIR' with GLUE's folders MNLI and diagnostic in DIR, or 'tfds:glue/ax'")
     folders = (folder / GLUE["ax"].folder, folder)
     labeled = find_file(folders, [_LABELED])
     is_submitted = find_file(folders, GLUE["ax"].test.values()) or not labeled
@@ -47,9 +47,9 @@ def read_ax(source: str, *, tfds_dir: str | None = None, training: bool = True) 
 
 
 def _labeled(path: Path) -> list[TextExample]:
-    return gathered(enumerate(tsv_rows(path)), lambda numbered: _example(str(numbered[0]), numbered[1]))
+    return read_all(enumerate(tsv_rows(path)), lambda numbered: _example(str(numbered[0]), numbered[1]))
 
 
 def _example(identifier: str, row: Row) -> TextExample:
-    label = index_of(row.name("Label"), GLUE["ax"].labels, row.place, "The labels of MNLI")
+    label = label_index(row.name("Label"), GLUE["ax"].labels, row.place, "The labels of MNLI")
     return TextExample(id=identifier, texts=(row.text("Premise"), row.text("Hypothesis")), label=label)

@@ -12,7 +12,7 @@ from train.errors import UserError
 from train.options.schema import nearest
 
 
-def index_of(name: str, labels: Sequence[str], place: str, known_from: str, cure: str = "") -> int:
+def label_index(name: str, labels: Sequence[str], place: str, known_from: str, cure: str = "") -> int:
     """The index of a label.
 
     Args:
@@ -33,7 +33,7 @@ def index_of(name: str, labels: Sequence[str], place: str, known_from: str, cure
         ) from None
 
 
-def number_of(written: Any, place: str) -> float:
+def parse_number(written: Any, place: str) -> float:
     """A number as written.
 
     Raises:
@@ -53,7 +53,7 @@ def is_missing(written: Any) -> bool:
     return written is None or written != written or (isinstance(written, str) and not written.strip())
 
 
-def name_of(written: Any) -> str:
+def label_name(written: Any) -> str:
     """The name of a label: text without the white space around it; a number or truth value as JSON writes it."""
     return written.strip() if isinstance(written, str) else json.dumps(written)
 
@@ -78,7 +78,7 @@ def looks_like_several(name: str) -> bool:
     return bool(_LISTS.fullmatch(name)) and any(mark in name for mark in "',\"")
 
 
-def list_in(written: str, place: str) -> list[Any] | None:
+def parse_list(written: str, place: str) -> list[Any] | None:
     """The list that a text is, as Python and so pandas write one into a cell, or as JSON; None where it is none.
 
     Raises:
@@ -111,7 +111,7 @@ class KnownLabels:
     names: tuple[str, ...] = ()
     source: str = ""
 
-    def of_data(self, found: Sequence[str]) -> tuple[str, ...]:
+    def choose(self, found: Sequence[str]) -> tuple[str, ...]:
         """The task's labels, of those that its data has: as Hugging Face's scripts choose them (run_glue.py).
 
         Numbers are the indices of labels without names. Names may differ in case, and are spelled as the data has them.

@@ -26,7 +26,7 @@ ItemT = TypeVar("ItemT")
 ReadT = TypeVar("ReadT")
 
 
-def lines_of(path: Path) -> Iterator[tuple[int, str]]:
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     r"""Yields the lines of a text file with their numbers, from 1; only \n ends one, a \r before it is dropped.
 
     The file is UTF-8, or UTF-16 or UTF-32 where it begins with their byte order mark. A mark at the beginning of any
@@ -43,7 +43,7 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}. Check the path and its permissions.") from error
     if number == 0:
-        raise empty(path)
+        raise empty_file_error(path)
 
 
 def _decoded(path: Path, file: io.BufferedReader) -> Iterator[tuple[int, str]]:
@@ -94,11 +94,11 @@ def read_object(path: Path, max_bytes: int) -> dict[str, Any]:
         value = parse_json(data)
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON: {error}") from error
-    check_pairs(value, data, str(path))
+    check_surrogates(value, data, str(path))
     return value
 
 
-def check_pairs(value: Any, written: bytes | str, place: str) -> None:
+def check_surrogates(value: Any, written: bytes | str, place: str) -> None:
     r"""Sees to it that texts of JSON hold whole characters: `\ud83d` alone is half of one, which no tokenizer takes.
 
     Args:
@@ -122,7 +122,7 @@ def check_pairs(value: Any, written: bytes | str, place: str) -> None:
         ) from None
 
 
-def gathered(items: Iterable[ItemT], read: Callable[[ItemT], ReadT]) -> list[ReadT]:
+def read_all(items: Iterable[ItemT], read: Callable[[ItemT], ReadT]) -> list[ReadT]:
     """What `read` makes of each item; all that it refuses are one error, which shows the first ten and counts them.
 
     Raises:
@@ -152,6 +152,6 @@ class MissingColumnError(UserError):
     """A column that a table lacks: one mistake, however many rows there are."""
 
 
-def empty(path: Path) -> UserError:
+def empty_file_error(path: Path) -> UserError:
     """The message for a file that holds nothing."""
     return UserError(f"{path} holds no row: is it whole, and the right file?")

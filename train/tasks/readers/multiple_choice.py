@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from train.errors import UserError
 from train.tasks.examples import ChoiceExample, TaskData
-from train.tasks.readers.folders import folder_of, set_files, single_file
-from train.tasks.readers.label_names import index_of, is_missing, name_of
-from train.tasks.readers.lines import check_pairs, gathered, lines_of
-from train.tasks.readers.tables import JSON_ENDINGS, Row, missing_column, read_rows
+from train.tasks.readers.folders import set_files, single_file, source_directory
+from train.tasks.readers.label_names import is_missing, label_index, label_name
+from train.tasks.readers.lines import check_surrogates, read_all, read_lines
+from train.tasks.readers.tables import JSON_ENDINGS, Row, missing_column_error, read_rows
 
 _LETTERS = tuple(string.ascii_uppercase)
 _LEVELS = ("middle", "high")
@@ -38,7 +38,7 @@ def read_race(source: str, *, level: Literal["all", "middle", "high"] = "all", t
         UserError: if a folder is missing, a file is no article with questions, options and an answer to each, or one
             question has more options than another.
     """
-    root = folder_of(source, "'files:DIR' with RACE's folders train, dev and test in DIR or DIR/RACE")
+    root = source_directory(source, "'files:DIR' with RACE's folders train, dev and test in DIR or DIR/RACE")
     root = root / "RACE" if (root / "RACE").is_dir() else root
     levels = _LEVELS if level == "all" else (level,)
     names = ("train", "dev", "test")
@@ -76,7 +76,7 @@ def read_swag(source: str, *, training: bool = True) -> TaskData:
     usage = "'files:DIR' with SWAG's files in DIR: train.csv, val.csv, test.csv, or .jsonl"
     paths = (None, None if training else single_file(source), None)
     if paths[1] is None:
-        paths = set_files(folder_of(source, usage), (".csv", *JSON_ENDINGS)).paths(" of SWAG", training=training)
+        paths = set_files(source_directory(source, usage), (".csv", *JSON_ENDINGS)).paths(" of SWAG", training=training)
     notes: list[str] = []
     train, dev, test = (
         _swag_file(path, notes, labeled=labeled) if path else []
@@ -89,16 +89,16 @@ def read_swag(source: str, *, training: bool = True) -> TaskData:
 
 def _swag_file(path: Path, notes: list[str], *, labeled: bool) -> list[ChoiceExample]:
     rows = enumerate(read_rows(path, notes=notes))
-    return gathered(rows, lambda numbered: _swag(str(numbered[0]), numbered[1], labeled=labeled))
+    return read_all(rows, lambda numbered: _swag(str(numbered[0]), numbered[1], labeled=labeled))
 
 
 def _swag(identifier: str, row: Row, *, labeled: bool) -> ChoiceExample:
     endings = _endings(row)
     written = row.value("label") if labeled else row.fields.get("label")
     label = None
-    if labeled or not (is_missing(written) or name_of(written) == "-1"):
+    if labeled or not (is_missing(written) or label_name(written) == "-1"):
         numbers = tuple(map(str, range(len(endings))))
-        label = index_of(name_of(written), numbers, row.place, "The numbers of its endings are")
+        label = label_index(label_name(written), numbers, row.place, "The numbers of its endings are")
     beginning = row.text("sent2")
     choices = tuple(f"{beginning} {row.text(ending)}" for ending in endings)
     return ChoiceExample(id=identifier, context=row.text("sent1"), choices=choices, label=label)
@@ -110,7 +110,7 @@ def _endings(row: Row) -> list[str]:
     numbers = {number for number in numbers if number.isdecimal()}
     for number in range(max(2, len(numbers))):
         if str(number) not in numbers:
-            raise missing_column(f"{_ENDING}{number}", list(row.fields), row.place)
+            raise missing_column_error(f"{_ENDING}{number}", list(row.fields), row.place)
     return [f"{_ENDING}{number}" for number in range(len(numbers))]
 
 
@@ -133,7 +133,7 @@ def _articles(folder: Path, levels: tuple[str, ...]) -> list[ChoiceExample]:
         if not files:
             raise UserError(f"There is no article of RACE in {folder / level}. Expected files named NUMBER.txt.")
         found += [(path, level) for path in files]
-    return list(itertools.chain(*gathered(found, lambda placed: list(_questions(*placed)))))
+    return list(itertools.chain(*read_all(found, lambda placed: list(_questions(*placed)))))
 
 
 def _questions(path: Path, level: str) -> Iterator[ChoiceExample]:
@@ -152,7 +152,7 @@ def _questions(path: Path, level: str) -> Iterator[ChoiceExample]:
             id=f"{level}/{path.stem}-{number}",
             context=context,
             choices=choices,
-            label=index_of(name_of(answer), _LETTERS[: len(choices)], place, "The answers are"),
+            label=label_index(label_name(answer), _LETTERS[: len(choices)], place, "The answers are"),
         )
 
 
@@ -165,14 +165,14 @@ def _choices(question: str, options: Any, place: str) -> tuple[str, ...]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    written = "\n".join(line for _, line in lines_of(path))
+    written = "\n".join(line for _, line in read_lines(path))
     try:
         value = json.loads(written)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON ({error}). Expected an article of RACE.") from error
     if not isinstance(value, dict):
         raise UserError(f"{path} holds a JSON {type(value).__name__}, expected an article of RACE: an object.")
-    check_pairs(value, written, str(path))
+    check_surrogates(value, written, str(path))
     return value
 
 

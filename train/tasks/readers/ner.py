@@ -12,10 +12,10 @@ from train.data.sources.tfds import class_names, read_examples, text_of
 from train.errors import UserError
 from train.tasks.examples import TagExample, TaskData
 from train.tasks.readers.columns import column_sentences
-from train.tasks.readers.folders import folder_of, set_files, single_file
-from train.tasks.readers.label_names import KnownLabels, index_of, is_missing, name_of
-from train.tasks.readers.lines import gathered
-from train.tasks.readers.tables import JSON_ENDINGS, Row, json_rows, missing_column
+from train.tasks.readers.folders import set_files, single_file, source_directory
+from train.tasks.readers.label_names import KnownLabels, is_missing, label_index, label_name
+from train.tasks.readers.lines import read_all
+from train.tasks.readers.tables import JSON_ENDINGS, Row, json_rows, missing_column_error
 
 
 def to_bio(tags: Sequence[str], place: str) -> tuple[str, ...]:
@@ -103,9 +103,9 @@ def read_ner(
     else:
         sentences = _of_files(source, lambda path: _sentences(path, word_column, tag_column, labels, notes), training)
     found = _labels(tags for name in ("train", "dev") for _, (_, tags) in sentences[name])
-    names = tuple(labels) or (known or KnownLabels()).of_data(found)
+    names = tuple(labels) or (known or KnownLabels()).choose(found)
     examples = {
-        name: gathered(
+        name: read_all(
             enumerate(found), lambda numbered, name=name: _example(str(numbered[0]), *numbered[1], names, name)
         )
         for name, found in sentences.items()
@@ -124,7 +124,7 @@ def _of_files(source: str, read: Callable[[Path], list[_Placed]], training: bool
     if not training and (alone := single_file(source)):
         return {"train": [], "dev": read(alone), "test": []}
     usage = "'files:DIR' with files such as eng.train, train.conll, dev.jsonl in DIR, or 'tfds:conll2003/conll2003'"
-    paths = set_files(folder_of(source, usage), _ENDINGS, FILES).paths("", training=training)
+    paths = set_files(source_directory(source, usage), _ENDINGS, FILES).paths("", training=training)
     return {name: read(path) if path else [] for name, path in zip(FILES, paths, strict=True)}
 
 
@@ -155,7 +155,7 @@ def _tfds_split(name: str, split: str, data_dir: str | None, column: str, names:
 
 def _tfds_sentence(example: dict[str, Any], column: str, names: Sequence[str], place: str) -> _Placed:
     if "tokens" not in example:
-        raise missing_column("tokens", list(example), place)
+        raise missing_column_error("tokens", list(example), place)
     words = _strings([text_of(word, place) for word in example["tokens"]], place)
     tags = tuple(_tag_name(int(tag), names, place) for tag in example[column])
     if len(tags) != len(words):
@@ -173,7 +173,7 @@ def _example(identifier: str, place: str, sentence: _Sentence, labels: Sequence[
         if split != "test":
             raise UserError(f"{place}: the sentence has no tags. Only the test set may have none.")
         return TagExample(id=identifier, words=words)
-    indices = tuple(index_of(tag, labels, place, "The tags are") for tag in tags)
+    indices = tuple(label_index(tag, labels, place, "The tags are") for tag in tags)
     return TagExample(id=identifier, words=words, tags=indices)
 
 
@@ -183,10 +183,10 @@ def _sentences(path: Path, word: int | None, tag: int | None, labels: Sequence[s
         kept = [row for row in rows if row.value(_key(row, _WORDS) or _WORDS[0]) != []]
         if len(kept) < len(rows):
             notes.append(f"{path} has {len(rows) - len(kept)} sentence(s) without words, left out.")
-        read = gathered(kept, lambda row: (row.place, _of_row(row, labels)))
+        read = read_all(kept, lambda row: (row.place, _of_row(row, labels)))
     else:
-        read = gathered(column_sentences(path, word, tag), lambda found: (found[0], _of_columns(*found, labels)))
-    found = gathered(read, lambda placed: (placed[0], _in_bio(*placed)))
+        read = read_all(column_sentences(path, word, tag), lambda found: (found[0], _of_columns(*found, labels)))
+    found = read_all(read, lambda placed: (placed[0], _in_bio(*placed)))
     if not found:
         raise UserError(f"{path} holds no sentence: is it whole, and the right file?")
     return found
@@ -235,7 +235,7 @@ def _tag_name(tag: Any, labels: Sequence[str], place: str) -> str:
     """The name of a tag, which may be written as its index."""
     is_index = isinstance(tag, int) and not isinstance(tag, bool)
     if not is_index:
-        name = name_of(tag)
+        name = label_name(tag)
         if not re.fullmatch(r"-?\d+", name) or name in labels:
             return name
         tag = int(name)

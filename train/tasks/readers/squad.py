@@ -10,8 +10,8 @@ from train.data.sources.tfds import read_examples, text_of
 from train.errors import UserError
 from train.tasks.examples import Answer, SpanExample, TaskData
 from train.tasks.readers.folders import set_files
-from train.tasks.readers.label_names import name_of
-from train.tasks.readers.lines import gathered, read_object
+from train.tasks.readers.label_names import label_name
+from train.tasks.readers.lines import read_all, read_object
 from train.tasks.scores.squad_metric import Version
 
 _FILES: Mapping[Version, tuple[str, str]] = {
@@ -64,8 +64,8 @@ def read_squad(
     learned = list(_joined(train_path or dev_path, train))
     _check_learnable(train_path or dev_path, learned)
     held_out = list(_joined(dev_path, evaluation))
-    wholes = {"dev": len(learned) + len(held_out)} if train_path == dev_path else {}
-    return TaskData(kind="spans", train=learned, evaluation={"dev": held_out}, wholes=wholes)
+    full_sizes = {"dev": len(learned) + len(held_out)} if train_path == dev_path else {}
+    return TaskData(kind="spans", train=learned, evaluation={"dev": held_out}, full_sizes=full_sizes)
 
 
 def _read_tfds(name: str, version: Version, eval_articles: int | None, data_dir: str | None) -> TaskData:
@@ -141,7 +141,7 @@ def _read(path: Path, version: Version) -> list[Article]:
     articles = [list(_asked(article, where)) for where, article in _items(content, "data", str(path), "article")]
     if not any(articles):
         raise UserError(f"{path} has no questions")
-    questions = gathered(itertools.chain(*articles), lambda asked: _question(asked[1], asked[0], version, asked[2]))
+    questions = read_all(itertools.chain(*articles), lambda asked: _question(asked[1], asked[0], version, asked[2]))
     found = iter(questions)
     return [list(itertools.islice(found, len(article))) for article in articles]
 
@@ -169,7 +169,7 @@ def _question(qa: Any, context: str, version: Version, where: str) -> SpanExampl
 def _identifier(qa: Any, where: str) -> str:
     """The id, which annotation tools write as a number."""
     is_number = isinstance(qa.get("id"), int) and not isinstance(qa["id"], bool)
-    return name_of(qa["id"]) if is_number else _text(qa, "id", where)
+    return label_name(qa["id"]) if is_number else _text(qa, "id", where)
 
 
 def _answer(answer: Any, context: str, where: str) -> Answer:
@@ -223,4 +223,4 @@ def _check_learnable(path: Path | str, examples: Sequence[SpanExample]) -> None:
             if find_answer(example.context, answer.text, answer.start) is None:
                 raise UserError(f"{path}: the answer {answer.text[:60]!r} to {example.id} is not in its context")
 
-    gathered(examples, check)
+    read_all(examples, check)

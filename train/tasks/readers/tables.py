@@ -12,8 +12,8 @@ from typing import Any
 
 from train.errors import UserError
 from train.options.schema import nearest
-from train.tasks.readers.label_names import is_missing, name_of
-from train.tasks.readers.lines import MissingColumnError, check_pairs, empty, lines_of
+from train.tasks.readers.label_names import is_missing, label_name
+from train.tasks.readers.lines import MissingColumnError, check_surrogates, empty_file_error, read_lines
 
 SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
 # Lines that are looked at to find which of them it is.
@@ -59,7 +59,7 @@ class Row:
             raise UserError(f"{self.place}: column {column!r} is empty. Fill it in or remove the row.")
         if isinstance(value, (list, dict)):
             raise UserError(f"{self.place}: column {column!r} holds {value!r:.200}, expected a name or a number.")
-        return name_of(value)
+        return label_name(value)
 
     def value(self, column: str) -> Any:
         """What stands in a column.
@@ -68,11 +68,11 @@ class Row:
             MissingColumnError: if there is no such column, naming those there are.
         """
         if column not in self.fields:
-            raise missing_column(column, list(self.fields), self.place)
+            raise missing_column_error(column, list(self.fields), self.place)
         return self.fields[column]
 
 
-def missing_column(column: str, columns: Sequence[str], where: object) -> MissingColumnError:
+def missing_column_error(column: str, columns: Sequence[str], where: object) -> MissingColumnError:
     """The message for a column that a file lacks."""
     return MissingColumnError(
         f"{where} has no column {column!r}{nearest(column, columns)}. "
@@ -126,9 +126,9 @@ def tsv_rows(
         notes: as of `read_rows`.
 
     Raises:
-        UserError: if there is no row, a row has too few or too many fields, or as `lines_of`.
+        UserError: if there is no row, a row has too few or too many fields, or as `read_lines`.
     """
-    fields = ((number, line.split("\t")) for number, line in lines_of(path) if line)
+    fields = ((number, line.split("\t")) for number, line in read_lines(path) if line)
     hint = "Fields are separated by tabs and not quoted."
     return _table(path, fields, columns, hint=hint, on_bad_row=on_bad_row, notes=notes)
 
@@ -141,7 +141,7 @@ def csv_rows(
     Raises:
         UserError: as `tsv_rows`, or if two separators would do.
     """
-    lines = iter(lines_of(path))
+    lines = iter(read_lines(path))
     sample = list(itertools.islice(lines, _SAMPLE))
     if sample and (named := re.fullmatch(r"sep=(.)", sample[0][1])):  # Excel's, for Excel
         delimiter, sample = named[1], sample[1:]
@@ -158,17 +158,17 @@ def json_rows(path: Path, columns: Sequence[str] = ()) -> Iterator[Row]:
     """Yields the objects of a file that holds one a line.
 
     Raises:
-        UserError: if there is none, a line is no JSON object, `columns` are given, or as `lines_of`.
+        UserError: if there is none, a line is no JSON object, `columns` are given, or as `read_lines`.
     """
     if columns:
         raise UserError(f"{path}: an object names its own columns, so none can be given for a file of JSON lines.")
     count = 0
-    for number, line in lines_of(path):
+    for number, line in read_lines(path):
         if line.strip():
             count += 1
             yield Row(_object(path, number, line), path, number)
     if not count:
-        raise empty(path)
+        raise empty_file_error(path)
 
 
 def _table(
@@ -205,7 +205,7 @@ def _table(
         else:
             on_bad_row(number)
     if not count:
-        raise empty(path)
+        raise empty_file_error(path)
     if notes is not None:
         notes += _left_out(path, repeated, overflowing)
 
@@ -302,5 +302,5 @@ def _object(path: Path, number: int, line: str) -> dict[str, Any]:
         raise UserError(f"{path}, line {number} is not JSON ({error}). Expected an object on each line.") from error
     if not isinstance(value, dict):
         raise UserError(f"{path}, line {number} holds a JSON {type(value).__name__}, expected an object on each line.")
-    check_pairs(value, line, f"{path}, line {number}")
+    check_surrogates(value, line, f"{path}, line {number}")
     return value

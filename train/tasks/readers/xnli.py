@@ -5,9 +5,9 @@ from pathlib import Path
 from train.errors import UserError
 from train.options.schema import nearest
 from train.tasks.examples import TaskData, TextExample
-from train.tasks.readers.folders import find_file, folder_of, require_file, single_file
-from train.tasks.readers.label_names import index_of
-from train.tasks.readers.lines import gathered
+from train.tasks.readers.folders import find_file, require_file, single_file, source_directory
+from train.tasks.readers.label_names import label_index
+from train.tasks.readers.lines import read_all
 from train.tasks.readers.tables import Row, tsv_rows
 
 LANGUAGES = ("ar", "bg", "de", "el", "en", "es", "fr", "hi", "ru", "sw", "th", "tr", "ur", "vi", "zh")
@@ -50,7 +50,7 @@ def read_xnli(
         return TaskData(
             kind="classification", train=(), evaluation={"dev": _in_language(alone, language)}, labels=LABELS
         )
-    root = folder_of(source, _USAGE)
+    root = source_directory(source, _USAGE)
     folders = (root, root / "XNLI-1.0", root / "XNLI-MT-1.0" / "multinli")
     train = find_file(folders, [f"multinli.train.{train_language}.tsv"])
     dev, test = find_file(folders, ["xnli.dev.tsv"]), find_file(folders, ["xnli.test.tsv"])
@@ -59,7 +59,7 @@ def read_xnli(
     dev = dev or require_file(folders, ["xnli.dev.tsv"], "evaluation file of XNLI")
     return TaskData(
         kind="classification",
-        train=gathered(enumerate(tsv_rows(train)), lambda numbered: _translated(*numbered)) if train else (),
+        train=read_all(enumerate(tsv_rows(train)), lambda numbered: _translated(*numbered)) if train else (),
         evaluation={"dev": _in_language(dev, language)},
         test={"test": _in_language(test, language)} if test else {},
         labels=LABELS,
@@ -72,7 +72,7 @@ def _translated(number: int, row: Row) -> TextExample:
 
 def _in_language(path: Path, language: str) -> list[TextExample]:
     rows = (row for row in tsv_rows(path) if row.value("language") == language)
-    examples = gathered(rows, lambda row: _example(row.name("pairID"), row, ("sentence1", "sentence2"), "gold_label"))
+    examples = read_all(rows, lambda row: _example(row.name("pairID"), row, ("sentence1", "sentence2"), "gold_label"))
     if not examples:
         raise UserError(f"{path} holds no row of the language {language!r}.")
     return examples
@@ -84,5 +84,5 @@ def _example(identifier: str, row: Row, columns: tuple[str, str], label: str) ->
         id=identifier,
         # Some translations are empty.
         texts=tuple(row.text(column, may_be_empty=True) for column in columns),
-        label=index_of(_SPELLED.get(written, written), LABELS, row.place, "The labels of XNLI"),
+        label=label_index(_SPELLED.get(written, written), LABELS, row.place, "The labels of XNLI"),
     )

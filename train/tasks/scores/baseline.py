@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from train.tasks.examples import Example, SpanExample, TagExample, TaskData
-from train.tasks.scores.metrics import Reported, Scores, score
+from train.tasks.scores.metrics import Scores, TaskMetrics, score
 
 # Large ALBERTs in particular: google-research/google-research#151 (xlarge: 5e-6), huggingface/transformers#2104; RACE's
 # rate was halved for the second versions (google-research/albert, README). All of BERT's kind: Mosbach et al. 2021
@@ -73,7 +73,7 @@ def guess(data: TaskData, examples: Sequence[Example]) -> list[Any]:
     return [_commonest(data, known)] * len(examples)
 
 
-def baseline(data: TaskData, examples: Sequence[Example], reported: Reported) -> Scores:
+def baseline(data: TaskData, examples: Sequence[Example], reported: TaskMetrics) -> Scores:
     """Scores `guess` by the task's own metrics; not of spans, which SQuAD scores in its own way.
 
     Raises:
@@ -104,7 +104,7 @@ def standard_error(metric: str, value: float, num_examples: int) -> float:
     raise ValueError(f"the standard error of {metric!r} is not known")
 
 
-def judge(reported: Reported, scores: Scores, guessed: Scores, num_examples: int) -> Verdict:
+def judge(reported: TaskMetrics, scores: Scores, guessed: Scores, num_examples: int) -> Verdict:
     """Whether a model's headline metric is at most that of guessing and one standard error.
 
     The standard error of "mean" is the mean of those of its metrics: they rise and fall together.

@@ -24,7 +24,7 @@ _Metric = Callable[[Sequence[Any], Sequence[Any], Sequence[str]], float]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Reported:
+class TaskMetrics:
     """What a task reports.
 
     Attributes:
@@ -48,14 +48,14 @@ class Scores:
     notes: tuple[str, ...] = ()
 
 
-ACCURACY = Reported(("accuracy",), "accuracy")
-ACCURACY_AND_F1 = Reported(("accuracy", "f1"), "mean")
-MATTHEWS = Reported(("matthews",), "matthews")
+ACCURACY = TaskMetrics(("accuracy",), "accuracy")
+ACCURACY_AND_F1 = TaskMetrics(("accuracy", "f1"), "mean")
+MATTHEWS = TaskMetrics(("matthews",), "matthews")
 # A model of MNLI is chosen by MNLI's metric; of the diagnostic set, the benchmark reports Matthews'.
-ACCURACY_AND_MATTHEWS = Reported(("accuracy", "matthews"), "accuracy")
-CORRELATIONS = Reported(("pearson", "spearman"), "mean")
-ENTITIES = Reported(("entity_precision", "entity_recall", "entity_f1"), "entity_f1")
-MULTI_LABEL = Reported(("micro_f1", "macro_f1"), "micro_f1")
+ACCURACY_AND_MATTHEWS = TaskMetrics(("accuracy", "matthews"), "accuracy")
+CORRELATIONS = TaskMetrics(("pearson", "spearman"), "mean")
+ENTITIES = TaskMetrics(("entity_precision", "entity_recall", "entity_f1"), "entity_f1")
+MULTI_LABEL = TaskMetrics(("micro_f1", "macro_f1"), "micro_f1")
 
 _OF_TASK = {
     "cola": MATTHEWS,
@@ -66,7 +66,7 @@ _OF_TASK = {
 }
 
 
-def metrics_of(kind: Kind, problem: Problem = "single_label", task: str | None = None) -> Reported:
+def metrics_of(kind: Kind, problem: Problem = "single_label", task: str | None = None) -> TaskMetrics:
     """What a task reports: as its benchmark does, else by what is predicted.
 
     Args:
@@ -87,7 +87,7 @@ def metrics_of(kind: Kind, problem: Problem = "single_label", task: str | None =
 
 
 def score(
-    reported: Reported, predictions: Sequence[Any], references: Sequence[Any], labels: Sequence[str] = ()
+    reported: TaskMetrics, predictions: Sequence[Any], references: Sequence[Any], labels: Sequence[str] = ()
 ) -> Scores:
     """Scores predictions.
 
@@ -118,7 +118,7 @@ def score(
     return Scores(values, _notes(missing, predictions))
 
 
-def shown(scores: Mapping[str, float]) -> str:
+def format_scores(scores: Mapping[str, float]) -> str:
     """Scores in a line for a person."""
     values = {name: "not defined" if math.isnan(value) else f"{value:.4f}" for name, value in scores.items()}
     return ", ".join(f"{name} {value}" for name, value in values.items())

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from train.errors import UserError
-from train.tasks.examples import Example, Prediction, SpanExample, TaskData, in_order, is_labeled
+from train.tasks.examples import Example, Prediction, SpanExample, TaskData, align_predictions, is_labeled
 from train.tasks.readers.glue_table import GLUE
-from train.tasks.readers.lines import gathered, read_object
+from train.tasks.readers.lines import read_all, read_object
 from train.tasks.scores.baseline import Verdict, guess, judge, standard_error, verdict
-from train.tasks.scores.metrics import Reported, Scores, metrics_of, score
+from train.tasks.scores.metrics import Scores, TaskMetrics, metrics_of, score
 from train.tasks.scores.squad_metric import squad_scores
 from train.tasks.scores.submission import (
     glue_file,
@@ -24,8 +24,8 @@ from train.tasks.scores.submission import (
 )
 
 _MAX_BYTES = 2**28  # answers to all of SQuAD's questions have 1 MB
-SPANS = Reported(("f1", "exact_match"), "f1")
-SENTENCES = Reported(("spearman", "pearson"), "spearman")
+SPANS = TaskMetrics(("f1", "exact_match"), "f1")
+SENTENCES = TaskMetrics(("spearman", "pearson"), "spearman")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Scorer:
         return [None if label is None else order.index(names[label]) for label in labels]
 
     @property
-    def reported(self) -> Reported:
+    def reported(self) -> TaskMetrics:
         """The metrics."""
         if self.data.kind == "spans":
             return SPANS
@@ -129,7 +129,7 @@ class Scorer:
             found = read_glue_predictions(path, self.glue)
         else:
             found = read_json(path, self.data.labels, self.data.problem)
-        values = in_order(found, examples, path)
+        values = align_predictions(found, examples, path)
         if path.suffix == ".tsv":
             values = self._turned(values, back=True)
         return [Prediction(id=e.id, value=value) for e, value in zip(examples, values, strict=True)]
@@ -164,7 +164,7 @@ def read_answers(path: Path) -> list[Prediction]:
             raise UserError(f"{path}: the answer to {key} is {value!r:.200}, expected a text")
         return Prediction(id=key, value=value)
 
-    return gathered(read_object(path, _MAX_BYTES).items(), prediction)
+    return read_all(read_object(path, _MAX_BYTES).items(), prediction)
 
 
 def _span_scores(examples: Sequence[SpanExample], predictions: Sequence[Prediction]) -> dict[str, float]:

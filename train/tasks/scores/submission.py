@@ -8,8 +8,8 @@ from typing import Any
 from train.errors import UserError
 from train.tasks.examples import Prediction, Problem, TagExample
 from train.tasks.readers.glue_table import GLUE
-from train.tasks.readers.label_names import index_of, name_of, number_of
-from train.tasks.readers.lines import gathered, lines_of
+from train.tasks.readers.label_names import label_index, label_name, parse_number
+from train.tasks.readers.lines import read_all, read_lines
 from train.tasks.readers.tables import Row, json_rows, tsv_rows
 
 
@@ -48,7 +48,7 @@ def read_glue_predictions(path: Path, task: str) -> list[Prediction]:
     Raises:
         UserError: if a column is missing, or a prediction is no label of the task.
     """
-    return gathered(tsv_rows(path), lambda row: Prediction(id=row.name("index"), value=_glue_value(task, row)))
+    return read_all(tsv_rows(path), lambda row: Prediction(id=row.name("index"), value=_glue_value(task, row)))
 
 
 def _glue_label(task: str, value: Any) -> str:
@@ -61,8 +61,8 @@ def _glue_label(task: str, value: Any) -> str:
 def _glue_value(task: str, row: Row) -> int | float:
     written = row.name("prediction")
     if GLUE[task].problem == "regression":
-        return number_of(written, row.place)
-    return index_of(written, GLUE[task].written, row.place, f"The labels of {GLUE[task].folder}")
+        return parse_number(written, row.place)
+    return label_index(written, GLUE[task].written, row.place, f"The labels of {GLUE[task].folder}")
 
 
 def write_columns(
@@ -90,10 +90,10 @@ def read_columns(path: Path, labels: Sequence[str]) -> list[Prediction]:
         UserError: if a tag is none of the labels.
     """
     sentences: list[list[int]] = [[]]
-    for number, line in lines_of(path):
+    for number, line in read_lines(path):
         if line:
             tag = line.rpartition(" ")[2]
-            sentences[-1].append(index_of(tag, labels, f"{path}, line {number}", "The tags are"))
+            sentences[-1].append(label_index(tag, labels, f"{path}, line {number}", "The tags are"))
         elif sentences[-1]:
             sentences.append([])
     return [Prediction(id=str(n), value=tuple(tags)) for n, tags in enumerate(filter(None, sentences))]
@@ -126,7 +126,7 @@ def read_json(path: Path, labels: Sequence[str] = (), problem: Problem = "single
     Raises:
         UserError: if a line is no such object, or a prediction is none of the labels.
     """
-    return gathered(json_rows(path), lambda row: _prediction(row, labels, problem))
+    return read_all(json_rows(path), lambda row: _prediction(row, labels, problem))
 
 
 def _named(value: Any, labels: Sequence[str], problem: Problem) -> Any:
@@ -155,19 +155,19 @@ def _probabilities(row: Row, labels: Sequence[str]) -> tuple[float, ...] | None:
         )
     if not isinstance(written, list):
         raise UserError(f"{row.place}: expected a probability for each label, got {written!r:.200}.")
-    return tuple(number_of(share, row.place) for share in written)
+    return tuple(parse_number(share, row.place) for share in written)
 
 
 def _value(written: Any, labels: Sequence[str], problem: Problem, place: str) -> Any:
     if problem == "regression":
-        return number_of(written, place)
+        return parse_number(written, place)
     if problem == "multi_label":
         if not isinstance(written, list):
             raise UserError(f"{place}: the prediction is {written!r}, expected a list of labels.")
-        held = {index_of(name_of(name), labels, place, "The labels are") for name in written}
+        held = {label_index(label_name(name), labels, place, "The labels are") for name in written}
         return tuple(int(n in held) for n in range(len(labels)))
     if labels:
-        return index_of(name_of(written), labels, place, "The labels are")
+        return label_index(label_name(written), labels, place, "The labels are")
     if not isinstance(written, int) or written < 0:
         raise UserError(f"{place}: the prediction is {written!r}, expected the index of a choice.")
     return written

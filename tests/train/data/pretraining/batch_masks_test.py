@@ -11,7 +11,7 @@ from flax_lite.rows.batch_masks import batch_masks
 from flax_lite.rows.recipe import PretrainingRecipe
 from flax_lite.training.steps import preparation_key
 from train.data.pretraining.rows import held_out_rows, make_rows
-from train.data.pretraining.statistics import restore
+from train.data.pretraining.statistics import unmasked_ids
 
 RECIPE = PretrainingRecipe(
     rows="packed", max_length=64, max_predictions=24, masking="batch", max_ngram=1, whole_word=False
@@ -26,13 +26,13 @@ def test_rows_come_without_masks_and_leave_the_step_with_them(store, tokenizer_i
     plain = make_rows(store, tokenizer_info, recipe, seed=0).batch(range(32))
     other = make_rows(store, tokenizer_info, dataclasses.replace(recipe, masking="rows"), seed=0).batch(range(32))
     assert other.keys() - plain.keys() == {"masked_positions", "masked_ids", "masked_weights"}
-    np.testing.assert_array_equal(plain["input_ids"], restore(other))
+    np.testing.assert_array_equal(plain["input_ids"], unmasked_ids(other))
     prepare = jax.jit(batch_masks(recipe, tokenizer_info, store.token_counts))
     masked = jax.device_get(prepare(preparation_key(0, 0), plain))
     assert masked.keys() == other.keys()
     for name in masked.keys() - {"input_ids", "masked_positions", "masked_ids", "masked_weights"}:
         np.testing.assert_array_equal(masked[name], other[name])
-    np.testing.assert_array_equal(restore(masked), plain["input_ids"])
+    np.testing.assert_array_equal(unmasked_ids(masked), plain["input_ids"])
     assert masked["masked_weights"].sum() == math.ceil(0.15 * plain["attention_mask"].sum())
 
 

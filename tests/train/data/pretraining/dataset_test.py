@@ -1,7 +1,7 @@
 """What a job prepares is the same when it is started again."""
 
 from train.data.pretraining import dataset
-from train.data.tokenizers import keep_tokenizer
+from train.data.tokenizers import save_tokenizer
 from train.options import schema
 from train.options.config_files import load_config
 
@@ -14,7 +14,7 @@ def test_a_vocabulary_is_trimmed_alike_when_a_run_goes_on(repository, tmp_path):
     values |= {"teacher": "random", "tokenizer": "train:wordpiece:400", "trim_vocabulary": True}
     kept = tmp_path / "tokenizer"
     first = dataset.prepare(values, kept, lambda line: None)
-    keep_tokenizer(first.tokenizer, kept)
+    save_tokenizer(first.tokenizer, kept)
     again = dataset.prepare(values, kept, lambda line: None)
     assert first.kept_ids is not None
     assert first.kept_ids != tuple(range(len(first.kept_ids)))
@@ -33,7 +33,7 @@ def test_fingerprints_are_known_without_tokenizing(repository, tmp_path):
     kept = tmp_path / "tokenizer"
     assert dataset.fingerprints(values, kept) == {}  # there is no tokenizer yet
     data = dataset.open_data(values, kept, lambda line: None)
-    keep_tokenizer(data.tokenizer, kept)
+    save_tokenizer(data.tokenizer, kept)
     begun = {"data": data.fingerprint, "tokenizer": data.tokenizer.fingerprint}
     stores = sorted((tmp_path / "cache" / "tokens").iterdir())
     tables = [

@@ -11,7 +11,7 @@ from flax_lite.rows.pairs import PairRecipe, plan_pairs
 from flax_lite.rows.recipe import PretrainingRecipe
 from tests.flax_lite.rows.masking_test import _plain_port
 from train.data.pretraining.rows import make_rows
-from train.data.pretraining.statistics import masked_places, restore
+from train.data.pretraining.statistics import prediction_mask, unmasked_ids
 
 
 def test_ngrams_of_novels_are_drawn_as_by_a_plain_port(novel_pieces):
@@ -20,7 +20,7 @@ def test_ngrams_of_novels_are_drawn_as_by_a_plain_port(novel_pieces):
     store, tokenizer = novel_pieces
     recipe = PretrainingRecipe(rows="packed", max_length=128, max_predictions=20)
     batch = make_rows(store, tokenizer, recipe, seed=0).batch(range(3000))
-    ids, chosen = restore(batch), masked_places(batch)
+    ids, chosen = unmasked_ids(batch), prediction_mask(batch)
     rng = np.random.default_rng(0)
     ours, theirs = Counter(), Counter()
     for row in np.flatnonzero(batch["segment_ids"].max(axis=1) == 1):

@@ -8,7 +8,7 @@ import pytest
 from flax_lite.rows.recipe import PretrainingRecipe
 from tests.flax_lite import tiny
 from train.data.pretraining.rows import make_rows
-from train.data.pretraining.statistics import restore
+from train.data.pretraining.statistics import unmasked_ids
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def packed(store, tokenizer_info):
 def test_packed_rows_hold_an_epoch_s_tokens_once(packed, store, tokenizer_info):
     """Masks undone and specials left out, the rows of an epoch are the corpus, in other order."""
     batch = packed.batch(range(packed.epoch_size(0)))
-    ids = restore(batch)
+    ids = unmasked_ids(batch)
     special = np.isin(ids, [tokenizer_info.cls_id, tokenizer_info.sep_id]) | (batch["attention_mask"] == 0)
     np.testing.assert_array_equal(np.sort(ids[~special]), np.sort(store.ids[:]))
     padding = 1 - batch["attention_mask"].mean()
@@ -30,7 +30,7 @@ def test_packed_rows_hold_an_epoch_s_tokens_once(packed, store, tokenizer_info):
 
 def test_packed_rows_number_their_texts_and_start_positions_again(packed, tokenizer_info):
     batch = packed.batch(range(50))
-    ids = restore(batch)
+    ids = unmasked_ids(batch)
     assert set(batch) >= {"segment_ids", "position_ids"}
     assert "sentence_label" not in batch
     for row in range(50):

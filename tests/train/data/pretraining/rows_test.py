@@ -10,7 +10,7 @@ import pytest
 
 from flax_lite.rows.recipe import PretrainingRecipe
 from train.data.pretraining.rows import PairRows, held_out_rows, make_rows
-from train.data.pretraining.statistics import restore
+from train.data.pretraining.statistics import unmasked_ids
 from train.data.sources import CorpusOptions, open_corpus
 from train.data.tokens.preparation import build_store
 
@@ -51,7 +51,7 @@ def test_row_has_fixed_shapes(rows):
 
 def test_row_is_cls_a_sep_b_sep_and_padding(rows, tokenizer):
     batch = rows.batch(range(500))
-    ids = restore(batch)
+    ids = unmasked_ids(batch)
     lengths = batch["attention_mask"].sum(axis=1)
     assert lengths.max() == 64
     assert lengths.min() < 30
@@ -71,7 +71,7 @@ def test_row_gives_the_source_text_back_when_unmasked(rows, documents, tokenizer
     texts = ["".join(map(chr, itertools.chain(*tokenizer.encode(document)))) for document in documents]
     batch = rows.batch(range(300))
     for row, types, mask, label in zip(
-        restore(batch), batch["token_type_ids"], batch["attention_mask"], batch["sentence_label"], strict=True
+        unmasked_ids(batch), batch["token_type_ids"], batch["attention_mask"], batch["sentence_label"], strict=True
     ):
         a = "".join(map(chr, row[(types == 0) & (mask == 1)][1:-1]))
         b = "".join(map(chr, row[types == 1][:-1]))
@@ -152,7 +152,9 @@ def test_pairs_are_fresh_every_epoch(rows):
     """Documents are cut elsewhere: of the first epoch's rows, few stand in the second with the same text. (Documents of
     two or three sentences have little choice.)"""
     size = rows.epoch_size(0)
-    epochs = [restore(rows.batch(range(start, start + rows.epoch_size(epoch)))) for epoch, start in ((0, 0), (1, size))]
+    epochs = [
+        unmasked_ids(rows.batch(range(start, start + rows.epoch_size(epoch)))) for epoch, start in ((0, 0), (1, size))
+    ]
     texts = [set(map(tuple, ids.tolist())) for ids in epochs]
     assert len(texts[0] & texts[1]) < 0.3 * size
 
@@ -165,13 +167,14 @@ def test_masks_are_fresh_every_epoch_and_every_row(tmp_path, tokenizer_info, tok
     text = "one two three four five six seven eight nine ten\nred green blue black white grey pink brown gold silver"
     path.write_text("\n\n".join([text] * 200))
     store = build_store(
-        open_corpus(CorpusOptions(source=f"text:{path}"), "train"), tokenizer, cache_dir=tmp_path, say=lambda line: None
+        open_corpus(CorpusOptions(source=f"text:{path}"), "train"), tokenizer, cache_dir=tmp_path, log=lambda line: None
     )
     recipe = PretrainingRecipe(max_length=64, max_predictions=10, short_seq_prob=0.0)
     rows = PairRows(store, tokenizer_info, recipe, seed=0)
     assert rows.epoch_size(0) == rows.epoch_size(1) == 200
     first, second = rows.batch(range(200)), rows.batch(range(200, 400))
-    assert len({tuple(row) for row in np.concatenate([restore(first), restore(second)]).tolist()}) == 2  # swapped
+    both = np.concatenate([unmasked_ids(first), unmasked_ids(second)])
+    assert len({tuple(row) for row in both.tolist()}) == 2  # swapped
     other_seed = PairRows(store, tokenizer_info, recipe, seed=1).batch(range(200))
     for other in (second, other_seed):
         assert (first["masked_positions"] == other["masked_positions"]).all(axis=1).mean() < 0.05
@@ -187,7 +190,7 @@ def _repeats(batch):
 def novels(shared_data, tokenizer, tmp_path_factory):
     source = f"text:{shared_data}/pretrain/novels/Cbronte_V*.txt"
     corpus = open_corpus(CorpusOptions(source=source), "train")
-    return build_store(corpus, tokenizer, cache_dir=tmp_path_factory.mktemp("novels"), say=lambda line: None)
+    return build_store(corpus, tokenizer, cache_dir=tmp_path_factory.mktemp("novels"), log=lambda line: None)
 
 
 @pytest.mark.parametrize("source", ["store", "novels"])
@@ -225,7 +228,7 @@ def test_rows_have_the_statistics_of_the_recipe(source, request, tokenizer_info,
 def test_whole_words_are_masked_whole(rows, tokenizer):
     """A masked piece that continues a word has its neighbors in the word masked too."""
     batch = rows.batch(range(200))
-    ids = restore(batch)
+    ids = unmasked_ids(batch)
     masked = np.zeros_like(ids, bool)
     for row, positions, weights in zip(masked, batch["masked_positions"], batch["masked_weights"], strict=True):
         row[positions[weights > 0]] = True
@@ -241,7 +244,7 @@ def test_recipe_reaches_the_masks_and_the_pairs(store, tokenizer_info):
     rows = PairRows(store, tokenizer_info, recipe, seed=0)
     batch = rows.batch(range(400))
     assert batch["masked_weights"].sum(axis=1).max() == 3
-    ids = restore(batch)
+    ids = unmasked_ids(batch)
     masked_alone = 0
     for row, positions in zip(ids, batch["masked_positions"], strict=True):
         for position in positions.tolist():
@@ -265,7 +268,7 @@ def test_unknown_tokens_are_never_targets(tmp_path, tokenizer, tokenizer_info):
     path = tmp_path / "a.txt"
     path.write_text("\n\n".join(["unknown word unknown\nword unknown word"] * 50))
     store = build_store(
-        open_corpus(CorpusOptions(source=f"text:{path}"), "train"), tokenizer, cache_dir=tmp_path, say=lambda line: None
+        open_corpus(CorpusOptions(source=f"text:{path}"), "train"), tokenizer, cache_dir=tmp_path, log=lambda line: None
     )
     batch = PairRows(store, tokenizer_info, RECIPE, seed=0).batch(range(50))
     assert (batch["input_ids"] == tokenizer.unk_id).any()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from flax_lite.rows.recipe import TokenizerInfo
-from train.data.pretraining.statistics import RowStatistics, masked_places, restore
+from train.data.pretraining.statistics import RowStatistics, prediction_mask, unmasked_ids
 
 PAD, CLS, SEP, MASK = 0, 1, 2, 3
 # Ids 4 to 9 begin words, 10 and 11 go on.
@@ -39,9 +39,9 @@ def batch():
 
 
 def test_restore_undoes_the_masks(batch):
-    np.testing.assert_array_equal(restore(batch)[0], [CLS, 4, 10, 5, 6, SEP, 7, 11, SEP, PAD])
-    np.testing.assert_array_equal(restore(batch)[1][:5], [CLS, 8, SEP, 6, SEP])
-    assert [np.flatnonzero(row).tolist() for row in masked_places(batch)] == [[1, 2, 3, 6], [1]]
+    np.testing.assert_array_equal(unmasked_ids(batch)[0], [CLS, 4, 10, 5, 6, SEP, 7, 11, SEP, PAD])
+    np.testing.assert_array_equal(unmasked_ids(batch)[1][:5], [CLS, 8, SEP, 6, SEP])
+    assert [np.flatnonzero(row).tolist() for row in prediction_mask(batch)] == [[1, 2, 3, 6], [1]]
 
 
 def test_statistics_count_what_is_there(batch):

@@ -61,10 +61,10 @@ def test_mixture_is_the_same_each_time_and_stores_as_one_corpus(sources, tmp_pat
     mixture = [[sources[0], 0.3], [sources[1], 0.7]]
     assert read(mixture) == read(mixture)
     corpus = open_corpus(CorpusOptions(source="builtin", mixture=mixture), "train")
-    store = build_store(corpus, tokenizer, cache_dir=tmp_path / "cache", say=lambda line: None)
+    store = build_store(corpus, tokenizer, cache_dir=tmp_path / "cache", log=lambda line: None)
     assert store.counts["documents"] == len(read(mixture))
     lines = []
-    again = build_store(corpus, tokenizer, cache_dir=tmp_path / "cache", say=lines.append)
+    again = build_store(corpus, tokenizer, cache_dir=tmp_path / "cache", log=lines.append)
     assert (again.fingerprint, lines) == (store.fingerprint, [])
 
 

@@ -36,9 +36,9 @@ def short_text(tmp_path):
     return path
 
 
-def build(path, tokenizer, cache, say=lambda line: None, workers=None, **options):
+def build(path, tokenizer, cache, log=lambda line: None, workers=None, **options):
     corpus = open_corpus(CorpusOptions(source=f"text:{path}", **options), "train")
-    return build_store(corpus, tokenizer, cache_dir=cache, say=say, workers=workers)
+    return build_store(corpus, tokenizer, cache_dir=cache, log=log, workers=workers)
 
 
 def assert_same_files(one, other):
@@ -205,7 +205,7 @@ class Tokenizer:
 
 corpus = open_corpus(CorpusOptions(source="text:{source}"), "train")
 store = train.data.tokens.preparation.build_store(
-    corpus, Tokenizer(), cache_dir="{cache}", say=lambda line: print(line, flush=True), workers=1
+    corpus, Tokenizer(), cache_dir="{cache}", log=lambda line: print(line, flush=True), workers=1
 )
 print("counts", store.counts["tokens"], store.directory, flush=True)
 """

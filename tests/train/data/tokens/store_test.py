@@ -18,7 +18,7 @@ def made(tmp_path, tokenizer):
     path = tmp_path / "a.txt"
     path.write_text("\n\n".join(f"Sentence {number}. And more." for number in range(8)))
     corpus = open_corpus(CorpusOptions(source=f"text:{path}"), "train")
-    return build_store(corpus, tokenizer, cache_dir=tmp_path / "cache", say=lambda line: None)
+    return build_store(corpus, tokenizer, cache_dir=tmp_path / "cache", log=lambda line: None)
 
 
 def contents(store):

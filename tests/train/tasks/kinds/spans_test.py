@@ -10,7 +10,7 @@ from train.tasks.examples import Answer, SpanExample, TaskData
 from train.tasks.kinds import spans
 from train.tasks.kinds.spans import Spans
 from train.tasks.readers.squad import read_squad
-from train.tasks.rows import gathered
+from train.tasks.rows import collect_rows
 from train.tasks.scores.squad_metric import squad_scores
 
 CONTEXT = "the cat sat, unwanted, a cat sat, the cats sat-cat; " * 3
@@ -58,7 +58,7 @@ def oracle(rows, sharp=1.0):
         for each, name in zip(logits.values(), ("starts", "ends"), strict=True):
             each[np.arange(shape[0]), batch[name]] = sharp
         results.append({**logits, "row": batch["row"], "task_loss": np.float32(0)})
-    return gathered(results, rows)
+    return collect_rows(results, rows)
 
 
 def test_rows_are_windows_that_point_at_the_answer_or_at_cls(tokenizer):
@@ -139,11 +139,11 @@ def test_chunks_do_not_show(tokenizer, monkeypatch):
 def test_questions_that_lose_their_end_are_counted(tokenizer, longest, cut):
     task = make(data_of(EXAMPLES), tokenizer, max_question_length=longest)
     task.rows(EXAMPLES)
-    assert task.num_cut == cut
+    assert task.num_truncated == cut
     said = (
         f"cut: {cut} texts are longer than data.max_question_length={longest} tokens for a question and lose their end"
     )
-    assert task.describe_cut() == ([said] if cut else [])
+    assert task.describe_truncation() == ([said] if cut else [])
 
 
 def test_what_does_not_fit_is_the_users_mistake(tokenizer):

@@ -9,7 +9,7 @@ from tests.flax_lite import tiny
 from train.errors import UserError
 from train.tasks.examples import TaskData, TextExample
 from train.tasks.kinds.classification import Classification
-from train.tasks.kinds.task import trained_model
+from train.tasks.kinds.task import load_trained_model
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad"]
 
@@ -35,7 +35,7 @@ def test_a_teacher_or_checkpoint_that_is_too_small_is_refused(texts, sizes, mess
     task.rows(examples)
     arguments = {"option": "teacher", "cure": "none"}
     if message is None:
-        assert trained_model(str(tmp_path / "model"), task, Execution(), **arguments).config.vocab_size == 7
+        assert load_trained_model(str(tmp_path / "model"), task, Execution(), **arguments).config.vocab_size == 7
         return
     with pytest.raises(UserError, match=message):
-        trained_model(str(tmp_path / "model"), task, Execution(), **arguments)
+        load_trained_model(str(tmp_path / "model"), task, Execution(), **arguments)

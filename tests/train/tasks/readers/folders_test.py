@@ -3,7 +3,7 @@
 import pytest
 
 from train.errors import UserError
-from train.tasks.readers.folders import set_files, set_of, table_files
+from train.tasks.readers.folders import set_files, set_name, table_files
 
 NAMES = {
     "train": "train.csv TRAIN.tsv training.jsonl my-train.csv train_data.csv en_train.conll train-00000-of-00001.csv",
@@ -17,7 +17,7 @@ NAMES = {
 
 @pytest.mark.parametrize(("name", "found"), [(name, found) for found, names in NAMES.items() for name in names.split()])
 def test_the_name_says_the_set(name, found):
-    assert set_of(name) == found
+    assert set_name(name) == found
 
 
 @pytest.mark.parametrize(

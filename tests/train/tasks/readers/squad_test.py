@@ -70,7 +70,7 @@ def test_a_file_without_is_impossible_has_questions_without_answers(tmp_path):
 @pytest.mark.parametrize(("articles", "asked", "held_out"), [(48, None, 8), (35, None, 5), (3, None, 1), (4, 4, 4)])
 def test_the_last_articles_are_held_out(tmp_path, articles, asked, held_out):
     data = read_squad(written(tmp_path / "x.json", content(GOOD, articles=articles)), "v1", eval_articles=asked)
-    assert data.wholes == {"dev": len(data.train) + len(data.evaluation["dev"])}
+    assert data.full_sizes == {"dev": len(data.train) + len(data.evaluation["dev"])}
     everything = [f"q{number}" for number in range(articles)]
     assert ids(data.train) == everything[:-held_out]
     assert ids(data.evaluation["dev"]) == everything[-held_out:]

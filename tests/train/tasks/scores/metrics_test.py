@@ -17,7 +17,7 @@ from train.tasks.scores.metrics import (
     ENTITIES,
     MATTHEWS,
     MULTI_LABEL,
-    Reported,
+    TaskMetrics,
     metrics_of,
     score,
 )
@@ -194,4 +194,4 @@ def test_what_cannot_be_scored_is_refused():
     with pytest.raises(ValueError, match="not finite"):
         score(CORRELATIONS, [1.0, np.float64("nan")], [1.0, 2.0])
     with pytest.raises(ValueError, match="unknown metric 'bleu'"):
-        score(Reported(("bleu",), "bleu"), [1], [1])
+        score(TaskMetrics(("bleu",), "bleu"), [1], [1])

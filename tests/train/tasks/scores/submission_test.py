@@ -5,7 +5,7 @@ import json
 import pytest
 
 from train.errors import UserError
-from train.tasks.examples import ChoiceExample, Prediction, TagExample, in_order
+from train.tasks.examples import ChoiceExample, Prediction, TagExample, align_predictions
 from train.tasks.readers.glue import read_glue
 from train.tasks.readers.glue_table import GLUE
 from train.tasks.scores.scoring import read_answers
@@ -59,7 +59,7 @@ def test_glue_numbers_stay_in_their_range(tmp_path):
 def test_glue_predictions_of_a_real_set_are_scored_by_its_labels(shared_data, tmp_path):
     dev = read_glue("rte", f"files:{shared_data / 'glue'}").evaluation["dev"]
     write_glue(tmp_path / "a.tsv", "rte", [Prediction(id=e.id, value=e.label) for e in dev])
-    found = in_order(read_glue_predictions(tmp_path / "a.tsv", "rte"), dev, "a.tsv")
+    found = align_predictions(read_glue_predictions(tmp_path / "a.tsv", "rte"), dev, "a.tsv")
     assert found == [e.label for e in dev]
     gold = [line.split("\t")[3] for line in (shared_data / "glue" / "RTE" / "dev.tsv").read_text().splitlines()[1:]]
     assert [line.split("\t")[1] for line in (tmp_path / "a.tsv").read_text().splitlines()[1:]] == gold
@@ -81,11 +81,11 @@ def test_columns_are_word_right_and_predicted_tag(tmp_path):
     path = tmp_path / "a.txt"
     write_columns(path, SENTENCES, [(1, 2, 0), (0,)], LABELS)
     assert path.read_text() == "a O B-X\nb B-X I-X\nc I-X O\n\nd B-X O\n\n"
-    assert in_order(read_columns(path, LABELS), SENTENCES, path) == [(1, 2, 0), (0,)]
+    assert align_predictions(read_columns(path, LABELS), SENTENCES, path) == [(1, 2, 0), (0,)]
     unknown = [TagExample(id="0", words=("a", "b"))]
     write_columns(path, unknown, [(1, 2)], LABELS)
     assert path.read_text() == "a B-X\nb I-X\n\n"
-    assert in_order(read_columns(path, LABELS), unknown, path) == [(1, 2)]
+    assert align_predictions(read_columns(path, LABELS), unknown, path) == [(1, 2)]
 
 
 def test_words_that_are_no_column_are_written_as_one(tmp_path):
@@ -122,7 +122,7 @@ def test_columns_of_other_sentences_are_refused(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("a O\n\nd O\n")
     with pytest.raises(UserError, match="predicts 1 tags of sentence 0, which has 3 words"):
-        in_order(read_columns(path, LABELS), SENTENCES, path)
+        align_predictions(read_columns(path, LABELS), SENTENCES, path)
     path.write_text("a O\nb B-Y\n")
     with pytest.raises(UserError, match="line 2: unknown label 'B-Y'"):
         read_columns(path, LABELS)
@@ -186,7 +186,7 @@ def test_other_json_is_refused(tmp_path, line, labels, problem, words):
 )
 def test_predictions_are_of_the_examples(ids, words):
     examples = [ChoiceExample(id=name, context="", choices=("a", "b")) for name in ("x", "y")]
-    assert in_order([Prediction(id="y", value=1), Prediction(id="x", value=0)], examples, "file") == [0, 1]
+    assert align_predictions([Prediction(id="y", value=1), Prediction(id="x", value=0)], examples, "file") == [0, 1]
     with pytest.raises(UserError) as caught:
-        in_order([Prediction(id=name, value=0) for name in ids], examples, "file")
+        align_predictions([Prediction(id=name, value=0) for name in ids], examples, "file")
     assert words in str(caught.value)

@@ -8,8 +8,8 @@ import pytest
 
 from train.data.sources.corpus import hash_share
 from train.errors import UserError
+from train.tasks.readers.classify import Columns, read_classify
 from train.tasks.readers.label_names import KnownLabels
-from train.tasks.readers.own_texts import Columns, read_classify
 
 
 def save(tmp_path, name, content):

@@ -11,16 +11,16 @@ from train.errors import UserError
 from train.tasks.examples import Problem, TaskData, TextExample
 from train.tasks.readers.label_names import (
     KnownLabels,
-    index_of,
     is_missing,
-    list_in,
+    label_index,
+    label_name,
     looks_like_several,
-    name_of,
-    number_of,
+    parse_list,
+    parse_number,
     sorted_labels,
 )
-from train.tasks.readers.lines import gathered
-from train.tasks.readers.tables import Row, missing_column, read_rows
+from train.tasks.readers.lines import read_all
+from train.tasks.readers.tables import Row, missing_column_error, read_rows
 
 # What a set to predict has for labels that are not known, in tfds and in Hugging Face's sets.
 _UNKNOWN = ("-1", "-1.0")
@@ -106,7 +106,7 @@ def read_classify(
         test={"test": examples(_rows(Path(test), columns, notes), labeled=False)} if test else {},
         labels=names,
         problem=problem,
-        wholes={"dev": len(rows)} if evaluation is None else {},
+        full_sizes={"dev": len(rows)} if evaluation is None else {},
         notes=tuple(notes),
     )
 
@@ -115,7 +115,7 @@ def _names_of(
     found: Sequence[str], known: KnownLabels, source: object, notes: list[str]
 ) -> tuple[tuple[str, ...], str]:
     """Labels where none are given, and how a message calls them."""
-    names = tuple(known.of_data(found))
+    names = tuple(known.choose(found))
     absent = [name for name in names if name not in found]
     if absent:
         notes.append(f"{source} has no example of {', '.join(absent)}, which {known.source} knows")
@@ -147,7 +147,7 @@ def _divided(
 def _rows(path: Path, columns: Columns, notes: list[str]) -> list[Row]:
     rows = list(read_rows(path, columns.header, separator=columns.fields, notes=notes))
     if columns.text not in rows[0].fields:
-        error = missing_column(columns.text, list(rows[0].fields), rows[0].place)
+        error = missing_column_error(columns.text, list(rows[0].fields), rows[0].place)
         raise type(error)(
             f"{error} A file without a header needs data.columns.header, the names of its columns; one whose fields "
             "are divided otherwise, data.separator."
@@ -175,7 +175,7 @@ def _check_request(
 def _found(rows: Iterable[Row], columns: Columns, problem: Problem, train: object) -> tuple[str, ...]:
     """The labels that the rows have, sorted."""
     multiple = problem == "multi_label"
-    lists = gathered(rows, lambda row: _label_names(row, columns, multiple=multiple))
+    lists = read_all(rows, lambda row: _label_names(row, columns, multiple=multiple))
     if multiple:
         _check_indicators(lists, columns, train)
     return sorted_labels(itertools.chain(*lists))
@@ -214,22 +214,22 @@ def _examples(
         label = _label(row, columns, problem, names, known_from) if known else None
         return TextExample(id=identifier, texts=texts, label=label)
 
-    return gathered(enumerate(rows), example)
+    return read_all(enumerate(rows), example)
 
 
 def _is_unknown(written: Any) -> bool:
     """Whether it is what a set that need have no labels has instead of one."""
-    return is_missing(written) or (not isinstance(written, (list, dict)) and name_of(written) in _UNKNOWN)
+    return is_missing(written) or (not isinstance(written, (list, dict)) and label_name(written) in _UNKNOWN)
 
 
 def _label(
     row: Row, columns: Columns, problem: Problem, names: Sequence[str], known_from: str
 ) -> int | float | tuple[float, ...]:
     if problem == "regression":
-        return number_of(row.value(columns.label), row.place)
+        return parse_number(row.value(columns.label), row.place)
     found = _label_names(row, columns, multiple=problem == "multi_label")
     cure = " Others are given by --config.data.labels=..."
-    indices = [index_of(name, names, row.place, known_from, cure) for name in found]
+    indices = [label_index(name, names, row.place, known_from, cure) for name in found]
     return indices[0] if problem == "single_label" else tuple(float(n in indices) for n in range(len(names)))
 
 
@@ -244,16 +244,16 @@ def _label_names(row: Row, columns: Columns, *, multiple: bool) -> list[str]:
         )
     if is_missing(written):
         raise UserError(f"{row.place}: the label in column {columns.label!r} is empty. Fill it in or remove the row.")
-    return [name_of(written)]
+    return [label_name(written)]
 
 
 def _several(written: Any, columns: Columns, place: str) -> list[str]:
     if isinstance(written, str):
-        listed = list_in(written, place)
+        listed = parse_list(written, place)
         written = [name for name in written.split(columns.separator) if name.strip()] if listed is None else listed
     if not isinstance(written, list):
         raise UserError(f"{place}: column {columns.label!r} holds {written!r:.200}, expected a list of labels.")
     wrong = [each for each in written if is_missing(each) or isinstance(each, (list, dict))]
     if wrong:
         raise UserError(f"{place}: column {columns.label!r} has {wrong[0]!r:.200} in its list, expected a label.")
-    return [name_of(name) for name in written]
+    return [label_name(name) for name in written]
