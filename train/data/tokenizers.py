@@ -1,4 +1,4 @@
-"""The tokenizer of a job: read from where it lies, or trained once and kept for all jobs on the same text."""
+"""The tokenizer of a job: loaded from a directory, file or hub id, or trained once and cached for the same text."""
 
 import dataclasses
 from collections.abc import Callable, Iterable
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from flax_lite.tokenization.normalization import Normalization
     from flax_lite.tokenization.training import TokenizerSpec
 
-# Raise it when training gives other pieces of the same text.
+# Raise it when training produces different pieces from the same text.
 _TRAINING_VERSION = 1
-# How text is read by a tokenizer that is trained: option, field of the specification.
+# Options that apply to a tokenizer that is trained, and the fields of the specification that they set.
 _TRAINING_OPTIONS = {"tokenizer_case": "case", "tokenizer_accents": "accents"}
 
 
 @dataclasses.dataclass(frozen=True)
 class TokenizerRequest:
-    """Which tokenizer a job asks for.
+    """The tokenizer that a job's options request.
 
     Attributes:
-        source: where it lies, or train:KIND:SIZE.
-        training: how it is trained; None where it is to be loaded.
-        name: as the command line has it, for messages: "tokenizer=...", or the model whose own it is.
+        source: its directory, file or hub id, or train:KIND:SIZE.
+        training: the specification for training; None if the tokenizer is loaded.
+        name: the option that requests it, for messages: "tokenizer=...", or the model that it belongs to.
     """
 
     source: str
@@ -41,10 +41,11 @@ class TokenizerRequest:
 
 
 def requested_tokenizer(values: Values) -> TokenizerRequest:
-    """Which tokenizer: the option's, else the teacher's, else init_from's; of these two the first that has one.
+    """Returns the tokenizer that the options request: `tokenizer`, else that of the teacher, else that of `init_from`.
 
     Raises:
-        UserError: if there is none, the specification is misspelled, or options of a training are given without one.
+        UserError: if no option names a tokenizer, the specification is misspelled, or options for training are given
+            for a tokenizer that is loaded.
     """
     from flax_lite.tokenization import parse_tokenizer_spec
 
@@ -60,8 +61,8 @@ def requested_tokenizer(values: Values) -> TokenizerRequest:
         raise UserError(f"{name}: {error}") from error
     if training is None and given:
         raise UserError(
-            f"{', '.join(f'{option}={value}' for option, value in given.items())} is for tokenizers that are trained "
-            f"(tokenizer=train:KIND:SIZE), and the one of {name} has its own way: leave it out"
+            f"{', '.join(f'{option}={value}' for option, value in given.items())} applies only to a tokenizer that is "
+            f"trained (tokenizer=train:KIND:SIZE); {name} is loaded as it is. Remove the option"
         )
     if training is not None:
         training = dataclasses.replace(
@@ -81,28 +82,28 @@ def _model_with_tokenizer(values: Values) -> tuple[str, str]:
         except (ValueError, OSError) as error:
             raise UserError(f"{option}={source}: {error}") from error
     raise UserError(
-        f"{' and '.join(f'{option}={source}' for option, source in models.items())}: no tokenizer there. Give the one "
-        "that it was trained with: --config.tokenizer=..."
+        f"{' and '.join(f'{option}={source}' for option, source in models.items())}: no tokenizer there. Give the "
+        "tokenizer that the model was trained with: --config.tokenizer=..."
     )
 
 
 def open_tokenizer(
     wanted: TokenizerRequest, corpus: Corpus, kept: Path | None, *, cache_dir: str | None, log: Callable[[str], None]
 ) -> "Tokenizer":
-    """The tokenizer that a job asks for.
+    """Loads the requested tokenizer, or trains it.
 
-    One that is trained is kept in the cache under the hash of the text and the request, so that no text trains one
-    twice; and a work directory keeps its own.
+    A trained tokenizer is cached under a hash of the text and the specification, so that it is trained only once.
 
     Args:
-        wanted: which one.
-        corpus: the training split, on which alone a tokenizer is trained.
-        kept: the job's own copy, which comes before training where it is there; None where it has none.
-        cache_dir: root of the cache; the default one if None.
-        log: takes lines for a person.
+        wanted: the request.
+        corpus: the training split, the only text that a tokenizer is trained on.
+        kept: the copy in the job's work directory, which is used instead of training if it exists; None if the job
+            keeps no copy.
+        cache_dir: root of the cache; the default if None.
+        log: receives progress lines.
 
     Raises:
-        UserError: if it cannot be read or kept.
+        UserError: if the tokenizer cannot be read or written.
     """
     from flax_lite.tokenization import Tokenizer
 
@@ -113,17 +114,17 @@ def open_tokenizer(
         raise UserError(f"{wanted.name}: {error}") from error
     except OSError as error:
         raise UserError(
-            f"{wanted.name} could not be read or kept: {error}. Check the cache {cache_root(cache_dir)}; "
-            "data.cache_dir or the environment variable FLAX_LITE_CACHE names another place."
+            f"{wanted.name} could not be read or written: {error}. Check the cache directory {cache_root(cache_dir)}; "
+            "data.cache_dir or the environment variable FLAX_LITE_CACHE names another one."
         ) from error
 
 
 def load_requested(wanted: TokenizerRequest, kept: Path | None) -> "Tokenizer | TokenizerSpec":
-    """The tokenizer that is there, or how it has yet to be trained.
+    """Loads the requested tokenizer if it exists; returns the specification if it has yet to be trained.
 
     Raises:
-        ValueError: if it cannot be read.
-        OSError: likewise.
+        ValueError: if a file of the tokenizer is malformed.
+        OSError: if a file cannot be read.
     """
     from flax_lite.tokenization import load_tokenizer
 
@@ -135,10 +136,11 @@ def load_requested(wanted: TokenizerRequest, kept: Path | None) -> "Tokenizer | 
 def train_requested(
     spec: "TokenizerSpec", texts: Iterable[str], where: str, log: Callable[[str], None]
 ) -> tuple["Tokenizer", str]:
-    """Trains a tokenizer, and says what it does to case and accents.
+    """Trains a tokenizer and logs how it treats case and accents.
 
     Returns:
-        It, and what to say of the same text when it is used again: nothing where dropping accents changes nothing.
+        The tokenizer, and the line to log when it is loaded again: empty if the text has no accents or control
+        characters that it removes.
 
     Raises:
         ValueError: as `flax_lite.tokenization.train_tokenizer`.
@@ -162,7 +164,7 @@ def _described(spec: "TokenizerSpec") -> str:
 
 
 def save_tokenizer(tokenizer: "Tokenizer", directory: Path) -> None:
-    """Writes a tokenizer where there is none yet."""
+    """Saves a tokenizer unless the directory exists."""
     if not directory.is_dir():
         with staged_directory(directory, alone=True) as staged:
             tokenizer.save(staged)
@@ -177,7 +179,7 @@ def _trained(spec: "TokenizerSpec", corpus: Corpus, root: Path, log: Callable[[s
     key = cache_key(inputs | corpus_inputs(corpus, root))
     remarks = directory / f"{key}.txt"
     waiting = f"Waiting for another process that trains {_described(spec)} on {corpus.name}."
-    if not (directory / key).is_dir():  # one that is there is whole: nobody waits for others who read it
+    if not (directory / key).is_dir():  # an existing directory is complete: reading it needs no lock
         with exclusive_lock(directory / f"{key}.lock", lambda: log(waiting)):
             if not (directory / key).is_dir():
                 texts = (paragraph for document in corpus.paragraphs() for paragraph in document)

@@ -1,4 +1,4 @@
-"""What a job prepares is the same when it is started again."""
+"""The data of a job is the same when the job is started again."""
 
 from train.data.pretraining import dataset
 from train.data.tokenizers import save_tokenizer
@@ -6,8 +6,8 @@ from train.options import schema
 from train.options.config_files import load_config
 
 
-def test_a_vocabulary_is_trimmed_alike_when_a_run_goes_on(repository, tmp_path):
-    """The work directory keeps what is left of it; ids of that are not the teacher's, whose rows are looked up."""
+def test_a_resumed_run_trims_the_vocabulary_in_the_same_way(repository, tmp_path):
+    """The work directory has the trimmed tokenizer, whose ids are not those of the teacher's embedding table."""
     loaded = load_config(f"{repository}/configs/distilbert_tiny.py:smoke")
     few = {"data.builtin_documents": 20, "data.eval_fraction": 0.0, "data.eval_source": "builtin"}
     values = {**schema.flatten(loaded.values), **few, "data.cache_dir": str(tmp_path / "cache")}
@@ -23,7 +23,7 @@ def test_a_vocabulary_is_trimmed_alike_when_a_run_goes_on(repository, tmp_path):
 
 
 def test_fingerprints_are_known_without_tokenizing(repository, tmp_path):
-    """They are those of the data that is opened; the text's contents count, not its place."""
+    """They equal those of the opened data, and depend on the contents of the text, not on its path."""
     text = "\n\n".join(f"word {number} and word {number + 1}.\nothers follow {number}." for number in range(60))
     for name, content in (("a", text), ("b", text), ("c", text.replace("others", "some"))):
         (tmp_path / f"{name}.txt").write_text(content, encoding="utf-8")
