@@ -1,4 +1,4 @@
-"""Examples that are drawn: of a sorted file too they have every label, and they are the same ones again."""
+"""Sampled examples have every label, also from a sorted file, and are deterministic."""
 
 import pytest
 
@@ -9,7 +9,7 @@ SORTED = [TextExample(id=str(number), texts=("x",), label=number // 50) for numb
 
 
 @pytest.mark.parametrize(("count", "seed"), [(20, 0), (20, 1), (10, 7), (99, 3)])
-def test_a_draw_keeps_the_order_and_follows_from_its_seed(count, seed):
+def test_a_sample_keeps_the_order_and_is_determined_by_its_seed(count, seed):
     found = sample_examples(SORTED, count, seed)
     assert len(found) == count
     assert found == sorted(found, key=lambda example: int(example.id))
@@ -19,15 +19,15 @@ def test_a_draw_keeps_the_order_and_follows_from_its_seed(count, seed):
 
 
 @pytest.mark.parametrize("count", [None, 100, 101])
-def test_all_of_few_are_taken(count):
+def test_a_sample_of_all_examples_is_the_same_list(count):
     assert sample_examples(SORTED, count, 0) == SORTED
 
 
-def test_held_out_examples_are_the_same_for_every_seed_and_a_lost_label_is_said():
+def test_evaluation_samples_do_not_depend_on_the_seed_and_missing_labels_are_noted():
     data = TaskData(kind="classification", train=SORTED, evaluation={"dev": SORTED}, labels=("a", "b", "c"))
     first, second = (limit_examples(data, 1, 10, seed) for seed in (1, 2))
     assert first.evaluation == second.evaluation
     assert {example.label for example in first.evaluation["dev"]} == {0, 1}
-    lost = data.labels[1 - first.train[0].label]
-    assert first.notes == (f"none of the 1 training examples drawn has the label {lost}",)
+    missing = data.labels[1 - first.train[0].label]
+    assert first.notes == (f"none of the 1 sampled training examples has the label {missing}",)
     assert missing_label_notes(data, SORTED) == []

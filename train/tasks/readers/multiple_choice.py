@@ -1,4 +1,4 @@
-"""RACE and SWAG: a context and several continuations, of which one is right."""
+"""Reads RACE and SWAG: a context and several continuations, of which one is correct."""
 
 import itertools
 import json
@@ -22,29 +22,29 @@ _ENDING = "ending"
 def read_race(source: str, *, level: Literal["all", "middle", "high"] = "all", training: bool = True) -> TaskData:
     """Reads RACE (Lai et al. 2017, arXiv:1704.04683).
 
-    The context is the article. A choice is the question with the option in the place of every "_", or, where the
-    question has no blank, the question, a space and the option, as google-research/albert's race_utils.py does.
+    The context is the article. A choice is the question with every "_" replaced by the option, or, if the question has
+    no blank, the question, a space and the option, as in race_utils.py of google-research/albert.
 
     Args:
         source: `files:DIR`; DIR or `DIR/RACE` holds `{train,dev,test}/{middle,high}/*.txt`, each an article as JSON.
-        level: which of the two exams.
-        training: whether all three folders have to be there; where not, dev, else test, is enough.
+        level: the level of the exams.
+        training: whether all three folders are required; if not, dev, or else test, suffices.
 
     Returns:
-        Its examples, middle before high, articles in the order of their numbers; ids such as "middle/1432-0", the
+        The examples, middle before high, articles in the order of their numbers. Ids such as "middle/1432-0" are the
         article's file and the number of the question. The labels of the test set are public.
 
     Raises:
-        UserError: if a folder is missing, a file is no article with questions, options and an answer to each, or one
-            question has more options than another.
+        UserError: if a folder is missing, a file is not an article with questions, options and answers, or questions
+            have different numbers of options.
     """
     root = source_directory(source, "'files:DIR' with RACE's folders train, dev and test in DIR or DIR/RACE")
     root = root / "RACE" if (root / "RACE").is_dir() else root
     levels = _LEVELS if level == "all" else (level,)
     names = ("train", "dev", "test")
-    there = [name for name in names if training or (root / name).is_dir()]
-    first = next((name for name in ("dev", "test") if name in there), "dev")
-    sets = {name: _articles(root / name, levels) for name in dict.fromkeys([*there, first])}
+    present = [name for name in names if training or (root / name).is_dir()]
+    first = next((name for name in ("dev", "test") if name in present), "dev")
+    sets = {name: _articles(root / name, levels) for name in dict.fromkeys([*present, first])}
     _check_alike({str(root / name): examples for name, examples in sets.items()})
     return TaskData(
         kind="choices",
@@ -57,21 +57,21 @@ def read_race(source: str, *, level: Literal["all", "middle", "high"] = "all", t
 def read_swag(source: str, *, training: bool = True) -> TaskData:
     """Reads SWAG (Zellers et al. 2018, arXiv:1808.05326).
 
-    The context is `sent1`; a choice is `sent2`, which begins its sentence, a space and an ending. Files of another
-    number of endings than SWAG's four are read as well.
+    The context is `sent1`; a choice is `sent2`, the start of a sentence, a space and an ending. The number of endings
+    may differ from SWAG's four.
 
     Args:
-        source: `files:DIR` with train, val and test files, CSV as SWAG's own or a JSON object a line. `test` may be
-            missing, and have no column `label`, or -1 there.
-        training: whether there has to be a training set; where not, the held-out file is enough, in its directory or by
+        source: `files:DIR` with train, val and test files, CSV as published or JSON lines. `test` may be missing, or
+            have no column `label`, or -1 there.
+        training: whether a training set is required; if not, the evaluation file suffices, in its directory or by
             itself (`files:FILE`).
 
     Returns:
-        Its examples; an id is the row's number.
+        The examples; ids are the numbers of the rows.
 
     Raises:
-        UserError: if a file or a column is missing, a text is empty, a label is no number of an ending, or one row has
-            more endings than another.
+        UserError: if a file or a column is missing, a text is empty, a label is not the number of an ending, or rows
+            have different numbers of endings.
     """
     usage = "'files:DIR' with SWAG's files in DIR: train.csv, val.csv, test.csv, or .jsonl"
     paths = (None, None if training else single_file(source), None)
@@ -105,7 +105,7 @@ def _swag(identifier: str, row: Row, *, labeled: bool) -> ChoiceExample:
 
 
 def _endings(row: Row) -> list[str]:
-    """The columns of the endings: every one that there is."""
+    """Returns the columns of the endings."""
     numbers = {name.removeprefix(_ENDING) for name in row.fields if name.startswith(_ENDING)}
     numbers = {number for number in numbers if number.isdecimal()}
     for number in range(max(2, len(numbers))):
@@ -115,14 +115,14 @@ def _endings(row: Row) -> list[str]:
 
 
 def _check_alike(sets: Mapping[str, Sequence[ChoiceExample]]) -> None:
-    """Refuses another number of choices in one example than in the first: a batch has one for all."""
+    """Raises if examples have different numbers of choices, because a batch has one number for all."""
     first = next((example for examples in sets.values() for example in examples), None)
     for place, examples in sets.items():
         for example in examples:
             if first and len(example.choices) != len(first.choices):
                 raise UserError(
-                    f"{place}, example {example.id} has {len(example.choices)} choices, and example {first.id} of the "
-                    f"first set {len(first.choices)}: all need as many."
+                    f"{place}, example {example.id} has {len(example.choices)} choices, but example {first.id} of the "
+                    f"first set has {len(first.choices)}: all examples need the same number."
                 )
 
 
@@ -142,7 +142,7 @@ def _questions(path: Path, level: str) -> Iterator[ChoiceExample]:
     if not len(questions) == len(options) == len(answers):
         raise UserError(
             f"{path} has {len(questions)} questions, {len(options)} lists of options and {len(answers)} answers: "
-            "expected one of each to a question."
+            "expected one of each per question."
         )
     context = _text(article.get("article"), f"{path}: the article")
     for number, (question, written, answer) in enumerate(zip(questions, options, answers, strict=True)):
@@ -159,7 +159,7 @@ def _questions(path: Path, level: str) -> Iterator[ChoiceExample]:
 def _choices(question: str, options: Any, place: str) -> tuple[str, ...]:
     if not isinstance(options, list) or not 2 <= len(options) <= len(_LETTERS):
         raise UserError(f"{place}: expected a list of 2 to {len(_LETTERS)} options, got {options!r:.200}.")
-    # An option may be empty: RACE has some.
+    # RACE has some empty options.
     texts = [_text(option, f"{place}: an option") for option in options]
     return tuple(question.replace("_", text) if "_" in question else f"{question} {text}".strip() for text in texts)
 

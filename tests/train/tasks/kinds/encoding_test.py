@@ -1,4 +1,4 @@
-"""Examples as rows: what is cut, what labels stand where, and predictions of every example."""
+"""Examples encoded to rows: truncation, positions of labels, and decoded predictions."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def task_of(kind, tokenizer, max_length, examples, **fields):
     return kind(data, tokenizer, max_length)
 
 
-def test_rows_are_those_of_the_tokenizer(tokenizer):
+def test_rows_equal_the_output_of_the_tokenizer(tokenizer):
     draw = np.random.default_rng(0)
     texts = [[" ".join(draw.choice(TEXT, draw.integers(1, 20))) for _ in range(2)] for _ in range(20)]
     for pair in (False, True):
@@ -62,7 +62,7 @@ def test_every_word_gets_its_tag_once(tokenizer):
     for row in rows.rows:
         tags = row.labels["tags"]
         assert len(tags) == len(row.tokens[0]) <= 16
-        # What an oracle says at first pieces, and nonsense elsewhere; padded as a batch is.
+        # The true tag at first pieces, a wrong one elsewhere; padded as in a batch.
         scores = np.where(np.arange(3) == np.where(tags < 0, 2, tags)[:, None], 5.0, 0.0)
         logits.append({"logits_0": np.pad(scores, ((0, 16 - len(tags)), (0, 0)))})
     assert [each.value for each in task.predict(examples, rows, logits)] == [each.tags for each in examples]
@@ -91,7 +91,7 @@ def test_predictions_by_problem(tokenizer):
     assert predict(problem="regression").value == 0.0
 
 
-def test_choices_stand_beside_each_other(tokenizer):
+def test_choices_are_sequences_of_one_row(tokenizer):
     examples = [ChoiceExample(id="0", context="the cat", choices=("sat", "ran after it"), label=1)]
     task = task_of(Choices, tokenizer, 16, examples)
     batch = task.rows(examples).batch([0], 2, 16)

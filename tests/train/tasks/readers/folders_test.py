@@ -1,4 +1,4 @@
-"""Which file of a directory is which set, by its name."""
+"""The split of a file is determined by its name."""
 
 import pytest
 
@@ -16,7 +16,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize(("name", "found"), [(name, found) for found, names in NAMES.items() for name in names.split()])
-def test_the_name_says_the_set(name, found):
+def test_the_name_determines_the_split(name, found):
     assert set_name(name) == found
 
 
@@ -59,7 +59,7 @@ def test_tables_of_a_directory(tmp_path, files, found, notes):
         (" ".join(f"a{n}.csv" for n in range(30)), "a26.csv and 10 more"),
     ],
 )
-def test_what_cannot_be_told_lists_what_was_found(tmp_path, files, words):
+def test_ambiguous_names_raise_with_the_files_found(tmp_path, files, words):
     for name in files.split():
         (tmp_path / name).mkdir() if name.endswith("/") else (tmp_path / name).touch()
     with pytest.raises(UserError) as caught:
