@@ -273,7 +273,7 @@ BREAKAGES = {
     # Metrics.
     "a correct empty answer scores 0": Breakage(
         "train.tasks.scores.squad_metric:f1",
-        "float(given == wanted)",
+        "float(predicted == expected)",
         "0.0",
         f"{_JOBS}/tasks/scores/squad_metric_test.py",
     ),

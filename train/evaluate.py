@@ -85,7 +85,7 @@ def _score_file(values: Mapping[str, Any], data: Any, path: Path) -> dict[str, A
     return {
         "predictions": str(path),
         "set": name,
-        **_counts({str(name): sets[name]}, data.wholes),
+        **_counts({str(name): sets[name]}, data.full_sizes),
         **scorer.score(sets[name], scorer.read(path, sets[name])).values,
     }
 
@@ -96,14 +96,14 @@ def _score_checkpoint(values: Mapping[str, Any], prepared: Any) -> dict[str, Any
     from flax_lite.models.params import get_params
     from train.jobs.finetuning import summarize
     from train.options import runtime
-    from train.tasks.kinds.task import trained_model
+    from train.tasks.kinds.task import load_trained_model
     from train.tasks.rows import run_rows
 
     task, source = prepared.task, values["checkpoint"]
-    for line in task.describe_cut():
+    for line in task.describe_truncation():
         _log(line)
     cure = "Evaluate it on data with its labels"
-    model = trained_model(source, task, runtime.execution(values), option="checkpoint", cure=cure)
+    model = load_trained_model(source, task, runtime.execution(values), option="checkpoint", cure=cure)
     step = task.eval_step(nnx.graphdef(model))
     results = run_rows(step, get_params(model), prepared.held_out.rows, values["data.eval_tokens"])
     _check_numbers(source, results)
@@ -112,20 +112,20 @@ def _score_checkpoint(values: Mapping[str, Any], prepared: Any) -> dict[str, Any
             _log(f"note: {note}")
     return {
         "checkpoint": source,
-        **_counts(prepared.held_out.sets, task.data.wholes),
+        **_counts(prepared.held_out.sets, task.data.full_sizes),
         **summarize(prepared, results),
         "baseline": dict(prepared.baseline.values),
     }
 
 
-def _counts(sets: Mapping[str, Sequence[Any]], wholes: Mapping[str, int]) -> dict[str, int]:
+def _counts(sets: Mapping[str, Sequence[Any]], full_sizes: Mapping[str, int]) -> dict[str, int]:
     """Returns the number of examples of each set, and of the whole that it is part of, named as in `HeldOut.scores`."""
     counts = {}
     for number, (name, examples) in enumerate(sets.items()):
         prefix = f"{name}_" if number else ""
         counts[f"{prefix}examples"] = len(examples)
-        if name in wholes:
-            counts[f"{prefix}of_examples"] = wholes[name]
+        if name in full_sizes:
+            counts[f"{prefix}of_examples"] = full_sizes[name]
     return counts
 
 

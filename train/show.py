@@ -61,9 +61,9 @@ _LEGEND = "masked positions: [word] hidden, [word>other] replaced, [word=] kept"
 
 def rows_as_text(batch: "Row", tokenizer: "Tokenizer", pair_task: str) -> Iterator[str]:
     """Yields lines for each row of a batch: its label, then each segment or packed text, with masked words marked."""
-    from train.data.pretraining.statistics import masked_places, restore
+    from train.data.pretraining.statistics import prediction_mask, unmasked_ids
 
-    original, is_masked = restore(batch), masked_places(batch)
+    original, is_masked = unmasked_ids(batch), prediction_mask(batch)
     packed = "segment_ids" in batch
     for row, ids in enumerate(original):
         last = int(batch["segment_ids"][row].max()) if packed else 1

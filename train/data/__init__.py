@@ -1,6 +1,6 @@
-"""Data for the jobs: from documents to batches.
+"""Data for pretraining and distillation: from documents to batches.
 
-`sources` reads documents, `preparation` tokenizes them once (`tokenizing`, `shards`, `index`) into a `store`; `pairs`
-and `packing` plan an epoch from lengths, `rows` makes training rows from the plan, and `loader` reads rows in batches.
-None of these imports jax, so worker processes start quickly; `batch_masks`, which does, is for the step.
+`sources` reads documents; `tokens` tokenizes them once and caches the result on disk; `pretraining` plans an epoch from
+the lengths (`flax_lite.rows.pairs`, `flax_lite.rows.packing`), builds rows from the plan and loads them in batches.
+None of these modules imports jax, so that worker processes start quickly.
 """

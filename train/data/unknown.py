@@ -1,4 +1,4 @@
-"""How much of a text a vocabulary does not know: said of every set, refused where a model would see nothing else."""
+"""The share of unknown tokens in a text: reported for every data set, and an error where all tokens are unknown."""
 
 from collections.abc import Iterable, Iterator
 
@@ -8,71 +8,72 @@ from jaxtyping import Int
 from flax_lite.tokenization import Tokenizer
 from train.errors import UserError
 
-# From here on most of what a model reads is the one piece that stands for all others.
-_MOST = 0.5
+# From this share on, most of what a model reads is the unknown token.
+_MOSTLY_UNKNOWN = 0.5
 
 
 def unknown_share(counts: Int[np.ndarray, "V"], tokenizer: Tokenizer) -> float:
-    """The share of unknown pieces among those of a text.
+    """Returns the share of unknown tokens among the tokens of a text.
 
     Args:
-        counts: how often each id occurs; those of the other specials are not of the text.
-        tokenizer: whose ids these are.
+        counts: how often each id occurs. Special tokens other than the unknown token are not counted as text.
+        tokenizer: the tokenizer of these ids.
 
     Returns:
-        0 for no text.
+        A number from 0 to 1; 0 for an empty text.
     """
-    own = counts[: tokenizer.vocab_size].copy()
-    own[[id_ for id_ in tokenizer.special_ids if id_ != tokenizer.unk_id]] = 0
-    return float(own[tokenizer.unk_id] / max(own.sum(), 1))
+    text_counts = counts[: tokenizer.vocab_size].copy()
+    text_counts[[id_ for id_ in tokenizer.special_ids if id_ != tokenizer.unk_id]] = 0
+    return float(text_counts[tokenizer.unk_id] / max(text_counts.sum(), 1))
 
 
-def counted(sequences: Iterable[Int[np.ndarray, "t"]], vocab_size: int) -> Int[np.ndarray, "V"]:
-    """How often each id occurs in some sequences."""
+def count_ids(sequences: Iterable[Int[np.ndarray, "t"]], vocab_size: int) -> Int[np.ndarray, "V"]:
+    """Counts how often each id occurs in the sequences."""
     counts = np.zeros(vocab_size, np.int64)
-    for part in _parts(sequences):
-        counts += np.bincount(part, minlength=vocab_size)
+    for chunk in _chunks(sequences):
+        counts += np.bincount(chunk, minlength=vocab_size)
     return counts
 
 
-def _parts(sequences: Iterable[Int[np.ndarray, "t"]]) -> Iterator[np.ndarray]:
-    """Many at a time: bincount takes time for each piece of the vocabulary as well."""
-    part: list[np.ndarray] = []
+def _chunks(sequences: Iterable[Int[np.ndarray, "t"]]) -> Iterator[np.ndarray]:
+    """Concatenates sequences to a million ids at a time, because each bincount also costs time for the vocabulary."""
+    chunk: list[np.ndarray] = []
     size = 0
     for sequence in sequences:
-        part.append(sequence)
+        chunk.append(sequence)
         size += len(sequence)
         if size > 2**20:
-            yield np.concatenate(part)
-            part, size = [], 0
-    if part:
-        yield np.concatenate(part)
+            yield np.concatenate(chunk)
+            chunk, size = [], 0
+    if chunk:
+        yield np.concatenate(chunk)
 
 
 def describe_unknown(share: float) -> str:
-    """The share for a person."""
+    """Formats the share for a log line."""
     return f"{share:.2%} of them unknown"
 
 
 def unknown_notes(shares: dict[str, float]) -> list[str]:
-    """A line for each text of which most is unknown, by its name."""
+    """Returns a line for each text, given by name, of which most tokens are unknown."""
     return [
-        f"note: {share:.0%} of the pieces of the {name} are unknown to the tokenizer, and all alike to the model: a "
-        "tokenizer of these texts' language and script would tell them apart"
+        f"note: {share:.0%} of the tokens of the {name} are unknown to the tokenizer, so the model cannot distinguish "
+        "them. Use a tokenizer for the language and script of these texts"
         for name, share in shares.items()
-        if share >= _MOST
+        if share >= _MOSTLY_UNKNOWN
     ]
 
 
 def check_known(share: float, tokenizer: Tokenizer, name: str) -> None:
-    """Sees to it that there is something to learn from.
+    """Checks that not every token of a text is unknown.
 
     Raises:
-        UserError: if every piece is unknown.
+        UserError: if every token is unknown.
     """
     if share == 1.0:
         raise UserError(
-            f"every piece of the {name} is {tokenizer.specials.unk} to the tokenizer ({tokenizer.kind}, "
-            f"{tokenizer.vocab_size:,} pieces): there is nothing to learn. Give a tokenizer of the texts' language and "
-            "script; WordPiece takes words of over 100 letters for unknown too, tokenizer=train:unigram:8000 does not"
+            f"every token of the {name} is {tokenizer.specials.unk} to the tokenizer ({tokenizer.kind}, "
+            f"{tokenizer.vocab_size:,} pieces), so there is nothing to learn. Give a tokenizer for the language and "
+            "script of the texts. WordPiece also maps words of more than 100 characters to the unknown token; "
+            "tokenizer=train:unigram:8000 does not"
         )

@@ -9,7 +9,7 @@ from typing import Any
 from flax_lite.checkpoints.sources.resolve import open_source
 from flax_lite.models.flops import distillation_cost
 from flax_lite.tokenization import Tokenizer, load_tokenizer
-from train.data.tokenizers import loaded_tokenizer, wanted_tokenizer
+from train.data.tokenizers import load_requested, requested_tokenizer
 from train.errors import UserError
 from train.jobs import build
 from train.options import schema
@@ -66,7 +66,7 @@ def _cost(values: Mapping[str, Any]) -> float:
     length, slots = values["data.sequence_length"], values["data.max_predictions"]
     try:
         teacher = open_source(values["teacher"]).config
-        found = loaded_tokenizer(wanted_tokenizer(values), None)
+        found = load_requested(requested_tokenizer(values), None)
         # A tokenizer that has yet to be trained has to equal the teacher's.
         tokenizer = found if isinstance(found, Tokenizer) else load_tokenizer(values["teacher"])
     except ValueError as error:

@@ -32,7 +32,7 @@ from flax_lite.training.objective import averages, masked_lm_objective
 from flax_lite.training.steps import make_eval_step
 from train.data.pretraining import dataset
 from train.data.pretraining.dataset import Prepare, PretrainingData
-from train.data.tokenizers import keep_tokenizer
+from train.data.tokenizers import save_tokenizer
 from train.data.vocabulary import check_tables
 from train.errors import UserError
 from train.jobs import build
@@ -145,7 +145,7 @@ def _open(work: WorkDir, wanted: DistillationRecipe, prepare: Prepare) -> tuple[
         raise UserError("trim_vocabulary trims the teacher's vocabulary, not that of init_from: give one of the two")
     length = values["data.sequence_length"]
     check_tables(f"teacher={teacher.source}", teacher.config, data.tokenizer, length=length)
-    keep_tokenizer(data.tokenizer, kept_tokenizer)
+    save_tokenizer(data.tokenizer, kept_tokenizer)
     return data, teacher
 
 

@@ -20,7 +20,7 @@ from flax_lite.models.flops import Costs
 from flax_lite.models.params import get_params
 from flax_lite.training.objective import Objective
 from flax_lite.training.steps import init_state, make_train_step
-from train.data.tokenizers import keep_tokenizer
+from train.data.tokenizers import save_tokenizer
 from train.data.unknown import check_known
 from train.errors import UserError
 from train.jobs import build
@@ -41,7 +41,7 @@ from train.options import runtime
 from train.options.request import Request
 from train.run.job import Batch, Job, Outputs, add_up
 from train.run.workdir import WorkDir
-from train.tasks.kinds.task import Task, check_labels, opened
+from train.tasks.kinds.task import Task, check_labels, open_checkpoint
 from train.tasks.opening import Prepared
 from train.tasks.rows import RowSet, TrainingBatches, count_not_finite
 
@@ -111,7 +111,7 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
     if values["early_stopping_evaluations"] is not None and not values["keep_best"]:
         raise UserError("early_stopping_evaluations needs keep_best=true")
     check_known(unknown_share_of(prepared.train.rows, task.tokenizer), task.tokenizer, "training examples")
-    keep_tokenizer(task.tokenizer, work.path / "tokenizer")
+    save_tokenizer(task.tokenizer, work.path / "tokenizer")
     config = task_config(task, build.model_config(values, task.tokenizer, num_types=task.num_token_types))
     execution = runtime.execution(values)
     create = functools.partial(task.model_class, config, execution=execution)
@@ -230,7 +230,7 @@ def initial_params(
         return None
     checkpoint = None
     if not values["new_head"]:
-        checkpoint = opened(source)
+        checkpoint = open_checkpoint(source)
         check_labels(checkpoint, source, task, "Give new_head=true to initialize a new head")
     key = jax.random.key(values["seed"])
     options: dict[str, Any] = {"rngs": build.initial_rngs(key, streams)}

@@ -9,15 +9,15 @@ from flax import nnx
 
 from flax_lite.exporting.hub_upload import check_upload, push_to_hub
 from flax_lite.tokenization import Tokenizer
-from train.data.unknown import counted, describe_unknown, unknown_notes, unknown_share
+from train.data.unknown import count_ids, describe_unknown, unknown_notes, unknown_share
 from train.errors import RunError, UserError
 from train.jobs.language_model import say
 from train.run.job import Result
 from train.run.workdir import WorkDir
 from train.tasks.examples import TextExample, is_labeled
-from train.tasks.opening import HeldOut, Prepared
+from train.tasks.opening import ExampleSets, Prepared
 from train.tasks.rows import Row, count_not_finite, run_rows
-from train.tasks.scores.metrics import Scores, shown
+from train.tasks.scores.metrics import Scores, format_scores
 
 _SHOWN = 5  # as many as fit a screen
 
@@ -36,8 +36,8 @@ def describe_data(prepared: Prepared) -> list[str]:
     if len(prepared.train):
         longest = max(row.length for row in prepared.train.rows)
         lines.append(f"rows: {len(prepared.train):,}, up to {longest} tokens; lengths {_lengths(prepared)}")
-    lines += task.describe_cut()
-    lines.append(f"guessing: {shown(prepared.baseline.values)}")
+    lines += task.describe_truncation()
+    lines.append(f"guessing: {format_scores(prepared.baseline.values)}")
     lines += unknown_notes({f"texts {name}": share for name, share in unknown.items()})
     is_undefined = math.isnan(prepared.baseline.values[prepared.scorer.reported.headline])
     notes = (*(prepared.baseline.notes if is_undefined else ()), *task.data.notes)
@@ -46,7 +46,7 @@ def describe_data(prepared: Prepared) -> list[str]:
 
 def unknown_share_of(rows: Sequence[Row], tokenizer: Tokenizer) -> float:
     """Returns the fraction of unknown pieces in the rows."""
-    return unknown_share(counted((tokens for row in rows for tokens in row.tokens), tokenizer.vocab_size), tokenizer)
+    return unknown_share(count_ids((tokens for row in rows for tokens in row.tokens), tokenizer.vocab_size), tokenizer)
 
 
 def _unknown_fractions(prepared: Prepared) -> Iterator[float]:
@@ -74,12 +74,12 @@ def finish(work: WorkDir, prepared: Prepared, structure: nnx.GraphDef, result: R
     undefined = Scores(dict.fromkeys(prepared.baseline.values, math.nan))
     first = found.get(next(iter(prepared.held_out.sets)), undefined)
     say(f"held out, step {result.step}:")
-    say(f"  {shown({name: value for name, value in result.evaluation.items() if name != 'loss'})}")
+    say(f"  {format_scores({name: value for name, value in result.evaluation.items() if name != 'loss'})}")
     for name, scores in tested.items():
-        say(f"  {name}, scored this once: {shown(scores.values)}")
+        say(f"  {name}, scored this once: {format_scores(scores.values)}")
     for note in (note for scores in (*found.values(), *tested.values()) for note in scores.notes):
         say(f"  note: {note}")
-    judged = prepared.scorer.judge(first, prepared.baseline, len(prepared.judged_on))
+    judged = prepared.scorer.judge(first, prepared.baseline, len(prepared.primary_examples))
     say(f"  {judged.message}")
     repository = work.request.values["push_to_hub"]
     if repository is not None:
@@ -112,7 +112,7 @@ def _uploaded(result: Result, repository: str) -> str:
 
 
 def _predict(
-    work: WorkDir, prepared: Prepared, held_out: HeldOut, structure: nnx.GraphDef, result: Result
+    work: WorkDir, prepared: Prepared, held_out: ExampleSets, structure: nnx.GraphDef, result: Result
 ) -> dict[str, Scores]:
     """Writes the predictions of every set; returns the scores of those that have labels."""
     if not held_out.sets:

@@ -158,7 +158,7 @@ def next_commands(more: str, model_class: type, directory: WorkPath) -> Sequence
 def words_line(scores: dict[str, float], data: PretrainingData, title: str = "masked words:") -> str:
     """Returns a line with masked-LM metrics and the baselines to compare with."""
     words = f"loss {scores['mlm_loss']:.3f} nats, accuracy {scores['mlm_accuracy']:.1%}"
-    return f"  {title:<15} {words} ({data.yardsticks()})"
+    return f"  {title:<15} {words} ({data.describe_references()})"
 
 
 def examples(structure: nnx.GraphDef, data: PretrainingData, params: Any) -> list[str]:

@@ -15,7 +15,7 @@ from flax_lite.rows.recipe import PretrainingRecipe
 from flax_lite.training.objective import Objective, masked_lm_objective, pretraining_objective
 from train.data.pretraining import dataset
 from train.data.pretraining.dataset import Prepare, PretrainingData
-from train.data.tokenizers import keep_tokenizer
+from train.data.tokenizers import save_tokenizer
 from train.errors import UserError
 from train.jobs import build
 from train.jobs.language_model import (
@@ -51,7 +51,7 @@ def make_job(work: WorkDir, prepare: Prepare = dataset.prepare) -> Job:
     kept_tokenizer = work.path / "tokenizer"
     host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
     data = dataset.open_data(values, kept_tokenizer, say, prepare=prepare, **host)
-    keep_tokenizer(data.tokenizer, kept_tokenizer)
+    save_tokenizer(data.tokenizer, kept_tokenizer)
     config = build.model_config(values, data.tokenizer, num_types=2 if data.recipe.rows == "pairs" else 1)
     execution = runtime.execution(values)
     model_class, objective = _task(config, data.recipe, data.tokenizer.vocab_size)
@@ -99,5 +99,5 @@ def _scores(result: Result, data: PretrainingData) -> list[str]:
         task = data.recipe.pair_task
         name = "sentence order" if task == "sop" else "next sentence"
         sentences = f"loss {scores[f'{task}_loss']:.3f} nats, accuracy {scores[f'{task}_accuracy']:.1%}"
-        lines.append(f"  {name}: {sentences} (always the commoner answer: {data.commoner_answer:.1%})")
+        lines.append(f"  {name}: {sentences} (always the commoner answer: {data.majority_accuracy:.1%})")
     return lines

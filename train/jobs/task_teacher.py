@@ -16,10 +16,10 @@ from flax_lite.training.task_objectives import Teaching, make_task_eval_step
 from train.errors import UserError
 from train.jobs.teacher import fingerprint
 from train.options import runtime
-from train.tasks.kinds.task import Task, trained_model
+from train.tasks.kinds.task import Task, load_trained_model
 from train.tasks.opening import Prepared
-from train.tasks.rows import Row, RowSet, count_not_finite, gathered, run_rows
-from train.tasks.scores.metrics import shown
+from train.tasks.rows import Row, RowSet, collect_rows, count_not_finite, run_rows
+from train.tasks.scores.metrics import format_scores
 
 LOSSES = ("soft_cross_entropy", "logit_mse", "hidden_mse")
 
@@ -75,11 +75,11 @@ class TaskTeacher:
         Raises:
             UserError: if its outputs are not finite.
         """
-        examples, held_out = prepared.judged_on, prepared.held_out.rows
+        examples, held_out = prepared.primary_examples, prepared.held_out.rows
         rows = held_out.of([row for row in held_out.rows if row.example < len(examples)])
         predictions = self.task.predict(examples, rows, self._run(rows, tokens, "held-out"))
         scores = prepared.scorer.score(examples, predictions)
-        lines = [f"teacher: {shown(scores.values)} (guessing: {shown(prepared.baseline.values)})"]
+        lines = [f"teacher: {format_scores(scores.values)} (guessing: {format_scores(prepared.baseline.values)})"]
         if prepared.scorer.judge(scores, prepared.baseline, len(examples)).guessing:
             lines.append(
                 f"WARNING: teacher={self.source} is no better than guessing on the held-out examples"
@@ -106,7 +106,7 @@ class TaskTeacher:
                 f"teacher={self.source} returns NaN or infinity for {bad} of {count} {which} rows: its training "
                 "diverged, its weights were damaged, or execution.dtype is too narrow for it"
             )
-        return gathered(results, rows)
+        return collect_rows(results, rows)
 
     def describe(self) -> list[str]:
         """Returns a line with source, size and losses."""
@@ -137,7 +137,7 @@ def open_task_teacher(values: Mapping[str, Any], task: Task, student: EncoderCon
             f"teacher={source} has no loss: give losses.soft_cross_entropy=0.5, or another of {', '.join(LOSSES)}"
         )
     cure = "A teacher needs the same labels, in the same order"
-    model = trained_model(source, task, runtime.execution(values), option="teacher", cure=cure)
+    model = load_trained_model(source, task, runtime.execution(values), option="teacher", cure=cure)
     layer_map = _layer_map(values, losses, model.config, student)
     cached = values["distill.cache_teacher"]
     if cached and "hidden_mse" in losses:

@@ -13,7 +13,7 @@ import numpy as np
 from flax_lite.tokenization import Tokenizer, load_tokenizer
 from train.data.pretraining.dataset import PreparedData
 from train.data.sources import Corpus, CorpusOptions
-from train.data.tokenizers import loaded_tokenizer, wanted_tokenizer
+from train.data.tokenizers import load_requested, requested_tokenizer
 from train.data.tokens.store import TokenStore
 from train.data.vocabulary import check_vocabularies
 from train.errors import UserError
@@ -40,9 +40,9 @@ def prepare(values: Mapping[str, Any], kept_tokenizer: Path, say: Callable[[str]
 
 
 def _tokenizer(values: Mapping[str, Any], kept: Path, say: Callable[[str], None]) -> Tokenizer:
-    wanted = wanted_tokenizer(values)
+    wanted = requested_tokenizer(values)
     try:
-        tokenizer = loaded_tokenizer(wanted, kept)
+        tokenizer = load_requested(wanted, kept)
     except (ValueError, OSError) as error:
         raise UserError(f"{wanted.name}: {error}") from error
     if not isinstance(tokenizer, Tokenizer):

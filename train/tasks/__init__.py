@@ -1,1 +1,1 @@
-"""Labeled tasks: their examples, where these are read from, how predictions are scored."""
+"""Labeled tasks: examples, readers, rows, and scores of predictions."""

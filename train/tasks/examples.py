@@ -1,4 +1,4 @@
-"""Labeled examples, what every reader of a task returns before a tokenizer has seen it, and predictions of them."""
+"""Labeled examples, which every reader returns, and predictions for them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from flax_lite.architecture.config import Problem
 from train.errors import UserError
 
-# What is predicted, and so which head: labels of a text or a pair, a label of each word, a span that answers a
-# question, one of several continuations, how alike two sentences are.
+# What is predicted, which determines the head: labels of a text or a pair of texts, a label per word, the span that
+# answers a question, one of several continuations, or the similarity of two sentences.
 Kind = Literal["classification", "tags", "spans", "choices", "sentences"]
 
 
@@ -21,10 +21,10 @@ class TextExample:
     """A text or a pair of texts.
 
     Attributes:
-        id: as the benchmark's submission format names it.
-        texts: one or two.
-        label: index of its label; 1.0 for each label that holds (multi_label); a number (regression); None where it is
-            not known.
+        id: the id in the submission format of the benchmark.
+        texts: one or two texts.
+        label: the index of its label; for multi_label, 1.0 or 0.0 for each label; for regression, a number; None if
+            unknown.
     """
 
     id: str
@@ -34,7 +34,7 @@ class TextExample:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class TagExample:
-    """Words with a tag each, by index; None where they are not known."""
+    """Words and the index of each word's tag; `tags` is None if unknown."""
 
     id: str
     words: tuple[str, ...]
@@ -43,7 +43,7 @@ class TagExample:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """A piece of a context that answers: its text and the character it begins at."""
+    """An answer: its text, and the character of the context at which it starts."""
 
     text: str
     start: int
@@ -54,10 +54,10 @@ class SpanExample:
     """A question about a context.
 
     Attributes:
-        id: the question's.
-        question: as asked.
-        context: where the answer stands, if it does.
-        answers: those that annotators gave; none where the context has no answer, or where they are not known.
+        id: the id of the question.
+        question: the question.
+        context: the text that may hold the answer.
+        answers: the answers of the annotators; empty if the context has no answer, or the answers are unknown.
     """
 
     id: str
@@ -68,13 +68,13 @@ class SpanExample:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ChoiceExample:
-    """A context and several continuations, of which one is right.
+    """A context and several continuations, of which one is correct.
 
     Attributes:
-        id: the question's.
-        context: what comes first in each row.
-        choices: what comes second, as many for every example of a task.
-        label: index of the right one; None where it is not known.
+        id: the id of the question.
+        context: the first text of each row.
+        choices: the second texts; all examples of a task have the same number.
+        label: index of the correct choice; None if unknown.
     """
 
     id: str
@@ -88,19 +88,19 @@ Example = TextExample | TagExample | SpanExample | ChoiceExample
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TaskData:
-    """A task's examples.
+    """The examples of a task.
 
     Attributes:
-        kind: of its examples.
-        train: to learn from; empty where only an evaluation set exists.
-        evaluation: the held-out sets by name ("dev", or "matched" and "mismatched"), the first being the one that
-            decides which checkpoint is best.
-        test: sets that decide nothing, by name: to predict, and to score once where their labels are known.
-        labels: names of the labels in the order of their indices; of regression a single name; none of spans and
+        kind: the kind of the examples.
+        train: the training set; empty if only an evaluation set exists.
+        evaluation: the evaluation sets by name ("dev", or "matched" and "mismatched"); the first selects the best
+            checkpoint.
+        test: the test sets by name, which are predicted, and scored once if their labels are known.
+        labels: names of the labels in the order of their indices; a single name for regression; empty for spans and
             choices.
-        problem: what labels of a text are; "single_label" for the other kinds.
-        wholes: of a held-out set that is a part of what there is, by its name, of how many examples.
-        notes: what a reader of the results should know of how the data was read, a sentence each.
+        problem: the kind of label of a text; "single_label" for the other kinds of examples.
+        full_sizes: the full number of examples of an evaluation set that is a sample, by its name.
+        notes: remarks on how the data was read that matter for the results, one sentence each.
     """
 
     kind: Kind
@@ -109,19 +109,19 @@ class TaskData:
     test: Mapping[str, Sequence[Example]] = dataclasses.field(default_factory=dict)
     labels: tuple[str, ...] = ()
     problem: Problem = "single_label"
-    wholes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    full_sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
 def is_labeled(example: Example) -> bool:
-    """Whether what is right is known; a question without answers is one that has none."""
+    """Returns whether the label is known; a question without answers counts as unanswerable, not as unlabeled."""
     if isinstance(example, SpanExample):
         return True
     return (example.tags if isinstance(example, TagExample) else example.label) is not None
 
 
-def relabeled(data: TaskData, labels: Sequence[str]) -> TaskData:
-    """The same with its labels, which exclude each other, in another order."""
+def reorder_labels(data: TaskData, labels: Sequence[str]) -> TaskData:
+    """Returns single-label data with its labels in another order."""
     indices = {index: labels.index(name) for index, name in enumerate(data.labels)}
 
     def changed(examples: Sequence[Example]) -> list[Example]:
@@ -137,10 +137,10 @@ def relabeled(data: TaskData, labels: Sequence[str]) -> TaskData:
     )
 
 
-def drawn(examples: Sequence[Example], count: int | None, seed: int) -> list[Example]:
-    """So many of them, drawn at random and in their own order: the first ones of a sorted file have one label.
+def sample_examples(examples: Sequence[Example], count: int | None, seed: int) -> list[Example]:
+    """Returns at most `count` examples, sampled at random and in their original order; all if `count` is None.
 
-    All of them where there are no more, or `count` is None.
+    They are not the first ones, which in a sorted file have a single label.
     """
     if count is None or count >= len(examples):
         return list(examples)
@@ -148,24 +148,24 @@ def drawn(examples: Sequence[Example], count: int | None, seed: int) -> list[Exa
     return [examples[index] for index in sorted(chosen)]
 
 
-def lost_labels(data: TaskData, train: Sequence[Example]) -> list[str]:
-    """A note where a label of the training set has no example among those that were drawn of it."""
+def missing_label_notes(data: TaskData, train: Sequence[Example]) -> list[str]:
+    """Returns a note if a label of the training set has no example in its sample `train`."""
     if data.kind != "classification" or data.problem != "single_label":
         return []
-    before, after = ({e.label for e in examples if isinstance(e, TextExample)} for examples in (data.train, train))
-    lost = [name for index, name in enumerate(data.labels) if index in before - after]
-    return [f"none of the {len(train)} training examples drawn has the label {', '.join(lost)}"] if lost else []
+    full, sampled = ({e.label for e in examples if isinstance(e, TextExample)} for examples in (data.train, train))
+    missing = [name for index, name in enumerate(data.labels) if index in full - sampled]
+    return [f"none of the {len(train)} sampled training examples has the label {', '.join(missing)}"] if missing else []
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Prediction:
-    """What is predicted of one example.
+    """The prediction for an example.
 
     Attributes:
-        id: the example's.
-        value: as `train.tasks.scores.metrics` takes it: an index, a number, a 0 or 1 for each label, an index for each
+        id: the id of the example.
+        value: as in `train.tasks.scores.metrics`: an index, a number, a 0 or 1 for each label, or an index for each
             word.
-        probabilities: of each label or choice, where the model gives them.
+        probabilities: the probability of each label or choice; None if unknown.
     """
 
     id: str
@@ -173,35 +173,36 @@ class Prediction:
     probabilities: tuple[float, ...] | None = None
 
 
-def in_order(predictions: Sequence[Prediction], examples: Sequence[Example], source: object) -> list[Any]:
-    """The values predicted of the examples, in the order of these.
+def align_predictions(predictions: Sequence[Prediction], examples: Sequence[Example], source: object) -> list[Any]:
+    """Returns the predicted values in the order of the examples.
 
     Args:
-        predictions: one of each example, in any order.
-        examples: what was predicted.
-        source: where the predictions come from, for a message.
+        predictions: one prediction per example, in any order.
+        examples: the examples.
+        source: the origin of the predictions, for messages.
 
     Raises:
-        UserError: if an example has none or two, there is one of no example, or a sentence has not a tag for each word.
+        UserError: if an example has no prediction or two, a prediction has no example, or the number of tags differs
+            from the number of words.
     """
     values = {prediction.id: prediction.value for prediction in predictions}
     if len(values) < len(predictions):
         seen: set[str] = set()
         twice = next(one.id for one in predictions if one.id in seen or seen.add(one.id))
-        raise UserError(f"{source} predicts {twice!r} twice. Expected one prediction of each example.")
+        raise UserError(f"{source} predicts {twice!r} twice. Expected one prediction per example.")
     known = {example.id for example in examples}
     for what, ids in (
-        ("has no prediction of", known - values.keys()),
-        ("predicts what is not asked:", values.keys() - known),
+        (f"has no prediction for {{}} of the {len(known)} examples", known - values.keys()),
+        (f"has {{}} prediction(s) for ids that are not among the {len(known)} examples", values.keys() - known),
     ):
         if ids:
             raise UserError(
-                f"{source} {what} {len(ids)} of the {len(known)} examples, {min(ids)!r} for one. Is it of another set?"
+                f"{source} {what.format(len(ids))}, for example {min(ids)!r}. Does it belong to another set?"
             )
     for example in examples:
         if isinstance(example, TagExample) and len(values[example.id]) != len(example.words):
             raise UserError(
-                f"{source} predicts {len(values[example.id])} tags of sentence {example.id}, which has "
+                f"{source} predicts {len(values[example.id])} tags for sentence {example.id}, which has "
                 f"{len(example.words)} words."
             )
     return [values[example.id] for example in examples]

@@ -1,4 +1,4 @@
-"""Every task by its name: how its data is read, which built-in task stands in for it, what rows it makes."""
+"""The registry of tasks by name: how each reads its data, its built-in replacement, and how it builds its rows."""
 
 import dataclasses
 import functools
@@ -8,19 +8,20 @@ from typing import Any
 from flax_lite.models.heads import SequenceClassification, TokenClassification
 from flax_lite.tokenization import Tokenizer
 from train.errors import UserError
-from train.tasks.examples import Kind, TaskData, relabeled
+from train.tasks.builtin import CHOICES, ENTAILMENT, SENTIMENT, SIMILARITY, SPANS, SPANS_V2, TAGS, BuiltinTask
+from train.tasks.examples import Kind, TaskData, reorder_labels
 from train.tasks.kinds.classification import Choices, Classification
 from train.tasks.kinds.sentences import Sentences
 from train.tasks.kinds.spans import BeamSpans, Spans
 from train.tasks.kinds.tagging import Tagging
 from train.tasks.kinds.task import Task, known_labels
+from train.tasks.readers.classify import Columns, read_classify
 from train.tasks.readers.folders import table_files
 from train.tasks.readers.glue import read_glue
 from train.tasks.readers.glue_ax import read_ax
 from train.tasks.readers.glue_table import GLUE
 from train.tasks.readers.multiple_choice import read_race, read_swag
 from train.tasks.readers.ner import read_ner
-from train.tasks.readers.own_texts import Columns, read_classify
 from train.tasks.readers.squad import read_squad
 from train.tasks.readers.xnli import read_xnli
 from train.tasks.scores.squad_metric import Version
@@ -30,25 +31,31 @@ Values = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A task.
+    """A task of the registry.
 
     Attributes:
-        read: (options, whether there has to be something to learn from) to its data from files or tfds.
-        builtin: the built-in task of its kind.
-        make: (data, tokenizer, options) to its rows and head.
-        options: of the built-in task.
-        kind: of the examples, where they are read as another task's.
+        read: reads its data from files or tfds; arguments are the options and whether a training set is required.
+        builtin: the built-in task that replaces it with data.source=builtin.
+        make: creates the task from its data, the tokenizer and the options.
+        kind: the kind of its examples, if it is not that of the data that is read.
     """
 
     read: Callable[[Values, bool], TaskData]
-    builtin: str
+    builtin: BuiltinTask
     make: Callable[[TaskData, Tokenizer, Values], Task]
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     kind: Kind | None = None
 
 
-def _plain(task: Callable[..., Task]) -> Callable[[TaskData, Tokenizer, Values], Task]:
-    return lambda data, tokenizer, values: task(data, tokenizer, values["data.sequence_length"])
+def _classification(data: TaskData, tokenizer: Tokenizer, values: Values) -> Task:
+    return Classification(data, tokenizer, values["data.sequence_length"])
+
+
+def _tagging(data: TaskData, tokenizer: Tokenizer, values: Values) -> Task:
+    return Tagging(data, tokenizer, values["data.sequence_length"])
+
+
+def _choices(data: TaskData, tokenizer: Tokenizer, values: Values) -> Task:
+    return Choices(data, tokenizer, values["data.sequence_length"])
 
 
 def _sentences(data: TaskData, tokenizer: Tokenizer, values: Values) -> Task:
@@ -114,20 +121,17 @@ def _read_glue(task: str, values: Values, training: bool) -> TaskData:
 
 
 def _in_known_order(data: TaskData, values: Values) -> TaskData:
-    """A benchmark's labels in the order of the model's at hand, where these are the same ones."""
+    """Orders the labels of a benchmark as the model of the options does, if they are the same labels."""
     known = known_labels(values, SequenceClassification) if data.problem == "single_label" else None
-    names = known.of_data(data.labels) if known else data.labels
-    return relabeled(data, names) if names != data.labels and set(names) == set(data.labels) else data
+    names = known.choose(data.labels) if known else data.labels
+    return reorder_labels(data, names) if names != data.labels and set(names) == set(data.labels) else data
 
 
 def _path(values: Values) -> str:
     source = values["data.source"]
     if not source.startswith("files:"):
-        raise UserError(f"data.source={source}: {values['task']} is read from files:PATH alone")
+        raise UserError(f"data.source={source}: {values['task']} can only be read from files:PATH")
     return source.removeprefix("files:")
-
-
-_UNANSWERABLE: Mapping[Version, Mapping[str, Any]] = {"v1": {}, "v2": {"unanswerable": True}}
 
 
 def _spans(version: Version, data: TaskData, tokenizer: Tokenizer, values: Values) -> Task:
@@ -155,53 +159,47 @@ def _squad(version: Version) -> Entry:
             training=training,
         )
 
-    return Entry(read=read, builtin="spans", make=functools.partial(_spans, version), options=_UNANSWERABLE[version])
+    builtin = SPANS if version == "v1" else SPANS_V2
+    return Entry(read=read, builtin=builtin, make=functools.partial(_spans, version))
 
 
-def _read_builtin_alone(values: Values, training: bool) -> TaskData:
-    raise UserError(f"{values['task']} is a built-in task: data.source=builtin is its only source")
+def _read_nothing(values: Values, training: bool) -> TaskData:
+    raise UserError(f"{values['task']} is a built-in task: its only source is data.source=builtin")
 
 
-_GLUE_BUILTIN = {"cola": "sentiment", "sst2": "sentiment", "stsb": "similarity"}
-_TEXTS = _plain(Classification)
+_GLUE_BUILTIN = {"cola": SENTIMENT, "sst2": SENTIMENT, "stsb": SIMILARITY}
 
 TASKS: dict[str, Entry] = {
     **{
         name: Entry(
-            read=functools.partial(_read_glue, name), builtin=_GLUE_BUILTIN.get(name, "entailment"), make=_TEXTS
+            read=functools.partial(_read_glue, name),
+            builtin=_GLUE_BUILTIN.get(name, ENTAILMENT),
+            make=_classification,
         )
         for name in GLUE
     },
-    "xnli": Entry(read=_read_xnli, builtin="entailment", make=_TEXTS),
-    "classify": Entry(read=_read_classify, builtin="sentiment", make=_TEXTS),
-    "sentences": Entry(read=_read_classify, builtin="similarity", make=_sentences, kind="sentences"),
-    "ner": Entry(
-        read=_read_ner,
-        builtin="tags",
-        make=_plain(Tagging),
-    ),
+    "xnli": Entry(read=_read_xnli, builtin=ENTAILMENT, make=_classification),
+    "classify": Entry(read=_read_classify, builtin=SENTIMENT, make=_classification),
+    "sentences": Entry(read=_read_classify, builtin=SIMILARITY, make=_sentences, kind="sentences"),
+    "ner": Entry(read=_read_ner, builtin=TAGS, make=_tagging),
     "race": Entry(
         read=lambda values, training: read_race(values["data.source"], training=training),
-        builtin="choices",
-        make=_plain(Choices),
+        builtin=CHOICES,
+        make=_choices,
     ),
     "swag": Entry(
         read=lambda values, training: read_swag(values["data.source"], training=training),
-        builtin="choices",
-        make=_plain(Choices),
+        builtin=CHOICES,
+        make=_choices,
     ),
     "squad_v1": _squad("v1"),
     "squad_v2": _squad("v2"),
-    "spans": Entry(read=_read_builtin_alone, builtin="spans", make=functools.partial(_spans, "v1")),
-    "spans_v2": Entry(
-        read=_read_builtin_alone,
-        builtin="spans",
-        make=functools.partial(_spans, "v2"),
-        options=_UNANSWERABLE["v2"],
-    ),
-    "sentiment": Entry(read=_read_builtin_alone, builtin="sentiment", make=_TEXTS),
-    "entailment": Entry(read=_read_builtin_alone, builtin="entailment", make=_TEXTS),
-    "similarity": Entry(read=_read_builtin_alone, builtin="similarity", make=_TEXTS),
-    "tags": Entry(read=_read_builtin_alone, builtin="tags", make=_plain(Tagging)),
-    "choices": Entry(read=_read_builtin_alone, builtin="choices", make=_plain(Choices)),
+    # Built-in tasks by themselves.
+    "spans": Entry(read=_read_nothing, builtin=SPANS, make=functools.partial(_spans, "v1")),
+    "spans_v2": Entry(read=_read_nothing, builtin=SPANS_V2, make=functools.partial(_spans, "v2")),
+    "sentiment": Entry(read=_read_nothing, builtin=SENTIMENT, make=_classification),
+    "entailment": Entry(read=_read_nothing, builtin=ENTAILMENT, make=_classification),
+    "similarity": Entry(read=_read_nothing, builtin=SIMILARITY, make=_classification),
+    "tags": Entry(read=_read_nothing, builtin=TAGS, make=_tagging),
+    "choices": Entry(read=_read_nothing, builtin=CHOICES, make=_choices),
 }

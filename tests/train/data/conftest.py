@@ -1,4 +1,4 @@
-"""A corpus of made-up words and a tokenizer that needs no training, for tests of the data path."""
+"""Fixtures for tests of the data pipeline: a corpus of random words and a tokenizer that needs no training."""
 
 import hashlib
 import zlib
@@ -13,7 +13,7 @@ from train.data.tokens.preparation import build_store
 
 
 class WordTokenizer:
-    """Cuts words into pieces of three letters; ids are hashes, of word beginnings in the lower half, others above."""
+    """Splits words into pieces of three letters; ids are hashes, in the lower half for pieces that start a word."""
 
     pad_id, unk_id, cls_id, sep_id, mask_id = range(5)
     special_ids = (0, 1, 2, 3, 4)
@@ -26,14 +26,14 @@ class WordTokenizer:
 
     def encode(self, texts):
         self.encoded += len(texts)
-        return [[self._id(word, place) for word in text.split() for place in range(0, len(word), 3)] for text in texts]
+        return [[self._id(word, start) for word in text.split() for start in range(0, len(word), 3)] for text in texts]
 
-    def _id(self, word, place):
+    def _id(self, word, start):
         if word == "unknown":
             return self.unk_id
         half = self.vocab_size // 2
-        number = zlib.crc32(word[place : place + 3].encode())
-        return half + number % half if place else 5 + number % (half - 5)
+        number = zlib.crc32(word[start : start + 3].encode())
+        return half + number % half if start else 5 + number % (half - 5)
 
 
 def write_documents(path, documents):
@@ -42,7 +42,7 @@ def write_documents(path, documents):
 
 
 def random_documents(seed, count):
-    """Documents of 1 to 30 sentences of 3 to 25 words of 1 to 8 letters."""
+    """Generates documents of 1 to 30 sentences of 3 to 25 words of 1 to 8 letters."""
     rng = np.random.default_rng(seed)
     letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
 
@@ -77,7 +77,7 @@ def corpus_file(documents, tmp_path_factory):
 @pytest.fixture(scope="session")
 def store(corpus_file, tokenizer, tmp_path_factory):
     corpus = open_corpus(CorpusOptions(source=f"text:{corpus_file}"), "train")
-    return build_store(corpus, tokenizer, cache_dir=tmp_path_factory.mktemp("cache"), say=lambda line: None)
+    return build_store(corpus, tokenizer, cache_dir=tmp_path_factory.mktemp("cache"), log=lambda line: None)
 
 
 @pytest.fixture(scope="session")
@@ -87,8 +87,8 @@ def tokenizer_info(tokenizer):
 
 @pytest.fixture(scope="session")
 def novel_pieces(shared_data, shared_temp):
-    """A novel as 250 thousand pieces of ALBERT's published vocabulary: the store, and the ids of its rows."""
+    """A novel as 250,000 tokens of ALBERT's published vocabulary: the store and the tokenizer information."""
     pieces = load_tokenizer(shared_data / "tokenizers" / "albert" / "spiece.model")
     corpus = open_corpus(CorpusOptions(source=f"text:{shared_data}/pretrain/novels/Eliot_Felix_1866.txt"), "train")
-    cache = shared_temp / "novel_pieces"  # made by one of the test processes
-    return build_store(corpus, pieces, cache_dir=cache, say=lambda line: None), TokenizerInfo.of(pieces)
+    cache = shared_temp / "novel_pieces"  # shared by the test processes
+    return build_store(corpus, pieces, cache_dir=cache, log=lambda line: None), TokenizerInfo.of(pieces)

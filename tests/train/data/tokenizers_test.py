@@ -1,10 +1,10 @@
-"""A job's tokenizer: how it is asked for, where it is kept, and that a work directory goes on with its own."""
+"""The tokenizer of a job: its request, its cache, and the copy of the work directory that a resumed run uses."""
 
 import pytest
 
 from flax_lite.tokenization import TokenizerSpec, load_tokenizer
 from train.data.sources import Corpus
-from train.data.tokenizers import keep_tokenizer, open_tokenizer, wanted_tokenizer
+from train.data.tokenizers import open_tokenizer, requested_tokenizer, save_tokenizer
 from train.errors import UserError
 from train.options import schema
 from train.options.tables import PRETRAIN_OPTIONS
@@ -14,14 +14,14 @@ FRENCH = ["le café est Très agréable", "l'été à la forêt"] * 5
 
 
 def wanted(**given):
-    return wanted_tokenizer({"tokenizer": SPEC, "init_from": None, **given})
+    return requested_tokenizer({"tokenizer": SPEC, "init_from": None, **given})
 
 
 def opened(tmp_path, texts=FRENCH, kept="nowhere", **given):
-    said = []
+    lines = []
     corpus = Corpus("a corpus", {"texts": texts}, (), lambda: iter([texts]))
-    tokenizer = open_tokenizer(wanted(**given), corpus, tmp_path / kept, cache_dir=tmp_path / "cache", say=said.append)
-    return tokenizer, said
+    tokenizer = open_tokenizer(wanted(**given), corpus, tmp_path / kept, cache_dir=tmp_path / "cache", log=lines.append)
+    return tokenizer, lines
 
 
 def cut(tokenizer, text="Très"):
@@ -42,13 +42,13 @@ def test_case_and_accents_are_part_of_the_request(given, expected):
 
 
 @pytest.mark.parametrize("given", [{"tokenizer_case": "keep"}, {"tokenizer_accents": "auto"}])
-def test_options_of_a_training_are_refused_without_one(given, tmp_path):
+def test_training_options_are_an_error_for_a_loaded_tokenizer(given, tmp_path):
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n")
-    with pytest.raises(UserError, match=r"is for tokenizers that are trained .* leave it out"):
+    with pytest.raises(UserError, match=r"applies only to a tokenizer that is trained .* Remove the option"):
         wanted(tokenizer=str(tmp_path), **given)
 
 
-def test_each_way_to_read_a_text_has_a_tokenizer_of_its_own_in_the_cache(tmp_path):
+def test_tokenizers_of_different_normalization_are_cached_separately(tmp_path):
     ways = [{}, {"tokenizer_accents": "strip"}, {"tokenizer_case": "keep"}, {"tokenizer_accents": "keep"}]
     assert [cut(opened(tmp_path, **way)[0]) for way in ways] == ["très", "tres", "Très", "très"]
     kept = [path for path in (tmp_path / "cache" / "tokenizers").iterdir() if path.is_dir()]
@@ -56,7 +56,7 @@ def test_each_way_to_read_a_text_has_a_tokenizer_of_its_own_in_the_cache(tmp_pat
 
 
 @pytest.mark.parametrize(("texts", "again"), [(FRENCH, True), (["the cat sat"] * 5, False)])
-def test_what_is_done_to_a_text_is_said_again_when_it_comes_from_the_cache(tmp_path, texts, again):
+def test_normalization_is_logged_again_for_a_cached_tokenizer(tmp_path, texts, again):
     _, first = opened(tmp_path, texts)
     _, second = opened(tmp_path, texts)
     assert first[0].startswith("Training a wordpiece tokenizer of 100 pieces on a corpus")
@@ -65,14 +65,14 @@ def test_what_is_done_to_a_text_is_said_again_when_it_comes_from_the_cache(tmp_p
     assert second == (first[1:] if again else [])
 
 
-def test_a_work_directory_goes_on_with_the_tokenizer_that_it_keeps(tmp_path):
-    """One of a time before the options too: they are nothing there, and what is asked for now is refused by name."""
+def test_a_resumed_run_uses_the_tokenizer_of_its_work_directory(tmp_path):
+    """Also a work directory from before these options existed; only an option that is set now is a difference."""
     former, _ = opened(tmp_path, tokenizer_accents="strip")
-    keep_tokenizer(former, tmp_path / "work")
-    tokenizer, said = opened(tmp_path, kept="work")
-    assert (tokenizer.fingerprint, said) == (former.fingerprint, [])
+    save_tokenizer(former, tmp_path / "work")
+    tokenizer, lines = opened(tmp_path, kept="work")
+    assert (tokenizer.fingerprint, lines) == (former.fingerprint, [])
     assert load_tokenizer(tmp_path / "work").fingerprint == former.fingerprint
-    now = {leaf.path: None for leaf in PRETRAIN_OPTIONS if leaf.implied} | {"tokenizer": SPEC}
+    now = {option.path: None for option in PRETRAIN_OPTIONS if option.implied} | {"tokenizer": SPEC}
     asked = now | {"tokenizer_accents": "keep"}
     assert schema.differences(PRETRAIN_OPTIONS, {"tokenizer": SPEC}, now) == {}
     assert schema.differences(PRETRAIN_OPTIONS, {"tokenizer": SPEC}, asked) == {"tokenizer_accents": (None, "keep")}

@@ -1,4 +1,4 @@
-"""A model meets the rows of its own tokenizer, or of one that says the same by its ids, within its tables."""
+"""Checks that the tokenizer of the rows has the vocabulary of each model and fits its embedding tables."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 from flax_lite.models.heads import MaskedLM
 from flax_lite.tokenization import load_tokenizer
 from tests.flax_lite import tiny
-from train.data.tokenizers import wanted_tokenizer
+from train.data.tokenizers import requested_tokenizer
 from train.data.vocabulary import check_tables, check_vocabularies, check_vocabulary
 from train.errors import UserError
 
@@ -22,13 +22,13 @@ def write(folder, pieces, **settings):
     return str(folder)
 
 
-def say_nothing(line):
+def log_nothing(line):
     raise AssertionError(line)
 
 
-def checked(tmp_path, source, pieces, say=say_nothing, **settings):
+def checked(tmp_path, source, pieces, log=log_nothing, **settings):
     given = write(tmp_path / "given", pieces, **settings)
-    check_vocabulary(f"init_from={source}", source, load_tokenizer(given), f"tokenizer={given}", say)
+    check_vocabulary(f"init_from={source}", source, load_tokenizer(given), f"tokenizer={given}", log)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def checked(tmp_path, source, pieces, say=say_nothing, **settings):
         (["a"], "7 pieces there, 6 here)"),
     ],
 )
-def test_another_vocabulary_is_refused_with_both_names(tmp_path, pieces, first):
+def test_another_vocabulary_is_an_error_that_names_both(tmp_path, pieces, first):
     own = write(tmp_path / "own", ["a", "b"])
     with pytest.raises(UserError) as error:
         checked(tmp_path, own, pieces)
@@ -50,39 +50,37 @@ def test_another_vocabulary_is_refused_with_both_names(tmp_path, pieces, first):
     assert "--config.tokenizer=none" in message
 
 
-def test_the_same_vocabulary_is_taken_and_a_model_without_one_believed(tmp_path):
+def test_the_same_vocabulary_is_accepted_and_a_model_without_tokenizer_trusted(tmp_path):
     checked(tmp_path, write(tmp_path / "own", ["a", "b"]), ["a", "b"])
     (tmp_path / "bare").mkdir()
     checked(tmp_path, str(tmp_path / "bare"), ["a", "b"])
     tokenizer, spec = load_tokenizer(tmp_path / "own"), "tokenizer=train:wordpiece:7"
     with pytest.raises(UserError, match=f"bare has no tokenizer beside it, and {spec} trains one"):
-        check_vocabulary("init_from=bare", str(tmp_path / "bare"), tokenizer, spec, say_nothing)
+        check_vocabulary("init_from=bare", str(tmp_path / "bare"), tokenizer, spec, log_nothing)
 
 
-def test_the_same_pieces_that_read_a_text_otherwise_are_said(tmp_path):
-    said = []
+def test_the_same_pieces_with_another_normalization_are_logged(tmp_path):
+    lines = []
     own = write(tmp_path / "own", ["i", "am", "it", "."])
-    checked(tmp_path, own, ["i", "am", "it", "."], said.append, do_lower_case=False)
-    (line,) = said
+    checked(tmp_path, own, ["i", "am", "it", "."], lines.append, do_lower_case=False)
+    (line,) = lines
     assert line == (
-        f"note: tokenizer={tmp_path / 'given'} has the pieces of init_from={own}, but makes '[UNK] am [UNK] .' of "
-        "'I am IT.', not 'i am it .'"
+        f"note: tokenizer={tmp_path / 'given'} has the vocabulary of init_from={own}, but tokenizes 'I am IT.' as "
+        "'[UNK] am [UNK] .', not 'i am it .'"
     )
 
 
-def test_a_tokenizer_that_cannot_be_read_is_no_missing_one(tmp_path):
+def test_an_unreadable_tokenizer_is_not_treated_as_missing(tmp_path):
     own = tmp_path / "own"
     own.mkdir()
     (own / "tokenizer.json").write_text("{}")
     tiny.make(MaskedLM, tiny.bert(vocab_size=7, num_hidden_layers=1)).save_pretrained(own)
-    with pytest.raises(
-        UserError, match=r"has a tokenizer that cannot be read .* nobody can tell whether the ids of tok"
-    ):
+    with pytest.raises(UserError, match=r"has a tokenizer that cannot be read .* it is unknown whether the ids of tok"):
         checked(tmp_path, str(own), ["a", "b"])
 
 
 @pytest.mark.parametrize("source", ["/nowhere", "EMPTY.json"])
-def test_what_is_no_model_is_left_to_who_opens_it(tmp_path, source):
+def test_a_source_that_is_not_a_model_is_reported_when_it_is_opened(tmp_path, source):
     (tmp_path / "EMPTY.json").write_text("{}")
     checked(tmp_path, source.replace("EMPTY", str(tmp_path / "EMPTY")), ["a", "b"])
 
@@ -98,8 +96,8 @@ TINY = tiny.bert(vocab_size=8, max_position_embeddings=16)  # and two token type
         (TINY.replace(vocab_size=6), {}, "teacher=X has 6 word embeddings, too few for a tokenizer of 7 pieces"),
         (TINY, {"length": 17}, "data.sequence_length=17 is longer than the 16 positions of teacher=X"),
         (TINY.replace(type_vocab_size=1), {"num_types": 1}, None),
-        (TINY.replace(type_vocab_size=1), {"num_types": 2}, "teacher=X has embeddings of 1 type"),
-        (tiny.distilbert(vocab_size=8), {"num_types": 2}, None),  # it reads no types
+        (TINY.replace(type_vocab_size=1), {"num_types": 2}, "teacher=X has an embedding for 1 token type only"),
+        (tiny.distilbert(vocab_size=8), {"num_types": 2}, None),  # it has no token types
         (tiny.distilbert(vocab_size=3), {}, "3 word embeddings"),
         (tiny.albert(vocab_size=8, type_vocab_size=1), {"num_types": 2}, "type_vocab_size"),
         (tiny.albert(vocab_size=8), {"length": 512}, "512 is longer"),
@@ -114,33 +112,33 @@ def test_rows_stay_within_a_models_tables(tmp_path, config, sizes, message):
         check_tables("teacher=X", config, tokenizer, **sizes)
 
 
-def leaves(**given):
+def options(**given):
     return {"tokenizer": None, "teacher": None, "init_from": None, **given}
 
 
-def test_every_model_that_the_leaves_name_is_checked(tmp_path):
-    """Each but the one whose own tokenizer it is; the teacher that is drawn has none."""
+def test_every_model_of_the_options_is_checked(tmp_path):
+    """The model whose tokenizer is used is skipped, and so is a randomly initialized teacher."""
     mine, other = write(tmp_path / "mine", ["a"]), write(tmp_path / "other", ["b"])
     tokenizer = load_tokenizer(mine)
-    check_vocabularies(leaves(teacher=mine, init_from=mine), tokenizer, f"teacher={mine}", say_nothing)
-    check_vocabularies(leaves(teacher="random", init_from=mine), tokenizer, "tokenizer=X", say_nothing)
+    check_vocabularies(options(teacher=mine, init_from=mine), tokenizer, f"teacher={mine}", log_nothing)
+    check_vocabularies(options(teacher="random", init_from=mine), tokenizer, "tokenizer=X", log_nothing)
     for option in ("teacher", "init_from", "checkpoint"):
         with pytest.raises(UserError, match=f"{option}={other} has another vocabulary than tokenizer=X"):
-            check_vocabularies(leaves(**{option: other}), tokenizer, "tokenizer=X", say_nothing)
+            check_vocabularies(options(**{option: other}), tokenizer, "tokenizer=X", log_nothing)
 
 
-def test_the_tokenizer_is_that_of_the_leaf_then_of_the_first_model_that_has_one(tmp_path):
+def test_the_tokenizer_is_that_of_the_option_or_of_the_first_model_with_one(tmp_path):
     mine, other = write(tmp_path / "mine", ["a"]), write(tmp_path / "other", ["b"])
     (tmp_path / "bare").mkdir()
     bare = str(tmp_path / "bare")
     for given, name in (
-        (leaves(tokenizer=mine, teacher=other), f"tokenizer={mine}"),
-        (leaves(teacher=other, init_from=mine), f"teacher={other}"),
-        (leaves(teacher=bare, init_from=mine), f"init_from={mine}"),
-        (leaves(teacher="random", init_from=mine), f"init_from={mine}"),
+        (options(tokenizer=mine, teacher=other), f"tokenizer={mine}"),
+        (options(teacher=other, init_from=mine), f"teacher={other}"),
+        (options(teacher=bare, init_from=mine), f"init_from={mine}"),
+        (options(teacher="random", init_from=mine), f"init_from={mine}"),
     ):
-        assert wanted_tokenizer(given).name == name
-    with pytest.raises(UserError, match=f"teacher={bare}: no tokenizer there. Give the one that it was trained with"):
-        wanted_tokenizer(leaves(teacher=bare))
+        assert requested_tokenizer(given).name == name
+    with pytest.raises(UserError, match=f"teacher={bare}: no tokenizer there. Give the tokenizer that the model was"):
+        requested_tokenizer(options(teacher=bare))
     with pytest.raises(UserError, match="tokenizer is missing"):
-        wanted_tokenizer(leaves(teacher="random"))
+        requested_tokenizer(options(teacher="random"))

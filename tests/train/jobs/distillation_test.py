@@ -7,7 +7,9 @@ import pytest
 
 from train.jobs.distillation import _describe_data
 
-DATA = SimpleNamespace(describe=lambda: ["rows: 8"], yardsticks=lambda: "unigram entropy 4.0", unigram_entropy=4.0)
+DATA = SimpleNamespace(
+    describe=lambda: ["rows: 8"], describe_references=lambda: "unigram entropy 4.0", unigram_entropy=4.0
+)
 
 
 @pytest.mark.parametrize(

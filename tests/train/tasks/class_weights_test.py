@@ -1,4 +1,4 @@
-"""Balanced weights against scikit-learn's."""
+"""Balanced weights equal those of scikit-learn."""
 
 import numpy as np
 import pytest
@@ -14,6 +14,6 @@ def test_balanced_weights_are_those_of_scikit_learn():
     assert balanced_weights(indices.tolist(), "abc") == pytest.approx(tuple(expected))
 
 
-def test_a_label_without_examples_is_refused():
+def test_a_label_without_examples_raises():
     with pytest.raises(UserError, match="has the label b, d:"):
         balanced_weights([0, 2, 2], ["a", "b", "c", "d"])

@@ -1,4 +1,4 @@
-"""An evaluation scores what it is given: a file, or a directory with the held-out file alone, in every task's form."""
+"""An evaluation needs only a file, or a directory with the evaluation file, for every task."""
 
 import json
 

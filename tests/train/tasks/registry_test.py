@@ -1,4 +1,4 @@
-"""From a command line to a task's data: options that reach the readers, and labels of models at hand."""
+"""From the options of a command to the data of a task, and the order of its labels."""
 
 import pytest
 from flax import nnx
@@ -16,14 +16,14 @@ from train.tasks.scores.scoring import Scorer
 
 
 def read(config, source, *overrides):
-    words = ["--config", str(REPOSITORY / "configs" / config), f"--config.data.source=files:{source}"]
-    words += [f"--config.{each}" for each in overrides]
-    return open_data(parse("finetune", FINETUNE_OPTIONS, words, Guard()).values)
+    arguments = ["--config", str(REPOSITORY / "configs" / config), f"--config.data.source=files:{source}"]
+    arguments += [f"--config.{each}" for each in overrides]
+    return open_data(parse("finetune", FINETUNE_OPTIONS, arguments, Guard()).values)
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """A directory for each head, with labels that are not in the order of characters, and one with an encoder alone."""
+    """A directory for each head, with labels that are not sorted, and one for an encoder without head."""
     home = tmp_path_factory.mktemp("models")
     heads = {
         "texts": (fl.SequenceClassification, ("c", "b", "a")),
@@ -58,7 +58,7 @@ NUMBERS = TEXTS.replace(",a", ",0").replace(",b", ",2")
         (NUMBERS, ("init_from={}/texts",), ("0", "2")),
     ],
 )
-def test_labels_of_texts_are_given_or_the_models_or_the_datas(tmp_path, models, text, overrides, labels):
+def test_labels_are_those_of_the_options_the_model_or_the_data(tmp_path, models, text, overrides, labels):
     (tmp_path / "a.csv").write_text(text)
     assert read("classify.py", tmp_path / "a.csv", *(each.format(models) for each in overrides)).labels == labels
 
@@ -86,7 +86,7 @@ ROWS = {"equivalent": "1", "not_equivalent": "0"}
 
 
 @pytest.mark.parametrize("labels", [tuple(ROWS), tuple(reversed(ROWS)), tuple(map(str.upper, ROWS))])
-def test_a_benchmarks_labels_take_the_models_order_and_are_scored_and_written_as_ever(tmp_path, labels):
+def test_benchmark_labels_have_the_order_of_the_model_but_are_scored_and_written_as_before(tmp_path, labels):
     model = fl.SequenceClassification(tiny.FAMILIES["distilbert"](labels=labels), rngs=nnx.Rngs(0))
     model.save_pretrained(tmp_path / "model")
     head = ["Quality", "#1 ID", "#2 ID", "#1 String", "#2 String"]
@@ -108,7 +108,7 @@ def test_a_benchmarks_labels_take_the_models_order_and_are_scored_and_written_as
     assert scorer.read(path, dev) == predictions
 
 
-def test_labels_of_xnli_take_the_models_order(tmp_path):
+def test_labels_of_xnli_have_the_order_of_the_model(tmp_path):
     labels = ("contradiction", "entailment", "neutral")
     model = fl.SequenceClassification(tiny.FAMILIES["distilbert"](labels=labels), rngs=nnx.Rngs(0))
     model.save_pretrained(tmp_path / "model")
@@ -127,8 +127,8 @@ def test_tables_without_a_header_and_with_separators_are_options(tmp_path):
     assert [e.texts for e in (*data.train[:2], *data.evaluation["dev"])] == [("good; 1",), ("bad; 1",), ("good",)]
 
 
-def test_what_was_left_out_or_held_out_is_noted(tmp_path):
+def test_skipped_and_held_out_rows_are_noted(tmp_path):
     (tmp_path / "train.csv").write_text(TEXTS + TEXTS)
     first, second = read("classify.py", tmp_path).notes
     assert first == f"{tmp_path} has no evaluation file: a share of 0.1 of train.csv is held out."
-    assert second == f"{tmp_path / 'train.csv'} repeats its header 1 time(s), line 42 first: left out."
+    assert second == f"{tmp_path / 'train.csv'} repeats its header 1 time(s), line 42 first: skipped."

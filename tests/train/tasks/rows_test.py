@@ -1,17 +1,17 @@
-"""Rows and batches: nothing is dropped, nothing doubled, and a run reads on where it was."""
+"""Rows and batches: every row occurs once, and a resumed run continues with the same batches."""
 
 import itertools
 
 import numpy as np
 import pytest
 
-from train.tasks.rows import Row, RowSet, TrainingBatches, count_not_finite, gathered
+from train.tasks.rows import Row, RowSet, TrainingBatches, collect_rows, count_not_finite
 
 LENGTHS = (8, 16, 24)
 
 
 def rows_of(sizes, sequences=1):
-    """Row i holds its own number, i + 1, as every token, and i as its label."""
+    """Creates rows in which every token of row i is i + 1, and the label is i."""
     return RowSet(
         [
             Row(i, (np.full(size, i + 1, np.int32),) * sequences, (size // 2,) * sequences, {"labels": np.int32(i)})
@@ -19,17 +19,17 @@ def rows_of(sizes, sequences=1):
         ],
         pad_id=0,
         lengths=LENGTHS,
-        label_fills={},
+        label_padding={},
     )
 
 
 def numbers(batch):
-    """The rows of a batch by their tokens, padding left out."""
+    """Returns the numbers of the rows of a batch, without padding rows."""
     return [int(row.max()) - 1 for row in batch["input_ids"].reshape(len(batch["row"]), -1) if row.max()]
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_an_evaluation_reads_every_row_once(seed):
+def test_evaluation_batches_have_every_row_once(seed):
     draw = np.random.default_rng(seed)
     rows = rows_of(draw.integers(1, 25, size=draw.integers(1, 60)), sequences=int(draw.integers(1, 3)))
     multiple = int(draw.integers(1, 5))
@@ -38,7 +38,7 @@ def test_an_evaluation_reads_every_row_once(seed):
     assert sorted(itertools.chain(*map(numbers, batches))) == list(range(len(rows)))
     assert sum(batch["row_weights"].sum() for batch in batches) == len(rows)
     assert all(len(batch["row"]) % multiple == 0 for batch in batches)
-    # A shape for each length, so a compilation for each.
+    # One shape, and so one compilation, per length.
     assert len({batch["input_ids"].shape for batch in batches}) <= len(LENGTHS)
     for batch in batches:
         real = batch["row"] >= 0
@@ -54,29 +54,29 @@ def test_a_batch_is_padded_and_typed():
     assert batch["row"].tolist() == [1, 0, -1]
 
 
-def test_labels_of_tokens_are_filled_up():
+def test_token_labels_are_padded():
     rows = [Row(0, (np.int32([5, 6]),), (2,), {"tags": np.int32([3, 4]), "teacher_0": np.ones((2, 2), np.float32)})]
     batch = RowSet(rows, 0, LENGTHS, {"tags": -1, "teacher_0": 0.0}).batch([0], 2, 8)
     assert batch["tags"].tolist() == [[3, 4] + [-1] * 6, [-1] * 8]
     assert batch["teacher_0"].shape == (2, 8, 2)
 
 
-def test_a_row_that_no_batch_takes_is_refused():
-    with pytest.raises(ValueError, match="a row of 25 tokens"):
+def test_a_row_longer_than_every_batch_raises():
+    with pytest.raises(ValueError, match="a row has 25 tokens"):
         rows_of([25])
 
 
 @pytest.mark.parametrize(("num_rows", "batch_size"), [(7, 4), (8, 8), (40, 4), (100, 8), (9, 5), (131, 8)])
-def test_training_on_distinct_rows_has_none_twice_in_a_batch(num_rows, batch_size):
-    """Also where windows of sorted rows meet the end of a pass; and a run reads on where it was."""
+def test_distinct_batches_have_no_row_twice(num_rows, batch_size):
+    """Also at the end of an epoch within a window, and after resuming."""
     rows = rows_of(np.random.default_rng(0).integers(1, 25, size=num_rows))
-    batches, per_pass = TrainingBatches(rows, batch_size, seed=1, distinct=True, window=4), num_rows // batch_size
-    drawn = [numbers(batch) for batch in itertools.islice(batches.batches(0), 9 * per_pass)]
+    batches, per_epoch = TrainingBatches(rows, batch_size, seed=1, distinct=True, window=4), num_rows // batch_size
+    drawn = [numbers(batch) for batch in itertools.islice(batches.batches(0), 9 * per_epoch)]
     for number in range(9):
-        taken = np.concatenate(drawn[number * per_pass : (number + 1) * per_pass])
-        assert len(set(taken.tolist())) == len(taken) == per_pass * batch_size
-    assert {*itertools.chain(*drawn)} == set(range(num_rows))  # none is always left out
-    for start in (1, per_pass - 1, per_pass, 2 * per_pass + 1, 5 * per_pass):
+        taken = np.concatenate(drawn[number * per_epoch : (number + 1) * per_epoch])
+        assert len(set(taken.tolist())) == len(taken) == per_epoch * batch_size
+    assert {*itertools.chain(*drawn)} == set(range(num_rows))  # no row is dropped in every epoch
+    for start in (1, per_epoch - 1, per_epoch, 2 * per_epoch + 1, 5 * per_epoch):
         later = [numbers(batch) for batch in itertools.islice(batches.batches(start), 5)]
         assert later[: len(drawn) - start] == drawn[start : start + 5]
     hosts = [itertools.islice(batches.batches(3, host, batch_size), 4) for host in range(batch_size)]
@@ -84,16 +84,16 @@ def test_training_on_distinct_rows_has_none_twice_in_a_batch(num_rows, batch_siz
     assert shares == [sorted(batch) for batch in drawn[3:7]]
 
 
-def test_training_on_distinct_rows_needs_a_batch_of_them():
-    with pytest.raises(ValueError, match="3 rows make no batch of 4 distinct ones"):
+def test_distinct_batches_raise_for_too_few_rows():
+    with pytest.raises(ValueError, match="3 rows are too few for a batch of 4 distinct rows"):
         TrainingBatches(rows_of([1, 2, 3]), 4, seed=1, distinct=True)
 
 
 @pytest.mark.parametrize(("num_rows", "batch_size"), [(7, 4), (40, 4), (100, 8), (3, 5)])
-def test_training_passes_over_every_row_equally_often(num_rows, batch_size):
+def test_training_batches_have_every_row_equally_often(num_rows, batch_size):
     sizes = np.random.default_rng(0).integers(1, 25, size=num_rows)
     batches = TrainingBatches(rows_of(sizes), batch_size, seed=1, window=4)
-    steps = 4 * num_rows  # whole windows, and whole passes: batch_size * 4 of them
+    steps = 4 * num_rows  # whole windows, and batch_size * 4 whole epochs
     drawn = [numbers(batch) for batch in itertools.islice(batches.batches(0), steps)]
 
     assert all(len(batch) == batch_size for batch in drawn)
@@ -102,7 +102,7 @@ def test_training_passes_over_every_row_equally_often(num_rows, batch_size):
     assert drawn != [numbers(batch) for batch in itertools.islice(other.batches(0), steps)]
 
 
-def test_a_resumed_run_reads_on():
+def test_a_resumed_run_continues_with_the_same_batches():
     batches = TrainingBatches(rows_of(np.arange(30) % 24 + 1), 4, seed=1, window=4)
     whole = [batch["row"].tolist() for batch in itertools.islice(batches.batches(0), 40)]
     for start in (1, 3, 4, 17, 39):
@@ -131,19 +131,19 @@ def test_sorting_by_length_saves_padding():
     assert padded[10] < 0.85 * padded[1]
 
 
-def test_outputs_come_back_in_the_order_of_the_rows():
+def test_results_are_collected_in_the_order_of_the_rows():
     rows = rows_of([3, 20, 5, 9])
     results = [{"sum": np.float32(1), "x": batch["labels"], "row": batch["row"]} for batch in rows.all_batches(24)]
-    assert [int(kept["x"]) for kept in gathered(results, rows)] == [0, 1, 2, 3]
+    assert [int(kept["x"]) for kept in collect_rows(results, rows)] == [0, 1, 2, 3]
     with pytest.raises(ValueError, match="twice"):
-        gathered([*results, results[0]], rows)
+        collect_rows([*results, results[0]], rows)
     with pytest.raises(ValueError, match="of 4 rows were not evaluated"):
-        gathered(results[1:], rows)
+        collect_rows(results[1:], rows)
 
 
 @pytest.mark.parametrize(("odd", "bad"), [(np.nan, 1), (np.inf, 1), (-np.inf, 1), (1e30, 0)])
-def test_rows_that_are_no_numbers_are_counted(odd, bad):
-    """Of rows that fill a batch up none is; a scalar is a sum over all."""
+def test_rows_with_nan_or_infinity_are_counted(odd, bad):
+    """Padding rows and scalars are ignored."""
     logits = np.zeros((3, 2), np.float32)
     logits[1, 0], logits[2] = odd, np.nan
     results = [

@@ -1,7 +1,7 @@
-"""What models without a transformer reach on the built-in corpus: `python -m train.data.builtin.baselines`.
+"""Baselines without a transformer on the built-in corpus: `python -m train.data.builtin.baselines`.
 
-The pretraining job is only worth its scores where these stay well short of them: word statistics up to both
-neighbors for the masked words, and bags of words for the order of two segments.
+A pretraining score on this corpus only means something if these baselines are clearly worse: bigram statistics of both
+neighbors for masked words, and bags of words for the order of two segments.
 """
 
 from collections import Counter
@@ -9,26 +9,27 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse, stats
 
-from train.data.builtin.entropy import entropy_floor, unigram_entropy
+from train.data.builtin.entropy import entropy_floor
 from train.data.builtin.generator import generate_corpus
 from train.data.builtin.grammar import Document
 
 Segment = Sequence[str]
 OrderPair = tuple[Segment, Segment, int]
-"""Two segments of words and 0 where they come in order, 1 where they are swapped."""
+"""Two segments of words and a label: 0 if they are in order, 1 if they are swapped."""
 
 _CHUNK = 3  # sentences in a row of configs/albert_tiny.py
-_EDGE = "\n"  # Stands before the first and after the last word of a document; no word is a line break.
+_EDGE = "\n"  # Precedes the first and follows the last word of a document; no word is a line break.
 
 
 def word_stream(document: Document) -> list[str]:
-    """The words of a document, full stops included, in order."""
+    """Returns the words of a document in order, including full stops."""
     return [word for words in document.words for word in words]
 
 
 class _Vocabulary:
-    """Ids of the training words; 0 is the edge of a document and of whatever was never seen."""
+    """Ids of the training words. Id 0 stands for the edge of a document and for unseen words."""
 
     def __init__(self, streams: Iterable[Sequence[str]]) -> None:
         words = sorted({word for stream in streams for word in stream})
@@ -38,7 +39,7 @@ class _Vocabulary:
         return len(self.ids)
 
     def neighbors(self, streams: Iterable[Sequence[str]]) -> np.ndarray:
-        """Every word with its left and right neighbor: int [words, 3]."""
+        """Returns (left neighbor, word, right neighbor) of every word: int [words, 3]."""
         rows = []
         for stream in streams:
             ids = np.array([0, *(self.ids.get(word, 0) for word in stream), 0])
@@ -47,7 +48,7 @@ class _Vocabulary:
 
 
 def _discounted(counts: np.ndarray, lower: np.ndarray, discount: float = 0.75) -> np.ndarray:
-    """p(w | context) by absolute discounting: what is taken from each seen count goes to `lower`, row by row."""
+    """p(w | context) with absolute discounting; the discounted mass of each row is redistributed by `lower`."""
     totals = counts.sum(axis=-1, keepdims=True)
     freed = np.where(totals > 0, discount * np.count_nonzero(counts, axis=-1, keepdims=True), 1.0)
     return (np.maximum(counts - discount, 0) + freed * lower) / np.maximum(totals, 1)
@@ -55,7 +56,7 @@ def _discounted(counts: np.ndarray, lower: np.ndarray, discount: float = 0.75) -
 
 @dataclass(frozen=True)
 class BigramModel:
-    """p(w | left) and p(w | right), each backing off to p(w) by absolute discounting, and both neighbors together.
+    """Bigram models p(w | left) and p(w | right) that back off to p(w), and their combination.
 
     `forward` and `backward` are [V, V] with one row per neighbor.
     """
@@ -67,7 +68,7 @@ class BigramModel:
 
     @classmethod
     def fit(cls, streams: Sequence[Sequence[str]]) -> "BigramModel":
-        """Counts the training documents, each given as its words."""
+        """Fits the model to training documents, each a sequence of words."""
         vocabulary = _Vocabulary(streams)
         rows, size = vocabulary.neighbors(streams), len(vocabulary)
         unigram = (np.bincount(rows[:, 1], minlength=size) + 0.5) / (len(rows) + 0.5 * size)
@@ -84,8 +85,8 @@ class BigramModel:
     def both_neighbors_cross_entropy(self, streams: Sequence[Sequence[str]]) -> float:
         """Mean -log p(w | left, right) in nats per word, with p proportional to sqrt(p(w | left) p(w | right)) / p(w).
 
-        The exponents are the best of a grid on the held-out split. Counting which words stood between the same two
-        neighbors made it worse: held-out combinations are not among them.
+        The exponents are the best of a grid on the held-out split. Trigram counts (the words seen between the same two
+        neighbors) made it worse, since held-out combinations do not occur in training.
         """
         rows, losses = self.vocabulary.neighbors(streams), []
         for chunk in np.array_split(rows, max(1, len(rows) // 4096)):
@@ -95,7 +96,7 @@ class BigramModel:
 
 
 def order_pairs(documents: Iterable[Document], seed: int, chunk: int) -> list[OrderPair]:
-    """Segment pairs as pretraining makes them: every `chunk` sentences parted at a random boundary, half swapped."""
+    """Builds segment pairs as pretraining does: every `chunk` sentences are split at random, and half are swapped."""
     rng, pairs = np.random.Generator(np.random.PCG64(seed)), []
     for document in documents:
         for start in range(0, len(document.words) - 1, chunk):
@@ -109,46 +110,41 @@ def order_pairs(documents: Iterable[Document], seed: int, chunk: int) -> list[Or
     return pairs
 
 
-def _bags(pairs: Sequence[OrderPair], vocabulary: _Vocabulary) -> np.ndarray:
-    size = len(vocabulary)
-    bags = np.zeros((len(pairs), 2 * size + 1))
-    bags[:, -1] = 1  # the intercept
-    for row, (first, second, _) in zip(bags, pairs, strict=True):
-        for offset, segment in ((0, first), (size, second)):
+def _bags(pairs: Sequence[OrderPair], vocabulary: _Vocabulary) -> sparse.csr_array:
+    """Word counts of the first and of the second segment: [pairs, 2 * words]."""
+    bags = np.zeros((len(pairs), 2, len(vocabulary)))
+    for bag, (*segments, _) in zip(bags, pairs, strict=True):
+        for counts, segment in zip(bag, segments, strict=True):
             for word in segment:
-                row[offset + vocabulary.ids.get(word, 0)] += 1
-    return bags
+                counts[vocabulary.ids.get(word, 0)] += 1
+    return sparse.csr_array(bags.reshape(len(pairs), -1))
 
 
 def order_classifier_accuracy(
     train_pairs: Sequence[OrderPair], heldout_pairs: Sequence[OrderPair], ridge: float = 10.0
 ) -> float:
-    """Held-out accuracy of a logistic regression on the word counts of both segments, fitted by Newton's method."""
+    """Computes the held-out accuracy of an L2-regularized logistic regression on the word counts of both segments."""
+    from sklearn.linear_model import LogisticRegression
+
     vocabulary = _Vocabulary(segment for first, second, _ in train_pairs for segment in (first, second))
-    bags, labels = _bags(train_pairs, vocabulary), np.array([label for _, _, label in train_pairs], dtype=float)
-    weights = np.zeros(bags.shape[1])
-    for _ in range(8):
-        p = 1 / (1 + np.exp(-(bags @ weights)))
-        gradient = bags.T @ (p - labels) + ridge * weights
-        hessian = (bags * (p * (1 - p))[:, None]).T @ bags + ridge * np.eye(len(weights))
-        weights -= np.linalg.solve(hessian, gradient)
-    guesses = _bags(heldout_pairs, vocabulary) @ weights > 0
-    return float(np.mean(guesses == np.array([label for _, _, label in heldout_pairs])))
+    model = LogisticRegression(C=1 / ridge, tol=1e-8, max_iter=5000)
+    model.fit(_bags(train_pairs, vocabulary), [label for _, _, label in train_pairs])
+    return float(model.score(_bags(heldout_pairs, vocabulary), [label for _, _, label in heldout_pairs]))
 
 
 def baseline_table(seed: int = 0, train_documents: int = 20_000, heldout_documents: int = 1_000) -> str:
-    """The scores of the built-in corpus that need no transformer, as a Markdown table.
+    """Computes all baselines on the built-in corpus and formats them as a Markdown table.
 
     Args:
-        seed: of the corpus.
-        train_documents: documents that the models are fitted on.
-        heldout_documents: documents that they are scored on.
+        seed: seed of the corpus.
+        train_documents: number of documents that the baselines are fitted on.
+        heldout_documents: number of documents that they are scored on.
     """
     training = list(generate_corpus(seed, "train", train_documents))
     heldout = list(generate_corpus(seed, "heldout", heldout_documents))
     streams = [word_stream(document) for document in heldout]
     counts = Counter(word for stream in streams for word in stream)
-    unigram = unigram_entropy(list(counts.values()))
+    unigram = float(stats.entropy(list(counts.values())))
     model = BigramModel.fit([word_stream(document) for document in training])
     order = order_classifier_accuracy(order_pairs(training, seed, _CHUNK), order_pairs(heldout, seed + 1, _CHUNK))
     losses = {

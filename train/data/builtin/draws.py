@@ -1,18 +1,18 @@
-"""Choices that are the same on every machine."""
+"""Random choices that are the same on every machine."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-# One block holds the draws of a document: its setting takes 8, its rings and first agent 4, an event 1.
+# One block suffices for most documents: the setting takes 8 draws, the rings and the first agent 4, each event 1.
 _DRAWS_PER_BLOCK = 32
 
 
 class Draws:
-    """Branch choices from a bit generator's raw 64-bit words, whose stream NumPy keeps equal across versions.
+    """Draws branches from the raw 64-bit words of a bit generator, whose stream NumPy keeps stable across versions.
 
     Args:
-        key: whole numbers from 0. Zeros at the end of up to four of them make no difference.
+        key: non-negative integers that seed the generator. In keys of up to four, trailing zeros make no difference.
     """
 
     def __init__(self, *key: int) -> None:
@@ -20,7 +20,7 @@ class Draws:
         self._block: Iterator[float] = iter(())
 
     def __call__(self, branches: int) -> int:
-        """One of `branches` equally likely numbers from 0."""
+        """Draws an integer from 0 to `branches - 1` uniformly."""
         draw = next(self._block, None)
         if draw is None:
             # The upper 53 bits of each word, as a float in [0, 1).

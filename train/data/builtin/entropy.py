@@ -1,4 +1,4 @@
-"""What no model can go below on the built-in corpus, from the grammar's own probabilities."""
+"""A lower bound of the masked-word loss on the built-in corpus, from the probabilities of its grammar."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -6,36 +6,36 @@ from collections.abc import Iterator, Sequence
 from train.data.builtin.generator import DEFAULT_GRAMMAR, generate_corpus
 from train.data.builtin.grammar import Grammar
 
-# Share of the masked positions that do not show their word: 80% [MASK] and 10% another word.
+# Share of the masked positions that do not show their own word: 80% [MASK] and 10% a random word.
 _HIDDEN_SHARE = 0.9
 
 
 def entropy_floor(
     seed: int, split: str, *, window: int = 3, num_documents: int = 1000, grammar: Grammar = DEFAULT_GRAMMAR
 ) -> float:
-    """A lower bound of the masked-word loss, in nats per word: 0.9 H(word | the other words of its window).
+    """Computes a lower bound of the masked-word loss, in nats per word: 0.9 H(word | the other words of its window).
 
-    A model that sees a window of `window` sentences with some words hidden knows at most all the others, and knowing
-    less never lowers the expected loss: so H(word | all other words of the window), averaged over the words, bounds it.
-    Of the masked positions a tenth shows the word itself and may cost nothing; a random word in place of another tells
-    nothing about it. Full stops count as words of no entropy.
+    A model that reads a window of `window` sentences with masked words knows at most all other words of the window.
+    Knowing less never lowers the expected loss, so the loss is at least H(word | all other words of the window),
+    averaged over the words. One tenth of the masked positions show the word itself and may cost nothing, hence 0.9; a
+    random replacement carries no information about the word. Full stops count as words with zero entropy.
 
-    Of a window of two sentences or more, all but the agents follows from the other sentences: days, places and actions
-    are steps on rings, quality and item stay. What is left is H(agent | the other agents of the window), which follows
-    exactly from the number of casts that hold the names seen (see `agent_probabilities`).
+    In a window of two or more sentences, the other sentences determine every word but the agents: days, places and
+    actions advance on rings, and the quality and the item do not change. What remains is H(agent | the other agents of
+    the window), which is exact from the number of casts that contain the names seen (see `agent_probabilities`).
 
     Args:
-        seed: of the corpus.
-        split: "train" or "heldout"; the bound knows which pairs of persons and items the split may hold.
-        window: sentences that a row holds; more of them only lower the bound, and a document has no more than it has.
-        num_documents: documents to average over, from the first.
-        grammar: the grammar.
+        seed: seed of the corpus.
+        split: "train" or "heldout"; the splits allow different pairs of person and item.
+        window: number of sentences in a row. A larger window lowers the bound; windows end with the document.
+        num_documents: number of documents to average over, from document 0.
+        grammar: the grammar of the corpus.
 
     Raises:
-        ValueError: for a window of one sentence, where more than the agents is uncertain.
+        ValueError: if the window is one sentence, where more than the agents is uncertain.
     """
     if window < 2:
-        raise ValueError(f"a window of {window} sentence leaves more than its agent open; the bound needs 2 or more")
+        raise ValueError(f"window={window}: the bound needs a window of 2 sentences or more")
     entropies, words = [], 0
     for document in generate_corpus(seed, split, num_documents, grammar=grammar):
         names = [event.agent for event in document.events]
@@ -50,14 +50,15 @@ def entropy_floor(
 def agent_probabilities(
     names: Sequence[str | None], num_people: int, cast_size: int
 ) -> tuple[dict[str, float], float, int]:
-    """p(the agent that is None | the others), for agents of consecutive events.
+    """Computes p(hidden agent | the other agents) for the agents of consecutive events, of which one is None.
 
-    Each event's agent is one of the cast, the last one excepted, all equally likely: so every sequence without a
-    repetition in neighbors is equally likely given the cast, and p(sequence) is proportional to the number of casts
-    that hold its k names, C(people - k, cast size - k).
+    Each agent is drawn uniformly from the cast without the previous agent. Given the cast, all sequences without equal
+    neighbors are therefore equally likely, and p(sequence) is proportional to the number of casts that contain its k
+    names, C(people - k, cast size - k).
 
     Returns:
-        The probability of each name seen elsewhere in the window, that of each name not seen, and the number of these.
+        The probability of each name seen elsewhere in the window, the probability of each single unseen name, and the
+        number of unseen names.
     """
     hidden = names.index(None)
     neighbors = {names[place] for place in (hidden - 1, hidden + 1) if 0 <= place < len(names)}
@@ -84,9 +85,3 @@ def _casts(num_people: int, cast_size: int, num_known: int) -> int:
     if num_known > cast_size:
         return 0
     return math.comb(num_people - num_known, cast_size - num_known)
-
-
-def unigram_entropy(counts: Sequence[int]) -> float:
-    """-sum p ln p of relative frequencies, in nats."""
-    total = sum(counts)
-    return -sum(count / total * math.log(count / total) for count in counts if count > 0)

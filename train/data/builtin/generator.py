@@ -1,4 +1,4 @@
-"""Draws documents of the built-in corpus: document `index` of a split is the same on every machine, in any order."""
+"""Generates documents of the built-in corpus; document `index` of a split is the same on every machine."""
 
 from collections.abc import Iterator
 
@@ -9,29 +9,29 @@ DEFAULT_GRAMMAR = Grammar()
 
 
 def generate_document(seed: int, split: str, index: int, *, grammar: Grammar = DEFAULT_GRAMMAR) -> Document:
-    """Draws document `index` of a split, "train" or "heldout".
+    """Generates document `index` of a split.
 
     Args:
-        seed: any integer from 0; documents of different seeds are unrelated.
-        split: the held-out split never shows a (person, item) pair of the training split, for any seed.
-        index: from 0; no document depends on another.
-        grammar: the grammar to derive it from.
+        seed: a non-negative integer; documents of different seeds are unrelated.
+        split: "train" or "heldout"; for every seed, no (person, item) pair occurs in both.
+        index: a non-negative integer; no document depends on another.
+        grammar: the grammar to derive the document from.
 
     Returns:
-        The document: its sentences, and the events and roles they tell.
+        The document: its sentences with their events and roles.
 
     Raises:
-        ValueError: an unknown split, or a negative seed or index.
+        ValueError: if the split is unknown, or the seed or index is negative.
     """
     if split not in SPLITS:
         raise ValueError(f"the built-in corpus has the splits {' and '.join(SPLITS)}, not {split!r}")
     if seed < 0 or index < 0:
-        raise ValueError(f"seed and index of a built-in document count from 0, but got seed {seed} and index {index}")
+        raise ValueError(f"a built-in document needs seed >= 0 and index >= 0, got seed={seed}, index={index}")
     return grammar.derive(split, Draws(seed, SPLITS.index(split), index))
 
 
 def generate_corpus(
     seed: int, split: str, num_documents: int, *, grammar: Grammar = DEFAULT_GRAMMAR
 ) -> Iterator[Document]:
-    """Draws documents 0 to `num_documents - 1` of a split in order; see `generate_document`."""
+    """Generates documents 0 to `num_documents - 1` of a split in order; see `generate_document`."""
     return (generate_document(seed, split, index, grammar=grammar) for index in range(num_documents))

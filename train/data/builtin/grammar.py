@@ -1,15 +1,15 @@
 """The grammar of the built-in corpus: how a document is derived.
 
-A document tells how one piece of work goes round a small cast of people, an event a sentence:
+A document describes how a piece of work passes through a small cast of people, with one event per sentence:
 
     tuesday clara baked golden loaves upstairs. wednesday otto glazed golden loaves outdoors. ...
 
-Its `Setting` holds throughout; its events follow from each other: each comes a day later and one place further round
-the house, the work moves on one step of its trade, and another person takes over. All rings are entered at a uniformly
-drawn point and the cast is exchangeable, so the words of a document are distributed alike at its start and at its
-end: only how one sentence relates to the next tells which came first. Two rings of few words, days and places, always
-stand first and last in their sentence: a small model finds the order of two segments within a few hundred steps. (It
-did not within 1500 where their places in the sentence varied and the rings had seven to nine words.)
+The `Setting` is constant within a document. Each event follows from the previous one: a day later, one place further
+on the ring of places, one step further on the ring of actions of the trade, and by another person. Every ring starts at
+a uniformly drawn point and the cast is exchangeable, so words have the same distribution at the start and at the end of
+a document: only the relation between consecutive sentences reveals their order. Days and places are short rings at the
+first and last position of a sentence, so that a small model learns the order of two segments within a few hundred
+steps. (With varying positions and rings of seven to nine words it did not within 1500.)
 """
 
 import hashlib
@@ -20,17 +20,17 @@ from train.data.builtin.lexicon import DEFAULT_LEXICON, FULL_STOP, Lexicon
 
 SPLITS = ("train", "heldout")
 
-# The roles of a sentence's words, in their order; the full stop has none.
+# The roles of the words of a sentence, in order; the full stop has no role.
 ROLES = ("day", "agent", "action", "quality", "item", "place")
 WORDS_PER_SENTENCE = len(ROLES) + 1
 
 Choose = Callable[[int], int]
-"""Draws one of n equally likely branches."""
+"""A function that draws one of n branches uniformly."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Who did what to what, when and where: a word each, in the order of ROLES."""
+    """One event: who did what to which item, when and where, one word each, in the order of ROLES."""
 
     day: str
     agent: str
@@ -41,20 +41,25 @@ class Event:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The words of the sentence that tells it, the full stop included."""
+        """The words of the sentence, including the full stop."""
         return (*(getattr(self, role) for role in ROLES), FULL_STOP)
 
     @property
     def sentence(self) -> str:
-        """The sentence as text: words with one space between them, the full stop joined to the last."""
+        """The sentence as text: words separated by one space, and the full stop attached to the last word."""
         return " ".join(self.words[:-1]) + FULL_STOP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What holds throughout a document: the trade by its index, its item and quality, the people, and the tense.
+    """The constants of a document.
 
-    `tense` is 0 for the present and 1 for the past.
+    Attributes:
+        trade: index of the trade.
+        item: the item that is worked on.
+        quality: the adjective of the item.
+        cast: the people.
+        tense: 0 for the present, 1 for the past.
     """
 
     trade: int
@@ -66,7 +71,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A piece `text` of a sentence at characters [start, end) that plays `role` in the sentence's event."""
+    """The characters [start, end) of a sentence, which are `text` and have `role` in its event."""
 
     role: str
     text: str
@@ -76,14 +81,14 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A text with what it says: sentence i tells `events[i]`."""
+    """A document with its annotation: sentence i describes `events[i]`."""
 
     setting: Setting
     events: tuple[Event, ...]
 
     @property
     def words(self) -> tuple[tuple[str, ...], ...]:
-        """The words of each sentence, full stops included."""
+        """The words of each sentence, including full stops."""
         return tuple(event.words for event in self.events)
 
     @property
@@ -92,7 +97,7 @@ class Document:
         return tuple(event.sentence for event in self.events)
 
     def spans(self, index: int) -> tuple[Span, ...]:
-        """The words of sentence `index` that play a role in its event, with their places in its text."""
+        """Returns the words of sentence `index` that have a role, with their positions in its text."""
         spans, start = [], 0
         for role, word in zip(ROLES, self.events[index].words[:-1], strict=True):
             spans.append(Span(role, word, start, start + len(word)))
@@ -102,30 +107,30 @@ class Document:
 
 @dataclass(frozen=True)
 class Grammar:
-    """A lexicon with the numbers of the derivation.
+    """A lexicon and the parameters of the derivation.
 
     Attributes:
         lexicon: the words.
-        lengths: the numbers of sentences a document may have, equally likely.
-        cast_size: persons in a document, at least 2; another of them acts in each event, equally likely.
-        heldout_people: how many persons, for each item, occur with it in the held-out split only.
+        lengths: the possible numbers of sentences of a document, drawn uniformly.
+        cast_size: number of persons in a document, at least 2. Each event has another agent than the previous one.
+        heldout_people: number of persons, per item, that occur with the item in the held-out split only.
     """
 
     lexicon: Lexicon = DEFAULT_LEXICON
-    # Multiples of 3: rows of 24 tokens hold three sentences, and a document leaves none over.
+    # Multiples of 3: rows of 24 tokens hold three sentences, so no sentence of a document is left over.
     lengths: tuple[int, ...] = (6, 9, 12, 15)
     cast_size: int = 3
     heldout_people: int = 16
     _sides: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict, compare=False, repr=False)
 
     def people(self, item: str, split: str) -> tuple[str, ...]:
-        """Who may work on `item` in this split: for each item the persons are parted by their hashes.
+        """Returns the persons who may work on `item` in this split; a hash of person and item assigns the split.
 
-        No (person, item) pair of one split ever occurs in the other, and neither does an event made of it, whatever the
-        seed; every person and every item occurs in both.
+        For every seed, no (person, item) pair occurs in both splits, and so no event does. Every person and every item
+        occurs in both.
 
         Raises:
-            ValueError: `split` is not one of `SPLITS`.
+            ValueError: if `split` is not one of `SPLITS`.
         """
         if split not in SPLITS:
             raise ValueError(f"the built-in corpus has the splits {' and '.join(SPLITS)}, not {split!r}")
@@ -139,7 +144,7 @@ class Grammar:
         return self._sides[item][split]
 
     def derive(self, split: str, choose: Choose) -> Document:
-        """Derives one document, asking `choose` at every branch."""
+        """Derives one document; `choose` decides every branch."""
         length = self.lengths[choose(len(self.lengths))]
         setting = self._derive_setting(split, choose)
         return Document(setting=setting, events=tuple(self._derive_events(setting, length, choose)))
@@ -181,5 +186,5 @@ def _on_ring(ring: Sequence, position: int):  # noqa: ANN202
 
 
 def _hash(text: str) -> bytes:
-    """Equal on every machine and in every process, which `hash` is not."""
+    """Hashes a text; unlike `hash`, the result is the same in every process and on every machine."""
     return hashlib.blake2b(text.encode(), digest_size=8).digest()

@@ -1,7 +1,7 @@
-"""The words of the built-in corpus, as data.
+"""The words of the built-in corpus.
 
-Every word belongs to one class only, so that a sentence can be read back into the event it tells: `Lexicon` refuses
-anything else. Rings (the actions of a trade, the days, the places) have no first member.
+Every word belongs to exactly one class, which `Lexicon` checks, so that a sentence determines its event. The actions of
+a trade, the days and the places are rings: after the last word follows the first.
 """
 
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ FULL_STOP = "."
 
 @dataclass(frozen=True, kw_only=True)
 class Trade:
-    """One craft: what is worked on, and what is done to it, in the order of the work.
+    """A craft with its items and actions.
 
     Attributes:
-        name: for people and for later tasks; it never occurs in a sentence.
-        items: what the trade makes; plurals and mass nouns, which need no article.
-        actions: a ring of verbs in the order of the work, each as its (present, past) form.
+        name: name of the trade; it never occurs in a sentence.
+        items: the products of the trade; plurals and mass nouns, which need no article.
+        actions: a ring of verbs in the order of the work, each as (present, past).
     """
 
     name: str
@@ -28,17 +28,17 @@ class Trade:
 
 @dataclass(frozen=True, kw_only=True)
 class Lexicon:
-    """Every word of a grammar, by class.
+    """All words of a grammar by class.
 
     Attributes:
         people: names of persons.
-        trades: crafts, see `Trade`.
-        qualities: adjectives that fit any item.
+        trades: the trades with their items and actions.
+        qualities: adjectives that fit every item.
         days: a ring of days.
         places: a ring of adverbs of place.
 
     Raises:
-        ValueError: a word occurs in two classes, or twice in one.
+        ValueError: if a word occurs twice, in one class or in two.
     """
 
     people: tuple[str, ...]
@@ -52,7 +52,7 @@ class Lexicon:
         doubled = sorted({word for word in words if words.count(word) > 1})
         if doubled:
             raise ValueError(
-                f"a word may have one meaning only, but these occur twice: {', '.join(doubled)}; rename one of each"
+                f"a word may belong to one class only, but these occur twice: {', '.join(doubled)}; rename one of each"
             )
 
     def _all_words(self) -> Iterator[str]:
@@ -66,7 +66,7 @@ class Lexicon:
 
     @cached_property
     def words(self) -> tuple[str, ...]:
-        """Every word a document can hold, the full stop included, in a fixed order."""
+        """All words that a document can contain, including the full stop, in a fixed order."""
         return tuple(self._all_words())
 
 

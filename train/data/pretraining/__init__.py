@@ -1,1 +1,1 @@
-"""Pretraining rows of one run, and the batches made of them."""
+"""Pretraining rows of a run, and their batches."""

@@ -1,7 +1,7 @@
-"""Batches in order, made ahead of the step that needs them, in this process or in workers.
+"""Batches of rows in order, prefetched in this process or in workers.
 
-The state of the pipeline is one number, the step: batch s holds rows s*B to s*B + B - 1. Grain carries the batches, by
-random access into `PretrainingRows`, so the same batches come out whatever the number of workers.
+The state of the pipeline is one number, the step: batch s holds rows s*B to s*B + B - 1. Grain reads the batches by
+random access into `PretrainingRows`, so they do not depend on the number of workers.
 """
 
 import gc
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class TrainBatches(Iterator[Row]):
-    """An endless iterator over batches. Close it, or use it in a `with` block, to end its threads and processes."""
+    """An endless iterator over batches. Close it, or use it in a `with` block, to stop its threads and processes."""
 
     def __init__(self, batches: "grain.DatasetIterator[Row]", batch_size: int, start_step: int) -> None:
         self._batches: grain.DatasetIterator[Row] | None = batches
@@ -27,7 +27,7 @@ class TrainBatches(Iterator[Row]):
 
     @property
     def next_row(self) -> int:
-        """Global number of the first row of the next batch: the position to start from again."""
+        """Number of the first row of the next global batch: the position from which to resume."""
         return self._step * self._batch_size
 
     def __next__(self) -> Row:
@@ -35,14 +35,14 @@ class TrainBatches(Iterator[Row]):
             raise StopIteration
         batch = next(self._batches)
         self._step += 1
-        # Arrays from a worker lie in shared memory that goes with them; a step may still read its batch by then.
+        # Arrays from a worker are in shared memory that is freed with them, while a step may still read them.
         return {name: np.array(array) for name, array in batch.items()}
 
     def close(self) -> None:
-        """Ends the background threads and processes."""
+        """Stops the background threads and processes."""
         if self._batches is not None:
             self._batches.close()
-            # Grain's iterators refer to one another in a ring. Left to the interpreter's exit, they print errors there.
+            # Grain's iterators refer to each other in a cycle. If it is collected only at exit, they print errors.
             self._batches = None
             gc.collect()
 
@@ -63,30 +63,30 @@ def train_batches(
     process_index: int = 0,
     process_count: int = 1,
 ) -> TrainBatches:
-    """Iterates over the batches from a step on.
+    """Iterates over the training batches from `start_step` on.
 
     Args:
-        rows: where they come from.
-        batch_size: B of the global batch.
+        rows: the rows.
+        batch_size: size B of the global batch.
         start_step: step of the first batch.
-        workers: number of worker processes; 0 makes batches in a thread of this process. Workers are spawned: a script
-            that asks for some needs the guard `if __name__ == "__main__":`.
-        prefetch: batches made ahead, by each worker.
-        process_index: which part of each global batch this host reads.
-        process_count: into how many equal, consecutive parts the hosts divide a batch.
+        workers: number of worker processes; 0 builds batches in a thread of this process. Workers are spawned, so a
+            script that uses them needs the guard `if __name__ == "__main__":`.
+        prefetch: number of batches that are built ahead, per worker.
+        process_index: index of this host, which reads one part of each global batch.
+        process_count: number of hosts; each reads an equal, consecutive part of a batch.
 
     Returns:
-        Batches of the rows' fields with a leading axis of B / `process_count`, and `row_weights` float32, all 1.
+        Batches of the fields of the rows with a leading axis of B / `process_count`, and `row_weights` float32, all 1.
 
     Raises:
-        ValueError: if a number is out of range or the hosts do not divide the batch.
+        ValueError: if a number is out of range, or the batch size is not a multiple of the number of hosts.
     """
     if start_step < 0 or workers < 0 or prefetch < 1:
         raise ValueError(
             "batches need start_step >= 0, workers >= 0 and prefetch >= 1, got "
             f"start_step={start_step}, workers={workers}, prefetch={prefetch}"
         )
-    import grain  # takes a second, and is not needed for evaluation
+    import grain  # takes a second to import, and evaluation does not need it
 
     source = _BatchSource(rows, batch_size, _host_slice(batch_size, process_index, process_count))
     batches = grain.MapDataset.source(source)[start_step:]
@@ -106,11 +106,11 @@ def eval_batches(
 ) -> Iterator[Row]:
     """Yields every row once, in batches of one shape.
 
-    The last batch is filled up with rows whose `masked_weights` and `row_weights` are 0, so that sums over weights miss
-    nothing and count nothing twice. Other arguments, and the fields, are those of `train_batches`.
+    The last batch is padded with rows whose `masked_weights` and `row_weights` are 0, so that weighted sums count every
+    row exactly once. Arguments and fields are those of `train_batches`.
 
     Raises:
-        ValueError: if the hosts do not divide the batch.
+        ValueError: if the batch size is not a multiple of the number of hosts.
     """
     part = _host_slice(batch_size, process_index, process_count)
     for start in range(0, len(rows), batch_size):
@@ -122,7 +122,7 @@ def eval_batches(
 
 
 class _BatchSource:
-    """Random access to whole batches; what Grain hands to the workers."""
+    """Random access to whole batches, for Grain."""
 
     def __init__(self, rows: PretrainingRows, batch_size: int, part: slice) -> None:
         self._rows, self._batch_size, self._part = rows, batch_size, part
@@ -139,15 +139,15 @@ class _BatchSource:
 def _host_slice(batch_size: int, process_index: int, process_count: int) -> slice:
     if batch_size < 1 or not 0 <= process_index < process_count or batch_size % process_count:
         raise ValueError(
-            f"a batch of {batch_size} rows has no equal part {process_index} of {process_count}: give a batch size "
-            "that is a multiple of the number of hosts"
+            f"a batch of {batch_size} rows cannot be split evenly for host {process_index} of {process_count}: give a "
+            "batch size that is a multiple of the number of hosts"
         )
     share = batch_size // process_count
     return slice(process_index * share, (process_index + 1) * share)
 
 
 def _mark_flags_as_parsed() -> None:
-    """Lets Grain 0.2.18 read its absl flags (their defaults) in programs that parse none: it raises otherwise."""
+    """Marks absl flags as parsed: Grain 0.2.18 reads its flags and raises in programs that do not parse any."""
     from absl import flags
 
     if not flags.FLAGS.is_parsed():

@@ -1,4 +1,4 @@
-"""The plans of the epochs around the one that is read; the next is made in the background, before it is needed."""
+"""A cache of epoch plans; the plan of the next epoch is computed in the background before it is needed."""
 
 import functools
 import threading
@@ -11,18 +11,22 @@ from typing import Generic, TypeVar
 
 _Plan = TypeVar("_Plan")
 
-_KEPT = 2  # around the change of an epoch, prefetching and reading are in different ones
+_KEPT = 2  # at the end of an epoch, prefetching is one epoch ahead of reading
 
 
 class Plans(Generic[_Plan]):
-    """Plans by epoch, the few that were asked for last. Threads may share one."""
+    """The most recently used plans by epoch. It is thread-safe.
+
+    It is not `functools.lru_cache`, with which two threads compute the same plan twice, and not a `ThreadPoolExecutor`,
+    which is joined at exit and would wait for a plan that is no longer needed.
+    """
 
     def __init__(self, make: Callable[[int], _Plan]) -> None:
-        """Makes none yet; `make` gives an epoch's plan, the same each time."""
+        """Creates an empty cache; `make` computes the plan of an epoch deterministically."""
         self._make = make
         self._kept: OrderedDict[int, Future[_Plan]] = OrderedDict()
         self._lock = threading.Lock()
-        self._orders: SimpleQueue[Callable[[], None] | None] | None = None
+        self._tasks: SimpleQueue[Callable[[], None] | None] | None = None
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -31,32 +35,32 @@ class Plans(Generic[_Plan]):
         return epoch in self._kept
 
     def get(self, epoch: int) -> _Plan:
-        """Returns a plan; makes it, or waits for it, where it is not there."""
+        """Returns a plan; computes it, or waits for it, if it is not cached."""
         future, is_new = self._claim(epoch)
         if is_new:
             self._fill(future, epoch)
         return future.result()
 
     def prepare(self, epoch: int) -> None:
-        """Begins to make a plan in the background, unless it is there or in the making."""
+        """Starts to compute a plan in the background, unless it is cached or being computed."""
         future, is_new = self._claim(epoch)
         if is_new:
             self._background().put(functools.partial(self._fill, future, epoch))
 
     def _background(self) -> "SimpleQueue[Callable[[], None] | None]":
-        """Orders for a thread that ends with this object.
+        """Returns the task queue of a background thread that ends with this object.
 
-        One for all plans: each new thread gets a heap of its own from the C library, which is 1 MB an epoch of novels.
+        One thread computes all plans: the C library allocates a new heap for every thread, 1 MB per epoch of novels.
         """
         with self._lock:
-            if self._orders is None:
-                self._orders = SimpleQueue()
-                weakref.finalize(self, self._orders.put, None)
-                threading.Thread(target=_carry_out, args=(self._orders,), daemon=True).start()
-            return self._orders
+            if self._tasks is None:
+                self._tasks = SimpleQueue()
+                weakref.finalize(self, self._tasks.put, None)
+                threading.Thread(target=_run_tasks, args=(self._tasks,), daemon=True).start()
+            return self._tasks
 
     def _claim(self, epoch: int) -> tuple[Future[_Plan], bool]:
-        """The plan's future, and whether the caller has to fill it."""
+        """Returns the future of a plan, and whether the caller has to compute it."""
         with self._lock:
             is_new = epoch not in self._kept
             if is_new:
@@ -73,10 +77,10 @@ class Plans(Generic[_Plan]):
         except BaseException as error:
             future.set_exception(error)
             with self._lock:
-                self._kept.pop(epoch, None)  # the next who asks tries again
+                self._kept.pop(epoch, None)  # the next call tries again
 
 
-def _carry_out(orders: "SimpleQueue[Callable[[], None] | None]") -> None:
-    while (order := orders.get()) is not None:
-        order()
-        del order  # which would keep its plans alive while there is none
+def _run_tasks(tasks: "SimpleQueue[Callable[[], None] | None]") -> None:
+    while (task := tasks.get()) is not None:
+        task()
+        del task  # it refers to the plans, which would stay alive until the next task

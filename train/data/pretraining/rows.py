@@ -1,10 +1,10 @@
-"""Pretraining rows by number: any row can be made at any time, by any process, and is always the same.
+"""Pretraining rows by number: any process can build any row at any time, deterministically.
 
-Rows are segment pairs (`PairRows`) or texts that share a row (`PackedRows`).
+Rows are segment pairs (`PairRows`) or packed texts (`PackedRows`).
 
-Row r of a run is row i of epoch e. The epoch's plan says which text it holds, and its masks are drawn from a stream of
-their own for (seed, e, i). So the position of a run in its data is one number, whatever the order, the number of
-workers or the number of interruptions.
+Row r of a run is row i of epoch e. The plan of the epoch determines its text, and its masks are drawn from a random
+stream for (seed, e, i). The position of a run in its data is therefore one number, whatever the reading order, the
+number of workers or the number of interruptions.
 """
 
 import abc
@@ -26,20 +26,20 @@ from train.data.tokens.store import TokenStore
 
 Row = dict[str, np.ndarray]
 
-# Longer than any run; a length is asked for, an end is never reached.
+# The length of an endless sequence, which `len` needs; no run is longer.
 _ENDLESS = 2**62
-# The next epoch's plan is begun when so much of one has been read. It takes 0.3 s for a million sentences: a minute for
-# English Wikipedia, which half an epoch outlasts.
+# The plan of the next epoch is started when this share of an epoch has been read. It takes 0.3 s per million sentences,
+# so a minute for English Wikipedia, far less than half an epoch.
 _READ_BEFORE_NEXT_PLAN = 0.5
-# Seed of the evaluation rows. Runs with different seeds are measured on the same ones. Any number does.
+# Seed of the held-out rows; fixed, so that runs with different seeds are evaluated on the same rows.
 _HELD_OUT_SEED = 12345
 
 
 class PretrainingRows(abc.ABC):
-    """Rows of one run, in order. Every epoch has its own plan and its own masks.
+    """The rows of a run, in order. Every epoch has another plan and other masks.
 
     A row is a dict of `input_ids`, `attention_mask`, `token_type_ids` int32 [T]; `masked_positions`, `masked_ids` int32
-    [P] and `masked_weights` float32 [P], unless the recipe leaves masks to the step; and what its kind adds.
+    [P] and `masked_weights` float32 [P], unless the training step draws the masks; and the fields of the subclass.
     """
 
     def __init__(
@@ -51,17 +51,17 @@ class PretrainingRows(abc.ABC):
         seed: int,
         num_rows: int | None = None,
     ) -> None:
-        """Makes no row and no plan yet.
+        """Creates the sequence; rows and plans are built when they are read.
 
         Args:
             store: the tokenized corpus.
-            tokenizer: its ids.
-            recipe: the shape of the rows.
-            seed: 0 or more.
-            num_rows: end after so many rows, or after the first epoch; never if None.
+            tokenizer: the ids of the tokenizer.
+            recipe: how rows are built.
+            seed: seed of plans and masks, 0 or more.
+            num_rows: number of rows, at most one epoch; endless if None.
 
         Raises:
-            ValueError: if the store was made with another vocabulary, or `seed` or `num_rows` is out of range.
+            ValueError: if the store has another vocabulary, or `seed` or `num_rows` is out of range.
         """
         if store.vocab_size != tokenizer.vocab_size:
             raise ValueError(f"the corpus has {store.vocab_size} ids, the tokenizer {tokenizer.vocab_size}")
@@ -71,26 +71,26 @@ class PretrainingRows(abc.ABC):
         self.store, self.tokenizer, self.recipe = store, tokenizer, recipe
         self._seed = seed
         self._plans: Plans[Any] = Plans(self._make_plan)
-        self._epoch_starts = [0]  # global number of each epoch's first row, as far as known
+        self._epoch_starts = [0]  # number of the first row of each epoch, as far as known
         self._lock = threading.Lock()
         self._length = _ENDLESS if num_rows is None else min(num_rows, self.epoch_size(0))
 
     @abc.abstractmethod
     def _count(self, epoch: int) -> int:
-        """The number of rows of an epoch."""
+        """Returns the number of rows of an epoch."""
 
     @abc.abstractmethod
     def _make_plan(self, epoch: int) -> Any:
-        """Which text each row of an epoch holds; `num_rows` says how many there are."""
+        """Computes the plan of an epoch: the text of each row, and `num_rows`."""
 
     def sentence_labels(self, epoch: int) -> np.ndarray | None:
-        """The sentence label of each of an epoch's rows; None where rows have none."""
+        """Returns the sentence label of each row of an epoch; None if rows have no such label."""
         del epoch
         return None
 
     @abc.abstractmethod
     def _compose(self, plan: Any, index: int) -> Row:
-        """The tokens of row `index` of a plan, without masks: `input_ids` of its length, and its kind's own fields."""
+        """Builds row `index` of a plan without padding and masks: `input_ids` and the fields of the subclass."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _remake, (type(self), self.store, self.tokenizer, self.recipe, self._settings)
@@ -103,21 +103,21 @@ class PretrainingRows(abc.ABC):
         return {name: array[0] for name, array in self.batch([number]).items()}
 
     def batch(self, numbers: Iterable[int]) -> Row:
-        """Makes the rows of these numbers, stacked on a leading axis in the order given.
+        """Builds the rows of the given numbers, stacked on a leading axis in that order.
 
         Raises:
-            IndexError: if a number is negative or not below the length.
+            IndexError: if a number is out of range.
         """
         numbers = list(numbers)
         batch = self._empty_batch(len(numbers))
         for slot, number in enumerate(numbers):
             if not 0 <= number < self._length:
-                raise IndexError(f"row {number} of {self._length}")
+                raise IndexError(f"row {number} is out of range: there are {self._length} rows")
             self._write_row(number, batch, slot)
         return batch
 
     def epoch_size(self, epoch: int) -> int:
-        """Returns the number of rows of an epoch; they differ a little, as lengths are drawn anew."""
+        """Returns the number of rows of an epoch; epochs differ slightly, because segment lengths are random."""
         with self._lock:
             self._find_epoch_starts(until=epoch + 1)
             return self._epoch_starts[epoch + 1] - self._epoch_starts[epoch]
@@ -164,8 +164,8 @@ class PretrainingRows(abc.ABC):
         batch["input_ids"][slot, : len(ids)] = ids
         batch["attention_mask"][slot, : len(ids)] = 1
         for name, values in row.items():
-            place = batch[name][slot : slot + 1].reshape(-1)  # a view: [T], or [1] of a number
-            place[: values.size] = values
+            field = batch[name][slot : slot + 1].reshape(-1)  # a view: [T], or [1] for a scalar
+            field[: values.size] = values
         if self.recipe.masking == "rows":
             self._mask(ids, self._mask_stream(epoch, index), batch, slot)
 
@@ -188,19 +188,19 @@ class PretrainingRows(abc.ABC):
         batch["masked_weights"][slot] = masked.weights
 
     def _mask_stream(self, epoch: int, index: int) -> np.random.Generator:
-        # Philox is a function of key and counter, and a draw moves the counter's low words only: so rows never share
-        # draws, and a stream is ready in 6 us, where seeding by hash takes 11.
+        # Philox is a function of a key and a counter, and drawing advances the low words of the counter only, so that
+        # streams of different rows never overlap. Creating one takes 6 us; seeding by SeedSequence takes 11 us.
         return np.random.Generator(np.random.Philox(key=[self._seed, 0], counter=[0, 0, index, epoch]))
 
 
 class PairRows(PretrainingRows):
-    """[CLS] A [SEP] B [SEP], with `sentence_label` int32 [] for the two segments; token types tell them apart."""
+    """Rows [CLS] A [SEP] B [SEP] with token types 0 and 1, and `sentence_label` int32 [] of the two segments."""
 
     def _count(self, epoch: int) -> int:
         return count_pairs(*self._offsets, self.recipe.pairs, seed=self._seed, epoch=epoch)
 
     def sentence_labels(self, epoch: int) -> np.ndarray | None:
-        """The sentence label of each of an epoch's rows."""
+        """Returns the sentence label of each row of an epoch."""
         return self._plans.get(epoch).label
 
     def _make_plan(self, epoch: int) -> PairPlan:
@@ -221,10 +221,10 @@ class PairRows(PretrainingRows):
 
 
 class PackedRows(PretrainingRows):
-    """[CLS] text [SEP], as many texts to a row as fit, for models whose attention keeps them apart.
+    """Rows of as many texts [CLS] text [SEP] as fit, for block-diagonal attention.
 
-    Adds `segment_ids` int32 [T], the number of the text each token belongs to, from 1, 0 for padding; and
-    `position_ids` int32 [T], which start again with each text.
+    Adds `segment_ids` int32 [T], the number of each token's text from 1, and 0 for padding; and `position_ids` int32
+    [T], which restart at 0 with each text.
     """
 
     @property
@@ -242,7 +242,7 @@ class PackedRows(PretrainingRows):
 
     @property
     def padding_share(self) -> float:
-        """Share of an epoch's places that hold no token."""
+        """Share of padding in an epoch."""
         plan = self._plans.get(0)
         used = int(plan.length.sum()) + 2 * len(plan.length)
         return 1 - used / (self._num_rows * self.recipe.max_length)
@@ -274,16 +274,17 @@ _KINDS: Mapping[RowKind, type[PretrainingRows]] = {"pairs": PairRows, "packed": 
 def make_rows(
     store: TokenStore, tokenizer: TokenizerInfo, recipe: PretrainingRecipe, *, seed: int, num_rows: int | None = None
 ) -> PretrainingRows:
-    """The rows of the kind that the recipe names; arguments and errors are those of `PretrainingRows`."""
+    """Creates the rows that the recipe describes; arguments and errors are those of `PretrainingRows`."""
     return _KINDS[recipe.rows](store, tokenizer, recipe, seed=seed, num_rows=num_rows)
 
 
 def held_out_rows(
     store: TokenStore, tokenizer: TokenizerInfo, recipe: PretrainingRecipe, *, num_rows: int, seed: int = _HELD_OUT_SEED
 ) -> PretrainingRows:
-    """Returns the evaluation rows: at most `num_rows` random ones of a single epoch, the same at every evaluation.
+    """Creates the held-out rows: at most `num_rows` random rows of one epoch, the same at every evaluation.
 
-    They are masked row by row in any case, all tokens alike, so that losses of runs with different masks compare.
+    They are always masked row by row with uniform token probabilities, so that losses of runs with different masking
+    are comparable.
     """
     recipe = dataclasses.replace(recipe, masking="rows", mask_smoothing=0.0)
     return make_rows(store, tokenizer, recipe, seed=seed, num_rows=num_rows)

@@ -1,4 +1,4 @@
-"""What a stream of pretraining rows is made of, counted batch by batch."""
+"""Statistics of pretraining rows, accumulated batch by batch."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,8 +9,8 @@ from jaxtyping import Bool, Int
 from flax_lite.rows.recipe import TokenizerInfo
 from train.data.pretraining.rows import Row
 
-# Runs of masked words this long or longer are counted together: the published recipe draws at most 3 at a time, and
-# what is longer are neighbors.
+# Runs of this many or more consecutive masked words are counted together. ALBERT masks n-grams of at most 3 words
+# (Lan et al. 2020, section 4.1); longer runs are adjacent n-grams.
 LONGEST_RUN = 4
 
 
@@ -19,13 +19,13 @@ class RowStatistics:
     """Counts over rows.
 
     Attributes:
-        tokenizer: whose ids the rows hold.
-        row_lengths: number of rows of each length, specials included, [T + 1].
-        masked: number of masked tokens by what stands in their place: "hidden", "replaced", "kept".
+        tokenizer: the tokenizer of the rows.
+        row_lengths: number of rows of each length, including special tokens, [T + 1].
+        masked: number of masked tokens by their replacement: "hidden" ([MASK]), "replaced" (a random token), "kept".
         masked_by_run: number of masked tokens in runs of 1, 2, 3, and 4 or more consecutive masked words.
-        swapped: rows whose sentence label is 1.
-        maskable: tokens that may be masked.
-        slots: places for masked tokens, used or not.
+        swapped: number of rows whose sentence label is 1.
+        maskable: number of tokens that may be masked.
+        slots: number of masked positions that the rows have space for.
     """
 
     tokenizer: TokenizerInfo
@@ -37,16 +37,16 @@ class RowStatistics:
     slots: int = 0
 
     def add(self, batch: Row) -> None:
-        """Counts a batch [B, T]; its rows are taken as whole, whatever their weights."""
+        """Adds a batch [B, T]; every row counts, whatever its weight."""
         lengths = batch["attention_mask"].sum(axis=1)
         counted = np.bincount(lengths, minlength=batch["input_ids"].shape[1] + 1)
         self.row_lengths = counted + (self.row_lengths if len(self.row_lengths) else 0)
         self.swapped += int(batch["sentence_label"].sum()) if "sentence_label" in batch else 0
         self.slots += batch["masked_weights"].size
-        original = restore(batch)
+        original = unmasked_ids(batch)
         real = batch["attention_mask"] > 0
         self.maskable += int((self.tokenizer.is_maskable[original] & real).sum())
-        chosen = masked_places(batch)
+        chosen = prediction_mask(batch)
         found = batch["input_ids"]
         hidden, kept = found == self.tokenizer.mask_id, found == original
         self.masked["hidden"] += int((chosen & hidden).sum())
@@ -63,7 +63,7 @@ class RowStatistics:
 
     @property
     def tokens(self) -> int:
-        """Number of tokens, specials included, padding excluded."""
+        """Number of tokens, including special tokens, without padding."""
         return int((self.row_lengths * np.arange(len(self.row_lengths))).sum())
 
     @property
@@ -72,26 +72,26 @@ class RowStatistics:
         return sum(self.masked.values())
 
     def shares(self) -> Mapping[str, float]:
-        """Padding of all places, masked of all maskable tokens, used of all slots, swapped of all rows."""
-        places = self.rows * (len(self.row_lengths) - 1)
+        """Returns the shares of padding among positions, masked among maskable tokens, used slots, and label 1."""
+        positions = self.rows * (len(self.row_lengths) - 1)
         return {
-            "padding": 1 - self.tokens / max(places, 1),
+            "padding": 1 - self.tokens / max(positions, 1),
             "masked": self.num_masked / max(self.maskable, 1),
             "slots used": self.num_masked / max(self.slots, 1),
             "label 1": self.swapped / max(self.rows, 1),
         }
 
 
-def masked_places(batch: Row) -> Bool[np.ndarray, "B T"]:
-    """Where tokens were chosen for prediction."""
+def prediction_mask(batch: Row) -> Bool[np.ndarray, "B T"]:
+    """Returns a mask of the positions to predict."""
     chosen = np.zeros(batch["input_ids"].shape, np.bool_)
     rows, slots = np.nonzero(batch["masked_weights"])
     chosen[rows, batch["masked_positions"][rows, slots]] = True
     return chosen
 
 
-def restore(batch: Row) -> Int[np.ndarray, "B T"]:
-    """The ids before masking."""
+def unmasked_ids(batch: Row) -> Int[np.ndarray, "B T"]:
+    """Returns the ids before masking."""
     original = batch["input_ids"].copy()
     rows, slots = np.nonzero(batch["masked_weights"])
     original[rows, batch["masked_positions"][rows, slots]] = batch["masked_ids"][rows, slots]
@@ -99,7 +99,7 @@ def restore(batch: Row) -> Int[np.ndarray, "B T"]:
 
 
 def _tokens_by_run(chosen: Bool[np.ndarray, "T"], starts_word: Bool[np.ndarray, "T"]) -> Int[np.ndarray, "runs"]:
-    """Number of chosen tokens in runs of 1, 2, ... words."""
+    """Counts the chosen tokens in runs of 1, 2, ... words."""
     edges = np.flatnonzero(np.diff(chosen, prepend=False, append=False))
     counts = np.zeros(LONGEST_RUN, np.int64)
     for begin, end in edges.reshape(-1, 2).tolist():

@@ -1,7 +1,7 @@
-"""Documents: where a corpus comes from and which part of it is held out.
+"""The documents of a corpus, read from its sources, and their split into training and held-out documents.
 
-A document is a list of sentences. `opening` turns the options of `data` into a corpus; each kind of source is a file
-that turns its argument into paragraphs; `sentences` cuts these.
+A document is a list of sentences. `opening` creates a corpus from the options; `text`, `parquet` and `tfds` read
+paragraphs; `sentences` splits paragraphs into sentences.
 """
 
 from train.data.sources.corpus import Corpus, Document, Split, sentences_of

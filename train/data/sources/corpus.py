@@ -1,4 +1,4 @@
-"""What a corpus is, how paragraphs become documents, and which documents are held out."""
+"""The corpus: documents that can be read repeatedly, and their split into training and held-out documents."""
 
 import dataclasses
 import hashlib
@@ -13,75 +13,74 @@ from train.errors import UserError
 
 Split = Literal["train", "heldout"]
 Document = list[str]  # of sentences, or of the paragraphs that they are cut from
-Extent = tuple[str, float, float]  # a file, and its first record and the one after the last
+Extent = tuple[str, float, float]  # a file, its first record, and the record after the last one
 
-# A longer paragraph is cut at white space, so that memory stays bounded; no real one is a million characters.
+# A longer paragraph is split at white space to bound the memory; no real paragraph has a million characters.
 _LONGEST_PARAGRAPH = 2**20
-# A longer document is cut between paragraphs, for the same reason; four times the King James Bible (4.3 MB).
+# A longer document is split between paragraphs, for the same reason; it is four times the King James Bible (4.3 MB).
 _LONGEST_DOCUMENT = 2**24
 
 
-class Stated(NamedTuple):
-    """Contents that stand in no file, and their hash: text that the project generates."""
+class GeneratedText(NamedTuple):
+    """The hash of text that is generated, listed among the files of a corpus."""
 
     hash: str
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents that can be read more than once, always in the same order.
+    """Documents that can be read repeatedly, always in the same order.
 
     Attributes:
-        name: what a person calls it, for messages.
+        name: the name of the corpus in messages.
         inputs: everything that the documents depend on, as JSON values, except the contents of `files`.
-        files: the files read, or what stands for one; their contents belong to the key of whatever is made from the
-            corpus.
-        read: starts a new pass over the documents, as paragraphs.
-        split_paragraphs: whether paragraphs are cut into sentences, or are sentences already.
-        extents: what is read of which file, to find text that two corpora share.
-        size: about how many characters there are, where that is known without reading them.
+        files: the files, or hashes of generated text; cache keys include hashes of their contents.
+        read: starts a new pass over the documents, as lists of paragraphs.
+        split_paragraphs: whether paragraphs are split into sentences; if not, they are sentences.
+        extents: the range of records that is read of each file, to find text that two corpora share.
+        size: the approximate number of characters; None if it is not known without reading.
     """
 
     name: str
     inputs: dict[str, object]
-    files: tuple[Path | Stated, ...]
+    files: tuple[Path | GeneratedText, ...]
     read: Callable[[], Iterator[Document]] = field(repr=False, compare=False)
     split_paragraphs: bool = False
     extents: tuple[Extent, ...] = ()
     size: float | None = None
 
     def documents(self) -> Iterator[Document]:
-        """Yields every document, as sentences. Raises as `paragraphs`."""
+        """Yields every document as a list of sentences; raises as `paragraphs`."""
         return (sentences_of(document, split_paragraphs=self.split_paragraphs) for document in self.paragraphs())
 
     def paragraphs(self) -> Iterator[Document]:
-        """Yields every document, as paragraphs.
+        """Yields every document as a list of paragraphs.
 
         Raises:
-            UserError: if there is none, or a file cannot be read.
+            UserError: if there is no document, or a file cannot be read.
         """
         documents = self.read()
         first = next(documents, None)
         if first is None:
             raise UserError(
-                f"{self.name} holds no document. A text file holds a sentence or paragraph a line and a blank line "
-                "between documents; a share (data.eval_fraction) is drawn by the hash of each document's text, so it "
-                "needs enough documents, and what data.eval_source holds is left out of the training text. Check the "
-                "files, change the share, or give another data.eval_source."
+                f"{self.name} holds no document. A text file has one sentence or paragraph per line and a blank line "
+                "between documents. A share (data.eval_fraction) is chosen by the hash of each document, so it needs "
+                "enough documents. Documents of data.eval_source are excluded from the training text. Check the files, "
+                "change the share, or give another data.eval_source."
             )
         return itertools.chain([first], documents)
 
 
 @dataclass(frozen=True)
-class Texts:
-    """What a kind of source gives: paragraphs, with None after the last one of each document.
+class ParagraphSource:
+    """The paragraphs of a source, with None after the last paragraph of each document.
 
     Attributes:
-        inputs: as of `Corpus`.
-        files: as of `Corpus`.
-        extents: as of `Corpus`.
+        inputs: as in `Corpus`.
+        files: as in `Corpus`.
+        extents: as in `Corpus`.
         read: starts a new pass over the paragraphs.
-        size: as of `Corpus`.
+        size: as in `Corpus`.
     """
 
     inputs: dict[str, object]
@@ -93,14 +92,14 @@ class Texts:
 
 @dataclass(frozen=True)
 class Share:
-    """The documents whose hash falls from `low` to below `high`, both in [0, 1]."""
+    """The documents whose hash is in [low, high), a part of [0, 1]."""
 
     low: float = 0.0
     high: float = 1.0
 
     @property
     def whole(self) -> bool:
-        """Whether it is every document."""
+        """Whether every document belongs to this share."""
         return (self.low, self.high) == (0.0, 1.0)
 
     def holds(self, document: Document) -> bool:
@@ -108,8 +107,8 @@ class Share:
         return self.whole or self.low <= hash_share(document) < self.high
 
 
-def corpus_of(name: str, texts: Texts, share: Share, *, split_paragraphs: bool) -> Corpus:
-    """The documents of `texts` that belong to `share`."""
+def select_documents(name: str, texts: ParagraphSource, share: Share, *, split_paragraphs: bool) -> Corpus:
+    """Creates the corpus of the documents of a source that belong to a share."""
 
     def read() -> Iterator[Document]:
         return filter(share.holds, documents_of(texts.read()))
@@ -119,10 +118,10 @@ def corpus_of(name: str, texts: Texts, share: Share, *, split_paragraphs: bool) 
     return Corpus(name, inputs, texts.files, read, split_paragraphs, texts.extents, size)
 
 
-def without(corpus: Corpus, held_out: Corpus) -> Corpus:
-    """The documents of `corpus` that `held_out` does not hold as well, word for word.
+def exclude_documents(corpus: Corpus, held_out: Corpus) -> Corpus:
+    """Creates the corpus of the documents that do not also occur in `held_out`, word for word.
 
-    A pass reads `held_out` first and keeps eight bytes of hash of each of its documents.
+    Every pass first reads `held_out` and stores an 8-byte hash of each of its documents.
     """
 
     def read() -> Iterator[Document]:
@@ -134,10 +133,10 @@ def without(corpus: Corpus, held_out: Corpus) -> Corpus:
 
 
 def documents_of(paragraphs: Iterable[str | None]) -> Iterator[Document]:
-    """Yields documents of paragraphs; empty ones are skipped.
+    """Groups paragraphs into documents; empty documents are skipped.
 
     Args:
-        paragraphs: paragraphs, with None after the last one of each document.
+        paragraphs: paragraphs, with None after the last paragraph of each document.
     """
     document: Document = []
     size = 0
@@ -154,19 +153,19 @@ def documents_of(paragraphs: Iterable[str | None]) -> Iterator[Document]:
 
 
 def sentences_of(document: Document, *, split_paragraphs: bool) -> Document:
-    """The sentences of a document: those of its paragraphs, or these themselves."""
+    """Returns the sentences of a document; its paragraphs are the sentences if they are not split."""
     if not split_paragraphs:
         return document
     return [sentence for paragraph in document for sentence in split_sentences(paragraph)]
 
 
 def hash_share(document: Iterable[str]) -> float:
-    """Returns a number in [0, 1) that depends on the document's words alone, so that equal texts stay together."""
+    """Returns a number in [0, 1) that depends only on the words, so that equal texts are in the same share."""
     return int.from_bytes(_digest(document), "big") / 2**64
 
 
 def whole_files(files: Iterable[Path]) -> tuple[Extent, ...]:
-    """The extents of files that are read from end to end."""
+    """Returns the extents of files that are read completely."""
     return tuple((str(path.resolve()), 0, float("inf")) for path in files)
 
 

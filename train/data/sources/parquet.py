@@ -1,23 +1,23 @@
-"""Parquet files through pyarrow, a few rows at a time."""
+"""Reads Parquet files with pyarrow, a few rows at a time."""
 
 import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from train.data.sources.corpus import Texts, whole_files
+from train.data.sources.corpus import ParagraphSource, whole_files
 from train.data.sources.records import check_column, matching_files, paragraphs_of
 from train.errors import UserError
 
-_ROWS = 64  # decoded at once: books of a megabyte stay below 100 MB
+_ROWS = 64  # decoded at a time: books of one megabyte then need less than 100 MB
 
 
-def open_parquet(pattern: str, text_column: str) -> Texts:
-    """Opens Parquet files as a document a row.
+def open_parquet(pattern: str, text_column: str) -> ParagraphSource:
+    """Opens Parquet files with one document per row.
 
     Args:
-        pattern: the files.
-        text_column: the column that holds the text: texts, or lists of sentences or paragraphs.
+        pattern: glob pattern of the files.
+        text_column: the column of the text: texts, or lists of sentences or paragraphs.
 
     Raises:
         UserError: if no file matches, or pyarrow is not installed.
@@ -30,11 +30,11 @@ def open_parquet(pattern: str, text_column: str) -> Texts:
             yield from _documents(path, text_column)
 
     inputs: dict[str, object] = {"source": "parquet", "text_column": text_column}
-    return Texts(inputs, files, whole_files(files), read, _size(files, text_column))
+    return ParagraphSource(inputs, files, whole_files(files), read, _size(files, text_column))
 
 
 def _size(files: Sequence[Path], text_column: str) -> float | None:
-    """Bytes of text by the files' own account; None where a file gives none, which reading it will report."""
+    """Returns the bytes of text from the metadata of the files; None if a file cannot be read (reported later)."""
     arrow, parquet = _pyarrow()
     try:
         return float(sum(_column_bytes(parquet.read_metadata(path), text_column) for path in files))
@@ -54,7 +54,7 @@ def _documents(path: Path, text_column: str) -> Iterator[str | None]:
     arrow, parquet = _pyarrow()
     row = 0
     try:
-        # Without buffer_size, and with pre_buffer, a row group's column is read whole, however large it is.
+        # Without buffer_size, or with pre_buffer, pyarrow reads the column of a whole row group, however large it is.
         with parquet.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
             _check_schema(file.schema_arrow, text_column, path)
             for batch in file.iter_batches(_ROWS, columns=[text_column], use_threads=False):

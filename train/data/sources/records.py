@@ -1,4 +1,4 @@
-"""The files that a pattern names, and the paragraphs of a document in a JSON line, a Parquet row or a tfds example."""
+"""Functions that the sources share: matching files by pattern, and splitting a record into paragraphs."""
 
 import glob
 import re
@@ -8,23 +8,23 @@ from typing import Any
 
 from train.errors import UserError
 
-# wiki40b keeps an article's structure in its text (tensorflow_datasets/text/wiki40b.py).
+# wiki40b marks the structure of an article in its text (tensorflow_datasets/text/wiki40b.py).
 _WIKI40B = re.compile(r"_START_(ARTICLE|SECTION|PARAGRAPH)_")
 
 
 def paragraphs_of(value: Any, where: Callable[[], str]) -> Iterator[str | None]:
     """Yields the paragraphs of one document, then None.
 
-    A text is cut at its line ends, or at wiki40b's marks where it has them: then titles and headings are left out. A
-    list of texts is a document with a sentence or a paragraph an entry; nothing is a document without text. The
-    character NUL becomes a space, as BERT's tokenizer leaves it out.
+    A text is split at line ends, or at the marks of wiki40b if it has them; then titles and headings are dropped. A
+    list of texts is a document with one sentence or paragraph per entry. None is an empty document. NUL characters
+    become spaces, because BERT's tokenizer drops them.
 
     Args:
-        value: what stands in the text column.
-        where: says for a message which record this is.
+        value: the value of the text column.
+        where: returns the location of the record, for messages.
 
     Raises:
-        UserError: if it is neither a text nor a list of texts, or not valid Unicode.
+        UserError: if the value is neither a text nor a list of texts, or is not valid Unicode.
     """
     entries = value if isinstance(value, (list, tuple)) else [value]
     for entry in entries:
@@ -34,15 +34,15 @@ def paragraphs_of(value: Any, where: Callable[[], str]) -> Iterator[str | None]:
 
 
 def check_column(column: str, columns: Sequence[str], where: str) -> None:
-    """Refuses a data set that lacks the text column.
+    """Checks that a data set has the text column.
 
     Raises:
-        UserError: naming the columns that there are.
+        UserError: if it does not.
     """
     if column not in columns:
         raise UserError(
             f"{where} has no column {column!r} (data.text_column). It has: {', '.join(map(str, columns)) or 'none'}. "
-            "Name the one that holds the text of a document, with --config.data.text_column=NAME."
+            "Give the column that holds the text of a document: --config.data.text_column=NAME."
         )
 
 
@@ -61,11 +61,11 @@ def _text(entry: Any, where: Callable[[], str]) -> str:
         if isinstance(entry, bytes):
             entry = entry.decode()
         elif isinstance(entry, str):
-            entry.encode()  # half a surrogate pair, as JSON can spell it, is no character
+            entry.encode()  # raises for a lone surrogate, which JSON can spell
         else:
             raise UserError(
                 f"{where()}: the text column holds a value of type {type(entry).__name__}, expected text or a list of "
-                "texts. Name another column, with --config.data.text_column=NAME."
+                "texts. Give another column: --config.data.text_column=NAME."
             )
     except UnicodeError as error:
         raise UserError(f"{where()}: the text is not valid Unicode ({error}). Repair or remove this record.") from error
@@ -73,17 +73,17 @@ def _text(entry: Any, where: Callable[[], str]) -> str:
 
 
 def matching_files(scheme: str, pattern: str) -> tuple[Path, ...]:
-    """Returns the files that match, sorted by name.
+    """Returns the files that match a pattern, sorted by name.
 
     Raises:
-        UserError: if there is none.
+        UserError: if no file matches.
     """
     names = sorted(glob.glob(pattern, recursive=True))
     files = tuple(path for path in map(Path, names) if path.is_file())
     if not files:
         raise UserError(
-            f"No file matches '{scheme}:{pattern}' (looked from {Path.cwd()}). Give a path or a pattern such as "
-            f"'{scheme}:corpus/**/*.{_ENDINGS[scheme]}', in quotes so that the shell leaves it alone."
+            f"No file matches '{scheme}:{pattern}' (current directory: {Path.cwd()}). Give a path or a pattern such as "
+            f"'{scheme}:corpus/**/*.{_ENDINGS[scheme]}', in quotes so that the shell does not expand it."
         )
     return files
 

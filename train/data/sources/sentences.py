@@ -1,15 +1,19 @@
-"""Cutting a paragraph into sentences, by a few rules and short tables for English."""
+"""Splits a paragraph into sentences by a few rules and short tables of abbreviations for English.
+
+No library is used: NLTK and spaCy are not dependencies and would need a downloaded model.
+"""
 
 import itertools
 import re
 
 
 def split_sentences(line: str) -> list[str]:
-    """Cuts a line into sentences; joined with spaces they give the line back, up to white space.
+    """Splits a line into sentences; joined with spaces they equal the line, up to white space.
 
-    A sentence ends at `.`, `!`, `?` or `…`, closing quotes and brackets included, where white space follows and then
-    anything but a lower-case letter, after opening quotes. Full stops of the tables below end one only as they say
-    there, and a question in quotes does not where "Mary asked" follows. Chinese and Japanese full stops need no space.
+    A sentence ends at `.`, `!`, `?` or `…` and any closing quotes and brackets, if white space follows and the next
+    character after opening quotes is not a lower-case letter. An abbreviation of the tables below ends a sentence only
+    under the condition stated there, and a question in quotes does not end it if "Mary asked" follows. Chinese and
+    Japanese full stops need no space.
     """
     line = " ".join(line.split())
     cuts = [0]
@@ -24,25 +28,25 @@ _SENTENCE_END = re.compile(
     r"""(?P<mark>[.!?…])(?P<closers>["'”’»)\]]{0,3})\s(?=["'“‘«(\[]*(?P<first>[^\W_]|[<$€£#]))|[。！？][」』”’]?"""
 )
 
-# Ends no sentence, whatever follows.
+# Never ends a sentence.
 _TITLE = re.compile(
     "Mrs?|MRS?|Ms|Dr|DR|St|Ste|Mt|Ft|Messrs|Mme|Mlle|Prof|Rev|REV|Hon|Capt|Col|Gen|Lt|Lieut|Sgt|Maj|Cpl|Gov|Sen|Rep|"
     r"Adm|Cdr|Supt|vs?|viz|cf|e\.g|i\.e|a\.k\.a|P\.S"
 )
-# Ends none before a number.
+# Does not end a sentence before a number.
 _NUMBERED = re.compile(
     "Nos?|nos?|Vols?|vols?|[Pp]p|Figs?|figs?|[Ee]qs?|[Cc]h|[Ss]ecs?|[Aa]rts?|[Oo]p|ca|est|max|min|approx|Ps|"
     "Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec"
 )
-# Ends one only before a word that often begins a sentence and seldom a name: initials (but "I" is a word), other
-# letters with full stops ("U.S.", "p.m."), and these.
+# Ends a sentence only before a word that often starts a sentence and rarely a name: initials (but "I" is a word), other
+# letters with full stops ("U.S.", "p.m."), and these abbreviations.
 _UNSURE = re.compile(r"[A-HJ-Za-z]|(?:[A-Za-z]\.)+[A-Za-z]|Jr|Sr|Inc|Ltd|Co|Corp|Bros|Esq|etc|al|Ph\.D|[Aa]pprox")
 _OPENER = re.compile(
     "(?:The|This|That|These|Those|An?|He|She|It|They|We|You|I|His|Her|Its|Their|Our|My|In|On|At|By|For|From|With|To|"
     "After|Before|During|When|While|As|If|Since|Because|Although|Though|But|And|Or|Nor|So|Then|There|Thus|However|"
     "Moreover|Both|Each|Some|Many|Most|Another|Not|No|What|Who|Where|Why|How|Also|Even|Yet|Here),? "
 )
-# After a question or an exclamation in quotes: who said it. A pronoun other than "I" would have a small letter.
+# The speaker after a question or exclamation in quotes. Pronouns other than "I" are in lower case and need no entry.
 _SPEAKER = re.compile(
     r"(?:I|(?:(?:Mrs?|Miss|Dr|Lady|Lord|Sir)\.? )?[A-Z][\w'’-]+(?: [A-Z][\w'’-]+)?) (?:said|says|asked|cried|exclaimed|"
     "inquired|enquired|answered|replied|repeated|whispered|demanded|murmured|muttered|suggested|continued|echoed|"
@@ -61,7 +65,7 @@ def _ends(line: str, start: int, match: re.Match[str]) -> bool:
         return not (in_quotes and _SPEAKER.match(following))
     word = line[max(start, line.rfind(" ", start, match.start()) + 1) : match.start()]
     if start + len(word) == match.start() and _NUMBER.fullmatch(word):
-        return False  # "2. The second": the number of an item is no sentence
+        return False  # "2. The second": the number of a list item does not end a sentence
     word = word.lstrip("\"'“‘«([")
     if _TITLE.fullmatch(word) or (_NUMBERED.fullmatch(word) and match["first"].isdigit()):
         return False

@@ -1,4 +1,4 @@
-"""Text files: plain, or a JSON object a line; compressed by gzip or not. Read as a stream."""
+"""Reads text files as a stream: plain text or JSON lines, optionally compressed with gzip."""
 
 import gzip
 import io
@@ -8,27 +8,29 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from train.data.sources.corpus import Texts, whole_files
+from train.data.sources.corpus import ParagraphSource, whole_files
 from train.data.sources.records import check_column, matching_files, paragraphs_of
 from train.errors import UserError
 
 _LINE_PART_BYTES = 2**20  # a longer line of plain text is read in parts
-_LONGEST_JSON_LINE_BYTES = 2**28  # an object can only be read whole
+_LONGEST_JSON_LINE_BYTES = 2**28  # a JSON object has to be read as a whole
 
 
-def open_text(pattern: str, text_column: str) -> Texts:
-    """Opens `.jsonl` files as a document a line, any others as a paragraph a line and a blank line between documents.
+def open_text(pattern: str, text_column: str) -> ParagraphSource:
+    """Opens text files: `.jsonl` with one document per line, others with one paragraph per line.
+
+    In other files, a blank line ends a document.
 
     Args:
-        pattern: the files; those that end in `.gz` are decompressed on the way.
-        text_column: name of the text in an object of a `.jsonl` file.
+        pattern: glob pattern of the files; files that end in `.gz` are decompressed.
+        text_column: key of the text in an object of a `.jsonl` file.
 
     Raises:
         UserError: if no file matches.
     """
     files = matching_files("text", pattern)
     if binary := [path for path in files if path.suffix == ".parquet"]:
-        raise UserError(f"{binary[0]} is not a text file: write 'parquet:GLOB' instead of 'text:GLOB' for it.")
+        raise UserError(f"{binary[0]} is not a text file. Give 'parquet:GLOB' instead of 'text:GLOB' for it.")
 
     def read() -> Iterator[str | None]:
         for path in files:
@@ -37,13 +39,15 @@ def open_text(pattern: str, text_column: str) -> Texts:
     inputs: dict[str, object] = {"source": "text"}
     if any(map(_is_json, files)):
         inputs["text_column"] = text_column
-        inputs["kinds"] = "".join("pj"[_is_json(path)] for path in files)  # contents alone do not say it
+        inputs["kinds"] = "".join("pj"[_is_json(path)] for path in files)  # the contents do not determine the format
     plain = not any(path.suffix == ".gz" for path in files)
-    return Texts(inputs, files, whole_files(files), read, sum(_size(path) for path in files) if plain else None)
+    return ParagraphSource(
+        inputs, files, whole_files(files), read, sum(_size(path) for path in files) if plain else None
+    )
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file; 0 of one that has gone, which reading it will report."""
+    """Returns the size of a file in bytes; 0 if it is missing, which is reported when it is read."""
     try:
         return path.stat().st_size
     except OSError:
@@ -73,8 +77,8 @@ def _json_documents(path: Path, text_column: str) -> Iterator[str | None]:
         place = f"{path}, line {number}"
         if not ends:
             raise UserError(
-                f"{place} is longer than {_LONGEST_JSON_LINE_BYTES // 2**20} MiB. Expected one JSON object a line, a "
-                "document each: cut it into several."
+                f"{place} is longer than {_LONGEST_JSON_LINE_BYTES // 2**20} MiB. Expected one JSON object per line, "
+                "with one document each: split the document into several."
             )
         text = _decode(path, number, offset, part)
         if not text.strip():
@@ -83,7 +87,7 @@ def _json_documents(path: Path, text_column: str) -> Iterator[str | None]:
             record = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise UserError(
-                f"{place} is not a JSON object ({error}). Expected one a line, such as "
+                f"{place} is not a JSON object ({error}). Expected one object per line, such as "
                 f'{{"{text_column}": "The text of a document."}}: repair or remove the line.'
             ) from error
         if not isinstance(record, dict):
@@ -96,7 +100,7 @@ def _json_documents(path: Path, text_column: str) -> Iterator[str | None]:
 
 
 def _line_parts(path: Path, limit: int) -> Iterator[tuple[int, int, bytes, bool]]:
-    """Yields lines, cut into parts where they are long: number, offset in the line, bytes, whether the line ends."""
+    """Yields (line number, offset in the line, bytes, whether the line ends); a long line is split into parts."""
     number, offset, rest = 1, 0, b""
     try:
         with _open(path) as file:
@@ -111,7 +115,7 @@ def _line_parts(path: Path, limit: int) -> Iterator[tuple[int, int, bytes, bool]
                 yield number, offset, rest, True
     except EOFError as error:
         raise UserError(
-            f"{path} ends too early, in line {number} of what it holds: the compressed file is truncated. Get it again."
+            f"{path} is truncated: the compressed data ends in line {number} of the text. Download or copy it again."
         ) from error
     except (OSError, zlib.error) as error:
         raise UserError(
@@ -125,11 +129,11 @@ def _open(path: Path) -> BinaryIO:
 
 
 def _cut(part: bytes) -> tuple[bytes, bytes]:
-    """Cuts before the last space; without one, before the last character, which may go on."""
+    """Splits before the last space; without a space, before the last character, which may be incomplete."""
     end = part.rfind(b" ")
     if end <= 0:
         end = len(part) - 1
-        while end > len(part) - 4 and part[end] & 0xC0 == 0x80:  # a byte that continues a character
+        while end > len(part) - 4 and part[end] & 0xC0 == 0x80:  # a continuation byte of UTF-8
             end -= 1
     return part[:end], part[end:]
 
@@ -148,6 +152,6 @@ def _decode(path: Path, number: int, offset: int, part: bytes) -> str:
 
 def _nul(path: Path, number: int, offset: int) -> UserError:
     return UserError(
-        f"{path}, line {number} holds a NUL at byte {offset} of the line: the file is no UTF-8 text. If it is UTF-16, "
-        "convert it (iconv -f utf-16 -t utf-8); a file with holes was not written to its end: get it again."
+        f"{path}, line {number} has a NUL at byte {offset} of the line: the file is not UTF-8 text. If it is UTF-16, "
+        "convert it (iconv -f utf-16 -t utf-8). If it has holes because it was not written completely, copy it again."
     )

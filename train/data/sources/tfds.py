@@ -1,4 +1,4 @@
-"""Sets of TensorFlow Datasets that were prepared as ArrayRecord, read without TensorFlow."""
+"""Reads data sets of TensorFlow Datasets that were prepared as ArrayRecord, without TensorFlow."""
 
 import functools
 import os
@@ -8,24 +8,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from train.data.sources.corpus import Extent, Texts
+from train.data.sources.corpus import Extent, ParagraphSource
 from train.data.sources.records import check_column, paragraphs_of
 from train.errors import UserError
 
-_RECORDS = 64  # read at once
+_RECORDS = 64  # read at a time
 _NAME = re.compile(r"([\w/.+-]+(?::(?:\d+|\*)\.(?:\d+|\*)\.(?:\d+|\*))?)(?::(.+))?")
 
 
-def open_tfds(argument: str, text_column: str, data_dir: str | None) -> Texts:
-    """Opens one split of a prepared set as a document an example.
+def open_tfds(argument: str, text_column: str, data_dir: str | None) -> ParagraphSource:
+    """Opens one split of a prepared data set with one document per example.
 
     Args:
-        argument: NAME[/CONFIG][:VERSION][:SPLIT]; the split is `train` unless given, and may be a part: `train[:5%]`.
+        argument: NAME[/CONFIG][:VERSION][:SPLIT]; the split is `train` by default, and may be a slice: `train[:5%]`.
         text_column: the feature that holds the text.
-        data_dir: where the set was prepared; tfds's own default if None.
+        data_dir: directory of the prepared data sets; the default of tfds if None.
 
     Raises:
-        UserError: if the package is missing, or the set, its split or feature is not there.
+        UserError: if the package, the data set, its split or its feature is missing.
     """
     tfds = _tensorflow_datasets()
     match = _NAME.fullmatch(argument)
@@ -50,22 +50,22 @@ def open_tfds(argument: str, text_column: str, data_dir: str | None) -> Texts:
             yield from paragraphs_of(_plain(record[text_column]), where)
 
     resolved = tuple((path if "://" in path else str(Path(path).resolve()), *span) for path, *span in extents)
-    return Texts(inputs, local, resolved, read, _size(instructions))
+    return ParagraphSource(inputs, local, resolved, read, _size(instructions))
 
 
 def read_examples(name: str, split: str, data_dir: str | None) -> Iterator[dict[str, Any]] | None:
-    """Opens the examples of one split of a prepared set, whole.
+    """Opens one split of a prepared data set with all features of its examples.
 
     Args:
         name: NAME[/CONFIG][:VERSION].
-        split: one of the set's.
-        data_dir: as of `open_tfds`.
+        split: the name of a split.
+        data_dir: as in `open_tfds`.
 
     Returns:
-        The examples as Python values, texts as bytes; None where the set has no such split.
+        The examples as Python values, with texts as bytes; None if there is no such split.
 
     Raises:
-        UserError: if the package or the set is missing; while reading, if a file is damaged.
+        UserError: if the package or the data set is missing; while reading, if a file is damaged.
     """
     builder = _find(_tensorflow_datasets(), name, data_dir)
     if split not in builder.info.splits:
@@ -76,10 +76,10 @@ def read_examples(name: str, split: str, data_dir: str | None) -> Iterator[dict[
 
 
 def class_names(name: str, column: str, data_dir: str | None) -> tuple[str, ...]:
-    """The names of a feature that is a class, or a list of classes; () where there is no such feature.
+    """Returns the class names of a feature that is a class or a list of classes; () if there is no such feature.
 
     Raises:
-        UserError: if the package or the set is missing.
+        UserError: if the package or the data set is missing.
     """
     features = dict(_find(_tensorflow_datasets(), name, data_dir).info.features.items())
     feature: Any = features.get(column)
@@ -87,19 +87,19 @@ def class_names(name: str, column: str, data_dir: str | None) -> tuple[str, ...]
 
 
 def text_of(value: bytes, place: str) -> str:
-    """The text that an example holds.
+    """Decodes a text of an example.
 
     Raises:
-        UserError: if it is no UTF-8.
+        UserError: if it is not UTF-8.
     """
     try:
         return value.decode()
     except UnicodeDecodeError as error:
-        raise UserError(f"{place} is not UTF-8 text ({error.reason}). Prepare the set again.") from error
+        raise UserError(f"{place} is not UTF-8 text ({error.reason}). Prepare the data set again.") from error
 
 
 def _size(instructions: list[Any]) -> float | None:
-    """Bytes of the records that are read, where their files are here."""
+    """Returns the bytes of the records that are read; None if a file is not local."""
     files = [(Path(part.filename), part.take / max(part.examples_in_shard, 1)) for part in instructions]
     if not all(path.is_file() for path, _ in files):
         return None
@@ -107,7 +107,7 @@ def _size(instructions: list[Any]) -> float | None:
 
 
 def _find(tfds: Any, name: str, data_dir: str | None) -> Any:
-    """Opens a set from its files alone: no code of the set is run, which might need TensorFlow."""
+    """Opens a data set from its files, without running its own code, which might need TensorFlow."""
     from tensorflow_datasets.core import read_only_builder
 
     where = os.path.expanduser(data_dir or tfds.core.constants.DATA_DIR)
@@ -118,8 +118,8 @@ def _find(tfds: Any, name: str, data_dir: str | None) -> Any:
     except ValueError as error:
         raise UserError(
             f"tfds:{name} is not prepared in {where}{_prepared(Path(where), name)}. data.tfds_dir names another "
-            "directory. Reading a set needs no TensorFlow, but preparing one does (wikipedia, wiki40b and c4 need "
-            "apache-beam too); once, where these are installed:\n"
+            "directory. Reading a data set needs no TensorFlow, but preparing one does (wikipedia, wiki40b and c4 also "
+            "need apache-beam). Prepare it once where they are installed:\n"
             f"  tfds build {name} --file_format=array_record --data_dir={shlex.quote(where)}"
         ) from error
     formats = {form.value for form in builder.info.available_file_formats()}
@@ -133,7 +133,7 @@ def _find(tfds: Any, name: str, data_dir: str | None) -> Any:
 
 
 def _prepared(data_dir: Path, name: str) -> str:
-    """What there is instead, for a message."""
+    """Lists the prepared configurations of the data set, for a message."""
     root = data_dir / name.partition(":")[0].partition("/")[0]
     found = sorted({path.parent.relative_to(data_dir) for path in root.glob("**/dataset_info.json")})
     if found:
@@ -146,7 +146,7 @@ def _instructions(builder: Any, name: str, split: str) -> list[Any]:
         return list(builder.info.splits[split].file_instructions)
     except (KeyError, ValueError) as error:
         raise UserError(
-            f"tfds:{name} has no split {split!r}. It has: {', '.join(builder.info.splits)}; a part is written as "
+            f"tfds:{name} has no split {split!r}. It has: {', '.join(builder.info.splits)}; a slice is written as "
             "train[:5%]."
         ) from error
 
@@ -160,16 +160,16 @@ def _records(builder: Any, split: str, name: str, extents: list[Extent]) -> Iter
 def _fetch(source: Any, numbers: range, name: str, extents: list[Extent]) -> list[Any]:
     try:
         return source.__getitems__(list(numbers))
-    except Exception as error:  # a damaged file raises whatever its reader, or the decoding of what it gave, raises
-        before, files = 0, []
+    except Exception as error:  # of a damaged file, reading or decoding may raise anything
+        offset, files = 0, []
         for path, first, end in extents:
-            if before < numbers.stop and before + end - first > numbers.start:
+            if offset < numbers.stop and offset + end - first > numbers.start:
                 files.append(path)
-            before += end - first
+            offset += end - first
         detail = str(error).partition("\n")[0] or type(error).__name__
         raise UserError(
             f"{name}, examples {numbers.start} to {numbers.stop - 1} cannot be read from {', '.join(files)}: {detail}. "
-            "Check that the file is there and whole, or prepare the set again."
+            "Check that the file exists and is complete, or prepare the data set again."
         ) from error
 
 

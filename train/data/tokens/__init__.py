@@ -1,1 +1,1 @@
-"""A tokenized corpus on disk."""
+"""Tokenizing a corpus and caching the tokens on disk."""

@@ -1,4 +1,4 @@
-"""The index of a tokenized corpus: where sentences and documents begin, and how often each id occurs."""
+"""Writes the index of a tokenized corpus: where sentences and documents start, and how often each id occurs."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from train.data.tokens.store import INDEX
 
 
 class IndexWriter:
-    """Writes the index of consecutive blocks of tokens. The files are whole when the `with` block is left."""
+    """Writes the index of consecutive blocks of tokens; the files are complete after the `with` block."""
 
     def __init__(self, directory: Path, vocab_size: int) -> None:
         self.tokens = self.sentences = self.documents = 0
@@ -28,7 +28,7 @@ class IndexWriter:
         return self
 
     def add(self, blocks: Iterable[TokenBlock]) -> None:
-        """Appends blocks; whole documents in all."""
+        """Appends blocks that together hold whole documents."""
         for block in blocks:
             self._sentence_offsets.append(self.tokens + block.sentence_starts)
             within = np.searchsorted(block.sentence_starts, block.document_starts)
@@ -50,7 +50,11 @@ class IndexWriter:
 
 
 class _ArrayFile:
-    """A one-dimensional .npy file that grows: NumPy pads the header so that its length can be rewritten in place."""
+    """A growing one-dimensional .npy file.
+
+    NumPy pads the header of the format so that the length can be rewritten in place; `np.save` needs the whole array in
+    memory.
+    """
 
     def __init__(self, path: Path, dtype: type[np.generic]) -> None:
         self._path, self._dtype, self._length = path, np.dtype(dtype), 0
@@ -66,7 +70,7 @@ class _ArrayFile:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
-            with contextlib.suppress(OSError):  # on a full disk the first error is the one to be told
+            with contextlib.suppress(OSError):  # on a full disk, the first error is the one to report
                 self._file.close()
             return
         with self._file:

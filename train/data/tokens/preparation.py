@@ -1,4 +1,4 @@
-"""Preparing a corpus: tokenized once, whole or not at all; what an interruption leaves is gone on with."""
+"""Tokenizes a corpus into the cache, once; an interrupted build resumes after its last complete shard."""
 
 import contextlib
 import itertools
@@ -15,25 +15,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from train.data.sources import Corpus, Document
-from train.data.tokens.cache import cache_root, corpus_inputs, key_of
+from train.data.tokens.cache import cache_key, cache_root, corpus_inputs
 from train.data.tokens.index import IndexWriter
 from train.data.tokens.shards import ShardError, ShardWriter, scan_shard
 from train.data.tokens.store import FORMAT_VERSION, INDEX, StoreDamagedError, TokenStore, describe_array, open_store
-from train.data.tokens.tokenizing import id_dtype, tokenized
+from train.data.tokens.tokenizing import id_dtype, tokenize_corpus
 from train.errors import UserError
 from train.machine.files import exclusive_lock, write_durably
 
 if TYPE_CHECKING:
     from flax_lite.tokenization import Tokenizer
 
-# 32 MB before compression. A kill loses 20 s at most on two cores, which make 0.87 million tokens a second. English
-# Wikipedia, 4.5 billion tokens, makes 270 files.
+# 32 MB before compression. Two cores tokenize 0.87 million tokens per second, so an interrupt loses at most 20 s of
+# work. English Wikipedia (4.5 billion tokens) takes 270 files.
 _SHARD_TOKENS = 2**24
 _PROGRESS = "progress.jsonl"
-_SECONDS_BETWEEN_LINES = 10.0
+_LOG_EVERY_SECONDS = 10.0
 _PACKAGES = ("array-record", "numpy", "tokenizers")
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 def build_store(
@@ -41,60 +41,60 @@ def build_store(
     tokenizer: "Tokenizer",
     *,
     cache_dir: str | os.PathLike[str] | None = None,
-    say: Say | None = None,
+    log: Log | None = None,
     workers: int | None = None,
 ) -> TokenStore:
-    """Opens the tokenized corpus from the cache, tokenizing it first where it is not there yet.
+    """Opens the tokenized corpus from the cache; tokenizes it first if it is not cached.
 
-    It lies in a directory named by the hash of its inputs: the corpus's own, the contents of its files, the tokenizer's
-    fingerprint and the format version. It is made beside that directory, shard by shard, and renamed when whole; a
-    build that was killed is gone on with after its last whole shard. Of several processes that want it at once, one
-    builds and the others wait.
+    The name of its directory is the hash of its inputs: those of the corpus, the contents of its files, the fingerprint
+    of the tokenizer and the format version. The corpus is built shard by shard in a temporary directory, which is
+    renamed when it is complete; an interrupted build resumes after its last complete shard. If several processes need
+    the same corpus at once, one builds it and the others wait.
 
     Args:
         corpus: the documents.
-        tokenizer: gives ids without specials.
-        cache_dir: root of the cache; the default one if None.
-        say: takes lines for a person; by default they go to standard error.
-        workers: number of processes that tokenize; one for each core if None. The result does not depend on it.
+        tokenizer: encodes sentences without special tokens.
+        cache_dir: root of the cache; the default if None.
+        log: receives progress lines; they are printed to standard error if None.
+        workers: number of processes that tokenize; one per core if None. The result does not depend on it.
 
     Returns:
-        The opened store. Sentences and documents without a token are left out.
+        The opened store, without sentences and documents that have no token.
 
     Raises:
-        UserError: if the corpus is empty or unreadable or changes meanwhile, or the cache cannot be written.
+        UserError: if the corpus is empty, unreadable or changes while it is read, or the cache cannot be written.
         RunError: if a worker was killed.
     """
-    say = say or (lambda line: print(line, file=sys.stderr))
+    log = log or (lambda line: print(line, file=sys.stderr))
     root = cache_root(cache_dir)
     try:
         (root / "tokens").mkdir(parents=True, exist_ok=True)
         inputs = _inputs(corpus, tokenizer, root)
-        key = key_of(inputs)
+        key = cache_key(inputs)
         directory = root / "tokens" / key
         waiting = f"Waiting for another process that tokenizes {corpus.name}."
-        with exclusive_lock(root / "tokens" / f"{key}.lock", lambda: say(waiting)):
+        with exclusive_lock(root / "tokens" / f"{key}.lock", lambda: log(waiting)):
             if directory.exists():
                 try:
                     return open_store(directory)
                 except StoreDamagedError as error:
-                    say(f"The tokenized corpus in {directory} is damaged ({error}): building it again.")
+                    log(f"The tokenized corpus in {directory} is damaged ({error}). It is built again.")
                     shutil.rmtree(directory)
-            build = _Build(corpus, tokenizer, directory, say, workers)
+            build = _Build(corpus, tokenizer, directory, log, workers)
             build.run(inputs, lambda: _inputs(corpus, tokenizer, root))
             return open_store(directory)
     except OSError as error:
         where = "" if error.filename else f" (in {root / 'tokens'})"
         raise UserError(
             f"{corpus.name} could not be tokenized: {error}{where}. Check that the corpus can be read, and that the "
-            f"cache {root} can be written and has room; data.cache_dir or the environment variable FLAX_LITE_CACHE "
-            "names another place. What is finished is kept: the same command goes on from there."
+            f"cache directory {root} can be written and has free space; data.cache_dir or the environment variable "
+            "FLAX_LITE_CACHE names another one. Finished shards are kept: the same command resumes after them."
         ) from error
 
 
 def store_key(corpus: Corpus, tokenizer: "Tokenizer", cache_dir: str | None = None) -> str:
-    """The fingerprint of what `build_store` opens or makes, from its inputs alone; raises as reading these."""
-    return key_of(_inputs(corpus, tokenizer, cache_root(cache_dir)))
+    """Returns the fingerprint of the store that `build_store` would open or build, without tokenizing."""
+    return cache_key(_inputs(corpus, tokenizer, cache_root(cache_dir)))
 
 
 def _inputs(corpus: Corpus, tokenizer: "Tokenizer", root: Path) -> dict[str, Any]:
@@ -107,12 +107,12 @@ def _inputs(corpus: Corpus, tokenizer: "Tokenizer", root: Path) -> dict[str, Any
 
 @dataclass
 class _Position:
-    """How far a build has come.
+    """The progress of a build.
 
     Attributes:
-        shards: name and number of tokens of each finished one.
-        documents: read from the corpus for these.
-        skipped: sentences left out.
+        shards: name and number of tokens of each finished shard.
+        documents: number of documents read from the corpus for these shards.
+        skipped: number of sentences without a token.
     """
 
     shards: list[tuple[str, int]]
@@ -121,18 +121,18 @@ class _Position:
 
 
 class _Build:
-    """One build, or the rest of one."""
+    """A new or resumed build of a tokenized corpus."""
 
-    def __init__(self, corpus: Corpus, tokenizer: "Tokenizer", directory: Path, say: Say, workers: int | None) -> None:
-        self._corpus, self._tokenizer, self._directory, self._say = corpus, tokenizer, directory, say
+    def __init__(self, corpus: Corpus, tokenizer: "Tokenizer", directory: Path, log: Log, workers: int | None) -> None:
+        self._corpus, self._tokenizer, self._directory, self._log = corpus, tokenizer, directory, log
         self._workers = workers
         self._partial = directory.with_name(f"{directory.name}.partial")
         self._dtype = id_dtype(tokenizer.vocab_size)
 
     def run(self, inputs: dict[str, Any], inputs_now: Callable[[], dict[str, Any]]) -> None:
-        """Tokenizes what is left, writes index and manifest, and gives the directory its name."""
+        """Tokenizes the remaining documents, writes the index and the manifest, and renames the directory."""
         began = time.monotonic()
-        self._say(f"Tokenizing {self._corpus.name} into {self._directory}.")
+        self._log(f"Tokenizing {self._corpus.name} into {self._directory}.")
         self._partial.mkdir(exist_ok=True)
         with IndexWriter(self._partial, self._tokenizer.vocab_size) as index:
             position = self._finished(index)
@@ -140,30 +140,32 @@ class _Build:
             self._write_shards(position, index)
         if not index.tokens:
             shutil.rmtree(self._partial)
-            raise UserError(f"{self._corpus.name} gives no token with this tokenizer: check that the two fit.")
+            raise UserError(
+                f"{self._corpus.name} has no token with this tokenizer. Check that they are of the same language."
+            )
         if inputs_now() != inputs:
             shutil.rmtree(self._partial)
             raise UserError(
-                f"{self._corpus.name} changed while it was read, so what was made of it is of no use. Run the same "
-                "command again when nothing writes to its files."
+                f"{self._corpus.name} changed while it was read, so its tokens were discarded. Run the same command "
+                "again when no other process writes to its files."
             )
         counts = {unit: getattr(index, unit) for unit in ("documents", "sentences", "tokens")}
         self._write_manifest(inputs, counts | {"empty_sentences_skipped": position.skipped}, position)
         self._partial.rename(self._directory)
-        (self._directory / _PROGRESS).unlink()  # after it: killed before it, the next build goes on from all shards
+        (self._directory / _PROGRESS).unlink()  # last: if interrupted earlier, the next build resumes with all shards
         seconds = time.monotonic() - began
         numbers = ", ".join(f"{count:,} {unit}" for unit, count in counts.items())
         speed = (index.tokens - before) / max(seconds, 1e-9)
-        self._say(f"Tokenized {numbers} in {seconds:.1f} s ({speed:,.0f} tokens a second).")
+        self._log(f"Tokenized {numbers} in {seconds:.1f} s ({speed:,.0f} tokens per second).")
 
     def _finished(self, index: IndexWriter) -> _Position:
-        """What an interrupted build has finished, read and checked; anything else it left is removed."""
+        """Reads and checks the finished shards of an interrupted build, and removes its other files."""
         position, lines = _Position([]), []
         for line in _progress_lines(self._partial / _PROGRESS):
             try:
                 index.add(list(scan_shard(self._partial / line["shard"], line["tokens"], self._dtype)))
             except ShardError as error:
-                self._say(f"{error}: going on from before it.")
+                self._log(f"{error}. The build resumes before this shard.")
                 break
             position.shards.append((line["shard"], line["tokens"]))
             position.documents, position.skipped = line["documents"], line["skipped"]
@@ -171,19 +173,19 @@ class _Build:
         draft = self._partial / f"{_PROGRESS}.draft"
         write_durably(draft, "".join(lines))
         draft.replace(self._partial / _PROGRESS)
-        index_names = {f"{name}.npy" for name in INDEX}  # open
+        index_names = {f"{name}.npy" for name in INDEX}  # open for writing
         kept = {_PROGRESS} | index_names | {name for name, _ in position.shards}
         for path in self._partial.iterdir():
             if path.name not in kept:
                 path.unlink()
         if lines:
-            self._say(f"Going on from an interrupted run: {index.tokens:,} tokens are there.")
+            self._log(f"Resuming an interrupted run with {index.tokens:,} tokens.")
         return position
 
     def _write_shards(self, position: _Position, index: IndexWriter) -> None:
-        meter = _Meter(self._corpus.size, self._say)
+        meter = _Meter(self._corpus.size, self._log)
         documents = itertools.islice(meter.watch(self._corpus.paragraphs()), position.documents, None)
-        blocks = tokenized(
+        blocks = tokenize_corpus(
             documents, self._tokenizer, split_paragraphs=self._corpus.split_paragraphs, workers=self._workers
         )
         with contextlib.closing(blocks), contextlib.ExitStack() as on_error:  # type: ignore[type-var]
@@ -205,12 +207,12 @@ class _Build:
                 self._finish_shard(writer, position, index)
 
     def _finish_shard(self, writer: ShardWriter, position: _Position, index: IndexWriter) -> None:
-        """Closes a shard, reads it back, and only then notes that it is there."""
+        """Closes a shard, reads it back to check it, and then records it as finished."""
         writer.close()
         try:
             index.add(list(scan_shard(writer.path, writer.tokens, self._dtype)))
         except ShardError as error:
-            raise OSError(f"what was written is not what is read back: {error}") from error
+            raise OSError(f"a shard could not be read back after it was written: {error}") from error
         position.shards.append((writer.path.name, writer.tokens))
         line = {"shard": writer.path.name, "tokens": writer.tokens}
         line |= {"documents": position.documents, "skipped": position.skipped}
@@ -239,7 +241,7 @@ def _shard_name(number: int) -> str:
 
 
 def _progress_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines up to one that a kill has torn."""
+    """Yields the lines before the first incomplete one, which an interrupted write leaves."""
     if not path.exists():
         return
     for number, text in enumerate(path.read_text(encoding="utf-8").splitlines()):
@@ -253,28 +255,28 @@ def _progress_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 class _Meter:
-    """Says from time to time how far a build has come."""
+    """Logs the progress of a build every few seconds."""
 
-    def __init__(self, size: float | None, say: Say) -> None:
-        self._size, self._say = size, say
+    def __init__(self, size: float | None, log: Log) -> None:
+        self._size, self._log = size, log
         self._characters = self._documents = self._tokens = 0
-        self._began = self._said = time.monotonic()
+        self._began = self._logged_at = time.monotonic()
 
     def watch(self, documents: Iterable[Document]) -> Iterator[Document]:
-        """Counts the text that passes."""
+        """Yields the documents and counts their characters."""
         for document in documents:
             self._characters += sum(map(len, document))
             yield document
 
     def add(self, documents: int, tokens: int) -> None:
-        """Counts what has been tokenized."""
+        """Counts tokenized documents and tokens."""
         self._documents += documents
         self._tokens += tokens
         now = time.monotonic()
-        if now - self._said >= _SECONDS_BETWEEN_LINES:
-            self._said = now
+        if now - self._logged_at >= _LOG_EVERY_SECONDS:
+            self._logged_at = now
             speed = self._tokens / (now - self._began)
             share = f", about {min(self._characters / self._size, 1):.0%} of the text" if self._size else ""
-            self._say(
-                f"  {self._tokens:,} tokens of {self._documents:,} documents{share}; {speed:,.0f} tokens a second"
+            self._log(
+                f"  {self._tokens:,} tokens of {self._documents:,} documents{share}; {speed:,.0f} tokens per second"
             )

@@ -1,12 +1,14 @@
-"""Token shards: ArrayRecord files that hold a corpus's tokens with the boundaries of sentences and documents.
+"""Token shards: ArrayRecord files with the tokens of a corpus and the boundaries of its sentences and documents.
 
-A record is a block of `RECORD_TOKENS` consecutive tokens, the last one of a shard shorter; so a token is found by
-arithmetic, and a row reads one or two records, whatever the documents' lengths. It is a msgpack map of three
-little-endian arrays: `ids` (the shard's dtype), and `sentence_starts` and `document_starts` (uint16), the places in the
-block at which one begins. A shard holds whole documents. ArrayRecord keeps a hash of every record and checks it.
+A record is a block of `RECORD_TOKENS` consecutive tokens; the last block of a shard may be shorter. The record of a
+token therefore follows by arithmetic, and a row reads one or two records, whatever the length of the documents. A
+record is a msgpack map of three little-endian arrays: `ids` (in the dtype of the shard), and `sentence_starts` and
+`document_starts` (uint16), the positions in the block at which sentences and documents start. A shard holds whole
+documents. ArrayRecord stores and checks a hash of every record.
 """
 
 import bisect
+import contextlib
 import functools
 import os
 import threading
@@ -20,28 +22,29 @@ from jaxtyping import Int, Integer
 
 from train.errors import RunError
 
-# A row of 512 touches 1.25 records on average, for 12 us each; with 1024 it would be 1.5, with 4096 twice the bytes.
+# A row of 512 tokens reads 1.25 records on average, at 12 us each. With 1024 tokens per record it would read 1.5, with
+# 4096 twice the bytes.
 RECORD_TOKENS = 2048
-# zstd takes 0.6 of the room of plain uint16 and 4 us more a record; brotli, ArrayRecord's default, takes 30 us more.
+# zstd compresses uint16 ids to 0.6 of their size and adds 4 us per record; brotli, ArrayRecord's default, adds 30 us.
 _WRITER_OPTIONS = "group_size:1,zstd:3"
-# ArrayRecord's own advice for random access.
+# No readahead, for random access (array_record/python/array_record_data_source.py).
 _READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
-_RECORDS_SCANNED = 256  # at once: a megabyte
-_RECORDS_KEPT = 16  # decoded: segments of one row lie next to each other
-_READERS_KEPT = 128  # open at once; the customary limit of a process is 1024 files
+_RECORDS_SCANNED = 256  # read at a time: one megabyte
+_RECORDS_KEPT = 16  # decoded records in the cache: the segments of a row are adjacent
+_READERS_KEPT = 128  # open files; the usual limit of a process is 1024
 
 
 class ShardError(RunError):
-    """A shard cannot be read: it is missing, damaged, or not what its manifest says."""
+    """A shard cannot be read: it is missing, damaged, or does not match its manifest."""
 
 
 class TokenBlock(NamedTuple):
-    """Consecutive tokens; whole documents where it is all of a shard or of a preparation step.
+    """Consecutive tokens of a corpus.
 
     Attributes:
         ids: the tokens.
-        sentence_starts: where sentences begin in `ids`.
-        document_starts: where documents begin in `ids`.
+        sentence_starts: positions in `ids` at which sentences start.
+        document_starts: positions in `ids` at which documents start.
     """
 
     ids: Integer[np.ndarray, "tokens"]
@@ -50,29 +53,41 @@ class TokenBlock(NamedTuple):
 
 
 class ShardWriter:
-    """Writes one shard. `close` ends it and waits until it is on the disk; without it there is no valid file."""
+    """Writes one shard. The file is valid only after `close`, which returns when it is on disk."""
 
     def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
-        """Raises OSError where the file cannot be made."""
+        """Creates the file.
+
+        Raises:
+            OSError: if it cannot be created.
+        """
         from array_record.python.array_record_module import ArrayRecordWriter
 
         self.path, self.tokens = path, 0
         self._dtype = dtype
         self._rest = TokenBlock(np.zeros(0, dtype), np.zeros(0, np.int64), np.zeros(0, np.int64))
-        path.touch()  # reports as OSError what the writer would report as text
+        path.touch()  # raises OSError, where the writer would raise a RuntimeError
         self._writer = ArrayRecordWriter(str(path), _WRITER_OPTIONS)
 
     def append(self, block: TokenBlock) -> None:
-        """Adds whole documents. Raises OSError where they cannot be written."""
+        """Appends whole documents.
+
+        Raises:
+            OSError: if they cannot be written.
+        """
         self.tokens += len(block.ids)
-        block = _joined(self._rest, block)
+        block = _concatenate(self._rest, block)
         whole = len(block.ids) // RECORD_TOKENS * RECORD_TOKENS
         for start in range(0, whole, RECORD_TOKENS):
-            self._write(_part(block, start, start + RECORD_TOKENS))
-        self._rest = _part(block, whole, len(block.ids))
+            self._write(_slice(block, start, start + RECORD_TOKENS))
+        self._rest = _slice(block, whole, len(block.ids))
 
     def close(self) -> None:
-        """Writes what is left. Raises OSError where it cannot be written."""
+        """Writes the remaining tokens and closes the file.
+
+        Raises:
+            OSError: if they cannot be written.
+        """
         if len(self._rest.ids):
             self._write(self._rest)
         try:
@@ -83,11 +98,9 @@ class ShardWriter:
             os.fsync(file.fileno())
 
     def abandon(self) -> None:
-        """Closes the file as it is."""
-        try:
+        """Closes the file without writing the remaining tokens."""
+        with contextlib.suppress(RuntimeError):  # the file is discarded
             self._writer.close()
-        except RuntimeError:  # what could not be written is not wanted either
-            return
 
     def _write(self, block: TokenBlock) -> None:
         ids = block.ids.astype(self._dtype.newbyteorder("<"), copy=False)
@@ -95,23 +108,23 @@ class ShardWriter:
         fields = zip(TokenBlock._fields, (ids, *starts), strict=True)
         try:
             self._writer.write(msgpack.packb({name: values.tobytes() for name, values in fields}))
-        except RuntimeError as error:  # ArrayRecord gives the system's error as text alone
+        except RuntimeError as error:  # ArrayRecord reports errors of the file system as RuntimeError
             raise OSError(str(error)) from error
 
 
 class ShardedTokens:
-    """All tokens of a corpus by position, read from its shards as they are asked for: `tokens[first:end]`.
+    """The tokens of a corpus as a sequence whose slices `tokens[first:end]` are read from the shards.
 
-    Threads may share one. A copy sent to another process opens the files again.
+    It is thread-safe. It is pickled as its paths: another process opens the files again.
     """
 
     def __init__(self, directory: Path, shards: Sequence[tuple[str, int]], dtype: np.dtype[Any]) -> None:
-        """Opens no file yet.
+        """Creates the sequence; files are opened when they are read.
 
         Args:
-            directory: where the shards lie.
-            shards: name and number of tokens of each, in order.
-            dtype: of the ids.
+            directory: the directory of the shards.
+            shards: name and number of tokens of each shard, in order.
+            dtype: dtype of the ids.
         """
         self.directory, self.shards, self.dtype = directory, tuple(shards), np.dtype(dtype)
         self._ends = np.cumsum([tokens for _, tokens in self.shards], dtype=np.int64).tolist()
@@ -126,15 +139,15 @@ class ShardedTokens:
         return self._ends[-1] if self._ends else 0
 
     def __getitem__(self, where: slice) -> Integer[np.ndarray, "tokens"]:
-        """The tokens of a range.
+        """Returns the tokens of a range.
 
         Raises:
-            ShardError: if they cannot be read.
+            ShardError: if a record cannot be read.
             IndexError: if the step is not 1.
         """
         first, end, step = where.indices(len(self))
         if step != 1:
-            raise IndexError(f"tokens are read in order, got a step of {step}")
+            raise IndexError(f"a slice of tokens has step 1, got {step}")
         parts = []
         while first < end:
             shard = bisect.bisect_right(self._ends, first)
@@ -152,12 +165,14 @@ class ShardedTokens:
                 packed = _read_record(self._reader(shard), record, self.directory / name)
             ids = _decoded(packed, self.dtype, f"{self.directory / name}, record {record}").ids
             if len(ids) != min(RECORD_TOKENS, tokens - record * RECORD_TOKENS):
-                raise ShardError(f"{self.directory / name}, record {record}: not as many tokens as its manifest says")
+                raise ShardError(
+                    f"{self.directory / name}, record {record}: its number of tokens differs from the manifest"
+                )
         except ShardError as error:
-            self._reader.cache_clear()  # a reader that has failed fails ever after
+            self._reader.cache_clear()  # a reader does not recover from an error
             raise ShardError(
-                f"{error}. This is a copy that can be made again: remove {self.directory}, and the same command "
-                "prepares it anew and goes on"
+                f"{error}. The cache can be rebuilt: remove {self.directory}, and the same command tokenizes the "
+                "corpus again and resumes"
             ) from error
         return ids
 
@@ -167,10 +182,10 @@ class ShardedTokens:
 
 
 def scan_shard(path: Path, tokens: int, dtype: np.dtype[Any]) -> Iterator[TokenBlock]:
-    """Yields all of a shard, in order, some records at a time; `tokens` is how many it has to hold.
+    """Yields the blocks of a shard in order; `tokens` is the expected number of tokens.
 
     Raises:
-        ShardError: if a record is damaged or the shard is not whole.
+        ShardError: if a record is damaged or the shard is incomplete.
     """
     reader = _open_reader(path, tokens)
     found = 0
@@ -192,7 +207,7 @@ def scan_shard(path: Path, tokens: int, dtype: np.dtype[Any]) -> Iterator[TokenB
 def _open_reader(path: Path, tokens: int) -> Any:
     from array_record.python.array_record_module import ArrayRecordReader
 
-    if not path.is_file():  # ArrayRecord would say that it has no record
+    if not path.is_file():  # ArrayRecord would open it as a file without records
         raise ShardError(f"{path} is missing")
     try:
         reader = ArrayRecordReader(str(path), _READER_OPTIONS)
@@ -201,7 +216,7 @@ def _open_reader(path: Path, tokens: int) -> Any:
         raise ShardError(f"{path}: {_first_line(error)}") from error
     expected = -(-tokens // RECORD_TOKENS)
     if records != expected:
-        raise ShardError(f"{path} has {records} records, expected {expected}: it is damaged or was cut short")
+        raise ShardError(f"{path} has {records} records, expected {expected}: it is damaged or truncated")
     return reader
 
 
@@ -219,17 +234,17 @@ def _decoded(packed: bytes, dtype: np.dtype[Any], where: str) -> TokenBlock:
         ids = np.frombuffer(record["ids"], dtype.newbyteorder("<"))
         starts = [np.frombuffer(record[name], "<u2").astype(np.int64) for name in TokenBlock._fields[1:]]
     except (ValueError, KeyError, TypeError) as error:
-        raise ShardError(f"{where} is no block of tokens: {_first_line(error)}") from error
+        raise ShardError(f"{where} is not a block of tokens: {_first_line(error)}") from error
     return TokenBlock(ids, *starts)
 
 
-def _joined(first: TokenBlock, second: TokenBlock) -> TokenBlock:
-    before = len(first.ids)
-    starts = (np.concatenate([a, b + before]) for a, b in zip(first[1:], second[1:], strict=True))
+def _concatenate(first: TokenBlock, second: TokenBlock) -> TokenBlock:
+    offset = len(first.ids)
+    starts = (np.concatenate([a, b + offset]) for a, b in zip(first[1:], second[1:], strict=True))
     return TokenBlock(np.concatenate([first.ids, second.ids]), *starts)
 
 
-def _part(block: TokenBlock, start: int, end: int) -> TokenBlock:
+def _slice(block: TokenBlock, start: int, end: int) -> TokenBlock:
     spans = (np.searchsorted(starts, (start, end)) for starts in block[1:])
     starts = (values[slice(*span)] - start for values, span in zip(block[1:], spans, strict=True))
     return TokenBlock(block.ids[start:end], *starts)

@@ -1,12 +1,12 @@
-"""Tokenized corpora on disk: token shards, the index that plans are made from, and a manifest that both must match.
+"""Opens a tokenized corpus: token shards, an index for planning epochs, and a manifest that both are checked against.
 
     manifest.json           inputs (sources, hashes of their files, tokenizer), counts, versions, sizes and hashes
     shard-00000.array_record ...   tokens with their boundaries (train.data.tokens.shards)
-    sentence_offsets.npy    first token of each sentence, closed by the number of tokens
-    document_offsets.npy    first sentence of each document, closed by the number of sentences
+    sentence_offsets.npy    first token of each sentence, then the number of tokens
+    document_offsets.npy    first sentence of each document, then the number of sentences
     token_counts.npy        how often each id occurs
 
-The index is derived from the shards and memory-mapped. `train.data.tokens.preparation` makes all of it.
+The index is derived from the shards and memory-mapped. `train.data.tokens.preparation` writes all files.
 """
 
 import json
@@ -27,20 +27,20 @@ INDEX = ("sentence_offsets", "document_offsets", "token_counts")
 
 
 class StoreDamagedError(Exception):
-    """A stored corpus is not what its manifest says."""
+    """A tokenized corpus does not match its manifest."""
 
 
 @dataclass(frozen=True)
 class TokenStore:
-    """A tokenized corpus. A copy sent to another process opens the files again.
+    """A tokenized corpus. It is pickled as its path: another process opens the files again.
 
     Attributes:
-        directory: where it lies.
-        vocab_size: V of the tokenizer that made it.
+        directory: the directory of its files.
+        vocab_size: V of the tokenizer.
         manifest: its inputs, counts and versions.
-        ids: all tokens, sentence after sentence, document after document; read where they are sliced.
-        sentence_offsets: first token of each sentence, closed by the number of tokens.
-        document_offsets: first sentence of each document, closed by the number of sentences.
+        ids: all tokens in the order of sentences and documents; slices are read from disk.
+        sentence_offsets: first token of each sentence, then the number of tokens.
+        document_offsets: first sentence of each document, then the number of sentences.
         token_counts: how often each id occurs.
     """
 
@@ -54,12 +54,12 @@ class TokenStore:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Numbers of documents, sentences and tokens."""
+        """The numbers of documents, sentences and tokens."""
         return self.manifest["counts"]
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all inputs that decide the tokens: text, splitting, tokenizer."""
+        """The hash of all inputs that determine the tokens: text, sentence splitting, tokenizer."""
         return self.manifest["key"]
 
     def __reduce__(self) -> tuple[Callable[..., "TokenStore"], tuple[Path, bool]]:
@@ -70,12 +70,12 @@ def open_store(directory: str | os.PathLike[str], verify: bool = True) -> TokenS
     """Opens a tokenized corpus and checks it against its manifest.
 
     Args:
-        directory: where it lies.
-        verify: whether to read the index and compare its hashes; sizes are compared in any case. Damage inside a shard
-            is noticed when the record is read.
+        directory: the directory of its files.
+        verify: whether to read the index and compare its hashes; sizes are always compared. Damage inside a shard is
+            detected when the record is read.
 
     Raises:
-        StoreDamagedError: if a file is missing, of another size, shape or content, or does not fit the others.
+        StoreDamagedError: if a file is missing, differs from the manifest, or contradicts another file.
     """
     directory = Path(directory).absolute()
     try:
@@ -94,7 +94,7 @@ def open_store(directory: str | os.PathLike[str], verify: bool = True) -> TokenS
 
 
 def describe_array(path: Path) -> dict[str, Any]:
-    """What the manifest says of a file of the index."""
+    """Returns the manifest entry of an index file."""
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     size = {"dtype": array.dtype.str, "length": len(array), "bytes": path.stat().st_size}
     return size | {"blake2b": hash_file(path)}
@@ -115,11 +115,11 @@ def _check_counts(counts: Mapping[str, int], ids: ShardedTokens, index: Mapping[
 def _open_array(path: Path, description: Mapping[str, Any], verify: bool) -> np.ndarray:
     _check_size(path, description["bytes"])
     if verify and hash_file(path) != description["blake2b"]:
-        raise StoreDamagedError(f"{path.name} has another content than when it was made")
+        raise StoreDamagedError(f"{path.name} does not have the hash of the manifest")
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if array.shape != (description["length"],) or array.dtype.str != description["dtype"]:
         raise StoreDamagedError(f"{path.name} holds {array.dtype.str}{array.shape}, expected {description}")
-    return array.view(np.ndarray)  # slices of a memmap object cost several times those of a plain view
+    return array.view(np.ndarray)  # slicing an np.memmap costs several times as much as slicing a plain view
 
 
 def _check_size(path: Path, expected: int) -> None:

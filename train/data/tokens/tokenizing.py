@@ -1,4 +1,4 @@
-"""From documents to blocks of tokens, on as many cores as there are; the blocks do not depend on their number."""
+"""Tokenizes documents to blocks of tokens on all cores; the blocks do not depend on the number of workers."""
 
 import functools
 import itertools
@@ -15,19 +15,19 @@ from train.machine.workers import num_cores, ordered_map
 if TYPE_CHECKING:
     from flax_lite.tokenization import Tokenizer
 
-# What a worker is sent at a time: half a second of work. A document is never divided.
+# A task of a worker, about half a second of work. A document is never split.
 _BLOCK_CHARACTERS = 2**20
-# A corpus that ends before this many blocks is tokenized here, in the time that it takes to start workers.
+# A corpus of fewer blocks is tokenized in this process, which takes no longer than starting workers.
 _BLOCKS_WITHOUT_WORKERS = 4
 
 
-class Tokenized(NamedTuple):
-    """What became of some consecutive documents.
+class TokenizedBlock(NamedTuple):
+    """Consecutive documents, tokenized.
 
     Attributes:
-        block: their tokens. Sentences and documents without a token are left out.
-        documents: how many were read.
-        skipped: how many sentences were left out.
+        block: their tokens, without sentences and documents that have no token.
+        documents: number of documents read.
+        skipped: number of sentences without a token.
     """
 
     block: TokenBlock
@@ -35,16 +35,16 @@ class Tokenized(NamedTuple):
     skipped: int
 
 
-def tokenized(
+def tokenize_corpus(
     documents: Iterable[Document], tokenizer: "Tokenizer", *, split_paragraphs: bool, workers: int | None = None
-) -> Iterator[Tokenized]:
-    """Yields documents as blocks of tokens, in order; close it to end the workers.
+) -> Iterator[TokenizedBlock]:
+    """Yields documents as blocks of tokens, in order. Close the generator to stop the workers.
 
     Args:
-        documents: as paragraphs.
-        tokenizer: gives ids without specials.
-        split_paragraphs: whether paragraphs are cut into sentences.
-        workers: number of processes; one for each core if None.
+        documents: documents as lists of paragraphs.
+        tokenizer: encodes sentences without special tokens.
+        split_paragraphs: whether paragraphs are split into sentences.
+        workers: number of processes; one per core if None.
 
     Raises:
         RunError: if a worker was killed.
@@ -62,19 +62,19 @@ def tokenized(
 
 
 def id_dtype(vocab_size: int) -> np.dtype[np.uint16] | np.dtype[np.int32]:
-    """The type in which ids are kept: two bytes where they suffice."""
+    """Returns the dtype in which ids are stored: two bytes if they suffice for the vocabulary."""
     return np.dtype(np.uint16) if vocab_size <= 2**16 else np.dtype(np.int32)
 
 
-def tokenize(documents: list[Document], tokenizer: "Tokenizer", *, split_paragraphs: bool) -> Tokenized:
-    """Cuts documents into sentences and these into tokens."""
+def tokenize(documents: list[Document], tokenizer: "Tokenizer", *, split_paragraphs: bool) -> TokenizedBlock:
+    """Splits documents into sentences and tokenizes them."""
     sentences = [sentences_of(document, split_paragraphs=split_paragraphs) for document in documents]
     encoded = tokenizer.encode(list(itertools.chain.from_iterable(sentences)))
     lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
     ids = np.fromiter(itertools.chain.from_iterable(encoded), id_dtype(tokenizer.vocab_size), lengths.sum())
-    starts = np.concatenate([[0], np.cumsum(lengths)])  # of every sentence, closed by the number of tokens
+    starts = np.concatenate([[0], np.cumsum(lengths)])  # of every sentence, then the number of tokens
     document_bounds = starts[np.concatenate([[0], np.cumsum([len(document) for document in sentences])])]
-    return Tokenized(
+    return TokenizedBlock(
         TokenBlock(ids, starts[:-1][lengths > 0], document_bounds[:-1][np.diff(document_bounds) > 0]),
         len(documents),
         int((lengths == 0).sum()),
@@ -94,13 +94,13 @@ def _document_blocks(documents: Iterable[Document]) -> Iterator[list[Document]]:
         yield block
 
 
-_in_worker: dict[str, functools.partial[Tokenized]] = {}
+_in_worker: dict[str, functools.partial[TokenizedBlock]] = {}
 
 
 def _begin(tokenizer: "Tokenizer", split_paragraphs: bool) -> None:
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the cores are the other workers'
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # there is one worker per core
     _in_worker["tokenize"] = functools.partial(tokenize, tokenizer=tokenizer, split_paragraphs=split_paragraphs)
 
 
-def _tokenize_in_worker(documents: list[Document]) -> Tokenized:
+def _tokenize_in_worker(documents: list[Document]) -> TokenizedBlock:
     return _in_worker["tokenize"](documents)

@@ -1,5 +1,5 @@
-"""Labeled tasks made of the built-in corpus; see `builtin_task`."""
+"""Labeled tasks of the built-in corpus; `table` lists them."""
 
-from train.tasks.builtin.table import BUILTIN_TASKS, builtin_task
+from train.tasks.builtin.table import CHOICES, ENTAILMENT, SENTIMENT, SIMILARITY, SPANS, SPANS_V2, TAGS, BuiltinTask
 
-__all__ = ["BUILTIN_TASKS", "builtin_task"]
+__all__ = ["CHOICES", "ENTAILMENT", "SENTIMENT", "SIMILARITY", "SPANS", "SPANS_V2", "TAGS", "BuiltinTask"]

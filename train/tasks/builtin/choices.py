@@ -1,4 +1,4 @@
-"""Which sentence comes next?"""
+"""The built-in task "choices": which of four sentences comes next?"""
 
 from train.tasks.builtin.material import Material, changed
 from train.tasks.examples import ChoiceExample
@@ -8,14 +8,15 @@ NUM_CHOICES = 4
 
 
 def make(material: Material) -> ChoiceExample:
-    """A sentence, and four that may follow it: the next one, and it with one or both of two words off their rings.
+    """Builds a question: a sentence and four continuations.
 
-    Each of the words in question stands in two of the four, so that the choices by themselves tell nothing.
+    The continuations are the next sentence, and copies of it in which one or both of two words do not follow on their
+    rings. Each of these words occurs in two of the four, so that the choices by themselves do not reveal the answer.
     """
     event, following = material.window(2)
     first, second = material.shuffled(RINGS)[:2]
     words = {
-        role: material.pick(material.alternatives(following, role), but=(getattr(following, role),))
+        role: material.pick(material.alternatives(following, role), exclude=(getattr(following, role),))
         for role in (first, second)
     }
     one, other = (changed(following, role, words[role]) for role in (first, second))

@@ -1,4 +1,4 @@
-"""What an example is made of, and how words of it are replaced."""
+"""The document and random choices from which an example is built, and the replacement of its words."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -15,13 +15,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Material:
-    """One document and the choices that make an example of it.
+    """A document, and the random choices with which an example is built from it.
 
     Attributes:
-        index: of the example in its split; labels go round by it, so that they are balanced.
+        index: index of the example in its split; labels alternate with it, so that they are balanced.
         split: "train" or "heldout".
-        document: of the same index and split.
-        choose: draws one of n equally likely branches.
+        document: the document of the same index and split.
+        choose: draws one of n branches uniformly.
     """
 
     index: int
@@ -31,30 +31,30 @@ class Material:
 
     @property
     def id(self) -> str:
-        """The example's."""
+        """The id of the example."""
         return f"{self.split}-{self.index}"
 
-    def pick(self, options: Sequence[T], *, but: Collection[T] = ()) -> T:
-        """One of the options, equally likely, but none of `but`."""
-        left = [option for option in options if option not in but]
-        return left[self.choose(len(left))]
+    def pick(self, options: Sequence[T], *, exclude: Collection[T] = ()) -> T:
+        """Draws one of the options that are not in `exclude` uniformly."""
+        allowed = [option for option in options if option not in exclude]
+        return allowed[self.choose(len(allowed))]
 
     def shuffled(self, options: Sequence[T]) -> list[T]:
-        """All the options, every order equally likely."""
-        left = list(options)
-        return [left.pop(self.choose(len(left))) for _ in options]
+        """Returns the options in a random order."""
+        remaining = list(options)
+        return [remaining.pop(self.choose(len(remaining))) for _ in options]
 
     def window(self, length: int) -> tuple[Event, ...]:
-        """`length` consecutive events of the document, from an equally likely one."""
+        """Draws `length` consecutive events of the document."""
         start = self.choose(len(self.document.events) - length + 1)
         return self.document.events[start : start + length]
 
     def alternatives(self, event: Event, role: str) -> tuple[str, ...]:
-        """The words of a role's class that suit the event's other words, its own among them.
+        """Returns the words that a role may have in the event, including its present word.
 
-        Actions and items are of the document's trade, so that what is exchanged for them is as likely in the corpus; of
-        persons and items those whose pair with the other is the split's own, so that no text made of them occurs in the
-        other split. An item may be the only one.
+        Actions and items are of the document's trade, so that the changed sentence is as likely in the corpus. The pair
+        of person and item has to be one of the split, so that the changed sentence does not occur in the other split;
+        an item may have no alternative.
         """
         setting = self.document.setting
         trade = LEXICON.trades[setting.trade]
@@ -68,5 +68,5 @@ class Material:
 
 
 def changed(event: Event, role: str, word: str) -> Event:
-    """The event with another word in a role."""
+    """Returns the event with another word in a role."""
     return replace(event, **{role: word})

@@ -1,4 +1,4 @@
-"""How alike are two sentences: how many of their words are the same?"""
+"""The built-in task "similarity": how many words do two sentences share?"""
 
 from train.tasks.builtin.material import Material, changed
 from train.tasks.examples import TextExample
@@ -9,14 +9,15 @@ ROLES = ("day", "agent", "action", "quality", "place")
 
 
 def make(material: Material) -> TextExample:
-    """A sentence, and it with up to five words exchanged for others of their class; both are about the same item.
+    """Builds a pair: a sentence, and a copy with up to five words replaced by others of their class.
 
-    The numbers 0 to 5 of words that stay occur alike, and so do the words.
+    The score is the number of words that are the same, besides the item: 0 to 5, equally often. Replaced and kept words
+    are equally frequent.
     """
     (event,) = material.window(1)
     score = material.index % (HIGHEST + 1)
     other = event
     for role in material.shuffled(ROLES)[score:]:
-        own = getattr(event, role)
-        other = changed(other, role, material.pick(material.alternatives(event, role), but=(own,)))
+        word = material.pick(material.alternatives(event, role), exclude=(getattr(event, role),))
+        other = changed(other, role, word)
     return TextExample(id=material.id, texts=(event.sentence, other.sentence), label=float(score))

@@ -1,13 +1,13 @@
-"""Which word of a text is asked for?"""
+"""The built-in task "spans": which word of a text answers a question?"""
 
 from train.data.builtin.grammar import Document, Event
 from train.tasks.builtin.material import Material
 from train.tasks.examples import Answer, SpanExample
 
-# What differs between neighboring sentences, and so can be asked.
+# The roles that differ between neighboring sentences, so that a question has one answer.
 ASKED = ("day", "agent", "action", "place")
-# Without the quality, which is the same in all sentences, question and text fit into the rows of 24 tokens that
-# configs/albert_tiny.py pretrains on. Question words would be spelled in letters and be too long.
+# Without the quality, which is the same in all sentences, question and text fit into the rows of 24 tokens of
+# configs/albert_tiny.py. Question words are not in its vocabulary and would take too many tokens.
 _QUESTION = ("day", "agent", "action", "item", "place")
 _BLANK = "?"
 # One question in this many has no answer.
@@ -15,28 +15,28 @@ _UNANSWERABLE = 3
 
 
 def make(material: Material, *, unanswerable: bool = False) -> SpanExample:
-    """Two consecutive sentences, and as question one of them with a question mark for a word: "friday ? baked pies".
+    """Builds a question: two consecutive sentences, and one of them with "?" in place of a word: "friday ? baked pies".
 
-    Days, persons, actions and places are asked for alike.
+    Questions for days, persons, actions and places are equally frequent.
 
     Args:
-        material: what the example is made of.
-        unanswerable: a third of the questions are about the sentence that comes next, which the text leaves out. The
-            others are the same with and without it.
+        material: the document and random choices.
+        unanswerable: whether a third of the questions are about the next sentence, which is not in the text. The other
+            questions do not depend on it.
     """
     role = ASKED[material.index % len(ASKED)]
-    *told, untold = material.window(3)
-    number = material.choose(len(told))
+    *included, excluded = material.window(3)
+    number = material.choose(len(included))
     missing = material.choose(_UNANSWERABLE) == 0
-    document = Document(setting=material.document.setting, events=tuple(told))
+    document = Document(setting=material.document.setting, events=tuple(included))
     context = " ".join(document.sentences)
     if unanswerable and missing:
-        return SpanExample(id=material.id, question=_question(untold, role), context=context)
+        return SpanExample(id=material.id, question=_question(excluded, role), context=context)
     (span,) = (span for span in document.spans(number) if span.role == role)
     # Sentences are joined by one space.
     start = span.start + sum(len(sentence) + 1 for sentence in document.sentences[:number])
     answers = (Answer(span.text, start),)
-    return SpanExample(id=material.id, question=_question(told[number], role), context=context, answers=answers)
+    return SpanExample(id=material.id, question=_question(included[number], role), context=context, answers=answers)
 
 
 def _question(event: Event, asked: str) -> str:

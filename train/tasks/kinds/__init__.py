@@ -1,1 +1,1 @@
-"""The kinds of task: what a model predicts, and for which rows."""
+"""The kinds of task: each encodes examples to rows and decodes predictions from logits."""

@@ -1,4 +1,4 @@
-"""The piece of a context that answers a question, if one does; by a span head, or by ALBERT's head for SQuAD 2."""
+"""Extractive question answering: with a span head, or with ALBERT's beam head for SQuAD 2."""
 
 import dataclasses
 import itertools
@@ -26,38 +26,42 @@ from train.tasks.kinds.task import Task
 from train.tasks.rows import Row, RowSet
 from train.tasks.scores.squad_metric import Version
 
-# Questions whose windows are held at once; those of SQuAD's whole training set take more than half a gigabyte.
+# Number of questions whose windows are in memory at a time; SQuAD's training set takes more than half a gigabyte.
 _CHUNK = 4096
-# Of SQuAD 2: no answer where its score is above that of the best one (run_squad.py, null_score_diff_threshold).
+# For SQuAD 2, the prediction is "no answer" if its score minus that of the best answer is above this threshold
+# (google-research/bert, run_squad.py, null_score_diff_threshold).
 NULL_THRESHOLD = 0.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SpanPrediction(Prediction):
-    """An answer: `value` is its text, "" for none; `probabilities` the score of "no answer" minus that of the best.
+    """A predicted answer.
+
+    `value` is its text, or "" for no answer; `probabilities` is the score of "no answer" minus that of the best answer.
 
     Attributes:
-        answers: the n best, best first, whether one is given or not: what a threshold is sought with.
+        answers: the n best answers, best first, also if the prediction is "no answer"; used to find the best threshold.
     """
 
     answers: tuple[AnswerSpan, ...]
 
 
 class Spans(Task):
-    """The first and the last token of an answer are found by a score each (BERT, sections 4.2 and 4.3).
+    """Question answering by scores for the first and the last token of the answer (BERT, sections 4.2 and 4.3).
 
-    A context that is longer than a row is read in windows that overlap; where the answer is not wholly in a window, or
-    there is none, both point at [CLS].
+    A context that is longer than a row is split into overlapping windows. In a window without the whole answer, both
+    labels are [CLS].
 
     Args:
-        data: questions.
-        tokenizer: of the rows.
-        max_length: of a row.
-        version: "v2" where a question may have no answer, else "v1".
-        doc_stride: tokens from the start of a window to the start of the next; None: every context has to fit whole.
-        max_question_length: tokens of a question that are kept.
-        n_best: answers that a prediction keeps.
-        max_answer_length: of an answer, in tokens.
+        data: the questions.
+        tokenizer: the tokenizer of the rows.
+        max_length: maximum length of a row.
+        version: "v2" if questions may have no answer, else "v1".
+        doc_stride: number of tokens between the starts of consecutive windows; if None, every context has to fit into
+            a row.
+        max_question_length: maximum length of a question in tokens; longer ones are truncated.
+        n_best: number of answers in a prediction.
+        max_answer_length: maximum length of an answer in tokens.
     """
 
     kind = "spans"
@@ -83,18 +87,18 @@ class Spans(Task):
 
     @property
     def longest(self) -> str:
-        """Of a context nothing is lost, of a question its end."""
+        """The length limit of a question; contexts are not truncated."""
         return f"data.max_question_length={self.max_question_length} tokens for a question"
 
     def encode(self, examples: Sequence[SpanExample]) -> list[Row]:
-        """A row for each window; of several answers the first that occurs is learned."""
-        places = [_place(example) for example in examples]
+        """Returns a row for each window; the label is the first answer that occurs in the context."""
+        spans = [_answer_span(example) for example in examples]
         rows = []
         for window in self._windows(examples):
             is_first = not rows or rows[-1].example != window.example
-            self.num_cut += is_first and window.question_length > self.max_question_length
-            place = places[window.example]
-            start, end = token_span(window, *place) if place else (0, 0)
+            self.num_truncated += is_first and window.question_length > self.max_question_length
+            span = spans[window.example]
+            start, end = token_span(window, *span) if span else (0, 0)
             labels = {"starts": np.asarray(start, np.int32), "ends": np.asarray(end, np.int32)}
             rows.append(Row(window.example, (window.tokens,), (window.second,), labels))
         return rows
@@ -102,11 +106,11 @@ class Spans(Task):
     def predict(
         self, examples: Sequence[SpanExample], rows: RowSet, logits: Sequence[Mapping[str, np.ndarray]]
     ) -> list[Prediction]:
-        """The best answer in all windows of a question; none (v2) where "no answer" scores higher."""
-        # Rows do not keep their windows: cutting them again is quick, and a training set's would fill the memory.
+        """Predicts the best answer over all windows of a question, or (v2) "no answer" if its score is higher."""
+        # Rows do not keep their windows: computing them again is fast, and those of a training set need much memory.
         pairs = zip(self._windows(examples), logits, strict=True)
         groups = itertools.groupby(pairs, key=lambda pair: pair[0].example)
-        return [self._decided(examples[index], list(group)) for index, group in groups]
+        return [self._decode(examples[index], list(group)) for index, group in groups]
 
     def _windows(self, examples: Sequence[SpanExample]) -> Iterator[Window]:
         for begin in range(0, len(examples), _CHUNK):
@@ -121,25 +125,23 @@ class Spans(Task):
                     max_question_length=self.max_question_length,
                 )
             except ValueError as error:
-                raise UserError(f"questions from {part[0].id} on: {error}") from error
+                raise UserError(f"questions {part[0].id} to {part[-1].id}: {error}") from error
             for window in windows:
                 yield dataclasses.replace(window, example=begin + window.example)
 
-    def _decided(
-        self, example: SpanExample, pairs: Sequence[tuple[Window, Mapping[str, np.ndarray]]]
-    ) -> SpanPrediction:
+    def _decode(self, example: SpanExample, pairs: Sequence[tuple[Window, Mapping[str, np.ndarray]]]) -> SpanPrediction:
         windows = [window for window, _ in pairs]
         starts, ends = ([each[name] for _, each in pairs] for name in ("logits_0", "logits_1"))
         limits = {"n_best": self.n_best, "max_answer_length": self.max_answer_length}
         answers = tuple(decode_answers(windows, starts, ends, example.context, **limits))
         odds = null_score(starts, ends) - answers[0].score
-        silent = self.version == "v2" and odds > NULL_THRESHOLD
-        value = "" if silent else answers[0].text
+        unanswered = self.version == "v2" and odds > NULL_THRESHOLD
+        value = "" if unanswered else answers[0].text
         return SpanPrediction(id=example.id, value=value, probabilities=(odds,), answers=answers)
 
 
-def _place(example: SpanExample) -> tuple[int, int] | None:
-    """The characters of the first answer that occurs in the context."""
+def _answer_span(example: SpanExample) -> tuple[int, int] | None:
+    """Returns the character span of the first answer that occurs in the context."""
     for answer in example.answers:
         start = find_answer(example.context, answer.text, answer.start)
         if start is not None:
@@ -147,28 +149,28 @@ def _place(example: SpanExample) -> tuple[int, int] | None:
     return None
 
 
-_KEPT = ("start_tokens", "start_log_probs", "end_tokens", "end_log_probs")
+_BEAM_OUTPUTS = ("start_tokens", "start_log_probs", "end_tokens", "end_log_probs")
 
 
 class BeamSpans(Spans):
-    """As Spans, with another head: google-research/albert, run_squad_v2.py."""
+    """As Spans, with the beam head of google-research/albert, run_squad_v2.py."""
 
     model_class = BeamQuestionAnswering
 
     def architectures(self, config: EncoderConfig) -> tuple[str, ...]:
-        """None: the head is in a file of its own, beside an encoder without its pooler."""
+        """Returns no name: the head is saved in a separate file, beside an encoder without pooler."""
         return ()
 
     def objective(
         self, class_weights: Sequence[float] | None, task_weight: float, teaching: Teaching | None
     ) -> Objective:
-        """Start, end and answerability, half of each."""
+        """Returns the loss of start, end and answerability, each with weight one half."""
         if teaching is not None:
-            raise UserError("a teacher's logits are those of the simple head: give answers.head=simple")
+            raise UserError("distillation needs the simple head, whose logits a teacher has: give answers.head=simple")
         return beam_objective()
 
     def eval_step(self, structure: nnx.GraphDef) -> Callable[..., dict[str, jax.Array]]:
-        """The beams of a held-out batch, and its loss behind the right starts."""
+        """Returns the evaluation step: the beams of a batch, and its loss with ends conditioned on the true starts."""
         objective = beam_objective()
 
         def step(params: Any, batch: Mapping[str, jax.Array], *constants: Any) -> dict[str, jax.Array]:
@@ -176,19 +178,19 @@ class BeamSpans(Spans):
             sums = objective.sums(model, batch, None)
             loss = jnp.sum(jnp.stack([factor * sums[name] for name, factor in objective.losses.items()]))
             found = model(batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
-            kept = {name: getattr(found, name) for name in _KEPT}
+            beams = {name: getattr(found, name) for name in _BEAM_OUTPUTS}
             weight = jnp.sum(batch["row_weights"])
-            return {"task_loss": loss, "weight": weight, "null_logits": found.null_logits, "row": batch["row"], **kept}
+            return {"task_loss": loss, "weight": weight, "null_logits": found.null_logits, "row": batch["row"], **beams}
 
         return step
 
-    def _decided(
-        self, example: SpanExample, pairs: Sequence[tuple[Window, Mapping[str, np.ndarray]]]
-    ) -> SpanPrediction:
+    def _decode(self, example: SpanExample, pairs: Sequence[tuple[Window, Mapping[str, np.ndarray]]]) -> SpanPrediction:
         windows = [window for window, _ in pairs]
-        beams = [Beams(*(each[name] for name in _KEPT), null_logit=float(each["null_logits"])) for _, each in pairs]
+        beams = [
+            Beams(*(each[name] for name in _BEAM_OUTPUTS), null_logit=float(each["null_logits"])) for _, each in pairs
+        ]
         limits = {"n_best": self.n_best, "max_answer_length": self.max_answer_length}
         answers, odds = decode_beams(windows, beams, example.context, **limits)
-        silent = not answers or (self.version == "v2" and odds > NULL_THRESHOLD)
-        value = "" if silent else answers[0].text
+        unanswered = not answers or (self.version == "v2" and odds > NULL_THRESHOLD)
+        value = "" if unanswered else answers[0].text
         return SpanPrediction(id=example.id, value=value, probabilities=(odds,), answers=tuple(answers))

@@ -1,4 +1,4 @@
-"""A labeled task as the fine-tuning job sees it: rows to read, a head to train, predictions to score."""
+"""The base class of tasks: how examples become rows, which head is trained, and how predictions are decoded."""
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
@@ -31,87 +31,89 @@ from train.tasks.rows import Row, RowSet
 
 
 class Task(abc.ABC):
-    """A task's data with what a kind of task makes of them.
+    """A task with its data.
 
     Attributes:
-        kind: of the examples.
-        model_class: the model whose head is trained.
-        label_fills: what fills labels that have tokens on their first axis.
+        kind: the kind of its examples.
+        model_class: the model class that is trained.
+        label_padding: the padding value of each label that has one entry per token.
         token_logits: whether the head has logits for each token.
         data: the examples.
-        tokenizer: of the rows.
-        max_length: of a row.
-        num_cut: texts so far that lost their end.
-        num_token_types: of the rows so far: 2 where one of them holds two texts.
+        tokenizer: the tokenizer of the rows.
+        max_length: maximum length of a row.
+        num_truncated: number of texts that have been truncated so far.
+        num_token_types: number of token types in the rows so far: 2 if a row holds two texts.
     """
 
     kind: ClassVar[Kind]
     model_class: ClassVar[type[TaskModel[Any]] | type[Encoder] | type[BeamQuestionAnswering]]
-    label_fills: ClassVar[Mapping[str, float]] = {}
+    label_padding: ClassVar[Mapping[str, float]] = {}
     token_logits: ClassVar[bool] = False
 
     def __init__(self, data: TaskData, tokenizer: Tokenizer, max_length: int) -> None:
         self.data, self.tokenizer, self.max_length = data, tokenizer, max_length
-        self.num_cut, self.num_token_types = 0, 1
+        self.num_truncated, self.num_token_types = 0, 1
 
     @property
     def longest(self) -> str:
-        """What texts that lose their end are longer than."""
+        """The length limit of texts, for the log."""
         return f"{self.max_length} tokens"
 
     @property
     def problem(self) -> Problem:
-        """What labels of a text are."""
+        """The kind of label of a text."""
         return self.data.problem
 
     def rows(self, examples: Sequence[Any]) -> RowSet:
-        """All rows of some examples."""
-        fills = {**self.label_fills, **({"teacher_0": 0.0, "teacher_1": 0.0} if self.token_logits else {})}
+        """Builds all rows of the examples."""
+        fills = {**self.label_padding, **({"teacher_0": 0.0, "teacher_1": 0.0} if self.token_logits else {})}
         rows = self.encode(examples)
         if any(second < len(tokens) for row in rows for tokens, second in zip(row.tokens, row.seconds, strict=True)):
             self.num_token_types = 2
         return RowSet(rows, self.tokenizer.pad_id, bucket_lengths(self.max_length), fills)
 
     def architectures(self, config: EncoderConfig) -> tuple[str, ...]:
-        """Hugging Face's name of the model, if it has one."""
+        """Returns Hugging Face's name of the model, if it has one."""
         return (architecture(self.model_class, config),)
 
-    def complete(self, directory: Path) -> None:  # noqa: B027, most tasks have nothing
-        """Adds to a saved model what the task has beside weights, config and tokenizer."""
+    def complete(self, directory: Path) -> None:  # noqa: B027, most tasks have no further files
+        """Adds the files of the task, other than weights, config and tokenizer, to a saved model."""
 
-    def describe_cut(self) -> list[str]:
-        """In a line, how many texts lost their end; in none if all fit."""
-        return [f"cut: {self.num_cut:,} texts are longer than {self.longest} and lose their end"] * (self.num_cut > 0)
+    def describe_truncation(self) -> list[str]:
+        """Returns a line with the number of truncated texts; no line if there are none."""
+        if not self.num_truncated:
+            return []
+        return [f"truncated: {self.num_truncated:,} texts are longer than {self.longest}"]
 
-    def count_cut(self, first: Sequence[int], second: Sequence[int] | None) -> None:
-        """Counts a text or pair that is too long for a row."""
+    def count_truncated(self, first: Sequence[int], second: Sequence[int] | None) -> None:
+        """Counts a text or a pair if it is too long for a row."""
         template = self.tokenizer.template
         specials = template.single_size if second is None else template.pair_size
-        self.num_cut += len(first) + len(second or ()) + specials > self.max_length
+        self.num_truncated += len(first) + len(second or ()) + specials > self.max_length
 
     @abc.abstractmethod
     def encode(self, examples: Sequence[Any]) -> list[Row]:
-        """Rows in the order of their examples; one whose label is not known has any label."""
+        """Returns rows in the order of the examples; the label of an unlabeled example is arbitrary."""
 
     @abc.abstractmethod
     def predict(
         self, examples: Sequence[Any], rows: RowSet, logits: Sequence[Mapping[str, np.ndarray]]
     ) -> list[Prediction]:
-        """The prediction of each example.
+        """Returns the prediction for each example.
 
         Args:
-            examples: those that `rows` were made of.
+            examples: the examples of `rows`.
             rows: their rows.
-            logits: of each row, by decision: "logits_0", and "logits_1" where there are two.
+            logits: for each row, "logits_0", and "logits_1" if the head has two outputs.
         """
 
     def objective(
         self, class_weights: Sequence[float] | None, task_weight: float, teaching: Teaching | None
     ) -> Objective:
-        """What is optimized.
+        """Returns the training objective.
 
         Raises:
-            UserError: if losses or weights do not fit the task's labels.
+            UserError: if the losses or weights do not fit the labels of the task.
         """
         try:
             return task_objective(
@@ -121,13 +123,13 @@ class Task(abc.ABC):
             raise UserError(f"losses, class_weights: {error}") from error
 
     def eval_step(self, structure: nnx.GraphDef) -> Callable[..., dict[str, jax.Array]]:
-        """What is kept of a held-out batch."""
+        """Returns the evaluation step, which computes the results of a held-out batch."""
         step = make_task_eval_step(structure, self.kind, self.problem)
         return lambda params, batch, *constants: {**step(params, batch), "row": batch["row"]}
 
 
-def opened(source: str) -> Checkpoint:
-    """A checkpoint, opened once for its checks and its parameters: those of one step.
+def open_checkpoint(source: str) -> Checkpoint:
+    """Opens a checkpoint, so that its checks and its parameters are of the same step.
 
     Raises:
         UserError: if it cannot be read.
@@ -139,17 +141,17 @@ def opened(source: str) -> Checkpoint:
 
 
 def known_labels(values: Mapping[str, Any], model_class: type[TaskModel[Any]]) -> KnownLabels | None:
-    """The labels of the model that a job scores or begins with, else of its teacher, if it has a head for such labels.
+    """Returns the labels of the model of `checkpoint`, `init_from` or `teacher` that has the head of the task.
 
     Args:
-        values: the job's options; with new_head, the model to begin with has none that count.
-        model_class: with that head.
+        values: the options of the job; with new_head, the labels of init_from are ignored.
+        model_class: the model class with the head.
     """
-    begun_with = None if values["new_head"] else values["init_from"]
-    for source in filter(None, (values.get("checkpoint"), begun_with, values["teacher"])):
+    init_from = None if values["new_head"] else values["init_from"]
+    for source in filter(None, (values.get("checkpoint"), init_from, values["teacher"])):
         try:
-            config = opened(source).config
-        except UserError:  # which is said where its parameters are read
+            config = open_checkpoint(source).config
+        except UserError:  # it is reported when the parameters are read
             continue
         if architecture(model_class, config) in config.architectures:
             return KnownLabels(config.labels, source)
@@ -157,42 +159,44 @@ def known_labels(values: Mapping[str, Any], model_class: type[TaskModel[Any]]) -
 
 
 def check_labels(checkpoint: Checkpoint, source: str, task: Task, cure: str) -> None:
-    """Sees to it that a checkpoint with a head for this kind of task means the task's labels; unnamed ones may.
+    """Checks that a checkpoint with a head for this kind of task has the labels of the task, or unnamed ones.
 
-    Case is no difference: half of the models on the hub write NEGATIVE where the data has negative.
+    Case is ignored, since many models on the hub have NEGATIVE where the data has negative.
 
     Args:
-        checkpoint: as `opened`.
-        source: where it is from, for the message.
+        checkpoint: the checkpoint.
+        source: the name of the checkpoint, for messages.
         task: the task.
         cure: the end of the message.
 
     Raises:
-        UserError: if it means others.
+        UserError: if the labels differ.
     """
-    theirs, ours = checkpoint.config, task.data.labels
-    has_head = bool(ours) and set(task.architectures(theirs)) <= set(theirs.architectures)
-    unnamed = theirs.labels == tuple(f"LABEL_{index}" for index in range(len(ours)))
-    same = [name.casefold() for name in theirs.labels] == [name.casefold() for name in ours]
+    config, labels = checkpoint.config, task.data.labels
+    has_head = bool(labels) and set(task.architectures(config)) <= set(config.architectures)
+    unnamed = config.labels == tuple(f"LABEL_{index}" for index in range(len(labels)))
+    same = [name.casefold() for name in config.labels] == [name.casefold() for name in labels]
     if has_head and not unnamed and not same:
-        raise UserError(f"{source} knows the labels {', '.join(theirs.labels)}, the task has {', '.join(ours)}. {cure}")
+        raise UserError(
+            f"{source} has the labels {', '.join(config.labels)}, but the task has {', '.join(labels)}. {cure}"
+        )
 
 
-def trained_model(source: str, task: Task, execution: Execution, *, option: str, cure: str) -> Any:
-    """The model in a checkpoint that has learned this kind of task, with the task's labels.
+def load_trained_model(source: str, task: Task, execution: Execution, *, option: str, cure: str) -> Any:
+    """Loads a model that was fine-tuned on this kind of task, with the labels of the task.
 
     Args:
         source: the checkpoint.
         task: the task.
-        execution: how to compute it.
-        option: that names the source, for the message.
-        cure: the end of the message where labels are others.
+        execution: the execution config of the model.
+        option: the option that names the source, for messages.
+        cure: the end of the message if the labels differ.
 
     Raises:
-        UserError: if it cannot be read, lacks a part of the task's head, which would be drawn at random, means other
-            labels, or is too small for the rows.
+        UserError: if the checkpoint cannot be read, lacks a part of the head (which would be initialized randomly), has
+            other labels, or has embedding tables that are too small for the rows.
     """
-    checkpoint = opened(source)
+    checkpoint = open_checkpoint(source)
     check_tables(
         f"{option}={source}",
         checkpoint.config,
@@ -203,7 +207,7 @@ def trained_model(source: str, task: Task, execution: Execution, *, option: str,
     try:
         if task.model_class is BeamQuestionAnswering:
             if open_head(checkpoint) is None:
-                raise ValueError(f"{checkpoint.path} has no beam head beside it: give answers.head=simple, or another")
+                raise ValueError(f"{checkpoint.path} has no beam head: give answers.head=simple, or another checkpoint")
         elif task.model_class is not Encoder:
             check_trained(checkpoint, task.data.kind, task.model_class)
     except (ValueError, OSError) as error:

@@ -1,14 +1,17 @@
-"""Files of columns, as of CoNLL: a word a line, its tag in one of the columns, a blank line between sentences."""
+"""Reads files of columns in the format of CoNLL: a word and its tag per line, a blank line between sentences.
+
+No library reads the dialects of this format; `csv` could only split the lines.
+"""
 
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from train.errors import UserError
-from train.tasks.readers.lines import lines_of
+from train.tasks.readers.lines import read_lines
 
 _TAG = re.compile(r"O|[A-Z]-.+")
-# Sentences by which a column of numbers is told from words that are numbers.
+# Number of sentences that are examined to distinguish a column that numbers the words from words that are numbers.
 _SAMPLE = 50
 
 _Line = tuple[int, list[str]]
@@ -16,42 +19,44 @@ Sentence = tuple[str, list[tuple[str, str | None]]]
 
 
 def column_sentences(path: Path, word: int | None, tag: int | None) -> Iterator[Sentence]:
-    """Yields the words of each sentence with their tags, None where a line is a word alone, and where it begins.
+    """Yields for each sentence the place of its first line, and its words with their tags.
 
-    Columns stand between tabs where the line has one between others, else between spaces, and white space at its end
-    is none. A word may be empty: then its line begins with a tab. Lines that begin with -DOCSTART- are left out, and so
-    are comments: lines before a sentence that begin with a # apart and are not as its words are.
+    The tag is None if a line has a single column. Columns are separated by tabs if the line has one, else by spaces;
+    white space at the end of a line is ignored. A line that starts with a tab has an empty word. Lines that start with
+    -DOCSTART- are skipped, and so are comments: lines before a sentence whose first field is "#" or starts with "# ",
+    unless they have the format of a word.
 
     Args:
         path: the file.
-        word: column of the word, from 0; from the end if negative; the first if None.
+        word: column of the word, from 0, or from the end if negative; the first if None.
         tag: column of the tag; the last if None.
 
     Raises:
-        UserError: if lines of a sentence have different columns, or lack one of these; if the first column numbers the
-            words of each sentence and `word` is None.
+        UserError: if the lines of a sentence have different numbers of columns, or one of the two columns is missing;
+            if the first column numbers the words of each sentence and `word` is None.
     """
+    word_column, tag_column = 0 if word is None else word, -1 if tag is None else tag
     first: list[list[_Line]] = []
     for rows in _blocks(path):
-        rows = _without_comments(rows, -1 if tag is None else tag)
+        rows = _without_comments(rows, tag_column)
         if not rows:
             continue
         if len(first) < _SAMPLE:
             first.append(rows)
-        _check(path, rows, 0 if word is None else word, -1 if tag is None else tag)
-        yield f"{path}, line {rows[0][0]}", _tagged(rows, 0 if word is None else word, -1 if tag is None else tag)
+        _check(path, rows, word_column, tag_column)
+        yield f"{path}, line {rows[0][0]}", _tagged(rows, word_column, tag_column)
     if word is None and _is_numbered(first):
         raise UserError(
-            f"{path}: the first column numbers the words. Say which column they are in, from 0: "
-            "--config.data.columns.word=1, and data.columns.tag where the tags are not in the last one (GermEval's "
-            "outer ones: data.columns.tag=2)."
+            f"{path}: the first column numbers the words. Give the column of the words, from 0: "
+            "--config.data.columns.word=1, and data.columns.tag if the tags are not in the last column (for the outer "
+            "entities of GermEval: data.columns.tag=2)."
         )
 
 
 def _blocks(path: Path) -> Iterator[list[_Line]]:
-    """Lines that no blank line and no -DOCSTART- parts."""
+    """Yields blocks of lines, separated by blank lines and -DOCSTART- lines."""
     rows: list[_Line] = []
-    for number, line in lines_of(path):
+    for number, line in read_lines(path):
         if line.strip(" \t") and not line.startswith("-DOCSTART-"):
             rows.append((number, _fields(line)))
         elif rows:
@@ -62,7 +67,7 @@ def _blocks(path: Path) -> Iterator[list[_Line]]:
 
 
 def _fields(line: str) -> list[str]:
-    # Words may hold other white space, a no-break space for one.
+    # Words may contain other white space, such as a no-break space.
     line = line.rstrip("\t ")
     if "\t" not in line:
         return [field for field in line.split(" ") if field]
@@ -71,7 +76,7 @@ def _fields(line: str) -> list[str]:
 
 
 def _without_comments(rows: list[_Line], tag: int) -> list[_Line]:
-    """The lines behind those that begin with # and are as no line of words is: more or fewer columns, or no tag."""
+    """Removes the leading lines that start with # and differ from a word's line in their columns or have no tag."""
     begin = next((place for place, (_, fields) in enumerate(rows) if fields[0].split(" ")[0] != "#"), len(rows))
     width = len(rows[begin][1]) if begin < len(rows) else None
     while begin and _is_word(rows[begin - 1][1], width, tag):
@@ -80,7 +85,7 @@ def _without_comments(rows: list[_Line], tag: int) -> list[_Line]:
 
 
 def _is_word(fields: Sequence[str], width: int | None, tag: int) -> bool:
-    """Whether a line that begins with # is a word and its tag."""
+    """Returns whether a line that starts with # holds a word and its tag."""
     if len(fields) == 1:
         return width == 1
     has_tag = -len(fields) <= tag < len(fields) and _TAG.fullmatch(fields[tag])
@@ -93,13 +98,13 @@ def _check(path: Path, rows: Sequence[_Line], word: int, tag: int) -> None:
         place = f"{path}, line {number}"
         if len(fields) != expected:
             raise UserError(
-                f"{place} has {len(fields)} column(s), the sentence's first line {expected} (line {begin}). Columns "
-                "are separated by tabs, or by spaces in a line without tabs."
+                f"{place} has {len(fields)} column(s), but the first line of the sentence has {expected} (line "
+                f"{begin}). Columns are separated by tabs, or by spaces in a line without tabs."
             )
         for column, what in ((word, "word"), (tag, "tag")):
             if not -len(fields) <= column < len(fields) and len(fields) > 1:
                 raise UserError(
-                    f"{place} has {len(fields)} columns, the {what} is looked for in column {column} (from 0): give "
+                    f"{place} has {len(fields)} columns, but the {what} is expected in column {column} (from 0). Give "
                     f"--config.data.columns.{what}."
                 )
 
@@ -111,7 +116,7 @@ def _tagged(rows: Sequence[_Line], word: int, tag: int) -> list[tuple[str, str |
 
 
 def _is_numbered(sentences: Sequence[Sequence[_Line]]) -> bool:
-    """Whether the first of several columns counts from 1, or from 0, in every sentence."""
+    """Returns whether the first of several columns counts from 1, or from 0, in every sentence."""
     columns = [[fields[0] for _, fields in rows] for rows in sentences]
     wide = all(len(fields) > 2 for rows in sentences for _, fields in rows)
     return (

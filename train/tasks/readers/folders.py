@@ -1,4 +1,4 @@
-"""Where the files of a labeled data set stand: `files:DIR`, and their names in it."""
+"""Finds the files of a labeled data set in `files:DIR`, and their split by their names."""
 
 import dataclasses
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 from train.errors import UserError
 from train.tasks.readers.tables import JSON_ENDINGS, TABLE_ENDINGS
 
-# What people call a set; alone, as one word of a longer name (en-train.csv, dev_set.tsv), or in the plural.
+# Names of the splits, which may be a word of a longer file name (en-train.csv, dev_set.tsv) or have a suffix.
 _WORDS = {
     "train": ("train", "training", "trn"),
     "dev": (
@@ -23,7 +23,7 @@ _SETS = {
     for word in words
     for ending in ("", "s", "set", "sets", "data", "split", "file")
 }
-# Words in the names of files that often lie beside tables and hold no examples.
+# Words in the names of other files that are often in the directory and hold no examples.
 _NO_EXAMPLES = frozenset(
     (
         *("readme", "license", "licence", "citation", "changelog", "requirements"),
@@ -34,15 +34,15 @@ _NO_EXAMPLES = frozenset(
 _SHOWN = 20
 
 
-def folder_of(source: str, usage: str) -> Path:
-    """The directory that `files:DIR` names.
+def source_directory(source: str, usage: str) -> Path:
+    """Returns the directory of a source `files:DIR`.
 
     Args:
-        source: as in `data.source`.
-        usage: what else there is, or how to write it, for the message.
+        source: the option `data.source`.
+        usage: the expected sources, for the message.
 
     Raises:
-        UserError: if it is written otherwise or no such directory exists.
+        UserError: if the source has another form, or the directory does not exist.
     """
     scheme, colon, argument = source.partition(":")
     if scheme != "files" or not colon or not argument:
@@ -54,10 +54,10 @@ def folder_of(source: str, usage: str) -> Path:
 
 
 def find_file(folders: Iterable[Path], names: Iterable[str]) -> Path | None:
-    """The one file of these names in the first of the folders that holds any; None where there is none.
+    """Returns the file with one of these names in the first folder that has one; None if there is none.
 
     Raises:
-        UserError: if that folder holds two, and so it is not clear which is meant.
+        UserError: if that folder has two of them.
     """
     names = tuple(names)
     for folder in folders:
@@ -72,26 +72,26 @@ def find_file(folders: Iterable[Path], names: Iterable[str]) -> Path | None:
 
 
 def require_file(folders: Iterable[Path], names: Iterable[str], what: str) -> Path:
-    """As `find_file`, where the file has to be there.
+    """Returns the file as `find_file`; a missing file is an error.
 
     Raises:
-        UserError: also if it is not, naming what was looked for and what is there.
+        UserError: as `find_file`, or if there is no such file.
     """
     folders, names = tuple(folders), tuple(names)
     found = find_file(folders, names)
     if found is None:
-        raise _absent(what, folders, " or ".join(names))
+        raise _missing_file(what, folders, " or ".join(names))
     return found
 
 
 def single_file(source: str) -> Path | None:
-    """The file that `files:FILE` names, which an evaluation scores whole; None where it names anything else."""
+    """Returns the file of a source `files:FILE`, which is evaluated as a whole; None for any other source."""
     scheme, _, argument = source.partition(":")
     path = Path(argument)
     return path if scheme == "files" and path.is_file() else None
 
 
-def _absent(what: str, folders: Sequence[Path], expected: str) -> UserError:
+def _missing_file(what: str, folders: Sequence[Path], expected: str) -> UserError:
     there = [path.name for folder in folders if folder.is_dir() for path in _files(folder)]
     shown = ", ".join(there[:_SHOWN]) + (f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else "")
     return UserError(
@@ -100,13 +100,13 @@ def _absent(what: str, folders: Sequence[Path], expected: str) -> UserError:
 
 
 def _files(folder: Path) -> list[Path]:
-    """What is in a folder: its files, and folders that are named after a held-out set."""
+    """Returns the files of a folder, and its folders that are named after an evaluation set."""
     found = (path for path in folder.iterdir() if not path.name.startswith("."))
-    return sorted(path for path in found if path.is_file() or set_of(path.name) == "dev")
+    return sorted(path for path in found if path.is_file() or set_name(path.name) == "dev")
 
 
-def set_of(name: str) -> str | None:
-    """The set that a file is of by its name, "train", "dev" or "test"; None where it names none, or two."""
+def set_name(name: str) -> str | None:
+    """Returns the split that a file name contains, "train", "dev" or "test"; None if it contains none or two."""
     named = {_SETS[word] for word in _words(name) if word in _SETS}
     return named.pop() if len(named) == 1 else None
 
@@ -117,12 +117,12 @@ def _words(name: str) -> list[str]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SetFiles:
-    """The files of a directory by the set that they are of.
+    """The files of a directory by split.
 
     Attributes:
         folder: the directory.
-        named: "train", "dev" and "test", as far as they are there.
-        others: files that might hold examples and are not read.
+        named: the files of "train", "dev" and "test", as far as they exist.
+        others: files that may hold examples but are not read.
     """
 
     folder: Path
@@ -130,25 +130,25 @@ class SetFiles:
     others: tuple[Path, ...]
 
     def require(self, name: str, what: str) -> Path:
-        """The file of a set that has to be there.
+        """Returns the file of a split.
 
         Raises:
-            UserError: if it is not, naming what is there.
+            UserError: if there is none.
         """
         if name not in self.named:
-            raise _absent(what, [self.folder], f"a name with one of the words {', '.join(_WORDS[name])}")
+            raise _missing_file(what, [self.folder], f"a name with one of the words {', '.join(_WORDS[name])}")
         return self.named[name]
 
     def paths(self, what: str, *, training: bool) -> tuple[Path | None, Path, Path | None]:
-        """The files of the training, evaluation and test set.
+        """Returns the files of the training, evaluation and test set.
 
         Args:
-            what: the data, for a message.
-            training: whether there has to be the first. Where not, and where there is only the third, that is the
-                second.
+            what: the data, for messages.
+            training: whether the training file is required. If not, a test file without an evaluation file is the
+                evaluation file.
 
         Raises:
-            UserError: if a file is missing that has to be there.
+            UserError: if a required file is missing.
         """
         train, dev, test = (self.named.get(name) for name in _WORDS)
         if training:
@@ -158,26 +158,24 @@ class SetFiles:
         return train, dev or self.require("dev", f"evaluation file{what}"), test
 
 
-def set_files(folder: Path, endings: Sequence[str], own: Mapping[str, Sequence[str]] | None = None) -> SetFiles:
-    """Which file of a directory is which set, by names alone: the one place that knows what a held-out file is called.
+def set_files(folder: Path, endings: Sequence[str], benchmark: Mapping[str, Sequence[str]] | None = None) -> SetFiles:
+    """Assigns the files of a directory to splits by their names.
 
-    Of several files of a set, the one with a name of the benchmark's own, or else with nothing but the set's name in
-    it, is read.
+    Of several files of a split, a name of the benchmark precedes a name that is only the split's, and that any other.
 
     Args:
         folder: the directory.
-        endings: of the files that can be read.
-        own: names of the benchmark's own, by set.
+        endings: the endings of files that can be read.
+        benchmark: the file names of the benchmark by split.
 
     Raises:
-        UserError: if it is not clear which of two files is a set.
+        UserError: if two files of a split have the same precedence.
     """
-    own = own or {}
-    known = {file: name for name, files in own.items() for file in files}
+    known = {file: name for name, files in (benchmark or {}).items() for file in files}
     ranked: dict[str, list[tuple[int, Path]]] = {}
     others = []
     for path in _files(folder):
-        name = known.get(path.name) or set_of(path.name)
+        name = known.get(path.name) or set_name(path.name)
         readable = path.is_file() and (path.name in known or path.suffix.lower() in endings)
         if name and readable:
             exact = path.stem.lower() in _SETS
@@ -199,23 +197,23 @@ def set_files(folder: Path, endings: Sequence[str], own: Mapping[str, Sequence[s
 def table_files(
     source: str, eval_fraction: float = 0.0, *, training: bool = True
 ) -> tuple[Path | None, Path | None, Path | None, tuple[str, ...]]:
-    """The training, evaluation and test file of a user's own data, and notes; the second and third may be missing.
+    """Returns the training, evaluation and test file of the user's data, and notes.
 
     Args:
-        source: a file to learn from, or a directory with files named after their sets.
-        training: whether the first has to be there. Where not, the others are enough, and a test file alone is the
+        source: a training file, or a directory with files named after their splits.
+        eval_fraction: the share of the training file that is held out if there is no evaluation file, for a note.
+        training: whether the training file is required. If not, a test file without an evaluation file is the
             evaluation file.
-        eval_fraction: the share of the first that is held out where there is no second, for a note.
 
     Raises:
-        UserError: if there is nothing of that name, no training file, or no evaluation file where one of the others may
-            be meant to be.
+        UserError: if the source does not exist, there is no training file, or there is no evaluation file while another
+            file could be meant.
     """
     path = Path(source)
     if path.is_file():
         return path, None, None, ()
     if not path.is_dir():
-        raise UserError(f"data.source=files:{source}: there is neither a file nor a directory {path.absolute()}.")
+        raise UserError(f"data.source=files:{source}: there is no file or directory {path.absolute()}.")
     files = set_files(path, (*TABLE_ENDINGS, *JSON_ENDINGS))
     notes = [f"not read: {', '.join(other.name for other in files.others)}"] if files.others else []
     if "dev" in files.named or ("train" not in files.named and not training and files.named):

@@ -1,4 +1,4 @@
-"""GLUE: nine tasks and a diagnostic set, from the benchmark's own files or from `tfds:glue`."""
+"""Reads GLUE, nine tasks and a diagnostic set, from the benchmark's files or from `tfds:glue`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,13 +8,13 @@ from train.data.sources.tfds import read_examples, text_of
 from train.errors import UserError
 from train.options.schema import nearest
 from train.tasks.examples import TaskData, TextExample
-from train.tasks.readers.folders import find_file, folder_of, require_file, single_file
+from train.tasks.readers.folders import find_file, require_file, single_file, source_directory
 from train.tasks.readers.glue_table import GLUE, GlueTask
-from train.tasks.readers.label_names import index_of, number_of
-from train.tasks.readers.lines import gathered
-from train.tasks.readers.tables import Row, missing_column, tsv_rows
+from train.tasks.readers.label_names import label_index, parse_number
+from train.tasks.readers.lines import read_all
+from train.tasks.readers.tables import Row, missing_column_error, tsv_rows
 
-# Microsoft's own archive of MRPC, which GLUE's files were made from: no set of it is named dev.
+# Files of Microsoft's archive of MRPC, from which GLUE's were made; it has no dev set.
 _MSR = {"train": "msr_paraphrase_train.txt", "test": "msr_paraphrase_test.txt"}
 _TFDS_SETS = {"dev": "validation", "matched": "validation_matched", "mismatched": "validation_mismatched"}
 _TFDS_TESTS = {"test": "test", "matched": "test_matched", "mismatched": "test_mismatched"}
@@ -23,23 +23,22 @@ _TFDS_TESTS = {"test": "test", "matched": "test_matched", "mismatched": "test_mi
 def read_glue(task: str, source: str, *, tfds_dir: str | None = None, training: bool = True) -> TaskData:
     """Reads a task of GLUE (Wang et al. 2019, arXiv:1804.07461).
 
-    Of MRPC the two files of Microsoft's archive are read as well: its test set is the evaluation set then, and a note
-    says so. A row without a label, or with one that the task does not have, is an error; so is a row with a wrong
-    number of fields, but in QQP, whose files hold some that every reader leaves out: a note counts them.
+    For MRPC, the two files of Microsoft's archive are also accepted; the evaluation set is then the archive's test set,
+    as a note states. A missing or unknown label is an error, and so is a row with the wrong number of fields, except in
+    QQP, whose files have some that every reader skips; a note counts them.
 
     Args:
         task: a key of `GLUE`.
-        source: `files:DIR`, DIR being the folder of the task or one that holds it under the archive's name, or
-            `tfds:glue/NAME`.
-        tfds_dir: where a tfds set was prepared; tfds's own default if None.
-        training: whether there has to be a training set; where not, the held-out file is enough, in its directory or by
+        source: `files:DIR` with the folder of the task, or its parent, or `tfds:glue/NAME`.
+        tfds_dir: directory of the prepared tfds data sets; the default of tfds if None.
+        training: whether a training set is required; if not, the evaluation file suffices, in its directory or by
             itself (`files:FILE`).
 
     Returns:
-        Its examples. An id is the row's number, as in submissions. `test` is empty where the files are not there.
+        The examples. Ids are the numbers of the rows, as in submissions. `test` is empty if there is no test file.
 
     Raises:
-        UserError: for an unknown task or source, missing files or columns, or a row that cannot be read.
+        UserError: if the task or source is unknown, a file or column is missing, or a row is invalid.
     """
     if task not in GLUE:
         raise UserError(f"GLUE has no task {task!r}{nearest(task, GLUE)}. Its tasks: {', '.join(GLUE)}.")
@@ -50,7 +49,7 @@ def read_glue(task: str, source: str, *, tfds_dir: str | None = None, training: 
         name = next((name for name, file in GLUE[task].evaluation.items() if file == alone.name), "dev")
         notes: list[str] = []
         return _task_data(GLUE[task], [], {name: _labeled(GLUE[task], alone, notes)}, {}, notes)
-    folder = folder_of(source, usage)
+    folder = source_directory(source, usage)
     inner = folder / GLUE[task].folder
     return _read_files(GLUE[task], (inner if inner.is_dir() else folder,), training)
 
@@ -84,8 +83,8 @@ def _read_msr(task: GlueTask, folders: tuple[Path, ...], training: bool) -> Task
         for split, name in _MSR.items()
     )
     note = (
-        f"MRPC is read from Microsoft's files, which have no dev set: {_MSR['test']}, which is GLUE's test set, is the "
-        "evaluation set. Do not compare these scores with published ones of the dev set."
+        f"MRPC is read from Microsoft's files, which have no dev set: the evaluation set is {_MSR['test']}, GLUE's "
+        "test set. Do not compare these scores with published scores on the dev set."
     )
     return _task_data(task, train, {"dev": dev}, {}, [note])
 
@@ -93,20 +92,20 @@ def _read_msr(task: GlueTask, folders: tuple[Path, ...], training: bool) -> Task
 def _labeled(task: GlueTask, path: Path, notes: list[str]) -> list[TextExample]:
     bad: list[int] = []
     rows = tsv_rows(path, task.columns, on_bad_row=bad.append if task.bad_rows else None)
-    examples = gathered(
+    examples = read_all(
         enumerate(rows), lambda numbered: _example(task, str(numbered[0]), numbered[1], numbered[1].value(task.label))
     )
     if bad:
-        notes.append(f"{path} holds {len(bad)} row(s) with a wrong number of fields, left out: line {bad[0]} first.")
+        notes.append(f"{path} has {len(bad)} row(s) with a wrong number of fields, line {bad[0]} first: skipped.")
     return examples
 
 
 def _unlabeled(task: GlueTask, path: Path) -> list[TextExample]:
-    return gathered(tsv_rows(path), lambda row: _example(task, row.name(task.index), row, None))
+    return read_all(tsv_rows(path), lambda row: _example(task, row.name(task.index), row, None))
 
 
 def _example(task: GlueTask, identifier: str, row: Row, written: Any) -> TextExample:
-    # Some texts are empty in the files themselves.
+    # The files of the benchmark have some empty texts.
     texts = tuple(row.text(column, may_be_empty=True) for column in task.texts)
     label = None if written is None else _label(task, str(written).strip(), row.place)
     return TextExample(id=identifier, texts=texts, label=label)
@@ -114,14 +113,14 @@ def _example(task: GlueTask, identifier: str, row: Row, written: Any) -> TextExa
 
 def _label(task: GlueTask, written: str, place: str) -> int | float:
     if task.problem == "regression":
-        return _on_scale(task, number_of(written, place), place)
-    return index_of(written, task.written, place, f"The labels of {task.folder}")
+        return _on_scale(task, parse_number(written, place), place)
+    return label_index(written, task.written, place, f"The labels of {task.folder}")
 
 
 def _on_scale(task: GlueTask, number: float, place: str) -> float:
     least, largest = task.scale
     if not least <= number <= largest:
-        raise UserError(f"{place}: {number:g} is not from {least:g} to {largest:g}, the scale of {task.folder}.")
+        raise UserError(f"{place}: {number:g} is not within the scale of {task.folder}, {least:g} to {largest:g}.")
     return number
 
 
@@ -132,7 +131,7 @@ def _read_tfds(task: GlueTask, name: str, data_dir: str | None) -> TaskData:
     test = {split: _tfds_examples(task, name, _TFDS_TESTS[split], data_dir) for split in task.test}
     for split, examples in {**read, **evaluation, **({} if evaluation else test)}.items():
         if not examples:
-            raise UserError(f"tfds:{name} has no example of the {split} set of {task.folder}: prepare the set again.")
+            raise UserError(f"tfds:{name} has no example of the {split} set of {task.folder}. Prepare it again.")
     return _task_data(task, read.get("train", []), evaluation, {key: value for key, value in test.items() if value})
 
 
@@ -146,16 +145,16 @@ def _tfds_examples(task: GlueTask, name: str, split: str, data_dir: str | None) 
 def _tfds_example(task: GlueTask, example: dict[str, Any], place: str) -> TextExample:
     columns = (*(task.tfds_texts or task.texts), "label", "idx")
     if missing := [column for column in columns if column not in example]:
-        raise missing_column(missing[0], list(example), place)
+        raise missing_column_error(missing[0], list(example), place)
     texts = tuple(text_of(example[column], place) for column in columns[:-2])
     return TextExample(id=str(example["idx"]), texts=texts, label=_tfds_label(task, example["label"], place))
 
 
 def _tfds_label(task: GlueTask, label: Any, place: str) -> int | float | None:
-    if label == -1:  # of a set to predict
+    if label == -1:  # an unlabeled test set
         return None
     if task.problem == "regression":
-        return _on_scale(task, number_of(label, place), place)
+        return _on_scale(task, parse_number(label, place), place)
     if label not in range(len(task.labels)):
         raise UserError(f"{place}: {task.folder} has no label {label}, only 0 to {len(task.labels) - 1}.")
     return int(label)

@@ -1,41 +1,41 @@
-"""AX, the diagnostic set of GLUE: pairs of sentences that a model of MNLI predicts."""
+"""Reads AX, the diagnostic set of GLUE: pairs of sentences that are predicted by a model trained on MNLI."""
 
 import dataclasses
 from pathlib import Path
 
 from train.tasks.examples import TaskData, TextExample
-from train.tasks.readers.folders import find_file, folder_of
+from train.tasks.readers.folders import find_file, source_directory
 from train.tasks.readers.glue import read_glue
 from train.tasks.readers.glue_table import GLUE
-from train.tasks.readers.label_names import index_of
-from train.tasks.readers.lines import gathered
+from train.tasks.readers.label_names import label_index
+from train.tasks.readers.lines import read_all
 from train.tasks.readers.tables import Row, tsv_rows
 
-# The set with its labels and the phenomena that each pair is of, from the benchmark's page on diagnostics.
+# The diagnostic set with labels and annotations, from https://gluebenchmark.com/diagnostics.
 _LABELED = "diagnostic-full.tsv"
 
 
 def read_ax(source: str, *, tfds_dir: str | None = None, training: bool = True) -> TaskData:
-    """Reads MNLI to learn from and to be chosen by, and the diagnostic set to predict.
+    """Reads the training and evaluation sets of MNLI, and the diagnostic set as test set.
 
     Args:
-        source: `files:DIR` with MNLI's folder and diagnostic/diagnostic.tsv in DIR, and diagnostic-full.tsv beside
-            it where there are labels; or `tfds:glue/ax`, with `tfds:glue/mnli` beside it.
-        tfds_dir: where tfds sets were prepared; tfds's own default if None.
-        training: whether MNLI's training set has to be there.
+        source: `files:DIR` with the folders MNLI and diagnostic in DIR (diagnostic.tsv, diagnostic-full.tsv with
+            labels, or both); or `tfds:glue/ax`, which also reads `tfds:glue/mnli`.
+        tfds_dir: directory of the prepared tfds data sets; the default of tfds if None.
+        training: whether the training set of MNLI is required.
 
     Returns:
-        MNLI's examples; `test` holds "test", which is submitted, and "full", which has labels, as far as they are
-        there.
+        The examples of MNLI. `test` has "test", which is submitted, and "full", which has labels, as far as their files
+        exist.
 
     Raises:
-        UserError: if either is missing, or as `read_glue`.
+        UserError: if MNLI or the diagnostic set is missing, or as `read_glue`.
     """
     if source.startswith("tfds:"):
         name = source.rpartition("/")[0]
         mnli, ax = (read_glue(task, f"{name}/{task}", tfds_dir=tfds_dir) for task in ("mnli", "ax"))
         return dataclasses.replace(mnli, test=ax.test)
-    folder = folder_of(source, "'files:DIR' with GLUE's folders MNLI and diagnostic in DIR, or 'tfds:glue/ax'")
+    folder = source_directory(source, "'files:DIR' with GLUE's folders MNLI and diagnostic in DIR, or 'tfds:glue/ax'")
     folders = (folder / GLUE["ax"].folder, folder)
     labeled = find_file(folders, [_LABELED])
     is_submitted = find_file(folders, GLUE["ax"].test.values()) or not labeled
@@ -47,9 +47,9 @@ def read_ax(source: str, *, tfds_dir: str | None = None, training: bool = True) 
 
 
 def _labeled(path: Path) -> list[TextExample]:
-    return gathered(enumerate(tsv_rows(path)), lambda numbered: _example(str(numbered[0]), numbered[1]))
+    return read_all(enumerate(tsv_rows(path)), lambda numbered: _example(str(numbered[0]), numbered[1]))
 
 
 def _example(identifier: str, row: Row) -> TextExample:
-    label = index_of(row.name("Label"), GLUE["ax"].labels, row.place, "The labels of MNLI")
+    label = label_index(row.name("Label"), GLUE["ax"].labels, row.place, "The labels of MNLI")
     return TextExample(id=identifier, texts=(row.text("Premise"), row.text("Hypothesis")), label=label)

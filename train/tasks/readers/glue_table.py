@@ -1,7 +1,7 @@
-"""The nine GLUE tasks and the diagnostic set AX: what their files hold and what is submitted (gluebenchmark.com).
+"""The table of the nine GLUE tasks and the diagnostic set AX: their files, columns, labels and submissions.
 
-Folders, files and columns are those of the archives that the benchmark's site links to; label indices are those of
-TensorFlow Datasets and Hugging Face's `glue`, so that fine-tuned models found there mean the same by a logit.
+Folders, files and columns are those of the archives linked from https://gluebenchmark.com/tasks. Label indices are
+those of TensorFlow Datasets and of Hugging Face's `glue`, and so of the fine-tuned models on its hub.
 """
 
 import dataclasses
@@ -12,24 +12,23 @@ from train.tasks.examples import Problem
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class GlueTask:
-    """A row of the table.
+    """A task of GLUE.
 
     Attributes:
-        folder: of its files, in the archive.
+        folder: the folder of its files.
         texts: the columns of its one or two texts.
         label: the column of the label.
-        labels: names of the labels, in the order of their indices; of regression that of the number.
-        written: each label as the files and the submission write it; nothing of regression.
-        evaluation: file of each labeled held-out set.
-        test: file of each set to predict.
-        submitted: name of the file that is submitted for each set to predict.
-        index: the column that numbers the rows of a set to predict.
-        columns: of the labeled files, where these have no header.
-        tfds_texts: the features of the texts in `tfds:glue`, where not as `texts`.
-        problem: what the labels are.
-        scale: of a number, from the least to the largest.
-        bad_rows: whether the labeled files are known to hold rows with a wrong number of fields, which every reader
-            leaves out.
+        labels: names of the labels, in the order of their indices; for regression, the name of the number.
+        written: each label as written in the files and the submission; empty for regression.
+        evaluation: the file of each evaluation set.
+        test: the file of each test set.
+        submitted: the name of the submitted file for each test set.
+        index: the column that numbers the rows of a test set.
+        columns: the columns of the labeled files if they have no header.
+        tfds_texts: the features of the texts in `tfds:glue`, if not `texts`.
+        problem: the kind of label.
+        scale: the range of the number for regression.
+        bad_rows: whether the labeled files have rows with a wrong number of fields, which every reader skips.
     """
 
     folder: str
@@ -116,7 +115,7 @@ GLUE: dict[str, GlueTask] = {
     "wnli": GlueTask(
         folder="WNLI", labels=("not_entailment", "entailment"), written=_NUMBERED, submitted={"test": "WNLI.tsv"}
     ),
-    # Predicted by a model of MNLI: it has no training set.
+    # It has no training set and is predicted by a model trained on MNLI.
     "ax": GlueTask(
         folder="diagnostic",
         labels=_NLI,

@@ -1,4 +1,4 @@
-"""Labels as files write them: which there are, in which order, and the index or number of one."""
+"""Parses labels in files, and determines the labels of a task and their order."""
 
 import ast
 import dataclasses
@@ -12,18 +12,18 @@ from train.errors import UserError
 from train.options.schema import nearest
 
 
-def index_of(name: str, labels: Sequence[str], place: str, known_from: str, cure: str = "") -> int:
-    """The index of a label.
+def label_index(name: str, labels: Sequence[str], place: str, known_from: str, cure: str = "") -> int:
+    """Returns the index of a label.
 
     Args:
-        name: of the label.
-        labels: all there are.
-        place: where it stands, for the message.
-        known_from: where `labels` come from, for the message.
+        name: the name of the label.
+        labels: all labels.
+        place: the location in a file, for the message.
+        known_from: the description of `labels` in the message.
         cure: the end of the message.
 
     Raises:
-        UserError: if it is none of them.
+        UserError: if it is not one of the labels.
     """
     try:
         return labels.index(name)
@@ -33,33 +33,33 @@ def index_of(name: str, labels: Sequence[str], place: str, known_from: str, cure
         ) from None
 
 
-def number_of(written: Any, place: str) -> float:
-    """A number as written.
+def parse_number(written: Any, place: str) -> float:
+    """Parses a finite number.
 
     Raises:
-        UserError: if it is none, or not finite.
+        UserError: if the value is not a finite number.
     """
     try:
         number = math.nan if isinstance(written, bool) else float(written)
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
-        raise UserError(f"{place}: {written!r} is not a finite number, as expected here.")
+        raise UserError(f"{place}: {written!r} is not a finite number, which is expected here.")
     return number
 
 
 def is_missing(written: Any) -> bool:
-    """Whether nothing is written: no value, white space alone, or the NaN that pandas writes into JSON."""
+    """Returns whether a value is missing: None, only white space, or the NaN that pandas writes to JSON."""
     return written is None or written != written or (isinstance(written, str) and not written.strip())
 
 
-def name_of(written: Any) -> str:
-    """The name of a label: text without the white space around it; a number or truth value as JSON writes it."""
+def label_name(written: Any) -> str:
+    """Returns the name of a label: a stripped text; for a number or boolean, its JSON notation."""
     return written.strip() if isinstance(written, str) else json.dumps(written)
 
 
 def sorted_labels(names: Iterable[str]) -> tuple[str, ...]:
-    """The labels found, each once: by value where all are numbers, else by character."""
+    """Returns the distinct labels, sorted by value if all are numbers, else by character."""
     found = sorted(set(names))
     try:
         return tuple(sorted(found, key=float))
@@ -69,53 +69,53 @@ def sorted_labels(names: Iterable[str]) -> tuple[str, ...]:
 
 _ITEM = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[-+.\w]+)"""
 _LIST = re.compile(rf"[\[({{]\s*(?:{_ITEM}(?:\s*,\s*{_ITEM})*\s*,?)?\s*[\])}}]")
-# Round and curly brackets stand around labels too, and make a list only where quotes follow.
+# Labels may have parentheses or braces, so these form a list only if a quote follows.
 _LISTS = re.compile(r"""\[.*\]|\(\s*['"].*\)|\{\s*['"].*\}""", re.DOTALL)
 
 
 def looks_like_several(name: str) -> bool:
-    """Whether the name of a label is a list of several, or of quoted names, as a cell holds what was one in Python."""
+    """Returns whether a label looks like a list of several or quoted names, as pandas writes it."""
     return bool(_LISTS.fullmatch(name)) and any(mark in name for mark in "',\"")
 
 
-def list_in(written: str, place: str) -> list[Any] | None:
-    """The list that a text is, as Python and so pandas write one into a cell, or as JSON; None where it is none.
+def parse_list(written: str, place: str) -> list[Any] | None:
+    """Parses a list in Python's notation, which pandas writes, or in JSON; returns None if the text is not a list.
 
     Raises:
-        UserError: if it looks like one and cannot be read, as what NumPy writes, which has no commas.
+        UserError: if it looks like a list but cannot be parsed, as NumPy's notation, which has no commas.
     """
     text = written.strip()
     if not _LISTS.fullmatch(text):
         return None
     try:
-        # Without the pattern, Python would join the strings of ['a' 'b'] to one.
+        # Without the pattern, Python would concatenate the strings of ['a' 'b'].
         if _LIST.fullmatch(text):
             return list(ast.literal_eval(f"[{text[1:-1]}]"))
     except (ValueError, SyntaxError):
         pass
     raise UserError(
-        f"{place}: {written!r:.200} looks like a list and cannot be read as one. Expected names between separators, or "
-        "a list as Python or JSON writes it, such as ['a', 'b']."
+        f"{place}: {written!r:.200} looks like a list but cannot be read as one. Expected names between separators, or "
+        "a list in the notation of Python or JSON, such as ['a', 'b']."
     )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class KnownLabels:
-    """The labels that a model at hand has learned, which are the task's where the data's are among them.
+    """The labels of a model, which become the labels of the task if those of the data are among them.
 
     Attributes:
-        names: in the order of their indices; LABEL_0, LABEL_1, ... where the model does not name them.
+        names: the names in the order of their indices; LABEL_0, LABEL_1, ... if the model does not name them.
         source: the model.
     """
 
     names: tuple[str, ...] = ()
     source: str = ""
 
-    def of_data(self, found: Sequence[str]) -> tuple[str, ...]:
-        """The task's labels, of those that its data has: as Hugging Face's scripts choose them (run_glue.py).
+    def choose(self, found: Sequence[str]) -> tuple[str, ...]:
+        """Returns the labels of the task, given those of its data (as run_glue.py of huggingface/transformers).
 
-        Numbers are the indices of labels without names. Names may differ in case, and are spelled as the data has them.
-        Where the data has others than the model, they are the data's.
+        If the model does not name its labels, numbers in the data are their indices. Names may differ in case, and are
+        spelled as in the data. If the data has labels that the model lacks, the labels are those of the data.
         """
         count = len(self.names)
         unnamed = self.names == tuple(f"LABEL_{index}" for index in range(count))

@@ -1,4 +1,4 @@
-"""Text files as lines, whatever byte order mark they begin with, and JSON objects in them."""
+"""Reads text files as lines and JSON files as objects, in UTF-8 or the encoding of their byte order mark."""
 
 import codecs
 import io
@@ -11,7 +11,7 @@ from flax_lite.files.reading import read_bytes
 from flax_lite.files.strict_json import parse_json
 from train.errors import UserError
 
-# UTF-32's marks before UTF-16's, one of which they begin with.
+# UTF-32 first: its little-endian mark starts with that of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -19,21 +19,22 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _MARK = "\ufeff"
-# As many as fit a screen.
+# Number of errors in a message.
 _SHOWN = 10
 
 ItemT = TypeVar("ItemT")
 ReadT = TypeVar("ReadT")
 
 
-def lines_of(path: Path) -> Iterator[tuple[int, str]]:
-    r"""Yields the lines of a text file with their numbers, from 1; only \n ends one, a \r before it is dropped.
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    r"""Yields the lines of a text file with their numbers, from 1.
 
-    The file is UTF-8, or UTF-16 or UTF-32 where it begins with their byte order mark. A mark at the beginning of any
-    line is dropped: files that were joined have some inside.
+    Lines end with \n or \r\n, but not at the other characters of `str.splitlines`. The file is UTF-8, or UTF-16 or
+    UTF-32 if it starts with their byte order mark. A mark at the start of any line is dropped, because concatenated
+    files have some inside.
 
     Raises:
-        UserError: if the file cannot be read, is empty, or holds bytes that are no such text.
+        UserError: if the file cannot be read, is empty, or is not such text.
     """
     number = 0
     try:
@@ -43,7 +44,7 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}. Check the path and its permissions.") from error
     if number == 0:
-        raise empty(path)
+        raise empty_file_error(path)
 
 
 def _decoded(path: Path, file: io.BufferedReader) -> Iterator[tuple[int, str]]:
@@ -58,7 +59,10 @@ def _decoded(path: Path, file: io.BufferedReader) -> Iterator[tuple[int, str]]:
             for number, line in enumerate(lines, 1):
                 yield number, line
     except UnicodeError as error:
-        raise UserError(f"{path} begins as {encoding.upper()} and is not, after line {number}: {error}.") from error
+        raise UserError(
+            f"{path} starts with the byte order mark of {encoding.upper()}, but is not {encoding.upper()} after line "
+            f"{number}: {error}."
+        ) from error
 
 
 def _decode(path: Path, number: int, line: bytes) -> str:
@@ -77,10 +81,11 @@ def _decode(path: Path, number: int, line: bytes) -> str:
 
 
 def read_object(path: Path, max_bytes: int) -> dict[str, Any]:
-    """The JSON object that a file holds.
+    """Reads a file that holds one JSON object.
 
     Raises:
-        UserError: if it is larger, cannot be read, is no object, or holds half a surrogate pair.
+        UserError: if the file has more than `max_bytes`, cannot be read, is not a JSON object, or holds a lone
+            surrogate.
     """
     try:
         data = read_bytes(path, max_bytes, links_out=True)
@@ -94,22 +99,22 @@ def read_object(path: Path, max_bytes: int) -> dict[str, Any]:
         value = parse_json(data)
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON: {error}") from error
-    check_pairs(value, data, str(path))
+    check_surrogates(value, data, str(path))
     return value
 
 
-def check_pairs(value: Any, written: bytes | str, place: str) -> None:
-    r"""Sees to it that texts of JSON hold whole characters: `\ud83d` alone is half of one, which no tokenizer takes.
+def check_surrogates(value: Any, written: bytes | str, place: str) -> None:
+    r"""Checks that the texts of a JSON value have no lone surrogate, such as `\ud83d`, which tokenizers reject.
 
     Args:
-        value: as it was read.
-        written: what it was read from.
-        place: for the message.
+        value: the parsed value.
+        written: the JSON from which it was parsed.
+        place: the location in a file, for the message.
 
     Raises:
-        UserError: if one holds half a surrogate pair.
+        UserError: if a text has a lone surrogate.
     """
-    # Nothing but an escape can write one.
+    # Only an escape can encode one.
     if not (b"\\u" in written if isinstance(written, bytes) else "\\u" in written):
         return
     try:
@@ -117,19 +122,19 @@ def check_pairs(value: Any, written: bytes | str, place: str) -> None:
     except UnicodeEncodeError as error:
         text = error.object[max(0, error.start - 20) : error.start]
         raise UserError(
-            f"{place} holds half a surrogate pair, {error.object[error.start]!r} behind {text!r}, which is no "
-            "character: was a text cut there? Remove it."
+            f"{place} holds a lone surrogate (half a surrogate pair), {error.object[error.start]!r} after {text!r}, "
+            "which is not a character. A text may have been truncated there: remove it."
         ) from None
 
 
-def gathered(items: Iterable[ItemT], read: Callable[[ItemT], ReadT]) -> list[ReadT]:
-    """What `read` makes of each item; all that it refuses are one error, which shows the first ten and counts them.
+def read_all(items: Iterable[ItemT], read: Callable[[ItemT], ReadT]) -> list[ReadT]:
+    """Calls `read` for each item, and collects its errors in one, which shows the first ten and their number.
 
     Raises:
-        UserError: as `read`; what `items` raises, and a column that is not there, at once.
+        UserError: if `read` raises for an item. A missing column, and an error of `items`, are raised at once.
     """
     results: list[ReadT] = []
-    faults: list[str] = []
+    errors: list[str] = []
     count = 0
     for item in items:
         try:
@@ -139,19 +144,19 @@ def gathered(items: Iterable[ItemT], read: Callable[[ItemT], ReadT]) -> list[Rea
         except UserError as error:
             count += 1
             if count <= _SHOWN:
-                faults.append(str(error))
+                errors.append(str(error))
     if count == 1:
-        raise UserError(faults[0])
-    if faults:
-        more = [f"and {count - len(faults)} more"] if count > len(faults) else []
-        raise UserError("\n  ".join([f"{count} mistakes:", *faults, *more]))
+        raise UserError(errors[0])
+    if errors:
+        more = [f"and {count - len(errors)} more"] if count > len(errors) else []
+        raise UserError("\n  ".join([f"{count} errors:", *errors, *more]))
     return results
 
 
 class MissingColumnError(UserError):
-    """A column that a table lacks: one mistake, however many rows there are."""
+    """A column is missing in a table, which is one error for all rows."""
 
 
-def empty(path: Path) -> UserError:
-    """The message for a file that holds nothing."""
-    return UserError(f"{path} holds no row: is it whole, and the right file?")
+def empty_file_error(path: Path) -> UserError:
+    """Returns the error for a file without rows."""
+    return UserError(f"{path} holds no row. Is it complete, and the right file?")

@@ -1,6 +1,6 @@
-"""Named entities: files of words and tags, in columns as of CoNLL or as JSON lines, or a set of tfds.
+"""Reads sentences with a tag per word, as in named entity recognition: CoNLL's columns, JSON lines, or tfds.
 
-Tags are BIO, or IOB1 and made BIO (Ramshaw and Marcus 1995; Tjong Kim Sang and Veenstra 1999).
+Tags are in BIO, or in IOB1 and converted to BIO (Ramshaw and Marcus 1995; Tjong Kim Sang and Veenstra 1999).
 """
 
 import re
@@ -12,23 +12,24 @@ from train.data.sources.tfds import class_names, read_examples, text_of
 from train.errors import UserError
 from train.tasks.examples import TagExample, TaskData
 from train.tasks.readers.columns import column_sentences
-from train.tasks.readers.folders import folder_of, set_files, single_file
-from train.tasks.readers.label_names import KnownLabels, index_of, is_missing, name_of
-from train.tasks.readers.lines import gathered
-from train.tasks.readers.tables import JSON_ENDINGS, Row, json_rows, missing_column
+from train.tasks.readers.folders import set_files, single_file, source_directory
+from train.tasks.readers.label_names import KnownLabels, is_missing, label_index, label_name
+from train.tasks.readers.lines import read_all
+from train.tasks.readers.tables import JSON_ENDINGS, Row, json_rows, missing_column_error
 
 
 def to_bio(tags: Sequence[str], place: str) -> tuple[str, ...]:
-    """The same entities in BIO, in which each begins with B-.
+    """Converts IOB1 to BIO, in which every entity starts with B-.
 
-    In IOB1 an entity begins with I- unless it touches one of the same type before it. Valid BIO stays as it is.
+    In IOB1 an entity starts with I-, unless it directly follows an entity of the same type. BIO is not changed. seqeval
+    reads IOB1 only for metrics and does not convert it.
 
     Args:
-        tags: of a sentence, each O, B-TYPE or I-TYPE.
-        place: where the sentence stands, for a message.
+        tags: the tags of a sentence, each O, B-TYPE or I-TYPE.
+        place: the location of the sentence, for messages.
 
     Raises:
-        UserError: for any other tag.
+        UserError: if there is another tag.
     """
     result: list[str] = []
     before = "O"
@@ -37,7 +38,7 @@ def to_bio(tags: Sequence[str], place: str) -> tuple[str, ...]:
         if tag != "O" and not (prefix in ("B", "I") and dash and kind):
             raise UserError(
                 f"{place}: the tag {tag!r} is neither O nor B-TYPE nor I-TYPE. Expected tags in BIO or IOB1: convert "
-                "others (IOBES, BILOU), or choose the column of the tags."
+                "others (IOBES, BILOU), or give the column of the tags."
             )
         inside = prefix == "I" and before[2:] == kind
         result.append(tag if tag == "O" or inside else f"B-{kind}")
@@ -46,7 +47,7 @@ def to_bio(tags: Sequence[str], place: str) -> tuple[str, ...]:
 
 
 _ENDINGS = (".txt", ".conll", ".conllu", ".bio", ".iob", ".iob2", ".tsv", *JSON_ENDINGS)
-# CoNLL-2003's own names, and those of WNUT 2017 (Derczynski et al. 2017); besides, every name that says its set.
+# The file names of CoNLL-2003 and of WNUT 2017 (Derczynski et al. 2017); names with the name of a split work as well.
 FILES = {
     "train": ("eng.train", "wnut17train.conll"),
     "dev": ("eng.testa", "emerging.dev.conll"),
@@ -55,7 +56,7 @@ FILES = {
 _WORDS, _TAGS = ("tokens", "words"), ("ner_tags", "ner", "tags", "labels")
 _Sentence = tuple[tuple[str, ...], tuple[str, ...] | None]
 _Placed = tuple[str, _Sentence]
-# Of tfds:conll2003 and tfds:wikiann.
+# Features and splits of tfds:conll2003 and tfds:wikiann.
 _TFDS_TAGS = ("ner", "ner_tags", "tags")
 _TFDS_SPLITS = {"train": ("train",), "dev": ("dev", "validation"), "test": ("test",)}
 
@@ -72,30 +73,30 @@ def read_ner(
 ) -> TaskData:
     """Reads sentences with a tag for each word.
 
-    A file of columns is read as `columns.column_sentences` says. In JSON lines, an object a sentence, the words are
-    `tokens` or `words` and the tags `ner_tags`, `ner`, `tags` or `labels`, names, or indices of `labels`; sentences
-    without words are left out and counted. An empty word is [UNK] to a model, and keeps its tag. Tags in IOB1, where B-
-    only parts entities that touch, become BIO.
+    Files of columns have the format of `columns.column_sentences`. JSON lines have one object per sentence, with the
+    words in `tokens` or `words` and the tags in `ner_tags`, `ner`, `tags` or `labels`, as names or indices of `labels`;
+    sentences without words are skipped and counted. An empty word is [UNK] to a model and keeps its tag. IOB1 is
+    converted to BIO.
 
     Args:
-        source: `files:DIR` with one file for each set, named after it; `test` may be missing, and have no tags. Or
-            `tfds:NAME[/CONFIG]` with the words in `tokens` and the tags, whose names it has, in `ner`, `ner_tags` or
-            `tags`: `tfds:conll2003/conll2003`, `tfds:wikiann/en`.
-        word_column: of the word, from 0; from the end if negative. The first, if None: then a column of numbers is
-            refused.
-        tag_column: of the tag; the last, if None.
-        labels: the tags in the order of their indices; those found in the training and evaluation sets, O first and
-            then by character, if none are given.
-        known: the tags of a model at hand, taken where none are given and those found are among them.
-        tfds_dir: where a tfds set was prepared; tfds's own default if None.
-        training: whether there has to be a training set; where not, the held-out file is enough, in its directory or by
+        source: `files:DIR` with one file per split, named after it; `test` may be missing, or have no tags. Or
+            `tfds:NAME[/CONFIG]` with the words in `tokens` and the tags in `ner`, `ner_tags` or `tags`, such as
+            `tfds:conll2003/conll2003` or `tfds:wikiann/en`.
+        word_column: column of the word, from 0, or from the end if negative; the first if None, unless it numbers the
+            words, which is an error.
+        tag_column: column of the tag; the last if None.
+        labels: the tags in the order of their indices. If empty, they are the tags of the training and evaluation sets,
+            O first, then sorted by character.
+        known: the tags of a model, which are used if `labels` is empty and all tags found are among them.
+        tfds_dir: directory of the prepared tfds data sets; the default of tfds if None.
+        training: whether a training set is required; if not, the evaluation file suffices, in its directory or by
             itself (`files:FILE`).
 
     Returns:
-        Its examples; an id is the number of the sentence.
+        The examples; ids are the numbers of the sentences.
 
     Raises:
-        UserError: if a file or a column is missing, a tag is not BIO, or one of the test set stands nowhere else.
+        UserError: if a file or a column is missing, a tag is not BIO, or a tag occurs in the test set only.
     """
     notes: list[str] = []
     if source.startswith("tfds:"):
@@ -103,9 +104,9 @@ def read_ner(
     else:
         sentences = _of_files(source, lambda path: _sentences(path, word_column, tag_column, labels, notes), training)
     found = _labels(tags for name in ("train", "dev") for _, (_, tags) in sentences[name])
-    names = tuple(labels) or (known or KnownLabels()).of_data(found)
+    names = tuple(labels) or (known or KnownLabels()).choose(found)
     examples = {
-        name: gathered(
+        name: read_all(
             enumerate(found), lambda numbered, name=name: _example(str(numbered[0]), *numbered[1], names, name)
         )
         for name, found in sentences.items()
@@ -124,7 +125,7 @@ def _of_files(source: str, read: Callable[[Path], list[_Placed]], training: bool
     if not training and (alone := single_file(source)):
         return {"train": [], "dev": read(alone), "test": []}
     usage = "'files:DIR' with files such as eng.train, train.conll, dev.jsonl in DIR, or 'tfds:conll2003/conll2003'"
-    paths = set_files(folder_of(source, usage), _ENDINGS, FILES).paths("", training=training)
+    paths = set_files(source_directory(source, usage), _ENDINGS, FILES).paths("", training=training)
     return {name: read(path) if path else [] for name, path in zip(FILES, paths, strict=True)}
 
 
@@ -132,7 +133,7 @@ def _of_tfds(name: str, data_dir: str | None) -> dict[str, list[_Placed]]:
     tags = {column: class_names(name, column, data_dir) for column in _TFDS_TAGS}
     column = next((column for column, names in tags.items() if names), None)
     if column is None:
-        raise UserError(f"tfds:{name} has no tags of words: none of {', '.join(_TFDS_TAGS)} is a list of classes.")
+        raise UserError(f"tfds:{name} has no tags: none of the features {', '.join(_TFDS_TAGS)} is a list of classes.")
     sentences = {
         split: next(
             (found for each in splits if (found := _tfds_split(name, each, data_dir, column, tags[column]))), []
@@ -141,7 +142,7 @@ def _of_tfds(name: str, data_dir: str | None) -> dict[str, list[_Placed]]:
     }
     for split in ("train", "dev"):
         if not sentences[split]:
-            raise UserError(f"tfds:{name} has no example of a {_TFDS_SPLITS[split][0]} split: prepare the set again.")
+            raise UserError(f"tfds:{name} has no example of the split {_TFDS_SPLITS[split][0]}. Prepare it again.")
     return sentences
 
 
@@ -149,17 +150,17 @@ def _tfds_split(name: str, split: str, data_dir: str | None, column: str, names:
     return [
         _tfds_sentence(example, column, names, f"tfds:{name}:{split}, example {number}")
         for number, example in enumerate(read_examples(name, split, data_dir) or ())
-        if example.get("tokens") != []  # WikiANN has some
+        if example.get("tokens") != []  # WikiANN has some empty sentences
     ]
 
 
 def _tfds_sentence(example: dict[str, Any], column: str, names: Sequence[str], place: str) -> _Placed:
     if "tokens" not in example:
-        raise missing_column("tokens", list(example), place)
+        raise missing_column_error("tokens", list(example), place)
     words = _strings([text_of(word, place) for word in example["tokens"]], place)
     tags = tuple(_tag_name(int(tag), names, place) for tag in example[column])
     if len(tags) != len(words):
-        raise UserError(f"{place} has {len(words)} words and {len(tags)} tags. Prepare the set again.")
+        raise UserError(f"{place} has {len(words)} words and {len(tags)} tags. Prepare the data set again.")
     return place, (words, to_bio(tags, place))
 
 
@@ -173,7 +174,7 @@ def _example(identifier: str, place: str, sentence: _Sentence, labels: Sequence[
         if split != "test":
             raise UserError(f"{place}: the sentence has no tags. Only the test set may have none.")
         return TagExample(id=identifier, words=words)
-    indices = tuple(index_of(tag, labels, place, "The tags are") for tag in tags)
+    indices = tuple(label_index(tag, labels, place, "The tags are") for tag in tags)
     return TagExample(id=identifier, words=words, tags=indices)
 
 
@@ -182,13 +183,13 @@ def _sentences(path: Path, word: int | None, tag: int | None, labels: Sequence[s
         rows = list(json_rows(path))
         kept = [row for row in rows if row.value(_key(row, _WORDS) or _WORDS[0]) != []]
         if len(kept) < len(rows):
-            notes.append(f"{path} has {len(rows) - len(kept)} sentence(s) without words, left out.")
-        read = gathered(kept, lambda row: (row.place, _of_row(row, labels)))
+            notes.append(f"{path} has {len(rows) - len(kept)} sentence(s) without words: skipped.")
+        read = read_all(kept, lambda row: (row.place, _of_row(row, labels)))
     else:
-        read = gathered(column_sentences(path, word, tag), lambda found: (found[0], _of_columns(*found, labels)))
-    found = gathered(read, lambda placed: (placed[0], _in_bio(*placed)))
+        read = read_all(column_sentences(path, word, tag), lambda found: (found[0], _of_columns(*found, labels)))
+    found = read_all(read, lambda placed: (placed[0], _in_bio(*placed)))
     if not found:
-        raise UserError(f"{path} holds no sentence: is it whole, and the right file?")
+        raise UserError(f"{path} holds no sentence. Is it complete, and the right file?")
     return found
 
 
@@ -199,7 +200,7 @@ def _in_bio(place: str, sentence: _Sentence) -> _Sentence:
 
 def _of_columns(place: str, rows: Sequence[tuple[str, str | None]], labels: Sequence[str]) -> _Sentence:
     words, tags = tuple(word for word, _ in rows), [tag for _, tag in rows if tag is not None]
-    if all(tag == "_" for tag in tags):  # not known, as of MultiCoNER's test sets
+    if all(tag == "_" for tag in tags):  # unknown, as in the test sets of MultiCoNER
         return words, None
     return words, tuple(_tag_name(tag, labels, place) for tag in tags)
 
@@ -215,9 +216,9 @@ def _of_row(row: Row, labels: Sequence[str]) -> _Sentence:
         return words, None
     tags = row.fields[tag_key]
     if not isinstance(tags, list) or len(tags) != len(words):
-        got = f"{len(tags)} of them" if isinstance(tags, list) else f"{tags!r:.200}"
+        got = f"{len(tags)} tags" if isinstance(tags, list) else f"{tags!r:.200}"
         raise UserError(f"{row.place}: expected a list of {len(words)} tags, one for each word, got {got}.")
-    if all(tag == -1 for tag in tags):  # not known
+    if all(tag == -1 for tag in tags):  # unknown
         return words, None
     return words, tuple(_tag_name(tag, labels, row.place) for tag in tags)
 
@@ -232,16 +233,16 @@ def _strings(value: Any, place: str) -> tuple[str, ...]:
 
 
 def _tag_name(tag: Any, labels: Sequence[str], place: str) -> str:
-    """The name of a tag, which may be written as its index."""
+    """Returns the name of a tag, which may be written as its index."""
     is_index = isinstance(tag, int) and not isinstance(tag, bool)
     if not is_index:
-        name = name_of(tag)
+        name = label_name(tag)
         if not re.fullmatch(r"-?\d+", name) or name in labels:
             return name
         tag = int(name)
     if not 0 <= tag < len(labels):
         raise UserError(
-            f"{place}: the tag {tag} is an index, and {len(labels)} labels are given. Give the names of all tags in "
+            f"{place}: the tag {tag} is an index, but {len(labels)} labels are given. Give the names of all tags in "
             "the order of their indices: --config.data.labels=O,B-PER,I-PER,..."
         )
     return labels[tag]

@@ -1,20 +1,20 @@
-"""XNLI: natural language inference in fifteen languages (Conneau et al. 2018, arXiv:1809.05053)."""
+"""Reads XNLI, natural language inference in fifteen languages (Conneau et al. 2018, arXiv:1809.05053)."""
 
 from pathlib import Path
 
 from train.errors import UserError
 from train.options.schema import nearest
 from train.tasks.examples import TaskData, TextExample
-from train.tasks.readers.folders import find_file, folder_of, require_file, single_file
-from train.tasks.readers.label_names import index_of
-from train.tasks.readers.lines import gathered
+from train.tasks.readers.folders import find_file, require_file, single_file, source_directory
+from train.tasks.readers.label_names import label_index
+from train.tasks.readers.lines import read_all
 from train.tasks.readers.tables import Row, tsv_rows
 
 LANGUAGES = ("ar", "bg", "de", "el", "en", "es", "fr", "hi", "ru", "sw", "th", "tr", "ur", "vi", "zh")
 LABELS = ("entailment", "neutral", "contradiction")
-# The translated training files spell the last label otherwise than the evaluation files.
+# The translated training files spell the last label differently from the evaluation files.
 _SPELLED = {"contradictory": "contradiction"}
-_USAGE = "'files:DIR' with the files of XNLI-1.0 and XNLI-MT-1.0 in DIR, or these folders as they were unpacked"
+_USAGE = "'files:DIR' with the unpacked folders XNLI-1.0 and XNLI-MT-1.0 in DIR, or with their files"
 
 
 def read_xnli(
@@ -22,35 +22,33 @@ def read_xnli(
 ) -> TaskData:
     """Reads XNLI in one language.
 
-    The training file is `multinli.train.LANGUAGE.tsv`, a translation; the evaluation set `xnli.dev.tsv` and the test
-    set `xnli.test.tsv`, whose labels are public, hold all languages. Files are looked for in DIR, `DIR/XNLI-1.0` and
+    The training file, a translation, is `multinli.train.LANGUAGE.tsv`. The evaluation set `xnli.dev.tsv` and the test
+    set `xnli.test.tsv`, whose labels are public, hold all languages. Files are found in DIR, `DIR/XNLI-1.0` and
     `DIR/XNLI-MT-1.0/multinli`.
 
     Args:
         source: `files:DIR`.
-        language: of the evaluation and test sets.
-        train_language: of the training set; as `language` if None. "en" with another `language` is the zero-shot
+        language: language of the evaluation and test sets.
+        train_language: language of the training set; `language` if None. "en" with another `language` is the zero-shot
             setting.
-        training: whether there has to be a training set; where not, the held-out file is enough, in its directory or by
+        training: whether a training set is required; if not, the evaluation file suffices, in its directory or by
             itself (`files:FILE`).
 
     Returns:
-        Its examples; `train` and `test` are empty where their files are not there. An id is the number of the pair.
+        The examples; `train` and `test` are empty if their files are missing. Ids are the numbers of the pairs.
 
     Raises:
-        UserError: for an unknown language, missing files or columns, or a row that cannot be read.
+        UserError: if a language is unknown, a file or column is missing, or a row is invalid.
     """
     train_language = train_language or language
-    for given in (language, train_language):
-        if given not in LANGUAGES:
-            raise UserError(
-                f"XNLI has no language {given!r}{nearest(given, LANGUAGES)}. It has: {' '.join(LANGUAGES)}."
-            )
-    if not training and (alone := single_file(source)):
+    for each in (language, train_language):
+        if each not in LANGUAGES:
+            raise UserError(f"XNLI has no language {each!r}{nearest(each, LANGUAGES)}. It has: {' '.join(LANGUAGES)}.")
+    if not training and (file := single_file(source)):
         return TaskData(
-            kind="classification", train=(), evaluation={"dev": _in_language(alone, language)}, labels=LABELS
+            kind="classification", train=(), evaluation={"dev": _in_language(file, language)}, labels=LABELS
         )
-    root = folder_of(source, _USAGE)
+    root = source_directory(source, _USAGE)
     folders = (root, root / "XNLI-1.0", root / "XNLI-MT-1.0" / "multinli")
     train = find_file(folders, [f"multinli.train.{train_language}.tsv"])
     dev, test = find_file(folders, ["xnli.dev.tsv"]), find_file(folders, ["xnli.test.tsv"])
@@ -59,7 +57,7 @@ def read_xnli(
     dev = dev or require_file(folders, ["xnli.dev.tsv"], "evaluation file of XNLI")
     return TaskData(
         kind="classification",
-        train=gathered(enumerate(tsv_rows(train)), lambda numbered: _translated(*numbered)) if train else (),
+        train=read_all(enumerate(tsv_rows(train)), lambda numbered: _translated(*numbered)) if train else (),
         evaluation={"dev": _in_language(dev, language)},
         test={"test": _in_language(test, language)} if test else {},
         labels=LABELS,
@@ -72,7 +70,7 @@ def _translated(number: int, row: Row) -> TextExample:
 
 def _in_language(path: Path, language: str) -> list[TextExample]:
     rows = (row for row in tsv_rows(path) if row.value("language") == language)
-    examples = gathered(rows, lambda row: _example(row.name("pairID"), row, ("sentence1", "sentence2"), "gold_label"))
+    examples = read_all(rows, lambda row: _example(row.name("pairID"), row, ("sentence1", "sentence2"), "gold_label"))
     if not examples:
         raise UserError(f"{path} holds no row of the language {language!r}.")
     return examples
@@ -84,5 +82,5 @@ def _example(identifier: str, row: Row, columns: tuple[str, str], label: str) ->
         id=identifier,
         # Some translations are empty.
         texts=tuple(row.text(column, may_be_empty=True) for column in columns),
-        label=index_of(_SPELLED.get(written, written), LABELS, row.place, "The labels of XNLI"),
+        label=label_index(_SPELLED.get(written, written), LABELS, row.place, "The labels of XNLI"),
     )

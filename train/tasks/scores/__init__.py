@@ -1,1 +1,1 @@
-"""Metrics, baselines, verdicts and files for submission."""
+"""Metrics, baselines, and files of predictions."""

@@ -1,4 +1,4 @@
-"""What guessing scores, and whether a model does better: a seed whose training collapsed does not."""
+"""The score of a constant prediction, and whether a model is better; after a failed training run it is not."""
 
 import collections
 import dataclasses
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from train.tasks.examples import Example, SpanExample, TagExample, TaskData
-from train.tasks.scores.metrics import Reported, Scores, score
+from train.tasks.scores.metrics import Scores, TaskMetrics, score
 
-# Large ALBERTs in particular: google-research/google-research#151 (xlarge: 5e-6), huggingface/transformers#2104; RACE's
-# rate was halved for the second versions (google-research/albert, README). All of BERT's kind: Mosbach et al. 2021
-# (arXiv:2006.04884).
+# For large ALBERT models: google-research/google-research#151 (xlarge: 5e-6), huggingface/transformers#2104, and the
+# README of google-research/albert, which halves the learning rate for RACE with the version 2 models. For all models
+# like BERT: Mosbach et al. 2021 (arXiv:2006.04884).
 CURE = (
     "The published cure is a lower learning rate (half of it or less) and a longer warm-up (10% of the steps or more); "
     "then other seeds."
@@ -30,15 +30,15 @@ _PROPORTIONS = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """Whether a score is any better than guessing.
+    """Whether a score is better than guessing.
 
     Attributes:
-        score: the model's.
-        baseline: that of guessing.
-        standard_error: how far chance moves the baseline's.
-        guessing: whether the score is at most the baseline and one standard error, or no number. Not, where guessing
-            itself has no score.
-        message: says so, with the cure where it is guessing.
+        score: the score of the model.
+        baseline: the score of guessing.
+        standard_error: the standard error of the baseline.
+        guessing: whether the score is NaN, or at most the baseline plus one standard error; False if guessing has no
+            score.
+        message: the verdict in words, with the cure if the model is guessing.
     """
 
     score: float
@@ -49,18 +49,18 @@ class Verdict:
 
 
 def guess(data: TaskData, examples: Sequence[Example]) -> list[Any]:
-    """What is predicted of each example without looking at it.
+    """Predicts every example without looking at it.
 
-    One label of several, or one choice of several: the most frequent one of the training set (the first of equals).
-    Several labels: those that more than half of the training set has, which is often none. A number: the mean of the
-    training set. Tags: O for every word. Spans: no answer, "".
+    The prediction is the most frequent label or choice of the training set (the first of equals); for several labels,
+    those that more than half of the training set has, often none; for regression, the mean; for tags, O for every word;
+    for spans, no answer ("").
 
     Args:
-        data: the task; where its training set is empty or has no labels, the examples' own labels are counted instead.
-        examples: what to predict.
+        data: the task; if its training set has no labels, those of the examples are counted.
+        examples: the examples to predict.
 
     Raises:
-        ValueError: if there are no labels to count.
+        ValueError: if neither has labels.
     """
     if data.kind == "spans":
         return [""] * len(examples)
@@ -70,11 +70,11 @@ def guess(data: TaskData, examples: Sequence[Example]) -> list[Any]:
     known = _labels(data.train) or _labels(examples)
     if not known:
         raise ValueError("neither the training set nor the examples have labels to guess from")
-    return [_commonest(data, known)] * len(examples)
+    return [_constant_prediction(data, known)] * len(examples)
 
 
-def baseline(data: TaskData, examples: Sequence[Example], reported: Reported) -> Scores:
-    """Scores `guess` by the task's own metrics; not of spans, which SQuAD scores in its own way.
+def baseline(data: TaskData, examples: Sequence[Example], reported: TaskMetrics) -> Scores:
+    """Scores `guess` with the metrics of the task, except for spans, which have SQuAD's metrics.
 
     Raises:
         ValueError: as `guess` and `score`.
@@ -84,18 +84,18 @@ def baseline(data: TaskData, examples: Sequence[Example], reported: Reported) ->
 
 
 def standard_error(metric: str, value: float, num_examples: int) -> float:
-    """How far chance moves a metric of guessing, one standard error.
+    """Computes the standard error of the score of guessing.
 
-    A share p of n examples: sqrt(p (1 - p) / n); the F1s are taken for shares of the examples, which is not exact. A
-    correlation where there is none: 1 / sqrt(n - 1) (Matthews' is Pearson's of two classes).
+    It is sqrt(p (1 - p) / n) for a share p of n examples, which is only approximate for F1, and 1 / sqrt(n - 1) for a
+    correlation of zero (Matthews' correlation is Pearson's of two classes).
 
     Args:
-        metric: its name.
-        value: what guessing scores.
-        num_examples: n; at least 1.
+        metric: the name of the metric.
+        value: the score of guessing.
+        num_examples: n, at least 1.
 
     Raises:
-        ValueError: for a metric whose distribution is not known here.
+        ValueError: if the metric is unknown.
     """
     if metric in _PROPORTIONS:
         return math.sqrt(value * (1.0 - value) / num_examples)
@@ -104,16 +104,16 @@ def standard_error(metric: str, value: float, num_examples: int) -> float:
     raise ValueError(f"the standard error of {metric!r} is not known")
 
 
-def judge(reported: Reported, scores: Scores, guessed: Scores, num_examples: int) -> Verdict:
-    """Whether a model's headline metric is at most that of guessing and one standard error.
+def judge(reported: TaskMetrics, scores: Scores, guessed: Scores, num_examples: int) -> Verdict:
+    """Compares the headline metric of a model with that of guessing.
 
-    The standard error of "mean" is the mean of those of its metrics: they rise and fall together.
+    The standard error of "mean" is the mean of the standard errors of its metrics, which are correlated.
 
     Args:
-        reported: the metrics.
-        scores: the model's.
-        guessed: those of `baseline` on the same examples.
-        num_examples: how many these are.
+        reported: the metrics of the task.
+        scores: the scores of the model.
+        guessed: the scores of `baseline` on the same examples.
+        num_examples: the number of examples.
     """
     names = reported.names if reported.headline == "mean" else (reported.headline,)
     errors = [standard_error(name, guessed.values[name], num_examples) for name in names]
@@ -126,11 +126,11 @@ def judge(reported: Reported, scores: Scores, guessed: Scores, num_examples: int
 
 
 def verdict(metric: str, value: float, guessed: float, error: float) -> Verdict:
-    """The verdict on a score, given what guessing scores and its standard error, all on one scale."""
+    """Compares a score with the score of guessing and its standard error, all on the same scale."""
     if math.isnan(guessed):
         message = f"not compared with guessing: {metric} is not defined on these examples"
         return Verdict(score=value, baseline=guessed, standard_error=error, guessing=False, message=message)
-    guessing = not value > guessed + error  # NaN is no better than anything
+    guessing = not value > guessed + error  # True for NaN
     compared = f"{metric} {value:.4f}, guessing {guessed:.4f} with a standard error of {error:.4f}"
     message = f"no better than guessing ({compared}). {CURE}" if guessing else f"better than guessing ({compared})"
     return Verdict(score=value, baseline=guessed, standard_error=error, guessing=guessing, message=message)
@@ -141,7 +141,7 @@ def _labels(examples: Sequence[Example]) -> list[Any]:
     return [label for label in found if label is not None]
 
 
-def _commonest(data: TaskData, known: list[Any]) -> Any:
+def _constant_prediction(data: TaskData, known: list[Any]) -> Any:
     if data.problem == "regression":
         return sum(known) / len(known)
     if data.problem == "multi_label":

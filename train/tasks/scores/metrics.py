@@ -1,8 +1,8 @@
-"""How predictions are scored: metrics by name, which of them a task reports, and the one that decides.
+"""Metrics by name, the metrics that each task reports, and its headline metric.
 
-All are shares (0 to 1) or correlations (-1 to 1), or NaN where the references define none. What is predicted of an
-example, and its reference, is an index of a label; a number (regression); a 0 or 1 for each label (multi_label); an
-index for each word (tags).
+Metrics are shares (0 to 1) or correlations (-1 to 1), or NaN if they are undefined for the references. A prediction and
+its reference are the index of a label; a number (regression); a 0 or 1 for each label (multi_label); or an index for
+each word (tags).
 """
 
 import dataclasses
@@ -16,21 +16,21 @@ import numpy as np
 from train.tasks.examples import Kind, Problem
 
 _CORRELATIONS = ("matthews", "pearson", "spearman")
-# What is counted where there is nothing to divide by. (scikit-learn's annotation knows only its default, a warning.)
-_NONE_FOUND: Any = 0.0
+# The value of precision, recall and F1 if nothing was predicted. (scikit-learn's annotation only allows its default.)
+_ZERO_DIVISION: Any = 0.0
 
-# What one metric is computed from: predictions, references, names of the labels.
+# A function of predictions, references and the names of the labels.
 _Metric = Callable[[Sequence[Any], Sequence[Any], Sequence[str]], float]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Reported:
-    """What a task reports.
+class TaskMetrics:
+    """The metrics that a task reports.
 
     Attributes:
-        names: the metrics.
-        headline: the one by which the best checkpoint is chosen; "mean" is the mean of `names`, as GLUE's own score of
-            a task with two.
+        names: the names of the metrics.
+        headline: the metric that selects the best checkpoint; "mean" is the mean of `names`, which GLUE reports for a
+            task with two metrics.
     """
 
     names: tuple[str, ...]
@@ -39,23 +39,26 @@ class Reported:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Scores:
-    """The values of the metrics, "mean" among them where it is the headline; and what to know of them.
+    """Scores of predictions.
 
-    One that is not defined on the references, whatever is predicted, is NaN: it decides nothing.
+    Attributes:
+        values: the values of the metrics, including "mean" if it is the headline; NaN if a metric is undefined for the
+            references.
+        notes: remarks about undefined metrics.
     """
 
     values: Mapping[str, float]
     notes: tuple[str, ...] = ()
 
 
-ACCURACY = Reported(("accuracy",), "accuracy")
-ACCURACY_AND_F1 = Reported(("accuracy", "f1"), "mean")
-MATTHEWS = Reported(("matthews",), "matthews")
-# A model of MNLI is chosen by MNLI's metric; of the diagnostic set, the benchmark reports Matthews'.
-ACCURACY_AND_MATTHEWS = Reported(("accuracy", "matthews"), "accuracy")
-CORRELATIONS = Reported(("pearson", "spearman"), "mean")
-ENTITIES = Reported(("entity_precision", "entity_recall", "entity_f1"), "entity_f1")
-MULTI_LABEL = Reported(("micro_f1", "macro_f1"), "micro_f1")
+ACCURACY = TaskMetrics(("accuracy",), "accuracy")
+ACCURACY_AND_F1 = TaskMetrics(("accuracy", "f1"), "mean")
+MATTHEWS = TaskMetrics(("matthews",), "matthews")
+# The model is selected by MNLI's metric, accuracy; for the diagnostic set, the benchmark reports Matthews' correlation.
+ACCURACY_AND_MATTHEWS = TaskMetrics(("accuracy", "matthews"), "accuracy")
+CORRELATIONS = TaskMetrics(("pearson", "spearman"), "mean")
+ENTITIES = TaskMetrics(("entity_precision", "entity_recall", "entity_f1"), "entity_f1")
+MULTI_LABEL = TaskMetrics(("micro_f1", "macro_f1"), "micro_f1")
 
 _OF_TASK = {
     "cola": MATTHEWS,
@@ -66,13 +69,13 @@ _OF_TASK = {
 }
 
 
-def metrics_of(kind: Kind, problem: Problem = "single_label", task: str | None = None) -> Reported:
-    """What a task reports: as its benchmark does, else by what is predicted.
+def metrics_of(kind: Kind, problem: Problem = "single_label", task: str | None = None) -> TaskMetrics:
+    """Returns the metrics of a task: those of its benchmark, or else those for its kind and problem.
 
     Args:
-        kind: of the examples; not "spans", which SQuAD scores in its own way.
-        problem: what the labels of a text are.
-        task: its name; of a user's own task None.
+        kind: the kind of its examples; not "spans", which has SQuAD's metrics.
+        problem: the kind of label of a text.
+        task: the name of the benchmark's task; None for other data.
 
     Raises:
         ValueError: for "spans".
@@ -80,29 +83,31 @@ def metrics_of(kind: Kind, problem: Problem = "single_label", task: str | None =
     if task in _OF_TASK:
         return _OF_TASK[task]
     if kind == "spans":
-        raise ValueError("answers are scored by exact match and F1 over words, as SQuAD does, and not here")
+        raise ValueError("spans are scored by train.tasks.scores.squad_metric")
     if kind == "tags":
         return ENTITIES
     return {"single_label": ACCURACY, "multi_label": MULTI_LABEL, "regression": CORRELATIONS}[problem]
 
 
 def score(
-    reported: Reported, predictions: Sequence[Any], references: Sequence[Any], labels: Sequence[str] = ()
+    reported: TaskMetrics, predictions: Sequence[Any], references: Sequence[Any], labels: Sequence[str] = ()
 ) -> Scores:
     """Scores predictions.
 
     Args:
-        reported: the metrics.
-        predictions: one for each example.
-        references: what is right, in the same order.
-        labels: names of the labels; of tags in BIO, where they say which words are an entity.
+        reported: the metrics to compute.
+        predictions: one prediction per example.
+        references: the labels, in the same order.
+        labels: names of the labels; for tags, BIO tags, which define the entities.
 
     Raises:
-        ValueError: for an unknown metric, no example, one without a reference, another number of predictions, or
-            a prediction that is not finite.
+        ValueError: if a metric is unknown, there are no examples, an example has no label, the number of predictions
+            differs, or a prediction is not finite.
     """
     if not len(predictions) == len(references) > 0:
-        raise ValueError(f"{len(predictions)} predictions for {len(references)} references: expected as many, and some")
+        raise ValueError(
+            f"{len(predictions)} predictions for {len(references)} references: expected the same number, at least 1"
+        )
     if any(reference is None for reference in references):
         raise ValueError("an example without a label cannot be scored")
     if any(isinstance(one, float) and not math.isfinite(one) for one in predictions):
@@ -118,14 +123,14 @@ def score(
     return Scores(values, _notes(missing, predictions))
 
 
-def shown(scores: Mapping[str, float]) -> str:
-    """Scores in a line for a person."""
+def format_scores(scores: Mapping[str, float]) -> str:
+    """Formats scores in one line for the log."""
     values = {name: "not defined" if math.isnan(value) else f"{value:.4f}" for name, value in scores.items()}
     return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def _missing(name: str, references: Sequence[Any], labels: Sequence[str]) -> str:
-    """Why a metric would be the same for all predictions; nothing where it is not."""
+    """Returns why a metric is undefined for the references; "" if it is defined."""
     if name in _CORRELATIONS:
         return "All references are equal" if _constant(references) else ""
     if name == "f1":
@@ -142,7 +147,7 @@ def _notes(missing: Mapping[str, str], predictions: Sequence[Any]) -> tuple[str,
     reasons: dict[str, list[str]] = {}
     for name, reason in missing.items():
         if reason:
-            reasons.setdefault(f"{reason}: {{}} not defined, and decides nothing.", []).append(name)
+            reasons.setdefault(f"{reason}: {{}} not defined, and ignored.", []).append(name)
         elif name in _CORRELATIONS and _constant(predictions):
             reasons.setdefault("All predictions are equal: {} not defined, counted as 0.", []).append(name)
     verbs = {True: "is", False: "are"}
@@ -160,10 +165,10 @@ def _accuracy(predictions: Sequence[Any], references: Sequence[Any], labels: Seq
 
 
 def _f1(predictions: Sequence[Any], references: Sequence[Any], labels: Sequence[str]) -> float:
-    """Of the label with index 1: the pairs that mean the same, in MRPC and QQP."""
+    """F1 of label 1: the pairs with the same meaning in MRPC and QQP."""
     from sklearn.metrics import f1_score
 
-    return float(f1_score(references, predictions, pos_label=1, average="binary", zero_division=_NONE_FOUND))
+    return float(f1_score(references, predictions, pos_label=1, average="binary", zero_division=_ZERO_DIVISION))
 
 
 def _matthews(predictions: Sequence[Any], references: Sequence[Any], labels: Sequence[str]) -> float:
@@ -179,19 +184,21 @@ def _multi_label_f1(average: str) -> _Metric:
         from sklearn.metrics import f1_score
 
         arrays = np.asarray(references, np.int64), np.asarray(predictions, np.int64)
-        return float(f1_score(*arrays, average=average, zero_division=_NONE_FOUND))
+        return float(f1_score(*arrays, average=average, zero_division=_ZERO_DIVISION))
 
     return f1
 
 
 def _correlation(name: str) -> _Metric:
+    """A correlation of scipy.stats, by name, because importing scipy.stats takes more than a second."""
+
     def correlation(predictions: Sequence[Any], references: Sequence[Any], labels: Sequence[str]) -> float:
         from scipy import stats
 
         if _constant(predictions):
             return 0.0
         with warnings.catch_warnings():
-            # Nearly equal predictions, as of a model that has learned nothing: the value is as good as any.
+            # Nearly constant predictions of a model that has learned nothing: any value will do.
             warnings.simplefilter("ignore", stats.NearConstantInputWarning)
             return float(getattr(stats, name)(predictions, references).statistic)
 
@@ -199,13 +206,13 @@ def _correlation(name: str) -> _Metric:
 
 
 def _entities(name: str) -> _Metric:
-    """Entities with the right first word, last word and type, of all in the set, as conlleval counts them."""
+    """A seqeval metric of entities with the right first word, last word and type, as conlleval counts them."""
 
     def metric(predictions: Sequence[Any], references: Sequence[Any], labels: Sequence[str]) -> float:
         from seqeval import metrics
 
         named = [[[labels[tag] for tag in sentence] for sentence in tags] for tags in (references, predictions)]
-        return float(getattr(metrics, name)(*named, average="micro", zero_division=_NONE_FOUND))
+        return float(getattr(metrics, name)(*named, average="micro", zero_division=_ZERO_DIVISION))
 
     return metric
 

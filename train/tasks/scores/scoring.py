@@ -1,4 +1,4 @@
-"""One way to score every kind of task, SQuAD's own included, and to write and read its predictions."""
+"""Scores predictions of every kind of task, and writes and reads their files."""
 
 import dataclasses
 import json
@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from train.errors import UserError
-from train.tasks.examples import Example, Prediction, SpanExample, TaskData, in_order, is_labeled
+from train.tasks.examples import Example, Prediction, SpanExample, TaskData, align_predictions, is_labeled
 from train.tasks.readers.glue_table import GLUE
-from train.tasks.readers.lines import gathered, read_object
+from train.tasks.readers.lines import read_all, read_object
 from train.tasks.scores.baseline import Verdict, guess, judge, standard_error, verdict
-from train.tasks.scores.metrics import Reported, Scores, metrics_of, score
+from train.tasks.scores.metrics import Scores, TaskMetrics, metrics_of, score
 from train.tasks.scores.squad_metric import squad_scores
 from train.tasks.scores.submission import (
     glue_file,
@@ -23,18 +23,18 @@ from train.tasks.scores.submission import (
     write_json,
 )
 
-_MAX_BYTES = 2**28  # answers to all of SQuAD's questions have 1 MB
-SPANS = Reported(("f1", "exact_match"), "f1")
-SENTENCES = Reported(("spearman", "pearson"), "spearman")
+_MAX_BYTES = 2**28  # the answers to all questions of SQuAD take 1 MB
+SPANS = TaskMetrics(("f1", "exact_match"), "f1")
+SENTENCES = TaskMetrics(("spearman", "pearson"), "spearman")
 
 
 @dataclasses.dataclass(frozen=True)
 class Scorer:
-    """How a task is scored.
+    """The scorer of a task.
 
     Attributes:
-        task: its name, for the rules of its benchmark; None where there are none.
-        data: its examples.
+        task: the name of its benchmark's task; None if no benchmark's rules apply.
+        data: the examples.
     """
 
     task: str | None
@@ -42,20 +42,21 @@ class Scorer:
 
     @property
     def glue(self) -> str | None:
-        """The task of GLUE that it is, if it is one."""
+        """The name of the GLUE task; None if it is not one."""
         return self.task if self.task in GLUE else None
 
-    def _turned(self, labels: Sequence[Any], *, back: bool = False) -> list[Any]:
-        """Labels in the order that the benchmark's rules are made for, which may not be the data's; or back."""
+    def _to_benchmark(self, indices: Sequence[Any], *, inverse: bool = False) -> list[Any]:
+        """Maps label indices of the data to those of the benchmark, which may be in another order; or back."""
         if not self.glue or self.data.problem != "single_label":
-            return list(labels)
-        own, theirs = self.data.labels, GLUE[self.glue].labels
-        names, order = (theirs, own) if back else (own, theirs)
-        return [None if label is None else order.index(names[label]) for label in labels]
+            return list(indices)
+        source, target = self.data.labels, GLUE[self.glue].labels
+        if inverse:
+            source, target = target, source
+        return [None if index is None else target.index(source[index]) for index in indices]
 
     @property
-    def reported(self) -> Reported:
-        """The metrics."""
+    def reported(self) -> TaskMetrics:
+        """The metrics of the task."""
         if self.data.kind == "spans":
             return SPANS
         if self.data.kind == "sentences":
@@ -63,40 +64,40 @@ class Scorer:
         return metrics_of(self.data.kind, self.data.problem, self.glue)
 
     def score(self, examples: Sequence[Any], predictions: Sequence[Prediction]) -> Scores:
-        """The metrics of predictions, the headline first. SQuAD's are fractions here too, its thresholds logits.
+        """Scores predictions, headline first. SQuAD's metrics are fractions here too, and its thresholds logits.
 
         Raises:
             ValueError: if an example has no label, or a prediction is not finite.
         """
         if self.data.kind == "spans":
             return Scores(_span_scores(examples, predictions))
-        references = self._turned([e.tags if self.data.kind == "tags" else e.label for e in examples])
-        found = score(self.reported, self._turned([e.value for e in predictions]), references, self.data.labels)
+        references = self._to_benchmark([e.tags if self.data.kind == "tags" else e.label for e in examples])
+        found = score(self.reported, self._to_benchmark([e.value for e in predictions]), references, self.data.labels)
         headline = self.reported.headline
         return Scores({headline: found.values[headline], **found.values}, found.notes)
 
     def baseline(self, examples: Sequence[Example]) -> Scores:
-        """What guessing scores."""
+        """Scores a constant prediction, see `guess`."""
         guessed = guess(self.data, examples)
         return self.score(examples, [Prediction(id=e.id, value=v) for e, v in zip(examples, guessed, strict=True)])
 
     def judge(self, scores: Scores, guessed: Scores, num_examples: int) -> Verdict:
-        """Whether a model does any better than guessing."""
+        """Returns whether a model is better than guessing."""
         if self.data.kind != "spans":
             return judge(self.reported, scores, guessed, num_examples)
         value, least = scores.values["f1"], guessed.values["f1"]
         return verdict("f1", value, least, standard_error("f1", least, num_examples))
 
     def file_name(self, name: str, examples: Sequence[Example]) -> str:
-        """What the file of a set's predictions is called."""
+        """Returns the name of the file with the predictions of a set."""
         if self.glue:
             return glue_file(self.glue, name, labeled=all(map(is_labeled, examples)))
         return name + {"spans": ".json", "tags": ".conll"}.get(self.data.kind, ".jsonl")
 
     def write(self, name: str, examples: Sequence[Any], predictions: Sequence[Prediction], folder: Path) -> Path:
-        """Writes the predictions of one set in the format of its benchmark, else as JSON lines; returns the file.
+        """Writes the predictions of a set in the format of its benchmark, or as JSON lines; returns the path.
 
-        Of SQuAD 2 also `NAME_null_odds.json`, which its script takes as --na-prob-file.
+        For SQuAD 2 it also writes `NAME_null_odds.json`, which evaluate-v2.0.py reads with --na-prob-file.
         """
         path = folder / self.file_name(name, examples)
         if self.data.kind == "spans":
@@ -106,7 +107,7 @@ class Scorer:
         elif self.data.kind == "tags":
             write_columns(path, examples, [each.value for each in predictions], self.data.labels)
         elif self.glue:
-            values = self._turned([each.value for each in predictions])
+            values = self._to_benchmark([each.value for each in predictions])
             write_glue(
                 path, self.glue, [Prediction(id=p.id, value=v) for p, v in zip(predictions, values, strict=True)]
             )
@@ -119,7 +120,7 @@ class Scorer:
         """Reads the predictions of a set, in the order of its examples.
 
         Raises:
-            UserError: if the file is not what `write` writes, or is of other examples.
+            UserError: if the file does not have the format of `write`, or belongs to other examples.
         """
         if self.data.kind == "spans":
             found = read_answers(path)
@@ -129,22 +130,22 @@ class Scorer:
             found = read_glue_predictions(path, self.glue)
         else:
             found = read_json(path, self.data.labels, self.data.problem)
-        values = in_order(found, examples, path)
+        values = align_predictions(found, examples, path)
         if path.suffix == ".tsv":
-            values = self._turned(values, back=True)
+            values = self._to_benchmark(values, inverse=True)
         return [Prediction(id=e.id, value=value) for e, value in zip(examples, values, strict=True)]
 
 
 def write_answers(path: Path, predictions: Sequence[Prediction]) -> None:
-    """Writes SQuAD's format: a JSON object of answers by question, "" for none."""
+    """Writes SQuAD's format: a JSON object of answers by question id, with "" for no answer."""
     answers = {prediction.id: prediction.value for prediction in predictions}
     path.write_text(json.dumps(answers, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 def write_null_odds(path: Path, predictions: Sequence[Prediction]) -> None:
-    """Writes how far "no answer" is above the best answer, by question: a JSON object, no file where it is not known.
+    """Writes a JSON object of the score of "no answer" minus that of the best answer by question id, if known.
 
-    Both are logits: evaluate-v2.0.py compares them with its threshold, which is to be 0 for even odds, not its 1.
+    Scores are logits, so evaluate-v2.0.py needs --na-prob-thresh 0, instead of its default of 1, for even odds.
     """
     odds = {each.id: each.probabilities[0] for each in predictions if each.probabilities}
     if odds:
@@ -152,10 +153,10 @@ def write_null_odds(path: Path, predictions: Sequence[Prediction]) -> None:
 
 
 def read_answers(path: Path) -> list[Prediction]:
-    """Reads what `write_answers` writes.
+    """Reads the format of `write_answers`.
 
     Raises:
-        UserError: if the file is no JSON object of texts.
+        UserError: if the file is not a JSON object of texts.
     """
 
     def prediction(answer: tuple[str, Any]) -> Prediction:
@@ -164,11 +165,11 @@ def read_answers(path: Path) -> list[Prediction]:
             raise UserError(f"{path}: the answer to {key} is {value!r:.200}, expected a text")
         return Prediction(id=key, value=value)
 
-    return gathered(read_object(path, _MAX_BYTES).items(), prediction)
+    return read_all(read_object(path, _MAX_BYTES).items(), prediction)
 
 
 def _span_scores(examples: Sequence[SpanExample], predictions: Sequence[Prediction]) -> dict[str, float]:
-    """By the rules of SQuAD 2.0 where a question has no answer, by those of 1.1 otherwise."""
+    """Scores answers by the rules of SQuAD 2.0 if a question has no answer, and by those of 1.1 otherwise."""
     version = "v1" if all(example.answers for example in examples) else "v2"
     answers = {prediction.id: _answer(prediction) for prediction in predictions}
     odds = {prediction.id: prediction.probabilities[0] for prediction in predictions if prediction.probabilities}
@@ -177,6 +178,6 @@ def _span_scores(examples: Sequence[SpanExample], predictions: Sequence[Predicti
 
 
 def _answer(prediction: Prediction) -> str:
-    """What it would answer below any threshold; read from a file, a prediction is a text alone."""
+    """Returns the best answer, whatever the threshold; predictions read from a file have only a text."""
     answers = getattr(prediction, "answers", ())
     return answers[0].text if answers else prediction.value

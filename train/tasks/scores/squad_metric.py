@@ -1,4 +1,7 @@
-"""Exact match and F1 of answers, as SQuAD's evaluate-v1.1.py and evaluate-v2.0.py compute them, in percent."""
+"""Exact match and F1 of answers in percent, as in SQuAD's evaluate-v1.1.py and evaluate-v2.0.py.
+
+These are scripts, not a library, hence written again.
+"""
 
 import re
 import string
@@ -19,25 +22,25 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
 def normalize(text: str) -> str:
-    """A text without what the metric ignores: case, ASCII punctuation, articles, the amount of white space."""
+    """Removes what the metric ignores: case, ASCII punctuation, articles, and repeated white space."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
 def exact_match(prediction: str, gold: str) -> float:
-    """1 if both are the same once normalized, else 0."""
+    """Returns 1 if the normalized texts are equal, else 0."""
     return float(normalize(prediction) == normalize(gold))
 
 
 def f1(prediction: str, gold: str, version: Version) -> float:
-    """The harmonic mean of precision and recall of words, in normalized texts.
+    """Computes the harmonic mean of precision and recall of the words of the normalized texts.
 
-    Where one of them has no word left, v1 gives 0, and v2 gives 1 if the other has none either.
+    If one of them has no word, v1 returns 0, and v2 returns 1 if the other has none either.
     """
-    given, wanted = normalize(prediction).split(), normalize(gold).split()
-    if version == "v2" and not (given and wanted):
-        return float(given == wanted)
-    common = (Counter(given) & Counter(wanted)).total()
-    return 2 * common / (len(given) + len(wanted)) if common else 0.0
+    predicted, expected = normalize(prediction).split(), normalize(gold).split()
+    if version == "v2" and not (predicted and expected):
+        return float(predicted == expected)
+    common = (Counter(predicted) & Counter(expected)).total()
+    return 2 * common / (len(predicted) + len(expected)) if common else 0.0
 
 
 def squad_scores(
@@ -47,23 +50,25 @@ def squad_scores(
     null_odds: Mapping[str, float] | None = None,
     threshold: float = 0.0,
 ) -> dict[str, float]:
-    """The metrics of a set, in percent.
+    """Computes the metrics of a set of questions, in percent.
+
+    The score of a question is that of the reference answer that fits best.
 
     Args:
-        examples: with all their answers. A question without answers has none (v2), or fits no prediction (v1).
-        predictions: answer by question, "" for none; a question without prediction scores 0. A question scores as
-            high as the answer that fits best.
-        version: whose rules apply.
-        null_odds: by question, the larger, the likelier is it that there is no answer (v2).
-        threshold: a prediction whose odds are above counts as "no answer"; the logarithm of even odds by default.
+        examples: the questions with all reference answers. A question without answers is unanswerable (v2), or scores 0
+            (v1).
+        predictions: the answer by question id, "" for no answer; a question without prediction scores 0.
+        version: the version of SQuAD whose rules apply.
+        null_odds: log odds that there is no answer, by question id (v2).
+        threshold: a prediction with larger odds counts as "no answer"; even odds by default.
 
     Returns:
-        "f1" and "exact_match". Of v2 also "has_answer_f1", "has_answer_exact_match" and "no_answer" (both metrics
-        agree there) where there are such questions; with null odds "best_f1" and "best_exact_match", which are reached
-        with the thresholds "best_f1_threshold" and "best_exact_match_threshold" instead.
+        "f1" and "exact_match". For v2 also "has_answer_f1", "has_answer_exact_match" and "no_answer" (where both
+        metrics agree), if there are such questions; with null odds also "best_f1" and "best_exact_match" at the
+        thresholds "best_f1_threshold" and "best_exact_match_threshold".
 
     Raises:
-        UserError: if there are no questions, or null odds lack one of them.
+        UserError: if there are no questions, or a question is missing in `null_odds`.
     """
     if not examples:
         raise UserError("there are no questions to score predictions on")
@@ -96,7 +101,7 @@ def _values(
     predictions: Mapping[str, str],
     version: Version,
 ) -> np.ndarray:
-    """The metric of each question, between 0 and 1."""
+    """Computes the metric of each question, from 0 to 1."""
     values = np.zeros(len(examples))
     for index, example in enumerate(examples):
         prediction = predictions.get(example.id)
@@ -113,7 +118,7 @@ def _golds(example: SpanExample, version: Version) -> list[str]:
 def _odds(examples: Sequence[SpanExample], null_odds: Mapping[str, float]) -> np.ndarray:
     missing = [example.id for example in examples if example.id not in null_odds]
     if missing:
-        raise UserError(f"null odds lack {len(missing)} of {len(examples)} questions, such as {missing[0]}")
+        raise UserError(f"null odds are missing for {len(missing)} of {len(examples)} questions, such as {missing[0]}")
     return np.array([null_odds[example.id] for example in examples], np.float64)
 
 

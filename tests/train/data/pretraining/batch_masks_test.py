@@ -1,4 +1,4 @@
-"""Masks that the step draws: rows come without them, and what the step sees follows the recipe on real text."""
+"""Masks drawn by the training step: rows come without masks, and the drawn masks follow the recipe on real text."""
 
 import dataclasses
 import math
@@ -11,7 +11,7 @@ from flax_lite.rows.batch_masks import batch_masks
 from flax_lite.rows.recipe import PretrainingRecipe
 from flax_lite.training.steps import preparation_key
 from train.data.pretraining.rows import held_out_rows, make_rows
-from train.data.pretraining.statistics import restore
+from train.data.pretraining.statistics import unmasked_ids
 
 RECIPE = PretrainingRecipe(
     rows="packed", max_length=64, max_predictions=24, masking="batch", max_ngram=1, whole_word=False
@@ -20,28 +20,28 @@ ON_ROWS = dataclasses.replace(RECIPE, masking="rows")
 
 
 @pytest.mark.parametrize("rows", ["packed", "pairs"])
-def test_rows_come_without_masks_and_leave_the_step_with_them(store, tokenizer_info, rows):
-    """The same rows as with masks drawn for each, but for these."""
+def test_rows_have_no_masks_before_the_step_and_masks_after(store, tokenizer_info, rows):
+    """Apart from the masks, the rows are the same as with masks drawn row by row."""
     recipe = dataclasses.replace(RECIPE, rows=rows)
     plain = make_rows(store, tokenizer_info, recipe, seed=0).batch(range(32))
     other = make_rows(store, tokenizer_info, dataclasses.replace(recipe, masking="rows"), seed=0).batch(range(32))
     assert other.keys() - plain.keys() == {"masked_positions", "masked_ids", "masked_weights"}
-    np.testing.assert_array_equal(plain["input_ids"], restore(other))
+    np.testing.assert_array_equal(plain["input_ids"], unmasked_ids(other))
     prepare = jax.jit(batch_masks(recipe, tokenizer_info, store.token_counts))
     masked = jax.device_get(prepare(preparation_key(0, 0), plain))
     assert masked.keys() == other.keys()
     for name in masked.keys() - {"input_ids", "masked_positions", "masked_ids", "masked_weights"}:
         np.testing.assert_array_equal(masked[name], other[name])
-    np.testing.assert_array_equal(restore(masked), plain["input_ids"])
+    np.testing.assert_array_equal(unmasked_ids(masked), plain["input_ids"])
     assert masked["masked_weights"].sum() == math.ceil(0.15 * plain["attention_mask"].sum())
 
 
-def test_rows_with_masks_need_nothing_of_the_step(store, tokenizer_info):
+def test_rows_with_masks_need_no_masking_in_the_step(store, tokenizer_info):
     assert batch_masks(ON_ROWS, tokenizer_info, store.token_counts) is None
 
 
-def test_held_out_rows_are_masked_alike_whatever_the_step_draws(store, tokenizer_info):
-    """So that losses of runs with different masks compare."""
+def test_held_out_rows_have_the_same_masks_for_every_recipe(store, tokenizer_info):
+    """Losses of runs with different masking are then comparable."""
     smoothed = dataclasses.replace(RECIPE, mask_smoothing=0.7)
     batches = [
         held_out_rows(store, tokenizer_info, recipe, num_rows=8).batch(range(8)) for recipe in (smoothed, ON_ROWS)
@@ -60,7 +60,7 @@ def test_held_out_rows_are_masked_alike_whatever_the_step_draws(store, tokenizer
         ({"masking": "somewhere"}, "rows, batch"),
     ],
 )
-def test_recipe_refuses_masks_that_cannot_be(values, message):
+def test_recipe_raises_for_invalid_masking(values, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(RECIPE, **values)
 
@@ -74,11 +74,11 @@ def test_packing_of_novels_leaves_less_than_3_percent_padding(novel_pieces):
 
 
 def test_smoothed_masks_of_novels_follow_the_stated_power(novel_pieces):
-    """log(-log(1 - p)) over log(count) has slope -power: the highest of log w + Gumbel noise are the first arrivals of
-    a race of exponential clocks with rates w, so a token is chosen with p = 1 - exp(-c w) (see mask_tokens' test).
-    Here the counts are the whole corpus's, the batches some of its rows; ids are pooled by count, so that rare ones
-    have a say. The bound is five standard deviations of the slope of weighted least squares, with the binomial
-    variance of each point, and two percent for c, which differs from batch to batch."""
+    """log(-log(1 - p)) over log(count) has slope -power: the largest values of log w + Gumbel noise are the first
+    arrivals of exponential clocks with rates w, so a token is chosen with p = 1 - exp(-c w) (see the test of
+    mask_tokens). The counts are those of the whole corpus, the batches a part of its rows; ids are pooled by count, so
+    that rare ids contribute. The tolerance is five standard deviations of the slope of weighted least squares, with
+    the binomial variance of each point, and two percent for c, which differs between batches."""
     store, tokenizer = novel_pieces
     recipe = dataclasses.replace(RECIPE, max_length=512, max_predictions=128, mask_smoothing=0.7)
     rows = make_rows(store, tokenizer, recipe, seed=0)
@@ -93,7 +93,7 @@ def test_smoothed_masks_of_novels_follow_the_stated_power(novel_pieces):
         seen += np.bincount(batch["input_ids"][batch["attention_mask"] > 0], minlength=store.vocab_size)
         wanted += math.ceil(0.15 * batch["attention_mask"].sum())
         found += int(used.sum())
-    assert 0.999 * wanted < found <= wanted  # what does not fit a row is given up
+    assert 0.999 * wanted < found <= wanted  # masks beyond the maximum of a row are dropped
     assert not chosen[~tokenizer.is_maskable].any()
 
     bins = np.floor(2 * np.log2(np.maximum(store.token_counts, 1))).astype(int)

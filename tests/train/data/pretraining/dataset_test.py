@@ -1,12 +1,12 @@
-"""What a job prepares is the same when it is started again."""
+"""The data of a job is the same when the job is started again."""
 
 from tests.train.commands import values_of
 from train.data.pretraining import dataset
-from train.data.tokenizers import keep_tokenizer
+from train.data.tokenizers import save_tokenizer
 
 
-def test_a_vocabulary_is_trimmed_alike_when_a_run_goes_on(repository, tmp_path):
-    """The work directory keeps what is left of it; ids of that are not the teacher's, whose rows are looked up."""
+def test_a_resumed_run_trims_the_vocabulary_in_the_same_way(repository, tmp_path):
+    """The work directory has the trimmed tokenizer, whose ids are not those of the teacher's embedding table."""
     few = {"data.builtin_documents": 20, "data.eval_fraction": 0.0, "data.eval_source": "builtin"}
     values = {
         **values_of(f"{repository}/configs/distilbert_tiny.py:smoke"),
@@ -16,7 +16,7 @@ def test_a_vocabulary_is_trimmed_alike_when_a_run_goes_on(repository, tmp_path):
     values |= {"teacher": "random", "tokenizer": "train:wordpiece:400", "trim_vocabulary": True}
     kept = tmp_path / "tokenizer"
     first = dataset.prepare(values, kept, lambda line: None)
-    keep_tokenizer(first.tokenizer, kept)
+    save_tokenizer(first.tokenizer, kept)
     again = dataset.prepare(values, kept, lambda line: None)
     assert first.kept_ids is not None
     assert first.kept_ids != tuple(range(len(first.kept_ids)))
@@ -25,7 +25,7 @@ def test_a_vocabulary_is_trimmed_alike_when_a_run_goes_on(repository, tmp_path):
 
 
 def test_fingerprints_are_known_without_tokenizing(repository, tmp_path):
-    """They are those of the data that is opened; the text's contents count, not its place."""
+    """They equal those of the opened data, and depend on the contents of the text, not on its path."""
     text = "\n\n".join(f"word {number} and word {number + 1}.\nothers follow {number}." for number in range(60))
     for name, content in (("a", text), ("b", text), ("c", text.replace("others", "some"))):
         (tmp_path / f"{name}.txt").write_text(content, encoding="utf-8")
@@ -35,7 +35,7 @@ def test_fingerprints_are_known_without_tokenizing(repository, tmp_path):
     kept = tmp_path / "tokenizer"
     assert dataset.fingerprints(values, kept) == {}  # there is no tokenizer yet
     data = dataset.open_data(values, kept, lambda line: None)
-    keep_tokenizer(data.tokenizer, kept)
+    save_tokenizer(data.tokenizer, kept)
     begun = {"data": data.fingerprint, "tokenizer": data.tokenizer.fingerprint}
     stores = sorted((tmp_path / "cache" / "tokens").iterdir())
     tables = [

@@ -1,4 +1,4 @@
-"""Any number of hosts and workers, stopped anywhere and started again in another number, reads one sequence of rows."""
+"""The sequence of rows does not depend on the number of hosts and workers, also if it changes on resume."""
 
 import functools
 import hashlib
@@ -28,7 +28,7 @@ RECIPES = {
 }
 BATCH_SIZE = 8
 
-# One host: appends for every step a line with the step and a digest of each of its rows.
+# A host: appends a line per step with the step and a digest of each of its rows.
 _HOST = """
 import itertools, json, sys, time
 from tests.train.data.pretraining.hosts_test import RECIPES, digests, open_rows
@@ -56,20 +56,20 @@ def open_rows(directory, kind):
 
 
 def digests(batch):
-    """One for each row, over all its fields in order of their names."""
+    """Returns a digest of each row over all its fields, ordered by name."""
     fields = [np.ascontiguousarray(batch[name]) for name in sorted(batch)]
     rows = (b"".join(field[row].tobytes() for field in fields) for row in range(len(fields[0])))
     return [hashlib.sha256(row).hexdigest() for row in rows]
 
 
 def read(rows, first, count, **options):
-    """The digests of some steps' rows."""
+    """Returns the digests of the rows of `count` steps."""
     with train_batches(rows, BATCH_SIZE, first, **options) as batches:
         return [digests(batch) for batch in itertools.islice(batches, count)]
 
 
 def joined(parts):
-    """The hosts' parts of one batch as a batch."""
+    """Concatenates the parts of one batch from all hosts."""
     return functools.reduce(operator.add, parts)
 
 
@@ -78,7 +78,7 @@ def joined(parts):
     [("pairs", 2, 0), ("pairs", 4, 0), ("packed", 4, 0), ("packed", 2, 1)],
 )
 def test_hosts_and_workers_read_the_same_global_batches(store, kind, hosts, workers):
-    """Between two epochs, where a plan made by each host for itself would differ first."""
+    """Around the end of an epoch, where differing plans of the hosts would first show."""
     rows = open_rows(store.directory, kind)
     first = rows.epoch_size(0) // BATCH_SIZE - 1
     options = {"workers": workers, "process_count": hosts}
@@ -87,8 +87,8 @@ def test_hosts_and_workers_read_the_same_global_batches(store, kind, hosts, work
 
 
 def test_killed_hosts_resume_in_any_number(store, repository, tmp_path):
-    """Every host is killed at a random moment; a run goes on from the last step that all of them have read, as from a
-    checkpoint, on another number of hosts with another number of workers. The whole is one host's sequence."""
+    """Every host is killed at a random time. The run resumes from the last step that all of them have read, as from a
+    checkpoint, with another number of hosts and workers. In total it reads the sequence of a single host."""
     kind, rng = "packed", random.Random(0)
     script = tmp_path / "host.py"
     script.write_text(_HOST)
@@ -97,7 +97,7 @@ def test_killed_hosts_resume_in_any_number(store, repository, tmp_path):
         outs = [tmp_path / f"{hosts}-{index}" for index in range(hosts)]
         _run_and_kill(script, repository, store, kind, len(found), workers, outs, rng)
         lines = [list(map(json.loads, out.read_text().rpartition("\n")[0].splitlines())) for out in outs]
-        parts = list(zip(*lines, strict=False))  # of the steps that all have read
+        parts = list(zip(*lines, strict=False))  # of the steps that all hosts have read
         assert parts
         for number, part in enumerate(parts, len(found)):
             assert {step for step, _ in part} == {number}
@@ -105,7 +105,7 @@ def test_killed_hosts_resume_in_any_number(store, repository, tmp_path):
     assert found == read(open_rows(store.directory, kind), 0, len(found))
 
 
-# One of two hosts with two devices each: its part of a batch becomes its part of one global array.
+# One of two hosts with two devices each: its part of a batch becomes its shards of one global array.
 _GLOBAL = """
 import sys
 import jax
@@ -132,7 +132,7 @@ if __name__ == "__main__":
 
 
 def test_hosts_parts_become_one_global_batch(store, repository, tmp_path):
-    """With JAX's own runtime between two processes: every shard holds the rows that its place in the batch names."""
+    """With jax.distributed between two processes, every shard holds the rows of its index in the global batch."""
     script = tmp_path / "host.py"
     script.write_text(_GLOBAL)
     with socket.socket() as free:

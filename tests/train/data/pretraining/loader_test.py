@@ -1,4 +1,4 @@
-"""Batches: the same from any number of workers, hosts and interruptions, and every held-out row counted once."""
+"""Batches do not depend on workers, hosts and interruptions, and every held-out row counts once."""
 
 import itertools
 import os
@@ -27,9 +27,9 @@ def _take(rows, batch_size, count, *args, **options):
         return list(itertools.islice(batches, count))
 
 
-def _assert_equal(ours, theirs):
-    assert len(ours) == len(theirs)
-    for batch, other in zip(ours, theirs, strict=True):
+def _assert_equal(batches, expected):
+    assert len(batches) == len(expected)
+    for batch, other in zip(batches, expected, strict=True):
         assert batch.keys() == other.keys()
         for name in batch:
             assert batch[name].dtype == other[name].dtype
@@ -44,8 +44,8 @@ def test_train_batches_hold_the_rows_in_order(rows):
         _assert_equal([batch], [expected])
 
 
-def test_train_batches_go_on_into_the_next_epoch(rows):
-    """No batch is short where an epoch ends inside it."""
+def test_train_batches_continue_into_the_next_epoch(rows):
+    """The batch in which an epoch ends is a full one."""
     step = rows.epoch_size(0) // 64
     assert rows.epoch_size(0) % 64
     (batch,) = _take(rows, 64, 1, step)
@@ -54,10 +54,9 @@ def test_train_batches_go_on_into_the_next_epoch(rows):
 
 @pytest.mark.compat
 def test_train_batches_are_the_same_from_workers(rows):
-    """Workers are fresh processes that got the rows by name of their store; so this shows also that they can be sent,
-    and that Grain starts in a program that parsed no absl flags.
+    """Workers are new processes that receive the pickled rows, in a program that has not parsed absl flags.
 
-    A batch lives on after its iterator, and after the next one: nothing is written into it.
+    A batch stays valid after the next one and after its iterator is closed.
     """
     with train_batches(rows, 4, 3, workers=2) as batches:
         first = next(batches)
@@ -75,7 +74,7 @@ def test_train_batches_resume_at_any_step(rows):
         _assert_equal(_take(rows, 4, 3, start), whole[start : start + 3])
 
 
-def test_train_batches_say_where_they_are(rows):
+def test_train_batches_report_their_position(rows):
     with train_batches(rows, 4, 5) as batches:
         assert batches.next_row == 20
         next(batches)
@@ -88,12 +87,12 @@ def test_train_batches_say_where_they_are(rows):
 def test_hosts_parts_make_up_the_batch(rows, store, tokenizer_info, count):
     held_out = held_out_rows(store, tokenizer_info, RECIPE, num_rows=10)
     parts = [_take(rows, 8, 2, 1, process_index=index, process_count=count) for index in range(count)]
-    _assert_equal(_joined(parts), _take(rows, 8, 2, 1))
+    _assert_equal(_concatenated(parts), _take(rows, 8, 2, 1))
     parts = [list(eval_batches(held_out, 8, process_index=index, process_count=count)) for index in range(count)]
-    _assert_equal(_joined(parts), list(eval_batches(held_out, 8)))
+    _assert_equal(_concatenated(parts), list(eval_batches(held_out, 8)))
 
 
-def _joined(parts):
+def _concatenated(parts):
     return [
         {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
         for batches in zip(*parts, strict=True)
@@ -102,7 +101,7 @@ def _joined(parts):
 
 @pytest.mark.parametrize("batch_size", [1, 4, 5, 10, 16])
 def test_eval_batches_count_every_row_once(store, tokenizer_info, batch_size):
-    """Sums over weights are those over the rows, whatever the batch size; shapes are the training batches'."""
+    """Weighted sums equal sums over the rows for every batch size; shapes are those of training batches."""
     held_out = held_out_rows(store, tokenizer_info, RECIPE, num_rows=10)
     batches = list(eval_batches(held_out, batch_size))
     assert {batch["input_ids"].shape for batch in batches} == {(batch_size, 32)}
@@ -115,7 +114,7 @@ def test_eval_batches_count_every_row_once(store, tokenizer_info, batch_size):
     joined = np.concatenate([batch["input_ids"] for batch in batches])
     np.testing.assert_array_equal(joined[:10], expected["input_ids"])
     attention = np.concatenate([batch["attention_mask"] for batch in batches])
-    assert attention.any(axis=1).all()  # rows that only fill up attend to something as well
+    assert attention.any(axis=1).all()  # padding rows have tokens to attend to as well
 
 
 def test_eval_batches_have_the_fields_of_training(rows, store, tokenizer_info):
@@ -129,20 +128,20 @@ def test_eval_batches_have_the_fields_of_training(rows, store, tokenizer_info):
     ("options", "message"),
     [
         ({"batch_size": 0}, "a batch of 0 rows"),
-        ({"batch_size": 6, "process_count": 4}, "a batch of 6 rows has no equal part 0 of 4"),
-        ({"batch_size": 4, "process_index": 2, "process_count": 2}, "part 2 of 2"),
+        ({"batch_size": 6, "process_count": 4}, "a batch of 6 rows cannot be split evenly for host 0 of 4"),
+        ({"batch_size": 4, "process_index": 2, "process_count": 2}, "host 2 of 2"),
         ({"batch_size": 4, "start_step": -1}, "start_step=-1"),
         ({"batch_size": 4, "workers": -1}, "workers=-1"),
         ({"batch_size": 4, "prefetch": 0}, "prefetch=0"),
     ],
 )
-def test_train_batches_refuse_impossible_numbers(rows, options, message):
+def test_train_batches_raise_for_invalid_arguments(rows, options, message):
     with pytest.raises(ValueError, match=message):
         train_batches(rows, **options)
 
 
 def test_data_modules_load_without_jax_and_grain(repository):
-    """Workers import them at their start; and evaluation needs no Grain."""
+    """Workers import these modules at their start, and evaluation does not need Grain."""
     heavy = "{'jax', 'flax', 'grain', 'transformers'}"
     script = f"import sys, train.data.pretraining.loader; sys.exit(str({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], cwd=repository, capture_output=True, text=True, check=False)
@@ -181,7 +180,7 @@ def _children(pid):
 
 
 def alive(pid):
-    """Whether a process runs; one that has ended but was not waited for yet does not."""
+    """Returns whether a process is running; a zombie is not."""
     try:
         with open(f"/proc/{pid}/stat") as file:
             return file.read().rpartition(")")[2].split()[0] != "Z"
@@ -191,7 +190,7 @@ def alive(pid):
 
 @pytest.fixture
 def job(tmp_path, repository, store):
-    """A program with two workers, in a process group of its own, that waits for a line."""
+    """A program with two workers in a new process group, which waits for a line on standard input."""
     script = tmp_path / "job.py"
     script.write_text(_JOB)
     with subprocess.Popen(
@@ -208,10 +207,9 @@ def job(tmp_path, repository, store):
         process.kill()
 
 
-def test_workers_leave_signals_to_their_job_and_end_with_it(job):
-    """Ctrl-C and a service manager signal the whole group, and what follows is the job's decision, which may need
-    batches to finish its step: so its workers go on, and say nothing. But killed outright it can end nothing: then they
-    notice and go."""
+def test_workers_ignore_signals_and_exit_with_their_job(job):
+    """Ctrl-C and a service manager signal the whole process group. The job decides what to do and may need batches to
+    finish its step, so its workers ignore the signal. When the job is killed, its workers notice and exit."""
     assert job.stdout.readline() == "ready\n"
     children = _children(job.pid)
     assert len(children) >= 2

@@ -1,4 +1,4 @@
-"""Real text in pieces of a real vocabulary: statistics of the recipe, and an epoch in memory that does not grow."""
+"""Real text with a real vocabulary: the statistics of the masks and pairs, and constant memory over epochs."""
 
 import subprocess
 import sys
@@ -11,46 +11,46 @@ from flax_lite.rows.pairs import PairRecipe, plan_pairs
 from flax_lite.rows.recipe import PretrainingRecipe
 from tests.flax_lite.rows.masking_test import _plain_port
 from train.data.pretraining.rows import make_rows
-from train.data.pretraining.statistics import masked_places, restore
+from train.data.pretraining.statistics import prediction_mask, unmasked_ids
 
 
-def test_ngrams_of_novels_are_drawn_as_by_a_plain_port(novel_pieces):
-    """Lengths in words of runs of masked words, and numbers of masked tokens, are distributed as with the algorithm as
-    it is read in the reference code, on the same rows (chi-squared). That port draws lengths 6:3:2."""
+def test_ngrams_of_novels_have_the_distribution_of_the_reference(novel_pieces):
+    """The lengths of runs of masked words and the numbers of masked tokens have the same distribution as with a plain
+    port of google-research/albert's algorithm on the same rows (chi-squared). It draws lengths 6:3:2."""
     store, tokenizer = novel_pieces
     recipe = PretrainingRecipe(rows="packed", max_length=128, max_predictions=20)
     batch = make_rows(store, tokenizer, recipe, seed=0).batch(range(3000))
-    ids, chosen = restore(batch), masked_places(batch)
+    ids, chosen = unmasked_ids(batch), prediction_mask(batch)
     rng = np.random.default_rng(0)
-    ours, theirs = Counter(), Counter()
+    found, reference = Counter(), Counter()
     for row in np.flatnonzero(batch["segment_ids"].max(axis=1) == 1):
         length = int(batch["attention_mask"][row].sum())
         text = ids[row, 1 : length - 1]
         if not tokenizer.is_maskable[text].all():
-            continue  # the port knows no unknown pieces
+            continue  # the port does not handle unknown tokens
         starts = tokenizer.starts_word[text]
         starts[0] = True
         word_of = np.cumsum(starts) - 1
-        words = [place.tolist() for place in np.split(np.arange(len(text)), np.flatnonzero(starts)[1:])]
+        words = [positions.tolist() for positions in np.split(np.arange(len(text)), np.flatnonzero(starts)[1:])]
         budget = max(1, round(0.15 * length))
-        for counts, places in (
-            (ours, np.flatnonzero(chosen[row, 1 : length - 1])),
-            (theirs, np.array(_plain_port(words, budget, 3, rng))),
+        for counts, positions in (
+            (found, np.flatnonzero(chosen[row, 1 : length - 1])),
+            (reference, np.array(_plain_port(words, budget, 3, rng))),
         ):
-            runs = np.split(places, np.flatnonzero(np.diff(places) > 1) + 1)
+            runs = np.split(positions, np.flatnonzero(np.diff(positions) > 1) + 1)
             counts.update(("words", len(set(word_of[run].tolist()))) for run in runs)
-            counts["tokens", len(places)] += 1
-    assert ours["words", 1] > 10_000
-    common = [key for key in ours | theirs if ours[key] + theirs[key] > 50]
-    distance = sum((ours[key] - theirs[key]) ** 2 / (ours[key] + theirs[key]) for key in common)
-    # Runs of one row depend on one another, so the sum is only roughly chi-squared; it is near len(common) when equal.
-    assert distance < 2.5 * len(common), (distance, ours, theirs)
+            counts["tokens", len(positions)] += 1
+    assert found["words", 1] > 10_000
+    common = [key for key in found | reference if found[key] + reference[key] > 50]
+    distance = sum((found[key] - reference[key]) ** 2 / (found[key] + reference[key]) for key in common)
+    # Runs within a row are dependent, so the sum is only roughly chi-squared; it is near len(common) if equal.
+    assert distance < 2.5 * len(common), (distance, found, reference)
 
 
 def test_a_tenth_of_the_passes_over_novels_is_short(novel_pieces):
-    """A pass that aims at the full length fills every pair but a document's last. One that aims at less does not, but
-    where the last sentence reaches to the full length: its target is uniform, so that is at most the share of targets
-    within two of the longest hundredth of sentences."""
+    """A pass with the full target length fills every pair but the last one of a document. A pass with a shorter target
+    does not, unless its last sentence happens to reach the full length. Targets are uniform, so the probability of that
+    is at most the share of targets within two sentences (of the 99th percentile of lengths) of the full length."""
     store, _ = novel_pieces
     room = 509
     passes = short = 0
@@ -110,9 +110,9 @@ if __name__ == "__main__":
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", ["pairs", "packed"])
 def test_memory_is_flat_over_epochs_of_novels(kind, shared_data, repository, tmp_path):
-    """Two plans are there from the middle of the second epoch on, when the third is made; after that nothing is kept of
-    what has been read. 10 MB are for the arrays of a plan in the making, which come and go (5 MB over 14 epochs); the
-    tokens of an epoch would be 36 MB if they were kept in two bytes each."""
+    """From the middle of the second epoch on, two plans are in memory, and nothing of earlier epochs is. The tolerance
+    of 10 MB is for temporary arrays while a plan is computed (5 MB over 14 epochs); the tokens of an epoch would take
+    36 MB if they stayed in memory."""
     script = tmp_path / "epoch.py"
     script.write_text(_EPOCH)
     novels = f"text:{shared_data}/pretrain/novels/*.txt"

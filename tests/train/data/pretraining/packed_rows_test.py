@@ -1,4 +1,4 @@
-"""Packed rows: what stands in them, and that texts in one row stay apart."""
+"""Packed rows: their contents, and the independence of the texts in a row."""
 
 import copy
 
@@ -8,7 +8,7 @@ import pytest
 from flax_lite.rows.recipe import PretrainingRecipe
 from tests.flax_lite import tiny
 from train.data.pretraining.rows import make_rows
-from train.data.pretraining.statistics import restore
+from train.data.pretraining.statistics import unmasked_ids
 
 
 @pytest.fixture(scope="module")
@@ -17,10 +17,10 @@ def packed(store, tokenizer_info):
     return make_rows(store, tokenizer_info, recipe, seed=0)
 
 
-def test_packed_rows_hold_an_epoch_s_tokens_once(packed, store, tokenizer_info):
-    """Masks undone and specials left out, the rows of an epoch are the corpus, in other order."""
+def test_packed_rows_hold_every_token_once_per_epoch(packed, store, tokenizer_info):
+    """Without masks and special tokens, the rows of an epoch are a permutation of the corpus."""
     batch = packed.batch(range(packed.epoch_size(0)))
-    ids = restore(batch)
+    ids = unmasked_ids(batch)
     special = np.isin(ids, [tokenizer_info.cls_id, tokenizer_info.sep_id]) | (batch["attention_mask"] == 0)
     np.testing.assert_array_equal(np.sort(ids[~special]), np.sort(store.ids[:]))
     padding = 1 - batch["attention_mask"].mean()
@@ -28,9 +28,9 @@ def test_packed_rows_hold_an_epoch_s_tokens_once(packed, store, tokenizer_info):
     assert padding < 0.03
 
 
-def test_packed_rows_number_their_texts_and_start_positions_again(packed, tokenizer_info):
+def test_packed_rows_number_their_texts_and_restart_positions(packed, tokenizer_info):
     batch = packed.batch(range(50))
-    ids = restore(batch)
+    ids = unmasked_ids(batch)
     assert set(batch) >= {"segment_ids", "position_ids"}
     assert "sentence_label" not in batch
     for row in range(50):
@@ -56,23 +56,23 @@ def test_packed_rows_differ_between_epochs_and_survive_copying(packed):
 
 
 def test_packed_texts_do_not_see_each_other(packed):
-    """What the model gives for a text is the same alone and packed, whatever its neighbors are."""
+    """The model's output for a text is the same for a packed row and for a row of its own."""
     batch = packed.batch(range(40))
     row = int(np.argmax(batch["segment_ids"].max(axis=1)))
     assert batch["segment_ids"][row].max() >= 2
     config = tiny.albert(vocab_size=packed.tokenizer.vocab_size, max_position_embeddings=64)
     model = tiny.make("MaskedLM", config)
     fields = ("input_ids", "attention_mask", "token_type_ids", "position_ids", "segment_ids")
-    together = tiny.call(model, **{name: batch[name][row : row + 1] for name in fields}).logits[0]
+    packed_logits = tiny.call(model, **{name: batch[name][row : row + 1] for name in fields}).logits[0]
     texts = [np.flatnonzero(batch["segment_ids"][row] == text + 1) for text in range(batch["segment_ids"][row].max())]
     ids, mask = np.zeros((2, len(texts), 64), np.int32)
-    for text, places in enumerate(texts):
-        ids[text, : len(places)], mask[text, : len(places)] = batch["input_ids"][row, places], 1
-    alone = tiny.call(model, input_ids=ids, attention_mask=mask).logits
-    for text, places in enumerate(texts):
-        np.testing.assert_allclose(together[places], alone[text, : len(places)], atol=1e-5)
+    for text, positions in enumerate(texts):
+        ids[text, : len(positions)], mask[text, : len(positions)] = batch["input_ids"][row, positions], 1
+    single_logits = tiny.call(model, input_ids=ids, attention_mask=mask).logits
+    for text, positions in enumerate(texts):
+        np.testing.assert_allclose(packed_logits[positions], single_logits[text, : len(positions)], atol=1e-5)
 
 
-def test_rows_of_an_unknown_kind_are_refused():
+def test_an_unknown_kind_of_rows_raises():
     with pytest.raises(ValueError, match="pairs, packed, got 'piles'"):
         PretrainingRecipe(rows="piles", max_length=64, max_predictions=10)

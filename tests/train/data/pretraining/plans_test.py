@@ -1,4 +1,4 @@
-"""Plans in the background: made once each, few kept, and an error is told to whoever asks."""
+"""The cache of epoch plans: each is computed once, few are kept, and errors reach the caller."""
 
 import threading
 
@@ -7,7 +7,7 @@ import pytest
 from train.data.pretraining.plans import Plans
 
 
-def test_plan_in_the_making_is_waited_for_not_made_twice():
+def test_threads_wait_for_a_plan_instead_of_computing_it_twice():
     begun, go_on, made = threading.Event(), threading.Event(), []
 
     def make(epoch):
@@ -38,10 +38,10 @@ def test_few_plans_are_kept():
     for epoch in (0, 1, 0, 2, 0, 1):
         assert plans.get(epoch) == epoch
     assert len(plans) == 2
-    assert made == [0, 1, 2, 1]  # 1 gave way to 2, being asked for last
+    assert made == [0, 1, 2, 1]  # 2 replaced 1, the least recently used
 
 
-def test_background_is_one_thread_that_ends_with_the_plans():
+def test_the_background_thread_ends_with_the_plans():
     plans = Plans(lambda epoch: threading.current_thread())
     threads = set()
     for epoch in range(5):
@@ -55,7 +55,7 @@ def test_background_is_one_thread_that_ends_with_the_plans():
     assert not thread.is_alive()
 
 
-def test_error_reaches_who_asks_and_is_not_kept():
+def test_an_error_reaches_the_caller_and_is_not_cached():
     attempts = []
 
     def make(epoch):

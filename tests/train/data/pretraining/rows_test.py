@@ -1,4 +1,4 @@
-"""Pretraining rows: what stands in them, that they never depend on who asks when, and that their statistics hold."""
+"""Pretraining rows: their contents, their independence of the reading order, and their statistics."""
 
 import copy
 import dataclasses
@@ -10,7 +10,7 @@ import pytest
 
 from flax_lite.rows.recipe import PretrainingRecipe
 from train.data.pretraining.rows import PairRows, held_out_rows, make_rows
-from train.data.pretraining.statistics import restore
+from train.data.pretraining.statistics import unmasked_ids
 from train.data.sources import CorpusOptions, open_corpus
 from train.data.tokens.preparation import build_store
 
@@ -51,7 +51,7 @@ def test_row_has_fixed_shapes(rows):
 
 def test_row_is_cls_a_sep_b_sep_and_padding(rows, tokenizer):
     batch = rows.batch(range(500))
-    ids = restore(batch)
+    ids = unmasked_ids(batch)
     lengths = batch["attention_mask"].sum(axis=1)
     assert lengths.max() == 64
     assert lengths.min() < 30
@@ -65,13 +65,13 @@ def test_row_is_cls_a_sep_b_sep_and_padding(rows, tokenizer):
         assert (row[length:] == tokenizer.pad_id).all()
 
 
-def test_row_gives_the_source_text_back_when_unmasked(rows, documents, tokenizer):
-    """Each segment, its originals restored, stands in one document of the source as it is; and label 0 means that the
-    two follow one another there, but for what truncation cut off between them. A token is written as one letter."""
+def test_unmasked_rows_are_source_text(rows, documents, tokenizer):
+    """Without masks, each segment occurs in a document of the source. With label 0, the second segment follows the
+    first, up to the tokens that truncation removed between them. A token is represented by one letter."""
     texts = ["".join(map(chr, itertools.chain(*tokenizer.encode(document)))) for document in documents]
     batch = rows.batch(range(300))
     for row, types, mask, label in zip(
-        restore(batch), batch["token_type_ids"], batch["attention_mask"], batch["sentence_label"], strict=True
+        unmasked_ids(batch), batch["token_type_ids"], batch["attention_mask"], batch["sentence_label"], strict=True
     ):
         a = "".join(map(chr, row[(types == 0) & (mask == 1)][1:-1]))
         b = "".join(map(chr, row[types == 1][:-1]))
@@ -83,7 +83,7 @@ def test_row_gives_the_source_text_back_when_unmasked(rows, documents, tokenizer
 
 
 def test_rows_are_the_same_in_any_order_and_any_copy(store, tokenizer_info, rows):
-    """What a resumed run or another worker reads: a new object, asked backwards and across epochs."""
+    """A new object that is read backwards and across epochs, as by a resumed run or another worker, is the same."""
     numbers = [0, 5, rows.epoch_size(0) - 1, rows.epoch_size(0), rows.epoch_size(0) + rows.epoch_size(1) + 3]
     expected = [rows[number] for number in numbers]
     fresh = PairRows(store, tokenizer_info, RECIPE, seed=0)
@@ -96,18 +96,18 @@ def test_rows_are_the_same_in_any_order_and_any_copy(store, tokenizer_info, rows
 
 
 def test_rows_of_every_epoch_follow_one_another(rows):
-    place = 0
+    number = 0
     for epoch in range(5):
         size = rows.epoch_size(epoch)
-        assert rows.locate(place) == (epoch, 0)
-        assert rows.locate(place + size - 1) == (epoch, size - 1)
-        place += size
-    assert rows.locate(place) == (5, 0)
+        assert rows.locate(number) == (epoch, 0)
+        assert rows.locate(number + size - 1) == (epoch, size - 1)
+        number += size
+    assert rows.locate(number) == (5, 0)
     assert len({rows.epoch_size(epoch) for epoch in range(5)}) > 1
 
 
 def test_rows_keep_few_plans(store, tokenizer_info, rows):
-    """A long run does not gather the plans of its past; going back makes the same plan again."""
+    """A long run does not keep earlier plans; returning to an epoch computes the same plan again."""
     fresh = PairRows(store, tokenizer_info, RECIPE, seed=0)
     start = 0
     for epoch in range(5):
@@ -119,8 +119,8 @@ def test_rows_keep_few_plans(store, tokenizer_info, rows):
 
 @pytest.mark.parametrize("kind", ["pairs", "packed"])
 def test_next_plan_is_made_before_it_is_needed(store, tokenizer_info, kind, monkeypatch):
-    """From half an epoch on, in another thread; the change of the epoch then neither plans nor counts. Rows that end
-    after an epoch plan no other."""
+    """The next plan is computed in another thread after half an epoch; at the end of the epoch nothing is computed.
+    Rows that end after one epoch compute no other plan."""
     recipe = dataclasses.replace(RECIPE, rows=kind)
     fresh = make_rows(store, tokenizer_info, recipe, seed=0)
     size, expected = fresh.epoch_size(0), make_rows(store, tokenizer_info, recipe, seed=0)
@@ -149,29 +149,31 @@ def test_next_plan_is_made_before_it_is_needed(store, tokenizer_info, kind, monk
 
 
 def test_pairs_are_fresh_every_epoch(rows):
-    """Documents are cut elsewhere: of the first epoch's rows, few stand in the second with the same text. (Documents of
-    two or three sentences have little choice.)"""
+    """Documents are split at other positions, so few rows of the first epoch recur in the second with the same text.
+    (Documents of two or three sentences allow few splits.)"""
     size = rows.epoch_size(0)
-    epochs = [restore(rows.batch(range(start, start + rows.epoch_size(epoch)))) for epoch, start in ((0, 0), (1, size))]
+    epochs = [
+        unmasked_ids(rows.batch(range(start, start + rows.epoch_size(epoch)))) for epoch, start in ((0, 0), (1, size))
+    ]
     texts = [set(map(tuple, ids.tolist())) for ids in epochs]
     assert len(texts[0] & texts[1]) < 0.3 * size
 
 
 def test_masks_are_fresh_every_epoch_and_every_row(tmp_path, tokenizer_info, tokenizer):
-    """Documents of two sentences give the same pairs in every epoch, so rows can be compared by their text: the same
-    text is masked differently in another epoch (equal with probability under 1 in 1000 for 3 of 20 tokens), and rows of
-    equal text within an epoch differ too."""
+    """Documents of two sentences yield the same pairs in every epoch, so that masks of the same text can be compared:
+    they differ between epochs (two are equal with probability below 1/1000 for 3 of 20 tokens) and within an epoch."""
     path = tmp_path / "a.txt"
     text = "one two three four five six seven eight nine ten\nred green blue black white grey pink brown gold silver"
     path.write_text("\n\n".join([text] * 200))
     store = build_store(
-        open_corpus(CorpusOptions(source=f"text:{path}"), "train"), tokenizer, cache_dir=tmp_path, say=lambda line: None
+        open_corpus(CorpusOptions(source=f"text:{path}"), "train"), tokenizer, cache_dir=tmp_path, log=lambda line: None
     )
     recipe = PretrainingRecipe(max_length=64, max_predictions=10, short_seq_prob=0.0)
     rows = PairRows(store, tokenizer_info, recipe, seed=0)
     assert rows.epoch_size(0) == rows.epoch_size(1) == 200
     first, second = rows.batch(range(200)), rows.batch(range(200, 400))
-    assert len({tuple(row) for row in np.concatenate([restore(first), restore(second)]).tolist()}) == 2  # swapped
+    both = np.concatenate([unmasked_ids(first), unmasked_ids(second)])
+    assert len({tuple(row) for row in both.tolist()}) == 2  # swapped
     other_seed = PairRows(store, tokenizer_info, recipe, seed=1).batch(range(200))
     for other in (second, other_seed):
         assert (first["masked_positions"] == other["masked_positions"]).all(axis=1).mean() < 0.05
@@ -187,13 +189,13 @@ def _repeats(batch):
 def novels(shared_data, tokenizer, tmp_path_factory):
     source = f"text:{shared_data}/pretrain/novels/Cbronte_V*.txt"
     corpus = open_corpus(CorpusOptions(source=source), "train")
-    return build_store(corpus, tokenizer, cache_dir=tmp_path_factory.mktemp("novels"), say=lambda line: None)
+    return build_store(corpus, tokenizer, cache_dir=tmp_path_factory.mktemp("novels"), log=lambda line: None)
 
 
 @pytest.mark.parametrize("source", ["store", "novels"])
 def test_rows_have_the_statistics_of_the_recipe(source, request, tokenizer_info, tokenizer):
-    """On made-up and on real text, within chance: 15% of the tokens of each row, but for what words of several pieces
-    leave unfilled; 80/10/10; sentence labels even where both segments are of one chunk, and 1 elsewhere."""
+    """On random and on real text, up to chance: 15% of the tokens of each row are masked, minus what whole words do not
+    fill; replaced 80/10/10; sentence labels are balanced if both segments are of one chunk, and 1 otherwise."""
     store = request.getfixturevalue(source)
     recipe = dataclasses.replace(RECIPE, max_predictions=64)
     rows = PairRows(store, tokenizer_info, recipe, seed=3)
@@ -211,8 +213,8 @@ def test_rows_have_the_statistics_of_the_recipe(source, request, tokenizer_info,
     for hits, share in (((now == tokenizer.mask_id), 0.8), ((now == before), 0.1)):
         assert _within(hits.sum(), share, len(now), sigmas=5)
 
-    # Segments of one chunk are no further apart than what truncation cut between them, which is less than the longest
-    # sentence; a strange segment is that near by chance in 1 of 100 rows at most.
+    # Segments of one chunk are separated at most by what truncation removed, which is less than the longest sentence; a
+    # random segment is that close by chance in at most 1 of 100 rows.
     plan = rows._plans.get(0)
     np.testing.assert_array_equal(batch["sentence_label"], plan.label[: len(lengths)])
     gap = plan.first.max(axis=1) - (plan.first + plan.length).min(axis=1)
@@ -223,9 +225,9 @@ def test_rows_have_the_statistics_of_the_recipe(source, request, tokenizer_info,
 
 
 def test_whole_words_are_masked_whole(rows, tokenizer):
-    """A masked piece that continues a word has its neighbors in the word masked too."""
+    """If a piece that continues a word is masked, so are its neighbors in the word."""
     batch = rows.batch(range(200))
-    ids = restore(batch)
+    ids = unmasked_ids(batch)
     masked = np.zeros_like(ids, bool)
     for row, positions, weights in zip(masked, batch["masked_positions"], batch["masked_weights"], strict=True):
         row[positions[weights > 0]] = True
@@ -236,12 +238,12 @@ def test_whole_words_are_masked_whole(rows, tokenizer):
 
 
 def test_recipe_reaches_the_masks_and_the_pairs(store, tokenizer_info):
-    """Each leaf changes what it is for: BERT's recipe breaks words, masks singly, and has strange text in half."""
+    """Each option has its effect: BERT's recipe masks single pieces and has random second segments in half the rows."""
     recipe = PretrainingRecipe(max_length=64, max_predictions=3, max_ngram=1, whole_word=False, pair_task="nsp")
     rows = PairRows(store, tokenizer_info, recipe, seed=0)
     batch = rows.batch(range(400))
     assert batch["masked_weights"].sum(axis=1).max() == 3
-    ids = restore(batch)
+    ids = unmasked_ids(batch)
     masked_alone = 0
     for row, positions in zip(ids, batch["masked_positions"], strict=True):
         for position in positions.tolist():
@@ -265,7 +267,7 @@ def test_unknown_tokens_are_never_targets(tmp_path, tokenizer, tokenizer_info):
     path = tmp_path / "a.txt"
     path.write_text("\n\n".join(["unknown word unknown\nword unknown word"] * 50))
     store = build_store(
-        open_corpus(CorpusOptions(source=f"text:{path}"), "train"), tokenizer, cache_dir=tmp_path, say=lambda line: None
+        open_corpus(CorpusOptions(source=f"text:{path}"), "train"), tokenizer, cache_dir=tmp_path, log=lambda line: None
     )
     batch = PairRows(store, tokenizer_info, RECIPE, seed=0).batch(range(50))
     assert (batch["input_ids"] == tokenizer.unk_id).any()
@@ -279,13 +281,13 @@ def test_held_out_rows_are_fixed_and_few(store, tokenizer_info, rows):
     assert all(_equal(few[number], many[number]) for number in range(20))
     assert len(list(few)) == 20
     assert not _equal(few[0], rows[0])
-    with pytest.raises(IndexError, match="row 20 of 20"):
+    with pytest.raises(IndexError, match="row 20 is out of range: there are 20 rows"):
         few[20]
-    with pytest.raises(IndexError, match="row -1 of 20"):
+    with pytest.raises(IndexError, match="row -1 is out of range"):
         few[-1]
 
 
-def test_rows_refuse_what_does_not_fit(store, tokenizer_info):
+def test_rows_raise_for_another_vocabulary_or_invalid_numbers(store, tokenizer_info):
     with pytest.raises(ValueError, match="the corpus has 2000 ids, the tokenizer 7"):
         PairRows(store, dataclasses.replace(tokenizer_info, vocab_size=7), RECIPE, seed=0)
     with pytest.raises(ValueError, match="seed=-1"):
@@ -306,6 +308,6 @@ def test_rows_refuse_what_does_not_fit(store, tokenizer_info):
         ({"pair_task": "none"}, "'none'"),
     ],
 )
-def test_recipe_refuses_impossible_values(values, message):
+def test_recipe_raises_for_invalid_values(values, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(RECIPE, **values)

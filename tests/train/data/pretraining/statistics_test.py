@@ -1,13 +1,13 @@
-"""Counts over rows, against rows written by hand."""
+"""Row statistics of rows written by hand."""
 
 import numpy as np
 import pytest
 
 from flax_lite.rows.recipe import TokenizerInfo
-from train.data.pretraining.statistics import RowStatistics, masked_places, restore
+from train.data.pretraining.statistics import RowStatistics, prediction_mask, unmasked_ids
 
 PAD, CLS, SEP, MASK = 0, 1, 2, 3
-# Ids 4 to 9 begin words, 10 and 11 go on.
+# Ids 4 to 9 start words, 10 and 11 continue them.
 INFO = TokenizerInfo(
     vocab_size=12,
     pad_id=PAD,
@@ -21,8 +21,8 @@ INFO = TokenizerInfo(
 
 @pytest.fixture
 def batch():
-    """Two rows of 10 places and 5 slots. The first hides "4 10" and 5, which are neighbors, and keeps 7; the second
-    replaces 8 by 9."""
+    """Two rows of 10 positions with 5 masked positions. The first row hides the neighbors "4 10" and 5 and keeps 7; the
+    second replaces 8 with 9."""
     rows = {
         "input_ids": [
             [CLS, MASK, MASK, MASK, 6, SEP, 7, 11, SEP, PAD],
@@ -38,13 +38,13 @@ def batch():
     return arrays | {"masked_weights": np.array([[1, 1, 1, 1, 0], [1, 0, 0, 0, 0]], np.float32)}
 
 
-def test_restore_undoes_the_masks(batch):
-    np.testing.assert_array_equal(restore(batch)[0], [CLS, 4, 10, 5, 6, SEP, 7, 11, SEP, PAD])
-    np.testing.assert_array_equal(restore(batch)[1][:5], [CLS, 8, SEP, 6, SEP])
-    assert [np.flatnonzero(row).tolist() for row in masked_places(batch)] == [[1, 2, 3, 6], [1]]
+def test_unmasked_ids_undoes_the_masks(batch):
+    np.testing.assert_array_equal(unmasked_ids(batch)[0], [CLS, 4, 10, 5, 6, SEP, 7, 11, SEP, PAD])
+    np.testing.assert_array_equal(unmasked_ids(batch)[1][:5], [CLS, 8, SEP, 6, SEP])
+    assert [np.flatnonzero(row).tolist() for row in prediction_mask(batch)] == [[1, 2, 3, 6], [1]]
 
 
-def test_statistics_count_what_is_there(batch):
+def test_statistics_count_a_batch(batch):
     statistics = RowStatistics(INFO)
     statistics.add(batch)
     assert (statistics.rows, statistics.tokens, statistics.num_masked) == (2, 14, 5)
@@ -69,5 +69,5 @@ def test_statistics_add_up_over_batches(batch):
     np.testing.assert_array_equal(whole.masked_by_run, parts.masked_by_run)
 
 
-def test_statistics_of_nothing_are_no_division_by_zero():
+def test_shares_of_no_rows_are_defined():
     assert set(RowStatistics(INFO).shares().values()) <= {0.0, 1.0}

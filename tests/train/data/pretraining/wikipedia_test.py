@@ -1,4 +1,4 @@
-"""The documented way from nothing to a tokenized slice of Wikipedia, with a hub on this machine for the real one."""
+"""The documented commands that download and tokenize a slice of Wikipedia, run against a local fake hub."""
 
 import io
 import os
@@ -32,7 +32,7 @@ def _command(beginning):
 
 
 def _file(numbers):
-    """Articles as the data set has them: columns id, url, title, text."""
+    """Returns articles with the columns of the data set: id, url, title, text."""
     columns = {
         "id": [str(number) for number in numbers],
         "url": [f"https://en.wikipedia.org/wiki/{number}" for number in numbers],
@@ -47,7 +47,7 @@ def _file(numbers):
 
 
 def test_documented_commands_lead_to_a_tokenized_slice(tmp_path, monkeypatch, capsys):
-    """The first four files and no other are fetched, and become tokens of a vocabulary that was trained on them."""
+    """Only the first four files are downloaded; they are tokenized with a vocabulary trained on them."""
     with fake_hub.serve() as hub:
         names = [f"20231101.en/train-{number:05}-of-00041.parquet" for number in range(6)]
         files = {name: _file(range(500 * number, 500 * number + 500)) for number, name in enumerate(names)}

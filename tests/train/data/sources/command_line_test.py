@@ -1,4 +1,4 @@
-"""Sources as the job's command line takes them: a run on three kinds at once, and what mistakes are answered."""
+"""Sources on the command line: a run on a mixture of all kinds, and error messages."""
 
 import gzip
 import json
@@ -19,7 +19,7 @@ pytest.importorskip("tensorflow_datasets")
 
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory):
-    """A JSON lines file, a Parquet file and a tfds set of the same made-up articles under other numbers."""
+    """A JSON lines file, a Parquet file, a text file and a tfds data set of generated articles."""
     root = tmp_path_factory.mktemp("corpora")
 
     def texts(kind):
@@ -39,7 +39,7 @@ def corpora(tmp_path_factory):
     return root
 
 
-# What is read is the subject, not what is learned of it.
+# Few steps: the tests are about reading the data.
 SHORT = (
     *("plot=false", "mesh.data=1", "execution.unroll=1", "total_steps=2", "log_every_steps=1"),
     *("eval_every_steps=2", "checkpoint_every_steps=2", "data.max_eval_rows=16"),
@@ -81,7 +81,7 @@ def test_pretrain_runs_on_a_mixture_of_all_kinds(repository, corpora, tmp_path, 
 
 MISTAKES = {
     "misspelled source": (["data.source=parquett:{root}/b.parquet"], ["'parquett:", "'parquet:GLOB'"]),
-    "misspelled leaf": (["data.text_colum=body"], ["unknown option", "config.data.text_column"]),
+    "misspelled option": (["data.text_colum=body"], ["unknown option", "config.data.text_column"]),
     "missing file": (["data.source=parquet:{root}/*.arrow"], ["No file matches 'parquet:{root}/*.arrow'"]),
     "missing column, parquet": (["data.source=parquet:{root}/b.parquet"], ["{root}/b.parquet", "'text'", "has: body"]),
     "missing column, jsonl": (["data.source=text:{root}/a.jsonl.gz"], ["a.jsonl.gz, line 1", "'text'", "has: body"]),
@@ -89,7 +89,7 @@ MISTAKES = {
     "missing set": (["data.source=tfds:lm1b"], ["tfds build lm1b --file_format=array_record --data_dir={root}/sets"]),
     "missing split": (["data.source=tfds:toy/en:test"], ["no split 'test'", "has: train"]),
     "no tuple": (["data.mixture=text:{root}/c.txt"], ["data.mixture=text:{root}/c.txt", "a tuple"]),
-    "no weight": (["data.mixture=('text:{root}/c.txt',)"], ["'text:{root}/c.txt'", "a source and its weight"]),
+    "no weight": (["data.mixture=('text:{root}/c.txt',)"], ["'text:{root}/c.txt'", "a source and a positive weight"]),
     "nothing held out": (["data.source=text:{root}/c.txt", "data.eval_fraction=0"], ["data.eval_source"]),
     "common text": (
         ["data.source=text:{root}/*.txt", "data.eval_source=text:{root}/c.txt"],
@@ -99,7 +99,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("overrides", "parts"), MISTAKES.values(), ids=MISTAKES)
-def test_pretrain_explains_a_mistake(repository, corpora, tmp_path, monkeypatch, capsys, overrides, parts):
+def test_pretrain_errors_name_cause_and_cure(repository, corpora, tmp_path, monkeypatch, capsys, overrides, parts):
     monkeypatch.chdir(repository)
     overrides = [override.format(root=corpora) for override in overrides]
     assert run(tmp_path / "work", f"data.tfds_dir={corpora}/sets", *overrides) == 2

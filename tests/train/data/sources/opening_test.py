@@ -1,4 +1,4 @@
-"""Reading documents, splitting them into training and held-out text, and saying what is wrong."""
+"""Reading documents, splitting them into training and held-out text, and error messages."""
 
 import gzip
 import json
@@ -22,14 +22,14 @@ def _write(path, text):
     return path
 
 
-def test_text_reads_a_sentence_a_line_and_a_blank_line_between_documents(tmp_path):
+def test_text_has_a_sentence_per_line_and_a_blank_line_between_documents(tmp_path):
     _write(tmp_path / "b.txt", "Third one.\n")
     _write(tmp_path / "a.txt", "\n\nOne.\n  Two  words.  \n \t\n\n\nNext.")
     assert _read(source=f"text:{tmp_path}/*.txt") == [["One.", "Two words."], ["Next."], ["Third one."]]
 
 
-def test_text_takes_what_editors_leave(tmp_path):
-    """A byte order mark, Windows line ends, and letters outside ASCII."""
+def test_text_accepts_byte_order_marks_and_windows_line_ends(tmp_path):
+    """Also letters outside ASCII."""
     path = _write(tmp_path / "a.txt", b"\xef\xbb\xbfOne.\r\n\r\nTw\xc3\xb6.\r\n")
     assert _read(source=f"text:{path}") == [["One."], ["Twö."]]
 
@@ -42,7 +42,7 @@ def test_text_finds_files_in_sorted_order_at_any_depth(tmp_path):
     assert [path.name for path in corpus.files] == ["a.txt", "y.txt", "z.txt"]
 
 
-def test_text_cuts_paragraphs_unless_told_otherwise(tmp_path):
+def test_text_splits_paragraphs_by_default(tmp_path):
     path = _write(tmp_path / "a.txt", "It rained. We stayed. Why?\n")
     assert _read(source=f"text:{path}") == [["It rained.", "We stayed.", "Why?"]]
     assert _read(source=f"text:{path}", split_paragraphs=False) == [["It rained. We stayed. Why?"]]
@@ -53,7 +53,7 @@ def _numbered(path, numbers):
 
 
 def test_held_out_documents_do_not_depend_on_their_files(tmp_path):
-    """The same documents are held out however they are ordered and distributed, and equal documents go together."""
+    """The same documents are held out, whatever their order and files, and equal documents are in the same split."""
     numbers = list(range(4000))
     _numbered(tmp_path / "whole.txt", numbers)
     options = {"eval_fraction": 0.1}
@@ -76,7 +76,7 @@ def test_held_out_documents_of_a_larger_share_contain_those_of_a_smaller(tmp_pat
     assert set(map(tuple, small)) < set(map(tuple, large))
 
 
-def test_eval_source_leaves_the_training_text_whole(tmp_path):
+def test_eval_source_leaves_the_training_text_complete(tmp_path):
     train, held_out = (
         _numbered(tmp_path / name, numbers) for name, numbers in (("t", range(20)), ("e", range(20, 25)))
     )
@@ -113,7 +113,7 @@ def test_builtin_generates_real_documents():
 
 
 def test_held_out_documents_are_the_same_in_every_form(tmp_path):
-    """A document's hash depends on its words alone, so that one that stands in two sources is held out of both."""
+    """The hash of a document depends only on its words, so that a document in two sources is held out of both."""
     documents = [f"All begin alike.\nThis  is number {number}. It ends." for number in range(400)]
     _write(tmp_path / "a.txt", "\n\n".join(documents))
     _write(tmp_path / "b.jsonl", "\n".join(json.dumps({"text": text.replace("\n", " ")}) for text in documents))
@@ -135,9 +135,9 @@ def test_eval_source_may_be_of_another_kind(tmp_path):
 
 
 @pytest.mark.parametrize("split_paragraphs", [True, False])
-def test_training_text_leaves_out_what_eval_source_holds(tmp_path, split_paragraphs):
-    """Equal documents, whatever file, form or line they stand in, are never on both sides; others that share a sentence
-    or a beginning with one are."""
+def test_training_text_excludes_documents_of_eval_source(tmp_path, split_paragraphs):
+    """Equal documents are never in both splits, whatever their file, format or lines; documents that only share a
+    sentence or a beginning may be."""
     train = _write(tmp_path / "t.txt", "One. Two.\n\nOne.\n\nThree.\nFour.\n\nOne.\nTwo.\n\nOne. Two. Three.\n")
     held_out = _write(
         tmp_path / "e.jsonl", '{"text": "One.\\nTwo."}\n{"text": ["Three. ", "Four."]}\n{"text": "Five."}'
@@ -149,8 +149,8 @@ def test_training_text_leaves_out_what_eval_source_holds(tmp_path, split_paragra
     assert len(_read("train", **parts)) == 2
 
 
-def test_training_inputs_name_what_is_left_out(tmp_path):
-    """A tokenized corpus without some documents is another one."""
+def test_training_inputs_include_the_excluded_documents(tmp_path):
+    """A corpus without some documents has another cache key."""
     source = f"text:{_numbered(tmp_path / 'a', range(9))}"
     evals = [f"text:{_numbered(tmp_path / name, numbers)}" for name, numbers in (("b", [1]), ("c", [2]))]
     options = [CorpusOptions(source=source, eval_source=held_out) for held_out in (None, *evals)]
@@ -160,15 +160,15 @@ def test_training_inputs_name_what_is_left_out(tmp_path):
     assert [path.name for path in corpora[1].files] == ["a", "c"]
 
 
-def test_training_text_that_is_all_held_out_says_so(tmp_path):
+def test_training_text_that_is_held_out_completely_raises(tmp_path):
     numbers = range(3)
     options = {name: f"text:{_numbered(tmp_path / name, numbers)}" for name in ("source", "eval_source")}
-    with pytest.raises(UserError, match=r"what data\.eval_source holds is left out"):
+    with pytest.raises(UserError, match=r"Documents of data\.eval_source are excluded"):
         _read("train", **options)
 
 
 def test_size_is_about_the_number_of_characters(tmp_path):
-    """Known without reading, where files are not compressed; of a share, its part."""
+    """It is known without reading if files are not compressed, also for a share."""
     source = f"text:{_numbered(tmp_path / 'a.txt', range(2000))}"
     corpus = open_corpus(CorpusOptions(source=source), "train")
     characters = sum(len(line) for document in corpus.paragraphs() for line in document)
@@ -180,7 +180,7 @@ def test_size_is_about_the_number_of_characters(tmp_path):
     assert open_corpus(CorpusOptions(source=f"text:{tmp_path}/b.txt.gz"), "train").size is None
 
 
-def test_paragraphs_are_what_sentences_are_cut_from(tmp_path):
+def test_paragraphs_are_split_into_sentences(tmp_path):
     path = _write(tmp_path / "a.txt", "It rained. We stayed.\nWhy?\n\nSo.\n")
     corpus = open_corpus(CorpusOptions(source=f"text:{path}"), "train")
     assert list(corpus.paragraphs()) == [["It rained. We stayed.", "Why?"], ["So."]]
@@ -192,8 +192,8 @@ def test_corpus_can_be_read_again(tmp_path):
     assert list(corpus.documents()) == list(corpus.documents())
 
 
-def test_inputs_name_what_decides_the_documents(tmp_path):
-    """Only what changes this split: whatever is held out elsewhere does not touch a split that is the whole corpus."""
+def test_inputs_determine_the_documents(tmp_path):
+    """Only options that change this split count: an option of the other split does not."""
     source = f"text:{_numbered(tmp_path / 'a', range(9))}"
     base = open_corpus(CorpusOptions(source=source), "train").inputs
     assert base == open_corpus(CorpusOptions(source=source, builtin_seed=3), "train").inputs
@@ -220,7 +220,7 @@ def test_inputs_name_what_decides_the_documents(tmp_path):
         ("train", {"source": "builtin", "builtin_documents": 0}, ["at least one", "got 0"]),
     ],
 )
-def test_open_corpus_says_what_is_wrong(split, options, parts, tmp_path):
+def test_open_corpus_errors_name_the_cause(split, options, parts, tmp_path):
     file = _numbered(tmp_path / "a.txt", range(3))
     options = {name: value.format(file=file) if isinstance(value, str) else value for name, value in options.items()}
     with pytest.raises(UserError) as caught:
@@ -238,7 +238,7 @@ def test_open_corpus_says_what_is_wrong(split, options, parts, tmp_path):
         (b"One.\nTwo.\n\nGr\xfc\xdfe.\n", {"split": "train"}, ["line 4", "not UTF-8", "byte 2", "iconv"]),
     ],
 )
-def test_documents_say_what_is_wrong(content, options, parts, tmp_path):
+def test_document_errors_name_the_cause(content, options, parts, tmp_path):
     path = _write(tmp_path / "a.txt", content)
     split = "heldout" if "eval_fraction" in options else "train"
     corpus = open_corpus(CorpusOptions(source=f"text:{path}", eval_fraction=options.get("eval_fraction", 0.0)), split)
@@ -248,7 +248,7 @@ def test_documents_say_what_is_wrong(content, options, parts, tmp_path):
         assert part in str(caught.value)
 
 
-def test_documents_say_that_a_file_has_gone(tmp_path):
+def test_a_missing_file_raises_when_it_is_read(tmp_path):
     path = _write(tmp_path / "a.txt", "One.")
     corpus = open_corpus(CorpusOptions(source=f"text:{path}"), "train")
     path.unlink()

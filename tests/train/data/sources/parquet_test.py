@@ -1,4 +1,4 @@
-"""Parquet files: what columns are read, in what memory, and what is said where one cannot be."""
+"""Parquet files: column types, memory, and error messages."""
 
 import subprocess
 import sys
@@ -65,7 +65,7 @@ def test_parquet_reads_many_rows_in_order(tmp_path):
     assert read(tmp_path / "a.parquet") == [[f"Number {row}."] for row in range(1000)]
 
 
-def test_parquet_holds_documents_out(tmp_path):
+def test_parquet_holds_out_documents(tmp_path):
     write(tmp_path / "a.parquet", {"text": [f"Number {row}." for row in range(1000)]})
     options = CorpusOptions(source=f"parquet:{tmp_path}/a.parquet", eval_fraction=0.2)
     training, held_out = (list(open_corpus(options, split).documents()) for split in ("train", "heldout"))
@@ -74,7 +74,7 @@ def test_parquet_holds_documents_out(tmp_path):
 
 
 def test_memory_does_not_grow_with_a_row_group(tmp_path):
-    """A row group of 200 MB takes 90 MB; 240 without a buffer, 500 if decoded at once."""
+    """A row group of 200 MB needs 90 MB; 240 MB without a buffer, 500 MB if decoded at once."""
     rows = [f"The quick brown fox jumps over the lazy dog, {row}. " * 400 for row in range(10_000)]
     path = write(
         tmp_path / "a.parquet", {"text": rows}, row_group_size=10_000, use_dictionary=False, compression="none"
@@ -95,7 +95,7 @@ print(sum(1 for _ in documents), peak() - before)
     assert grown < 130
 
 
-def test_parquet_says_what_is_wrong_and_where(tmp_path):
+def test_parquet_errors_name_file_and_column(tmp_path):
     columns = {"title": ["A"], "id": [1], "parts": [["a"]]}
     path = write(tmp_path / "a.parquet", columns)
     message = complaint(path)
@@ -108,20 +108,20 @@ def test_parquet_says_what_is_wrong_and_where(tmp_path):
     assert "No file matches 'parquet:" in complaint(tmp_path / "*.arrow")
 
 
-def test_parquet_says_where_a_text_is_not_unicode(tmp_path):
+def test_parquet_error_names_the_row_of_invalid_unicode(tmp_path):
     binary = pyarrow.array([b"One.", b"Two\xff."], pyarrow.binary())
     path = write(tmp_path / "a.parquet", {"text": binary.view(pyarrow.string())})
     assert f"{path}, row 1: the text is not UTF-8" in complaint(path)
 
 
 @pytest.mark.parametrize("damage", [lambda content: b"", lambda content: b"text", lambda content: content[:-20]])
-def test_parquet_says_that_a_file_is_damaged(tmp_path, damage):
+def test_parquet_error_names_a_damaged_file(tmp_path, damage):
     path = write(tmp_path / "a.parquet", {"text": [f"Number {row}." for row in range(1000)]})
     path.write_bytes(damage(path.read_bytes()))
     assert f"{path} cannot be read (at row 0)" in complaint(path)
 
 
-def test_parquet_says_that_a_page_is_damaged(tmp_path):
+def test_parquet_error_names_a_file_with_a_damaged_page(tmp_path):
     path = write(tmp_path / "a.parquet", {"text": [f"Number {row}." * 99 for row in range(1000)]})
     content = bytearray(path.read_bytes())
     content[50:4000] = b"\xff" * 3950
@@ -129,7 +129,7 @@ def test_parquet_says_that_a_page_is_damaged(tmp_path):
     assert str(path) in complaint(path)
 
 
-def test_parquet_says_that_a_later_file_has_gone(tmp_path):
+def test_parquet_error_names_a_later_missing_file(tmp_path):
     for name in ("a", "b"):
         write(tmp_path / f"{name}.parquet", {"text": ["One."]})
     documents = open_corpus(CorpusOptions(source=f"parquet:{tmp_path}/*"), "train").documents()

@@ -1,10 +1,10 @@
-"""Cutting paragraphs into sentences: rule by rule, on labeled text, and on hostile text."""
+"""Splitting paragraphs into sentences: each rule, labeled text, real text, and adversarial text."""
 
 import pytest
 
 from train.data.sources import split_sentences
 
-# Sentences of our own, each line a paragraph that has to be cut at the bars.
+# Each line is a paragraph, which has to be split at the bars.
 LABELED = """
 Dr. Mary Poole met the Rev. A. J. Finch at 3 p.m. on Mt. Hood. | They praised St. Ives and Messrs. Holt & Co. and tea.
 The U.S. Army left. | It moved to the U.S. | In May the D.C. Council met, as it does in D.C. | The council voted.
@@ -57,7 +57,7 @@ def test_split_sentences_knows_full_stops_without_spaces():
 
 
 def test_split_sentences_loses_nothing(shared_data):
-    """On real paragraphs the sentences give the text back."""
+    """The sentences of real paragraphs concatenate to the text."""
     lines = (shared_data / "pretrain" / "wiki" / "squad_dev_articles.txt").read_text(encoding="utf-8").splitlines()
     cut = [split_sentences(line) for line in lines]
     for line, sentences in zip(lines, cut, strict=True):
@@ -67,6 +67,6 @@ def test_split_sentences_loses_nothing(shared_data):
 
 @pytest.mark.timeout(120)
 def test_split_sentences_stays_linear():
-    """A megabyte of initials holds no end of a sentence: looking back over all of them at each would take an hour."""
+    """A megabyte of initials has no end of a sentence; looking back over all of them at each would take an hour."""
     for hostile in ("J. " * 300_000, '. "' * 300_000, "?' I I said " * 80_000):
         assert " ".join(split_sentences(hostile)) == hostile.strip()

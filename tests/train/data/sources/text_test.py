@@ -1,4 +1,4 @@
-"""Text files, plain and JSON lines, compressed or not: what is read, in what memory, and what is said of bad ones."""
+"""Text files, plain or JSON lines, compressed or not: contents, memory, and error messages."""
 
 import gzip
 import json
@@ -25,7 +25,7 @@ def lines(*records):
     return "\n".join(json.dumps(record) for record in records).encode()
 
 
-def test_text_reads_every_form_alike(tmp_path):
+def test_text_reads_the_same_from_every_format(tmp_path):
     plain = b"One. Two.\nThree.\n\nF\xc3\xb6ur.\n"
     (tmp_path / "a.txt").write_bytes(plain)
     (tmp_path / "b.txt.gz").write_bytes(gzip.compress(plain))
@@ -35,7 +35,7 @@ def test_text_reads_every_form_alike(tmp_path):
     assert read(f"{tmp_path}/*") == [["One.", "Two.", "Three."], ["Föur."]] * 4
 
 
-def test_jsonl_takes_lists_and_skips_what_is_empty(tmp_path):
+def test_jsonl_accepts_lists_and_skips_empty_documents(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(
         b"\xef\xbb\xbf"
         + lines({"body": ["One. Two.", "Three."]}, {"body": ""}, {"body": None}, {"body": " \n\n "}, {"body": []})
@@ -55,8 +55,8 @@ def test_jsonl_drops_the_marks_of_wiki40b(tmp_path):
     assert read(f"{tmp_path}/a.jsonl") == expected
 
 
-def test_inputs_tell_the_forms_apart(tmp_path):
-    """The same bytes are other documents under another name: the contents' hash alone would not tell."""
+def test_inputs_distinguish_the_formats(tmp_path):
+    """The same bytes are other documents with another file ending, which the hash of the contents does not show."""
     for name in ("a.txt", "a.jsonl"):
         (tmp_path / name).write_bytes(lines({"text": "One.", "body": "Two."}))
     corpora = [
@@ -69,8 +69,8 @@ def test_inputs_tell_the_forms_apart(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
-def test_text_reads_long_lines_whole(tmp_path, name):
-    """A line of several parts, some cut inside a word or a character of several bytes, loses and adds nothing."""
+def test_text_reads_long_lines_completely(tmp_path, name):
+    """A line of several parts, split within words or characters of several bytes, is read without loss."""
     words = [f"wörd{number}" for number in range(300_000)]
     content = "\n".join([" ".join(words), "", "ö" * 1_500_000, "end"]).encode()
     (tmp_path / name).write_bytes(gzip.compress(content, 1) if name.endswith("gz") else content)
@@ -79,16 +79,16 @@ def test_text_reads_long_lines_whole(tmp_path, name):
     assert "".join(second) == "ö" * 1_500_000 + "end"
 
 
-def test_long_documents_are_cut_between_paragraphs(tmp_path, monkeypatch):
+def test_long_documents_are_split_between_paragraphs(tmp_path, monkeypatch):
     monkeypatch.setattr("train.data.sources.corpus._LONGEST_DOCUMENT", 20)
     (tmp_path / "a.txt").write_text("\n".join(["Ten chars."] * 5))
     assert read(tmp_path / "a.txt") == [["Ten chars."] * 2, ["Ten chars."] * 2, ["Ten chars."]]
 
 
 def test_memory_does_not_grow_with_a_line(tmp_path):
-    """12 MB on one line, of text or of JSON, are read in little more memory than a document or a line takes.
+    """12 MB on one line of text or JSON need little more memory than a document or a line.
 
-    With documents of any length the text would take 52 MB.
+    Without a maximum length of documents the text would need 52 MB.
     """
     sentence = "The quick brown fox jumps over the lazy dog. "
     count = 12_000_000 // len(sentence)
@@ -110,7 +110,7 @@ print(sum(map(len, documents)), peak() - before)
             [sys.executable, "-c", script, str(tmp_path / name)], capture_output=True, text=True, check=True
         )
         found, grown[name] = map(int, done.stdout.split())
-        assert abs(found - count) < 100  # a sentence more wherever a long one was cut
+        assert abs(found - count) < 100  # one more sentence wherever a long one was split
     assert grown["a.txt"] < 38
     assert grown["a.jsonl"] < 95
 
@@ -141,7 +141,7 @@ print(sum(map(len, documents)), peak() - before)
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_text_says_what_is_wrong_and_where(tmp_path, name, content, parts):
+def test_text_errors_name_file_line_and_cause(tmp_path, name, content, parts):
     (tmp_path / name).write_bytes(content)
     message = complaint(tmp_path / name)
     assert "\n" not in message
@@ -149,14 +149,14 @@ def test_text_says_what_is_wrong_and_where(tmp_path, name, content, parts):
         assert part in message
 
 
-def test_jsonl_refuses_a_line_without_end(tmp_path, monkeypatch):
+def test_jsonl_raises_for_too_long_lines(tmp_path, monkeypatch):
     monkeypatch.setattr("train.data.sources.text._LONGEST_JSON_LINE_BYTES", 2**20)
     (tmp_path / "a.jsonl").write_bytes(lines({"text": "One."}, {"text": "x" * 2**20}))
     assert f"{tmp_path}/a.jsonl, line 2 is longer than 1 MiB" in complaint(tmp_path / "a.jsonl")
 
 
-def test_text_says_that_a_later_file_has_gone(tmp_path):
-    """The files are listed at the start; one may be gone when its turn comes."""
+def test_text_error_names_a_later_missing_file(tmp_path):
+    """Files are listed at the start, and one may be missing when it is read."""
     for name in ("a.txt", "b.txt.gz"):
         (tmp_path / name).write_bytes(b"One.\n")
     documents = open_corpus(CorpusOptions(source=f"text:{tmp_path}/*"), "train").documents()

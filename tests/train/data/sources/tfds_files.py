@@ -1,4 +1,4 @@
-"""Lays out a set of TensorFlow Datasets as ArrayRecord, without TensorFlow."""
+"""Writes data sets in the layout of TensorFlow Datasets with ArrayRecord, without TensorFlow."""
 
 import itertools
 

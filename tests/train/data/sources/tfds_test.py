@@ -1,4 +1,4 @@
-"""Sets of TensorFlow Datasets: read without TensorFlow, parts, columns, and what is said where one cannot be."""
+"""Data sets of TensorFlow Datasets: reading without TensorFlow, slices, columns, and error messages."""
 
 import re
 import subprocess
@@ -23,7 +23,7 @@ def articles(count):
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
-    """A set of 150 articles in three files."""
+    """A data set of 150 articles in three files."""
     root = tmp_path_factory.mktemp("tfds")
     write_set(root, articles(150), shards=3)
     return root
@@ -66,7 +66,7 @@ def test_tfds_size_is_that_of_the_part(data_dir):
     assert half == pytest.approx(whole / 2, rel=0.1)
 
 
-# Finders that come first refuse TensorFlow, as if it were not installed.
+# A finder that raises for TensorFlow, as if it were not installed.
 _WITHOUT_TENSORFLOW = """
 import importlib.util, sys
 class Refuse:
@@ -86,8 +86,8 @@ sys.exit(status)
 """
 
 
-def test_articles_laid_out_once_are_prepared_without_tensorflow(shared_data, repository, tmp_path, monkeypatch, capsys):
-    """Wikipedia's articles as a set named as tfds names it, to the tokens that the text file gives."""
+def test_tfds_articles_are_tokenized_without_tensorflow(shared_data, repository, tmp_path, monkeypatch, capsys):
+    """Articles of Wikipedia in a data set named as in tfds have the same tokens as in a text file."""
     monkeypatch.chdir(repository)
     text = (shared_data / "pretrain" / "wiki" / "squad_dev_articles.txt").read_text()
     texts = [article for article in text.split("\n\n") if article.strip()][:16]
@@ -118,8 +118,8 @@ def test_articles_laid_out_once_are_prepared_without_tensorflow(shared_data, rep
 
 
 @pytest.mark.compat
-def test_tfds_reads_what_its_own_builder_prepared(tmp_path):
-    """Not only what the helper of these tests lays out: the same files as download_and_prepare writes."""
+def test_tfds_reads_files_of_a_real_builder(tmp_path):
+    """Files written by download_and_prepare, not by the helper of these tests."""
     script = """
 import sys
 import tensorflow_datasets as tfds
@@ -161,7 +161,7 @@ def test_tfds_finds_its_own_default_directory(data_dir, monkeypatch):
     assert len(list(open_corpus(CorpusOptions(source="tfds:toy/en"), "train").documents())) == 150
 
 
-def test_tfds_files_and_records_decide_the_key(data_dir):
+def test_tfds_inputs_depend_on_files_and_records(data_dir):
     def corpus(source):
         return open_corpus(CorpusOptions(source=source, tfds_dir=str(data_dir)), "train")
 
@@ -173,7 +173,7 @@ def test_tfds_files_and_records_decide_the_key(data_dir):
     assert corpus("tfds:toy/en:train[:100%]").inputs == corpus("tfds:toy/en").inputs
 
 
-def test_tfds_refuses_to_evaluate_on_training_text(data_dir):
+def test_tfds_raises_for_training_text_in_the_held_out_split(data_dir):
     def held_out(source, eval_source):
         options = CorpusOptions(source=source, eval_source=eval_source, tfds_dir=str(data_dir))
         return list(open_corpus(options, "heldout").documents())
@@ -195,13 +195,13 @@ def test_tfds_refuses_to_evaluate_on_training_text(data_dir):
         ("tfds:a b", ["'tfds:a b'", "tfds:NAME[/CONFIG]"]),
     ],
 )
-def test_tfds_says_what_is_wrong(data_dir, source, parts):
+def test_tfds_errors_name_the_cause(data_dir, source, parts):
     message = complaint(source, data_dir)
     for part in parts:
         assert part.format(dir=data_dir) in message
 
 
-def test_tfds_says_how_to_convert_another_format(tmp_path):
+def test_tfds_error_names_the_command_to_convert_another_format(tmp_path):
     directory = write_set(tmp_path, articles(2), shards=1)
     info = directory / "dataset_info.json"
     info.write_text(info.read_text().replace("array_record", "tfrecord"))
@@ -209,12 +209,12 @@ def test_tfds_says_how_to_convert_another_format(tmp_path):
     assert f"tfds convert_format --dataset_dir={directory} --out_file_format=array_record" in message
 
 
-def test_tfds_says_where_no_directory_is(tmp_path):
+def test_tfds_error_names_a_missing_directory(tmp_path):
     assert f"{tmp_path}/none, a directory that does not exist" in complaint("tfds:toy/en", tmp_path / "none")
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"no record" * 999)])
-def test_tfds_says_which_file_is_damaged(tmp_path, damage):
+def test_tfds_error_names_the_damaged_file(tmp_path, damage):
     directory = write_set(tmp_path, articles(192), shards=3)
     damage(directory / "toy-train.array_record-00001-of-00003")
     message = complaint("tfds:toy/en", tmp_path)
@@ -223,7 +223,7 @@ def test_tfds_says_which_file_is_damaged(tmp_path, damage):
     assert not any(f"array_record-0000{shard}" in message for shard in (0, 2))
 
 
-def test_tfds_says_where_a_text_is_no_text(tmp_path):
+def test_tfds_error_names_the_example_without_text(tmp_path):
     features = tfds.features.FeaturesDict({"text": np.int64})
     write_set(tmp_path, [{"text": 3}], features, shards=1)
     assert "tfds:toy/en, example 0: the text column holds a value of type int" in complaint("tfds:toy/en", tmp_path)

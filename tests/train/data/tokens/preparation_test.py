@@ -1,4 +1,4 @@
-"""Preparing a corpus: once, the same from any number of processes, and after any accident the same as without it."""
+"""Tokenizing a corpus: once, independent of the number of processes, and unchanged by interrupts and damage."""
 
 import contextlib
 import copy
@@ -25,7 +25,7 @@ from train.machine.files import default_cache_dir
 
 
 @pytest.fixture
-def spoken():
+def messages():
     return []
 
 
@@ -36,9 +36,9 @@ def short_text(tmp_path):
     return path
 
 
-def build(path, tokenizer, cache, say=lambda line: None, workers=None, **options):
+def build(path, tokenizer, cache, log=lambda line: None, workers=None, **options):
     corpus = open_corpus(CorpusOptions(source=f"text:{path}", **options), "train")
-    return build_store(corpus, tokenizer, cache_dir=cache, say=say, workers=workers)
+    return build_store(corpus, tokenizer, cache_dir=cache, log=log, workers=workers)
 
 
 def assert_same_files(one, other):
@@ -50,13 +50,13 @@ def assert_same_files(one, other):
 
 @pytest.fixture
 def small_steps(monkeypatch):
-    """Many blocks and shards of a small corpus."""
+    """Splits a small corpus into many blocks and shards."""
     monkeypatch.setattr("train.data.tokens.tokenizing._BLOCK_CHARACTERS", 2000)
     monkeypatch.setattr("train.data.tokens.preparation._SHARD_TOKENS", 3000)
 
 
 def test_store_is_the_same_from_any_number_of_processes(tmp_path, documents, corpus_file, small_steps):
-    """Byte for byte: blocks and shards end where the text says, and results are taken in the order of the blocks."""
+    """Files are equal byte for byte: the text determines blocks and shards, and results keep their order."""
     trained = train_tokenizer((line for document in documents for line in document), "wordpiece", 500)
     store = build(corpus_file, trained, tmp_path / "cache", workers=3)
     assert len(store.manifest["shards"]) > 10
@@ -81,19 +81,19 @@ def test_store_takes_two_bytes_a_token_where_they_suffice(vocab_size, dtype, tmp
     assert store.ids[:].tolist() == [vocab_size - 1]
 
 
-def test_store_is_tokenized_once(tmp_path, corpus_file, tokenizer, spoken):
-    first = build(corpus_file, tokenizer, tmp_path, spoken.append)
-    encoded, lines = tokenizer.encoded, len(spoken)
+def test_store_is_tokenized_once(tmp_path, corpus_file, tokenizer, messages):
+    first = build(corpus_file, tokenizer, tmp_path, messages.append)
+    encoded, lines = tokenizer.encoded, len(messages)
     os.utime(corpus_file)
-    second = build(corpus_file, tokenizer, tmp_path, spoken.append)
-    assert (tokenizer.encoded, len(spoken)) == (encoded, lines)
+    second = build(corpus_file, tokenizer, tmp_path, messages.append)
+    assert (tokenizer.encoded, len(messages)) == (encoded, lines)
     assert second.fingerprint == first.fingerprint
     assert lines == 2
-    assert f"{first.counts['tokens']:,} tokens" in spoken[-1]
+    assert f"{first.counts['tokens']:,} tokens" in messages[-1]
 
 
 def test_store_key_follows_its_inputs(tmp_path, tokenizer):
-    """Another text, tokenizer, share or way of cutting is another store; another place of the same text is not."""
+    """Text, tokenizer, share and splitting determine the key; the path of the text does not."""
     path = tmp_path / "a.txt"
     path.write_text("One two. Three.\n\nFour.\n\nFive.\n\nSix.\n")
     moved = tmp_path / "b.txt"
@@ -113,7 +113,7 @@ def test_store_key_follows_its_inputs(tmp_path, tokenizer):
 
 
 def test_store_rereads_large_files_only_when_touched(tmp_path, tokenizer, monkeypatch):
-    """The remembered hash stands for path, size and time of change: same contents, same store."""
+    """The cached hash of a file is valid for its path, size and modification time."""
     monkeypatch.setattr("train.machine.files._CACHED_FROM_BYTES", 0)
     path = tmp_path / "a.txt"
     path.write_text("One.")
@@ -133,7 +133,7 @@ def test_store_rereads_large_files_only_when_touched(tmp_path, tokenizer, monkey
     assert build(other, tokenizer, tmp_path / "cache").counts["tokens"] == 1 + 1 + 2
 
 
-def test_store_leaves_out_what_has_no_token(tmp_path, tokenizer):
+def test_store_skips_sentences_and_documents_without_tokens(tmp_path, tokenizer):
     class Silent(type(tokenizer)):
         def encode(self, texts):
             return [[] if "silent" in text else ids for text, ids in zip(texts, super().encode(texts), strict=True)]
@@ -150,12 +150,10 @@ def test_store_leaves_out_what_has_no_token(tmp_path, tokenizer):
     assert not leftovers(tmp_path / "cache")
 
 
-def test_progress_tells_how_much_of_the_text_is_done(
-    tmp_path, corpus_file, tokenizer, spoken, small_steps, monkeypatch
-):
-    monkeypatch.setattr("train.data.tokens.preparation._SECONDS_BETWEEN_LINES", 0.0)
-    build(corpus_file, tokenizer, tmp_path, spoken.append, workers=1)
-    shares = [int(line.partition("about ")[2].partition("%")[0]) for line in spoken if "about " in line]
+def test_progress_reports_the_share_of_the_text(tmp_path, corpus_file, tokenizer, messages, small_steps, monkeypatch):
+    monkeypatch.setattr("train.data.tokens.preparation._LOG_EVERY_SECONDS", 0.0)
+    build(corpus_file, tokenizer, tmp_path, messages.append, workers=1)
+    shares = [int(line.partition("about ")[2].partition("%")[0]) for line in messages if "about " in line]
     assert len(shares) > 10
     assert shares == sorted(shares)
     assert shares[0] < 10
@@ -163,19 +161,19 @@ def test_progress_tells_how_much_of_the_text_is_done(
 
 
 @pytest.mark.parametrize("name", ["shard-00000.array_record", "sentence_offsets.npy", "manifest.json"])
-def test_damaged_store_is_built_again_aloud(name, tmp_path, short_text, tokenizer, spoken):
+def test_damaged_store_is_built_again_and_logged(name, tmp_path, short_text, tokenizer, messages):
     store = build(short_text, tokenizer, tmp_path / "cache")
     expected = contents(store)
     path = store.directory / name
     path.write_bytes(path.read_bytes()[:-10])
-    again = build(short_text, tokenizer, tmp_path / "cache", spoken.append)
-    assert str(store.directory) in spoken[0]
-    assert "damaged" in spoken[0]
+    again = build(short_text, tokenizer, tmp_path / "cache", messages.append)
+    assert str(store.directory) in messages[0]
+    assert "damaged" in messages[0]
     assert contents(again) == expected
 
 
 class Bytes:
-    """A tokenizer of bytes, which counts the blocks that it is given."""
+    """A tokenizer of bytes that counts the blocks it encodes."""
 
     vocab_size, fingerprint = 300, "bytes"
 
@@ -187,7 +185,7 @@ class Bytes:
         return [list(text.encode()) for text in texts]
 
 
-# A build with that tokenizer in a process of its own, which can be killed: a sentence a block, two sentences a shard.
+# A build with that tokenizer in another process, which can be killed: one sentence per block, two per shard.
 _SLOW_BUILD = """
 import sys, time
 import train.data.tokens.preparation, train.data.tokens.tokenizing
@@ -205,7 +203,7 @@ class Tokenizer:
 
 corpus = open_corpus(CorpusOptions(source="text:{source}"), "train")
 store = train.data.tokens.preparation.build_store(
-    corpus, Tokenizer(), cache_dir="{cache}", say=lambda line: print(line, flush=True), workers=1
+    corpus, Tokenizer(), cache_dir="{cache}", log=lambda line: print(line, flush=True), workers=1
 )
 print("counts", store.counts["tokens"], store.directory, flush=True)
 """
@@ -226,20 +224,20 @@ def leftovers(cache):
 
 
 class Whole(NamedTuple):
-    said: str
+    log: str
     blocks: int
     directory: Path
 
 
 def whole(source, cache):
-    """What the same build comes to in this process: what it says, the blocks that it encodes, and its store."""
-    said, tokenizer = [], Bytes()
+    """Runs the same build in this process, and returns its log, the number of blocks encoded, and its directory."""
+    log, tokenizer = [], Bytes()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("train.data.tokens.preparation._SHARD_TOKENS", 20)
         patch.setattr("train.data.tokens.tokenizing._BLOCK_CHARACTERS", 1)
-        store = build(source, tokenizer, cache, said.append, workers=1)
+        store = build(source, tokenizer, cache, log.append, workers=1)
     assert not leftovers(cache)
-    return Whole("\n".join(said), tokenizer.blocks, store.directory)
+    return Whole("\n".join(log), tokenizer.blocks, store.directory)
 
 
 @pytest.fixture(scope="module")
@@ -250,9 +248,9 @@ def undisturbed(tmp_path_factory):
     return source, whole(source, directory / "cache").directory
 
 
-def test_killed_build_goes_on_from_its_last_whole_shard(repository, undisturbed, tmp_path):
-    """Killed three times amid its work, at random: no partial result has the name of a whole one, the next build takes
-    up what is finished, and the end is byte for byte what an undisturbed build leaves."""
+def test_killed_build_resumes_after_its_last_complete_shard(repository, undisturbed, tmp_path):
+    """The build is killed three times at random. A partial result never has the name of a complete one, the next build
+    keeps finished shards, and the result equals that of an uninterrupted build byte for byte."""
     source, expected = undisturbed
     cache, rng = tmp_path / "cache", random.Random(0)
     for _ in range(3):
@@ -283,7 +281,7 @@ def interrupted(repository, undisturbed, tmp_path_factory):
 @pytest.mark.parametrize(
     "accident", ["damaged shard", "missing shard", "torn progress", "foreign progress", "no progress"]
 )
-def test_damaged_leftovers_are_made_again(undisturbed, interrupted, tmp_path, accident):
+def test_damaged_partial_results_are_built_again(undisturbed, interrupted, tmp_path, accident):
     source, expected = undisturbed
     cache = shutil.copytree(interrupted, tmp_path / "cache")
     (partial,) = leftovers(cache)
@@ -292,7 +290,7 @@ def test_damaged_leftovers_are_made_again(undisturbed, interrupted, tmp_path, ac
     shard = partial / "shard-00001.array_record"
     if accident == "damaged shard":
         data = bytearray(shard.read_bytes())
-        data[110] ^= 1  # behind the headers of file and record, 64 and 40 bytes
+        data[110] ^= 1  # after the headers of file and record, 64 and 40 bytes
         shard.write_bytes(data)
     elif accident == "missing shard":
         shard.unlink()
@@ -302,32 +300,32 @@ def test_damaged_leftovers_are_made_again(undisturbed, interrupted, tmp_path, ac
     found = whole(source, cache)
     assert_same_files(found.directory, expected)
     if accident.endswith("shard"):
-        assert "shard-00001" in found.said
+        assert "shard-00001" in found.log
 
 
 def test_concurrent_builds_share_one_store(repository, undisturbed, tmp_path):
-    """The second waits for the first and tokenizes nothing."""
+    """The second build waits for the first and tokenizes nothing."""
     source, _ = undisturbed
     cache = tmp_path / "cache"
     with slow_build(repository, source, cache, pause=0.1) as first:
         assert any(line == "encoding\n" for line in first.stdout)
         second = whole(source, cache)
-        ours, _ = first.communicate(timeout=60)
-    assert "Waiting for another process" in second.said
+        output, _ = first.communicate(timeout=60)
+    assert "Waiting for another process" in second.log
     assert second.blocks == 0
-    assert ours.splitlines()[-1].startswith("counts ")
-    assert ours.splitlines()[-1].endswith(f" {second.directory}")
+    assert output.splitlines()[-1].startswith("counts ")
+    assert output.splitlines()[-1].endswith(f" {second.directory}")
 
 
 _LIMIT_FILES = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({}, resource.RLIM_INFINITY))\n"
 
 
-# ArrayRecord ends a file at a multiple of 64 KiB and gives even a short one two of them. Of 100 bytes, not even the
-# index can be closed, which must not hide what went wrong first.
+# ArrayRecord pads files to a multiple of 64 KiB, at least two of them. With a limit of 100 bytes, not even the index
+# can be closed, which must not hide the first error.
 @pytest.mark.parametrize(("limit", "finished"), [(140_000, 4), (100, 0)])
-def test_full_disk_keeps_what_is_finished(repository, tmp_path, limit, finished):
-    """A limit on the size of files stands in for a full disk: the write of the shard that exceeds it fails. The message
-    names the file, nothing passes for a whole store, and with room again the build goes on from the shards before."""
+def test_full_disk_keeps_finished_shards(repository, tmp_path, limit, finished):
+    """A limit on the size of files simulates a full disk: the write of the shard that exceeds it fails. The message
+    names the file, no complete store exists, and without the limit the build resumes after the finished shards."""
     source, cache = tmp_path / "a.txt", tmp_path / "cache"
     random_text = "".join(random.Random(0).choices("abcdefghijklmnopqrstuvwxyz", k=200_000))
     source.write_text("\n\n".join([*(f"Sentence {number}." for number in range(8)), random_text, "The end."]))
@@ -337,17 +335,17 @@ def test_full_disk_keeps_what_is_finished(repository, tmp_path, limit, finished)
     assert "UserError" in done.stderr
     assert "File too large" in done.stderr
     assert f"shard-{finished:05}.array_record" in done.stderr
-    assert "goes on from there" in done.stderr
+    assert "the same command resumes after them" in done.stderr
     (partial,) = leftovers(cache)
     assert (partial / "progress.jsonl").read_text().count("\n") == finished
     found = whole(source, cache)
-    assert ("Going on" in found.said) == bool(finished)
+    assert ("Resuming" in found.log) == bool(finished)
     assert found.blocks == 10 - 2 * finished
     assert_same_files(found.directory, whole(source, tmp_path / "other").directory)
 
 
-def test_text_that_changes_meanwhile_is_refused(tmp_path, short_text, tokenizer):
-    """What was read is neither the old text nor the new one."""
+def test_text_that_changes_while_it_is_read_raises(tmp_path, short_text, tokenizer):
+    """The text read may be neither the old nor the new one."""
 
     class Meddling(type(tokenizer)):
         def encode(self, texts):
@@ -359,7 +357,7 @@ def test_text_that_changes_meanwhile_is_refused(tmp_path, short_text, tokenizer)
     assert not leftovers(tmp_path / "cache")
 
 
-def test_cache_that_cannot_be_written_is_the_users_to_mend(tmp_path, corpus_file, tokenizer):
+def test_unwritable_cache_raises_a_user_error(tmp_path, corpus_file, tokenizer):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="FLAX_LITE_CACHE") as caught:
         build(corpus_file, tokenizer, tmp_path / "file" / "cache")

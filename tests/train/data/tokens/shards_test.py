@@ -1,4 +1,4 @@
-"""Token shards: what is written is what is read, from anywhere, and a damaged record never passes for tokens."""
+"""Token shards: round trips, random access, and errors for damaged records."""
 
 import copy
 import resource
@@ -15,7 +15,7 @@ UINT16 = np.dtype(np.uint16)
 
 
 def block_of(rng, documents, longest=600, dtype=UINT16):
-    """Documents of one to five sentences of up to `longest` tokens."""
+    """Returns documents of one to five sentences of up to `longest` tokens."""
     sizes = [rng.integers(1, longest, rng.integers(1, 6)) for _ in range(documents)]
     lengths = np.concatenate(sizes)
     starts = np.concatenate([[0], np.cumsum(lengths)])
@@ -34,7 +34,7 @@ def write(path, blocks, dtype=UINT16):
 
 @pytest.fixture
 def shards(tmp_path):
-    """Three shards and all their tokens; the last record of each is a short one, and one shard is a single record."""
+    """Three shards and all their tokens; the last record of each is shorter, and one shard has a single record."""
     rng = np.random.default_rng(0)
     blocks = [[block_of(rng, 9), block_of(rng, 4)], [block_of(rng, 1, 100)], [block_of(rng, 20)]]
     names = [write(tmp_path / f"{number}.array_record", part) for number, part in enumerate(blocks)]
@@ -42,8 +42,8 @@ def shards(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32])
-def test_shard_gives_back_tokens_and_boundaries(tmp_path, dtype):
-    """Blocks joined by hand are the blocks that were appended: records cut them anywhere and lose no boundary."""
+def test_shard_round_trips_tokens_and_boundaries(tmp_path, dtype):
+    """Records split the appended blocks at any token and keep all boundaries."""
     rng = np.random.default_rng(1)
     blocks = [block_of(rng, 7, dtype=np.dtype(dtype)) for _ in range(5)]
     _, tokens = write(tmp_path / "a", blocks, np.dtype(dtype))
@@ -70,12 +70,12 @@ def test_tokens_are_read_from_anywhere(shards):
     for first, length in zip(rng.integers(0, len(expected), 300), rng.integers(0, 3000, 300), strict=True):
         np.testing.assert_array_equal(tokens[first : first + length], expected[first : first + length])
     assert tokens[5:5].dtype == np.uint16
-    with pytest.raises(IndexError, match="step of 2"):
+    with pytest.raises(IndexError, match="has step 1, got 2"):
         tokens[::2]
 
 
 def test_tokens_can_be_copied_and_shared_by_threads(shards):
-    """A reader has one position; without the lock, threads would read each other's records."""
+    """A reader has one position: without the lock, threads would read each other's records."""
     tokens, expected = shards
     again = copy.deepcopy(tokens)
     wrong = []
@@ -94,7 +94,7 @@ def test_tokens_can_be_copied_and_shared_by_threads(shards):
 
 
 def test_few_shards_are_open_at_once(tmp_path, monkeypatch):
-    """More shards than a process may open files."""
+    """There may be more shards than a process may open files."""
     rng = np.random.default_rng(3)
     blocks = [block_of(rng, 1, 50) for _ in range(40)]
     names = [write(tmp_path / str(number), [block]) for number, block in enumerate(blocks)]
@@ -118,7 +118,7 @@ def _open_files():
 
 @pytest.mark.parametrize("accident", ["flipped", "truncated", "emptied", "missing", "zeros", "foreign"])
 def test_damage_is_named_with_file_and_record(tmp_path, accident):
-    """Each accident alone, in the middle of a shard: reading what it hit raises, and never gives other tokens."""
+    """Reading the damaged part of a shard raises, and never returns wrong tokens."""
     rng = np.random.default_rng(4)
     block = block_of(rng, 30)
     path = tmp_path / "a.array_record"
@@ -153,13 +153,13 @@ def test_damage_is_named_with_file_and_record(tmp_path, accident):
         list(scan_shard(path, len(block.ids), UINT16))
 
 
-def test_record_of_another_kind_is_refused(tmp_path):
+def test_record_of_another_kind_raises(tmp_path):
     from array_record.python.array_record_module import ArrayRecordWriter
 
     writer = ArrayRecordWriter(str(tmp_path / "a"), "group_size:1")
     writer.write(b"some text")
     writer.close()
-    with pytest.raises(ShardError, match="no block of tokens"):
+    with pytest.raises(ShardError, match="not a block of tokens"):
         _ = ShardedTokens(tmp_path, [("a", 100)], UINT16)[:]
 
 
@@ -181,7 +181,7 @@ except OSError as error:
 
 
 def test_full_disk_is_an_os_error(tmp_path, repository):
-    """A limit on the size of files stands in for a full disk: the write fails in the same place."""
+    """A limit on the size of files simulates a full disk."""
     path = tmp_path / "a"
     done = subprocess.run(
         [sys.executable, "-c", _FULL, str(path)], cwd=repository, capture_output=True, text=True, check=True

@@ -1,4 +1,4 @@
-"""A tokenized corpus on disk as it is opened: what it holds, and that damage does not pass for data."""
+"""Opening a tokenized corpus: its contents, and errors for damaged files."""
 
 import copy
 import itertools
@@ -18,11 +18,11 @@ def made(tmp_path, tokenizer):
     path = tmp_path / "a.txt"
     path.write_text("\n\n".join(f"Sentence {number}. And more." for number in range(8)))
     corpus = open_corpus(CorpusOptions(source=f"text:{path}"), "train")
-    return build_store(corpus, tokenizer, cache_dir=tmp_path / "cache", say=lambda line: None)
+    return build_store(corpus, tokenizer, cache_dir=tmp_path / "cache", log=lambda line: None)
 
 
 def contents(store):
-    """Documents as lists of sentences of ids."""
+    """Returns documents as lists of sentences of ids."""
     sentences = [store.ids[start:end].tolist() for start, end in itertools.pairwise(store.sentence_offsets.tolist())]
     return [sentences[start:end] for start, end in itertools.pairwise(store.document_offsets.tolist())]
 
@@ -39,7 +39,7 @@ def test_store_counts_its_ids(store):
 
 
 def test_store_reaches_another_process(store):
-    """What a worker gets is the directory; it opens the files itself."""
+    """A pickled store is its directory, whose files another process opens again."""
     assert len(pickle.dumps(store)) < 1000
     again = copy.deepcopy(store)
     assert again.ids is not store.ids
@@ -58,7 +58,7 @@ def test_manifest_names_sources_tokenizer_counts_and_versions(made, tokenizer, t
     "name", ["shard-00000.array_record", "sentence_offsets.npy", "document_offsets.npy", "token_counts.npy"]
 )
 @pytest.mark.parametrize("accident", ["truncated", "missing", "longer"])
-def test_store_with_a_damaged_file_is_refused(made, name, accident):
+def test_store_with_a_damaged_file_raises(made, name, accident):
     path = made.directory / name
     whole = path.read_bytes()
     path.unlink()
@@ -68,13 +68,13 @@ def test_store_with_a_damaged_file_is_refused(made, name, accident):
         open_store(made.directory)
 
 
-def test_store_with_a_changed_index_is_refused(made):
-    """Of the same size and form, but another number: only its hash tells."""
+def test_store_with_a_changed_index_raises(made):
+    """Size and format are unchanged, so only the hash shows the change."""
     path = made.directory / "sentence_offsets.npy"
     changed = np.load(path)
     changed[1] += 1
     np.save(path, changed)
-    with pytest.raises(StoreDamagedError, match="another content"):
+    with pytest.raises(StoreDamagedError, match="does not have the hash of the manifest"):
         open_store(made.directory)
 
 
@@ -90,7 +90,7 @@ def test_store_with_a_changed_index_is_refused(made):
         {"dtype": "nothing"},
     ],
 )
-def test_store_that_does_not_fit_its_manifest_is_refused(made, change):
+def test_store_that_does_not_match_its_manifest_raises(made, change):
     path = made.directory / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(StoreDamagedError):

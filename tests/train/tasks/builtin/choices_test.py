@@ -1,4 +1,4 @@
-"""Choices: the right one follows by the rings, which the choices by themselves do not show."""
+"""The built-in task "choices": the correct choice follows on the rings, which the choices alone do not reveal."""
 
 import itertools
 from collections import Counter
@@ -7,16 +7,16 @@ import pytest
 
 from train.data.builtin.baselines import order_classifier_accuracy
 from train.data.builtin.lexicon import DEFAULT_LEXICON
-from train.tasks.builtin import builtin_task
+from train.tasks.builtin import CHOICES
 
 
 @pytest.fixture(scope="module")
 def data():
-    return builtin_task("choices", num_train=3000, num_evaluation=600)
+    return CHOICES.data(num_train=3000, num_evaluation=600)
 
 
 def follows(context, choice):
-    """Whether day, place and action are each one step on: read from the words alone."""
+    """Returns whether day, place and action are each one step further, determined from the words."""
     (day, agent, action, quality, item, place), following = context, choice
     rings = {day: DEFAULT_LEXICON.days, place: DEFAULT_LEXICON.places}
     for trade in DEFAULT_LEXICON.trades:
@@ -33,14 +33,14 @@ def words(sentence):
     return tuple(sentence.rstrip(".").split())
 
 
-def test_right_choice_alone_follows(data):
+def test_only_the_correct_choice_follows(data):
     for example in (*data.train, *data.evaluation["heldout"]):
-        right = [follows(words(example.context), words(choice)) for choice in example.choices]
-        assert right == [number == example.label for number in range(4)]
+        correct = [follows(words(example.context), words(choice)) for choice in example.choices]
+        assert correct == [number == example.label for number in range(4)]
 
 
-def test_choices_by_themselves_look_alike(data):
-    """Two roles vary, with two words each, and every combination is there: none is the odd one out."""
+def test_the_choices_alone_do_not_reveal_the_answer(data):
+    """Two roles vary, with two words each, and every combination occurs once."""
     varying = Counter()
     for example in data.train:
         columns = [Counter(column) for column in zip(*(words(choice) for choice in example.choices), strict=True)]
@@ -53,11 +53,11 @@ def test_choices_by_themselves_look_alike(data):
     assert min(varying.values()) > 900
 
 
-def test_bag_of_words_finds_no_right_choice(data):
+def test_bag_of_words_does_not_find_the_correct_choice(data):
     def pairs(examples):
         for index, example in enumerate(examples):
-            shown = (example.label + index % 2) % 4
-            yield words(example.context), words(example.choices[shown]), index % 2
+            choice = (example.label + index % 2) % 4
+            yield words(example.context), words(example.choices[choice]), index % 2
 
     accuracy = order_classifier_accuracy(list(pairs(data.train)), list(pairs(data.evaluation["heldout"])))
     assert abs(accuracy - 0.5) < 0.07

@@ -1,4 +1,4 @@
-"""Spans: the answers stand where they say, fill the question's blank, and are as often in either sentence."""
+"""The built-in tasks "spans": answers are at their positions, fill the blank, and are balanced over the sentences."""
 
 from collections import Counter
 
@@ -6,26 +6,26 @@ import pytest
 
 from train.data.builtin.baselines import order_classifier_accuracy
 from train.data.builtin.lexicon import DEFAULT_LEXICON
-from train.tasks.builtin import builtin_task
+from train.tasks.builtin import SPANS, SPANS_V2
 
 
 @pytest.fixture(scope="module")
 def answered():
-    return builtin_task("spans", num_train=2000, num_evaluation=400)
+    return SPANS.data(num_train=2000, num_evaluation=400)
 
 
 @pytest.fixture(scope="module")
 def partly():
-    return builtin_task("spans", num_train=2000, num_evaluation=400, unanswerable=True)
+    return SPANS_V2.data(num_train=2000, num_evaluation=400)
 
 
 def filled(example):
-    """The question with the answer in its place, without the full stop."""
+    """Returns the question with the blank filled by the answer, without the full stop."""
     return example.question.rstrip(".").replace("?", example.answers[0].text)
 
 
-def told(context):
-    """The sentences without their qualities."""
+def sentences_of(context):
+    """Returns the sentences without their qualities."""
     return [
         " ".join((*words[:3], *words[4:]))
         for words in (part.split() for part in context.rstrip(".").split("."))
@@ -33,7 +33,7 @@ def told(context):
     ]
 
 
-def test_answers_stand_where_they_say(answered):
+def test_answers_are_at_their_positions(answered):
     for example in (*answered.train, *answered.evaluation["heldout"]):
         (answer,) = example.answers
         assert example.context[answer.start : answer.start + len(answer.text)] == answer.text
@@ -42,14 +42,14 @@ def test_answers_stand_where_they_say(answered):
         assert after[:1] in (" ", ".")
 
 
-def test_answer_fills_the_blank_of_the_sentence_it_stands_in(answered):
+def test_answer_fills_the_blank_of_its_sentence(answered):
     for example in answered.train:
-        number = told(example.context).index(filled(example))
+        number = sentences_of(example.context).index(filled(example))
         first_sentence = example.context.index(".")
         assert (example.answers[0].start > first_sentence) == (number == 1)
 
 
-def test_roles_and_sentences_are_asked_alike(answered):
+def test_roles_and_sentences_are_balanced(answered):
     blanks = Counter(example.question.rstrip(".").split().index("?") for example in answered.train)
     assert blanks == dict.fromkeys((0, 1, 2, 4), 500)  # day, person, action, place
     second = sum(example.answers[0].start > example.context.index(".") for example in answered.train)
@@ -69,7 +69,8 @@ def test_no_sentence_of_the_text_fits_a_question_without_answer(partly):
         if example.answers:
             continue
         before, after = example.question.rstrip(".").split("?")
-        assert not any(sentence.startswith(before) and sentence.endswith(after) for sentence in told(example.context))
+        sentences = sentences_of(example.context)
+        assert not any(sentence.startswith(before) and sentence.endswith(after) for sentence in sentences)
 
 
 def test_question_without_answer_is_of_known_words(partly):
@@ -77,8 +78,8 @@ def test_question_without_answer_is_of_known_words(partly):
     assert words - {"?"} <= set(DEFAULT_LEXICON.words)
 
 
-def test_bag_of_words_finds_no_missing_answer(partly):
-    """No better than always saying that there is an answer."""
+def test_bag_of_words_does_not_find_unanswerable_questions(partly):
+    """It is no better than always predicting that there is an answer."""
 
     def pairs(examples):
         return [

@@ -1,11 +1,11 @@
-"""Tags: they are what the words are, they are valid, and a word's place does not tell them."""
+"""The built-in task "tags": tags are valid and follow from the words, but not from their positions."""
 
 from collections import Counter
 
 import pytest
 
 from train.data.builtin.lexicon import DEFAULT_LEXICON
-from train.tasks.builtin import builtin_task
+from train.tasks.builtin import TAGS
 
 _CLASSES = {
     "DAY": set(DEFAULT_LEXICON.days),
@@ -17,7 +17,7 @@ _CLASSES = {
 
 @pytest.fixture(scope="module")
 def data():
-    return builtin_task("tags", num_train=1000, num_evaluation=500)
+    return TAGS.data(num_train=1000, num_evaluation=500)
 
 
 def named(data, example):
@@ -33,14 +33,14 @@ def test_tags_are_valid_bio(data):
 
 
 def test_tags_follow_from_the_words(data):
-    """Each word of an entity's class is tagged; a quality is when an item follows, and then the item is inside."""
+    """Every word of an entity class has its tag; a quality is part of the item that follows, if one does."""
     for example in data.train:
         words, names = example.words, named(data, example)
-        for place, (word, name) in enumerate(zip(words, names, strict=True)):
+        for index, (word, name) in enumerate(zip(words, names, strict=True)):
             of_class = [label for label, members in _CLASSES.items() if word in members]
-            after_quality = place > 0 and words[place - 1] in DEFAULT_LEXICON.qualities
+            after_quality = index > 0 and words[index - 1] in DEFAULT_LEXICON.qualities
             if word in DEFAULT_LEXICON.qualities:
-                assert name == ("B-ITEM" if words[place + 1] in _CLASSES["ITEM"] else "O")
+                assert name == ("B-ITEM" if words[index + 1] in _CLASSES["ITEM"] else "O")
             elif of_class:
                 assert name == ("I-" if of_class == ["ITEM"] and after_quality else "B-") + of_class[0]
             else:
@@ -54,16 +54,16 @@ def test_every_entity_and_items_of_two_words_occur(data):
         assert counts["I-ITEM"] > len(examples) / 2
 
 
-def test_place_in_the_text_tells_little(data):
-    by_place = {}
+def test_positions_reveal_little(data):
+    counts = {}
     for example in data.train:
-        for place, tag in enumerate(example.tags):
-            by_place.setdefault(place, Counter())[tag] += 1
-    commonest = {place: counts.most_common(1)[0][0] for place, counts in by_place.items()}
+        for position, tag in enumerate(example.tags):
+            counts.setdefault(position, Counter())[tag] += 1
+    most_frequent = {position: tags.most_common(1)[0][0] for position, tags in counts.items()}
     pairs = [
-        (commonest[place], tag)
+        (most_frequent[position], tag)
         for example in data.evaluation["heldout"]
-        for place, tag in enumerate(example.tags)
-        if example.words[place] != "."
+        for position, tag in enumerate(example.tags)
+        if example.words[position] != "."
     ]
-    assert sum(guess == tag for guess, tag in pairs) < 0.4 * len(pairs)
+    assert sum(prediction == tag for prediction, tag in pairs) < 0.4 * len(pairs)

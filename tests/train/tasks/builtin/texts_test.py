@@ -1,4 +1,4 @@
-"""Sentiment, entailment and similarity: what their labels mean, and that words by themselves do not tell them."""
+"""The built-in tasks "sentiment", "entailment" and "similarity": their labels, which single words do not reveal."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 
 from train.data.builtin.lexicon import DEFAULT_LEXICON
-from train.tasks.builtin import builtin_task
+from train.tasks.builtin import ENTAILMENT, SENTIMENT, SIMILARITY
 
 _TRADE_OF = {
     word: trade.name
@@ -19,8 +19,8 @@ _TRADE_OF = {
 
 @pytest.fixture(scope="module")
 def tasks():
-    names = ("sentiment", "entailment", "similarity")
-    return {name: builtin_task(name, num_train=3000, num_evaluation=600) for name in names}
+    tasks = (SENTIMENT, ENTAILMENT, SIMILARITY)
+    return {task.name: task.data(num_train=3000, num_evaluation=600) for task in tasks}
 
 
 def sentences(text):
@@ -37,31 +37,31 @@ def test_sentiment_is_positive_where_action_and_item_are_of_one_trade(tasks):
         assert example.label == int(_TRADE_OF[action] == _TRADE_OF[item])
 
 
-def test_entailed_sentences_are_told_and_others_differ_in_two_words_from_all_that_are(tasks):
+def test_entailed_sentences_are_in_the_premise_and_others_differ_in_two_words(tasks):
     for example in heldout(tasks["entailment"]):
         premise, ((*hypothesis,),) = (sentences(text) for text in example.texts)
-        differing = [sum(a != b for a, b in zip(told, hypothesis, strict=True)) for told in premise]
+        differing = [sum(a != b for a, b in zip(sentence, hypothesis, strict=True)) for sentence in premise]
         assert min(differing) == 2 * example.label
         if example.label == 1:
-            foreign = set(hypothesis) - {word for told in premise for word in told}
-            assert len(foreign) == 2
+            new_words = set(hypothesis) - {word for sentence in premise for word in sentence}
+            assert len(new_words) == 2
 
 
-def test_contradictions_show_nothing_by_themselves(tasks):
+def test_hypotheses_alone_do_not_reveal_the_label(tasks):
     """Action and item are of one trade, as in the corpus."""
     for example in heldout(tasks["entailment"]):
         ((_, _, action, _, item, _),) = sentences(example.texts[1])
         assert _TRADE_OF[action] == _TRADE_OF[item]
 
 
-def test_similarity_counts_the_words_that_both_have(tasks):
+def test_similarity_counts_shared_words(tasks):
     for example in heldout(tasks["similarity"]):
         first, second = (sentences(text)[0] for text in example.texts)
-        assert example.label == sum(a == b for a, b in zip(first, second, strict=True)) - 1  # the item's
+        assert example.label == sum(a == b for a, b in zip(first, second, strict=True)) - 1  # the item
 
 
 def bags(examples):
-    """The words of both texts, told apart by the text they stand in."""
+    """Returns the words of both texts, marked with the number of their text."""
     return [
         " ".join(f"{word}_{number}" for number, text in enumerate(example.texts) for word in text.rstrip(".").split())
         for example in examples
@@ -75,11 +75,11 @@ def fitted(model, data):
 
 
 @pytest.mark.parametrize("name", ["sentiment", "entailment"])
-def test_bag_of_words_finds_no_label(tasks, name):
-    guesses, labels = fitted(LogisticRegression(C=0.1, max_iter=500), tasks[name])
-    assert abs(np.mean(guesses == labels) - 0.5) < 0.07
+def test_bag_of_words_does_not_find_the_label(tasks, name):
+    predictions, labels = fitted(LogisticRegression(C=0.1, max_iter=500), tasks[name])
+    assert abs(np.mean(predictions == labels) - 0.5) < 0.07
 
 
-def test_bag_of_words_finds_no_similarity(tasks):
-    guesses, scores = fitted(Ridge(10.0), tasks["similarity"])
-    assert abs(spearmanr(guesses, scores).statistic) < 0.15
+def test_bag_of_words_does_not_find_the_similarity(tasks):
+    predictions, scores = fitted(Ridge(10.0), tasks["similarity"])
+    assert abs(spearmanr(predictions, scores).statistic) < 0.15

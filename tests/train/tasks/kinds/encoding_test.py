@@ -1,4 +1,4 @@
-"""Examples as rows: what is cut, what labels stand where, and predictions of every example."""
+"""Examples encoded to rows: truncation, positions of labels, and decoded predictions."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from flax_lite.tokenization import train_tokenizer
 from train.tasks.examples import ChoiceExample, TagExample, TaskData, TextExample
 from train.tasks.kinds.classification import Choices, Classification
 from train.tasks.kinds.tagging import Tagging
-from train.tasks.rows import joined
+from train.tasks.rows import build_tokens
 
 TEXT = ["the", "cat", "sat", "on", "a", "mat", "while", "some", "dogs", "ran", "after", "it", "all", "day", "long"]
 
@@ -23,7 +23,7 @@ def task_of(kind, tokenizer, max_length, examples, **fields):
     return kind(data, tokenizer, max_length)
 
 
-def test_rows_are_those_of_the_tokenizer(tokenizer):
+def test_rows_equal_the_output_of_the_tokenizer(tokenizer):
     draw = np.random.default_rng(0)
     texts = [[" ".join(draw.choice(TEXT, draw.integers(1, 20))) for _ in range(2)] for _ in range(20)]
     for pair in (False, True):
@@ -35,15 +35,15 @@ def test_rows_are_those_of_the_tokenizer(tokenizer):
         for name, array in expected.items():
             assert np.array_equal(found[name], array)
         sizes = [sum(map(len, tokenizer.encode(each[: 1 + pair]))) + 2 + pair for each in texts]
-        assert task.num_cut == sum(size > 16 for size in sizes) > 0
+        assert task.num_truncated == sum(size > 16 for size in sizes) > 0
 
 
 def test_a_continuation_keeps_its_end_and_the_context_its_start(tokenizer):
     first, second = list(range(10, 30)), list(range(40, 60))
-    tokens, begin = joined(tokenizer, first, second, 16, 6)
+    tokens, begin = build_tokens(tokenizer, first, second, 16, 6)
     assert tokens.tolist() == [tokenizer.cls_id, *first[:7], tokenizer.sep_id, *second[-6:], tokenizer.sep_id]
     assert begin == 9
-    tokens, _ = joined(tokenizer, first, second, 16, 128)
+    tokens, _ = build_tokens(tokenizer, first, second, 16, 128)
     assert (len(tokens), tokens[-2]) == (16, second[12])
 
 
@@ -56,13 +56,13 @@ def test_every_word_gets_its_tag_once(tokenizer):
     task = task_of(Tagging, tokenizer, 16, examples)
     rows = task.rows(examples)
     assert len(rows) > len(examples)  # some sentences take several rows
-    assert task.num_cut == 0
+    assert task.num_truncated == 0
 
     logits = []
     for row in rows.rows:
         tags = row.labels["tags"]
         assert len(tags) == len(row.tokens[0]) <= 16
-        # What an oracle says at first pieces, and nonsense elsewhere; padded as a batch is.
+        # The true tag at first pieces, a wrong one elsewhere; padded as in a batch.
         scores = np.where(np.arange(3) == np.where(tags < 0, 2, tags)[:, None], 5.0, 0.0)
         logits.append({"logits_0": np.pad(scores, ((0, 16 - len(tags)), (0, 0)))})
     assert [each.value for each in task.predict(examples, rows, logits)] == [each.tags for each in examples]
@@ -74,7 +74,7 @@ def test_a_word_longer_than_a_row_is_counted(tokenizer, letters, cut):
     assert len(tokenizer.encode([examples[0].words[1]])[0]) == letters
     task = task_of(Tagging, tokenizer, 16, examples)
     task.rows(examples)
-    assert task.num_cut == cut
+    assert task.num_truncated == cut
 
 
 def test_predictions_by_problem(tokenizer):
@@ -91,7 +91,7 @@ def test_predictions_by_problem(tokenizer):
     assert predict(problem="regression").value == 0.0
 
 
-def test_choices_stand_beside_each_other(tokenizer):
+def test_choices_are_sequences_of_one_row(tokenizer):
     examples = [ChoiceExample(id="0", context="the cat", choices=("sat", "ran after it"), label=1)]
     task = task_of(Choices, tokenizer, 16, examples)
     batch = task.rows(examples).batch([0], 2, 16)

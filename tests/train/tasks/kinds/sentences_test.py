@@ -1,4 +1,4 @@
-"""Numbers of pairs and the scale that they are said to be on."""
+"""The scores of sentence pairs have to be on the scale of the options."""
 
 import pytest
 
@@ -25,20 +25,20 @@ def task_of(tokenizer, scores, most, loss="cosine"):
         (
             [0.0, 10.0],
             5.0,
-            "1 of 2 training pairs have a number that is not from 0 to sentences.most=5, the first",
+            "1 of 2 training pairs have a score that is not from 0 to sentences.most=5, for example",
         ),
         ([0.0, 10.0], 5.0, "--config.sentences.most=10"),
         ([0.0, 5.01], 5.0, "not from 0 to sentences.most=5"),
         ([-1.0, 5.0, -1.0], 5.0, "2 of 3 training pairs"),
         ([0.0, 100.0], 1.0, "not from -1 to sentences.most=1"),
         ([-1.1, 0.0], 1.0, "not from -1 to sentences.most=1"),
-        ([0.0, 0.5, 1.0], 5.0, "No training pair has a number above 1, and sentences.most=5"),
-        ([0.0, 0.5, 1.0], 5.0, "would be 0.2 at most. Give --config.sentences.most=1 if"),
-        ([0.0, 5.0], 100.0, "No training pair has a number above 5"),
-        ([0.0, 0.0], 5.0, "No training pair has a number above 0"),
+        ([0.0, 0.5, 1.0], 5.0, "No training pair has a score above 1, but sentences.most=5"),
+        ([0.0, 0.5, 1.0], 5.0, "would be at most 0.2. Give --config.sentences.most=1 if"),
+        ([0.0, 5.0], 100.0, "No training pair has a score above 5"),
+        ([0.0, 0.0], 5.0, "No training pair has a score above 0"),
     ],
 )
-def test_numbers_off_the_scale_are_refused_before_they_are_learned(tokenizer, scores, most, words):
+def test_scores_off_the_scale_raise_before_training(tokenizer, scores, most, words):
     with pytest.raises(UserError) as caught:
         task_of(tokenizer, scores, most).objective(None, 1.0, None)
     assert words in str(caught.value)
@@ -55,6 +55,6 @@ def test_numbers_off_the_scale_are_refused_before_they_are_learned(tokenizer, sc
         ([7.0, -1.0], 5.0, "contrastive"),
     ],
 )
-def test_numbers_on_the_scale_or_not_read_are_taken(tokenizer, scores, most, loss):
+def test_scores_on_the_scale_or_without_effect_are_accepted(tokenizer, scores, most, loss):
     objective = task_of(tokenizer, scores, most, loss).objective(None, 1.0, None)
     assert objective.compares_rows == (loss == "contrastive")

@@ -1,4 +1,4 @@
-"""Rows of questions, and predictions from logits: what points at the answers is scored as right."""
+"""Rows of questions and predictions from logits: logits that point at the answers get full scores."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from train.tasks.examples import Answer, SpanExample, TaskData
 from train.tasks.kinds import spans
 from train.tasks.kinds.spans import Spans
 from train.tasks.readers.squad import read_squad
-from train.tasks.rows import gathered
+from train.tasks.rows import collect_rows
 from train.tasks.scores.squad_metric import squad_scores
 
 CONTEXT = "the cat sat, unwanted, a cat sat, the cats sat-cat; " * 3
@@ -44,13 +44,13 @@ def tokenizer(tmp_path_factory):
 
 
 def scores_of(examples, predictions, version="v2"):
-    """Those of the best answers, given or not, with the odds that decide."""
+    """Scores the best answers, also of questions predicted as unanswerable, with the null odds."""
     odds = {each.id: each.probabilities[0] for each in predictions}
     return squad_scores(examples, {each.id: each.answers[0].text for each in predictions}, version, odds)
 
 
 def oracle(rows, sharp=1.0):
-    """Logits of each row that point at its labels, as an evaluation keeps them: padded, in batches of any order."""
+    """Returns logits that point at the labels of each row, padded and in batches of any order, as in an evaluation."""
     results = []
     for batch in reversed(list(rows.all_batches(200))):
         shape = batch["input_ids"].shape
@@ -58,7 +58,7 @@ def oracle(rows, sharp=1.0):
         for each, name in zip(logits.values(), ("starts", "ends"), strict=True):
             each[np.arange(shape[0]), batch[name]] = sharp
         results.append({**logits, "row": batch["row"], "task_loss": np.float32(0)})
-    return gathered(results, rows)
+    return collect_rows(results, rows)
 
 
 def test_rows_are_windows_that_point_at_the_answer_or_at_cls(tokenizer):
@@ -79,7 +79,7 @@ def test_rows_are_windows_that_point_at_the_answer_or_at_cls(tokenizer):
     assert batch["starts"].shape == batch["ends"].shape == batch["row_weights"].shape
 
 
-def test_pointing_at_the_answers_is_right(tokenizer):
+def test_logits_that_point_at_the_answers_get_full_scores(tokenizer):
     task = make(data_of(EXAMPLES), tokenizer)
     rows = task.rows(EXAMPLES)
     predictions = task.predict(EXAMPLES, rows, oracle(rows))
@@ -97,12 +97,12 @@ def test_pointing_at_the_answers_is_right(tokenizer):
     assert scores["best_f1_threshold"] == -2.0
 
 
-def test_a_threshold_is_sought_with_answers_that_were_not_given(tokenizer):
+def test_the_best_threshold_uses_answers_that_were_not_predicted(tokenizer):
     task = make(data_of(EXAMPLES), tokenizer)
     rows = task.rows(EXAMPLES)
     logits = oracle(rows)
     for row, each in zip(rows.rows, logits, strict=True):
-        if row.example == 0:  # "no answer" seems a little likelier, but not as likely as where there is none
+        if row.example == 0:  # "no answer" is slightly more likely, but less than for the unanswerable question
             each["logits_0"][0] += 2.25
     predictions = task.predict(EXAMPLES, rows, logits)
     assert predictions[0].value == ""
@@ -124,7 +124,7 @@ def test_version_1_always_answers(tokenizer):
     assert all(each.value == each.answers[0].text != "" for each in predictions)
 
 
-def test_chunks_do_not_show(tokenizer, monkeypatch):
+def test_predictions_do_not_depend_on_chunks(tokenizer, monkeypatch):
     task = make(data_of(EXAMPLES), tokenizer)
     rows = task.rows(EXAMPLES)
     predictions = task.predict(EXAMPLES, rows, oracle(rows))
@@ -136,24 +136,22 @@ def test_chunks_do_not_show(tokenizer, monkeypatch):
 
 
 @pytest.mark.parametrize(("longest", "cut"), [(1, 5), (2, 0), (8, 0)])
-def test_questions_that_lose_their_end_are_counted(tokenizer, longest, cut):
+def test_truncated_questions_are_counted(tokenizer, longest, cut):
     task = make(data_of(EXAMPLES), tokenizer, max_question_length=longest)
     task.rows(EXAMPLES)
-    assert task.num_cut == cut
-    said = (
-        f"cut: {cut} texts are longer than data.max_question_length={longest} tokens for a question and lose their end"
-    )
-    assert task.describe_cut() == ([said] if cut else [])
+    assert task.num_truncated == cut
+    line = f"truncated: {cut} texts are longer than data.max_question_length={longest} tokens for a question"
+    assert task.describe_truncation() == ([line] if cut else [])
 
 
-def test_what_does_not_fit_is_the_users_mistake(tokenizer):
-    with pytest.raises(UserError, match="questions from q0 on: max_length=5 has no room"):
+def test_impossible_lengths_raise(tokenizer):
+    with pytest.raises(UserError, match="questions q0 to q4: max_length=5 has no room"):
         make(data_of(EXAMPLES), tokenizer, max_length=5).rows(EXAMPLES)
-    with pytest.raises(UserError, match="questions from q0 on: doc_stride=0"):
+    with pytest.raises(UserError, match="questions q0 to q4: doc_stride=0"):
         make(data_of(EXAMPLES), tokenizer, doc_stride=0).rows(EXAMPLES)
 
 
-def test_other_logits_than_of_the_rows_are_refused(tokenizer):
+def test_another_number_of_logits_raises(tokenizer):
     task = make(data_of(EXAMPLES), tokenizer)
     rows = task.rows(EXAMPLES)
     with pytest.raises(ValueError, match="zip"):
@@ -161,7 +159,7 @@ def test_other_logits_than_of_the_rows_are_refused(tokenizer):
 
 
 @pytest.mark.parametrize(("tokens", "lowest"), [("albert", 99.0), ("bert-base-uncased", 99.0)])
-def test_a_model_that_knows_the_first_answer_scores_almost_everything(shared_data, tokens, lowest):
+def test_labels_of_real_questions_score_nearly_100(shared_data, tokens, lowest):
     file = shared_data / "qa" / "dev-v2.0.rebuilt.json"
     data = read_squad(str(file), "v2", eval_articles=1)
     task = make(data, load_tokenizer(shared_data / "tokenizers" / tokens), 384, doc_stride=128, n_best=1)

@@ -1,4 +1,4 @@
-"""A model that has learned a task is read for it where the task's rows are within its tables."""
+"""A fine-tuned model is loaded if its embedding tables are large enough for the rows of the task."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.flax_lite import tiny
 from train.errors import UserError
 from train.tasks.examples import TaskData, TextExample
 from train.tasks.kinds.classification import Classification
-from train.tasks.kinds.task import trained_model
+from train.tasks.kinds.task import load_trained_model
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad"]
 
@@ -21,11 +21,11 @@ PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad"]
         (("good", "bad"), {}, None),
         (("good",), {"vocab_size": 6}, "teacher=.* has 6 word embeddings, too few for a tokenizer of 7 pieces"),
         (("good",), {"max_position_embeddings": 15}, "data.sequence_length=16 is longer than the 15 positions of teac"),
-        (("good", "bad"), {"type_vocab_size": 1}, "teacher=.* has embeddings of 1 type alone"),
+        (("good", "bad"), {"type_vocab_size": 1}, "teacher=.* has an embedding for 1 token type only"),
     ],
 )
-def test_a_teacher_or_checkpoint_that_is_too_small_is_refused(texts, sizes, message, tmp_path):
-    """It may have no tokenizer beside it, as what Hugging Face's Trainer saves often has none."""
+def test_a_teacher_or_checkpoint_with_too_small_tables_raises(texts, sizes, message, tmp_path):
+    """The model may have no tokenizer, as many checkpoints of Hugging Face's Trainer."""
     (tmp_path / "vocab.txt").write_text("\n".join(PIECES) + "\n")
     config = tiny.bert(**{"vocab_size": 7, "num_hidden_layers": 1, "labels": ("a", "b"), **sizes})
     tiny.make(SequenceClassification, config).save_pretrained(tmp_path / "model")
@@ -35,7 +35,7 @@ def test_a_teacher_or_checkpoint_that_is_too_small_is_refused(texts, sizes, mess
     task.rows(examples)
     arguments = {"option": "teacher", "cure": "none"}
     if message is None:
-        assert trained_model(str(tmp_path / "model"), task, Execution(), **arguments).config.vocab_size == 7
+        assert load_trained_model(str(tmp_path / "model"), task, Execution(), **arguments).config.vocab_size == 7
         return
     with pytest.raises(UserError, match=message):
-        trained_model(str(tmp_path / "model"), task, Execution(), **arguments)
+        load_trained_model(str(tmp_path / "model"), task, Execution(), **arguments)

@@ -1,9 +1,9 @@
-"""Which file of a directory is which set, by its name."""
+"""The split of a file is determined by its name."""
 
 import pytest
 
 from train.errors import UserError
-from train.tasks.readers.folders import set_files, set_of, table_files
+from train.tasks.readers.folders import set_files, set_name, table_files
 
 NAMES = {
     "train": "train.csv TRAIN.tsv training.jsonl my-train.csv train_data.csv en_train.conll train-00000-of-00001.csv",
@@ -16,8 +16,8 @@ NAMES = {
 
 
 @pytest.mark.parametrize(("name", "found"), [(name, found) for found, names in NAMES.items() for name in names.split()])
-def test_the_name_says_the_set(name, found):
-    assert set_of(name) == found
+def test_the_name_determines_the_split(name, found):
+    assert set_name(name) == found
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_tables_of_a_directory(tmp_path, files, found, notes):
         (" ".join(f"a{n}.csv" for n in range(30)), "a26.csv and 10 more"),
     ],
 )
-def test_what_cannot_be_told_lists_what_was_found(tmp_path, files, words):
+def test_ambiguous_names_raise_with_the_files_found(tmp_path, files, words):
     for name in files.split():
         (tmp_path / name).mkdir() if name.endswith("/") else (tmp_path / name).touch()
     with pytest.raises(UserError) as caught:

@@ -1,4 +1,4 @@
-"""AX: learned from and chosen by MNLI, and predicted; with labels where its full file is there."""
+"""AX: trained and selected on MNLI, then predicted; with labels if the full file exists."""
 
 import pytest
 
@@ -29,7 +29,7 @@ def sets(data):
 
 
 @pytest.mark.parametrize("names", [{"diagnostic"}, {"full"}, {"diagnostic", "full"}])
-def test_mnli_is_learned_and_the_diagnostics_are_predicted(tmp_path, names):
+def test_mnli_is_the_training_set_and_the_diagnostics_the_test_set(tmp_path, names):
     write_mnli(tmp_path / "MNLI")
     files = {"diagnostic": {"diagnostic": PAIRS}, "full": {"diagnostic-full": FULL}}
     for name in names:
@@ -44,7 +44,7 @@ def test_mnli_is_learned_and_the_diagnostics_are_predicted(tmp_path, names):
     assert sets(data) == {kept[name]: expected[kept[name]] for name in names}
 
 
-def test_sets_of_tfds_stand_beside_each_other(tmp_path):
+def test_tfds_reads_both_data_sets(tmp_path):
     splits = {"validation_matched": [2], "validation_mismatched": [0], "test_matched": [-1], "test_mismatched": [-1]}
     write_tfds(tmp_path, "mnli", {"train": [0, 1, 2], **splits})
     write_tfds(tmp_path, "ax", {"test": [-1, -1]})
@@ -55,7 +55,7 @@ def test_sets_of_tfds_stand_beside_each_other(tmp_path):
     )
 
 
-def test_what_is_missing_is_said(tmp_path):
+def test_missing_files_raise(tmp_path):
     write_mnli(tmp_path / "MNLI")
     with pytest.raises(UserError, match="no file of diagnostic in"):
         read_ax(f"files:{tmp_path}")

@@ -1,18 +1,18 @@
-"""Files as those of GLUE's archive, of a few rows."""
+"""Writes small files in the format of GLUE's archive."""
 
 MNLI_HEAD = ["index", "promptID", "pairID", "genre", "sentence1_binary_parse", "sentence2_binary_parse"]
 MNLI_HEAD += ["sentence1_parse", "sentence2_parse", "sentence1", "sentence2"]
 
 
 def write(folder, **files):
-    """Writes NAME.tsv of rows of fields."""
+    """Writes rows of fields to NAME.tsv."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in files.items():
         (folder / f"{name}.tsv").write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def mnli(*labels):
-    """A file of MNLI with these labels; of a set to predict with None."""
+    """Returns the rows of a file of MNLI with these labels; None for a test set."""
     rows = [
         [str(number), "p", "i", "g", "b", "b", "p", "p", 'He said "yes', f"He spoke {number}"]
         + ([] if label is None else ["neutral", label])
@@ -22,7 +22,7 @@ def mnli(*labels):
 
 
 def write_mnli(folder):
-    """All files of MNLI."""
+    """Writes all files of MNLI."""
     write(
         folder,
         train=mnli("contradiction", "entailment", "neutral"),

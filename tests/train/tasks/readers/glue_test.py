@@ -1,4 +1,4 @@
-"""GLUE's own layouts, MRPC's archive and tfds:glue: what is read, counted independently, and what is refused."""
+"""GLUE's files, MRPC's archive and tfds:glue against independent counts, and errors for invalid files."""
 
 import csv
 from collections import Counter
@@ -19,7 +19,7 @@ def rows_of(path, header=True):
     return rows[1:] if header else rows
 
 
-# Columns of texts and label, by position; what each label is written as, by index.
+# Positions of the columns of texts and label; the notation of each label, by index.
 LAYOUTS = {
     "cola": ("CoLA", "train.tsv", "dev.tsv", [3], 1, ["0", "1"]),
     "sst2": ("SST-2", "train.tsv", "dev.tsv", [0], 1, ["0", "1"]),
@@ -27,7 +27,7 @@ LAYOUTS = {
     "rte": ("RTE", "train.tsv", "dev.tsv", [1, 2], 3, ["entailment", "not_entailment"]),
     "wnli": ("WNLI", "train.tsv", "dev.tsv", [1, 2], 3, ["0", "1"]),
 }
-# Counted with awk: examples and those of label 1, in the training and evaluation sets.
+# Numbers of examples, and of examples with label 1, in the training and evaluation sets, counted with awk.
 COUNTS = {
     "cola": (8551, 6023, 1043, 719),
     "sst2": (67349, 37569, 872, 444),
@@ -38,7 +38,7 @@ COUNTS = {
 
 
 @pytest.mark.parametrize("task", LAYOUTS)
-def test_real_files_give_every_row(shared_data, task):
+def test_real_files_are_read_completely(shared_data, task):
     folder, train, dev, texts, label, written = LAYOUTS[task]
     data = read_glue(task, f"files:{shared_data / 'glue'}")
     for examples, name in ((data.train, train), (data.evaluation["dev"], dev)):
@@ -53,7 +53,7 @@ def test_real_files_give_every_row(shared_data, task):
     assert len(data.notes) == (task == "mrpc")
 
 
-def test_stsb_is_a_number_and_has_a_test_set(shared_data):
+def test_stsb_is_regression_and_has_a_test_set(shared_data):
     data = read_glue("stsb", f"files:{shared_data / 'glue' / 'STS-B'}")
     assert data.problem == "regression"
     assert (len(data.train), len(data.evaluation["dev"]), len(data.test["test"])) == (5749, 1500, 1379)
@@ -82,7 +82,7 @@ def test_mnli_has_two_evaluation_and_test_sets(tmp_path):
     assert data.train[0].texts == ('He said "yes', "He spoke 0")
 
 
-def test_qqp_leaves_out_broken_rows_and_says_so(tmp_path):
+def test_qqp_skips_invalid_rows_with_a_note(tmp_path):
     head = ["id", "qid1", "qid2", "question1", "question2", "is_duplicate"]
     good = ["7", "1", "2", "Why?", "", "1"]
     write(tmp_path, train=[head, good, ["8", "1", "2", "torn"], good], dev=[head, good])
@@ -112,7 +112,7 @@ SST = [["sentence", "label"], ["good", "1"]]
     ("files", "words"),
     [
         ({"train": SST, "val": SST}, ["dev file of SST-2", "dev.tsv", "Found: train.tsv, val.tsv"]),
-        ({"train": [*SST, ["a", "2"], ["b", "3"]], "dev": SST}, ["2 mistakes:", "line 3", "'3'"]),
+        ({"train": [*SST, ["a", "2"], ["b", "3"]], "dev": SST}, ["2 errors:", "line 3", "'3'"]),
         ({"train": [*SST, ["bad", "2"]], "dev": SST}, ["train.tsv, line 3", "'2'", "0, 1"]),
         ({"train": [*SST, ["bad"]], "dev": SST}, ["line 3 has 1 field(s), expected 2"]),
         ({"train": [["sentence", "lable"], ["good", "1"]], "dev": SST}, ["'label', nearest is lable"]),
@@ -120,7 +120,7 @@ SST = [["sentence", "label"], ["good", "1"]]
         ({"train": [], "dev": SST}, ["train.tsv holds no row"]),
     ],
 )
-def test_broken_files_are_refused(tmp_path, files, words):
+def test_invalid_files_raise(tmp_path, files, words):
     write(tmp_path, **files)
     with pytest.raises(UserError) as caught:
         read_glue("sst2", f"files:{tmp_path}")
@@ -130,14 +130,14 @@ def test_broken_files_are_refused(tmp_path, files, words):
 @pytest.mark.parametrize(
     ("score", "right"), [("0", True), ("5.000", True), ("5.1", False), ("10", False), ("-1", False)]
 )
-def test_scores_of_stsb_are_on_its_scale(tmp_path, score, right):
+def test_scores_of_stsb_have_to_be_on_its_scale(tmp_path, score, right):
     rows = [["sentence1", "sentence2", "score"], [" a", "b", "2.5"], ["a", "b", score]]
     write(tmp_path, train=rows, dev=rows)
     if 0 <= float(score) <= 5:
         data = read_glue("stsb", f"files:{tmp_path}")
         assert (data.train[1].label, data.train[0].texts[0]) == (float(score), " a")
         return
-    with pytest.raises(UserError, match=r"train\.tsv, line 3: .* is not from 0 to 5, the scale of STS-B"):
+    with pytest.raises(UserError, match=r"train\.tsv, line 3: .* is not within the scale of STS-B, 0 to 5"):
         read_glue("stsb", f"files:{tmp_path}")
 
 
@@ -149,14 +149,14 @@ def test_scores_of_stsb_are_on_its_scale(tmp_path, score, right):
         ("sst2", "files:/nowhere/at/all", ["there is no directory /nowhere/at/all"]),
     ],
 )
-def test_unknown_tasks_and_sources_are_refused(task, source, words):
+def test_unknown_tasks_and_sources_raise(task, source, words):
     with pytest.raises(UserError) as caught:
         read_glue(task, source)
     assert all(word in str(caught.value) for word in words), caught.value
 
 
 def write_tfds(data_dir, task, splits):
-    """Writes tfds:glue/TASK as the real set is laid out, with these labels in each split."""
+    """Writes tfds:glue/TASK in the layout of the real data set, with these labels in each split."""
     tfds = pytest.importorskip("tensorflow_datasets")
     row = GLUE[task]
     label = np.float32 if row.problem == "regression" else tfds.features.ClassLabel(names=list(row.labels))
@@ -201,7 +201,7 @@ def test_tfds_numbers_and_diagnostics_are_read(tmp_path):
     assert [(e.id, e.label) for e in ax.test["test"]] == [("0", None), ("1", None)]
 
 
-def test_tfds_of_another_task_or_without_a_split_is_refused(tmp_path):
+def test_tfds_of_another_task_or_without_a_split_raises(tmp_path):
     write_tfds(tmp_path, "sst2", {"train": [1, 0]})
     with pytest.raises(UserError, match="no example of the dev set"):
         read_glue("sst2", "tfds:glue/sst2", tfds_dir=str(tmp_path))

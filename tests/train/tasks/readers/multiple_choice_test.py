@@ -1,4 +1,4 @@
-"""RACE and SWAG: how contexts and choices are made, and what is refused."""
+"""RACE and SWAG: their contexts and choices, and errors for invalid files."""
 
 import csv
 import json
@@ -62,14 +62,14 @@ def test_race_level_reads_one_exam(tmp_path):
         ({"article": 3}, "the article is 3, expected a text"),
     ],
 )
-def test_race_refuses_what_is_no_article(tmp_path, changed, words):
+def test_race_raises_for_invalid_articles(tmp_path, changed, words):
     write_race(tmp_path, **changed)
     with pytest.raises(UserError) as caught:
         read_race(f"files:{tmp_path}")
     assert words in str(caught.value)
 
 
-def test_race_without_a_folder_is_refused(tmp_path):
+def test_race_without_a_folder_raises(tmp_path):
     write_race(tmp_path)
     shutil.rmtree(tmp_path / "dev" / "middle")
     with pytest.raises(UserError, match=r"There is no article of RACE in .*dev/middle"):
@@ -81,7 +81,7 @@ def test_swag_fixture_is_read(shared_data, tmp_path):
     objects = [json.loads(line) for line in source.read_text().splitlines()]
     for name in ("train.json", "val.jsonl"):
         shutil.copy(source, tmp_path / name)
-    with (tmp_path / "test.csv").open("w", newline="") as file:  # SWAG's own test file has no label
+    with (tmp_path / "test.csv").open("w", newline="") as file:  # the published test file has no labels
         writer = csv.DictWriter(file, ["", *(key for key in objects[0] if key != "label")], extrasaction="ignore")
         writer.writeheader()
         writer.writerows({"": number, **one} for number, one in enumerate(objects))
@@ -118,14 +118,14 @@ def test_swag_reads_every_ending(tmp_path, count):
         (
             (0, 1, 2),
             (0, 1, 2, 3),
-            "val.jsonl, example 0 has 4 choices, and example 0 of the first set 3",
+            "val.jsonl, example 0 has 4 choices, but example 0 of the first set has 3",
         ),
         ((0, 1, 3), (0, 1, 3), "has no column 'ending2'"),
         ((0,), (0,), "has no column 'ending1'"),
         ((), (), "has no column 'ending0'"),
     ],
 )
-def test_swag_refuses_endings_that_would_vanish(tmp_path, train, dev, words):
+def test_swag_raises_for_different_numbers_of_endings(tmp_path, train, dev, words):
     for name, numbers in {"train": train, "val": dev}.items():
         row = {"sent1": "a", "sent2": "b", "label": 0, **{f"ending{n}": "c" for n in numbers}}
         (tmp_path / f"{name}.jsonl").write_text(json.dumps(row))
@@ -142,7 +142,7 @@ def test_swag_refuses_endings_that_would_vanish(tmp_path, train, dev, words):
         ([["x", "y", "z"], ["x", "y"], ["x", "y", "z"]], ["A", "B", "C"], "high/9-1 has 2 choices"),
     ],
 )
-def test_race_takes_as_many_options_as_all_questions_have(tmp_path, options, answers, words):
+def test_race_accepts_any_equal_number_of_options(tmp_path, options, answers, words):
     write_race(tmp_path)
     for path in tmp_path.glob("*/*/*.txt"):
         path.write_text(json.dumps({**ARTICLE, "options": options, "answers": answers}))
@@ -155,7 +155,7 @@ def test_race_takes_as_many_options_as_all_questions_have(tmp_path, options, ans
 
 
 @pytest.mark.parametrize(("label", "words"), [("4", "unknown label '4'"), ("", "unknown label ''"), ("01", "'01'")])
-def test_swag_refuses_other_labels(tmp_path, label, words):
+def test_swag_raises_for_invalid_labels(tmp_path, label, words):
     row = {"sent1": "a", "sent2": "b", **{f"ending{n}": "c" for n in range(4)}}
     for name in ("train", "val"):
         (tmp_path / f"{name}.jsonl").write_text(json.dumps({**row, "label": label}))

@@ -1,4 +1,4 @@
-"""Words and tags: real files, column layouts, IOB1 made BIO, and what is refused."""
+"""Words and tags: real files, column layouts, IOB1 converted to BIO, and errors for invalid files."""
 
 import itertools
 import json
@@ -13,10 +13,10 @@ from train.tasks.readers.label_names import KnownLabels
 from train.tasks.readers.ner import read_ner, to_bio
 
 
-def test_wnut17_gives_every_word(shared_data):
+def test_wnut17_is_read_completely(shared_data):
     folder = shared_data / "ner" / "WNUT17"
     data = read_ner(f"files:{folder}")
-    # Sentences, words and words that begin an entity, counted with awk.
+    # Numbers of sentences, words and words that start an entity, counted with awk.
     counts = {"train": (3394, 62730, 1975), "dev": (1009, 15733, 836), "test": (1287, 23394, 1079)}
     names = {"train": "wnut17train.conll", "dev": "emerging.dev.conll", "test": "emerging.test.annotated"}
     sets = {"train": data.train, "dev": data.evaluation["dev"], "test": data.test["test"]}
@@ -54,7 +54,7 @@ No\u00a0break NN I-NP I-LOC
 """
 
 
-def test_conll_2003_is_made_bio(tmp_path):
+def test_conll_2003_is_converted_to_bio(tmp_path):
     for name in ("eng.train", "eng.testa", "eng.testb"):
         (tmp_path / name).write_text(CONLL, encoding="utf-8")
     data = read_ner(f"files:{tmp_path}")
@@ -69,7 +69,7 @@ def test_conll_2003_is_made_bio(tmp_path):
 
 
 def test_every_short_sequence_keeps_its_entities():
-    """Conlleval's rule, as seqeval has it, finds the same entities before and after; what is BIO already stays."""
+    """seqeval, which has conlleval's rule, finds the same entities before and after; BIO does not change."""
     for tags in itertools.product(["O", "B-A", "I-A", "B-B", "I-B"], repeat=4):
         found = to_bio(tags, "here")
         assert get_entities(list(found)) == get_entities(list(tags))
@@ -91,7 +91,7 @@ def test_indices_are_of_given_labels(tmp_path):
         (tmp_path / name).write_text(json.dumps({"tokens": ["a", "b"], "ner_tags": [0, 2]}))
     data = read_ner(f"files:{tmp_path}", labels=["O", "B-Y", "B-X"])
     assert (data.labels, data.train[0].tags) == (("O", "B-Y", "B-X"), (0, 2))
-    with pytest.raises(UserError, match="the tag 0 is an index, and 0 labels are given"):
+    with pytest.raises(UserError, match="the tag 0 is an index, but 0 labels are given"):
         read_ner(f"files:{tmp_path}")
 
 
@@ -100,7 +100,10 @@ def test_indices_are_of_given_labels(tmp_path):
     [
         ({"train.txt": "a O\n"}, "There is no evaluation file"),
         ({"train.txt": "a O\n", "train.conll": "a O\n", "dev.txt": "a O\n"}, "holds both train.conll and train.txt"),
-        ({"train.txt": "a O\nb X O\n", "dev.txt": "a O\n"}, "line 2 has 3 column(s), the sentence's first line 2"),
+        (
+            {"train.txt": "a O\nb X O\n", "dev.txt": "a O\n"},
+            "line 2 has 3 column(s), but the first line of the sentence has 2",
+        ),
         ({"train.txt": "a O\nb S-X\n", "dev.txt": "a O\n"}, "the tag 'S-X' is neither O nor B-TYPE nor I-TYPE"),
         ({"train.txt": "a NN\n", "dev.txt": "a O\n"}, "the tag 'NN' is neither"),
         ({"train.txt": "a\n", "dev.txt": "a O\n"}, "train.txt, line 1: the sentence has no tags"),
@@ -115,11 +118,11 @@ def test_indices_are_of_given_labels(tmp_path):
             {"train.jsonl": '{"words": ["a", 5], "ner": ["O", "O"]}', "dev.txt": "a O\n"},
             "word 2 of 2 is 5, expected a text",
         ),
-        ({"train.txt": "a O\nb S-X\n\nc O\n\nd E-X\n", "dev.txt": "a O\n"}, "2 mistakes:"),
+        ({"train.txt": "a O\nb S-X\n\nc O\n\nd E-X\n", "dev.txt": "a O\n"}, "2 errors:"),
         ({"train.jsonl": '{"text": "a b"}', "dev.txt": "a O\n"}, "has no column 'tokens'"),
     ],
 )
-def test_broken_files_are_refused(tmp_path, files, words):
+def test_invalid_files_raise(tmp_path, files, words):
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     with pytest.raises(UserError) as caught:
@@ -157,7 +160,7 @@ COLUMNS = {
 
 
 @pytest.mark.parametrize(("text", "options", "sentences"), COLUMNS.values(), ids=list(COLUMNS))
-def test_columns_are_read_as_people_write_them(tmp_path, text, options, sentences):
+def test_column_layouts_in_use_are_read(tmp_path, text, options, sentences):
     for name in ("NER-de-train.tsv", "NER-de-dev.tsv"):
         (tmp_path / name).write_text(text, encoding="utf-8")
     data = read_ner(f"files:{tmp_path}", **options)
@@ -167,7 +170,7 @@ def test_columns_are_read_as_people_write_them(tmp_path, text, options, sentence
 
 
 @pytest.mark.parametrize("text", ["1\tin\tO\tO\n2\ta\tO\tO\n\n1\tb\tO\tO\n", "0 a O\n1 b O\n", GERMEVAL])
-def test_a_column_that_numbers_the_words_is_refused(tmp_path, text):
+def test_a_column_that_numbers_the_words_raises(tmp_path, text):
     for name in ("train.txt", "dev.txt"):
         (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=r"train.txt: the first column numbers the words.*data\.columns\.word=1"):
@@ -193,7 +196,7 @@ def test_empty_words_keep_their_tags_and_empty_sentences_are_counted(tmp_path, r
     assert [e.words for e in data.train] == sentences
     assert all(len(e.tags) == len(e.words) for e in data.train)
     assert [str(note).partition(" has ")[2] for note in data.notes] == (
-        ["1 sentence(s) without words, left out."] * 2 if len(rows) > len(sentences) else []
+        ["1 sentence(s) without words: skipped."] * 2 if len(rows) > len(sentences) else []
     )
 
 
@@ -203,14 +206,14 @@ def test_empty_words_keep_their_tags_and_empty_sentences_are_counted(tmp_path, r
         ([0, 2], ["O", "B-Y", "B-X"], (0, 2)),
         (["0", "2"], ["O", "B-Y", "B-X"], (0, 2)),
         (["O", "B-X"], ["O", "B-Y", "B-X"], (0, 2)),
-        ([0, 3], ["O", "B-Y", "B-X"], "the tag 3 is an index, and 3 labels are given"),
+        ([0, 3], ["O", "B-Y", "B-X"], "the tag 3 is an index, but 3 labels are given"),
         ([0, -1], ["O", "B-Y", "B-X"], "the tag -1 is an index"),
-        (["0", "1"], [], "the tag 0 is an index, and 0 labels are given.*--config.data.labels=O,B-PER"),
+        (["0", "1"], [], "the tag 0 is an index, but 0 labels are given.*--config.data.labels=O,B-PER"),
         ([True, False], ["O", "B-X"], "the tag 'true' is neither O"),
         ([-1, -1], ["O", "B-X"], "the sentence has no tags"),
     ],
 )
-def test_integer_tags_have_the_names_that_are_given(tmp_path, tags, labels, found):
+def test_integer_tags_are_indices_of_the_given_labels(tmp_path, tags, labels, found):
     for name in ("train.jsonl", "dev.jsonl"):
         (tmp_path / name).write_text(json.dumps({"tokens": ["a", "b"], "ner_tags": tags}))
     if isinstance(found, str):
@@ -229,7 +232,7 @@ def test_tags_of_a_test_set_may_be_unknown(tmp_path, name):
     assert [(e.words, e.tags) for e in read_ner(f"files:{tmp_path}").test["test"]] == [(("a", "b"), None)]
 
 
-def test_tags_are_those_of_the_model_at_hand(tmp_path):
+def test_tags_are_those_of_the_model(tmp_path):
     for name in ("train.txt", "dev.txt"):
         (tmp_path / name).write_text("a O\nb B-X\n")
     known = KnownLabels(("B-X", "I-X", "O"), "model")
@@ -238,15 +241,15 @@ def test_tags_are_those_of_the_model_at_hand(tmp_path):
     assert read_ner(f"files:{tmp_path}", known=KnownLabels(("O", "B-Y"), "model")).labels == ("O", "B-X")
 
 
-def test_a_column_that_is_not_there_is_refused(tmp_path):
+def test_a_missing_column_raises(tmp_path):
     for name in ("train.txt", "dev.txt"):
         (tmp_path / name).write_text("a O\n")
-    with pytest.raises(UserError, match="line 1 has 2 columns, the tag is looked for in column 3"):
+    with pytest.raises(UserError, match="line 1 has 2 columns, but the tag is expected in column 3"):
         read_ner(f"files:{tmp_path}", tag_column=3)
 
 
 def write_tfds(data_dir, splits, column="ner"):
-    """Writes a set as tfds:conll2003 is laid out."""
+    """Writes a data set in the layout of tfds:conll2003."""
     tfds = pytest.importorskip("tensorflow_datasets")
     features = tfds.features
     tags = features.Sequence(features.ClassLabel(names=["O", "B-PER", "I-PER"]))
@@ -258,8 +261,8 @@ def write_tfds(data_dir, splits, column="ner"):
 
 
 @pytest.mark.parametrize(("dev", "column"), [("dev", "ner"), ("validation", "tags")])
-def test_sets_of_tfds_have_words_and_the_names_of_tags(tmp_path, dev, column):
-    # The second sentence is IOB1, the third one of WikiANN's that are empty.
+def test_tfds_has_words_and_the_names_of_tags(tmp_path, dev, column):
+    # The second sentence is in IOB1, the third is empty, as some of WikiANN.
     train = [(["Jürg", "ran"], [1, 0]), (["Ann", "Lee"], [2, 2]), ([], [])]
     write_tfds(tmp_path, {"train": train, dev: [(["he"], [0])], "test": [(["Ann"], [1])]}, column)
     data = read_ner("tfds:conll2003/conll2003", tfds_dir=str(tmp_path))
@@ -276,11 +279,11 @@ def test_sets_of_tfds_have_words_and_the_names_of_tags(tmp_path, dev, column):
     ("splits", "column", "words"),
     [
         ({"train": [(["a"], [0])]}, "ner", ["tfds:conll2003", "dev"]),
-        ({"train": [(["a"], [0])], "dev": [(["a"], [0])]}, "pos", ["no tags of words", "ner_tags"]),
+        ({"train": [(["a"], [0])], "dev": [(["a"], [0])]}, "pos", ["has no tags", "ner_tags"]),
         ({"train": [(["a", "b"], [0])], "dev": [(["a"], [0])]}, "ner", ["train, example 0", "2 words and 1 tags"]),
     ],
 )
-def test_other_sets_of_tfds_are_refused(tmp_path, splits, column, words):
+def test_invalid_tfds_data_sets_raise(tmp_path, splits, column, words):
     write_tfds(tmp_path, splits, column)
     with pytest.raises(UserError) as caught:
         read_ner("tfds:conll2003/conll2003", tfds_dir=str(tmp_path))

@@ -1,4 +1,4 @@
-"""SQuAD's files: what is read, what is held out, and one clean message for whatever else a file holds."""
+"""SQuAD's files: the questions read, the articles held out, and errors for invalid files."""
 
 import copy
 import json
@@ -17,7 +17,7 @@ NONE = {"id": "n", "question": "Who ran?", "answers": [], "is_impossible": True,
 
 
 def content(*qas, articles=1):
-    """A file of some articles, each with these questions under ids of its own."""
+    """Returns a file of some articles, each with these questions under different ids."""
     return {
         "version": "x",
         "data": [
@@ -51,7 +51,7 @@ def test_real_files_have_the_official_counts(shared_data):
     assert sum(not example.answers for example in two.evaluation["dev"]) == 5945
 
 
-def test_a_question_is_read_whole(tmp_path):
+def test_a_question_is_read_completely(tmp_path):
     data = read_squad(written(tmp_path / "x.json", content(GOOD, NONE)), "v2")
     first, second = data.evaluation["dev"]
     assert (first.id, first.question, first.context) == ("q0", "Who sat?", CONTEXT)
@@ -70,20 +70,20 @@ def test_a_file_without_is_impossible_has_questions_without_answers(tmp_path):
 @pytest.mark.parametrize(("articles", "asked", "held_out"), [(48, None, 8), (35, None, 5), (3, None, 1), (4, 4, 4)])
 def test_the_last_articles_are_held_out(tmp_path, articles, asked, held_out):
     data = read_squad(written(tmp_path / "x.json", content(GOOD, articles=articles)), "v1", eval_articles=asked)
-    assert data.wholes == {"dev": len(data.train) + len(data.evaluation["dev"])}
+    assert data.full_sizes == {"dev": len(data.train) + len(data.evaluation["dev"])}
     everything = [f"q{number}" for number in range(articles)]
     assert ids(data.train) == everything[:-held_out]
     assert ids(data.evaluation["dev"]) == everything[-held_out:]
 
 
 @pytest.mark.parametrize(("version", "number"), [("v1", "1.1"), ("v2", "2.0")])
-def test_a_directory_has_its_own_held_out_file(tmp_path, version, number):
+def test_a_directory_has_an_evaluation_file(tmp_path, version, number):
     written(tmp_path / f"train-v{number}.json", content(GOOD, articles=5))
     written(tmp_path / f"dev-v{number}.json", content({**GOOD, "id": "d"}, articles=3))
     data = read_squad(str(tmp_path), version)
     assert ids(data.train) == ["q0", "q1", "q2", "q3", "q4"]
     assert ids(data.evaluation["dev"]) == ["d0", "d1", "d2"]
-    with pytest.raises(UserError, match=f"2 articles to hold out, but .*dev-v{number}.json"):
+    with pytest.raises(UserError, match=f"data.eval_articles=2, but .*dev-v{number}.json"):
         read_squad(str(tmp_path), version, eval_articles=2)
 
 
@@ -108,32 +108,32 @@ def test_ids_may_be_numbers_and_files_may_have_a_byte_order_mark(tmp_path, ident
     ("train", "dev"),
     [("train.json", "val.json"), ("covid-train.json", "covid-dev.json"), ("train-v1.1.json", "validation.json")],
 )
-def test_a_directory_may_name_its_files_after_their_sets(tmp_path, train, dev):
+def test_files_may_be_named_after_their_splits(tmp_path, train, dev):
     written(tmp_path / train, content(GOOD, articles=5))
     written(tmp_path / dev, content({**GOOD, "id": "d"}))
     assert ids(read_squad(str(tmp_path), "v1").evaluation["dev"]) == ["d0"]
 
 
-def test_all_faulty_questions_are_one_message(tmp_path):
+def test_all_invalid_questions_are_one_error(tmp_path):
     qas = [GOOD, {**GOOD, "question": ""}, {**GOOD, "answers": "cat"}, GOOD]
     for number, qa in enumerate(qas):
         qas[number] = {**qa, "id": str(number)}
     with pytest.raises(UserError) as caught:
         read_squad(written(tmp_path / "x.json", content(*qas)), "v2")
     first, *shown = str(caught.value).splitlines()
-    assert first == "2 mistakes:"
+    assert first == "2 errors:"
     assert ["question 2" in shown[0], "question 3" in shown[1], len(shown)] == [True, True, 2]
     qas = [{**GOOD, "id": str(number), "answers": [{"text": "dog", "answer_start": 4}]} for number in range(15)]
     with pytest.raises(UserError) as caught:
         read_squad(written(tmp_path / "x.json", content(*qas, articles=2)), "v2")
     first, *shown, more = str(caught.value).splitlines()
-    assert (first, more) == ("15 mistakes:", "  and 5 more")
+    assert (first, more) == ("15 errors:", "  and 5 more")
     assert all("the answer 'dog'" in line for line in shown)
 
 
 @pytest.mark.parametrize("count", [0, -1, 4])
-def test_as_many_articles_are_held_out_as_there_are_at_most(tmp_path, count):
-    with pytest.raises(UserError, match="which has 3; give 1 to 3"):
+def test_eval_articles_has_to_be_within_the_number_of_articles(tmp_path, count):
+    with pytest.raises(UserError, match="has 3 articles; give 1 to 3"):
         read_squad(written(tmp_path / "x.json", content(GOOD, articles=3)), "v1", eval_articles=count)
 
 
@@ -158,7 +158,7 @@ DROP = object()
         ((*QUESTION, "question"), " ", "question 1: 'question' is empty"),
         ((*QUESTION, "id"), 7.5, "question 1: 'id' is 7.5, expected a text"),
         ((*QUESTION, "id"), True, "question 1: 'id' is True, expected a text"),
-        ((*QUESTION, "question"), "who \ud83d", "holds half a surrogate pair"),
+        ((*QUESTION, "question"), "who \ud83d", "holds a lone surrogate"),
         ((*QUESTION, "answers"), DROP, "question 1 has no 'answers'"),
         ((*QUESTION, "answers"), [], "0 answers, but is_impossible is false"),
         ((*QUESTION, "is_impossible"), True, "1 answers, but is_impossible is true"),
@@ -166,11 +166,11 @@ DROP = object()
         ((*QUESTION, "answers", 0), 1, "answer 1 is 1, expected an object"),
         ((*QUESTION, "answers", 0, "text"), "", "'text' is empty"),
         ((*QUESTION, "answers", 0, "answer_start"), True, "'answer_start' is True, expected a whole number"),
-        ((*QUESTION, "answers", 0, "answer_start"), 99, "begins at character 99 of a context of 23"),
-        ((*QUESTION, "answers", 0, "answer_start"), -1, "begins at character -1"),
+        ((*QUESTION, "answers", 0, "answer_start"), 99, "starts at character 99 of a context of 23"),
+        ((*QUESTION, "answers", 0, "answer_start"), -1, "starts at character -1"),
     ],
 )
-def test_what_is_no_squad_file_is_one_clean_error(tmp_path, path, value, message):
+def test_invalid_squad_files_raise(tmp_path, path, value, message):
     broken = copy.deepcopy(content(GOOD, NONE))
     place = broken
     for key in path[:-1]:
@@ -196,13 +196,13 @@ def test_what_is_no_squad_file_is_one_clean_error(tmp_path, path, value, message
         (b'{"data":' + b"[" * 5000, "x.json"),
     ],
 )
-def test_what_is_no_json_is_one_clean_error(tmp_path, data, message):
+def test_invalid_json_raises(tmp_path, data, message):
     (tmp_path / "x.json").write_bytes(data)
     with pytest.raises(UserError, match=message):
         read_squad(str(tmp_path / "x.json"), "v1")
 
 
-def test_a_missing_file_is_one_clean_error(tmp_path):
+def test_a_missing_file_raises(tmp_path):
     with pytest.raises(UserError, match=r"x\.json cannot be read: No such file"):
         read_squad(str(tmp_path / "x.json"), "v1")
 
@@ -219,17 +219,17 @@ def test_ids_are_unique(tmp_path):
         read_squad(written(tmp_path / "x.json", value), "v1")
 
 
-def test_an_answer_to_learn_from_occurs_in_its_context(tmp_path):
+def test_a_training_answer_has_to_occur_in_its_context(tmp_path):
     wrong = {**GOOD, "answers": [{"text": "dog", "answer_start": 4}]}
     value = content(wrong, articles=2)
     with pytest.raises(UserError, match="the answer 'dog' to q0 is not in its context"):
         read_squad(written(tmp_path / "x.json", value), "v1")
-    # Held out, it is scored as text.
+    # In the evaluation set it is compared as text.
     assert read_squad(written(tmp_path / "x.json", value), "v1", eval_articles=2).evaluation["dev"]
 
 
 def write_tfds(data_dir, splits):
-    """Writes a set as tfds:squad/v2.0 is laid out: (id, answers) of each split."""
+    """Writes a data set in the layout of tfds:squad/v2.0: (id, answers) of each split."""
     tfds = pytest.importorskip("tensorflow_datasets")
     features = tfds.features
     texts = dict.fromkeys(("id", "title", "question", "context"), features.Text())
@@ -248,7 +248,7 @@ def write_tfds(data_dir, splits):
 CAT = {"text": "cat", "answer_start": 6}
 
 
-def test_a_set_of_tfds_is_read_as_the_file_is(tmp_path):
+def test_tfds_has_the_same_questions_as_the_file(tmp_path):
     write_tfds(tmp_path, {"train": {"a": [CAT], "b": []}, "validation": {"c": [CAT, CAT]}})
     data = read_squad("tfds:squad/v2.0", "v2", tfds_dir=str(tmp_path))
     answer = Answer("cat", 6)
@@ -260,13 +260,13 @@ def test_a_set_of_tfds_is_read_as_the_file_is(tmp_path):
 @pytest.mark.parametrize(
     ("splits", "version", "articles", "message"),
     [
-        ({"train": {"a": [CAT]}}, "v2", None, "no example of the validation split"),
+        ({"train": {"a": [CAT]}}, "v2", None, "no example of the split validation"),
         ({"train": {"a": [CAT]}, "validation": {"b": []}}, "v1", None, "validation, example 0 has no answer"),
-        ({"train": {"a": [CAT]}, "validation": {"b": [CAT]}}, "v2", 3, "3 articles to hold out"),
+        ({"train": {"a": [CAT]}, "validation": {"b": [CAT]}}, "v2", 3, "data.eval_articles=3"),
         ({"train": {"a": [CAT | {"text": "dog"}]}, "validation": {"b": [CAT]}}, "v2", None, "not in its context"),
     ],
 )
-def test_other_sets_of_tfds_are_refused(tmp_path, splits, version, articles, message):
+def test_invalid_tfds_data_sets_raise(tmp_path, splits, version, articles, message):
     write_tfds(tmp_path, splits)
     with pytest.raises(UserError, match=message):
         read_squad("tfds:squad/v2.0", version, eval_articles=articles, tfds_dir=str(tmp_path))

@@ -1,4 +1,4 @@
-"""Files as rows: what each format gives, and what is said where a file cannot be read."""
+"""Files read as rows: every format, and error messages for invalid files."""
 
 import csv
 import json
@@ -8,7 +8,7 @@ import pytest
 from train.errors import UserError
 from train.tasks.readers.tables import read_rows
 
-# UTF-16 without a mark of its own: the one in the text is the only one.
+# This codec adds no byte order mark: the only one is that in the text.
 FORMS = ("utf-8", "utf-16-le", "utf-16-be")
 
 
@@ -22,12 +22,12 @@ def save(tmp_path, name, content):
     return path
 
 
-def test_tsv_quotes_nothing_and_ends_lines_only_at_newlines(tmp_path):
+def test_tsv_has_no_quotes_and_lines_end_only_at_newlines(tmp_path):
     path = save(tmp_path, "a.tsv", '\ufefftext\tlabel\r\n"open\u2028\x85\t1\r\n\n\rb"\t2\n')
     assert rows(path) == [(2, {"text": '"open\u2028\x85', "label": "1"}), (4, {"text": '\rb"', "label": "2"})]
 
 
-def test_csv_reads_what_the_standard_writer_writes(tmp_path):
+def test_csv_round_trips_the_standard_writer(tmp_path):
     path = tmp_path / "a.csv"
     fields = [["text", "label"], ["two\nlines, and a comma", "1"], ['a "quote"', ""], ["ü", "3"]]
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -57,24 +57,28 @@ def test_columns_name_a_file_without_a_header(tmp_path):
         ("a.csv", 'a,b\n1,2\n"1,2\n3,4', "line 3 cannot be read as CSV"),
         ("a.csv", "a,b\n1,2\n1\n", "line 3 has 1 field(s), expected 2"),
         ("a.csv", "a,b\r1,2\r", "Convert its line ends"),
-        ("a.csv", "a,b;c\n1,2;3\n", "may be divided by comma or semicolon"),
-        ("a.tsv", "a\ta\n1\t2\n", "line 1: the header names a column twice"),
+        ("a.csv", "a,b;c\n1,2;3\n", "the separator may be comma or semicolon"),
+        ("a.tsv", "a\ta\n1\t2\n", "line 1: the header has a column twice"),
         ("a.tsv", b"a\tb\nok\t1\nna\xefve\t2\n", "line 3 is not UTF-8 text (invalid continuation byte at byte 2"),
         (
             "a.tsv",
             "a\tb\n1\t2\n".encode("utf-16-le"),
             "line 1 is not UTF-8 text (a NUL at byte 1 of the line). If it is",
         ),
-        ("a.tsv", "a\tb\n1\t2\n".encode("utf-16") + b"\0", "begins as UTF-16 and is not, after line"),
-        ("a.jsonl", '{"a": "b"}\n{"a": "so \\ud83d"}\n', "line 2 holds half a surrogate pair, '\\ud83d' behind"),
+        ("a.tsv", "a\tb\n1\t2\n".encode("utf-16") + b"\0", "byte order mark of UTF-16, but is not UTF-16 after line"),
+        (
+            "a.jsonl",
+            '{"a": "b"}\n{"a": "so \\ud83d"}\n',
+            "line 2 holds a lone surrogate (half a surrogate pair), '\\ud83d' after",
+        ),
         ("a.tsv", b"a\tb\n\0\t2\n", "line 2 is not UTF-8 text (a NUL at byte 0"),
         ("a.jsonl", '{"a": 1}\n{"a": ', "line 2 is not JSON"),
-        ("a.jsonl", "[1]\n", "line 1 holds a JSON list, expected an object"),
+        ("a.jsonl", "[1]\n", "line 1 holds a JSON list, expected one object"),
         ("a.jsonl", "[" * 100_000, "line 1 is not JSON"),
-        ("a.xls", "x", "expected a file that ends in one of .tsv, .txt, .csv"),
+        ("a.xls", "x", "expected a file with the ending .tsv, .txt, .csv"),
     ],
 )
-def test_unreadable_files_are_refused(tmp_path, name, content, words):
+def test_unreadable_files_raise(tmp_path, name, content, words):
     with pytest.raises(UserError) as caught:
         rows(save(tmp_path, name, content))
     assert words in str(caught.value)
@@ -116,14 +120,14 @@ PLAIN = "text,label\nx,p\n"
         ("a.csv", f"text,label\n{'word ' * 40_000},p\n", {}, {"text": "word " * 40_000, "label": "p"}),
     ],
 )
-def test_tables_are_read_as_people_write_them(tmp_path, name, content, options, found):
+def test_table_layouts_in_use_are_read(tmp_path, name, content, options, found):
     assert next(read_rows(save(tmp_path, name, content), **options)).fields == found
 
 
 @pytest.mark.parametrize(
     ("content", "lines", "words"),
     [
-        (PLAIN * 3, [2, 4, 6], "repeats its header 2 time(s), line 3 first: left out"),
+        (PLAIN * 3, [2, 4, 6], "repeats its header 2 time(s), line 3 first: skipped"),
         (PLAIN + "\ufeff" + PLAIN, [2, 4], "repeats its header 1 time(s), line 3 first"),
         (PLAIN + "Text , LABEL\ny,p\n", [2, 4], "repeats its header 1 time(s), line 3 first"),
         ("label,text,,\np,a,,\nn,b, and, c\n", [2, 3], "text in columns without a name in 1 row(s), line 3 first"),
@@ -131,7 +135,7 @@ def test_tables_are_read_as_people_write_them(tmp_path, name, content, options, 
         (",text,label\n0,x,p\n", [2], None),
     ],
 )
-def test_what_is_left_out_of_a_table_is_said(tmp_path, content, lines, words):
+def test_skipped_rows_and_fields_are_noted(tmp_path, content, lines, words):
     notes = []
     path = save(tmp_path, "a.csv", content)
     assert [row.line for row in read_rows(path, notes=notes)] == lines
@@ -139,14 +143,14 @@ def test_what_is_left_out_of_a_table_is_said(tmp_path, content, lines, words):
     assert all(words in note and "a.csv" in note for note in notes)
 
 
-def test_missing_files_and_needless_columns_are_refused(tmp_path):
+def test_missing_files_and_columns_of_json_raise(tmp_path):
     with pytest.raises(UserError, match=r"none\.tsv cannot be read: No such file"):
         rows(tmp_path / "none.tsv")
-    with pytest.raises(UserError, match="names its own columns"):
+    with pytest.raises(UserError, match="name their columns"):
         rows(save(tmp_path, "a.jsonl", json.dumps({"a": 1})), ["a"])
 
 
-def test_texts_keep_their_white_space_and_are_not_empty(tmp_path):
+def test_texts_keep_white_space_and_empty_texts_raise(tmp_path):
     row = next(read_rows(save(tmp_path, "a.jsonl", '{"text": " a ", "none": " ", "number": 3}')))
     assert row.text("text") == " a "
     assert (row.name("text"), row.name("number")) == ("a", "3")

@@ -1,4 +1,4 @@
-"""XNLI: languages, the two spellings of a label, folders, and what is refused."""
+"""XNLI: languages, the two spellings of a label, folders, and errors for invalid files."""
 
 import pytest
 
@@ -52,7 +52,7 @@ def test_xnli_reads_the_unpacked_archives(tmp_path):
     assert (len(data.train), len(data.evaluation["dev"]), data.test) == (2, 1, {})
 
 
-def test_xnli_refuses_what_it_cannot_read(tmp_path):
+def test_xnli_raises_for_invalid_files(tmp_path):
     def complaint(**options):
         with pytest.raises(UserError) as caught:
             read_xnli(f"files:{tmp_path}", **options)

@@ -1,4 +1,4 @@
-"""Guessing on real sets against counts, the standard error against a simulation, and the verdict."""
+"""Scores of guessing on real data against counts, standard errors against a simulation, and the verdict."""
 
 import math
 
@@ -11,7 +11,7 @@ from train.tasks.readers.ner import read_ner
 from train.tasks.scores.baseline import CURE, baseline, guess, judge, standard_error
 from train.tasks.scores.metrics import ACCURACY, ENTITIES, MULTI_LABEL, Scores, metrics_of
 
-# What guessing scores, from the counts of labels in the files.
+# Scores of guessing, computed from the counts of labels in the files.
 GUESSED = {
     "cola": {"matthews": 0.0},
     "sst2": {"accuracy": 444 / 872},
@@ -23,7 +23,7 @@ GUESSED = {
 
 
 @pytest.mark.parametrize("task", GUESSED)
-def test_guessing_on_real_sets(shared_data, task):
+def test_guessing_on_real_data(shared_data, task):
     data = read_glue(task, f"files:{shared_data / 'glue'}")
     reported = metrics_of(data.kind, data.problem, task)
     dev = data.evaluation["dev"]
@@ -48,13 +48,13 @@ def choices(*labels):
     return [ChoiceExample(id=str(n), context="", choices=("a", "b"), label=label) for n, label in enumerate(labels)]
 
 
-def test_guessing_takes_the_first_of_the_most_frequent():
+def test_guessing_predicts_the_first_of_the_most_frequent_labels():
     data = TaskData(kind="choices", train=choices(1, 0, 0, 1, 1, 0), evaluation={})
     assert guess(data, choices(1, None)) == [0, 0]
     assert baseline(data, choices(1, 1, 0, 1), ACCURACY).values == {"accuracy": 0.25}
 
 
-def test_guessing_counts_the_examples_where_there_is_no_training_set():
+def test_guessing_counts_the_examples_without_a_training_set():
     data = TaskData(kind="choices", train=[], evaluation={})
     assert guess(data, choices(1, 1, 0)) == [1, 1, 1]
     with pytest.raises(ValueError, match="have labels to guess from"):
@@ -75,7 +75,7 @@ def test_guessing_several_labels_and_numbers_and_answers():
     assert guess(spans, [SpanExample(id="q", question="?", context="c")]) == [""]
 
 
-def test_standard_errors_are_what_chance_does():
+def test_standard_errors_equal_those_of_a_simulation():
     random = np.random.default_rng(0)
     labels = random.random((2000, 300)) < 0.7
     assert standard_error("accuracy", 0.7, 300) == pytest.approx(labels.mean(1).std(), rel=0.05)
@@ -88,13 +88,13 @@ def test_standard_errors_are_what_chance_does():
         standard_error("bleu", 0.0, 300)
 
 
-def test_what_is_no_number_is_no_better_than_guessing():
+def test_nan_is_no_better_than_guessing():
     verdict = judge(ACCURACY, Scores({"accuracy": math.nan}), Scores({"accuracy": 0.5}), 100)
     assert verdict.guessing
     assert verdict.message.startswith("no better than guessing (accuracy nan")
 
 
-def test_the_verdict_turns_at_one_standard_error():
+def test_the_verdict_changes_at_one_standard_error():
     guessed = Scores({"accuracy": 0.5})
     error = math.sqrt(0.25 / 100)
     below, above = (judge(ACCURACY, Scores({"accuracy": 0.5 + error + d}), guessed, 100) for d in (-1e-9, 1e-9))

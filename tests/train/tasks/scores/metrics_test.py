@@ -1,4 +1,4 @@
-"""Every metric against a formula written out here, its extremes, and the table of what a task reports."""
+"""Every metric against its formula, its extremes, and the metrics of each task."""
 
 import itertools
 import math
@@ -17,7 +17,7 @@ from train.tasks.scores.metrics import (
     ENTITIES,
     MATTHEWS,
     MULTI_LABEL,
-    Reported,
+    TaskMetrics,
     metrics_of,
     score,
 )
@@ -26,7 +26,7 @@ RANDOM = np.random.default_rng(0)
 
 
 def counts(predictions, references):
-    """True positives, false positives, false negatives, true negatives."""
+    """Counts true positives, false positives, false negatives and true negatives."""
     pairs = [(bool(p), bool(r)) for p, r in zip(predictions, references, strict=True)]
     return tuple(pairs.count(pair) for pair in ((True, True), (True, False), (False, True), (False, False)))
 
@@ -37,7 +37,7 @@ def f1_of(true, false_positive, false_negative):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_two_labels_by_their_formulas(seed):
+def test_metrics_of_two_labels_equal_their_formulas(seed):
     random = np.random.default_rng(seed)
     predictions, references = random.integers(0, 2, (2, 50)).tolist()
     tp, fp, fn, tn = counts(predictions, references)
@@ -58,7 +58,7 @@ def pearson(a, b):
     return (a * b).sum() / math.sqrt((a * a).sum() * (b * b).sum())
 
 
-def test_correlations_by_their_formulas():
+def test_correlations_equal_their_formulas():
     references = RANDOM.integers(0, 6, 40).astype(float)
     predictions = np.round(references + RANDOM.normal(size=40), 1)
     found = score(CORRELATIONS, predictions.tolist(), references.tolist())
@@ -69,7 +69,7 @@ def test_correlations_by_their_formulas():
 
 
 @pytest.mark.parametrize("reported", [MATTHEWS, CORRELATIONS])
-def test_constant_predictions_count_as_nothing_and_are_said(reported):
+def test_constant_predictions_score_zero_with_a_note(reported):
     found = score(reported, [1, 1, 1], [0, 1, 1])
     assert set(found.values.values()) == {0.0}
     names = "matthews is" if reported is MATTHEWS else "pearson, spearman are"
@@ -80,7 +80,7 @@ UNDEFINED = {
     "one class": (MATTHEWS, [0, 0], "All references are equal: matthews is"),
     "one number": (CORRELATIONS, [5.0, 5.0], "All references are equal: pearson, spearman are"),
     "one example": (CORRELATIONS, [5.0], "All references are equal: pearson, spearman are"),
-    "no pair alike": (ACCURACY_AND_F1, [0, 0], "No reference is positive: f1 is"),
+    "no positive": (ACCURACY_AND_F1, [0, 0], "No reference is positive: f1 is"),
     "no label": (MULTI_LABEL, [(0.0, 0.0), (0.0, 0.0)], "No reference has a label: micro_f1, macro_f1 are"),
     "no entity": (
         ENTITIES,
@@ -91,27 +91,27 @@ UNDEFINED = {
 
 
 @pytest.mark.parametrize(("reported", "references", "note"), UNDEFINED.values(), ids=UNDEFINED)
-def test_what_the_references_do_not_define_is_no_number_whatever_is_predicted(reported, references, note):
-    """Else all checkpoints are equally good, and the first of them is kept as the best and ends the training early."""
+def test_metrics_that_the_references_do_not_define_are_nan(reported, references, note):
+    """Otherwise all checkpoints would be equally good, and the first would be kept as best and end the run early."""
     right = [tuple(map(int, each)) if isinstance(each, tuple) else each for each in references]
     other = {ENTITIES: [(1, 0), (0,)], MULTI_LABEL: [(1, 0), (0, 1)]}.get(reported, [1, 0][: len(references)])
     for predictions in (right, other):
         found = score(reported, predictions, references, LABELS)
         assert math.isnan(found.values[reported.headline])
-        assert found.notes == (f"{note} not defined, and decides nothing.",)
+        assert found.notes == (f"{note} not defined, and ignored.",)
         verdict = judge(reported, found, found, len(references))
         assert not verdict.guessing
         assert verdict.message.startswith(f"not compared with guessing: {reported.headline} is not defined")
 
 
-def test_nearly_constant_predictions_are_a_number():
+def test_nearly_constant_predictions_have_finite_scores():
     predictions = [3.0, 3.0, np.nextafter(3.0, 4.0)]
     assert all(math.isfinite(value) for value in score(CORRELATIONS, predictions, [1.0, 2.0, 5.0]).values.values())
 
 
-def test_several_labels_by_their_formulas():
+def test_metrics_of_several_labels_equal_their_formulas():
     predictions, references = RANDOM.integers(0, 2, (2, 30, 4))
-    predictions[:, 3] = references[:, 3] = 0  # a label that nobody has
+    predictions[:, 3] = references[:, 3] = 0  # a label that never occurs
     columns = [counts(predictions[:, n], references[:, n]) for n in range(4)]
     found = score(MULTI_LABEL, predictions.tolist(), [tuple(map(float, row)) for row in references]).values
     assert found["macro_f1"] == pytest.approx(np.mean([f1_of(*column[:3]) for column in columns]))
@@ -122,7 +122,7 @@ LABELS = ("O", "B-A", "I-A", "B-B", "I-B")
 
 
 def entities(tags):
-    """Entities of a sentence by conlleval's rule, written for BIO: after `to_bio`, B- begins one and I- goes on."""
+    """Returns the entities of a sentence by conlleval's rule: after `to_bio`, B- starts one and I- continues it."""
     found, begun = set(), None
     for place, tag in enumerate([*to_bio(tags, "here"), "O"]):
         if begun is not None and tag[0] != "I":
@@ -133,26 +133,26 @@ def entities(tags):
     return found
 
 
-def test_entities_by_counting_them():
+def test_entity_metrics_equal_counts_of_entities():
     sentences = list(itertools.product(range(5), repeat=3))
     # The last third predicts nothing, so that precision and recall differ.
     shuffled = [sentences[n] if n < 80 else (0, 0, 0) for n in RANDOM.permutation(len(sentences))]
-    correct = given = wanted = 0
+    correct = predicted = expected = 0
     for prediction, reference in zip(shuffled, sentences, strict=True):
         found, right = (entities([LABELS[tag] for tag in tags]) for tags in (prediction, reference))
-        correct, given, wanted = correct + len(found & right), given + len(found), wanted + len(right)
+        correct, predicted, expected = correct + len(found & right), predicted + len(found), expected + len(right)
     values = score(ENTITIES, shuffled, sentences, LABELS).values
-    assert values["entity_precision"] == pytest.approx(correct / given)
-    assert values["entity_recall"] == pytest.approx(correct / wanted)
-    assert values["entity_f1"] == pytest.approx(f1_of(correct, given - correct, wanted - correct))
+    assert values["entity_precision"] == pytest.approx(correct / predicted)
+    assert values["entity_recall"] == pytest.approx(correct / expected)
+    assert values["entity_f1"] == pytest.approx(f1_of(correct, predicted - correct, expected - correct))
     assert values["entity_precision"] > 1.2 * values["entity_recall"] > 0
 
 
-def test_no_entity_at_all_is_zero():
+def test_no_predicted_entity_scores_zero():
     assert set(score(ENTITIES, [(0, 0)], [(0, 1)], LABELS).values.values()) == {0.0}
 
 
-def test_no_pair_alike_is_zero():
+def test_no_predicted_positive_scores_zero():
     assert score(ACCURACY_AND_F1, [0, 0], [1, 1]).values["f1"] == 0.0
 
 
@@ -167,11 +167,11 @@ def test_no_pair_alike_is_zero():
         (MULTI_LABEL, [(1, 0), (0, 1)], [(1.0, 0.0), (0.0, 1.0)]),
     ],
 )
-def test_the_headline_of_what_is_right_is_one(reported, predictions, references):
+def test_perfect_predictions_score_one(reported, predictions, references):
     assert score(reported, predictions, references, LABELS).values[reported.headline] == pytest.approx(1.0)
 
 
-def test_what_tasks_report():
+def test_metrics_of_each_task():
     found = {task: metrics_of("classification", row.problem, task) for task, row in GLUE.items()}
     assert {task for task, reported in found.items() if reported == ACCURACY} == {"sst2", "mnli", "qnli", "rte", "wnli"}
     assert (found["cola"], found["ax"]) == (MATTHEWS, ACCURACY_AND_MATTHEWS)
@@ -180,11 +180,11 @@ def test_what_tasks_report():
     assert metrics_of("tags", task="wnut17") == ENTITIES
     assert metrics_of("choices", task="race") == ACCURACY
     assert metrics_of("classification", "multi_label") == MULTI_LABEL
-    with pytest.raises(ValueError, match="as SQuAD does"):
+    with pytest.raises(ValueError, match="scored by train"):
         metrics_of("spans")
 
 
-def test_what_cannot_be_scored_is_refused():
+def test_invalid_arguments_raise():
     with pytest.raises(ValueError, match="1 predictions for 2 references"):
         score(ACCURACY, [1], [1, 1])
     with pytest.raises(ValueError, match="0 predictions"):
@@ -194,4 +194,4 @@ def test_what_cannot_be_scored_is_refused():
     with pytest.raises(ValueError, match="not finite"):
         score(CORRELATIONS, [1.0, np.float64("nan")], [1.0, 2.0])
     with pytest.raises(ValueError, match="unknown metric 'bleu'"):
-        score(Reported(("bleu",), "bleu"), [1], [1])
+        score(TaskMetrics(("bleu",), "bleu"), [1], [1])

@@ -1,4 +1,4 @@
-"""Files of answers to questions, as SQuAD's scripts read them."""
+"""Files of answers in the format of SQuAD's scripts."""
 
 import json
 
@@ -30,6 +30,6 @@ def test_answers_and_odds_are_objects_by_question(tmp_path):
         ([ANSWERED, UNANSWERED], [Prediction(id=each.id, value=each.value) for each in PREDICTIONS]),
     ],
 )
-def test_odds_are_written_where_they_mean_something(examples, predictions, tmp_path):
+def test_null_odds_are_written_only_if_known_and_for_version_2(examples, predictions, tmp_path):
     SCORER.write("dev", examples, predictions, tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["dev.json"]

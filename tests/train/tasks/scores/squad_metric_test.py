@@ -1,4 +1,4 @@
-"""Exact match and F1: published systems, the rules one by one, and Hugging Face's copy of the official script."""
+"""Exact match and F1 against published systems, single rules, and Hugging Face's copy of the official script."""
 
 import json
 import types
@@ -50,7 +50,7 @@ def test_published_predictions_score_as_published(shared_data, version, file, ar
     ("text", "expected"),
     [
         ("The  Cat,\tsat.", "cat sat"),
-        ("a-b", "ab"),  # punctuation goes before articles are looked for
+        ("a-b", "ab"),  # punctuation is removed before articles
         ("an theatre a", "theatre"),
         ("“the” £5", "“ ” £5"),  # other punctuation than ASCII stays
         ("the", ""),
@@ -67,26 +67,26 @@ def test_overlap_counts_repeated_words():
     assert f1("dog", "cat", "v1") == 0.0
 
 
-def test_versions_differ_where_no_word_is_left():
+def test_versions_differ_if_no_word_remains():
     assert f1("the", "a", "v1") == 0.0
     assert f1("the", "a", "v2") == f1("", "", "v2") == 1.0
     assert f1("", "cat", "v2") == 0.0
 
 
-def test_best_answer_counts_and_a_missing_prediction_scores_nothing():
+def test_the_best_answer_counts_and_a_missing_prediction_scores_zero():
     examples = [question(0, "dog", "black cat"), question(1, "cat")]
     assert squad_scores(examples, {"q0": "the black cat"}, "v1") == {"f1": 50.0, "exact_match": 50.0}
 
 
-def test_there_is_something_to_score():
+def test_missing_questions_or_odds_raise():
     with pytest.raises(UserError, match="no questions"):
         squad_scores([], {}, "v1")
-    with pytest.raises(UserError, match="null odds lack 1 of 2 questions, such as q1"):
+    with pytest.raises(UserError, match="null odds are missing for 1 of 2 questions, such as q1"):
         squad_scores([question(0, "a cat"), question(1)], {"q0": "", "q1": ""}, "v2", {"q0": 0.0})
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_version_2_is_the_official_one(seed):
+def test_version_2_equals_the_official_script(seed):
     squad_metrics = pytest.importorskip("transformers.data.metrics.squad_metrics")
     draw = np.random.default_rng(seed)
     texts = ["", "the", "cat", "a black cat", "black dog", "Dog.", "cat dog cat"]
@@ -97,11 +97,13 @@ def test_version_2_is_the_official_one(seed):
         predictions[f"q{number}"] = str(draw.choice(texts))
     threshold = float(draw.random())
     odds = {name: float(value) for name, value in zip(predictions, draw.random(len(predictions)).round(1), strict=True)}
-    theirs = [
+    questions = [
         types.SimpleNamespace(qas_id=each.id, answers=[{"text": answer.text} for answer in each.answers])
         for each in examples
     ]
-    expected = squad_metrics.squad_evaluate(theirs, predictions, dict(odds), no_answer_probability_threshold=threshold)
+    expected = squad_metrics.squad_evaluate(
+        questions, predictions, dict(odds), no_answer_probability_threshold=threshold
+    )
     names = {
         "exact_match": "exact",
         "f1": "f1",
@@ -114,6 +116,6 @@ def test_version_2_is_the_official_one(seed):
         "best_f1_threshold": "best_f1_thresh",
     }
     scores = squad_scores(examples, predictions, "v2", odds, threshold)
-    assert set(scores) == {ours for ours, their in names.items() if their in expected}
-    # Where abstaining is best and a probability is exactly 0, the official threshold would still answer there.
+    assert set(scores) == {name for name, official in names.items() if official in expected}
+    # If abstaining is best and a probability is exactly 0, the official threshold would still predict an answer.
     assert scores == {name: pytest.approx(expected[names[name]], abs=1e-9) for name in scores}

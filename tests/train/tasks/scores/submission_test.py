@@ -1,11 +1,11 @@
-"""Predictions written and read back; and files of predictions that are refused."""
+"""Predictions written and read back, and errors for invalid files."""
 
 import json
 
 import pytest
 
 from train.errors import UserError
-from train.tasks.examples import ChoiceExample, Prediction, TagExample, in_order
+from train.tasks.examples import ChoiceExample, Prediction, TagExample, align_predictions
 from train.tasks.readers.glue import read_glue
 from train.tasks.readers.glue_table import GLUE
 from train.tasks.scores.scoring import read_answers
@@ -19,25 +19,25 @@ from train.tasks.scores.submission import (
     write_json,
 )
 
-# Names of gluebenchmark.com's sample submission.
+# File names of the sample submission of gluebenchmark.com.
 FILES = "AX CoLA MNLI-m MNLI-mm MRPC QNLI QQP RTE SST-2 STS-B WNLI"
 
 
-def test_glue_files_have_the_names_that_are_wanted():
+def test_glue_files_have_the_required_names():
     found = {glue_file(task, name, labeled=False) for task, row in GLUE.items() for name in row.test}
     assert found == {f"{name}.tsv" for name in FILES.split()}
     assert glue_file("mnli", "matched", labeled=False) == "MNLI-m.tsv"
     assert glue_file("cola", "dev", labeled=True) == "CoLA-dev.tsv"
 
 
-def test_sets_of_one_name_do_not_share_a_file():
-    """MNLI has held-out sets that are called as those to predict: a submission is never of the former."""
+def test_evaluation_and_test_sets_of_one_name_have_different_files():
+    """The evaluation sets of MNLI have the names of its test sets, and must not be submitted."""
     files = [glue_file("mnli", name, labeled=labeled) for name in GLUE["mnli"].test for labeled in (False, True)]
     assert files == ["MNLI-m.tsv", "MNLI-matched.tsv", "MNLI-mm.tsv", "MNLI-mismatched.tsv"]
 
 
 @pytest.mark.parametrize("task", GLUE)
-def test_glue_predictions_come_back(tmp_path, task):
+def test_glue_predictions_round_trip(tmp_path, task):
     numbers = task == "stsb"
     labels = [2.125, 0.0, 5.0] if numbers else range(len(GLUE[task].labels))
     predictions = [Prediction(id=str(n), value=labels[n % len(labels)]) for n in range(12)]
@@ -51,21 +51,21 @@ def test_glue_predictions_come_back(tmp_path, task):
     assert [line.split("\t")[1] for line in lines[1:4]] == (expected * 2)[:3]
 
 
-def test_glue_numbers_stay_in_their_range(tmp_path):
+def test_glue_numbers_are_clipped(tmp_path):
     write_glue(tmp_path / "a.tsv", "stsb", [Prediction(id="0", value=-0.3), Prediction(id="1", value=5.7)])
     assert [one.value for one in read_glue_predictions(tmp_path / "a.tsv", "stsb")] == [0.0, 5.0]
 
 
-def test_glue_predictions_of_a_real_set_are_scored_by_its_labels(shared_data, tmp_path):
+def test_glue_predictions_of_a_real_set_equal_its_labels(shared_data, tmp_path):
     dev = read_glue("rte", f"files:{shared_data / 'glue'}").evaluation["dev"]
     write_glue(tmp_path / "a.tsv", "rte", [Prediction(id=e.id, value=e.label) for e in dev])
-    found = in_order(read_glue_predictions(tmp_path / "a.tsv", "rte"), dev, "a.tsv")
+    found = align_predictions(read_glue_predictions(tmp_path / "a.tsv", "rte"), dev, "a.tsv")
     assert found == [e.label for e in dev]
     gold = [line.split("\t")[3] for line in (shared_data / "glue" / "RTE" / "dev.tsv").read_text().splitlines()[1:]]
     assert [line.split("\t")[1] for line in (tmp_path / "a.tsv").read_text().splitlines()[1:]] == gold
 
 
-def test_glue_wants_the_whole_set(tmp_path):
+def test_glue_predictions_need_the_whole_set(tmp_path):
     with pytest.raises(UserError, match="not the numbers from 0 to 1"):
         write_glue(tmp_path / "a.tsv", "rte", [Prediction(id="0", value=0), Prediction(id="2", value=0)])
 
@@ -77,18 +77,18 @@ SENTENCES = [
 ]
 
 
-def test_columns_are_word_right_and_predicted_tag(tmp_path):
+def test_columns_are_word_true_tag_and_predicted_tag(tmp_path):
     path = tmp_path / "a.txt"
     write_columns(path, SENTENCES, [(1, 2, 0), (0,)], LABELS)
     assert path.read_text() == "a O B-X\nb B-X I-X\nc I-X O\n\nd B-X O\n\n"
-    assert in_order(read_columns(path, LABELS), SENTENCES, path) == [(1, 2, 0), (0,)]
+    assert align_predictions(read_columns(path, LABELS), SENTENCES, path) == [(1, 2, 0), (0,)]
     unknown = [TagExample(id="0", words=("a", "b"))]
     write_columns(path, unknown, [(1, 2)], LABELS)
     assert path.read_text() == "a B-X\nb I-X\n\n"
-    assert in_order(read_columns(path, LABELS), unknown, path) == [(1, 2)]
+    assert align_predictions(read_columns(path, LABELS), unknown, path) == [(1, 2)]
 
 
-def test_words_that_are_no_column_are_written_as_one(tmp_path):
+def test_empty_words_and_spaces_are_replaced(tmp_path):
     path = tmp_path / "p.conll"
     write_columns(path, [TagExample(id="0", words=("", " ", "New York"), tags=(0, 0, 0))], [(0, 1, 0)], LABELS)
     lines = path.read_text().splitlines()
@@ -104,25 +104,25 @@ def test_ids_of_predictions_may_be_numbers(tmp_path, identifier):
     assert read_json(path, ("a", "b")) == [Prediction(id="7", value=0)]
 
 
-def test_all_faulty_predictions_are_one_message(tmp_path):
+def test_all_invalid_predictions_are_one_error(tmp_path):
     path = tmp_path / "p.jsonl"
     path.write_text("".join(json.dumps({"id": n, "prediction": "abcd"[n % 4]}) + "\n" for n in range(40)))
     with pytest.raises(UserError) as caught:
         read_json(path, ("a", "b"))
     first, *shown, more = str(caught.value).splitlines()
-    assert (first, len(shown), more) == ("20 mistakes:", 10, "  and 10 more")
+    assert (first, len(shown), more) == ("20 errors:", 10, "  and 10 more")
     path.write_text(json.dumps({"1": "a", "2": 3, "3": None}), encoding="utf-8-sig")
     with pytest.raises(
-        UserError, match=r"2 mistakes:\n.*the answer to 2 is 3, expected a text\n.*the answer to 3 is None"
+        UserError, match=r"2 errors:\n.*the answer to 2 is 3, expected a text\n.*the answer to 3 is None"
     ):
         read_answers(path)
 
 
-def test_columns_of_other_sentences_are_refused(tmp_path):
+def test_columns_of_other_sentences_raise(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("a O\n\nd O\n")
-    with pytest.raises(UserError, match="predicts 1 tags of sentence 0, which has 3 words"):
-        in_order(read_columns(path, LABELS), SENTENCES, path)
+    with pytest.raises(UserError, match="predicts 1 tags for sentence 0, which has 3 words"):
+        align_predictions(read_columns(path, LABELS), SENTENCES, path)
     path.write_text("a O\nb B-Y\n")
     with pytest.raises(UserError, match="line 2: unknown label 'B-Y'"):
         read_columns(path, LABELS)
@@ -137,7 +137,7 @@ def test_columns_of_other_sentences_are_refused(tmp_path):
         ((), "single_label", [3, 0], [3, 0]),
     ],
 )
-def test_json_predictions_come_back(tmp_path, labels, problem, values, written):
+def test_json_predictions_round_trip(tmp_path, labels, problem, values, written):
     shares = (0.25, 0.75) if len(labels) == 2 else None if labels else (0.0, 0.25, 0.25, 0.5)
     predictions = [Prediction(id=f"ü{n}", value=value, probabilities=shares) for n, value in enumerate(values)]
     path = tmp_path / "a.jsonl"
@@ -164,11 +164,11 @@ def test_json_predictions_come_back(tmp_path, labels, problem, values, written):
             '{"id": 0, "prediction": "a", "probabilities": {"b": 1, "a": 0}}',
             ("a",),
             "single_label",
-            "knows more labels",
+            "has more labels",
         ),
     ],
 )
-def test_other_json_is_refused(tmp_path, line, labels, problem, words):
+def test_invalid_json_predictions_raise(tmp_path, line, labels, problem, words):
     (tmp_path / "a.jsonl").write_text(line)
     with pytest.raises(UserError) as caught:
         read_json(tmp_path / "a.jsonl", labels, problem)
@@ -180,13 +180,13 @@ def test_other_json_is_refused(tmp_path, line, labels, problem, words):
     ("ids", "words"),
     [
         (["x", "y", "x"], "file predicts 'x' twice"),
-        (["x"], "file has no prediction of 1 of the 2 examples, 'y' for one"),
-        (["x", "y", "z"], "file predicts what is not asked: 1"),
+        (["x"], "file has no prediction for 1 of the 2 examples, for example 'y'"),
+        (["x", "y", "z"], "file has 1 prediction(s) for ids that are not among"),
     ],
 )
-def test_predictions_are_of_the_examples(ids, words):
+def test_predictions_have_to_match_the_examples(ids, words):
     examples = [ChoiceExample(id=name, context="", choices=("a", "b")) for name in ("x", "y")]
-    assert in_order([Prediction(id="y", value=1), Prediction(id="x", value=0)], examples, "file") == [0, 1]
+    assert align_predictions([Prediction(id="y", value=1), Prediction(id="x", value=0)], examples, "file") == [0, 1]
     with pytest.raises(UserError) as caught:
-        in_order([Prediction(id=name, value=0) for name in ids], examples, "file")
+        align_predictions([Prediction(id=name, value=0) for name in ids], examples, "file")
     assert words in str(caught.value)

@@ -1,4 +1,4 @@
-"""A user's own texts with labels, as TSV, CSV or JSON lines."""
+"""Classification data of the user: labeled texts as TSV, CSV or JSON lines."""
 
 import dataclasses
 import itertools
@@ -11,33 +11,33 @@ from train.errors import UserError
 from train.tasks.examples import Problem, TaskData, TextExample
 from train.tasks.readers.label_names import (
     KnownLabels,
-    index_of,
     is_missing,
-    list_in,
+    label_index,
+    label_name,
     looks_like_several,
-    name_of,
-    number_of,
+    parse_list,
+    parse_number,
     sorted_labels,
 )
-from train.tasks.readers.lines import gathered
-from train.tasks.readers.tables import Row, missing_column, read_rows
+from train.tasks.readers.lines import read_all
+from train.tasks.readers.tables import Row, missing_column_error, read_rows
 
-# What a set to predict has for labels that are not known, in tfds and in Hugging Face's sets.
+# The label of unlabeled examples in the test sets of tfds and Hugging Face.
 _UNKNOWN = ("-1", "-1.0")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Columns:
-    """How a user's files are read.
+    """The columns of the files.
 
     Attributes:
         text: column of the text.
-        text_pair: column of a second text, if there is one.
+        text_pair: column of the second text; None if there is none.
         label: column of the label.
-        id: column of an id; the row's number, from 0, if None.
-        header: the names of the columns of files that have no header line.
-        separator: between the labels of a text, where there may be several and they stand in one field.
-        fields: between the fields of a row, as `tables.read_rows` takes it.
+        id: column of the id; if None, the id is the number of the row, from 0.
+        header: names of the columns of files without a header line.
+        separator: separator of several labels in one field.
+        fields: separator of the fields of a row, as in `tables.read_rows`.
     """
 
     text: str = "text"
@@ -60,53 +60,53 @@ def read_classify(
     labels: Sequence[str] = (),
     known: KnownLabels | None = None,
 ) -> TaskData:
-    """Reads a user's own task, in the formats of `tables.read_rows`; the only evaluation set is "dev".
+    """Reads classification data in the formats of `tables.read_rows`; the evaluation set is "dev".
 
     Args:
-        train: the file to learn from; None where there is an evaluation file alone.
-        evaluation: the file to evaluate on.
-        evaluation_fraction: share of the rows of `train` to hold out where there is no such file.
-        test: a file to predict; its label column may be missing or empty, or -1 where that is no label.
-        columns: where texts and labels stand.
-        problem: one label of several; any number of them (a list in JSON, else names between separators, or a list as
-            Python writes it; none is an empty field); or a number.
-        labels: their names in the order of their indices; those found in `train`, or in `evaluation` where that is
-            alone, sorted (by value where all are numbers), if none are given.
-        known: the labels of a model at hand, taken where none are given and those found are among them.
+        train: the training file; None if there is only an evaluation file.
+        evaluation: the evaluation file.
+        evaluation_fraction: share of the rows of `train` to hold out if there is no evaluation file.
+        test: the test file; its label column may be missing, empty, or -1 if that is not a label.
+        columns: the columns of texts and labels.
+        problem: the kind of label. With multi_label, a field holds a JSON list, names between separators, or a list in
+            Python's notation; an empty field has no label.
+        labels: names of the labels in the order of their indices. If empty, they are the labels found in `train` (or in
+            `evaluation`, if there is no training file), sorted by value if all are numbers, else by character.
+        known: the labels of a model, which are used if `labels` is empty and all labels found are among them.
 
     Raises:
-        UserError: with file and line, for a missing column, an empty text, a label that is missing, no number or
-            unknown, a doubled id, or a line that cannot be read; for less than two labels; for no way to evaluate.
+        UserError: with file and line, if a column, text or label is missing, a label is unknown or not a number, an id
+            occurs twice, or a line cannot be read; if there are fewer than two labels, or no evaluation set.
     """
     columns = columns or Columns()
     _check_request(evaluation, evaluation_fraction, problem, labels, columns)
     notes: list[str] = []
     source = train if train is not None else evaluation
     rows = _rows(Path(train), columns, notes) if train is not None else []
-    alone = _rows(Path(evaluation), columns, notes) if evaluation is not None and train is None else []
+    evaluation_rows = _rows(Path(evaluation), columns, notes) if evaluation is not None and train is None else []
     names, known_from = tuple(labels) or (columns.label,), "The labels given are"
     if problem != "regression":
         if not labels:
-            found = _found(rows or alone, columns, problem, source)
+            found = _found(rows or evaluation_rows, columns, problem, source)
             names, known_from = _names_of(found, known or KnownLabels(), source, notes)
         _check_names(names, columns, source)
 
     def examples(rows: Sequence[Row], *, labeled: bool = True) -> list[TextExample]:
         return _examples(rows, columns, problem, names, known_from, labeled=labeled)
 
-    learned = examples(rows)
+    training = examples(rows)
     if evaluation is not None:
-        held_out = examples(alone or _rows(Path(evaluation), columns, notes))
+        held_out = examples(evaluation_rows or _rows(Path(evaluation), columns, notes))
     else:
-        learned, held_out = _divided(learned, evaluation_fraction, train)
+        training, held_out = _split(training, evaluation_fraction, train)
     return TaskData(
         kind="classification",
-        train=learned,
+        train=training,
         evaluation={"dev": held_out},
         test={"test": examples(_rows(Path(test), columns, notes), labeled=False)} if test else {},
         labels=names,
         problem=problem,
-        wholes={"dev": len(rows)} if evaluation is None else {},
+        full_sizes={"dev": len(rows)} if evaluation is None else {},
         notes=tuple(notes),
     )
 
@@ -114,11 +114,11 @@ def read_classify(
 def _names_of(
     found: Sequence[str], known: KnownLabels, source: object, notes: list[str]
 ) -> tuple[tuple[str, ...], str]:
-    """Labels where none are given, and how a message calls them."""
-    names = tuple(known.of_data(found))
+    """Returns the labels if none are given, and their description in messages."""
+    names = tuple(known.choose(found))
     absent = [name for name in names if name not in found]
     if absent:
-        notes.append(f"{source} has no example of {', '.join(absent)}, which {known.source} knows")
+        notes.append(f"{source} has no example of {', '.join(absent)}, which {known.source} has as labels")
     return names, f"The labels of {known.source if absent else source} are"
 
 
@@ -126,31 +126,31 @@ def _check_names(names: Sequence[str], columns: Columns, source: object) -> None
     if len(names) < 2:
         raise UserError(
             f"Expected at least two labels, got {', '.join(map(repr, names)) or 'none'}. Check column "
-            f"{columns.label!r} of {source}; data.labels names labels that it lacks."
+            f"{columns.label!r} of {source}, or give data.labels if it lacks some."
         )
 
 
-def _divided(
+def _split(
     examples: Sequence[TextExample], share: float, source: object
 ) -> tuple[list[TextExample], list[TextExample]]:
-    """Those to learn from, and those to hold out: equal texts stay together, and adding rows moves none."""
+    """Splits examples by the hash of their texts, so that equal texts stay together and added rows move no other."""
     held_out = [example for example in examples if hash_share(example.texts) < share]
-    learned = [example for example in examples if hash_share(example.texts) >= share]
-    if not held_out or not learned:
+    training = [example for example in examples if hash_share(example.texts) >= share]
+    if not held_out or not training:
         raise UserError(
-            f"A share of {share} of the {len(examples)} rows of {source} leaves {len(learned)} to learn from and "
-            f"{len(held_out)} to evaluate on. Change the share, or give an evaluation file."
+            f"A share of {share} of the {len(examples)} rows of {source} leaves {len(training)} training examples and "
+            f"{len(held_out)} evaluation examples. Change the share, or give an evaluation file."
         )
-    return learned, held_out
+    return training, held_out
 
 
 def _rows(path: Path, columns: Columns, notes: list[str]) -> list[Row]:
     rows = list(read_rows(path, columns.header, separator=columns.fields, notes=notes))
     if columns.text not in rows[0].fields:
-        error = missing_column(columns.text, list(rows[0].fields), rows[0].place)
+        error = missing_column_error(columns.text, list(rows[0].fields), rows[0].place)
         raise type(error)(
-            f"{error} A file without a header needs data.columns.header, the names of its columns; one whose fields "
-            "are divided otherwise, data.separator."
+            f"{error} If the file has no header, give the names of its columns (data.columns.header); if it has "
+            "another separator, give data.separator."
         )
     return rows
 
@@ -159,33 +159,39 @@ def _check_request(
     evaluation: object, fraction: float, problem: Problem, labels: Sequence[str], columns: Columns
 ) -> None:
     if problem == "multi_label" and not columns.separator:
-        raise UserError("data.label_separator is empty: give what stands between the labels of a text, as ',' or ';'.")
+        raise UserError("data.label_separator is empty, expected the separator of a text's labels, such as ',' or ';'.")
     if not 0.0 <= fraction < 1.0:
-        raise UserError(f"The share to evaluate on is {fraction}, expected 0 or more and less than 1.")
+        raise UserError(f"data.eval_fraction={fraction}, expected a share of at least 0 and less than 1.")
     if evaluation is None and not fraction:
-        raise UserError("There is nothing to evaluate on: give an evaluation file, or a share of the training file.")
+        raise UserError(
+            f"There is no evaluation set: there is no evaluation file, and data.eval_fraction={fraction}. Give an "
+            "evaluation file, or a share of the training file."
+        )
     if evaluation is not None and fraction:
-        raise UserError("Both an evaluation file and a share of the training file are given to evaluate on: give one.")
+        raise UserError(
+            f"There are two evaluation sets, {evaluation} and data.eval_fraction={fraction} of the training file. "
+            "Give one of them."
+        )
     if problem == "regression" and len(labels) > 1:
-        raise UserError(f"A number is predicted, so there is one label, got {len(labels)}: {', '.join(labels)}.")
+        raise UserError(f"Regression has one label, got {len(labels)} in data.labels: {', '.join(labels)}.")
     if len(set(labels)) < len(labels):
-        raise UserError(f"A label is given twice: {', '.join(labels)}.")
+        raise UserError(f"data.labels has a label twice: {', '.join(labels)}.")
 
 
 def _found(rows: Iterable[Row], columns: Columns, problem: Problem, train: object) -> tuple[str, ...]:
-    """The labels that the rows have, sorted."""
+    """Returns the labels of the rows, sorted."""
     multiple = problem == "multi_label"
-    lists = gathered(rows, lambda row: _label_names(row, columns, multiple=multiple))
+    lists = read_all(rows, lambda row: _label_names(row, columns, multiple=multiple))
     if multiple:
         _check_indicators(lists, columns, train)
     return sorted_labels(itertools.chain(*lists))
 
 
 def _check_indicators(lists: Sequence[Sequence[str]], columns: Columns, train: object) -> None:
-    """Refuses a 0 or 1 for each label, which would be taken for two labels named 0 and 1."""
+    """Raises if a field holds a 0 or 1 for each label, which would be read as labels named 0 and 1."""
     if {*itertools.chain(*lists)} <= {"0", "1", "0.0", "1.0"} and any(len(set(each)) < len(each) for each in lists):
         raise UserError(
-            f"Column {columns.label!r} of {train} has a 0 or 1 for each label, expected the names of those that hold."
+            f"Column {columns.label!r} of {train} has a 0 or 1 for each label, expected the names of the labels."
         )
 
 
@@ -199,7 +205,7 @@ def _examples(
     labeled: bool,
 ) -> list[TextExample]:
     seen: set[str] = set()
-    # Among numbers one of -1 may be meant; if there is no other, none is.
+    # For regression, -1 may be a value, unless every label is -1 or missing.
     is_number = problem == "regression" and not all(_is_unknown(row.fields.get(columns.label)) for row in rows)
 
     def example(numbered: tuple[int, Row]) -> TextExample:
@@ -207,29 +213,29 @@ def _examples(
         texts = tuple(row.text(column) for column in (columns.text, columns.text_pair) if column is not None)
         identifier = str(number) if columns.id is None else row.name(columns.id)
         if identifier in seen:
-            raise UserError(f"{row.place}: the id {identifier!r} is there twice. Each row needs its own.")
+            raise UserError(f"{row.place}: the id {identifier!r} occurs twice. Every row needs another id.")
         seen.add(identifier)
         written = row.fields.get(columns.label)
         known = labeled or not (is_missing(written) or (_is_unknown(written) and not is_number and "-1" not in names))
         label = _label(row, columns, problem, names, known_from) if known else None
         return TextExample(id=identifier, texts=texts, label=label)
 
-    return gathered(enumerate(rows), example)
+    return read_all(enumerate(rows), example)
 
 
 def _is_unknown(written: Any) -> bool:
-    """Whether it is what a set that need have no labels has instead of one."""
-    return is_missing(written) or (not isinstance(written, (list, dict)) and name_of(written) in _UNKNOWN)
+    """Returns whether a field stands for an unknown label: missing, empty or -1."""
+    return is_missing(written) or (not isinstance(written, (list, dict)) and label_name(written) in _UNKNOWN)
 
 
 def _label(
     row: Row, columns: Columns, problem: Problem, names: Sequence[str], known_from: str
 ) -> int | float | tuple[float, ...]:
     if problem == "regression":
-        return number_of(row.value(columns.label), row.place)
+        return parse_number(row.value(columns.label), row.place)
     found = _label_names(row, columns, multiple=problem == "multi_label")
-    cure = " Others are given by --config.data.labels=..."
-    indices = [index_of(name, names, row.place, known_from, cure) for name in found]
+    cure = " Give others with --config.data.labels=..."
+    indices = [label_index(name, names, row.place, known_from, cure) for name in found]
     return indices[0] if problem == "single_label" else tuple(float(n in indices) for n in range(len(names)))
 
 
@@ -239,21 +245,21 @@ def _label_names(row: Row, columns: Columns, *, multiple: bool) -> list[str]:
         return _several(written, columns, row.place)
     if isinstance(written, (list, dict)) or (isinstance(written, str) and looks_like_several(written.strip())):
         raise UserError(
-            f"{row.place}: column {columns.label!r} holds {written!r:.200}, expected one label. Texts with several "
-            "need data.problem=multi_label."
+            f"{row.place}: column {columns.label!r} holds {written!r:.200}, expected one label. For several labels per "
+            "text, give data.problem=multi_label."
         )
     if is_missing(written):
         raise UserError(f"{row.place}: the label in column {columns.label!r} is empty. Fill it in or remove the row.")
-    return [name_of(written)]
+    return [label_name(written)]
 
 
 def _several(written: Any, columns: Columns, place: str) -> list[str]:
     if isinstance(written, str):
-        listed = list_in(written, place)
+        listed = parse_list(written, place)
         written = [name for name in written.split(columns.separator) if name.strip()] if listed is None else listed
     if not isinstance(written, list):
         raise UserError(f"{place}: column {columns.label!r} holds {written!r:.200}, expected a list of labels.")
     wrong = [each for each in written if is_missing(each) or isinstance(each, (list, dict))]
     if wrong:
         raise UserError(f"{place}: column {columns.label!r} has {wrong[0]!r:.200} in its list, expected a label.")
-    return [name_of(name) for name in written]
+    return [label_name(name) for name in written]

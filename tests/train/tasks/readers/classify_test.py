@@ -1,4 +1,4 @@
-"""A user's own files: formats, labels, sets, and the messages for what is wrong with them."""
+"""Classification data of the user: formats, labels, splits and error messages."""
 
 import csv
 import json
@@ -8,8 +8,8 @@ import pytest
 
 from train.data.sources.corpus import hash_share
 from train.errors import UserError
+from train.tasks.readers.classify import Columns, read_classify
 from train.tasks.readers.label_names import KnownLabels
-from train.tasks.readers.own_texts import Columns, read_classify
 
 
 def save(tmp_path, name, content):
@@ -50,7 +50,7 @@ def test_given_labels_keep_their_order(tmp_path):
     assert (data.labels, [e.label for e in data.train]) == (("pos", "neutral", "neg"), [0, 2, 0])
 
 
-def test_several_labels_are_lists_or_joined_names(tmp_path):
+def test_several_labels_are_lists_or_separated_names(tmp_path):
     rows = [["red", "blue"], [], ["green"]]
     lines = save(tmp_path, "a.jsonl", "".join(json.dumps({"text": "x", "label": row}) + "\n" for row in rows))
     table = save(tmp_path, "a.tsv", "text\tlabel\n" + "".join(f"x\t{'; '.join(row)}\n" for row in rows))
@@ -77,7 +77,7 @@ def test_several_labels_are_lists_or_joined_names(tmp_path):
         ("(joy),[x", {"(joy)", "[x"}),
     ],
 )
-def test_lists_that_pandas_wrote_into_a_cell_are_lists(tmp_path, cell, labels):
+def test_lists_in_the_notation_of_pandas_are_parsed(tmp_path, cell, labels):
     path = tmp_path / "a.csv"
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([["text", "label"], ["x", cell], ["y", "other"], ["z", "another"]])
@@ -88,12 +88,17 @@ def test_lists_that_pandas_wrote_into_a_cell_are_lists(tmp_path, cell, labels):
 @pytest.mark.parametrize(
     ("name", "cell", "problem", "words"),
     [
-        ("a.tsv", "['joy' 'love']", "multi_label", "looks like a list and cannot be read as one"),
-        ("a.tsv", "[joy, love]", "multi_label", "looks like a list and cannot be read as one"),
-        ("a.tsv", "['joy', nan]", "multi_label", "looks like a list and cannot be read as one"),
+        ("a.tsv", "['joy' 'love']", "multi_label", "looks like a list but cannot be read as one"),
+        ("a.tsv", "[joy, love]", "multi_label", "looks like a list but cannot be read as one"),
+        ("a.tsv", "['joy', nan]", "multi_label", "looks like a list but cannot be read as one"),
         ("a.tsv", "[None]", "multi_label", "has None in its list, expected a label"),
         ("a.tsv", "[0, 1, 1]", "multi_label", "has a 0 or 1 for each label"),
-        ("a.tsv", "['joy', 'love']", "single_label", "expected one label. Texts with several need data.problem"),
+        (
+            "a.tsv",
+            "['joy', 'love']",
+            "single_label",
+            "expected one label. For several labels per text, give data.problem",
+        ),
         ("a.tsv", "['joy']", "single_label", "expected one label"),
         ("a.tsv", "[1, 2]", "single_label", "expected one label"),
         ("a.jsonl", ["joy", None], "multi_label", "has None in its list"),
@@ -103,7 +108,7 @@ def test_lists_that_pandas_wrote_into_a_cell_are_lists(tmp_path, cell, labels):
         ("a.jsonl", "['joy']", "single_label", "expected one label"),
     ],
 )
-def test_lists_that_cannot_be_meant_are_refused(tmp_path, name, cell, problem, words):
+def test_malformed_lists_raise(tmp_path, name, cell, problem, words):
     row = f"text\tlabel\nx\t{cell}\n" if name.endswith("tsv") else json.dumps({"text": "x", "label": cell})
     path = save(tmp_path, name, row)
     with pytest.raises(UserError) as caught:
@@ -111,7 +116,7 @@ def test_lists_that_cannot_be_meant_are_refused(tmp_path, name, cell, problem, w
     assert words in str(caught.value)
 
 
-def test_a_label_in_brackets_is_one(tmp_path):
+def test_a_label_in_brackets_is_not_a_list(tmp_path):
     path = save(tmp_path, "a.tsv", "text\tlabel\nx\t[NEG]\ny\t(other)\n")
     assert read_classify(path, evaluation=path).labels == ("(other)", "[NEG]")
 
@@ -136,29 +141,29 @@ UNNAMED = ("LABEL_0", "LABEL_1", "LABEL_2")
         (["b", "a"], UNNAMED, ("a", "b"), [1, 0]),
     ],
 )
-def test_labels_are_those_of_the_model_at_hand(tmp_path, written, known, labels, indices):
+def test_labels_are_those_of_the_model(tmp_path, written, known, labels, indices):
     path = save(tmp_path, "a.tsv", "text\tlabel\n" + "".join(f"x\t{name}\n" for name in written))
     data = read_classify(path, evaluation=path, known=KnownLabels(known, "model"))
     assert (data.labels, [e.label for e in data.train]) == (labels, indices)
 
 
-def test_a_class_of_the_model_may_be_in_the_held_out_file_alone(tmp_path):
+def test_a_label_of_the_model_may_occur_in_the_evaluation_file_only(tmp_path):
     path, dev = save(tmp_path, "a.tsv", TSV), save(tmp_path, "dev.tsv", TSV + "d\tneutral\n")
     known = KnownLabels(KNOWN, "model")
     data = read_classify(path, evaluation=dev, known=known)
     assert data.evaluation["dev"][-1].label == 0
-    assert data.notes == (f"{path} has no example of neutral, which model knows",)
+    assert data.notes == (f"{path} has no example of neutral, which model has as labels",)
     dev.write_text(TSV + "d\tbad\n")
     with pytest.raises(UserError, match=r"dev\.tsv, line 5: unknown label 'bad'.* The labels of model are: neutral"):
         read_classify(path, evaluation=dev, known=known)
 
 
-def test_all_faulty_rows_are_one_message(tmp_path):
+def test_all_invalid_rows_are_one_error(tmp_path):
     path = save(tmp_path, "a.tsv", TSV + "x\t\n" * 3 + "y\tpos\n" + "x\t\n" * 20)
     with pytest.raises(UserError) as caught:
         read_classify(path, evaluation=path)
     first, *shown, more = str(caught.value).splitlines()
-    assert (first, more) == ("23 mistakes:", "  and 13 more")
+    assert (first, more) == ("23 errors:", "  and 13 more")
     assert [f"line {number}:" in line for number, line in zip((5, 6, 7, 9), shown, strict=False)] == [True] * 4
     assert len(shown) == 10
 
@@ -169,7 +174,7 @@ def test_numbers_are_regression(tmp_path):
     assert (data.labels, [e.label for e in data.train]) == (("score",), [-1.5, 2000.0])
 
 
-def test_a_fraction_is_held_out_by_text(tmp_path):
+def test_a_share_is_held_out_by_text(tmp_path):
     texts = [f"text {n % 300}" for n in range(600)]
     path = save(tmp_path, "a.tsv", "text\tlabel\n" + "".join(f"{text}\t{n % 2}\n" for n, text in enumerate(texts)))
     data = read_classify(path, evaluation_fraction=0.2)
@@ -208,21 +213,25 @@ def test_a_test_file_needs_no_labels(tmp_path):
         (TSV, {"problem": "regression"}, ["line 2: 'pos' is not a finite number"]),
         (TSV.replace("pos", "nan"), {"problem": "regression"}, ["'nan' is not a finite number"]),
         (TSV, {"labels": ["pos", "negative"]}, ["line 3: unknown label 'neg'", "The labels given are: pos, negative"]),
-        (TSV, {"labels": ["pos", "pos"]}, ["A label is given twice"]),
+        (TSV, {"labels": ["pos", "pos"]}, ["data.labels has a label twice"]),
         (TSV.replace("neg", "pos"), {}, ["at least two labels, got 'pos'"]),
         (TSV.encode("utf-8") + b"caf\xe9\tpos\n", {}, ["line 5 is not UTF-8 text"]),
         ("", {}, ["holds no row"]),
-        (TSV, {"columns": Columns(id="text"), "test": TSV + "a\tpos\n"}, ["line 5: the id 'a' is there twice"]),
+        (TSV, {"columns": Columns(id="text"), "test": TSV + "a\tpos\n"}, ["line 5: the id 'a' occurs twice"]),
         (TSV, {"evaluation": TSV + "d\tpso\n"}, ["dev.tsv, line 5: unknown label 'pso', nearest is pos", "neg, pos"]),
-        ("a 1\tp\nb 1\tn\n", {}, ["no column 'text'", "needs data.columns.header"]),
+        ("a 1\tp\nb 1\tn\n", {}, ["no column 'text'", "(data.columns.header)"]),
         (TSV, {"problem": "multi_label", "columns": Columns(separator="")}, ["data.label_separator is empty"]),
-        (TSV, {"evaluation": None}, ["nothing to evaluate on"]),
-        (TSV, {"evaluation_fraction": 0.5}, ["Both"]),
-        (TSV, {"evaluation": None, "evaluation_fraction": 1.5}, ["share to evaluate on is 1.5"]),
-        (TSV, {"evaluation": None, "evaluation_fraction": 1e-9}, ["leaves 3 to learn from and 0 to evaluate on"]),
+        (TSV, {"evaluation": None}, ["There is no evaluation set"]),
+        (TSV, {"evaluation_fraction": 0.5}, ["There are two evaluation sets", "a.tsv and data.eval_fraction=0.5"]),
+        (TSV, {"evaluation": None, "evaluation_fraction": 1.5}, ["data.eval_fraction=1.5"]),
+        (
+            TSV,
+            {"evaluation": None, "evaluation_fraction": 1e-9},
+            ["leaves 3 training examples and 0 evaluation examples"],
+        ),
     ],
 )
-def test_what_is_wrong_is_said(tmp_path, content, options, words):
+def test_errors_name_the_cause(tmp_path, content, options, words):
     path = save(tmp_path, "a.tsv", content)
     options = {"evaluation": path, **options}
     for name, file in (("evaluation", "dev.tsv"), ("test", "test.tsv")):
@@ -242,7 +251,7 @@ def test_what_is_wrong_is_said(tmp_path, content, options, words):
         ("true", "regression", "True is not a finite number"),
     ],
 )
-def test_json_of_the_wrong_type_is_refused(tmp_path, value, problem, words):
+def test_json_values_of_the_wrong_type_raise(tmp_path, value, problem, words):
     path = save(tmp_path, "a.jsonl", f'{{"text": "x", "label": {value}}}')
     with pytest.raises(UserError) as caught:
         read_classify(path, evaluation=path, problem=problem)
