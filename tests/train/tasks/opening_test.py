@@ -5,10 +5,9 @@ import json
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.train.commands import values_of
 from tests.train.tasks.readers.glue_files import mnli, write
 from train.errors import UserError
-from train.options import schema
-from train.options.config_files import load_config
 from train.tasks.opening import open_data
 
 SWAG_HEAD = "video-id,sent1,sent2,gold-source,ending0,ending1,ending2,ending3,label\n"
@@ -55,8 +54,7 @@ def sst2(rows):
 
 
 def read(config, source, **changes):
-    loaded = load_config(str(REPOSITORY / "configs" / config))
-    values = {**schema.flatten(loaded.values), "data.source": f"files:{source}", **changes}
+    values = {**values_of(str(REPOSITORY / "configs" / config)), "data.source": f"files:{source}", **changes}
     return open_data(values, training=False)
 
 
