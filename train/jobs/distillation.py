@@ -43,10 +43,10 @@ from train.jobs.language_model import (
     examples,
     export,
     exported,
+    log,
     make_language_model_job,
     next_commands,
     resolved,
-    say,
     shapes_of,
     structure_of,
     words_line,
@@ -136,7 +136,7 @@ def _open(work: WorkDir, wanted: DistillationRecipe, prepare: Prepare) -> tuple[
     # Before the data, which may take hours, so that an unsuitable teacher fails at once.
     teacher = None if is_random else open_teacher(values["teacher"], **words)
     host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    data = dataset.open_data(values, kept_tokenizer, say, prepare=prepare, **host)
+    data = dataset.open_data(values, kept_tokenizer, log, prepare=prepare, **host)
     if teacher is None:
         teacher = random_teacher(data.tokenizer, predicts_words=words["read_words"])
     elif data.kept_ids is not None:
@@ -240,7 +240,7 @@ def _finish(
         lines += ["", *examples(structure, data, student_alone(result.params))]
     more = request.command(extend=True, total_steps=str(2 * result.step))
     for line in (*lines, "", *next_commands(more, student_class, result.address)):
-        say(line)
+        log(line)
 
 
 def _teacher_scores(teacher: Teacher, data: PretrainingData, batch_size: int) -> dict[str, float]:

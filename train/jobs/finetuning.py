@@ -30,7 +30,7 @@ from train.jobs.language_model import (
     describe_extension,
     describe_model,
     export,
-    say,
+    log,
     shapes_of,
     structure_of,
     with_learning_rate,
@@ -117,7 +117,7 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
     create = functools.partial(task.model_class, config, execution=execution)
     structure = structure_of(create)
     teacher = open_task_teacher(values, task, config)
-    rows = teacher.add_logits(prepared.train, values["data.eval_tokens"], say) if teacher else prepared.train
+    rows = teacher.add_logits(prepared.train, values["data.eval_tokens"], log) if teacher else prepared.train
     optimizer, learning_rate_at = build.optimizer(values)
     objective = _objective(values, prepared, teacher)
     steps = {"seed": values["seed"], "accumulation_steps": values["accumulation_steps"]}

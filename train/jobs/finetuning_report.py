@@ -11,7 +11,7 @@ from flax_lite.exporting.hub_upload import check_upload, push_to_hub
 from flax_lite.tokenization import Tokenizer
 from train.data.unknown import count_ids, describe_unknown, unknown_notes, unknown_share
 from train.errors import RunError, UserError
-from train.jobs.language_model import say
+from train.jobs.language_model import log
 from train.run.job import Result
 from train.run.workdir import WorkDir
 from train.tasks.examples import TextExample, is_labeled
@@ -73,17 +73,17 @@ def finish(work: WorkDir, prepared: Prepared, structure: nnx.GraphDef, result: R
     tested = _predict(work, prepared, prepared.test, structure, result)
     undefined = Scores(dict.fromkeys(prepared.baseline.values, math.nan))
     first = found.get(next(iter(prepared.held_out.sets)), undefined)
-    say(f"held out, step {result.step}:")
-    say(f"  {format_scores({name: value for name, value in result.evaluation.items() if name != 'loss'})}")
+    log(f"held out, step {result.step}:")
+    log(f"  {format_scores({name: value for name, value in result.evaluation.items() if name != 'loss'})}")
     for name, scores in tested.items():
-        say(f"  {name}, scored this once: {format_scores(scores.values)}")
+        log(f"  {name}, scored this once: {format_scores(scores.values)}")
     for note in (note for scores in (*found.values(), *tested.values()) for note in scores.notes):
-        say(f"  note: {note}")
+        log(f"  note: {note}")
     judged = prepared.scorer.judge(first, prepared.baseline, len(prepared.primary_examples))
-    say(f"  {judged.message}")
+    log(f"  {judged.message}")
     repository = work.request.values["push_to_hub"]
     if repository is not None:
-        say(f"uploaded: {_uploaded(result, repository)}")
+        log(f"uploaded: {_uploaded(result, repository)}")
     more = {"test": {name: dict(scores.values) for name, scores in tested.items()}} if tested else {}
     return {"baseline": dict(prepared.baseline.values), "collapsed": judged.guessing, **more}
 
@@ -123,12 +123,12 @@ def _predict(
     results = run_rows(task.eval_step(structure), result.params, held_out.rows, tokens)
     bad, rows = count_not_finite(results)
     if bad:
-        say(f"no predictions for {', '.join(held_out.sets)}: NaN or infinity for {bad} of {rows} rows")
+        log(f"no predictions for {', '.join(held_out.sets)}: NaN or infinity for {bad} of {rows} rows")
         return {}
     predictions = held_out.predictions(task, results)
     scores = {}
     for name, examples in held_out.sets.items():
-        say(f"predictions: {work.address(prepared.scorer.write(name, examples, predictions[name], folder))}")
+        log(f"predictions: {work.address(prepared.scorer.write(name, examples, predictions[name], folder))}")
         if all(is_labeled(example) for example in examples):
             scores[name] = prepared.scorer.score(examples, predictions[name])
     return scores

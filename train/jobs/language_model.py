@@ -177,7 +177,7 @@ def inputs(request: Request) -> dict[str, str]:
     return fingerprints(request.values, tokenizer) if isinstance(tokenizer, Path) else {}
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     """Prints a line and flushes."""
     print(line, flush=True)
 

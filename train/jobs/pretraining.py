@@ -24,10 +24,10 @@ from train.jobs.language_model import (
     examples,
     exported,
     initial_params,
+    log,
     make_language_model_job,
     next_commands,
     resolved,
-    say,
     structure_of,
     words_line,
 )
@@ -50,7 +50,7 @@ def make_job(work: WorkDir, prepare: Prepare = dataset.prepare) -> Job:
     values = work.request.values
     kept_tokenizer = work.path / "tokenizer"
     host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    data = dataset.open_data(values, kept_tokenizer, say, prepare=prepare, **host)
+    data = dataset.open_data(values, kept_tokenizer, log, prepare=prepare, **host)
     save_tokenizer(data.tokenizer, kept_tokenizer)
     config = build.model_config(values, data.tokenizer, num_types=2 if data.recipe.rows == "pairs" else 1)
     execution = runtime.execution(values)
@@ -87,7 +87,7 @@ def _finish(
     more = request.command(extend=True, total_steps=str(2 * result.step))
     commands = next_commands(more, model_class, result.address)
     for line in (*_scores(result, data), "", *examples(structure, data, result.params), "", *commands):
-        say(line)
+        log(line)
 
 
 def _scores(result: Result, data: PretrainingData) -> list[str]:

@@ -57,14 +57,14 @@ class TaskTeacher:
             return ()
         return (jax.device_put(self.params, tree_shardings(self.params, mesh)),)
 
-    def add_logits(self, rows: RowSet, tokens: int, say: Callable[[str], None]) -> RowSet:
+    def add_logits(self, rows: RowSet, tokens: int, log: Callable[[str], None]) -> RowSet:
         """Returns the rows with the teacher's logits as "teacher_0" (and "teacher_1"), if the step does not run it."""
         if self.runs_along:
             return rows
         kept = self._run(rows, tokens, "training")
         labeled = [self._with_logits(row, each) for row, each in zip(rows.rows, kept, strict=True)]
         size = sum(array.nbytes for row in labeled for name, array in row.labels.items() if name.startswith("teacher_"))
-        say(f"teacher's logits kept: {size / len(labeled):,.0f} bytes an example, {size / 2**20:,.1f} MiB")
+        log(f"teacher's logits kept: {size / len(labeled):,.0f} bytes an example, {size / 2**20:,.1f} MiB")
         return rows.of(labeled)
 
     def describe_score(self, prepared: Prepared, tokens: int) -> list[str]:

@@ -22,7 +22,7 @@ _DOCUMENTS, _SENTENCES = 64, 8
 _SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
-def prepare(values: Mapping[str, Any], kept_tokenizer: Path, say: Callable[[str], None]) -> PreparedData:
+def prepare(values: Mapping[str, Any], kept_tokenizer: Path, log: Callable[[str], None]) -> PreparedData:
     """Replaces `train.data.pretraining.dataset.prepare` without reading the corpus.
 
     A tokenizer that has yet to be trained is assumed to get its full size, and a trimmed vocabulary to keep all
@@ -32,14 +32,14 @@ def prepare(values: Mapping[str, Any], kept_tokenizer: Path, say: Callable[[str]
         UserError: the tokenizer cannot be read, or is not that of a model that the options name.
     """
     if values.get("trim_vocabulary"):
-        say("trim_vocabulary: planned with the whole vocabulary; what the text uses is known only when it is tokenized")
-    tokenizer = _tokenizer(values, kept_tokenizer, say)
+        log("trim_vocabulary: planned with the whole vocabulary; what the text uses is known only when it is tokenized")
+    tokenizer = _tokenizer(values, kept_tokenizer, log)
     store = _random_store(tokenizer, values["data.sequence_length"])
     corpus = Corpus("random tokens", {}, (), lambda: iter(()))
     return PreparedData(CorpusOptions(source="random"), tokenizer, store, store, corpus)
 
 
-def _tokenizer(values: Mapping[str, Any], kept: Path, say: Callable[[str], None]) -> Tokenizer:
+def _tokenizer(values: Mapping[str, Any], kept: Path, log: Callable[[str], None]) -> Tokenizer:
     wanted = requested_tokenizer(values)
     try:
         tokenizer = load_requested(wanted, kept)
@@ -47,7 +47,7 @@ def _tokenizer(values: Mapping[str, Any], kept: Path, say: Callable[[str], None]
         raise UserError(f"{wanted.name}: {error}") from error
     if not isinstance(tokenizer, Tokenizer):
         return _placeholder_tokenizer(tokenizer.vocab_size)
-    check_vocabularies(values, tokenizer, wanted.name, say)
+    check_vocabularies(values, tokenizer, wanted.name, log)
     return tokenizer
 
 

@@ -27,7 +27,7 @@ def written(tmp_path_factory):
     """A work directory with step 1."""
     path = tmp_path_factory.mktemp("written")
     (path / "config.json").write_text(json.dumps({"format": 1, "job": "pretrain", "config": {}}))
-    checkpoints = Checkpoints(path / "checkpoints", keep=10, say=print)
+    checkpoints = Checkpoints(path / "checkpoints", keep=10, log=print)
     state = {**init_state(tiny.make("PreTraining", CONFIG), optax.sgd(1e-3)), "step": jnp.int32(1)}
     checkpoints.save(1, state, {"step": 1, "best": None, "model": CONFIG.to_json_dict()})
     checkpoints.wait()

@@ -32,7 +32,7 @@ def names(model):
 
 def write(path, config, steps, best=None, make=None, **changes):
     """Writes a work directory as a job does, with another model at each step; returns the models."""
-    checkpoints = Checkpoints(path / "checkpoints", keep=10, say=print)
+    checkpoints = Checkpoints(path / "checkpoints", keep=10, log=print)
     (path / "config.json").write_text(json.dumps({"format": 1, "job": "pretrain", "config": {}}))
     models = {}
     for step in steps:
