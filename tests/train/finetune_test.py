@@ -320,7 +320,7 @@ def test_finetune_saves_a_sentence_encoder_with_its_pooling(tmp_path):
     [
         ("", "pn", 2, "every token of the training examples is [UNK]"),
         ("a b c ", "pn", 0, "pieces: to learn from 25.00% of them unknown, in dev 25.00% of them unknown"),
-        ("a ", "pn", 0, "note: 50% of the pieces of the texts to learn from are unknown"),
+        ("a ", "pn", 0, "note: 50% of the tokens of the texts to learn from are unknown"),
         ("a b ", "p", 0, "examples to learn from have the same label, p: there is nothing to tell apart"),
     ],
 )
