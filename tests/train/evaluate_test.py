@@ -109,7 +109,7 @@ def test_a_checkpoint_is_read_with_its_own_tokenizer(model, source, tmp_path, ca
     assert [status for status, _, _ in results] == [0, 0]
     assert results[0][1] == results[1][1]
     assert results[0][1]["examples"] == 40
-    message = f"tokenizer: that of checkpoint={folder}; tokenizer=train:wordpiece:600 would train another one"
+    message = f"tokenizer: of checkpoint={folder}; tokenizer=train:wordpiece:600 would train another one"
     assert [message in errors for _, _, errors in results] == [True, False]
 
 
@@ -140,7 +140,11 @@ def test_a_fraction_of_a_file_is_scored_if_given(model, source, tmp_path, capsys
             "checkpoint=MODEL has another vocabulary than tokenizer=OTHER (9 pieces there, 9 here; first id 5: 'good'",
         ),
         ({}, {"tokenizer": "SHORT"}, "checkpoint=MODEL has another vocabulary than tokenizer=SHORT"),
-        ({"tokenizer": False}, {}, "checkpoint=MODEL: no tokenizer there. Give the one that it was trained with"),
+        (
+            {"tokenizer": False},
+            {},
+            "checkpoint=MODEL: no tokenizer there. Give the tokenizer that the model was trained with",
+        ),
         ({"tokenizer": False}, {"tokenizer": "none"}, "checkpoint=MODEL: no tokenizer there"),
         (
             {"tokenizer": False, "vocab_size": 8},
@@ -152,7 +156,11 @@ def test_a_fraction_of_a_file_is_scored_if_given(model, source, tmp_path, capsys
             {},
             "data.sequence_length=16 is longer than the 12 positions of checkpoint=MODEL",
         ),
-        ({"type_vocab_size": 1}, {"data.columns.text_pair": "second"}, "checkpoint=MODEL has embeddings of 1 type"),
+        (
+            {"type_vocab_size": 1},
+            {"data.columns.text_pair": "second"},
+            "checkpoint=MODEL has an embedding for 1 token type",
+        ),
         ({"broken": True}, {}, "checkpoint=MODEL returns NaN or infinity for 40 of 40 rows"),
     ],
 )

@@ -199,7 +199,7 @@ def test_finetune_from_its_own_teacher_has_no_distillation_loss(
 MISTAKES = {
     "data.columns.text=txt": "has no column 'txt', nearest is text",
     "data.source=nowhere": "expected builtin, files:PATH or tfds:NAME",
-    "data.source=tfds:mine": "classify is read from files:PATH alone",
+    "data.source=tfds:mine": "classify can only be read from files:PATH",
     "tokenizer=none": "tokenizer is missing",
     "data.problem=regression": "'good' is not a finite number",
     "data.sequence_length=600": "longer than the model's 512 positions",
@@ -252,7 +252,7 @@ def test_finetune_refuses_labels_of_another_task_unless_the_head_is_new(
     model, command = finished_finetune.workdir / "model", with_source(classify, folder)
     assert command.main(tmp_path / "work", *started_from(model)) == 2
     error = capsys.readouterr().err
-    assert "knows the labels bad, good, the task has awful, bad, fine" in error
+    assert "has the labels bad, good, but the task has awful, bad, fine" in error
     assert "new_head=true" in error
     job = built(command, tmp_path / "work", *started_from(model, "new_head=true"))
     initial, source = job.initial_params(), fl.get_params(fl.SequenceClassification.from_pretrained(model))
@@ -316,9 +316,9 @@ def test_finetune_saves_a_sentence_encoder_with_its_pooling(tmp_path):
 @pytest.mark.parametrize(
     ("words", "labels", "status", "message"),
     [
-        ("", "pn", 2, "every piece of the training examples is [UNK]"),
-        ("a b c ", "pn", 0, "pieces: in training 25.00% of them unknown, in dev 25.00% of them unknown"),
-        ("a ", "pn", 0, "note: 50% of the pieces of the texts in training are unknown"),
+        ("", "pn", 2, "every token of the training examples is [UNK]"),
+        ("a b c ", "pn", 0, "tokens: in training 25.00% of them unknown, in dev 25.00% of them unknown"),
+        ("a ", "pn", 0, "note: 50% of the tokens of the texts in training are unknown"),
         ("a b ", "p", 0, "training examples have the same label, p: there is nothing to learn"),
     ],
 )

@@ -29,7 +29,7 @@ def describe_data(prepared: Prepared) -> list[str]:
     sizes |= {f"in {name}": len(examples) for name, examples in prepared.held_out.sets.items()}
     lines = [f"examples: {', '.join(f'{size:,} {name}' for name, size in sizes.items())}"]
     unknown = dict(zip(sizes, _unknown_fractions(prepared), strict=True))
-    lines.append(f"pieces: {', '.join(f'{name} {describe_unknown(share)}' for name, share in unknown.items())}")
+    lines.append(f"tokens: {', '.join(f'{name} {describe_unknown(share)}' for name, share in unknown.items())}")
     if task.data.labels and task.problem != "regression":
         names = ", ".join(task.data.labels[:20]) + (", ..." if len(task.data.labels) > 20 else "")
         lines.append(f"labels: {names}")
@@ -45,12 +45,12 @@ def describe_data(prepared: Prepared) -> list[str]:
 
 
 def unknown_share_of(rows: Sequence[Row], tokenizer: Tokenizer) -> float:
-    """Returns the fraction of unknown pieces in the rows."""
+    """Returns the fraction of unknown tokens in the rows."""
     return unknown_share(count_ids((tokens for row in rows for tokens in row.tokens), tokenizer.vocab_size), tokenizer)
 
 
 def _unknown_fractions(prepared: Prepared) -> Iterator[float]:
-    """Yields the fraction of unknown pieces in the training rows, then in each held-out set."""
+    """Yields the fraction of unknown tokens in the training rows, then in each held-out set."""
     tokenizer, ends = prepared.task.tokenizer, list(itertools.accumulate(map(len, prepared.held_out.sets.values())))
     yield unknown_share_of(prepared.train.rows, tokenizer)
     for first, end in zip((0, *ends), ends, strict=False):

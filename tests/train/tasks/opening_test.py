@@ -73,7 +73,7 @@ FORMS = {
 
 @pytest.mark.parametrize("alone", ["file", "directory"])
 @pytest.mark.parametrize("form", FORMS)
-def test_all_of_a_held_out_file_is_scored(form, alone, tmp_path):
+def test_an_evaluation_file_is_scored_completely(form, alone, tmp_path):
     config, name, content, options = FORMS[form]
     path = tmp_path / name
     path.write_text(content(12), encoding="utf-8")
@@ -89,7 +89,7 @@ TESTS = {"table": "test.csv", "entities": "test.conll", "swag": "test.csv", "xnl
 
 
 @pytest.mark.parametrize("form", TESTS)
-def test_a_test_file_alone_is_scored(form, tmp_path):
+def test_a_test_file_is_scored_if_it_is_the_only_file(form, tmp_path):
     config, _, content, options = FORMS[form]
     (tmp_path / TESTS[form]).write_text(content(12), encoding="utf-8")
     data = read(config, tmp_path, **options)
@@ -106,7 +106,7 @@ TRAINING = {
 
 
 @pytest.mark.parametrize("form", TRAINING)
-def test_beside_a_training_file_the_held_out_file_is_scored(form, tmp_path):
+def test_the_evaluation_file_is_scored_if_there_is_a_training_file(form, tmp_path):
     config, name, content, options = FORMS[form]
     (tmp_path / name).write_text(content(12), encoding="utf-8")
     (tmp_path / TRAINING[form]).write_text(content(20), encoding="utf-8")
@@ -114,7 +114,7 @@ def test_beside_a_training_file_the_held_out_file_is_scored(form, tmp_path):
     assert (len(data.evaluation["dev"]), len(data.train)) == (12, 20)
 
 
-def test_of_a_training_file_in_a_directory_what_a_training_holds_out_is_scored(tmp_path):
+def test_the_held_out_share_of_a_training_file_is_scored(tmp_path):
     (tmp_path / "train.csv").write_text(table(200))
     data = read("classify.py", tmp_path)
     assert len(data.evaluation["dev"]) + len(data.train) == 200
@@ -124,7 +124,7 @@ def test_of_a_training_file_in_a_directory_what_a_training_holds_out_is_scored(t
 
 
 @pytest.mark.parametrize(("name", "number"), [("dev-v1.1.json", 12), ("mine.json", 12)])
-def test_of_squad_some_articles_are_scored_where_that_is_asked_for(name, number, tmp_path):
+def test_eval_articles_limits_the_scored_articles_of_squad(name, number, tmp_path):
     path = tmp_path / name
     path.write_text(squad(12))
     assert len(read("squad.py:v1", path).evaluation["dev"]) == number
@@ -132,7 +132,7 @@ def test_of_squad_some_articles_are_scored_where_that_is_asked_for(name, number,
 
 
 @pytest.mark.parametrize(("folders", "name"), [(("dev",), "dev"), (("test",), "test"), (("dev", "test"), "dev")])
-def test_of_race_the_folders_that_are_there_are_read(folders, name, tmp_path):
+def test_race_reads_the_existing_folders(folders, name, tmp_path):
     for folder in folders:
         race(tmp_path / folder)
     data = read("multiple_choice.py:race", tmp_path)
@@ -140,7 +140,7 @@ def test_of_race_the_folders_that_are_there_are_read(folders, name, tmp_path):
     assert list(data.test) == [each for each in folders if each != name]
 
 
-def test_of_glue_the_sets_that_are_there_are_read(tmp_path):
+def test_glue_reads_the_existing_sets(tmp_path):
     write(tmp_path, dev_mismatched=mnli("neutral", "neutral"))
     assert {name: len(found) for name, found in read("glue.py:mnli", tmp_path).evaluation.items()} == {"mismatched": 2}
     alone = read("glue.py:mnli", tmp_path / "dev_mismatched.tsv").evaluation
@@ -148,6 +148,6 @@ def test_of_glue_the_sets_that_are_there_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("config", ["classify.py", "ner.py", "glue.py:sst2", "squad.py:v1", "multiple_choice.py:race"])
-def test_nothing_to_score_is_an_error(config, tmp_path):
+def test_no_evaluation_data_raises(config, tmp_path):
     with pytest.raises(UserError, match=r"There is no|has neither"):
         read(config, tmp_path)

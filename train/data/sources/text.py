@@ -74,11 +74,11 @@ def _plain_documents(path: Path) -> Iterator[str | None]:
 
 def _json_documents(path: Path, text_column: str) -> Iterator[str | None]:
     for number, offset, part, ends in _line_parts(path, _LONGEST_JSON_LINE_BYTES):
-        place = f"{path}, line {number}"
+        location = f"{path}, line {number}"
         if not ends:
             raise UserError(
-                f"{place} is longer than {_LONGEST_JSON_LINE_BYTES // 2**20} MiB. Expected one JSON object per line, "
-                "with one document each: split the document into several."
+                f"{location} is longer than {_LONGEST_JSON_LINE_BYTES // 2**20} MiB. Expected one JSON object per "
+                "line, with one document each: split the document into several."
             )
         text = _decode(path, number, offset, part)
         if not text.strip():
@@ -87,16 +87,16 @@ def _json_documents(path: Path, text_column: str) -> Iterator[str | None]:
             record = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise UserError(
-                f"{place} is not a JSON object ({error}). Expected one object per line, such as "
+                f"{location} is not a JSON object ({error}). Expected one object per line, such as "
                 f'{{"{text_column}": "The text of a document."}}: repair or remove the line.'
             ) from error
         if not isinstance(record, dict):
             raise UserError(
-                f"{place} is a JSON {type(record).__name__}, expected an object such as "
+                f"{location} is a JSON {type(record).__name__}, expected an object such as "
                 f'{{"{text_column}": "The text of a document."}}.'
             )
-        check_column(text_column, list(record), place)
-        yield from paragraphs_of(record[text_column], lambda place=place: place)
+        check_column(text_column, list(record), location)
+        yield from paragraphs_of(record[text_column], lambda location=location: location)
 
 
 def _line_parts(path: Path, limit: int) -> Iterator[tuple[int, int, bytes, bool]]:

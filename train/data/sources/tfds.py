@@ -86,7 +86,7 @@ def class_names(name: str, column: str, data_dir: str | None) -> tuple[str, ...]
     return tuple(getattr(getattr(feature, "feature", feature), "names", None) or ())
 
 
-def text_of(value: bytes, place: str) -> str:
+def text_of(value: bytes, location: str) -> str:
     """Decodes a text of an example.
 
     Raises:
@@ -95,7 +95,7 @@ def text_of(value: bytes, place: str) -> str:
     try:
         return value.decode()
     except UnicodeDecodeError as error:
-        raise UserError(f"{place} is not UTF-8 text ({error.reason}). Prepare the data set again.") from error
+        raise UserError(f"{location} is not UTF-8 text ({error.reason}). Prepare the data set again.") from error
 
 
 def _size(instructions: list[Any]) -> float | None:

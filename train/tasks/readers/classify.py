@@ -147,7 +147,7 @@ def _split(
 def _rows(path: Path, columns: Columns, notes: list[str]) -> list[Row]:
     rows = list(read_rows(path, columns.header, separator=columns.fields, notes=notes))
     if columns.text not in rows[0].fields:
-        error = missing_column_error(columns.text, list(rows[0].fields), rows[0].place)
+        error = missing_column_error(columns.text, list(rows[0].fields), rows[0].location)
         raise type(error)(
             f"{error} If the file has no header, give the names of its columns (data.columns.header); if it has "
             "another separator, give data.separator."
@@ -213,7 +213,7 @@ def _examples(
         texts = tuple(row.text(column) for column in (columns.text, columns.text_pair) if column is not None)
         identifier = str(number) if columns.id is None else row.name(columns.id)
         if identifier in seen:
-            raise UserError(f"{row.place}: the id {identifier!r} occurs twice. Every row needs another id.")
+            raise UserError(f"{row.location}: the id {identifier!r} occurs twice. Every row needs another id.")
         seen.add(identifier)
         written = row.fields.get(columns.label)
         known = labeled or not (is_missing(written) or (_is_unknown(written) and not is_number and "-1" not in names))
@@ -232,34 +232,36 @@ def _label(
     row: Row, columns: Columns, problem: Problem, names: Sequence[str], known_from: str
 ) -> int | float | tuple[float, ...]:
     if problem == "regression":
-        return parse_number(row.value(columns.label), row.place)
+        return parse_number(row.value(columns.label), row.location)
     found = _label_names(row, columns, multiple=problem == "multi_label")
     cure = " Give others with --config.data.labels=..."
-    indices = [label_index(name, names, row.place, known_from, cure) for name in found]
+    indices = [label_index(name, names, row.location, known_from, cure) for name in found]
     return indices[0] if problem == "single_label" else tuple(float(n in indices) for n in range(len(names)))
 
 
 def _label_names(row: Row, columns: Columns, *, multiple: bool) -> list[str]:
     written: Any = row.value(columns.label)
     if multiple:
-        return _several(written, columns, row.place)
+        return _several(written, columns, row.location)
     if isinstance(written, (list, dict)) or (isinstance(written, str) and looks_like_several(written.strip())):
         raise UserError(
-            f"{row.place}: column {columns.label!r} holds {written!r:.200}, expected one label. For several labels per "
-            "text, give data.problem=multi_label."
+            f"{row.location}: column {columns.label!r} holds {written!r:.200}, expected one label. For several labels "
+            "per text, give data.problem=multi_label."
         )
     if is_missing(written):
-        raise UserError(f"{row.place}: the label in column {columns.label!r} is empty. Fill it in or remove the row.")
+        raise UserError(
+            f"{row.location}: the label in column {columns.label!r} is empty. Fill it in or remove the row."
+        )
     return [label_name(written)]
 
 
-def _several(written: Any, columns: Columns, place: str) -> list[str]:
+def _several(written: Any, columns: Columns, location: str) -> list[str]:
     if isinstance(written, str):
-        listed = parse_list(written, place)
+        listed = parse_list(written, location)
         written = [name for name in written.split(columns.separator) if name.strip()] if listed is None else listed
     if not isinstance(written, list):
-        raise UserError(f"{place}: column {columns.label!r} holds {written!r:.200}, expected a list of labels.")
+        raise UserError(f"{location}: column {columns.label!r} holds {written!r:.200}, expected a list of labels.")
     wrong = [each for each in written if is_missing(each) or isinstance(each, (list, dict))]
     if wrong:
-        raise UserError(f"{place}: column {columns.label!r} has {wrong[0]!r:.200} in its list, expected a label.")
+        raise UserError(f"{location}: column {columns.label!r} has {wrong[0]!r:.200} in its list, expected a label.")
     return [label_name(name) for name in written]

@@ -77,7 +77,7 @@ def _fields(line: str) -> list[str]:
 
 def _without_comments(rows: list[_Line], tag: int) -> list[_Line]:
     """Removes the leading lines that start with # and differ from a word's line in their columns or have no tag."""
-    begin = next((place for place, (_, fields) in enumerate(rows) if fields[0].split(" ")[0] != "#"), len(rows))
+    begin = next((location for location, (_, fields) in enumerate(rows) if fields[0].split(" ")[0] != "#"), len(rows))
     width = len(rows[begin][1]) if begin < len(rows) else None
     while begin and _is_word(rows[begin - 1][1], width, tag):
         begin -= 1
@@ -95,17 +95,17 @@ def _is_word(fields: Sequence[str], width: int | None, tag: int) -> bool:
 def _check(path: Path, rows: Sequence[_Line], word: int, tag: int) -> None:
     begin, expected = rows[0][0], len(rows[0][1])
     for number, fields in rows:
-        place = f"{path}, line {number}"
+        location = f"{path}, line {number}"
         if len(fields) != expected:
             raise UserError(
-                f"{place} has {len(fields)} column(s), but the first line of the sentence has {expected} (line "
+                f"{location} has {len(fields)} column(s), but the first line of the sentence has {expected} (line "
                 f"{begin}). Columns are separated by tabs, or by spaces in a line without tabs."
             )
         for column, what in ((word, "word"), (tag, "tag")):
             if not -len(fields) <= column < len(fields) and len(fields) > 1:
                 raise UserError(
-                    f"{place} has {len(fields)} columns, but the {what} is expected in column {column} (from 0). Give "
-                    f"--config.data.columns.{what}."
+                    f"{location} has {len(fields)} columns, but the {what} is expected in column {column} (from 0). "
+                    f"Give --config.data.columns.{what}."
                 )
 
 

@@ -107,20 +107,20 @@ def _unlabeled(task: GlueTask, path: Path) -> list[TextExample]:
 def _example(task: GlueTask, identifier: str, row: Row, written: Any) -> TextExample:
     # The files of the benchmark have some empty texts.
     texts = tuple(row.text(column, may_be_empty=True) for column in task.texts)
-    label = None if written is None else _label(task, str(written).strip(), row.place)
+    label = None if written is None else _label(task, str(written).strip(), row.location)
     return TextExample(id=identifier, texts=texts, label=label)
 
 
-def _label(task: GlueTask, written: str, place: str) -> int | float:
+def _label(task: GlueTask, written: str, location: str) -> int | float:
     if task.problem == "regression":
-        return _on_scale(task, parse_number(written, place), place)
-    return label_index(written, task.written, place, f"The labels of {task.folder}")
+        return _on_scale(task, parse_number(written, location), location)
+    return label_index(written, task.written, location, f"The labels of {task.folder}")
 
 
-def _on_scale(task: GlueTask, number: float, place: str) -> float:
+def _on_scale(task: GlueTask, number: float, location: str) -> float:
     least, largest = task.scale
     if not least <= number <= largest:
-        raise UserError(f"{place}: {number:g} is not within the scale of {task.folder}, {least:g} to {largest:g}.")
+        raise UserError(f"{location}: {number:g} is not within the scale of {task.folder}, {least:g} to {largest:g}.")
     return number
 
 
@@ -142,21 +142,21 @@ def _tfds_examples(task: GlueTask, name: str, split: str, data_dir: str | None) 
     ]
 
 
-def _tfds_example(task: GlueTask, example: dict[str, Any], place: str) -> TextExample:
+def _tfds_example(task: GlueTask, example: dict[str, Any], location: str) -> TextExample:
     columns = (*(task.tfds_texts or task.texts), "label", "idx")
     if missing := [column for column in columns if column not in example]:
-        raise missing_column_error(missing[0], list(example), place)
-    texts = tuple(text_of(example[column], place) for column in columns[:-2])
-    return TextExample(id=str(example["idx"]), texts=texts, label=_tfds_label(task, example["label"], place))
+        raise missing_column_error(missing[0], list(example), location)
+    texts = tuple(text_of(example[column], location) for column in columns[:-2])
+    return TextExample(id=str(example["idx"]), texts=texts, label=_tfds_label(task, example["label"], location))
 
 
-def _tfds_label(task: GlueTask, label: Any, place: str) -> int | float | None:
+def _tfds_label(task: GlueTask, label: Any, location: str) -> int | float | None:
     if label == -1:  # an unlabeled test set
         return None
     if task.problem == "regression":
-        return _on_scale(task, parse_number(label, place), place)
+        return _on_scale(task, parse_number(label, location), location)
     if label not in range(len(task.labels)):
-        raise UserError(f"{place}: {task.folder} has no label {label}, only 0 to {len(task.labels) - 1}.")
+        raise UserError(f"{location}: {task.folder} has no label {label}, only 0 to {len(task.labels) - 1}.")
     return int(label)
 
 

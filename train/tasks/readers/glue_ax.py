@@ -51,5 +51,5 @@ def _labeled(path: Path) -> list[TextExample]:
 
 
 def _example(identifier: str, row: Row) -> TextExample:
-    label = label_index(row.name("Label"), GLUE["ax"].labels, row.place, "The labels of MNLI")
+    label = label_index(row.name("Label"), GLUE["ax"].labels, row.location, "The labels of MNLI")
     return TextExample(id=identifier, texts=(row.text("Premise"), row.text("Hypothesis")), label=label)

@@ -12,13 +12,13 @@ from train.errors import UserError
 from train.options.schema import nearest
 
 
-def label_index(name: str, labels: Sequence[str], place: str, known_from: str, cure: str = "") -> int:
+def label_index(name: str, labels: Sequence[str], location: str, known_from: str, cure: str = "") -> int:
     """Returns the index of a label.
 
     Args:
         name: the name of the label.
         labels: all labels.
-        place: the location in a file, for the message.
+        location: the location in a file, for the message.
         known_from: the description of `labels` in the message.
         cure: the end of the message.
 
@@ -29,11 +29,11 @@ def label_index(name: str, labels: Sequence[str], place: str, known_from: str, c
         return labels.index(name)
     except ValueError:
         raise UserError(
-            f"{place}: unknown label {name!r}{nearest(name, labels)}. {known_from}: {', '.join(labels)}.{cure}"
+            f"{location}: unknown label {name!r}{nearest(name, labels)}. {known_from}: {', '.join(labels)}.{cure}"
         ) from None
 
 
-def parse_number(written: Any, place: str) -> float:
+def parse_number(written: Any, location: str) -> float:
     """Parses a finite number.
 
     Raises:
@@ -44,7 +44,7 @@ def parse_number(written: Any, place: str) -> float:
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
-        raise UserError(f"{place}: {written!r} is not a finite number, which is expected here.")
+        raise UserError(f"{location}: {written!r} is not a finite number, which is expected here.")
     return number
 
 
@@ -78,7 +78,7 @@ def looks_like_several(name: str) -> bool:
     return bool(_LISTS.fullmatch(name)) and any(mark in name for mark in "',\"")
 
 
-def parse_list(written: str, place: str) -> list[Any] | None:
+def parse_list(written: str, location: str) -> list[Any] | None:
     """Parses a list in Python's notation, which pandas writes, or in JSON; returns None if the text is not a list.
 
     Raises:
@@ -94,8 +94,8 @@ def parse_list(written: str, place: str) -> list[Any] | None:
     except (ValueError, SyntaxError):
         pass
     raise UserError(
-        f"{place}: {written!r:.200} looks like a list but cannot be read as one. Expected names between separators, or "
-        "a list in the notation of Python or JSON, such as ['a', 'b']."
+        f"{location}: {written!r:.200} looks like a list but cannot be read as one. Expected names between separators, "
+        "or a list in the notation of Python or JSON, such as ['a', 'b']."
     )
 
 

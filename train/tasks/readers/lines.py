@@ -103,13 +103,13 @@ def read_object(path: Path, max_bytes: int) -> dict[str, Any]:
     return value
 
 
-def check_surrogates(value: Any, written: bytes | str, place: str) -> None:
+def check_surrogates(value: Any, written: bytes | str, location: str) -> None:
     r"""Checks that the texts of a JSON value have no lone surrogate, such as `\ud83d`, which tokenizers reject.
 
     Args:
         value: the parsed value.
         written: the JSON from which it was parsed.
-        place: the location in a file, for the message.
+        location: the location in a file, for the message.
 
     Raises:
         UserError: if a text has a lone surrogate.
@@ -122,7 +122,7 @@ def check_surrogates(value: Any, written: bytes | str, place: str) -> None:
     except UnicodeEncodeError as error:
         text = error.object[max(0, error.start - 20) : error.start]
         raise UserError(
-            f"{place} holds a lone surrogate (half a surrogate pair), {error.object[error.start]!r} after {text!r}, "
+            f"{location} holds a lone surrogate (half a surrogate pair), {error.object[error.start]!r} after {text!r}, "
             "which is not a character. A text may have been truncated there: remove it."
         ) from None
 

@@ -98,7 +98,7 @@ def _swag(identifier: str, row: Row, *, labeled: bool) -> ChoiceExample:
     label = None
     if labeled or not (is_missing(written) or label_name(written) == "-1"):
         numbers = tuple(map(str, range(len(endings))))
-        label = label_index(label_name(written), numbers, row.place, "The numbers of its endings are")
+        label = label_index(label_name(written), numbers, row.location, "The numbers of its endings are")
     beginning = row.text("sent2")
     choices = tuple(f"{beginning} {row.text(ending)}" for ending in endings)
     return ChoiceExample(id=identifier, context=row.text("sent1"), choices=choices, label=label)
@@ -110,19 +110,19 @@ def _endings(row: Row) -> list[str]:
     numbers = {number for number in numbers if number.isdecimal()}
     for number in range(max(2, len(numbers))):
         if str(number) not in numbers:
-            raise missing_column_error(f"{_ENDING}{number}", list(row.fields), row.place)
+            raise missing_column_error(f"{_ENDING}{number}", list(row.fields), row.location)
     return [f"{_ENDING}{number}" for number in range(len(numbers))]
 
 
 def _check_alike(sets: Mapping[str, Sequence[ChoiceExample]]) -> None:
     """Raises if examples have different numbers of choices, because a batch has one number for all."""
     first = next((example for examples in sets.values() for example in examples), None)
-    for place, examples in sets.items():
+    for location, examples in sets.items():
         for example in examples:
             if first and len(example.choices) != len(first.choices):
                 raise UserError(
-                    f"{place}, example {example.id} has {len(example.choices)} choices, but example {first.id} of the "
-                    f"first set has {len(first.choices)}: all examples need the same number."
+                    f"{location}, example {example.id} has {len(example.choices)} choices, but example {first.id} of "
+                    f"the first set has {len(first.choices)}: all examples need the same number."
                 )
 
 
@@ -146,21 +146,21 @@ def _questions(path: Path, level: str) -> Iterator[ChoiceExample]:
         )
     context = _text(article.get("article"), f"{path}: the article")
     for number, (question, written, answer) in enumerate(zip(questions, options, answers, strict=True)):
-        place = f"{path}, question {number}"
-        choices = _choices(_text(question, f"{place}: the question"), written, place)
+        location = f"{path}, question {number}"
+        choices = _choices(_text(question, f"{location}: the question"), written, location)
         yield ChoiceExample(
             id=f"{level}/{path.stem}-{number}",
             context=context,
             choices=choices,
-            label=label_index(label_name(answer), _LETTERS[: len(choices)], place, "The answers are"),
+            label=label_index(label_name(answer), _LETTERS[: len(choices)], location, "The answers are"),
         )
 
 
-def _choices(question: str, options: Any, place: str) -> tuple[str, ...]:
+def _choices(question: str, options: Any, location: str) -> tuple[str, ...]:
     if not isinstance(options, list) or not 2 <= len(options) <= len(_LETTERS):
-        raise UserError(f"{place}: expected a list of 2 to {len(_LETTERS)} options, got {options!r:.200}.")
+        raise UserError(f"{location}: expected a list of 2 to {len(_LETTERS)} options, got {options!r:.200}.")
     # RACE has some empty options.
-    texts = [_text(option, f"{place}: an option") for option in options]
+    texts = [_text(option, f"{location}: an option") for option in options]
     return tuple(question.replace("_", text) if "_" in question else f"{question} {text}".strip() for text in texts)
 
 

@@ -18,7 +18,7 @@ from train.tasks.readers.lines import read_all
 from train.tasks.readers.tables import JSON_ENDINGS, Row, json_rows, missing_column_error
 
 
-def to_bio(tags: Sequence[str], place: str) -> tuple[str, ...]:
+def to_bio(tags: Sequence[str], location: str) -> tuple[str, ...]:
     """Converts IOB1 to BIO, in which every entity starts with B-.
 
     In IOB1 an entity starts with I-, unless it directly follows an entity of the same type. BIO is not changed. seqeval
@@ -26,7 +26,7 @@ def to_bio(tags: Sequence[str], place: str) -> tuple[str, ...]:
 
     Args:
         tags: the tags of a sentence, each O, B-TYPE or I-TYPE.
-        place: the location of the sentence, for messages.
+        location: the location of the sentence, for messages.
 
     Raises:
         UserError: if there is another tag.
@@ -37,8 +37,8 @@ def to_bio(tags: Sequence[str], place: str) -> tuple[str, ...]:
         prefix, dash, kind = tag.partition("-")
         if tag != "O" and not (prefix in ("B", "I") and dash and kind):
             raise UserError(
-                f"{place}: the tag {tag!r} is neither O nor B-TYPE nor I-TYPE. Expected tags in BIO or IOB1: convert "
-                "others (IOBES, BILOU), or give the column of the tags."
+                f"{location}: the tag {tag!r} is neither O nor B-TYPE nor I-TYPE. Expected tags in BIO or IOB1: "
+                "convert others (IOBES, BILOU), or give the column of the tags."
             )
         inside = prefix == "I" and before[2:] == kind
         result.append(tag if tag == "O" or inside else f"B-{kind}")
@@ -154,27 +154,27 @@ def _tfds_split(name: str, split: str, data_dir: str | None, column: str, names:
     ]
 
 
-def _tfds_sentence(example: dict[str, Any], column: str, names: Sequence[str], place: str) -> _Placed:
+def _tfds_sentence(example: dict[str, Any], column: str, names: Sequence[str], location: str) -> _Placed:
     if "tokens" not in example:
-        raise missing_column_error("tokens", list(example), place)
-    words = _strings([text_of(word, place) for word in example["tokens"]], place)
-    tags = tuple(_tag_name(int(tag), names, place) for tag in example[column])
+        raise missing_column_error("tokens", list(example), location)
+    words = _strings([text_of(word, location) for word in example["tokens"]], location)
+    tags = tuple(_tag_name(int(tag), names, location) for tag in example[column])
     if len(tags) != len(words):
-        raise UserError(f"{place} has {len(words)} words and {len(tags)} tags. Prepare the data set again.")
-    return place, (words, to_bio(tags, place))
+        raise UserError(f"{location} has {len(words)} words and {len(tags)} tags. Prepare the data set again.")
+    return location, (words, to_bio(tags, location))
 
 
 def _labels(tags: Iterable[tuple[str, ...] | None]) -> tuple[str, ...]:
     return ("O", *sorted({tag for sentence in tags for tag in sentence or ()} - {"O"}))
 
 
-def _example(identifier: str, place: str, sentence: _Sentence, labels: Sequence[str], split: str) -> TagExample:
+def _example(identifier: str, location: str, sentence: _Sentence, labels: Sequence[str], split: str) -> TagExample:
     words, tags = sentence
     if tags is None:
         if split != "test":
-            raise UserError(f"{place}: the sentence has no tags. Only the test set may have none.")
+            raise UserError(f"{location}: the sentence has no tags. Only the test set may have none.")
         return TagExample(id=identifier, words=words)
-    indices = tuple(label_index(tag, labels, place, "The tags are") for tag in tags)
+    indices = tuple(label_index(tag, labels, location, "The tags are") for tag in tags)
     return TagExample(id=identifier, words=words, tags=indices)
 
 
@@ -184,7 +184,7 @@ def _sentences(path: Path, word: int | None, tag: int | None, labels: Sequence[s
         kept = [row for row in rows if row.value(_key(row, _WORDS) or _WORDS[0]) != []]
         if len(kept) < len(rows):
             notes.append(f"{path} has {len(rows) - len(kept)} sentence(s) without words: skipped.")
-        read = read_all(kept, lambda row: (row.place, _of_row(row, labels)))
+        read = read_all(kept, lambda row: (row.location, _of_row(row, labels)))
     else:
         read = read_all(column_sentences(path, word, tag), lambda found: (found[0], _of_columns(*found, labels)))
     found = read_all(read, lambda placed: (placed[0], _in_bio(*placed)))
@@ -193,16 +193,16 @@ def _sentences(path: Path, word: int | None, tag: int | None, labels: Sequence[s
     return found
 
 
-def _in_bio(place: str, sentence: _Sentence) -> _Sentence:
+def _in_bio(location: str, sentence: _Sentence) -> _Sentence:
     words, tags = sentence
-    return words, None if tags is None else to_bio(tags, place)
+    return words, None if tags is None else to_bio(tags, location)
 
 
-def _of_columns(place: str, rows: Sequence[tuple[str, str | None]], labels: Sequence[str]) -> _Sentence:
+def _of_columns(location: str, rows: Sequence[tuple[str, str | None]], labels: Sequence[str]) -> _Sentence:
     words, tags = tuple(word for word, _ in rows), [tag for _, tag in rows if tag is not None]
     if all(tag == "_" for tag in tags):  # unknown, as in the test sets of MultiCoNER
         return words, None
-    return words, tuple(_tag_name(tag, labels, place) for tag in tags)
+    return words, tuple(_tag_name(tag, labels, location) for tag in tags)
 
 
 def _key(row: Row, keys: Sequence[str]) -> str | None:
@@ -210,29 +210,29 @@ def _key(row: Row, keys: Sequence[str]) -> str | None:
 
 
 def _of_row(row: Row, labels: Sequence[str]) -> _Sentence:
-    words = _strings(row.value(_key(row, _WORDS) or _WORDS[0]), row.place)
+    words = _strings(row.value(_key(row, _WORDS) or _WORDS[0]), row.location)
     tag_key = _key(row, _TAGS)
     if tag_key is None or is_missing(row.fields[tag_key]):
         return words, None
     tags = row.fields[tag_key]
     if not isinstance(tags, list) or len(tags) != len(words):
         got = f"{len(tags)} tags" if isinstance(tags, list) else f"{tags!r:.200}"
-        raise UserError(f"{row.place}: expected a list of {len(words)} tags, one for each word, got {got}.")
+        raise UserError(f"{row.location}: expected a list of {len(words)} tags, one for each word, got {got}.")
     if all(tag == -1 for tag in tags):  # unknown
         return words, None
-    return words, tuple(_tag_name(tag, labels, row.place) for tag in tags)
+    return words, tuple(_tag_name(tag, labels, row.location) for tag in tags)
 
 
-def _strings(value: Any, place: str) -> tuple[str, ...]:
+def _strings(value: Any, location: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not value:
-        raise UserError(f"{place}: expected a list of words, got {value!r:.200}.")
+        raise UserError(f"{location}: expected a list of words, got {value!r:.200}.")
     for number, word in enumerate(value, 1):
         if not isinstance(word, str):
-            raise UserError(f"{place}: word {number} of {len(value)} is {word!r:.200}, expected a text.")
+            raise UserError(f"{location}: word {number} of {len(value)} is {word!r:.200}, expected a text.")
     return tuple(value)
 
 
-def _tag_name(tag: Any, labels: Sequence[str], place: str) -> str:
+def _tag_name(tag: Any, labels: Sequence[str], location: str) -> str:
     """Returns the name of a tag, which may be written as its index."""
     is_index = isinstance(tag, int) and not isinstance(tag, bool)
     if not is_index:
@@ -242,7 +242,7 @@ def _tag_name(tag: Any, labels: Sequence[str], place: str) -> str:
         tag = int(name)
     if not 0 <= tag < len(labels):
         raise UserError(
-            f"{place}: the tag {tag} is an index, but {len(labels)} labels are given. Give the names of all tags in "
+            f"{location}: the tag {tag} is an index, but {len(labels)} labels are given. Give the names of all tags in "
             "the order of their indices: --config.data.labels=O,B-PER,I-PER,..."
         )
     return labels[tag]

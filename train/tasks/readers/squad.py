@@ -90,23 +90,23 @@ def _read_tfds(name: str, version: Version, eval_articles: int | None, data_dir:
     return TaskData(kind="spans", train=train, evaluation={"dev": evaluation})
 
 
-def _tfds_question(example: Mapping[str, Any], version: Version, place: str) -> SpanExample:
+def _tfds_question(example: Mapping[str, Any], version: Version, location: str) -> SpanExample:
     texts = {
-        key: text_of(example[key], place)
+        key: text_of(example[key], location)
         for key in ("id", "question", "context")
         if isinstance(example.get(key), bytes)
     }
     answers = example.get("answers")
     if not isinstance(answers, Mapping) or set(answers) != {"text", "answer_start"}:
-        raise UserError(f"{place} has no answers with text and answer_start; it has {', '.join(example)}")
+        raise UserError(f"{location} has no answers with text and answer_start; it has {', '.join(example)}")
     pairs = zip(answers["text"], answers["answer_start"], strict=True)
     question = {
         **texts,
-        "answers": [{"text": text_of(text, place), "answer_start": int(start)} for text, start in pairs],
+        "answers": [{"text": text_of(text, location), "answer_start": int(start)} for text, start in pairs],
     }
     if "is_impossible" in example:
         question["is_impossible"] = bool(example["is_impossible"])
-    return _question(question, _text(question, "context", place), version, place)
+    return _question(question, _text(question, "context", location), version, location)
 
 
 def _paths(source: Path, version: Version, *, split: bool) -> tuple[Path | None, Path]:
@@ -154,9 +154,9 @@ def _read(path: Path, version: Version) -> list[Article]:
 
 def _asked(article: Any, where: str) -> Iterator[tuple[str, Any, str]]:
     """Yields (context, question as written, place) for each question of an article."""
-    for place, paragraph in _items(article, "paragraphs", where, "paragraph"):
-        context = _text(paragraph, "context", place)
-        yield from ((context, qa, at) for at, qa in _items(paragraph, "qas", place, "question"))
+    for location, paragraph in _items(article, "paragraphs", where, "paragraph"):
+        context = _text(paragraph, "context", location)
+        yield from ((context, qa, at) for at, qa in _items(paragraph, "qas", location, "question"))
 
 
 def _question(qa: Any, context: str, version: Version, where: str) -> SpanExample:

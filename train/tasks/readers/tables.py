@@ -22,7 +22,7 @@ class Row:
     line: int
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """The location of the row, for messages."""
         return f"{self.path}, line {self.line}"
 
@@ -34,9 +34,9 @@ class Row:
         """
         value = self.value(column)
         if not isinstance(value, str):
-            raise UserError(f"{self.place}: column {column!r} holds {value!r:.200}, expected a text.")
+            raise UserError(f"{self.location}: column {column!r} holds {value!r:.200}, expected a text.")
         if not value.strip() and not may_be_empty:
-            raise UserError(f"{self.place}: the text in column {column!r} is empty. Fill it in or remove the row.")
+            raise UserError(f"{self.location}: the text in column {column!r} is empty. Fill it in or remove the row.")
         return value
 
     def name(self, column: str) -> str:
@@ -47,9 +47,9 @@ class Row:
         """
         value = self.value(column)
         if is_missing(value):
-            raise UserError(f"{self.place}: column {column!r} is empty. Fill it in or remove the row.")
+            raise UserError(f"{self.location}: column {column!r} is empty. Fill it in or remove the row.")
         if isinstance(value, (list, dict)):
-            raise UserError(f"{self.place}: column {column!r} holds {value!r:.200}, expected a name or a number.")
+            raise UserError(f"{self.location}: column {column!r} holds {value!r:.200}, expected a name or a number.")
         return label_name(value)
 
     def value(self, column: str) -> Any:
@@ -59,7 +59,7 @@ class Row:
             MissingColumnError: if the column is missing.
         """
         if column not in self.fields:
-            raise missing_column_error(column, list(self.fields), self.place)
+            raise missing_column_error(column, list(self.fields), self.location)
         return self.fields[column]
 
 

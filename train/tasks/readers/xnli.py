@@ -82,5 +82,5 @@ def _example(identifier: str, row: Row, columns: tuple[str, str], label: str) ->
         id=identifier,
         # Some translations are empty.
         texts=tuple(row.text(column, may_be_empty=True) for column in columns),
-        label=label_index(_SPELLED.get(written, written), LABELS, row.place, "The labels of XNLI"),
+        label=label_index(_SPELLED.get(written, written), LABELS, row.location, "The labels of XNLI"),
     )

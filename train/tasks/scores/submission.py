@@ -61,8 +61,8 @@ def _glue_label(task: str, value: Any) -> str:
 def _glue_value(task: str, row: Row) -> int | float:
     written = row.name("prediction")
     if GLUE[task].problem == "regression":
-        return parse_number(written, row.place)
-    return label_index(written, GLUE[task].written, row.place, f"The labels of {GLUE[task].folder}")
+        return parse_number(written, row.location)
+    return label_index(written, GLUE[task].written, row.location, f"The labels of {GLUE[task].folder}")
 
 
 def write_columns(
@@ -140,7 +140,7 @@ def _named(value: Any, labels: Sequence[str], problem: Problem) -> Any:
 
 
 def _prediction(row: Row, labels: Sequence[str], problem: Problem) -> Prediction:
-    value = _value(row.value("prediction"), labels, problem, row.place)
+    value = _value(row.value("prediction"), labels, problem, row.location)
     return Prediction(id=row.name("id"), value=value, probabilities=_probabilities(row, labels))
 
 
@@ -152,26 +152,27 @@ def _probabilities(row: Row, labels: Sequence[str]) -> tuple[float, ...] | None:
         written = [written[name] for name in labels]
     elif isinstance(written, dict) and set(written) > set(labels):
         raise UserError(
-            f"{row.place} has probabilities of the labels {', '.join(written)}, but the task has {', '.join(labels)}. "
-            "If the model has more labels than the data, give the labels of the model: --config.data.labels=..."
+            f"{row.location} has probabilities of the labels {', '.join(written)}, but the task has "
+            f"{', '.join(labels)}. If the model has more labels than the data, give the labels of the model: "
+            "--config.data.labels=..."
         )
     if not isinstance(written, list):
-        raise UserError(f"{row.place}: expected a probability for each label, got {written!r:.200}.")
-    return tuple(parse_number(p, row.place) for p in written)
+        raise UserError(f"{row.location}: expected a probability for each label, got {written!r:.200}.")
+    return tuple(parse_number(p, row.location) for p in written)
 
 
-def _value(written: Any, labels: Sequence[str], problem: Problem, place: str) -> Any:
+def _value(written: Any, labels: Sequence[str], problem: Problem, location: str) -> Any:
     if problem == "regression":
-        return parse_number(written, place)
+        return parse_number(written, location)
     if problem == "multi_label":
         if not isinstance(written, list):
-            raise UserError(f"{place}: the prediction is {written!r}, expected a list of labels.")
-        held = {label_index(label_name(name), labels, place, "The labels are") for name in written}
+            raise UserError(f"{location}: the prediction is {written!r}, expected a list of labels.")
+        held = {label_index(label_name(name), labels, location, "The labels are") for name in written}
         return tuple(int(n in held) for n in range(len(labels)))
     if labels:
-        return label_index(label_name(written), labels, place, "The labels are")
+        return label_index(label_name(written), labels, location, "The labels are")
     if not isinstance(written, int) or written < 0:
-        raise UserError(f"{place}: the prediction is {written!r}, expected the index of a choice.")
+        raise UserError(f"{location}: the prediction is {written!r}, expected the index of a choice.")
     return written
 
 

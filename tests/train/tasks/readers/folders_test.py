@@ -34,10 +34,10 @@ def test_the_name_determines_the_split(name, found):
 def test_tables_of_a_directory(tmp_path, files, found, notes):
     for name in files.split():
         (tmp_path / name).touch()
-    *paths, said = table_files(str(tmp_path), 0.1)
+    *paths, found_notes = table_files(str(tmp_path), 0.1)
     assert tuple(path and path.name for path in paths) == found
-    assert len(said) == len(notes)
-    assert all(words in note for words, note in zip(notes, said, strict=True))
+    assert len(found_notes) == len(notes)
+    assert all(words in note for words, note in zip(notes, found_notes, strict=True))
 
 
 @pytest.mark.parametrize(
