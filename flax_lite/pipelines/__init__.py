@@ -57,8 +57,8 @@ def pipeline(
         model: any SOURCE (a directory, a work directory, a hub id), or a model object, which needs a `tokenizer`.
         tokenizer: a Tokenizer, or a SOURCE of one; default: the tokenizer of the model's SOURCE.
         execution: the execution config, if the model is loaded from a SOURCE.
-        batch_size: rows of every batch; 1 has the lowest latency for a single text.
-        tokens_per_batch: tokens of every batch, instead of `batch_size`; see `flax_lite.pipelines.base.Pipeline`.
+        batch_size: maximum number of rows in a batch; smaller batches are used for a few texts, see `Pipeline`.
+        tokens_per_batch: maximum number of tokens in a batch, instead of `batch_size`; see `Pipeline`.
         max_length: maximum number of tokens of a row. Default: the model's maximum, at most 384 for
             "question-answering"; for "sentence-embedding", what the files of sentence-transformers say, or else the
             tokenizer's.

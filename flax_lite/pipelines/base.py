@@ -4,7 +4,7 @@ import abc
 import dataclasses
 import itertools
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 import jax
@@ -13,10 +13,12 @@ import numpy as np
 from flax_lite.layers.unstacked import for_inference
 from flax_lite.pipelines.options import check_count, check_names
 from flax_lite.pipelines.programs import Outputs, Programs, Row
-from flax_lite.rows.buckets import bucket_lengths, rows_by_budget
+from flax_lite.rows.buckets import bucket_lengths, row_counts, rows_by_budget, rows_for_few
 from flax_lite.tokenization import Tokenizer
 
 logger = logging.getLogger("flax_lite")
+
+OptionsT = TypeVar("OptionsT")
 
 # Inputs that are tokenized and sorted by length at once; a stream holds no more in memory.
 CHUNK_SIZE = 1024
@@ -39,6 +41,21 @@ class Request:
     notes: Sequence[Any] = ()
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Call(Generic[OptionsT]):
+    """The arguments of a call, checked.
+
+    Attributes:
+        options: options of the task.
+        rows_per_batch: maximum number of rows in a batch of each bucket.
+        advance: called for each row that is computed.
+    """
+
+    options: OptionsT
+    rows_per_batch: Mapping[int, int]
+    advance: Callable[[], object] = lambda: None
+
+
 class InputError(ValueError):
     """An input that the task does not take.
 
@@ -52,14 +69,16 @@ class InputError(ValueError):
         self.number, self.problem = number, problem
 
 
-OptionsT = TypeVar("OptionsT")
-
-
 class Pipeline(abc.ABC, Generic[OptionsT]):
     """A model and its tokenizer as a function of strings; created by `flax_lite.pipeline`.
 
-    Rows are padded to a few lengths (`buckets`). Each is compiled once, when the first row of that length comes, or by
-    `warm_up`. A result does not depend on the other inputs of its batch. Several threads may call one pipeline.
+    Rows are padded to a few lengths (`buckets`), and batches to a few numbers of rows: 1 for a single text, 4, 16, and
+    that of `batch_size` or `tokens_per_batch`. Each shape is compiled once, when the first batch of that shape comes,
+    or by `warm_up`. Several threads may call one pipeline.
+
+    A result does not depend on the other inputs of a call, up to rounding: their number chooses the shape of the batch,
+    and the programs of two shapes differ by some units in the last place, which can swap results whose scores are that
+    close.
 
     A task implements `_preprocess`, `_forward` and `_postprocess`, as a pipeline of Hugging Face does.
 
@@ -88,9 +107,10 @@ class Pipeline(abc.ABC, Generic[OptionsT]):
         Args:
             model: a model of the class that the task needs.
             tokenizer: the tokenizer of that model.
-            batch_size: rows of every batch; 1 has the lowest latency for a single text.
-            tokens_per_batch: tokens of every batch, instead of `batch_size`; a batch of short rows then has more rows.
-                Default: 512 on a CPU, or one row of the longest bucket if that is more; 16384 on other devices.
+            batch_size: maximum number of rows in a batch.
+            tokens_per_batch: maximum number of tokens in a batch, instead of `batch_size`; a batch of short rows then
+                has more rows. Default: 512 on a CPU, or one row of the longest bucket if that is more; 16384 on other
+                devices.
             max_length: maximum number of tokens of a row; default: the model's maximum.
             options: default options of the task for all calls.
 
@@ -108,14 +128,16 @@ class Pipeline(abc.ABC, Generic[OptionsT]):
         self._warned: set[str] = set()
         self._check_names(options)
         self._defaults: OptionsT = self._check_options(self.options_type(**options))
-        rows = _rows_per_batch(bucket_lengths(self.max_length), batch_size, tokens_per_batch)
-        self._programs = Programs(self._forward, self.model, rows, tokenizer.pad_id)
+        self._rows_per_batch = _rows_per_batch(bucket_lengths(self.max_length), batch_size, tokens_per_batch)
+        self._programs = Programs(self._forward, self.model, tokenizer.pad_id)
 
-    def __call__(self, inputs: Any, **options: Any) -> Any:
+    def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
         """Returns the result of one input, a list for a list of inputs, or an iterator for any other iterable.
 
         Args:
             inputs: one input of the task (a string or a dictionary), or several.
+            batch_size: maximum number of rows in a batch of this call; default: that of the pipeline. A new one
+                compiles programs for its shapes.
             options: options of the task for this call.
 
         Returns:
@@ -126,43 +148,47 @@ class Pipeline(abc.ABC, Generic[OptionsT]):
             ValueError: if the value of an option is invalid.
             TypeError: if the task has no such option for a call.
         """
-        chosen = self._call_options(options)
+        call = self._call(options, batch_size)
         if isinstance(inputs, str | Mapping):
-            return next(self._run([inputs], chosen))
+            return next(self._run([inputs], call))
         if isinstance(inputs, list | tuple):
-            return self._collect(list(self._chunks(iter(inputs), CHUNK_SIZE, chosen)))
+            return self._collect(list(self._chunks(iter(inputs), CHUNK_SIZE, call)))
         if not isinstance(inputs, Iterable):
             raise ValueError(f"{self.task} takes {self._takes}, or several of them, got {type(inputs).__name__}")
-        return self._chunks(iter(inputs), CHUNK_SIZE, chosen)
+        return self._chunks(iter(inputs), CHUNK_SIZE, call)
 
-    def stream(self, inputs: Iterable[Any], *, chunk_size: int = CHUNK_SIZE, **options: Any) -> Iterator[Any]:
+    def stream(
+        self, inputs: Iterable[Any], *, chunk_size: int = CHUNK_SIZE, batch_size: int | None = None, **options: Any
+    ) -> Iterator[Any]:
         """Yields the results one by one, in the order of the inputs.
 
         Args:
             inputs: any number of inputs.
             chunk_size: number of inputs in memory at once; with 1, each result is yielded before the next input is
                 read.
+            batch_size: as for a call.
             options: options of the task, as for a call.
 
         Raises:
             ValueError, TypeError: as a call.
         """
         check_count("chunk_size", chunk_size)
-        return self._chunks(iter(inputs), chunk_size, self._call_options(options))
+        return self._chunks(iter(inputs), chunk_size, self._call(options, batch_size))
 
     def warm_up(self) -> None:
-        """Compiles the programs of all buckets, so that no later call has to."""
-        for length in self._programs.buckets:
-            self._programs.compile(length)
+        """Compiles the programs of all shapes, so that no later call has to, except one with another `batch_size`."""
+        for length, size in self._rows_per_batch.items():
+            for count in row_counts(size):
+                self._programs.compile(count, length)
 
     @property
     def buckets(self) -> tuple[int, ...]:
         """The lengths that rows are padded to, ascending."""
-        return self._programs.buckets
+        return tuple(sorted(self._rows_per_batch))
 
     @property
-    def compiled(self) -> tuple[int, ...]:
-        """The buckets that are compiled, ascending."""
+    def compiled(self) -> tuple[tuple[int, int], ...]:
+        """The shapes (B, T) of batches that are compiled, ascending."""
         return self._programs.compiled
 
     # Defined by each task.
@@ -225,10 +251,11 @@ class Pipeline(abc.ABC, Generic[OptionsT]):
         names = [field.name for field in dataclasses.fields(self.options_type)]
         check_names(options, self.task, names, self._pipeline_options)
 
-    def _call_options(self, options: Mapping[str, Any]) -> OptionsT:
+    def _call(self, options: Mapping[str, Any], batch_size: int | None) -> Call[OptionsT]:
         self._check_names(options)
+        rows = self._rows_per_batch if batch_size is None else _rows_per_batch(self.buckets, batch_size, None)
         defaults: Any = self._defaults
-        return self._check_options(dataclasses.replace(defaults, **options)) if options else defaults
+        return Call(self._check_options(dataclasses.replace(defaults, **options)) if options else defaults, rows)
 
     def _check_types(self, requests: Sequence[Request], first: int) -> None:
         """Raises InputError for a row with token type 1 if the model's embedding table has only type 0.
@@ -257,21 +284,23 @@ class Pipeline(abc.ABC, Generic[OptionsT]):
             number, f"has results in {dtype} that are not finite (NaN or infinite): {given!r:.100}; {cause}"
         )
 
-    def _chunks(self, inputs: Iterator[Any], size: int, options: OptionsT) -> Iterator[Any]:
+    def _chunks(self, inputs: Iterator[Any], size: int, call: Call[OptionsT]) -> Iterator[Any]:
         first, source_error = 0, None
         while source_error is None:
             chunk, source_error = _take(inputs, size)
             try:
-                yield from self._run(chunk, options, first)
+                yield from self._run(chunk, call, first, size)
             except InputError as error:  # raised before any result of the chunk; return those of the inputs before it
-                yield from self._run(chunk[: error.number - first], options, first)
+                yield from self._run(chunk[: error.number - first], call, first, size)
                 raise
             if len(chunk) < size and source_error is None:
                 return
             first += len(chunk)
         raise source_error
 
-    def _run(self, inputs: Sequence[Any], options: OptionsT, first: int = 0) -> Iterator[Any]:
+    def _run(self, inputs: Sequence[Any], call: Call[OptionsT], first: int = 0, chunk_size: int = 1) -> Iterator[Any]:
+        """Yields the results of one chunk of the inputs; `first` is the number of its first input."""
+        options = call.options
         for number, given in enumerate(inputs, first):
             _check_characters(given, number)
         requests = self._preprocess(inputs, options, first)
@@ -279,7 +308,13 @@ class Pipeline(abc.ABC, Generic[OptionsT]):
         owners = [(owner, index) for owner, request in enumerate(requests) for index in range(len(request.rows))]
         kept: list[list[Any]] = [[None] * len(request.rows) for request in requests]
         not_finite: set[int] = set()
-        for number, outputs in self._programs([row for request in requests for row in request.rows]):
+        rows = [row for request in requests for row in request.rows]
+        # The last chunk of many has batches of the same shapes as the chunks before it, however short it is.
+        total = len(rows) if first == 0 else chunk_size
+        for number, outputs in self._programs(
+            rows, rows_for_few([len(row.tokens) for row in rows], call.rows_per_batch, total)
+        ):
+            call.advance()
             owner, index = owners[number]
             real = slice(len(requests[owner].rows[index].tokens)) if self._is_by_token else ...
             if all(np.isfinite(array[real]).all() for array in outputs.values()):

@@ -4,9 +4,10 @@ import difflib
 from collections.abc import Collection, Mapping
 from typing import Any
 
-# Arguments of `flax_lite.pipeline` for every task, and of `Pipeline.stream` in addition to the options of a call.
+# Arguments of `flax_lite.pipeline` for every task, of `Pipeline.stream` only, and of calls of every task.
 PIPELINE_OPTIONS = ("tokenizer", "execution", "batch_size", "tokens_per_batch", "max_length")
 STREAM_OPTIONS = ("chunk_size",)
+CALL_OPTIONS = ("batch_size",)
 # Option names of transformers and sentence-transformers, and what to use here instead.
 _OTHER_LIBRARIES: Mapping[str, str] = {
     **dict.fromkeys(
@@ -50,7 +51,7 @@ def check_names(
     if wrong:
         pipeline_options = (*PIPELINE_OPTIONS, *pipeline_options)
         hints = "; ".join(_hint(name, call_options, pipeline_options) for name in wrong)
-        calls = ", ".join(call_options) or "no options"
+        calls = ", ".join((*call_options, *CALL_OPTIONS))
         raise TypeError(
             f"{task} takes no {' and no '.join(wrong)} here: {hints}. A call takes {calls}; "
             f"stream() also {', '.join(STREAM_OPTIONS)}; pipeline() also {', '.join(pipeline_options)}"

@@ -1,4 +1,4 @@
-"""Runs a model's function, compiled once for each bucket, on rows of any length."""
+"""Runs a model's function, compiled once for each shape of a batch, on rows of any length."""
 
 import dataclasses
 import threading
@@ -33,53 +33,48 @@ class Programs:
     """Compiled programs of `function(model, batch)` for batches of a few shapes. Thread-safe.
 
     Batches have input_ids, attention_mask, token_type_ids [B, T] and positions [B]; the function returns arrays with a
-    leading axis of B. Each bucket is compiled once, when the first row of its length comes, or by `compile`.
+    leading axis of B. Each shape is compiled once, when the first batch of that shape comes, or by `compile`.
     """
 
-    def __init__(
-        self, function: Callable[..., Mapping[str, jax.Array]], model: Any, rows: Mapping[int, int], pad_id: int
-    ) -> None:
+    def __init__(self, function: Callable[..., Mapping[str, jax.Array]], model: Any, pad_id: int) -> None:
         """Creates the programs; nothing is compiled yet.
 
         Args:
             function: a function of (model, batch).
             model: a pytree.
-            rows: number of rows in a batch of each bucket.
             pad_id: id of the padding token.
         """
-        self._function, self._model, self._rows, self._pad_id = function, model, dict(rows), pad_id
-        self._compiled: dict[int, Callable[..., Mapping[str, jax.Array]]] = {}
+        # Flattening a model takes about as long as a tenth of a short text's batch, so it is done once.
+        self._leaves, structure = jax.tree.flatten(model)
+        self._function = lambda leaves, batch: function(jax.tree.unflatten(structure, leaves), batch)
+        self._pad_id = pad_id
+        self._compiled: dict[tuple[int, int], Callable[..., Mapping[str, jax.Array]]] = {}
         self._lock = threading.Lock()
 
     @property
-    def buckets(self) -> tuple[int, ...]:
-        """The lengths of rows, ascending."""
-        return tuple(sorted(self._rows))
-
-    @property
-    def compiled(self) -> tuple[int, ...]:
-        """The buckets that are compiled, ascending."""
+    def compiled(self) -> tuple[tuple[int, int], ...]:
+        """The shapes (B, T) that are compiled, ascending."""
         return tuple(sorted(self._compiled))
 
-    def compile(self, length: int) -> Callable[..., Mapping[str, jax.Array]]:
-        """Returns the program of a bucket, compiled if it is not yet."""
-        program = self._compiled.get(length)
+    def compile(self, size: int, length: int) -> Callable[..., Mapping[str, jax.Array]]:
+        """Returns the program for batches of `size` rows of `length` tokens, compiled if it is not yet."""
+        program = self._compiled.get((size, length))
         if program is not None:
             return program
         # One thread compiles; the others wait for it.
         with self._lock:
-            if length not in self._compiled:
-                size = self._rows[length]
+            if (size, length) not in self._compiled:
                 batch = BucketBatch(length, np.full(size, -1), np.zeros(size, np.float32))
                 arrays = self._arrays([], [0] * size, batch)
-                self._compiled[length] = jax.jit(self._function).lower(self._model, arrays).compile()
-            return self._compiled[length]
+                self._compiled[size, length] = jax.jit(self._function).lower(self._leaves, arrays).compile()
+            return self._compiled[size, length]
 
-    def __call__(self, rows: Sequence[Row]) -> Iterator[tuple[int, Outputs]]:
+    def __call__(self, rows: Sequence[Row], rows_per_batch: Mapping[int, int]) -> Iterator[tuple[int, Outputs]]:
         """Runs rows in batches of similar length.
 
         Args:
             rows: rows of any length up to the longest bucket.
+            rows_per_batch: number of rows in a batch of each bucket.
 
         Yields:
             The index of each row and its part of the outputs, including padding, in the order of the batches.
@@ -89,10 +84,10 @@ class Programs:
         """
         fields = [_fields(row) for row in rows]
         previous: tuple[BucketBatch, Mapping[str, jax.Array]] | None = None
-        for batch in batches_by_bucket([len(row.tokens) for row in rows], self._rows):
+        for batch in batches_by_bucket([len(row.tokens) for row in rows], rows_per_batch):
             positions = [rows[number].position if number >= 0 else 0 for number in batch.index]
             arrays = self._arrays(fields, positions, batch)
-            outputs = self.compile(batch.length)(self._model, arrays)
+            outputs = self.compile(len(batch.index), batch.length)(self._leaves, arrays)
             # The device computes this batch while the outputs of the previous one are read.
             if previous is not None:
                 yield from _split(*previous)

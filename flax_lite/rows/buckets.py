@@ -1,9 +1,11 @@
 """Batches of a few fixed shapes for rows of any length, so that a program is compiled only a few times.
 
 A bucket is a row length: a row is padded to the smallest bucket that holds it. All batches of a bucket have the same
-number of rows. This module uses only NumPy, for pipelines and data workers.
+number of rows; for a few rows, it is smaller (`rows_for_few`). This module uses only NumPy, for pipelines and data
+workers.
 """
 
+import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
 
@@ -11,6 +13,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 SHORTEST = 16
+# Row counts of batches for a few rows. On a CPU the time of a batch is proportional to its rows, so padding at most
+# quadruples it; each row count in between would be another program to compile.
+FEW_ROWS = (1, 4, 16)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,6 +78,33 @@ def rows_by_budget(buckets: Sequence[int], tokens_per_batch: int) -> dict[int, i
     if tokens_per_batch < max(buckets):
         raise ValueError(f"tokens_per_batch={tokens_per_batch} does not hold one row of {max(buckets)} tokens")
     return {length: tokens_per_batch // length for length in buckets}
+
+
+def row_counts(rows_per_batch: int) -> tuple[int, ...]:
+    """Returns the row counts that `rows_for_few` chooses from: those of `FEW_ROWS` below `rows_per_batch`, and it."""
+    return (*(count for count in FEW_ROWS if count < rows_per_batch), rows_per_batch)
+
+
+def rows_for_few(lengths: Sequence[int], rows_per_batch: Mapping[int, int], total: int = 0) -> dict[int, int]:
+    """Returns a smaller number of rows per batch for buckets whose batches would be mostly padding.
+
+    A bucket keeps its number of rows if there are at least as many rows in total, so that a long list needs one program
+    for each bucket. Otherwise it gets the smallest of `row_counts` that holds its rows.
+
+    Args:
+        lengths: number of tokens of each row.
+        rows_per_batch: maximum number of rows in a batch of each bucket.
+        total: number of rows in total, if `lengths` are only those of the last part of them.
+
+    Raises:
+        ValueError: if a row is longer than the longest bucket.
+    """
+    buckets, total = sorted(rows_per_batch), max(total, len(lengths))
+    counts = collections.Counter(bucket_for(length, buckets) for length in lengths)
+    return {
+        length: size if total >= size else next(count for count in row_counts(size) if count >= counts[length])
+        for length, size in rows_per_batch.items()
+    }
 
 
 def batches_by_bucket(lengths: Sequence[int], rows_per_batch: Mapping[int, int]) -> list[BucketBatch]:

@@ -65,11 +65,50 @@ def compilations(monkeypatch):
 def test_each_bucket_is_compiled_once(source, compilations):
     pipe = pipeline(source)
     assert pipe.buckets == (16, 32)
-    assert pipe("the cat") == pipe(["the cat"] * 9)[3]
-    assert (compilations, pipe.compiled) == ([(4, 16)], (16,))
+    first = pipe(["the cat"] * 9)
+    assert first[3] == pipe(["the cat", "a"] * 9)[4]
+    assert (compilations, pipe.compiled) == ([(4, 16)], ((4, 16),))
     pipe(TEXTS)
     pipe(TEXTS[::-1], function_to_apply="none", top_k=1)
-    assert (sorted(compilations), pipe.compiled) == ([(4, 16), (4, 32)], (16, 32))
+    assert (sorted(compilations), pipe.compiled) == ([(4, 16), (4, 32)], ((4, 16), (4, 32)))
+
+
+def test_few_texts_are_run_in_few_rows(source, compilations):
+    """One text in one row; the last chunk of a stream in batches of the same shapes as those before it."""
+    pipe = pipeline(source, batch_size=64, max_length=16)
+    expected = [(1, 16), (4, 16), (16, 16), (64, 16)]
+    for count, shapes in ((1, 1), (2, 2), (4, 2), (5, 3), (17, 4), (64, 4), (65, 4)):
+        assert len(pipe(["the cat"] * count)) == count
+        assert compilations == expected[:shapes]
+    fresh = pipeline(source, batch_size=8, max_length=16)
+    assert len(list(fresh.stream(["the cat"] * 17, chunk_size=8))) == 17
+    assert fresh.compiled == ((8, 16),)
+    assert len(list(fresh.stream(["the cat"] * 3, chunk_size=1))) == 3
+    assert fresh.compiled == ((1, 16), (8, 16))
+
+
+def test_results_of_two_shapes_differ_by_rounding_only(source):
+    """By at most 16 units in the last place of the largest logit."""
+    model, tokenizer = source
+    pipe = fl.pipeline(TASK, model, tokenizer=tokenizer, function_to_apply="none", top_k=None)
+    texts = [text for text in TEXTS if text]
+    together = pipe(texts)
+    for text, several in zip(texts, together, strict=True):
+        alone = {result["label"]: result["score"] for result in pipe(text)}
+        largest = np.float32(max(map(abs, alone.values())))
+        assert all(abs(result["score"] - alone[result["label"]]) <= 16 * np.spacing(largest) for result in several)
+
+
+def test_batch_size_may_be_given_to_a_call(source, compilations):
+    pipe = pipeline(source, max_length=16)
+    expected = pipe(["the cat"] * 6)
+    for call in (pipe, lambda *args, **options: list(pipe.stream(*args, **options))):
+        cases.assert_same(call(["the cat"] * 6, batch_size=2), expected)
+    assert compilations == [(4, 16), (2, 16)]
+    pipe(["the cat"] * 6)
+    assert len(compilations) == 2
+    with pytest.raises(ValueError, match="batch_size=0; expected at least 1"):
+        pipe("the cat", batch_size=0)
 
 
 def test_the_model_for_inference_is_used(source, monkeypatch):
@@ -85,9 +124,11 @@ def test_the_model_for_inference_is_used(source, monkeypatch):
 def test_warm_up_compiles_everything(source, compilations):
     pipe = pipeline(source, tokens_per_batch=70)
     pipe.warm_up()
-    assert sorted(compilations) == [(2, 32), (4, 16)]
-    pipe(TEXTS)
-    assert len(compilations) == 2
+    assert sorted(compilations) == [(1, 16), (1, 32), (2, 32), (4, 16)]
+    for count in (1, 3, len(TEXTS)):
+        pipe(TEXTS[:count])
+        pipe(TEXTS[-count:])
+    assert len(compilations) == 4
 
 
 def test_predictions_do_not_depend_on_the_batch(source):
@@ -292,8 +333,8 @@ def test_outputs_of_padding_are_ignored(source, monkeypatch):
     pipe = cases.pipe("token-classification")
     expected, run = pipe("the cat"), pipe._programs
 
-    def spoiled(rows):
-        for number, outputs in run(rows):
+    def spoiled(rows, sizes):
+        for number, outputs in run(rows, sizes):
             logits = np.array(outputs["logits"])
             logits[len(rows[number].tokens) :] = np.nan
             yield number, {"logits": logits}
@@ -305,7 +346,7 @@ def test_outputs_of_padding_are_ignored(source, monkeypatch):
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_outputs_that_are_not_finite_in_float32_are_an_error(source, bad, monkeypatch):
     pipe = pipeline(source)
-    monkeypatch.setattr(pipe, "_programs", lambda rows: ((0, {"logits": np.array([0.0, bad, 1.0])}) for _ in rows))
+    monkeypatch.setattr(pipe, "_programs", lambda rows, _: ((0, {"logits": np.array([0.0, bad, 1.0])}) for _ in rows))
     with pytest.raises(base.InputError, match=r"in float32 that are not finite .*: 'the cat'; the model's weights"):
         pipe("the cat")
 
@@ -340,15 +381,16 @@ def test_extreme_outputs_are_decoded(task, outputs, options, expected, monkeypat
     """Without an error, without a warning (which is an error here), and to numbers that JSON can express."""
     pipe = cases.pipe(task)
     (given,) = {"fill-mask": ["[MASK]"], "question-answering": [query("the cat sat")]}.get(task, ["the cat"])
-    normal, arrays = pipe(given, **options), {name: np.array(values, np.float32) for name, values in outputs.items()}
+    arrays = {name: np.array(values, np.float32) for name, values in outputs.items()}
+    _, normal = pipe([given, given], **options)
 
-    def extreme_first(rows, run=pipe._programs):
-        for number, found in run(rows):
+    def extreme_first(rows, sizes, run=pipe._programs):
+        for number, found in run(rows, sizes):
             yield number, arrays if number == 0 else found
 
     monkeypatch.setattr(pipe, "_programs", extreme_first)
     extreme, second = pipe([given, given], **options)
-    assert [second] == normal if task == "text-classification" else second == normal
+    assert second == normal
     first = extreme[0] if isinstance(extreme, list) else extreme
     assert {name: first[name] for name in expected} == pytest.approx(expected)
     assert json.loads(json.dumps(extreme, allow_nan=False)) == extreme

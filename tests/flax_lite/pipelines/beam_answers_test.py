@@ -33,7 +33,8 @@ def test_answers_equal_the_decoded_beams(pipe, context):
     """Without aligning to words; the probabilities of equal texts are added."""
     found = pipe(question=QUESTION, context=context, top_k=100, align_to_words=False, handle_impossible_answer=True)
     request = pipe._request({"question": QUESTION, "context": context}, 0, pipe._defaults)
-    row_outputs = [outputs for _, outputs in sorted(pipe._programs(request.rows), key=lambda item: item[0])]
+    run = pipe._programs(request.rows, pipe._rows_per_batch)
+    row_outputs = [outputs for _, outputs in sorted(run, key=lambda item: item[0])]
     beams = [pipe._reduce_row(request, number, outputs, pipe._defaults) for number, outputs in enumerate(row_outputs)]
     answers, null_logit = decode_beams(request.notes, beams, context, n_best=100, max_answer_length=15)
     probabilities = {}
@@ -60,8 +61,8 @@ def test_extreme_outputs_are_decoded(pipe, null_logit, log_prob, monkeypatch):
     """Without a warning, which is an error here; "no answer" has probability 0 or 1, and all scores are finite."""
     run = pipe._programs
 
-    def extreme(rows):
-        for number, found in run(rows):
+    def extreme(rows, sizes):
+        for number, found in run(rows, sizes):
             probs = {name: np.full_like(found[name], log_prob) for name in ("start_log_probs", "end_log_probs")}
             yield number, {**found, **probs, "null_logits": np.float32(null_logit)}
 

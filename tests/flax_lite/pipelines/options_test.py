@@ -11,10 +11,10 @@ from tests.flax_lite.pipelines import cases
 GIVEN = {"fill-mask": "[MASK]", "question-answering": {"question": "cat", "context": "the cat"}}
 # Task, an option that its calls do not take, the hint, and the options that calls take.
 MISPLACED = [
-    ("sentence-embedding", {"normalize": True}, "normalize belongs to pipeline()", "no options"),
-    ("sentence-embedding", {"pooling": "cls"}, "pooling belongs to pipeline()", "no options"),
-    ("sentence-embedding", {"batch_size": 4}, "batch_size belongs to pipeline()", "no options"),
-    ("sentence-embedding", {"truncate_dim": 8}, "take the first columns of the result", "no options"),
+    ("sentence-embedding", {"normalize": True}, "normalize belongs to pipeline()", "batch_size"),
+    ("sentence-embedding", {"pooling": "cls"}, "pooling belongs to pipeline()", "batch_size"),
+    ("sentence-embedding", {"truncate_dim": 8}, "take the first columns of the result", "batch_size"),
+    ("fill-mask", {"batchsize": 8}, "there is no batchsize, did you mean batch_size?", "top_k, targets, batch_size"),
     ("token-classification", {"stride": 16}, "are truncated to the max_length", "aggregation_strategy, ignore_labels"),
     ("token-classification", {"grouped_entities": True}, "aggregation_strategy='simple'", "aggregation_strategy, ig"),
     ("token-classification", {"aggregation": "max"}, "did you mean aggregation_strategy?", "aggregation_strategy, ig"),

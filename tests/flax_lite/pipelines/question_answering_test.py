@@ -107,9 +107,9 @@ def test_answers_are_whole_words(pipe):
 def test_results_have_the_shapes_of_transformers(pipe):
     given = {"question": QUESTION, "context": CONTEXTS[0]}
     assert pipe(given).keys() == {"score", "start", "end", "answer"}
-    assert pipe([given, given]) == [pipe(given)] * 2
+    cases.assert_same(pipe([given, given]), [pipe(given)] * 2)
     assert pipe(**given) == pipe(given)
-    assert pipe(question=[QUESTION, "a"], context=CONTEXTS[0])[0] == pipe(given)
+    cases.assert_same(pipe(question=[QUESTION, "a"], context=CONTEXTS[0])[0], pipe(given))
     assert len(pipe(given, top_k=2)) == 2
 
 

@@ -85,8 +85,8 @@ def test_words_of_albert_are_those_of_training(text, words, albert, monkeypatch)
     run = albert._programs
     labels = np.eye(cases.LENGTH, dtype=np.float32)
 
-    def label_by_position(rows):
-        yield from ((number, {"logits": 99 * labels[: len(rows[number].tokens)]}) for number, _ in run(rows))
+    def label_by_position(rows, sizes):
+        yield from ((number, {"logits": 99 * labels[: len(rows[number].tokens)]}) for number, _ in run(rows, sizes))
 
     monkeypatch.setattr(albert, "_programs", label_by_position)
     found = albert(text, aggregation_strategy="first")

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from flax_lite.rows.buckets import batches_by_bucket, bucket_for, bucket_lengths, padded, rows_by_budget
+from flax_lite.rows.buckets import (
+    batches_by_bucket,
+    bucket_for,
+    bucket_lengths,
+    padded,
+    row_counts,
+    rows_by_budget,
+    rows_for_few,
+)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +53,36 @@ def test_every_row_is_in_one_batch(seed):
         seen += batch.index[batch.index >= 0].tolist()
         assert all(bucket_for(lengths[number], buckets) == batch.length for number in batch.index if number >= 0)
     assert sorted(seen) == list(range(len(lengths)))
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [(1, (1,)), (2, (1, 2)), (4, (1, 4)), (20, (1, 4, 16, 20)), (1024, (1, 4, 16, 1024))]
+)
+def test_row_counts_end_with_the_full_batch(size, expected):
+    assert row_counts(size) == expected
+
+
+# Lengths of rows, total, and the expected number of rows in a batch of 16 and of 32 tokens, at most 8 and 6.
+FEW = [
+    ([], 0, (1, 1)),
+    ([3], 0, (1, 1)),
+    ([32], 0, (1, 1)),
+    ([3, 16, 17], 0, (4, 1)),
+    ([3] * 5, 0, (8, 1)),
+    ([3] * 4 + [20], 0, (4, 1)),
+    ([3] * 5 + [20], 0, (8, 6)),
+    ([3], 7, (1, 6)),
+    ([3], 8, (8, 6)),
+]
+
+
+@pytest.mark.parametrize(("lengths", "total", "expected"), FEW)
+def test_few_rows_get_the_smallest_batch_that_holds_them(lengths, total, expected):
+    """A bucket keeps its number of rows if there are as many rows in total."""
+    sizes = rows_for_few(lengths, {16: 8, 32: 6}, total)
+    assert (sizes[16], sizes[32]) == expected
+    batches = batches_by_bucket(lengths, sizes)
+    assert len(batches) == len({bucket_for(length, (16, 32)) for length in lengths})
 
 
 def test_no_batch_is_empty():
