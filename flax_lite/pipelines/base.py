@@ -11,9 +11,9 @@ import jax
 import numpy as np
 
 from flax_lite.layers.unstacked import for_inference
-from flax_lite.pipelines.options import check_count, check_names
+from flax_lite.pipelines.options import check_count, check_max_length, check_names, rows_per_batch
 from flax_lite.pipelines.programs import Outputs, Programs, Row
-from flax_lite.rows.buckets import bucket_lengths, row_counts, rows_by_budget, rows_for_few
+from flax_lite.rows.buckets import bucket_lengths, row_counts, rows_for_few
 from flax_lite.tokenization import Tokenizer
 
 logger = logging.getLogger("flax_lite")
@@ -22,8 +22,6 @@ OptionsT = TypeVar("OptionsT")
 
 # Inputs that are tokenized and sorted by length at once; a stream holds no more in memory.
 CHUNK_SIZE = 1024
-# Default tokens per batch: an accelerator needs many at once, a CPU is busy with few.
-_CPU_TOKENS, _ACCELERATOR_TOKENS = 512, 16384
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -119,16 +117,16 @@ class Pipeline(abc.ABC, Generic[OptionsT]):
             TypeError: if the task has no such option.
         """
         self.model, self.tokenizer = for_inference(model), tokenizer
-        self.max_length = _max_length(max_length, model.config.max_position_embeddings)
+        self.max_length = check_max_length(max_length, model.config.max_position_embeddings)
         if tokenizer.vocab_size > model.config.vocab_size:
             raise ValueError(
                 f"the tokenizer has {tokenizer.vocab_size} pieces, the model {model.config.vocab_size}: "
                 "they do not belong together; give the tokenizer that the model was trained with"
             )
         self._warned: set[str] = set()
-        self._check_names(options)
+        self.check_names(options)
         self._defaults: OptionsT = self._check_options(self.options_type(**options))
-        self._rows_per_batch = _rows_per_batch(bucket_lengths(self.max_length), batch_size, tokens_per_batch)
+        self._rows_per_batch = rows_per_batch(bucket_lengths(self.max_length), batch_size, tokens_per_batch)
         self._programs = Programs(self._forward, self.model, tokenizer.pad_id)
 
     def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
@@ -191,6 +189,13 @@ class Pipeline(abc.ABC, Generic[OptionsT]):
         """The shapes (B, T) of batches that are compiled, ascending."""
         return self._programs.compiled
 
+    @classmethod
+    def check_names(cls, options: Iterable[str], is_call: bool = True) -> None:
+        """Raises TypeError if an option is not one of the task, for a call or for `flax_lite.pipeline`."""
+        names = [field.name for field in dataclasses.fields(cls.options_type)]
+        options = [name for name in options if is_call or name not in cls._pipeline_options]
+        check_names(options, cls.task, names, cls._pipeline_options)
+
     # Defined by each task.
 
     _takes: ClassVar[str] = "a string"
@@ -247,15 +252,21 @@ class Pipeline(abc.ABC, Generic[OptionsT]):
             message = f"a {name} of {tokens} tokens is truncated to the {kept} that fit into {limit}"
             self._warn_once(f"{message}; further ones are not reported", "truncated")
 
-    def _check_names(self, options: Mapping[str, Any]) -> None:
-        names = [field.name for field in dataclasses.fields(self.options_type)]
-        check_names(options, self.task, names, self._pipeline_options)
-
     def _call(self, options: Mapping[str, Any], batch_size: int | None) -> Call[OptionsT]:
-        self._check_names(options)
-        rows = self._rows_per_batch if batch_size is None else _rows_per_batch(self.buckets, batch_size, None)
+        self.check_names(options)
+        rows = self._rows_per_batch if batch_size is None else rows_per_batch(self.buckets, batch_size)
         defaults: Any = self._defaults
         return Call(self._check_options(dataclasses.replace(defaults, **options)) if options else defaults, rows)
+
+    def _text_requests(self, inputs: Sequence[Any], first: int) -> list[Request]:
+        """Returns a request of one row for each text, truncated to `max_length`."""
+        texts = [check_text(given, first + number, self.task) for number, given in enumerate(inputs)]
+        room = self.max_length - self.tokenizer.template.single_size
+        requests = []
+        for text, ids in zip(texts, self.tokenizer.encode(texts), strict=True):
+            self._warn_truncated(len(ids), room)
+            requests.append(Request(text, [single_row(self.tokenizer, self.tokenizer.truncate(ids, room))]))
+        return requests
 
     def _check_types(self, requests: Sequence[Request], first: int) -> None:
         """Raises InputError for a row with token type 1 if the model's embedding table has only type 0.
@@ -366,22 +377,3 @@ def single_row(tokenizer: Tokenizer, ids: Sequence[int], **fields: Any) -> Row:
     """Returns the row of one text: [CLS] ids [SEP], or as the tokenizer's template says."""
     tokens = np.array(tokenizer.template.single(ids), np.int32)
     return Row(tokens, len(tokens), **fields)
-
-
-def _max_length(given: int | None, limit: int) -> int:
-    if given is None:
-        return limit
-    check_count("max_length", given)
-    if not 3 <= given <= limit:
-        raise ValueError(f"max_length={given}; expected 3 to {limit}, the number of the model's positions")
-    return given
-
-
-def _rows_per_batch(buckets: tuple[int, ...], batch_size: int | None, tokens_per_batch: int | None) -> dict[int, int]:
-    if batch_size is not None and tokens_per_batch is not None:
-        raise ValueError(f"batch_size={batch_size} and tokens_per_batch={tokens_per_batch}: give one of the two")
-    if batch_size is None:
-        default = _CPU_TOKENS if jax.default_backend() == "cpu" else _ACCELERATOR_TOKENS
-        return rows_by_budget(buckets, max(default, buckets[-1]) if tokens_per_batch is None else tokens_per_batch)
-    check_count("batch_size", batch_size)
-    return dict.fromkeys(buckets, batch_size)

@@ -1,8 +1,15 @@
-"""Checks of options: whole numbers, and names, with hints for those of other libraries."""
+"""Checks of options: sizes, and names, with hints for those of other libraries."""
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
+
+import jax
+
+from flax_lite.rows.buckets import rows_by_budget
+
+# Default tokens per batch: an accelerator needs many at once, a CPU is busy with few.
+_CPU_TOKENS, _ACCELERATOR_TOKENS = 512, 16384
 
 # Arguments of `flax_lite.pipeline` for every task, of `Pipeline.stream` only, and of calls of every task.
 PIPELINE_OPTIONS = ("tokenizer", "execution", "batch_size", "tokens_per_batch", "max_length")
@@ -36,8 +43,45 @@ def check_count(name: str, value: Any, minimum: int = 1, expected: str = "") -> 
         raise ValueError(f"{name}={value!r:.50}; expected {expected}")
 
 
+def check_max_length(given: int | None, limit: int) -> int:
+    """Returns the maximum length of a row: the given one, or by default the number of the model's positions.
+
+    Raises:
+        ValueError: if it does not hold a token next to two special tokens, or exceeds the positions.
+    """
+    if given is None:
+        return limit
+    check_count("max_length", given)
+    if not 3 <= given <= limit:
+        raise ValueError(f"max_length={given}; expected 3 to {limit}, the number of the model's positions")
+    return given
+
+
+def rows_per_batch(
+    buckets: Sequence[int], batch_size: int | None, tokens_per_batch: int | None = None
+) -> dict[int, int]:
+    """Returns the maximum number of rows in a batch of each bucket, by default those of a default number of tokens.
+
+    Raises:
+        ValueError: if both are given, or one is invalid.
+    """
+    if batch_size is not None and tokens_per_batch is not None:
+        raise ValueError(f"batch_size={batch_size} and tokens_per_batch={tokens_per_batch}: give one of the two")
+    if batch_size is None:
+        default = _CPU_TOKENS if jax.default_backend() == "cpu" else _ACCELERATOR_TOKENS
+        return rows_by_budget(buckets, max(default, buckets[-1]) if tokens_per_batch is None else tokens_per_batch)
+    check_count("batch_size", batch_size)
+    return dict.fromkeys(buckets, batch_size)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Returns ", did you mean X?" with the known name that is closest to `name`; "" if none is close."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f", did you mean {close[0]}?" if close else ""
+
+
 def check_names(
-    given: Collection[str], task: str, call_options: Collection[str], pipeline_options: Collection[str] = ()
+    given: Iterable[str], task: str, call_options: Collection[str], pipeline_options: Collection[str] = ()
 ) -> None:
     """Raises TypeError for options that a call does not take, with a hint for each and the options that exist.
 
@@ -64,5 +108,4 @@ def _hint(name: str, call_options: Collection[str], pipeline_options: Collection
             return f"{name} belongs to {function}"
     if name in _OTHER_LIBRARIES:
         return f"for {name}, {_OTHER_LIBRARIES[name]}"
-    close = difflib.get_close_matches(name, [*call_options, *pipeline_options, *STREAM_OPTIONS], n=1)
-    return f"there is no {name}" + (f", did you mean {close[0]}?" if close else "")
+    return f"there is no {name}" + did_you_mean(name, (*call_options, *pipeline_options, *STREAM_OPTIONS))

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from flax_lite.checkpoints.sentence_transformers import POOLINGS
 from flax_lite.layers.sentence_vectors import sentence_vectors
-from flax_lite.pipelines.base import Pipeline, Request, check_text, single_row
+from flax_lite.pipelines.base import Pipeline, Request
 from flax_lite.tokenization import Tokenizer
 
 
@@ -58,13 +58,7 @@ class SentenceEmbedding(Pipeline[SentenceEmbeddingOptions]):
         return {"vectors": vectors}
 
     def _preprocess(self, inputs: Sequence[Any], options: SentenceEmbeddingOptions, first: int) -> list[Request]:
-        texts = [check_text(given, first + number, self.task) for number, given in enumerate(inputs)]
-        room = self.max_length - self.tokenizer.template.single_size
-        requests = []
-        for text, ids in zip(texts, self.tokenizer.encode(texts), strict=True):
-            self._warn_truncated(len(ids), room)
-            requests.append(Request(text, [single_row(self.tokenizer, self.tokenizer.truncate(ids, room))]))
-        return requests
+        return self._text_requests(inputs, first)
 
     def _postprocess(self, request: Request, outputs: Sequence[Any], options: SentenceEmbeddingOptions) -> np.ndarray:
         return outputs[0]["vectors"].copy()

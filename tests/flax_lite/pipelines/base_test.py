@@ -210,8 +210,11 @@ def test_model_and_tokenizer_or_task_that_do_not_fit_are_refused(source, tmp_pat
     small = tiny.make("MaskedLM", tiny.bert(vocab_size=20))
     with pytest.raises(ValueError, match="the tokenizer has 22 pieces, the model 20: they do not belong together"):
         fl.pipeline("fill-mask", small, tokenizer=source[1])
-    with pytest.raises(ValueError, match=f"task 'ner' is not known; choose from {', '.join(TASKS)}"):
-        fl.pipeline("ner", small)
+    names = ", ".join((*TASKS, "ner", "sentiment-analysis"))
+    with pytest.raises(
+        ValueError, match=f"task 'fill_mask' is not known, did you mean fill-mask.; choose from {names}"
+    ):
+        fl.pipeline("fill_mask", small)
     small.save_pretrained(tmp_path / "bare")
     with pytest.raises(ValueError, match=r"holds no spiece.model, tokenizer.json or vocab.txt"):
         fl.pipeline("fill-mask", tmp_path / "bare")
@@ -254,6 +257,7 @@ PAIRS = [
     ("token-classification", ["the cat"], None),
     ("fill-mask", ["the [MASK]"], None),
     ("sentence-embedding", ["the cat"], None),
+    ("feature-extraction", ["the cat"], None),
 ]
 
 
@@ -299,6 +303,7 @@ OVERFLOWS = [
     ("text-classification", "SequenceClassification", ["the cat", "the cat sat a", "a"]),
     ("token-classification", "TokenClassification", ["the cat", "the cat sat a", "a"]),
     ("sentence-embedding", "Encoder", ["the cat", "the cat sat a", "a"]),
+    ("feature-extraction", "Encoder", ["the cat", "the cat sat a", "a"]),
     ("fill-mask", "MaskedLM", ["the [MASK]", "the [MASK] sat a", "[MASK]"]),
     ("fill-mask", "MaskedLM", ["[MASK]", "sat [MASK] a [MASK]"]),
     (

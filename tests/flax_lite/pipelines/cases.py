@@ -21,6 +21,7 @@ HEADS = {
     "token-classification": "TokenClassification",
     "question-answering": "QuestionAnswering",
     "sentence-embedding": "Encoder",
+    "feature-extraction": "Encoder",
 }
 TAGS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 LABELS = ("bad", "fair", "good")
@@ -31,6 +32,7 @@ DEFAULTS = {
     "token-classification": {"family": "distilbert", "labels": TAGS},
     "question-answering": {},
     "sentence-embedding": {"family": "distilbert"},
+    "feature-extraction": {},
 }
 # Texts of various lengths, for a vocab.txt and for a SentencePiece model.
 TEXTS = [

@@ -23,6 +23,7 @@ MISPLACED = [
     ("text-classification", {"chunk_size": 9}, "chunk_size belongs to stream()", "top_k, function_to_apply"),
     ("fill-mask", {"topk": 3, "device": 0}, "did you mean top_k?; for device, JAX computes", "top_k, targets"),
     ("fill-mask", {"pooling": "cls"}, "there is no pooling", "top_k, targets"),
+    ("feature-extraction", {"return_tensor": True}, "did you mean return_tensors?", "return_tensors, batch_size"),
     ("question-answering", {"max_seq_len": 9}, "give pipeline() a max_length", "top_k, handle_impossible_answer"),
 ]
 
@@ -62,6 +63,7 @@ REFUSED = [
     ("text-classification", {}, {"top_k": True}, "top_k=True; expected a whole number of labels, at least 1, or None"),
     ("text-classification", {}, {"top_k": 1.5}, "top_k=1.5; expected a whole number of labels"),
     ("token-classification", {}, {"ignore_labels": None}, "ignore_labels=None; expected a collection of labels"),
+    ("feature-extraction", {}, {"return_tensors": "pt"}, "return_tensors='pt'; expected True (arrays) or False"),
     ("question-answering", {}, {"top_k": "2"}, "top_k='2'; expected a whole number, at least 1"),
     ("question-answering", {}, {"max_answer_len": 0}, "max_answer_len=0; expected at least 1"),
     ("question-answering", {}, {"doc_stride": 1.5}, "doc_stride=1.5; expected a whole number, at least 0"),

@@ -161,6 +161,5 @@ def test_beam_head_and_encoder_are_from_one_step(tmp_path, monkeypatch):
         return checkpoint
 
     monkeypatch.setattr(resolve, "open_work_directory", open_and_save_another)
-    models = (tiny.MODELS["QuestionAnswering"], BeamQuestionAnswering)
-    loaded = load_for_task(str(tmp_path / "work"), "question-answering", models, None)
+    loaded = load_for_task(str(tmp_path / "work"), "question-answering", None)
     files.assert_same_parameters(model, loaded)
