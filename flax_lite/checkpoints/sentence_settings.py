@@ -42,7 +42,7 @@ NORMALIZE: Table = {
 
 PROMPTS: Table = {
     **used("prompts", "default_prompt_name", why="the default prompt must be empty or missing"),
-    **inert("similarity_fn_name", why="how vectors are compared, not how they are computed"),
+    **used("similarity_fn_name", why="how vectors are compared"),
     **inert("__version__", "requirements", why="a note"),
     **refused("model_type", why="the results are not sentence vectors", unless=(None, "SentenceTransformer")),
     **refused("truncate_dim", why="vectors are truncated"),

@@ -23,6 +23,7 @@ from flax_lite.files.strict_json import read_json, read_json_list
 
 Pooling = Literal["mean", "cls", "max"]
 POOLINGS: tuple[str, ...] = get_args(Pooling)
+Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
 
 MODULES_FILE = "modules.json"
 # Settings of the encoder; the name depends on the family that it was first saved as. The first existing file is read.
@@ -49,11 +50,13 @@ class SentenceLayout:
         pooling: of the hidden states of the tokens.
         normalize: whether vectors are divided by their norm.
         max_length: tokens of a sequence, specials included; the model's maximum if None.
+        similarity: how vectors are compared.
     """
 
     pooling: Pooling = "mean"
     normalize: bool = False
     max_length: int | None = None
+    similarity: Similarity = "cosine"
 
 
 def read_sentence_transformers(directory: Path) -> SentenceLayout | None:
@@ -69,11 +72,11 @@ def read_sentence_transformers(directory: Path) -> SentenceLayout | None:
     if not is_there(directory / MODULES_FILE):
         return None
     paths = module_paths(directory / MODULES_FILE)
-    _check_prompt(directory / SETTINGS_FILE)
+    similarity = _similarity(directory / SETTINGS_FILE)
     pooling = _pooling(directory / paths["Pooling"] / MODULE_FILE)
     if "Normalize" in paths:
         _read(directory / paths["Normalize"] / MODULE_FILE, known.NORMALIZE)
-    return SentenceLayout(pooling, "Normalize" in paths, _max_length(directory))
+    return SentenceLayout(pooling, "Normalize" in paths, _max_length(directory), similarity)
 
 
 def sentence_transformers_files(directory: Path) -> dict[str, Path]:
@@ -277,7 +280,8 @@ def _check_modality(file: Path, modalities: Any) -> None:
     check_settings(text, known.TEXT, f"{file}, modality_config,")
 
 
-def _check_prompt(file: Path) -> None:
+def _similarity(file: Path) -> Similarity:
+    """Returns how vectors are compared, by default by their cosine; raises ValueError for a prompt."""
     settings = _read(file, known.PROMPTS)
     name, prompts = settings.get("default_prompt_name"), settings.get("prompts")
     # A prompt may be empty: sentence-transformers writes empty ones for "query" and "document".
@@ -286,6 +290,12 @@ def _check_prompt(file: Path) -> None:
             f"{file} asks for the prompt {str(name)[:100]!r} before every text, which is not supported: "
             "set default_prompt_name to null there, and prepend the prompt to the texts yourself"
         )
+    similarity = settings.get("similarity_fn_name") or "cosine"
+    if similarity not in get_args(Similarity):
+        raise ValueError(
+            f"{file} has similarity_fn_name {str(similarity)[:100]!r}; expected {', '.join(get_args(Similarity))}"
+        )
+    return similarity
 
 
 def _write(path: Path, content: Any) -> None:

@@ -71,8 +71,9 @@ def pipeline(
             "question-answering"; for "sentence-embedding", what the files of sentence-transformers say, or else the
             tokenizer's.
         options: default options of the task for all calls: top_k, function_to_apply, targets, aggregation_strategy and
-            others, as in Hugging Face's pipelines. "sentence-embedding" takes `pooling` ("mean", "cls", "max") and
-            `normalize`; default: what the SOURCE's modules.json says, or else "mean" and False.
+            others, as in Hugging Face's pipelines. "sentence-embedding" takes `pooling` ("mean", "cls", "max"),
+            `normalize` and `similarity_fn_name`; default: what the SOURCE's files of sentence-transformers say, or else
+            "mean", False and "cosine".
 
     Returns:
         The pipeline of the task.
@@ -94,7 +95,8 @@ def pipeline(
             Path(model).expanduser(), lambda: _load(model, task, tokenizer, execution, options)
         )
         if layout is not None:
-            options = {"pooling": layout.pooling, "normalize": layout.normalize} | options
+            names = {"pooling": layout.pooling, "normalize": layout.normalize, "similarity_fn_name": layout.similarity}
+            options = names | options
             max_length = max_length or layout.max_length
     pipeline_class = BeamAnswers if isinstance(model, BeamQuestionAnswering) else _CLASSES[task]
     sizes = {"batch_size": batch_size, "tokens_per_batch": tokens_per_batch, "max_length": max_length}

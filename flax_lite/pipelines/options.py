@@ -30,7 +30,11 @@ _OTHER_LIBRARIES: Mapping[str, str] = {
         "max_length of pipeline()"
     ),
     "truncate_dim": "take the first columns of the result",
-    "normalize_embeddings": "give pipeline() normalize=True",
+    "normalize_embeddings": "give pipeline() normalize=True, or call encode()",
+    **dict.fromkeys(
+        ("convert_to_numpy", "convert_to_tensor", "output_value", "precision"), "vectors are float32 NumPy arrays"
+    ),
+    **dict.fromkeys(("prompt", "prompt_name"), "prepend the prompt to the texts"),
     "text_pair": 'give {"text": ..., "text_pair": ...}',
 }
 
