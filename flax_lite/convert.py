@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m flax_lite.convert",
         description="Converts a checkpoint to another format, with all its heads.",
     )
-    parser.add_argument("source", help="directory, work directory (@STEP, @best), TensorFlow checkpoint, or hub id")
+    parser.add_argument("source", help="directory, work directory (@best, @last, @STEP), TensorFlow checkpoint, hub id")
     parser.add_argument("target", help="output directory; replaced as a whole if it exists")
     parser.add_argument("--to", nargs="+", choices=("flax", "safetensors"), required=True, help="one format or both")
     parser.add_argument("--dtype", choices=tuple(FLOATS), help="dtype of the written weights; default: unchanged")

@@ -59,7 +59,7 @@ class Pretrained:
 
         Args:
             source: a directory with config.json and weights, one of Google's TensorFlow checkpoints, a work directory
-                (`WORKDIR`, `WORKDIR@STEP`, `WORKDIR@best`), or a hub id (`OWNER/NAME`, `@REVISION` allowed); or the
+                (`WORKDIR`, `WORKDIR@best`, `@last`, `@STEP`), or a hub id (`OWNER/NAME`, `@REVISION` allowed); or the
                 result of `open_source` for one of these.
             execution: execution config.
             num_labels: number of labels of a new classification head, if different from the checkpoint's.

@@ -74,10 +74,10 @@ def _preset(name: str, tokenizer: "Tokenizer", vocab_size: int) -> "EncoderConfi
 
 def _architecture_of(source: str) -> "EncoderConfig":
     from flax_lite.architecture.config import DEFAULT_LABELS
-    from flax_lite.checkpoints.sources.resolve import open_source
+    from flax_lite.checkpoints.sources.resolve import source_config
 
     # The labels of a classifier are another task's.
-    return open_source(source).config.replace(labels=DEFAULT_LABELS, problem_type=None)
+    return source_config(source).replace(labels=DEFAULT_LABELS, problem_type=None)
 
 
 def _check_known(overrides: Mapping[str, Any], config: "EncoderConfig") -> None:

@@ -1,10 +1,13 @@
 """Objects built from options: random streams, optimizer and schedule."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import flax_lite as fl
 from train.jobs import build
 from train.run.workdir import STREAMS
 
@@ -71,3 +74,14 @@ def test_options_reach_optimizer_and_schedule(changes, rate, first_update):
     updates, _ = without_warmup.update({"bias": jnp.full(3, 2.0)}, without_warmup.init(params), params)
     np.testing.assert_allclose(updates["bias"], -0.1 * first_update, rtol=1e-4)
     assert float(optimizer.update(params, optimizer.init(params), params)[0]["bias"][0]) == 0.0
+
+
+def test_a_work_directory_to_start_from_is_opened_and_logged_once(tmp_path, finished_finetune, classify, built, caplog):
+    work = finished_finetune.workdir
+    best = json.loads((work / "summary.json").read_text())["model_step"]
+    preset = ("model.preset=none", *(f"model.{name}=none" for name in ("num_hidden_layers", "initializer_range")))
+    job = built(classify, tmp_path / "work", f"init_from={work}", "tokenizer=none", *preset)
+    model = fl.SequenceClassification.from_pretrained(work / "model")
+    jax.tree.map(np.testing.assert_array_equal, job.initial_params(), fl.get_params(model))
+    (line,) = (line for line in caplog.messages if "using step" in line)
+    assert line.startswith(f"{work}: using step {best}, the best by accuracy")

@@ -11,7 +11,7 @@ from flax import nnx
 
 from flax_lite.architecture.config import EncoderConfig, Problem
 from flax_lite.checkpoints.checkpoint import Checkpoint
-from flax_lite.checkpoints.sources.resolve import open_source
+from flax_lite.checkpoints.sources.resolve import open_source, source_config
 from flax_lite.layers.execution import Execution
 from flax_lite.models.contents import check_trained
 from flax_lite.models.encoder import Encoder
@@ -150,8 +150,8 @@ def known_labels(values: Mapping[str, Any], model_class: type[TaskModel[Any]]) -
     init_from = None if values["new_head"] else values["init_from"]
     for source in filter(None, (values.get("checkpoint"), init_from, values["teacher"])):
         try:
-            config = open_checkpoint(source).config
-        except UserError:  # it is reported when the parameters are read
+            config = source_config(source)
+        except (ValueError, OSError):  # it is reported when the parameters are read
             continue
         if architecture(model_class, config) in config.architectures:
             return KnownLabels(config.labels, source)
