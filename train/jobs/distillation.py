@@ -96,7 +96,7 @@ def make_job(work: WorkDir, prepare: Prepare = dataset.prepare) -> Job:
         measured=next(objectives),
         model=exported(student_class, config),
         task="fill-mask" if student_class is MaskedLM else "sentence-embedding",
-        export=functools.partial(_export, structure_of(create), data),
+        export=functools.partial(_export, structure_of(create), data, values["model_format"]),
         costs=Costs(
             config=config,
             execution=resolved(execution, config),
@@ -168,9 +168,14 @@ def _fitted(
 
 
 def _export(
-    structure: nnx.GraphDef, data: PretrainingData, params: Any, directory: Path, evaluation: Mapping[str, float]
+    structure: nnx.GraphDef,
+    data: PretrainingData,
+    model_format: str,
+    params: Any,
+    directory: Path,
+    evaluation: Mapping[str, float],
 ) -> None:
-    export(structure, data.tokenizer, student_alone(params), directory, evaluation)
+    export(structure, data.tokenizer, model_format, student_alone(params), directory, evaluation)
 
 
 def _constants(teacher: Teacher, execution: Execution, mesh: jax.sharding.Mesh) -> tuple[Any, ...]:

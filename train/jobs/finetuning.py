@@ -130,7 +130,7 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
         train_step=with_learning_rate(train_step, learning_rate_at),
         train_batches=lambda start: batches.batches(start, **host),
         tokens_per_batch=_tokens_per_batch(rows, values["batch_size"]),
-        export=functools.partial(_export, structure, task),
+        export=functools.partial(_export, structure, task, values["model_format"]),
         eval_step=task.eval_step(structure),
         # Devices are counted when this is called: a plan's devices need not be present.
         eval_batches=lambda: eval_batches(prepared.held_out.rows, values["data.eval_tokens"], devices_of(values)),
@@ -260,8 +260,15 @@ def _with_new_head(load: Callable[[], Any], create: Callable[..., nnx.Module], r
     return traverse_util.unflatten_dict(loaded | jax.jit(new_head)(rngs.params()), sep="/")
 
 
-def _export(structure: nnx.GraphDef, task: Task, params: Any, directory: Path, evaluation: Mapping[str, float]) -> None:
-    export(structure, task.tokenizer, params, directory, evaluation)
+def _export(
+    structure: nnx.GraphDef,
+    task: Task,
+    model_format: str,
+    params: Any,
+    directory: Path,
+    evaluation: Mapping[str, float],
+) -> None:
+    export(structure, task.tokenizer, model_format, params, directory, evaluation)
     task.complete(directory)
 
 

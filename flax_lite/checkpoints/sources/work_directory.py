@@ -139,7 +139,7 @@ def _default_step(path: Path, steps: Sequence[int], best: Mapping[str, Any]) -> 
     if summary.get("status") != "finished":
         return steps[-1], " of a job that has not finished"
     named = (summary.get("model_step"), best.get("step"))
-    return next((step for step in named if step in steps), steps[-1]), ""
+    return next((step for step in named if isinstance(step, int) and step in steps), steps[-1]), ""
 
 
 def _read_best(newest: Path, steps: Collection[int]) -> Mapping[str, Any]:
