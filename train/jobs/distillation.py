@@ -107,7 +107,10 @@ def make_job(work: WorkDir, prepare: Prepare = dataset.prepare) -> Job:
         fingerprints={"teacher": teacher.fingerprint},
         initial_params=initial_params(values, teacher, data, student_class, create, trained, rngs),
         constants=functools.partial(_constants, teacher, teacher_execution),
-        describe=_describe(teacher, create, config, execution, str(teacher_execution.compute_dtype), recipe),
+        describe=[
+            *_describe(teacher, create, config, execution, str(teacher_execution.compute_dtype), recipe),
+            build.describe_dropout(values, config),
+        ],
         describe_data=_describe_data(teacher, data, teacher_scores),
         finish=functools.partial(
             _finish, work.request, teacher, teacher_scores, structure_of(create), student_class, data

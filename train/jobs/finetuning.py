@@ -220,17 +220,19 @@ def initial_params(
 ) -> Callable[[], Any] | None:
     """Returns a function that loads the parameters of init_from; None without init_from.
 
-    A head that the checkpoint lacks is initialized from the seed; with new_head, any head is.
+    A head that the checkpoint lacks is initialized from the seed; with new_head, any head is. With init_layers, only
+    those layers are loaded.
 
     Raises:
-        UserError: if the checkpoint's labels are not the task's.
+        UserError: if the checkpoint cannot be read, or its labels are not the task's.
     """
-    source = values["init_from"]
+    source, layers = values["init_from"], values["init_layers"]
     if source is None:
         return None
     checkpoint = None
-    if not values["new_head"]:
-        checkpoint = open_checkpoint(source)
+    if layers is not None or not values["new_head"]:
+        checkpoint = open_checkpoint(source, layers)
+    if checkpoint is not None and not values["new_head"]:
         check_labels(checkpoint, source, task, "Give new_head=true to initialize a new head")
     key = jax.random.key(values["seed"])
     options: dict[str, Any] = {"rngs": build.initial_rngs(key, streams)}
