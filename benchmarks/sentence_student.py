@@ -82,7 +82,7 @@ def train_student(given: argparse.Namespace, overrides: Sequence[str], seed: int
     """Distills one student; returns its work directory, or the job's exit status if it failed."""
     work = given.out / f"seed-{seed}"
     argv = ["--config", _CONFIG, "--workdir", str(work), f"--config.teacher={given.teacher}", f"--config.seed={seed}"]
-    argv += ["--config.keep_checkpoints=100", *overrides]
+    argv += ["--config.keep_checkpoints=100", "--config.keep_checkpoints_after=100", *overrides]
     return cli.main("distill", DISTILL_OPTIONS, distill.run, argv) or work
 
 

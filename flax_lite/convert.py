@@ -1,6 +1,7 @@
 """Converts a checkpoint to another format, with all its heads.
 
-python -m flax_lite.convert SOURCE TARGET --to flax|safetensors [--dtype DTYPE] [--layers N] [--max_shard_size SIZE]
+python -m flax_lite.convert SOURCE TARGET --to flax|safetensors [--dtype DTYPE] [--layers N|I,J,...]
+        [--max_shard_size SIZE]
 """
 
 import argparse
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from flax_lite.checkpoints.checkpoint import Checkpoint
 from flax_lite.checkpoints.formats.tensors import FLOATS
+from flax_lite.checkpoints.layers import pick_layers
 from flax_lite.checkpoints.sentence_transformers import LAYOUT_FILES
 from flax_lite.checkpoints.sources.companions import Companions, open_with_companions
 from flax_lite.checkpoints.sources.directory import HEAD_FILE, write_directory
@@ -29,6 +31,7 @@ def convert(
     *,
     dtype: str | None = None,
     num_hidden_layers: int | None = None,
+    layers: Sequence[int] | None = None,
     max_shard_size: int | str | None = None,
 ) -> list[str]:
     """Writes a checkpoint to a directory: weights with every head, config.json, and other files that affect results.
@@ -43,6 +46,7 @@ def convert(
         to: "safetensors" (PyTorch's names), "flax", or both.
         dtype: dtype of the written weights; unchanged if None.
         num_hidden_layers: another depth, for an ALBERT with one group.
+        layers: indices of the layers to keep; all if None. See `flax_lite.checkpoints.pick_layers`.
         max_shard_size: largest file in bytes, or text such as "5GB"; one file if None.
 
     Returns:
@@ -54,6 +58,8 @@ def convert(
     in_place = Path(source).exists() and Path(target).exists() and Path(source).samefile(target)
     with tempfile.TemporaryDirectory() as folder:
         checkpoint, companions = open_with_companions(source, Path(folder))
+        if layers is not None:
+            checkpoint = pick_layers(checkpoint, layers)
         return _write(checkpoint, companions, target, tuple(to), dtype, num_hidden_layers, max_shard_size, in_place)
 
 
@@ -91,17 +97,31 @@ def _write(
     ]
 
 
+def _layers(text: str) -> int | tuple[int, ...]:
+    """Returns the depth or, if there is a comma, the indices that an argument gives."""
+    try:
+        return tuple(int(index) for index in text.split(",") if index.strip()) if "," in text else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a depth, as 24, nor layers to keep, as 0,3,5") from None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns exit status 2 for a source or target that cannot be converted."""
     parser = argparse.ArgumentParser(
         prog="python -m flax_lite.convert",
         description="Converts a checkpoint to another format, with all its heads.",
     )
-    parser.add_argument("source", help="directory, work directory (@STEP, @best), TensorFlow checkpoint, or hub id")
+    parser.add_argument("source", help="directory, work directory (@best, @last, @STEP), TensorFlow checkpoint, hub id")
     parser.add_argument("target", help="output directory; replaced as a whole if it exists")
     parser.add_argument("--to", nargs="+", choices=("flax", "safetensors"), required=True, help="one format or both")
     parser.add_argument("--dtype", choices=tuple(FLOATS), help="dtype of the written weights; default: unchanged")
-    parser.add_argument("--layers", type=int, help="another depth, for an ALBERT with one shared layer")
+    parser.add_argument(
+        "--layers",
+        type=_layers,
+        metavar="N|I,J,...",
+        help="0,3,5: keep these layers, counted from 0 (a single one: 3,); 24: another depth, for an ALBERT with one "
+        "shared layer",
+    )
     parser.add_argument("--max_shard_size", help="largest file, such as 5GB or 500MB; default: one file")
     parser.add_argument("--verbose", action="store_true", help="list every written tensor")
     args = parser.parse_args(argv)
@@ -111,7 +131,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.target,
             args.to,
             dtype=args.dtype,
-            num_hidden_layers=args.layers,
+            num_hidden_layers=args.layers if isinstance(args.layers, int) else None,
+            layers=args.layers if isinstance(args.layers, tuple) else None,
             max_shard_size=args.max_shard_size,
         )
         if args.verbose:

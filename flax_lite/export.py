@@ -128,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m flax_lite.export",
         description="Writes a model as a program that runs without flax_lite: StableHLO (jax.export) or ONNX.",
     )
-    parser.add_argument("source", help="directory, work directory (@STEP, @best), TensorFlow checkpoint, or hub id")
+    parser.add_argument("source", help="directory, work directory (@best, @last, @STEP), TensorFlow checkpoint, hub id")
     parser.add_argument("out", help="directory to write; it must not exist")
     parser.add_argument("--to", choices=tuple(_FORMATS), required=True, help="the format")
     parser.add_argument(

@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m flax_lite.inspect",
         description="Prints a summary of a checkpoint without loading it: family, sizes, parameters, heads, format.",
     )
-    parser.add_argument("source", help="directory, work directory (@STEP, @best), TensorFlow checkpoint, or hub id")
+    parser.add_argument("source", help="directory, work directory (@best, @last, @STEP), TensorFlow checkpoint, hub id")
     parser.add_argument("--tensors", action="store_true", help="list every tensor in the file")
     args = parser.parse_args(argv)
     try:

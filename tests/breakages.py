@@ -230,7 +230,7 @@ BREAKAGES = {
         "train.run.checkpoints:Checkpoints.restore", "reverse=True", "reverse=False", f"{_JOBS}/run/checkpoints_test.py"
     ),
     "the best checkpoint is pruned": Breakage(
-        "train.run.checkpoints:Checkpoints._prune",
+        "train.run.checkpoints:Checkpoints.prune",
         "if step != self.best_step",
         "if step",
         f"{_JOBS}/run",

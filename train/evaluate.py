@@ -29,7 +29,7 @@ _SCORED = (
         "free",
         str | None,
         None,
-        "model to score: directory, work directory, WORKDIR@best, hub id",
+        "model to score: directory, work directory (WORKDIR@best, @last, @STEP), hub id",
         is_path=True,
     ),
     Option("predictions", "free", str | None, None, "file of predictions to score instead", is_path=True),

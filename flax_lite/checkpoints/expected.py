@@ -82,7 +82,7 @@ def expected_tensors(
     root = encoder_root(paths)
     expected: list[ExpectedTensor] = []
     for row in table.encoder:
-        for weight, index in _physical(row, config):
+        for weight, index in physical_weights(row, config):
             weight = dataclasses.replace(weight, path=root + weight.path)
             names = [convention.below_prefix(table.prefix, name) for name in convention.tensor_names(weight)]
             transposed = convention.is_transposed(weight)
@@ -111,8 +111,8 @@ def _foreign(tensor: ExpectedTensor) -> ExpectedTensor:
     return dataclasses.replace(tensor, role="foreign") if tensor.role == "value" else tensor
 
 
-def _physical(row: Weight, config: EncoderConfig) -> Iterator[tuple[Weight, int | None]]:
-    """Yields the row once for each physical layer; a single layer is at "layer", without a leading axis."""
+def physical_weights(row: Weight, config: EncoderConfig) -> Iterator[tuple[Weight, int | None]]:
+    """Yields a row once for each physical layer, with its index; a single layer is at "layer", without an index."""
     if not row.path.startswith(LAYERS):
         yield row, None
         return

@@ -59,8 +59,8 @@ class Pretrained:
 
         Args:
             source: a directory with config.json and weights, one of Google's TensorFlow checkpoints, a work directory
-                (`WORKDIR`, `WORKDIR@STEP`, `WORKDIR@best`), or a hub id (`OWNER/NAME`, `@REVISION` allowed); or the
-                result of `open_source` for one of these.
+                (`WORKDIR`, `WORKDIR@best`, `@last`, `@STEP`), or a hub id (`OWNER/NAME`, `@REVISION` allowed); or the
+                result of `open_source` for one of these, or of `flax_lite.checkpoints.pick_layers`.
             execution: execution config.
             num_labels: number of labels of a new classification head, if different from the checkpoint's.
             id2label: labels of a new classification head by id.
@@ -171,7 +171,8 @@ def of_depth(config: EncoderConfig, num_hidden_layers: int | None) -> EncoderCon
         raise ValueError(
             f"num_hidden_layers={num_hidden_layers}: the checkpoint's {config.num_hidden_layers} layers are made of "
             f"{config.num_hidden_groups} groups of parameters, so another depth is another model; "
-            "only an ALBERT of one group may be made deeper or shallower"
+            "only an ALBERT of one group may be made deeper or shallower. To keep some of the layers, name them: "
+            "flax_lite.checkpoints.pick_layers, or convert --layers 0,2,4 (a single one: 3,)"
         )
     return config.replace(num_hidden_layers=num_hidden_layers)
 

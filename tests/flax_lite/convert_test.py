@@ -117,6 +117,19 @@ def test_convert_makes_an_albert_deeper(tmp_path):
     assert np.abs(shallow - deep).max() > 1e-3
 
 
+@pytest.mark.parametrize(("given", "layers"), [("0,2", [0, 2]), ("1,", [1])])
+def test_convert_command_keeps_chosen_layers(command, given, layers, tmp_path):
+    files.saved(tmp_path / "one", "MaskedLM", tiny.bert())
+    status, shown = command("convert", tmp_path / "one", tmp_path / "two", "--to", "safetensors", "--layers", given)
+    assert (status, shown.err) == (0, "")
+    one, two = files.arrays(tmp_path / "one"), files.arrays(tmp_path / "two")
+    name = "bert.encoder.layer.{}.attention.self.query.weight"
+    assert name.format(len(layers)) not in two
+    for position, layer in enumerate(layers):
+        np.testing.assert_array_equal(two[name.format(position)], one[name.format(layer)])
+    assert json.loads((tmp_path / "two" / "config.json").read_text())["num_hidden_layers"] == len(layers)
+
+
 @pytest.mark.parametrize("config", [tiny.bert(), tiny.albert(num_hidden_groups=2)], ids=["bert", "groups"])
 def test_depth_of_unshared_layers_cannot_change(config, tmp_path):
     files.saved(tmp_path, "Encoder", config)
@@ -174,7 +187,9 @@ def test_weights_and_tokenizer_are_from_one_save(tmp_path, monkeypatch):
         (("nowhere/at/all", "two", "--to", "flax"), "neither a directory nor a model id"),
         (("one", "two", "--to", "onnx"), "invalid choice: 'onnx'"),
         (("one", "two"), "--to"),
-        (("one", "two", "--to", "flax", "--layers", "9"), "only an ALBERT of one group"),
+        (("one", "two", "--to", "flax", "--layers", "9"), "To keep some of the layers, name them"),
+        (("one", "two", "--to", "flax", "--layers", "0,9"), "layers=(0, 9): expected one or more numbers from 0 to 2"),
+        (("one", "two", "--to", "flax", "--layers", "0;2"), "'0;2' is neither a depth, as 24, nor layers to keep"),
     ],
 )
 def test_convert_command_explains_mistakes(command, arguments, message, tmp_path):

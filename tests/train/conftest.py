@@ -37,7 +37,7 @@ def finish(once, shared_temp):
 @pytest.fixture(scope="session")
 def finished_pretrain(finish):
     """An ALBERT with gradient accumulation and dropout."""
-    overrides = ("log_every_steps=1", "accumulation_steps=2")
+    overrides = ("log_every_steps=1", "accumulation_steps=2", "keep_checkpoints_after=5", "model_format=both")
     return finish("pretrain", Command("pretrain", "configs/albert_base.py:smoke", overrides))
 
 
@@ -46,6 +46,7 @@ def finished_teacher(finish):
     """A BERT of four layers, scanned, which compiles faster."""
     changes = ("model.num_hidden_layers=4", "execution.unroll=1")
     changes += ("total_steps=2", "optimizer.warmup_steps=1", "eval_every_steps=2", "checkpoint_every_steps=1")
+    changes += ("keep_checkpoints_after=5",)
     return finish("teacher", Command("pretrain", "configs/bert_tiny.py:smoke", (*changes, "plot=false")))
 
 
@@ -59,7 +60,7 @@ def teacher(finished_teacher):
 def finished_distill(finish, teacher):
     """A student with dropout, and masks drawn over the batch in the step, as DistilBERT's."""
     batch = ("data.masking=batch", "data.mask_smoothing=0.7", "model.hidden_dropout_prob=0.1")
-    overrides = (f"teacher={teacher}", "tokenizer=none", "log_every_steps=1", *batch)
+    overrides = (f"teacher={teacher}", "tokenizer=none", "log_every_steps=1", "keep_checkpoints_after=5", *batch)
     return finish("distill", Command("distill", "configs/distilbert_tiny.py:smoke", overrides))
 
 
@@ -80,7 +81,7 @@ def classify(table):
 @pytest.fixture(scope="session")
 def finished_finetune(finish, classify):
     """A classifier, with the checkpoints of all its evaluations."""
-    return finish("finetune", classify, "keep_checkpoints=3")
+    return finish("finetune", classify, "keep_checkpoints=3", "keep_checkpoints_after=3")
 
 
 @pytest.fixture

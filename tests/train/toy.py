@@ -23,9 +23,9 @@ from train.run.job import Job, add_up
 WIDTH = 16
 _COMMON = """
 seed batch_size accumulation_steps total_steps log_every_steps eval_every_steps checkpoint_every_steps keep_checkpoints
-keep_best plot tensorboard profile.first_step profile.num_steps compilation_cache mesh.data mesh.fsdp execution.dtype
-hosts.heartbeat_seconds hosts.initialization_seconds execution.deterministic optimizer.decay_from
-optimizer.bias_correction
+keep_checkpoints_after keep_best plot tensorboard profile.first_step profile.num_steps compilation_cache mesh.data
+mesh.fsdp execution.dtype hosts.heartbeat_seconds hosts.initialization_seconds execution.deterministic
+optimizer.decay_from optimizer.bias_correction
 """
 OPTIONS = (
     *(option for option in tables.COMMON_OPTIONS if option.path in _COMMON.split()),
@@ -43,6 +43,7 @@ VALUES = {
     "eval_every_steps": 5,
     "checkpoint_every_steps": 4,
     "keep_checkpoints": 2,
+    "keep_checkpoints_after": 2,
     "plot": False,
     "profile": {"num_steps": 2},
     "mesh": {"data": 1, "fsdp": 1},

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tpu.machine import Finding, Machine, failure, not_applicable, ok, warning
 
-# BERT-base: three training states of 1.3 GB (parameters and two moments in float32) and the model in two formats.
+# BERT-base: three training states of 1.3 GB (parameters and two moments in float32) and the model of 0.4 GB.
 _WORKDIR_BYTES = 5 * 10**9
 # Docker's default of 64 MiB is too little for data workers, which pass batches through shared memory.
 _SHARED_MEMORY_BYTES = 256 * 2**20

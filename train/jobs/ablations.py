@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flax_lite.checkpoints.sources.resolve import open_source
+from flax_lite.checkpoints.sources.resolve import source_config
 from flax_lite.models.flops import distillation_cost
 from flax_lite.tokenization import Tokenizer, load_tokenizer
 from train.data.tokenizers import load_requested, requested_tokenizer
@@ -65,7 +65,7 @@ def _cost(values: Mapping[str, Any]) -> float:
     """Returns the operations of a distillation step over those of a step without the teacher."""
     length, slots = values["data.sequence_length"], values["data.max_predictions"]
     try:
-        teacher = open_source(values["teacher"]).config
+        teacher = source_config(values["teacher"])
         found = load_requested(requested_tokenizer(values), None)
         # A tokenizer that has yet to be trained has to equal the teacher's.
         tokenizer = found if isinstance(found, Tokenizer) else load_tokenizer(values["teacher"])

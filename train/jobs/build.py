@@ -1,7 +1,7 @@
 """Builds the library's objects from a job's options: architecture, optimizer, initial parameters."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 
 # Folded into the key by `initial_rngs`: no step reaches it, and `flax_lite.training.steps` uses the next number.
 _INITIAL = 2**32 - 2
+
+# Fields of a config that determine the shapes of every model's parameters.
+_SIZES = (
+    "model_type",
+    "vocab_size",
+    "embedding_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_physical_layers",
+)
 
 
 def model_config(
@@ -45,17 +55,21 @@ def model_config(
     """
     overrides = {name: value for name, value in group(values, "model").items() if value is not None}
     name, source = overrides.pop("preset", None), values["init_from"]
+    if values.get("init_layers") is not None and source is None:
+        raise UserError("init_layers names layers of init_from: give --config.init_from=SOURCE too")
     try:
         if name is not None:
             base = _preset(name, tokenizer, vocab_size or tokenizer.vocab_size)
         elif source is not None:
-            base = _architecture_of(source)
+            base = _architecture_of(source, values.get("init_layers"))
         if base is None:
             raise UserError("no architecture: give model.preset, or init_from to take a model's")
         _check_known(overrides, base)
         config = base.replace(**overrides)
     except ValueError as error:
         raise UserError(f"model: {error}") from error
+    if source is not None:
+        _check_sizes(values, config)
     check_tables("the model" if source is None else f"init_from={source}", config, tokenizer, num_types=num_types)
     length = values["data.sequence_length"]
     if length > config.max_position_embeddings:
@@ -66,18 +80,64 @@ def model_config(
     return config
 
 
+def describe_dropout(values: Values, config: "EncoderConfig") -> str:
+    """Returns a line with a student's dropout, and the option or model that each rate comes from."""
+    base = next(
+        (f"{name}={values[name]}" for name in ("model.preset", "init_from") if values[name] is not None),
+        f"the teacher's config, teacher={values['teacher']}",
+    )
+    names = {"hidden": "hidden_dropout_prob", "attention": "attention_probs_dropout_prob"}
+    rates = (
+        f"{name} {getattr(config, field):g} ({base if values[f'model.{field}'] is None else f'model.{field}'})"
+        for name, field in names.items()
+    )
+    return f"dropout of the student: {', '.join(rates)}"
+
+
 def _preset(name: str, tokenizer: "Tokenizer", vocab_size: int) -> "EncoderConfig":
     from flax_lite.architecture.registry import preset
 
     return preset(name, vocab_size=vocab_size, pad_token_id=tokenizer.pad_id)
 
 
-def _architecture_of(source: str) -> "EncoderConfig":
+def _architecture_of(source: str, layers: Sequence[int] | None) -> "EncoderConfig":
     from flax_lite.architecture.config import DEFAULT_LABELS
-    from flax_lite.checkpoints.sources.resolve import open_source
+    from flax_lite.checkpoints.layers import pick_config
+    from flax_lite.checkpoints.sources.resolve import source_config
 
+    config = source_config(source)
+    try:
+        config = config if layers is None else pick_config(config, layers)
+    except ValueError as error:
+        raise UserError(f"init_layers, init_from={source}: {error}") from error
     # The labels of a classifier are another task's.
-    return open_source(source).config.replace(labels=DEFAULT_LABELS, problem_type=None)
+    return config.replace(labels=DEFAULT_LABELS, problem_type=None)
+
+
+def _check_sizes(values: Values, config: "EncoderConfig") -> None:
+    """Raises UserError if the parameters of init_from have other sizes than those of the model.
+
+    `load_params` compares all shapes, but only when a run starts; --dry_run does not read parameters.
+    """
+    from flax_lite.distillation.initialization import spread_layers
+
+    source, layers = values["init_from"], values.get("init_layers")
+    try:
+        found = _architecture_of(source, layers)
+    except (ValueError, OSError):  # it is reported when the parameters are read
+        return
+    sizes = {name: (getattr(found, name), getattr(config, name)) for name in _SIZES}
+    rows = [f"  {name}: {there} in init_from, {here} here" for name, (there, here) in sizes.items() if there != here]
+    if not rows:
+        return
+    cure = "Give the tokenizer and sizes of that model"
+    depth, wanted = sizes["num_physical_layers"]
+    if len(rows) == 1 and depth != wanted and depth == found.num_hidden_layers:
+        cure = f"Give its depth: --config.model.num_hidden_layers={depth}"
+        if depth > wanted and layers is None and "init_layers" in values:
+            picked = ",".join(map(str, spread_layers(depth, wanted))) + "," * (wanted == 1)
+            cure = f"To start from some of its layers, name them: --config.init_layers={picked}"
+    raise UserError(f"init_from={source} does not fit this model:\n{chr(10).join(rows)}\n{cure}")
 
 
 def _check_known(overrides: Mapping[str, Any], config: "EncoderConfig") -> None:

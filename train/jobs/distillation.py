@@ -96,7 +96,7 @@ def make_job(work: WorkDir, prepare: Prepare = dataset.prepare) -> Job:
         measured=next(objectives),
         model=exported(student_class, config),
         task="fill-mask" if student_class is MaskedLM else "sentence-embedding",
-        export=functools.partial(_export, structure_of(create), data),
+        export=functools.partial(_export, structure_of(create), data, values["model_format"]),
         costs=Costs(
             config=config,
             execution=resolved(execution, config),
@@ -107,7 +107,10 @@ def make_job(work: WorkDir, prepare: Prepare = dataset.prepare) -> Job:
         fingerprints={"teacher": teacher.fingerprint},
         initial_params=initial_params(values, teacher, data, student_class, create, trained, rngs),
         constants=functools.partial(_constants, teacher, teacher_execution),
-        describe=_describe(teacher, create, config, execution, str(teacher_execution.compute_dtype), recipe),
+        describe=[
+            *_describe(teacher, create, config, execution, str(teacher_execution.compute_dtype), recipe),
+            build.describe_dropout(values, config),
+        ],
         describe_data=_describe_data(teacher, data, teacher_scores),
         finish=functools.partial(
             _finish, work.request, teacher, teacher_scores, structure_of(create), student_class, data
@@ -168,9 +171,14 @@ def _fitted(
 
 
 def _export(
-    structure: nnx.GraphDef, data: PretrainingData, params: Any, directory: Path, evaluation: Mapping[str, float]
+    structure: nnx.GraphDef,
+    data: PretrainingData,
+    model_format: str,
+    params: Any,
+    directory: Path,
+    evaluation: Mapping[str, float],
 ) -> None:
-    export(structure, data.tokenizer, student_alone(params), directory, evaluation)
+    export(structure, data.tokenizer, model_format, student_alone(params), directory, evaluation)
 
 
 def _constants(teacher: Teacher, execution: Execution, mesh: jax.sharding.Mesh) -> tuple[Any, ...]:

@@ -130,7 +130,7 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
         train_step=with_learning_rate(train_step, learning_rate_at),
         train_batches=lambda start: batches.batches(start, **host),
         tokens_per_batch=_tokens_per_batch(rows, values["batch_size"]),
-        export=functools.partial(_export, structure, task),
+        export=functools.partial(_export, structure, task, values["model_format"]),
         eval_step=task.eval_step(structure),
         # Devices are counted when this is called: a plan's devices need not be present.
         eval_batches=lambda: eval_batches(prepared.held_out.rows, values["data.eval_tokens"], devices_of(values)),
@@ -220,17 +220,19 @@ def initial_params(
 ) -> Callable[[], Any] | None:
     """Returns a function that loads the parameters of init_from; None without init_from.
 
-    A head that the checkpoint lacks is initialized from the seed; with new_head, any head is.
+    A head that the checkpoint lacks is initialized from the seed; with new_head, any head is. With init_layers, only
+    those layers are loaded.
 
     Raises:
-        UserError: if the checkpoint's labels are not the task's.
+        UserError: if the checkpoint cannot be read, or its labels are not the task's.
     """
-    source = values["init_from"]
+    source, layers = values["init_from"], values["init_layers"]
     if source is None:
         return None
     checkpoint = None
-    if not values["new_head"]:
-        checkpoint = open_checkpoint(source)
+    if layers is not None or not values["new_head"]:
+        checkpoint = open_checkpoint(source, layers)
+    if checkpoint is not None and not values["new_head"]:
         check_labels(checkpoint, source, task, "Give new_head=true to initialize a new head")
     key = jax.random.key(values["seed"])
     options: dict[str, Any] = {"rngs": build.initial_rngs(key, streams)}
@@ -260,8 +262,15 @@ def _with_new_head(load: Callable[[], Any], create: Callable[..., nnx.Module], r
     return traverse_util.unflatten_dict(loaded | jax.jit(new_head)(rngs.params()), sep="/")
 
 
-def _export(structure: nnx.GraphDef, task: Task, params: Any, directory: Path, evaluation: Mapping[str, float]) -> None:
-    export(structure, task.tokenizer, params, directory, evaluation)
+def _export(
+    structure: nnx.GraphDef,
+    task: Task,
+    model_format: str,
+    params: Any,
+    directory: Path,
+    evaluation: Mapping[str, float],
+) -> None:
+    export(structure, task.tokenizer, model_format, params, directory, evaluation)
     task.complete(directory)
 
 

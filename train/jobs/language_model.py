@@ -77,7 +77,7 @@ def make_language_model_job(
         "train_step": with_learning_rate(train_step, learning_rate_at),
         "train_batches": functools.partial(data.train_batches, values["batch_size"], workers=values["data.workers"]),
         "tokens_per_batch": values["batch_size"] * values["data.sequence_length"],
-        "export": functools.partial(export, structure, data.tokenizer),
+        "export": functools.partial(export, structure, data.tokenizer, values["model_format"]),
         "eval_step": lambda params, batch, *constants: _flat(eval_step(params, batch, *constants)),
         "eval_batches": functools.partial(data.eval_batches, values["batch_size"]),
         "summarize": lambda results: _summary(add_up(results), objective.losses),
@@ -108,11 +108,16 @@ def exported(model_class: type, config: EncoderConfig) -> EncoderConfig:
 
 
 def export(
-    structure: nnx.GraphDef, tokenizer: Tokenizer, params: Any, directory: Path, evaluation: Mapping[str, float]
+    structure: nnx.GraphDef,
+    tokenizer: Tokenizer,
+    model_format: str,
+    params: Any,
+    directory: Path,
+    evaluation: Mapping[str, float],
 ) -> None:
-    """Writes a model in safetensors and Flax formats, and its tokenizer."""
+    """Writes a model in the format of the option `model_format`, and its tokenizer."""
     model: Any = with_params(structure, params)
-    model.save_pretrained(directory, format=("safetensors", "flax"))
+    model.save_pretrained(directory, format=("safetensors", "flax") if model_format == "both" else model_format)
     tokenizer.save(directory, max_length=model.config.max_position_embeddings)
 
 

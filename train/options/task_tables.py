@@ -11,6 +11,14 @@ from train.options.tables import DEVICE_OPTIONS, MODEL_OPTIONS, RUN_OPTIONS, SEQ
 _EVERY_TASK = (
     Option("task", "fixed", str, REQUIRED, "a benchmark's task, or the kind of the data"),
     *RUN_OPTIONS,
+    Option(
+        "init_layers",
+        "fixed",
+        tuple | None,
+        None,
+        "layers of init_from to start from, counted from 0, as 0,3,5 (a single one: 3,); none: all",
+        implied=True,
+    ),
     # Free: total_steps follows from it, and is fixed.
     Option("epochs", "free", float | None, None, "passes over the training data, instead of total_steps", at_least=0),
     Option(

@@ -135,11 +135,17 @@ class Checkpoints:
             raise self._failed(error) from error
         self._writing, self.best_step = None, self._next_best
         if jax.process_index() == 0:
-            try:
-                if self._is_ours():
-                    self._prune()
-            except Exception as error:  # not fatal: the next save tries again
-                self._log(f"old checkpoints could not be deleted from {self.root}: {_first_line(error)}")
+            self.prune(self.keep)
+
+    def prune(self, keep: int) -> None:
+        """Deletes all checkpoints except for the `keep` newest ones and the best; logs a line if that fails."""
+        try:
+            if self._is_ours():
+                for step in self.steps()[:-keep]:
+                    if step != self.best_step:
+                        self._delete(step)
+        except Exception as error:  # not fatal: the next save tries again
+            self._log(f"old checkpoints could not be deleted from {self.root}: {_first_line(error)}")
 
     def close(self) -> None:
         """Ends Orbax's threads. Call `wait` first: this does not report its errors."""
@@ -232,11 +238,6 @@ class Checkpoints:
             f"the checkpoint of step {step} could not be written to {self.root}: {_first_line(error)}\n"
             f"{last}. Free some space there; then the same command continues from it"
         )
-
-    def _prune(self) -> None:
-        for step in self.steps()[: -self.keep]:
-            if step != self.best_step:
-                self._delete(step)
 
     def _delete(self, step: int) -> None:
         """Deletes a step's directory such that it never looks complete when it is half deleted."""

@@ -116,6 +116,7 @@ def fit(job: Job, work: WorkDir, mesh: Mesh, clock: Clock) -> None:
             with hosts.sync_errors("delivering"):
                 if hosts.is_first():
                     deliver(job, work, result, log.step, clock, records, progress)
+                    checkpoints.prune(config.keep_checkpoints_after)
         except BaseException as error:
             _record_failure(error, start.step, checkpoints, records, progress.log)
             raise

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from flax_lite.architecture.config import EncoderConfig
 from flax_lite.checkpoints.checkpoint import Checkpoint
 from flax_lite.checkpoints.sentence_transformers import SentenceLayout, read_sentence_transformers, tokenizers_length
 from flax_lite.checkpoints.sources.directory import open_directory
@@ -21,7 +22,11 @@ from flax_lite.checkpoints.sources.hub import (
     fetch_tokenizer,
     parse_hub_id,
 )
-from flax_lite.checkpoints.sources.work_directory import is_work_directory, open_work_directory
+from flax_lite.checkpoints.sources.work_directory import (
+    is_work_directory,
+    open_work_directory,
+    work_directory_config,
+)
 from flax_lite.files.names import NoTokenizerError
 from flax_lite.files.reading import wait_for_replacement
 
@@ -39,14 +44,25 @@ def open_source(source: Source | Checkpoint) -> Checkpoint:
     if isinstance(source, Checkpoint):
         return source
     text = os.path.expanduser(source)
-    path = Path(text)
-    is_local = wait_for_replacement(path) or _is_prefix(text)
-    if is_work_directory(path):
-        return open_work_directory(path)
+    is_local = wait_for_replacement(Path(text)) or _is_prefix(text)
+    work = _work_directory(text)
+    if work is not None:
+        return open_work_directory(*work)
+    return open_directory(Path(text) if is_local else _fetched(text, fetch_model))
+
+
+def source_config(source: Source) -> EncoderConfig:
+    """Returns the architecture of a SOURCE without reading its weights; raises as `open_source`."""
+    work = _work_directory(os.path.expanduser(source))
+    return open_source(source).config if work is None else work_directory_config(*work)
+
+
+def _work_directory(text: str) -> tuple[Path, str | None] | None:
+    """Returns the work directory that a SOURCE names and what follows its @, if it names one."""
     base, _, which = text.rpartition("@")
-    if not is_local and base and is_work_directory(Path(base)):
-        return open_work_directory(Path(base), which)
-    return open_directory(path if is_local else _fetched(text, fetch_model))
+    if is_work_directory(Path(text)):
+        return Path(text), None
+    return (Path(base), which) if base and not Path(text).exists() and is_work_directory(Path(base)) else None
 
 
 def tokenizer_directory(source: Source) -> Path:
@@ -56,11 +72,9 @@ def tokenizer_directory(source: Source) -> Path:
         ValueError: if the source is a hub id that cannot be fetched.
     """
     text = os.path.expanduser(source)
-    path = Path(text)
-    base = Path(text.rpartition("@")[0] or text)
-    work = next((each for each in (path, base) if is_work_directory(each)), None)
+    path, work = Path(text), _work_directory(text)
     if work is not None:
-        return next((work / name for name in ("tokenizer", DELIVERED) if (work / name).is_dir()), work)
+        return next((work[0] / name for name in ("tokenizer", DELIVERED) if (work[0] / name).is_dir()), work[0])
     if path.exists():
         return path
     return path.parent if _is_prefix(text) else _fetched(text, fetch_tokenizer)
@@ -87,10 +101,9 @@ def sentence_length(source: Source) -> int | None:
 def sentence_transformers_directory(source: Source) -> Path | None:
     """Returns the directory that `sentence_transformers_layout` reads, if there is one; raises like it."""
     text = os.path.expanduser(source)
-    base = Path(text.rpartition("@")[0] or text)
-    work = next((each for each in (Path(text), base) if is_work_directory(each)), None)
+    work = _work_directory(text)
     if work is not None:
-        return work / DELIVERED
+        return work[0] / DELIVERED
     if Path(text).exists():
         return Path(text)
     return None if _is_prefix(text) else _fetched(text, fetch_sentence_transformers)

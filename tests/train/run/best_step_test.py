@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from tests.train.run.runs import outcome, signal_at, summary
-from train.run.checkpoints import COMMIT_MARKER
+from train.run.checkpoints import COMMIT_MARKER, complete_steps
 from train.run.metrics import read_metrics
 
 
@@ -15,9 +15,33 @@ def scripted(losses):
     return lambda job: dataclasses.replace(job, summarize=lambda results: {"loss": next(values)})
 
 
+def test_a_finished_run_keeps_its_best_and_last_checkpoints_and_can_be_extended(tmp_path, start, capsys, uninterrupted):
+    """During the run there are more."""
+    work, during = tmp_path / "work", set()
+
+    def change(job):
+        def train_batches(start):
+            for batch in job.train_batches(start):
+                during.update(complete_steps(work / "checkpoints"))
+                yield batch
+
+        return scripted([1, 2])(dataclasses.replace(job, train_batches=train_batches))
+
+    more = ("keep_best=true", "keep_checkpoints=9", "keep_checkpoints_after=1")
+    assert start(*more, "total_steps=10", change=change) == 0
+    assert during >= {4, 5}
+    assert complete_steps(work / "checkpoints") == [5, 10]
+    assert start(*more, change=scripted([3, 4]), more=["--extend"]) == 0
+    assert "continuing from the checkpoint of step 10" in capsys.readouterr().out
+    assert complete_steps(work / "checkpoints") == [5, 20]
+    assert summary(work)["model_step"] == 5
+    assert start(*more, "total_steps=24", "keep_checkpoints_after=3", change=scripted([4, 0]), more=["--extend"]) == 0
+    assert complete_steps(work / "checkpoints") == [5, 20, 24]
+
+
 @pytest.mark.parametrize(("losses", "best"), [([3, 1, 2, 4], 10), ([4, 3, 2, 1], 20), ([1, 1, 1, 1], 5)])
 def test_the_best_checkpoint_is_kept_and_delivered(tmp_path, start, ten_steps, uninterrupted, losses, best):
-    assert start("keep_best=true", "keep_checkpoints=1", name="best", change=scripted(losses)) == 0
+    assert start("keep_best=true", "keep_checkpoints_after=1", name="best", change=scripted(losses)) == 0
     work = tmp_path / "best"
     assert {int(path.name) for path in (work / "checkpoints").iterdir()} == {best, 20}
     assert summary(work)["model_step"] == best

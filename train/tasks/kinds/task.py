@@ -11,7 +11,8 @@ from flax import nnx
 
 from flax_lite.architecture.config import EncoderConfig, Problem
 from flax_lite.checkpoints.checkpoint import Checkpoint
-from flax_lite.checkpoints.sources.resolve import open_source
+from flax_lite.checkpoints.layers import pick_layers
+from flax_lite.checkpoints.sources.resolve import open_source, source_config
 from flax_lite.layers.execution import Execution
 from flax_lite.models.contents import check_trained
 from flax_lite.models.encoder import Encoder
@@ -128,14 +129,15 @@ class Task(abc.ABC):
         return lambda params, batch, *constants: {**step(params, batch), "row": batch["row"]}
 
 
-def open_checkpoint(source: str) -> Checkpoint:
-    """Opens a checkpoint, so that its checks and its parameters are of the same step.
+def open_checkpoint(source: str, layers: Sequence[int] | None = None) -> Checkpoint:
+    """Opens a checkpoint, or some of its layers, so that its checks and its parameters are of the same step.
 
     Raises:
-        UserError: if it cannot be read.
+        UserError: if it cannot be read, or has no such layers.
     """
     try:
-        return open_source(source)
+        checkpoint = open_source(source)
+        return checkpoint if layers is None else pick_layers(checkpoint, layers)
     except (ValueError, OSError) as error:
         raise UserError(f"{source}: {error}") from error
 
@@ -150,8 +152,8 @@ def known_labels(values: Mapping[str, Any], model_class: type[TaskModel[Any]]) -
     init_from = None if values["new_head"] else values["init_from"]
     for source in filter(None, (values.get("checkpoint"), init_from, values["teacher"])):
         try:
-            config = open_checkpoint(source).config
-        except UserError:  # it is reported when the parameters are read
+            config = source_config(source)
+        except (ValueError, OSError):  # it is reported when the parameters are read
             continue
         if architecture(model_class, config) in config.architectures:
             return KnownLabels(config.labels, source)

@@ -1,4 +1,4 @@
-"""Tests of work directories as sources: WORKDIR, WORKDIR@STEP, WORKDIR@best, and incomplete or damaged ones."""
+"""Tests of work directories as sources: the chosen step, its message, and incomplete or damaged directories."""
 
 import functools
 import json
@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 from flax_lite.checkpoints.sources import resolve, work_directory
-from flax_lite.checkpoints.sources.resolve import open_source
+from flax_lite.checkpoints.sources.resolve import open_source, source_config
 from flax_lite.models.pretrained import Pretrained, architecture
 from flax_lite.pipelines.loading import load_for_task
 from flax_lite.question_answering.beam import BeamQuestionAnswering
@@ -65,13 +65,51 @@ def work(works):
 
 
 @pytest.mark.parametrize(
-    ("family", "suffix", "step"), [("albert", "", 5), ("albert", "@3", 3), ("bert", "@5", 5), ("bert", "@best", 3)]
+    ("family", "suffix", "step", "reason"),
+    [
+        ("albert", "", 5, ", the newest of a job that has not finished; the best so far is 3"),
+        ("albert", "@3", 3, ""),
+        ("albert", "@last", 5, ", the newest; the best so far is 3"),
+        ("bert", "@5", 5, ""),
+        ("bert", "@best", 3, ", the best by loss; the newest is 5"),
+    ],
 )
-def test_named_step_is_loaded(works, family, suffix, step):
+def test_named_step_is_loaded_and_logged_once(works, caplog, family, suffix, step, reason):
     path, models = works(family)
+    assert source_config(f"{path}{suffix}").num_hidden_layers == 2
+    assert caplog.messages == []
     loaded = tiny.MODELS["PreTraining"].from_pretrained(f"{path}{suffix}")
     files.assert_same_parameters(models[step], loaded)
     assert loaded.config == models[step].config.replace(architectures=loaded.config.architectures)
+    assert caplog.messages == [f"{path}: using step {step}{reason}"]
+
+
+@pytest.mark.parametrize(
+    ("summary", "step"),
+    [
+        ('{"status": "running", "step": 5}', 5),
+        ('{"status": "interrupted", "step": 5}', 5),
+        ('{"status": "finished", "step": 5, "model_step": 3}', 3),
+        ('{"status": "finished", "step": 5}', 3),
+        ('{"status": "finished", "step": 5, "model_step": 4}', 3),  # not kept
+        ('{"status": "finished", "step": 5, "model_step": 5}', 5),  # keep_best was turned off on resume
+        ('{"status": "fini', 5),
+    ],
+)
+def test_best_step_of_a_finished_job_is_the_default(work, tmp_path, summary, step):
+    path = tmp_path / "work"
+    shutil.copytree(work[0], path)
+    (path / "summary.json").write_text(summary)
+    assert open_source(path).path == path / "checkpoints" / str(step)
+    assert open_source(f"{path}@last").path == path / "checkpoints" / "5"
+    assert open_source(f"{path}@best").path == path / "checkpoints" / "3"
+
+
+def test_newest_step_of_a_finished_job_without_a_best_one_is_the_default(tmp_path, caplog):
+    write(tmp_path, CONFIGS["albert"], (1, 2))
+    (tmp_path / "summary.json").write_text('{"status": "finished", "model_step": 2}')
+    open_source(tmp_path)
+    assert caplog.messages == [f"{tmp_path}: using step 2, the newest"]
 
 
 def test_other_task_starts_from_a_work_directory(work, caplog):
@@ -82,9 +120,9 @@ def test_other_task_starts_from_a_work_directory(work, caplog):
     assert "initialized classifier" in caplog.text
 
 
-@pytest.mark.parametrize("which", ["4", "last", "-1", "3.0"])
+@pytest.mark.parametrize("which", ["4", "newest", "-1", "3.0"])
 def test_unknown_step_is_an_error_that_lists_the_steps(work, which):
-    with pytest.raises(ValueError, match=rf"no checkpoint '{which}'; it has 3, 5"):
+    with pytest.raises(ValueError, match=rf"no checkpoint '{which}'; it has 3, 5, 'last', and 'best' if one is kept"):
         tiny.MODELS["PreTraining"].from_pretrained(f"{work[0]}@{which}")
 
 
