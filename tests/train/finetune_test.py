@@ -20,6 +20,7 @@ from train.jobs import finetuning_report
 from train.machine.mesh import make_mesh
 from train.options.config_files import load_config
 from train.run import loop
+from train.run.metrics import read_metrics
 
 CONFIG = str(REPOSITORY / "configs/classify.py")
 # The options that init_from replaces.
@@ -46,6 +47,9 @@ def test_finetune_makes_a_model_that_knows_its_labels(finished_finetune):
     assert "pipeline_tag: text-classification" in card
     assert f"accuracy | {summary['evaluation']['accuracy']:.4g}" in card
     assert "guessing: accuracy 0.5000" in printed
+    last = [row for row in read_metrics(work / "metrics.jsonl") if row["split"] == "train"][-1]
+    assert last["epoch"] == pytest.approx(60 * 16 / 200)
+    assert f"step 60/60  epoch 4.8  loss_mean {last['loss_mean']:.4g}  task_accuracy" in printed
     assert "better than guessing (accuracy" in printed
     model = fl.SequenceClassification.from_pretrained(work / "model")
     assert model.config.labels == ("bad", "good")
@@ -137,6 +141,14 @@ def test_finetune_seeds_are_runs_with_a_mean(tmp_path, classify, untrained, caps
     (work / "seed-1" / "checkpoints").mkdir()
     assert classify.main(work / "seed-1", "seeds=2") == 2
     assert "holds something else (checkpoints" in capsys.readouterr().err
+
+
+def test_finetune_logs_at_least_ten_rows(tmp_path, classify, untrained, capsys):
+    assert classify.main(tmp_path / "rare", "log_every_steps=20") == 0
+    assert "log_every_steps: 20 -> 6, so that 60 steps have at least 10 rows of metrics" in capsys.readouterr().out
+    assert classify.main(tmp_path / "often", "log_every_steps=5") == 0
+    assert classify.main(tmp_path / "few", "log_every_steps=5", "total_steps=3") == 0
+    assert [request.config.log_every_steps for request in untrained] == [6, 5, 1]
 
 
 def test_finetune_can_be_called(tmp_path, table, untrained):
