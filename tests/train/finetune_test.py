@@ -63,6 +63,13 @@ def test_finetune_makes_a_model_that_knows_its_labels(finished_finetune):
     assert len(predictions) == 40
     right = [each["prediction"] == ("bad", "good")[int(each["id"]) % 2 == 0] for each in predictions]
     assert np.mean(right) == pytest.approx(summary["evaluation"]["accuracy"])
+    report = json.loads((work / "report.json").read_text())
+    assert report["step"] == summary["model_step"]
+    matrix = report["sets"]["dev"]["confusion_matrix"]
+    assert [sum(row) for row in matrix] == [20, 20]
+    assert (matrix[0][0] + matrix[1][1]) / 40 == pytest.approx(summary["evaluation"]["accuracy"])
+    assert f"  good: precision {report['sets']['dev']['classes']['good']['precision']:.4f}" in printed
+    assert f"  report: {work / 'report.json'}\n" in printed  # plot=false
 
 
 def test_finetune_compilations_are_bounded_by_the_lengths(finished_finetune):
@@ -141,6 +148,19 @@ def test_finetune_seeds_are_runs_with_a_mean(tmp_path, classify, untrained, caps
     (work / "seed-1" / "checkpoints").mkdir()
     assert classify.main(work / "seed-1", "seeds=2") == 2
     assert "holds something else (checkpoints" in capsys.readouterr().err
+
+
+def test_finetune_says_what_its_curve_says(tmp_path, classify, capsys):
+    """At a learning rate near zero nothing is learned in 30 steps, and a lower rate would not help."""
+    assert classify.main(tmp_path / "work", "optimizer.learning_rate=1e-9", "total_steps=30", "plot=true") == 0
+    summary = json.loads((tmp_path / "work" / "summary.json").read_text())
+    assert summary["collapsed"] is True
+    verdict = next(line for line in capsys.readouterr().out.splitlines() if "no better than guessing" in line)
+    assert "Underfitting: the training loss, 0." in verdict
+    assert "30 steps are few. Train for more steps (epochs), or with a higher learning rate." in verdict
+    assert "lower learning rate" not in verdict
+    for name in ("loss", "accuracy", "confusion_matrix"):
+        assert (tmp_path / "work" / f"{name}.png").is_file()
 
 
 def test_finetune_logs_at_least_ten_rows(tmp_path, classify, untrained, capsys):

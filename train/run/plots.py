@@ -13,6 +13,8 @@ from train.run.metrics import Row, read_metrics
 
 # Okabe and Ito's palette (jfly.uni-koeln.de/color): distinguishable with any color vision and in grayscale.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# The most classes whose names, and whose counts, are written into a confusion matrix.
+_MAX_NAMES, _MAX_NUMBERS = 40, 20
 _SMOOTHING_ROWS = 0.02  # width of the running mean over a noisy curve, as a share of the rows
 
 
@@ -41,15 +43,45 @@ def draw_plots(
     return written
 
 
-def _draw(
-    rows: Sequence[Row], names: Sequence[str], kind: str, references: Mapping[str, float], title: str, target: Path
-) -> None:
+def draw_confusion_matrix(counts: Sequence[Sequence[int]], labels: Sequence[str], target: Path, title: str) -> None:
+    """Draws a confusion matrix: a row for each class of the references, a column for each predicted class.
+
+    Colors are shares of a row, so that rare classes are as visible as frequent ones. Numbers and names are left out
+    where they would overlap.
+    """
+    inches = 1.5 + 0.45 * min(max(len(labels), 6), _MAX_NAMES)
+    figure = _figure((inches, inches))
+    axes = figure.add_subplot()
+    totals = [max(sum(row), 1) for row in counts]
+    axes.imshow([[count / n for count in row] for row, n in zip(counts, totals, strict=True)], "Blues", vmin=0, vmax=1)
+    if len(labels) <= _MAX_NAMES:
+        axes.set_xticks(range(len(labels)), labels, rotation=90)
+        axes.set_yticks(range(len(labels)), labels)
+    if len(labels) <= _MAX_NUMBERS:
+        for row, (found, total) in enumerate(zip(counts, totals, strict=True)):
+            for column, count in enumerate(found):
+                color = "white" if 2 * count > total else "black"
+                axes.text(column, row, f"{count}", ha="center", va="center", color=color, fontsize=8)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("reference")
+    axes.set_title(title, loc="left", fontsize=11)
+    figure.savefig(target)
+
+
+def _figure(size: tuple[float, float]) -> Any:
     with _without_notebook_backend():
         from matplotlib.backends.backend_agg import FigureCanvasAgg  # needs no display
         from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
+    figure = Figure(figsize=size, dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
+    return figure
+
+
+def _draw(
+    rows: Sequence[Row], names: Sequence[str], kind: str, references: Mapping[str, float], title: str, target: Path
+) -> None:
+    figure = _figure((8, 4.5))
     axes = figure.add_subplot()
     for color, name in zip(_COLORS * len(names), names, strict=False):
         _curve(axes, *_training(rows, name), color, f"{name}, training")
