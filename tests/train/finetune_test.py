@@ -3,6 +3,7 @@
 import fcntl
 import itertools
 import json
+import re
 
 import jax
 import jax.numpy as jnp
@@ -74,8 +75,10 @@ def test_finetune_makes_a_model_that_knows_its_labels(finished_finetune):
 
 def test_finetune_compilations_are_bounded_by_the_lengths(finished_finetune):
     printed = finished_finetune.printed
-    assert 1 < printed.count("compiling the training step: ") <= 3  # 16, 32 and 64 tokens
-    assert printed.count("compiling the evaluation step: ") <= 3
+    lengths = re.findall(r"^compiling the training step for batches of 16 x (\d+): ", printed, re.MULTILINE)
+    assert 1 < len(lengths) == len(set(lengths))
+    assert set(lengths) <= {"16", "32", "64"}
+    assert len(re.findall(r"^compiling the evaluation step for batches of \d+ x \d+: ", printed, re.MULTILINE)) <= 3
 
 
 @pytest.mark.compat
