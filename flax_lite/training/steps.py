@@ -58,7 +58,8 @@ def make_train_step(
             `preparation_key`, independent of the dropout's.
 
     Returns:
-        The step. Its metrics are "loss", the objective's averages and "grad_norm" (before clipping) of this batch.
+        The step. Its metrics are "loss", the objective's averages and "grad_norm" (before clipping) of this batch, and
+        for each term NAME of the loss its divisor "NAME_weight", with which averages over several steps are computed.
 
     Raises:
         ValueError: for micro-batches of an objective that compares the rows of a batch; when traced, if the number of
@@ -81,6 +82,7 @@ def make_train_step(
         grads, params = split(grads), state["params"]
         updates, opt_state = optimizer.update(grads, state["opt_state"], params)
         metrics = {**averages(sums, weights, objective.losses), "grad_norm": optax.tree.norm(grads)}
+        metrics |= {f"{name}_weight": weights[name] for name in objective.losses}
         next_state = {
             "step": state["step"] + 1,
             "params": optax.apply_updates(params, updates),

@@ -3,6 +3,7 @@
 import fcntl
 import itertools
 import json
+import re
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ from train.jobs import finetuning_report
 from train.machine.mesh import make_mesh
 from train.options.config_files import load_config
 from train.run import loop
+from train.run.metrics import read_metrics
 
 CONFIG = str(REPOSITORY / "configs/classify.py")
 # The options that init_from replaces.
@@ -46,6 +48,9 @@ def test_finetune_makes_a_model_that_knows_its_labels(finished_finetune):
     assert "pipeline_tag: text-classification" in card
     assert f"accuracy | {summary['evaluation']['accuracy']:.4g}" in card
     assert "guessing: accuracy 0.5000" in printed
+    last = [row for row in read_metrics(work / "metrics.jsonl") if row["split"] == "train"][-1]
+    assert last["epoch"] == pytest.approx(60 * 16 / 200)
+    assert f"step 60/60  epoch 4.8  loss_mean {last['loss_mean']:.4g}  task_accuracy" in printed
     assert "better than guessing (accuracy" in printed
     model = fl.SequenceClassification.from_pretrained(work / "model")
     assert model.config.labels == ("bad", "good")
@@ -59,12 +64,21 @@ def test_finetune_makes_a_model_that_knows_its_labels(finished_finetune):
     assert len(predictions) == 40
     right = [each["prediction"] == ("bad", "good")[int(each["id"]) % 2 == 0] for each in predictions]
     assert np.mean(right) == pytest.approx(summary["evaluation"]["accuracy"])
+    report = json.loads((work / "report.json").read_text())
+    assert report["step"] == summary["model_step"]
+    matrix = report["sets"]["dev"]["confusion_matrix"]
+    assert [sum(row) for row in matrix] == [20, 20]
+    assert (matrix[0][0] + matrix[1][1]) / 40 == pytest.approx(summary["evaluation"]["accuracy"])
+    assert f"  good: precision {report['sets']['dev']['classes']['good']['precision']:.4f}" in printed
+    assert f"  report: {work / 'report.json'}\n" in printed  # plot=false
 
 
 def test_finetune_compilations_are_bounded_by_the_lengths(finished_finetune):
     printed = finished_finetune.printed
-    assert 1 < printed.count("compiling the training step: ") <= 3  # 16, 32 and 64 tokens
-    assert printed.count("compiling the evaluation step: ") <= 3
+    lengths = re.findall(r"^compiling the training step for batches of 16 x (\d+): ", printed, re.MULTILINE)
+    assert 1 < len(lengths) == len(set(lengths))
+    assert set(lengths) <= {"16", "32", "64"}
+    assert len(re.findall(r"^compiling the evaluation step for batches of \d+ x \d+: ", printed, re.MULTILINE)) <= 3
 
 
 @pytest.mark.compat
@@ -137,6 +151,27 @@ def test_finetune_seeds_are_runs_with_a_mean(tmp_path, classify, untrained, caps
     (work / "seed-1" / "checkpoints").mkdir()
     assert classify.main(work / "seed-1", "seeds=2") == 2
     assert "holds something else (checkpoints" in capsys.readouterr().err
+
+
+def test_finetune_says_what_its_curve_says(tmp_path, classify, capsys):
+    """At a learning rate near zero nothing is learned in 30 steps, and a lower rate would not help."""
+    assert classify.main(tmp_path / "work", "optimizer.learning_rate=1e-9", "total_steps=30", "plot=true") == 0
+    summary = json.loads((tmp_path / "work" / "summary.json").read_text())
+    assert summary["collapsed"] is True
+    verdict = next(line for line in capsys.readouterr().out.splitlines() if "no better than guessing" in line)
+    assert "Underfitting: the training loss, 0." in verdict
+    assert "30 steps are few. Train for more steps (epochs), or with a higher learning rate." in verdict
+    assert "lower learning rate" not in verdict
+    for name in ("loss", "accuracy", "confusion_matrix"):
+        assert (tmp_path / "work" / f"{name}.png").is_file()
+
+
+def test_finetune_logs_at_least_ten_rows(tmp_path, classify, untrained, capsys):
+    assert classify.main(tmp_path / "rare", "log_every_steps=20") == 0
+    assert "log_every_steps: 20 -> 6, so that 60 steps have at least 10 rows of metrics" in capsys.readouterr().out
+    assert classify.main(tmp_path / "often", "log_every_steps=5") == 0
+    assert classify.main(tmp_path / "few", "log_every_steps=5", "total_steps=3") == 0
+    assert [request.config.log_every_steps for request in untrained] == [6, 5, 1]
 
 
 def test_finetune_can_be_called(tmp_path, table, untrained):

@@ -54,6 +54,8 @@ _PIPELINES = {
 }
 # Kinds whose labels are in the model's config.
 _LABELED = ("classification", "tags")
+# Rows of metrics of a run, of which a curve can be seen.
+_LEAST_ROWS = 10
 # Parameters of heads that `new_head` initializes: with DistilBERT's layer before a head, and ALBERT's head for SQuAD 2.
 _NEW_HEAD = ("classifier/*", "pre_classifier/*", "qa_outputs/*", "head/*")
 
@@ -78,7 +80,17 @@ def resolved(request: Request, prepared: Prepared) -> Request:
         values["eval_every_steps"] = max(1, total // values["evaluations"])
         if "checkpoint_every_steps" not in request.overrides:
             values["checkpoint_every_steps"] = values["eval_every_steps"]
+    values["log_every_steps"] = _log_every_steps(values["log_every_steps"], total)
     return dataclasses.replace(request.with_values(values), derived=derived)
+
+
+def _log_every_steps(requested: int, total: int) -> int:
+    """Returns the steps between two logged rows, lowered where a run would have fewer than ten."""
+    most = max(1, total // _LEAST_ROWS)
+    if requested > most:
+        rows = min(total, _LEAST_ROWS)
+        log(f"log_every_steps: {requested} -> {most}, so that {total} steps have at least {rows} rows of metrics")
+    return min(requested, most)
 
 
 def _warmup_steps(values: Mapping[str, Any]) -> int | None:
@@ -141,7 +153,9 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
             describe_execution(execution, config),
             *(teacher.describe() if teacher else ()),
         ],
-        shown=("loss", "task_accuracy", headline),
+        shown=("epoch", "loss", "task_accuracy", headline),
+        losses=objective.losses,
+        steps_per_epoch=batches.steps_per_epoch,
         best=(headline, "max"),
         task=_PIPELINES.get(task.kind),
         model=config.replace(architectures=task.architectures(config)).to_json_dict(),

@@ -1,5 +1,6 @@
 """The report of a fine-tuning: its data at the start, its scores and predictions at the end."""
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,14 +13,29 @@ from flax_lite.tokenization import Tokenizer
 from train.data.unknown import count_ids, describe_unknown, unknown_notes, unknown_share
 from train.errors import RunError, UserError
 from train.jobs.language_model import log
+from train.machine.files import write_json
+from train.run.delivery import optional
 from train.run.job import Result
+from train.run.metrics import read_metrics
+from train.run.plots import draw_confusion_matrix
 from train.run.workdir import WorkDir
-from train.tasks.examples import TextExample, is_labeled
+from train.tasks.examples import Prediction, TaskData, TextExample, is_labeled
 from train.tasks.opening import ExampleSets, Prepared
 from train.tasks.rows import Row, count_not_finite, run_rows
+from train.tasks.scores.diagnosis import Curve, ReferenceLosses, diagnose, reference_losses
 from train.tasks.scores.metrics import Scores, format_scores
+from train.tasks.scores.report import class_report
 
-_SHOWN = 5  # as many as fit a screen
+_SHOWN_CLASSES = 10  # in the output; report.json has all
+
+
+@dataclasses.dataclass(frozen=True)
+class _Scored:
+    """The predictions of a labeled set, and their scores."""
+
+    examples: Sequence[Any]
+    predictions: Sequence[Prediction]
+    scores: Scores
 
 
 def describe_data(prepared: Prepared) -> list[str]:
@@ -68,24 +84,71 @@ def _constant_label(prepared: Prepared) -> list[str]:
 
 
 def finish(work: WorkDir, prepared: Prepared, structure: nnx.GraphDef, result: Result) -> dict[str, Any]:
-    """Prints scores and verdict, writes predictions; returns the entries of summary.json."""
-    found = _predict(work, prepared, prepared.held_out, structure, result)
-    tested = _predict(work, prepared, prepared.test, structure, result)
-    undefined = Scores(dict.fromkeys(prepared.baseline.values, math.nan))
-    first = found.get(next(iter(prepared.held_out.sets)), undefined)
+    """Prints scores and verdict, writes predictions and report; returns the entries of summary.json."""
+    held_out, test = (_predict(work, prepared, sets, structure, result) for sets in (prepared.held_out, prepared.test))
+    found, tested = ({name: each.scores for name, each in sets.items()} for sets in (held_out, test))
     log(f"held out, step {result.step}:")
     log(f"  {format_scores({name: value for name, value in result.evaluation.items() if name != 'loss'})}")
     for name, scores in tested.items():
         log(f"  {name}, scored this once: {format_scores(scores.values)}")
     for note in (note for scores in (*found.values(), *tested.values()) for note in scores.notes):
         log(f"  note: {note}")
-    judged = prepared.scorer.judge(first, prepared.baseline, len(prepared.primary_examples))
-    log(f"  {judged.message}")
+    for line in _write_report(work, prepared.task.data, result.step, {**held_out, **test}):
+        log(f"  {line}")
+    collapsed, message = _judge(work, prepared, held_out.get(next(iter(prepared.held_out.sets))))
+    log(f"  {message}")
     repository = work.request.values["push_to_hub"]
     if repository is not None:
         log(f"uploaded: {_uploaded(result, repository)}")
     more = {"test": {name: dict(scores.values) for name, scores in tested.items()}} if tested else {}
-    return {"baseline": dict(prepared.baseline.values), "collapsed": judged.guessing, **more}
+    return {"baseline": dict(prepared.baseline.values), "collapsed": collapsed, **more}
+
+
+def _judge(work: WorkDir, prepared: Prepared, first: "_Scored | None") -> tuple[bool, str]:
+    """Returns whether the model is no better than guessing on the first held-out set, and the verdict in words."""
+    scores = Scores(dict.fromkeys(prepared.baseline.values, math.nan)) if first is None else first.scores
+    predictions = [] if first is None else first.predictions
+    judged = prepared.scorer.judge(scores, prepared.baseline, prepared.primary_examples, predictions)
+    if not judged.guessing:
+        return False, judged.message
+    curve = Curve.of(read_metrics(work.metrics))
+    return True, f"{judged.message}. {diagnose(curve, _reference_losses(work, prepared))}".rstrip()
+
+
+def _reference_losses(work: WorkDir, prepared: Prepared) -> ReferenceLosses | None:
+    """Returns the losses to compare the curve with; None if the training loss is not only that of the labels."""
+    values, task = work.request.values, prepared.task
+    if values["teacher"] is not None or values["losses.task"] != 1.0 or not len(prepared.train):
+        return None
+    num_classes = len(prepared.train.rows[0].tokens) if task.kind == "choices" else len(task.data.labels)
+    balanced = values.get("class_weights") == "balanced"
+    return reference_losses(task.kind, task.problem, prepared.train.rows, num_classes, balanced=balanced)
+
+
+def _write_report(work: WorkDir, data: TaskData, step: int, scored: "Mapping[str, _Scored]") -> list[str]:
+    """Writes report.json and confusion_matrix.png, if the task has classes; returns lines about the first set."""
+    sets = {name: class_report(data, each.examples, each.predictions) for name, each in scored.items()}
+    sets = {name: report for name, report in sets.items() if report}
+    if not sets:
+        return []
+    path = work.path / "report.json"
+    write_json(path, {"step": step, "sets": sets})
+    name, first = next(iter(sets.items()))
+    lines = [
+        f"{label}: precision {each['precision']:.4f}, recall {each['recall']:.4f}, f1 {each['f1']:.4f} of "
+        f"{each['support']:,}"
+        for label, each in itertools.islice(first.get("classes", {}).items(), _SHOWN_CLASSES)
+    ]
+    if "calibration" in first:
+        lines.append(f"expected calibration error: {first['calibration']['expected_calibration_error']:.4f}")
+    written = [work.address(path)]
+    if "confusion_matrix" in first and work.request.values["plot"]:
+        with optional("the confusion matrix", log):
+            target = work.path / "confusion_matrix.png"
+            title = f"{work.request.workdir.name}, {name}"
+            draw_confusion_matrix(first["confusion_matrix"], data.labels, target, title)
+            written.append(work.address(target))
+    return [*lines, f"report: {', '.join(map(str, written))}"]
 
 
 def check_push(values: Mapping[str, Any]) -> None:
@@ -113,8 +176,8 @@ def _uploaded(result: Result, repository: str) -> str:
 
 def _predict(
     work: WorkDir, prepared: Prepared, held_out: ExampleSets, structure: nnx.GraphDef, result: Result
-) -> dict[str, Scores]:
-    """Writes the predictions of every set; returns the scores of those that have labels."""
+) -> dict[str, _Scored]:
+    """Writes the predictions of every set; returns the scored predictions of those that have labels."""
     if not held_out.sets:
         return {}
     task, folder = prepared.task, work.path / "predictions"
@@ -130,7 +193,7 @@ def _predict(
     for name, examples in held_out.sets.items():
         log(f"predictions: {work.address(prepared.scorer.write(name, examples, predictions[name], folder))}")
         if all(is_labeled(example) for example in examples):
-            scores[name] = prepared.scorer.score(examples, predictions[name])
+            scores[name] = _Scored(examples, predictions[name], prepared.scorer.score(examples, predictions[name]))
     return scores
 
 

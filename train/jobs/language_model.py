@@ -82,6 +82,7 @@ def make_language_model_job(
         "eval_batches": functools.partial(data.eval_batches, values["batch_size"]),
         "summarize": lambda results: _summary(add_up(results), objective.losses),
         "shown": ("loss", *(name for name in objective.names if name.endswith("_accuracy"))),
+        "losses": objective.losses,
         "model": model.to_json_dict(),
         "task": "fill-mask",
         "describe_data": data.describe(),

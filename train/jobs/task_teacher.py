@@ -80,7 +80,7 @@ class TaskTeacher:
         predictions = self.task.predict(examples, rows, self._run(rows, tokens, "held-out"))
         scores = prepared.scorer.score(examples, predictions)
         lines = [f"teacher: {format_scores(scores.values)} (guessing: {format_scores(prepared.baseline.values)})"]
-        if prepared.scorer.judge(scores, prepared.baseline, len(examples)).guessing:
+        if prepared.scorer.judge(scores, prepared.baseline, examples, predictions).guessing:
             lines.append(
                 f"WARNING: teacher={self.source} is no better than guessing on the held-out examples"
                 f"{self._label_order()}"

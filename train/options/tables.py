@@ -22,7 +22,9 @@ RUN_OPTIONS = (
     Option("eval_every_steps", "free", int, 5000, "steps between two evaluations", at_least=1),
     Option("checkpoint_every_steps", "free", int, 1000, "steps between two checkpoints", at_least=1),
     Option("keep_checkpoints", "free", int, 5, "number of newest checkpoints to keep during the run", at_least=1),
-    Option("keep_checkpoints_after", "free", int, 1, "the same once the run is finished, if fewer", at_least=1),
+    Option(
+        "keep_checkpoints_after", "free", int, 1, "number of newest checkpoints that a finished run keeps", at_least=1
+    ),
     Option("keep_best", "free", bool, False, "also keep the checkpoint with the best evaluation, and export it"),
     Option(
         "model_format",
@@ -32,7 +34,7 @@ RUN_OPTIONS = (
         "format of the weights in model/; flax: flax_model.msgpack",
         choices=("safetensors", "flax", "both"),
     ),
-    Option("plot", "free", bool, True, "draw loss.png and accuracy.png"),
+    Option("plot", "free", bool, True, "draw loss.png, accuracy.png and, for tasks with other scores, scores.png"),
     Option("tensorboard", "free", bool, False, "also write TensorBoard event files"),
     Option("profile.first_step", "free", int | None, None, "first step to profile; none: no profile", at_least=1),
     Option("profile.num_steps", "free", int, 5, "number of steps to profile", at_least=1),

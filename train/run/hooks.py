@@ -153,7 +153,7 @@ class Save:
             with hosts.sync_errors("syncing the records"):
                 self._records.sync()
             meta = {"step": step, "next_row": step * self._config.batch_size, "best": self._best.found}
-            meta["model"] = dict(self._job.model)
+            meta |= {"model": dict(self._job.model), "loss_sums": self._records.loss_sums}
             self._checkpoints.save(step, state, meta | expected_meta(self._job), self._best.step)
             self._record_saved()
             self._saving = step

@@ -54,6 +54,7 @@ class Job:
       init_state: (key) -> {"step": int32 scalar 0, "params": ..., "opt_state": ...}; pure, the loop jits it.
       train_step: (state, batch, *constants) -> (state, metrics); pure, jitted with the state donated. Increments
         "step". The metrics are scalars of this step and include "loss"; "grad_norm", if present, must be finite too.
+        For each term NAME of `losses`, "NAME_weight" is the divisor of its average (1 if absent); it is not logged.
         Randomness depends only on the seed and state["step"], so that a resumed run is identical.
       train_batches: (start_step) -> iterator over the batches of updates start_step + 1, start_step + 2, ... The batch
         is the first axis of each array. A step is compiled for each shape, so there should be few. Closed at the end if
@@ -68,6 +69,8 @@ class Job:
       describe: lines to print before the first step: the model, and the choices made for `auto`.
       describe_data: lines about the data, printed after those.
       shown: the metrics on the progress line.
+      losses: the factor of each term of the loss, for `loss_mean`: the loss since the last logged row.
+      steps_per_epoch: for the column `epoch`; None: no such column.
       best: the held-out metric for keep_best, and which end is better.
       references: {"loss" or "accuracy": {name: value}}, drawn as lines in the plots.
       model: config.json of the model, for readers of a checkpoint without the job.
@@ -93,6 +96,8 @@ class Job:
     describe: Sequence[str] = ()
     describe_data: Iterable[str] = ()
     shown: Sequence[str] = ("loss",)
+    losses: Mapping[str, float] = dataclasses.field(default_factory=lambda: {"loss": 1.0})
+    steps_per_epoch: float | None = None
     best: tuple[str, Literal["min", "max"]] = ("loss", "min")
     references: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
     model: Mapping[str, Any] = dataclasses.field(default_factory=dict)

@@ -71,7 +71,8 @@ def fit(job: Job, work: WorkDir, mesh: Mesh, clock: Clock) -> None:
         with clock("init"):
             start = _start(job, work, mesh, checkpoints, progress.log)
             programs = Programs(job, mesh, start.abstract, start.shardings, stop, clock, progress)
-            records = Records(work, clock, progress, start.step, job, mesh, writes=hosts.is_first())
+            first = {"loss_sums": start.loss_sums, "writes": hosts.is_first()}
+            records = Records(work, clock, progress, start.step, job, mesh, **first)
             stack.callback(records.close)
             profiler = make_profiler(work, start.step, clock, progress.log)
             stack.callback(profiler.close)

@@ -5,7 +5,7 @@ import io
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,45 @@ class MetricsWriter:
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
+
+
+class LossMean:
+    """Computes the mean loss of the steps since the last logged row.
+
+    Each term t of the loss is averaged over all elements of the steps s, then the terms are added up:
+
+        mean_t = (sum_s weight_ts loss_ts) / (sum_s weight_ts),    loss_mean = sum_t factor_t mean_t
+
+    Args:
+      factors: the factor of each term.
+      sums: {term: [sum of weight * loss, sum of weight]} of steps before a resume, as in `sums`.
+
+    Attributes:
+      sums: the sums since the last row. They are saved in checkpoints, so that a resumed run logs the same means.
+    """
+
+    def __init__(self, factors: Mapping[str, float], sums: Mapping[str, Sequence[float]] | None = None) -> None:
+        self._factors = factors
+        self.sums: dict[str, list[float]] = {}
+        self.clear()
+        if sums is not None and sums.keys() == factors.keys():
+            self.sums = {name: list(pair) for name, pair in sums.items()}
+
+    def add(self, metrics: Mapping[str, float]) -> None:
+        """Adds a step: its terms and their weights, "NAME_weight" (1 if absent)."""
+        for name, pair in self.sums.items():
+            weight = metrics.get(f"{name}_weight", 1.0)
+            pair[0] += weight * metrics[name]
+            pair[1] += weight
+
+    def value(self) -> float:
+        """Returns the mean loss; a term without weight counts as 0."""
+        means = {name: total / weight if weight else 0.0 for name, (total, weight) in self.sums.items()}
+        return sum(factor * means[name] for name, factor in self._factors.items())
+
+    def clear(self) -> None:
+        """Starts anew after a row."""
+        self.sums = {name: [0.0, 0.0] for name in self._factors}
 
 
 class Clock:

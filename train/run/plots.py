@@ -1,4 +1,4 @@
-"""Draws loss.png and accuracy.png from metrics.jsonl; also of a running job: `python -m train.run.plots WORKDIR`."""
+"""Draws loss.png, accuracy.png and scores.png from metrics.jsonl; of a running job: `python -m train.run.plots DIR`."""
 
 import contextlib
 import math
@@ -13,26 +13,29 @@ from train.run.metrics import Row, read_metrics
 
 # Okabe and Ito's palette (jfly.uni-koeln.de/color): distinguishable with any color vision and in grayscale.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# The most classes whose names, and whose counts, are written into a confusion matrix.
+_MAX_NAMES, _MAX_NUMBERS = 40, 20
 _SMOOTHING_ROWS = 0.02  # width of the running mean over a noisy curve, as a share of the rows
 
 
 def draw_plots(
     folder: Path, references: Mapping[str, Mapping[str, float]] | None = None, title: str = ""
 ) -> list[Path]:
-    """Draws every metric whose name ends in "loss" or "accuracy".
+    """Draws the losses, the accuracies, and the other scores of held-out sets (F1, exact match, correlations).
+
+    The training loss is the column `loss_mean`, since the loss of a single step is noisy.
 
     Args:
       folder: the work directory; contains metrics.jsonl, and the plots are written to it.
-      references: {"loss" or "accuracy": {name: value}}, drawn as horizontal lines.
-      title: the title of both plots.
+      references: {"loss", "accuracy" or "scores": {name: value}}, drawn as horizontal lines.
+      title: the title of the plots.
 
     Returns:
       The files written; no file for a kind of metric without rows.
     """
     rows = read_metrics(folder / "metrics.jsonl")
     written = []
-    for kind in ("loss", "accuracy"):
-        names = _names(rows, kind)
+    for kind, names in (("loss", _losses(rows)), ("accuracy", _accuracies(rows)), ("scores", _scores(rows))):
         if names:
             target = folder / f"{kind}.png"
             _draw(rows, names, kind, (references or {}).get(kind, {}), title, target)
@@ -40,18 +43,48 @@ def draw_plots(
     return written
 
 
-def _draw(
-    rows: Sequence[Row], names: Sequence[str], kind: str, references: Mapping[str, float], title: str, target: Path
-) -> None:
+def draw_confusion_matrix(counts: Sequence[Sequence[int]], labels: Sequence[str], target: Path, title: str) -> None:
+    """Draws a confusion matrix: a row for each class of the references, a column for each predicted class.
+
+    Colors are shares of a row, so that rare classes are as visible as frequent ones. Numbers and names are left out
+    where they would overlap.
+    """
+    inches = 1.5 + 0.45 * min(max(len(labels), 6), _MAX_NAMES)
+    figure = _figure((inches, inches))
+    axes = figure.add_subplot()
+    totals = [max(sum(row), 1) for row in counts]
+    axes.imshow([[count / n for count in row] for row, n in zip(counts, totals, strict=True)], "Blues", vmin=0, vmax=1)
+    if len(labels) <= _MAX_NAMES:
+        axes.set_xticks(range(len(labels)), labels, rotation=90)
+        axes.set_yticks(range(len(labels)), labels)
+    if len(labels) <= _MAX_NUMBERS:
+        for row, (found, total) in enumerate(zip(counts, totals, strict=True)):
+            for column, count in enumerate(found):
+                color = "white" if 2 * count > total else "black"
+                axes.text(column, row, f"{count}", ha="center", va="center", color=color, fontsize=8)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("reference")
+    axes.set_title(title, loc="left", fontsize=11)
+    figure.savefig(target)
+
+
+def _figure(size: tuple[float, float]) -> Any:
     with _without_notebook_backend():
         from matplotlib.backends.backend_agg import FigureCanvasAgg  # needs no display
         from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
+    figure = Figure(figsize=size, dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
+    return figure
+
+
+def _draw(
+    rows: Sequence[Row], names: Sequence[str], kind: str, references: Mapping[str, float], title: str, target: Path
+) -> None:
+    figure = _figure((8, 4.5))
     axes = figure.add_subplot()
     for color, name in zip(_COLORS * len(names), names, strict=False):
-        _curve(axes, *_series(rows, "train", name), color, f"{name}, training")
+        _curve(axes, *_training(rows, name), color, f"{name}, training")
         steps, values = _series(rows, "eval", name)
         if steps:
             style = {"color": color, "markeredgecolor": "white", "markersize": 6, "linewidth": 1.2}
@@ -62,6 +95,8 @@ def _draw(
         axes.annotate(f"{name}\n{value:.3g}", **position, color="#555555", fontsize=8, annotation_clip=False)
     if kind == "accuracy":
         axes.set_ylim(0, 1.02)
+    elif kind == "scores":
+        axes.set_ylim(min(0.0, axes.get_ylim()[0]), 1.02)  # a correlation may be negative
     axes.set_xlabel("step")
     axes.set_ylabel(kind)  # no unit: a distillation has losses in nats and squared errors
     axes.set_xlim(left=0)
@@ -90,10 +125,37 @@ def _without_notebook_backend() -> Iterator[None]:
             os.environ["MPLBACKEND"] = hidden
 
 
-def _names(rows: Sequence[Row], kind: str) -> list[str]:
-    """Returns the metrics of a kind; for a loss with named terms, the terms without their sum."""
-    names = list(dict.fromkeys(name for row in rows for name in row if name.endswith(kind)))
-    return [name for name in names if name != kind] or names
+def _columns(rows: Sequence[Row], split: str | None = None) -> list[str]:
+    """Returns the columns of the rows of a split, or of all rows, in the order in which they first occur."""
+    return list(dict.fromkeys(name for row in rows if split in (None, row["split"]) for name in row))
+
+
+def _losses(rows: Sequence[Row]) -> list[str]:
+    """Returns the loss, and its terms if there are several."""
+    names = [name for name in _columns(rows) if name.endswith("loss")]
+    return ["loss"] if "loss" in names and len(names) == 2 else names
+
+
+def _accuracies(rows: Sequence[Row]) -> list[str]:
+    return [name for name in _columns(rows) if name.endswith("accuracy")]
+
+
+def _scores(rows: Sequence[Row]) -> list[str]:
+    """Returns the columns of held-out rows that are scores: not losses, accuracies or thresholds, and at most 1."""
+    training = {*_columns(rows, "train"), "step", "split"}
+
+    def is_score(name: str) -> bool:
+        _, values = _series(rows, "eval", name)
+        return bool(values) and all(-1.0 <= value <= 1.0 for value in values)
+
+    names = [name for name in _columns(rows, "eval") if name not in training]
+    return [name for name in names if not name.endswith(("loss", "accuracy", "threshold")) and is_score(name)]
+
+
+def _training(rows: Sequence[Row], name: str) -> tuple[list[int], list[float]]:
+    if name == "loss":
+        rows = [{**row, name: row.get("loss_mean", row.get(name))} for row in rows]
+    return _series(rows, "train", name)
 
 
 def _series(rows: Sequence[Row], split: str, name: str) -> tuple[list[int], list[float]]:

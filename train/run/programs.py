@@ -129,10 +129,17 @@ class Programs:
 
     def _compiler(self, what: str, jitted: Any) -> Callable[..., Callable[..., Any]]:
         def compile_for(*arguments: Any) -> Callable[..., Any]:
-            with self._clock("compile"), self._progress.working(f"compiling {what}"), jax.set_mesh(self._mesh):
+            title = f"compiling {what}{_describe_batch(arguments[1])}" if len(arguments) > 1 else f"compiling {what}"
+            with self._clock("compile"), self._progress.working(title), jax.set_mesh(self._mesh):
                 return jitted.lower(*arguments).compile()
 
         return compile_for
+
+
+def _describe_batch(batch: DeviceBatch) -> str:
+    """Returns the shape of a batch's token ids, for which a step is compiled, in words; "" without token ids."""
+    ids = batch.get("input_ids")
+    return "" if ids is None else f" for batches of {' x '.join(map(str, ids.shape))}"
 
 
 def _first(batches: Iterable[Mapping[str, np.ndarray]]) -> Batch:

@@ -87,16 +87,22 @@ class Progress:
         """Shows an evaluation on the held-out set."""
         self.log(f"step {step}/{self._total}  held-out: {self._text(row)}")
 
+    def _values(self, row: Mapping[str, float]) -> list[tuple[str, float]]:
+        """Returns the shown metrics of a row; of a training row, the mean loss instead of that of a single step."""
+        names = ["loss_mean" if name == "loss" and "loss_mean" in row else name for name in self._shown]
+        return [(name, row[name]) for name in names if row.get(name) is not None]
+
     def _text(self, row: Mapping[str, float]) -> str:
-        return "  ".join(f"{name} {row[name]:.4g}" for name in self._shown if row.get(name) is not None)
+        return "  ".join(f"{name} {value:.4g}" for name, value in self._values(row))
 
     def _short(self, row: Mapping[str, float]) -> str:
         """Formats as `_text`, but "mlm_accuracy 0.3123" as "mlm 31.2%", to leave room for the bar in 80 columns."""
-        shown = [(name, row[name]) for name in self._shown if row.get(name) is not None]
         end = "_accuracy"
         return "  ".join(
-            f"{name.removesuffix(end)} {value:.1%}" if name.endswith(end) else f"{name} {value:.4g}"
-            for name, value in shown
+            f"{name.removesuffix(end)} {value:.1%}"
+            if name.endswith(end)
+            else f"{name.removesuffix('_mean')} {value:.4g}"
+            for name, value in self._values(row)
         )
 
     def _line(self, step: int, text: str) -> str:

@@ -1,14 +1,14 @@
 """The records of a run: metrics.jsonl, progress lines, and summary.json over all runs of a work directory."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
 from jax.sharding import Mesh
 
 from train.run.job import Job
-from train.run.metrics import Clock, MetricsWriter, read_metrics
+from train.run.metrics import Clock, LossMean, MetricsWriter, read_metrics
 from train.run.pace import Pace, peak_bytes, peak_flops_per_second
 from train.run.progress import Progress
 from train.run.provenance import provenance
@@ -105,8 +105,9 @@ class Records:
       clock: the run's clock.
       progress: shows the rows.
       first_step: the step the run starts from; rows after it are dropped.
-      job: the job, for tokens and FLOPs per step.
+      job: the job, for tokens, FLOPs and epochs per step and the terms of the loss.
       mesh: the devices.
+      loss_sums: of the checkpoint that the run starts from, as `loss_sums`.
       writes: whether this process writes the files; only host 0 does.
 
     Raises:
@@ -122,9 +123,12 @@ class Records:
         job: Job,
         mesh: Mesh,
         *,
+        loss_sums: Mapping[str, Sequence[float]] | None = None,
         writes: bool = True,
     ) -> None:
         self._work, self._progress = work, progress
+        self._loss_mean, self._steps_per_epoch = LossMean(job.losses, loss_sums), job.steps_per_epoch
+        self._weights = frozenset(f"{name}_weight" for name in job.losses)
         self._pace = Pace(clock, first_step, job.tokens_per_batch, peak_flops_per_second(job.costs, mesh))
         self._writers: list[RowWriter] = []
         self._summary: Summary | None = None
@@ -143,6 +147,11 @@ class Records:
         self._summary = Summary(work, clock, first_step, metrics.lost_steps, dict(mesh.shape), job.fingerprints)
         self.status("running", first_step)
 
+    @property
+    def loss_sums(self) -> dict[str, list[float]]:
+        """A copy of the sums of the loss since the last row, for a checkpoint, which is written in the background."""
+        return {name: list(pair) for name, pair in self._loss_mean.sums.items()}
+
     def train_row(self, step: int, metrics: Mapping[str, jax.Array], flops: float | None = None) -> None:
         """Reads a step's metrics from the devices, shows them, and writes a row every log_every_steps.
 
@@ -157,12 +166,17 @@ class Records:
         config = self._work.request.config
         fetched = {name: float(value) for name, value in jax.device_get(metrics).items()}
         self._pace.arrived(flops)
-        row = {"loss": fetched.pop("loss"), **fetched}  # first for readers: JAX sorts the keys
+        self._loss_mean.add(fetched)
+        row = {"loss": fetched["loss"], "loss_mean": self._loss_mean.value()}  # first for readers: JAX sorts the keys
+        if self._steps_per_epoch is not None:
+            row["epoch"] = step / self._steps_per_epoch
+        row |= {name: value for name, value in fetched.items() if name not in self._weights}
         bad = [name for name in _MUST_BE_FINITE if not math.isfinite(row.get(name, 0.0))]
         write = step % config.log_every_steps == 0 or step == config.total_steps or bool(bad)
         if write:
             row |= self._pace.row(step)
             self._write(step, "train", row)
+            self._loss_mean.clear()
         self._progress.step(step, row, write)
         if bad:
             raise NotFiniteError(f"{bad[0]} is {row[bad[0]]}")

@@ -32,6 +32,7 @@ class Start:
       state: the train state, on the devices.
       step: the number of updates it has had.
       best: {"step", "metric", "value"} of the best evaluation so far, or None.
+      loss_sums: of the steps since the last row of metrics, as `Records.loss_sums`; None: there are no such steps.
       abstract: the state's shapes, dtypes and shardings.
       shardings: the shardings alone.
     """
@@ -39,6 +40,7 @@ class Start:
     state: State
     step: int
     best: dict[str, Any] | None
+    loss_sums: dict[str, list[float]] | None
     abstract: State
     shardings: Any
 
@@ -58,12 +60,12 @@ def restore_or_init(job: Job, seed: int, mesh: Mesh, checkpoints: Checkpoints, l
     abstract, shardings = abstract_state(job, mesh)
     restored = checkpoints.restore(abstract, expected_meta(job))
     if restored is None:
-        return Start(_initial_state(job, key, mesh, shardings), 0, None, abstract, shardings)
+        return Start(_initial_state(job, key, mesh, shardings), 0, None, None, abstract, shardings)
     state, meta = restored
     best = meta["best"] if meta["best"] and checkpoints.has(meta["best"]["step"]) else None
     checkpoints.best_step = best["step"] if best else None
     log(f"continuing from the checkpoint of step {meta['step']}")
-    return Start(state, meta["step"], best, abstract, shardings)
+    return Start(state, meta["step"], best, meta.get("loss_sums"), abstract, shardings)
 
 
 def check_inputs(job: Job) -> None:

@@ -165,6 +165,11 @@ class TrainingBatches:
         if distinct and len(rows) < batch_size:
             raise ValueError(f"{len(rows)} rows are too few for a batch of {batch_size} distinct rows")
 
+    @property
+    def steps_per_epoch(self) -> float:
+        """The number of batches in a pass over the rows."""
+        return len(self.rows) // self.batch_size if self.distinct else len(self.rows) / self.batch_size
+
     def batches(self, start_step: int, process_index: int = 0, process_count: int = 1) -> Iterator[Batch]:
         """Yields the batches of steps start_step + 1, start_step + 2, ... endlessly; only this host's part of each."""
         step = start_step

@@ -19,7 +19,7 @@ def test_a_run_writes_its_records_checkpoints_and_model(finished):
     assert [row["step"] for row in rows if row["split"] == "train"] == list(range(1, 21))
     assert [row["step"] for row in rows if row["split"] == "eval"] == [5, 10, 15, 20]
     measured = ["step_seconds_p50", "step_seconds_p90", "data_wait_fraction"]
-    assert list(rows[2]) == ["step", "split", "loss", "grad_norm", "tokens_per_second", *measured]
+    assert list(rows[2]) == ["step", "split", "loss", "loss_mean", "grad_norm", "tokens_per_second", *measured]
     assert sorted(path.name for path in (work / "checkpoints").iterdir()) == ["16", "20"]
     for name in ("loss.png", "config.json", "summary.json", "model/weights.npz"):
         assert (work / name).is_file()
@@ -44,18 +44,28 @@ def test_a_finished_job_is_reported_and_not_run_again(start, ten_steps, capsys):
 
 
 def test_losses_are_those_of_their_own_step(tmp_path, start):
-    """The loop reads metrics one step late; they must still be logged for the step that computed them."""
+    """The loop reads metrics one step late; they must still be logged for the step that computed them.
+
+    The mean is that of the steps since the last row, weighted.
+    """
 
     def echo(job):
         def train_step(state, batch):
             step = state["step"] + 1
-            return {**state, "step": step}, {"loss": step.astype(jnp.float32), "grad_norm": jnp.float32(0)}
+            return {**state, "step": step}, {
+                "loss": step.astype(jnp.float32),
+                "loss_weight": 1.0 + step % 2,
+                "grad_norm": jnp.float32(0),
+            }
 
         return dataclasses.replace(job, train_step=train_step)
 
     start("log_every_steps=3", "checkpoint_every_steps=20", change=echo)
     rows = [row for row in read_metrics(tmp_path / "work" / "metrics.jsonl") if row["split"] == "train"]
     assert [(row["step"], row["loss"]) for row in rows] == [(step, step) for step in (3, 6, 9, 12, 15, 18, 20)]
+    means = [(2 * 1 + 2 + 2 * 3) / 5, (4 + 2 * 5 + 6) / 4, (2 * 7 + 8 + 2 * 9) / 5]
+    assert [row["loss_mean"] for row in rows][:3] == means
+    assert "loss_weight" not in rows[0]
 
 
 def test_nothing_is_compiled_after_the_first_step(start, monkeypatch):

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from train.run.metrics import Clock, MetricsWriter, read_metrics
+from train.run.metrics import Clock, LossMean, MetricsWriter, read_metrics
 
 
 @pytest.fixture
@@ -101,3 +101,15 @@ def test_clock_phases_nest_without_counting_twice():
     assert seconds["inner"] >= 0.03
     assert seconds["outer"] >= 0.03
     assert sum(seconds.values()) <= clock.total()
+
+
+def test_the_mean_of_a_loss_weights_each_term_by_its_elements():
+    mean = LossMean({"mlm_loss": 1.0, "sop_loss": 0.5})
+    mean.add({"mlm_loss": 2.0, "mlm_loss_weight": 3.0, "sop_loss": 1.0, "sop_loss_weight": 8.0})
+    mean.add({"mlm_loss": 4.0, "mlm_loss_weight": 1.0, "sop_loss": 0.0, "sop_loss_weight": 0.0})
+    assert mean.value() == (2.0 * 3 + 4.0) / 4 + 0.5 * 1.0
+    resumed = LossMean({"mlm_loss": 1.0, "sop_loss": 0.5}, json.loads(json.dumps(mean.sums)))
+    assert resumed.value() == mean.value()
+    assert LossMean({"loss": 1.0}, mean.sums).sums == {"loss": [0.0, 0.0]}  # of another version's terms
+    mean.clear()
+    assert mean.value() == 0.0

@@ -49,12 +49,29 @@ def test_losses_and_accuracies_are_drawn_with_their_references(tmp_path, drawn, 
         assert struct.unpack(">II", header[16:24]) == (1200, 675)
     labels = [text.get_text() for text in drawn["loss.png"].axes[0].get_legend().get_texts()]
     assert labels == [
+        "loss, training",
+        f"loss, held-out ({5 / count + 0.8:.3g})",
         "mlm_loss, training",
         f"mlm_loss, held-out ({5 / count:.3g})",
         "sop_loss, training",
         "sop_loss, held-out (0.7)",
     ]
     assert [text.get_text() for text in drawn["loss.png"].axes[0].texts] == ["unigram entropy\n5"]
+
+
+def test_a_fine_tuning_has_the_mean_loss_and_the_scores_of_its_task(tmp_path, drawn):
+    rows = [{"step": 5, "split": "train", "loss": 9.0, "loss_mean": 2.0, "task_loss": 9.0, "task_accuracy": 0.5}]
+    scores = {"entity_f1": 0.75, "entity_recall": 0.5, "spearman": None, "best_f1_threshold": 0.5, "rows": 40}
+    write(tmp_path, [*rows, {"step": 5, "split": "eval", "loss": 1.5, "accuracy": 0.25, **scores}])
+    paths = draw_plots(tmp_path, {"scores": {"guessing": 0.25}})
+    assert [path.name for path in paths] == ["loss.png", "accuracy.png", "scores.png"]
+    curves = {
+        name: {line.get_label(): list(line.get_ydata()) for line in figure.axes[0].lines if line.get_label()[0] != "_"}
+        for name, figure in drawn.items()
+    }
+    assert curves["loss.png"] == {"loss, training": [2.0], "loss, held-out (1.5)": [1.5]}
+    assert curves["accuracy.png"] == {"task_accuracy, training": [0.5], "accuracy, held-out (0.25)": [0.25]}
+    assert list(curves["scores.png"]) == ["entity_f1, held-out (0.75)", "entity_recall, held-out (0.5)"]
 
 
 def test_smoothing_keeps_a_constant(tmp_path, drawn):

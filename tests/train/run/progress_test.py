@@ -48,6 +48,12 @@ def test_terminals_get_a_bar(monkeypatch):
     assert "step 12/100  held-out: loss 2" in shown
 
 
+def test_the_mean_loss_is_shown_instead_of_that_of_a_step(monkeypatch):
+    monkeypatch.setitem(ROW, "loss_mean", 2.5)
+    assert "step 12/100  loss_mean 2.5  mlm_accuracy" in show(io.StringIO(), monkeypatch)
+    assert "loss 2.5  mlm 25.0%" in show(Terminal(), monkeypatch)
+
+
 def test_mfu_is_shown_if_known(monkeypatch):
     monkeypatch.setitem(ROW, "mfu", 0.3125)
     assert "12.3k tokens/s  31.2% MFU  " in show(io.StringIO(), monkeypatch)

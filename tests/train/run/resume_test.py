@@ -49,6 +49,21 @@ def test_damage_costs_steps_but_does_not_change_results(interrupted, start, caps
     assert summary(interrupted)["totals"]["lost_steps"] > 0
 
 
+@pytest.mark.parametrize("lose_last", [False, True])
+def test_rows_of_several_steps_are_the_same_after_a_resume(tmp_path, start, lose_last):
+    """The run stops at step 10, or loses that checkpoint and resumes from step 8; the rows are of steps 7, 14, 20."""
+    work, cadence = tmp_path / "work", "log_every_steps=7"
+    assert start(cadence, name="whole") == 0
+    assert start(cadence, change=signal_at(10)) == 75
+    if lose_last:
+        DAMAGES["empty"](work / "checkpoints" / "10")
+    assert start(cadence) == 0
+    rows = outcome(tmp_path / "whole")[0]
+    assert outcome(work)[0] == rows
+    (between,) = [row for row in rows if row[:2] == (14, "train")]
+    assert between[3] not in (None, between[2])
+
+
 @pytest.mark.compat
 def test_a_run_on_eight_devices_resumes_on_one(tmp_path, start, config, uninterrupted):
     """Losses agree within 1e-4: another layout takes sums in another order."""

@@ -38,7 +38,8 @@ def launch(config, workdir, *overrides, environment=None):
 def outcome(workdir):
     """Returns all that must not depend on interruptions: every row and every bit of the model."""
     rows = read_metrics(workdir / "metrics.jsonl")
-    series = [(row["step"], row["split"], row["loss"], row.get("grad_norm")) for row in rows]
+    names = ("step", "split", "loss", "loss_mean", "grad_norm")
+    series = [tuple(row.get(name) for name in names) for row in rows]
     with np.load(workdir / "model" / "weights.npz") as weights:
         return series, {name: weights[name].tobytes() for name in weights}
 

@@ -1,4 +1,4 @@
-"""The score of a constant prediction, and whether a model is better; after a failed training run it is not."""
+"""Constant predictions to compare a model with, and whether it is better; after a failed training run it is not."""
 
 import collections
 import dataclasses
@@ -6,16 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from train.tasks.examples import Example, SpanExample, TagExample, TaskData
-from train.tasks.scores.metrics import Scores, TaskMetrics, score
+from train.tasks.examples import Example, Prediction, SpanExample, TagExample, TaskData
+from train.tasks.scores.metrics import Scores, TaskMetrics
 
-# For large ALBERT models: google-research/google-research#151 (xlarge: 5e-6), huggingface/transformers#2104, and the
-# README of google-research/albert, which halves the learning rate for RACE with the version 2 models. For all models
-# like BERT: Mosbach et al. 2021 (arXiv:2006.04884).
-CURE = (
-    "The published cure is a lower learning rate (half of it or less) and a longer warm-up (10% of the steps or more); "
-    "then other seeds."
-)
 _PROPORTIONS = (
     "accuracy",
     "f1",
@@ -36,9 +29,9 @@ class Verdict:
         score: the score of the model.
         baseline: the score of guessing.
         standard_error: the standard error of the baseline.
-        guessing: whether the score is NaN, or at most the baseline plus one standard error; False if guessing has no
-            score.
-        message: the verdict in words, with the cure if the model is guessing.
+        guessing: whether the score is NaN, or at most the baseline plus one standard error, or the model predicts the
+            same for every example; False if guessing has no score.
+        message: the verdict in words.
     """
 
     score: float
@@ -48,39 +41,48 @@ class Verdict:
     message: str
 
 
-def guess(data: TaskData, examples: Sequence[Example]) -> list[Any]:
-    """Predicts every example without looking at it.
+def guess(data: TaskData, examples: Sequence[Example]) -> list[list[Any]]:
+    """Returns constant predictions for all examples: that of the training set, and that of the examples if it differs.
 
-    The prediction is the most frequent label or choice of the training set (the first of equals); for several labels,
-    those that more than half of the training set has, often none; for regression, the mean; for tags, O for every word;
-    for spans, no answer ("").
+    The prediction is the most frequent label or choice (the first of equals); for several labels, those that more than
+    half of the set has, often none; for regression, the mean; for tags, O for every word; for spans, no answer ("").
+    A model that learned only to repeat one label may have chosen either, so that the better one counts.
 
     Args:
-        data: the task; if its training set has no labels, those of the examples are counted.
+        data: the task.
         examples: the examples to predict.
 
     Raises:
         ValueError: if neither has labels.
     """
     if data.kind == "spans":
-        return [""] * len(examples)
+        return [[""] * len(examples)]
     if data.kind == "tags":
         outside = data.labels.index("O")
-        return [(outside,) * len(e.words) for e in examples if isinstance(e, TagExample)]
-    known = _labels(data.train) or _labels(examples)
+        return [[(outside,) * len(e.words) for e in examples if isinstance(e, TagExample)]]
+    known = [labels for labels in (_labels(data.train), _labels(examples)) if labels]
     if not known:
         raise ValueError("neither the training set nor the examples have labels to guess from")
-    return [_constant_prediction(data, known)] * len(examples)
+    constants = dict.fromkeys(_constant_prediction(data, labels) for labels in known)
+    return [[constant] * len(examples) for constant in constants]
 
 
-def baseline(data: TaskData, examples: Sequence[Example], reported: TaskMetrics) -> Scores:
-    """Scores `guess` with the metrics of the task, except for spans, which have SQuAD's metrics.
-
-    Raises:
-        ValueError: as `guess` and `score`.
-    """
-    references = [e.tags if isinstance(e, TagExample) else e.label for e in examples if not isinstance(e, SpanExample)]
-    return score(reported, guess(data, examples), references, data.labels)
+def describe_constant(data: TaskData, examples: Sequence[Example], predictions: Sequence[Prediction]) -> str:
+    """Returns a sentence if all predictions are the same although the examples are not; "" otherwise."""
+    if data.kind == "tags":
+        found = {tag for prediction in predictions for tag in prediction.value}
+        expected = {tag for e in examples if isinstance(e, TagExample) for tag in e.tags or ()}
+    elif data.kind == "spans":
+        found = {prediction.value for prediction in predictions}
+        expected = {e.answers for e in examples if isinstance(e, SpanExample)}
+    else:
+        found, expected = {prediction.value for prediction in predictions}, set(_labels(examples))
+    if len(found) != 1 or len(expected) < 2:
+        return ""
+    (value,) = found
+    if isinstance(value, int) and data.labels and data.problem == "single_label":
+        value = data.labels[value]
+    return f"the model predicts {value!r} for every {'word' if data.kind == 'tags' else 'example'}"
 
 
 def standard_error(metric: str, value: float, num_examples: int) -> float:
@@ -104,7 +106,7 @@ def standard_error(metric: str, value: float, num_examples: int) -> float:
     raise ValueError(f"the standard error of {metric!r} is not known")
 
 
-def judge(reported: TaskMetrics, scores: Scores, guessed: Scores, num_examples: int) -> Verdict:
+def judge(reported: TaskMetrics, scores: Scores, guessed: Scores, num_examples: int, constant: str = "") -> Verdict:
     """Compares the headline metric of a model with that of guessing.
 
     The standard error of "mean" is the mean of the standard errors of its metrics, which are correlated.
@@ -114,6 +116,7 @@ def judge(reported: TaskMetrics, scores: Scores, guessed: Scores, num_examples: 
         scores: the scores of the model.
         guessed: the scores of `baseline` on the same examples.
         num_examples: the number of examples.
+        constant: a sentence that the model predicts the same for every example; "" if it does not.
     """
     names = reported.names if reported.headline == "mean" else (reported.headline,)
     errors = [standard_error(name, guessed.values[name], num_examples) for name in names]
@@ -122,17 +125,18 @@ def judge(reported: TaskMetrics, scores: Scores, guessed: Scores, num_examples: 
         scores.values[reported.headline],
         guessed.values[reported.headline],
         sum(errors) / len(errors),
+        constant,
     )
 
 
-def verdict(metric: str, value: float, guessed: float, error: float) -> Verdict:
+def verdict(metric: str, value: float, guessed: float, error: float, constant: str = "") -> Verdict:
     """Compares a score with the score of guessing and its standard error, all on the same scale."""
     if math.isnan(guessed):
         message = f"not compared with guessing: {metric} is not defined on these examples"
         return Verdict(score=value, baseline=guessed, standard_error=error, guessing=False, message=message)
-    guessing = not value > guessed + error  # True for NaN
+    guessing = not value > guessed + error or bool(constant)  # True for NaN
     compared = f"{metric} {value:.4f}, guessing {guessed:.4f} with a standard error of {error:.4f}"
-    message = f"no better than guessing ({compared}). {CURE}" if guessing else f"better than guessing ({compared})"
+    message = f"{'no ' * guessing}better than guessing ({compared}){f': {constant}' if constant else ''}"
     return Verdict(score=value, baseline=guessed, standard_error=error, guessing=guessing, message=message)
 
 

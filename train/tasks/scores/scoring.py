@@ -10,7 +10,7 @@ from train.errors import UserError
 from train.tasks.examples import Example, Prediction, SpanExample, TaskData, align_predictions, is_labeled
 from train.tasks.readers.glue_table import GLUE
 from train.tasks.readers.lines import read_all, read_object
-from train.tasks.scores.baseline import Verdict, guess, judge, standard_error, verdict
+from train.tasks.scores.baseline import Verdict, describe_constant, guess, judge, standard_error, verdict
 from train.tasks.scores.metrics import Scores, TaskMetrics, metrics_of, score
 from train.tasks.scores.squad_metric import squad_scores
 from train.tasks.scores.submission import (
@@ -77,16 +77,22 @@ class Scorer:
         return Scores({headline: found.values[headline], **found.values}, found.notes)
 
     def baseline(self, examples: Sequence[Example]) -> Scores:
-        """Scores a constant prediction, see `guess`."""
-        guessed = guess(self.data, examples)
-        return self.score(examples, [Prediction(id=e.id, value=v) for e, v in zip(examples, guessed, strict=True)])
+        """Returns the better of the scores of the constant predictions, see `guess`."""
+        scores = [
+            self.score(examples, [Prediction(id=e.id, value=v) for e, v in zip(examples, guessed, strict=True)])
+            for guessed in guess(self.data, examples)
+        ]
+        return max(scores, key=lambda each: each.values[self.reported.headline])
 
-    def judge(self, scores: Scores, guessed: Scores, num_examples: int) -> Verdict:
+    def judge(
+        self, scores: Scores, guessed: Scores, examples: Sequence[Example], predictions: Sequence[Prediction]
+    ) -> Verdict:
         """Returns whether a model is better than guessing."""
+        constant = describe_constant(self.data, examples, predictions)
         if self.data.kind != "spans":
-            return judge(self.reported, scores, guessed, num_examples)
+            return judge(self.reported, scores, guessed, len(examples), constant)
         value, least = scores.values["f1"], guessed.values["f1"]
-        return verdict("f1", value, least, standard_error("f1", least, num_examples))
+        return verdict("f1", value, least, standard_error("f1", least, len(examples)), constant)
 
     def file_name(self, name: str, examples: Sequence[Example]) -> str:
         """Returns the name of the file with the predictions of a set."""
