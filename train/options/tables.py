@@ -22,9 +22,7 @@ RUN_OPTIONS = (
     Option("eval_every_steps", "free", int, 5000, "steps between two evaluations", at_least=1),
     Option("checkpoint_every_steps", "free", int, 1000, "steps between two checkpoints", at_least=1),
     Option("keep_checkpoints", "free", int, 5, "number of newest checkpoints to keep during the run", at_least=1),
-    Option(
-        "keep_checkpoints_after", "free", int, 1, "number of newest checkpoints that a finished run keeps", at_least=1
-    ),
+    Option("keep_checkpoints_after", "free", int, 1, "newest checkpoints that a finished run keeps", at_least=1),
     Option("keep_best", "free", bool, False, "also keep the checkpoint with the best evaluation, and export it"),
     Option(
         "model_format",
