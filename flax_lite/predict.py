@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, TextIO
 import numpy as np
 
 from flax_lite.checkpoints.sentence_transformers import POOLINGS
+from flax_lite.files.output import discard_output
 from flax_lite.files.strict_json import parse_json
 from flax_lite.layers.execution import Execution
 from flax_lite.pipelines import TASKS, pipeline
@@ -118,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"predict: {lines.location(error.number)}: {error.problem}\n")
         return 2
     except BrokenPipeError:  # the reader, such as `| head`, has closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return 0
     except (TypeError, ValueError, OSError) as error:  # TypeError: an option that the task does not have
         sys.stderr.write(f"predict: {error}\n")

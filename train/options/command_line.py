@@ -3,6 +3,7 @@
 absl parses the flags, which are made from the job's table of options; messages and --help are written here.
 """
 
+import itertools
 import json
 import shlex
 import textwrap
@@ -66,7 +67,7 @@ def parse(
     workdir = work_path(given["workdir"].value or "")
     spec = given["config"].value
     if spec is None:
-        raise UserError(f"--config is missing. Give one of: {', '.join(config_files())}\n(--help lists every option)")
+        raise _missing_config(job)
     loaded = load_config(spec)
     _check_job(job, loaded)
     values = schema.validate(options, loaded.values, str(loaded.path))
@@ -92,14 +93,25 @@ def parse(
 def _table(job: str, tables: Mapping[str, Table], argv: Sequence[str], help_config: str) -> Table:
     """Returns the table of the config on a command line, which has to be known before the options are parsed."""
     spec = ""
-    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+    for argument, following in itertools.pairwise([*argv, ""]):
         name, equals, value = argument.lstrip("-").partition("=")
         if argument.startswith("-") and name == "config":
             spec = value if equals else following
+    if not (spec or argv):
+        raise _missing_config(job)
     loaded = load_config(spec or help_config)
     if loaded.table not in tables:
         raise _another_job(job, loaded)
     return tables[loaded.table]
+
+
+def _usage(job: str) -> str:
+    return f"python -m train.{job} --config FILE[:VARIANT] [--workdir DIR] [--config.KEY=VALUE ...]"
+
+
+def _missing_config(job: str) -> UserError:
+    configs = ", ".join(config_files()) or "none in configs/ (run it from a checkout)"
+    return UserError(f"--config is missing. Give one of: {configs}\nusage: {_usage(job)}\n(--help lists every option)")
 
 
 def _check_job(job: str, loaded: LoadedConfig) -> None:
@@ -183,7 +195,7 @@ def _help(job: str, options: Sequence[schema.Option], spec: str, plans: bool, jo
         config, source = {}, ""
     values = schema.resolve(options, config)
     lines = [
-        f"python -m train.{job} --config FILE[:VARIANT] [--workdir DIR] [--config.KEY=VALUE ...]",
+        _usage(job),
         "",
         "  --config FILE[:VARIANT]  the experiment, one of those below; :smoke is a tiny run of any of them",
         "  --workdir DIR            output directory; default runs/CONFIG-VARIANT" + ", or gs://BUCKET/PATH" * joins,
