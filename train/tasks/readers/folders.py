@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from flax_lite.files.tables import JSON_ENDINGS, TABLE_ENDINGS
 from train.errors import UserError
-from train.tasks.readers.tables import JSON_ENDINGS, TABLE_ENDINGS
 
 # Names of the splits, which may be a word of a longer file name (en-train.csv, dev_set.tsv) or have a suffix.
 _WORDS = {

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from flax_lite.files.tables import JSON_ENDINGS
 from train.data.sources.tfds import class_names, read_examples, text_of
 from train.errors import UserError
 from train.tasks.examples import TagExample, TaskData
@@ -15,7 +16,7 @@ from train.tasks.readers.columns import column_sentences
 from train.tasks.readers.folders import set_files, single_file, source_directory
 from train.tasks.readers.label_names import KnownLabels, is_missing, label_index, label_name
 from train.tasks.readers.lines import read_all
-from train.tasks.readers.tables import JSON_ENDINGS, Row, json_rows, missing_column_error
+from train.tasks.readers.tables import Row, json_rows, missing_column_error
 
 
 def to_bio(tags: Sequence[str], location: str) -> tuple[str, ...]:
