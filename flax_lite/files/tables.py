@@ -18,7 +18,12 @@ JSON_ENDINGS = (".jsonl", ".ndjson", ".json")
 
 
 def read_rows(
-    path: Path, columns: Sequence[str] = (), *, separator: str = "auto", notes: list[str] | None = None
+    path: Path,
+    columns: Sequence[str] = (),
+    *,
+    separator: str = "auto",
+    notes: list[str] | None = None,
+    errors: list[str] | None = None,
 ) -> Iterator[NumberedRow]:
     """Yields the rows of a file in the format of its ending.
 
@@ -29,18 +34,20 @@ def read_rows(
         separator: the separator of a table with quotes, a key of `csv_fields.SEPARATORS`. `auto` reads `.tsv` and
             `.txt` as tab separated values, and detects the separator of `.csv`.
         notes: a list to which a sentence about skipped rows or fields is appended.
+        errors: a list to which the errors of rows with a wrong number of fields, or that are not JSON, are appended
+            instead of being raised.
 
     Raises:
         ValueError: if the ending is unknown, or the file does not have its format.
     """
     ending = path.suffix.lower()
     if ending in JSON_ENDINGS:
-        return json_rows(path, columns)
+        return json_rows(path, columns, errors=errors)
     if ending not in TABLE_ENDINGS:
         raise ValueError(f"{path}: expected a file with the ending {', '.join((*TABLE_ENDINGS, *JSON_ENDINGS))}.")
     if ending == ".csv" or separator != "auto":
-        return csv_rows(path, columns, separator=separator, notes=notes)
-    return tsv_rows(path, columns, notes=notes)
+        return csv_rows(path, columns, separator=separator, notes=notes, errors=errors)
+    return tsv_rows(path, columns, notes=notes, errors=errors)
 
 
 def tsv_rows(
@@ -49,6 +56,7 @@ def tsv_rows(
     *,
     on_bad_row: Callable[[int], None] | None = None,
     notes: list[str] | None = None,
+    errors: list[str] | None = None,
 ) -> Iterator[NumberedRow]:
     """Yields the rows of a file of tab separated values without quotes, as those of GLUE.
 
@@ -57,17 +65,23 @@ def tsv_rows(
         columns: as in `read_rows`.
         on_bad_row: called with the line number of each row with a wrong number of fields, which is then skipped.
         notes: as in `read_rows`.
+        errors: as in `read_rows`.
 
     Raises:
         ValueError: if there is no row, a row has a wrong number of fields, or as `read_lines`.
     """
     fields = ((number, line.split("\t")) for number, line in read_lines(path) if line)
     hint = "Fields are separated by tabs and not quoted."
-    return _table(path, fields, columns, hint=hint, on_bad_row=on_bad_row, notes=notes)
+    return _table(path, fields, columns, hint=hint, on_bad_row=on_bad_row, notes=notes, errors=errors)
 
 
 def csv_rows(
-    path: Path, columns: Sequence[str] = (), *, separator: str = "auto", notes: list[str] | None = None
+    path: Path,
+    columns: Sequence[str] = (),
+    *,
+    separator: str = "auto",
+    notes: list[str] | None = None,
+    errors: list[str] | None = None,
 ) -> Iterator[NumberedRow]:
     """Yields the rows of a file with quotes as in RFC 4180.
 
@@ -76,16 +90,17 @@ def csv_rows(
         columns: as in `read_rows`.
         separator: as in `read_rows`.
         notes: as in `read_rows`.
+        errors: as in `read_rows`.
 
     Raises:
         ValueError: as `tsv_rows`, or if the separator is ambiguous.
     """
     fields = csv_fields(path, separator, len(columns))
-    return _table(path, fields, columns, hint="Check its quotes.", notes=notes)
+    return _table(path, fields, columns, hint="Check its quotes.", notes=notes, errors=errors)
 
 
-def json_rows(path: Path, columns: Sequence[str] = ()) -> Iterator[NumberedRow]:
-    """Yields the objects of a file with one JSON object per line.
+def json_rows(path: Path, columns: Sequence[str] = (), *, errors: list[str] | None = None) -> Iterator[NumberedRow]:
+    """Yields the objects of a file with one JSON object per line; `errors` as in `read_rows`.
 
     Raises:
         ValueError: if there is none, a line is not a JSON object, `columns` are given, or as `read_lines`.
@@ -98,7 +113,14 @@ def json_rows(path: Path, columns: Sequence[str] = ()) -> Iterator[NumberedRow]:
     for number, line in read_lines(path):
         if line.strip():
             count += 1
-            yield number, _object(path, number, line)
+            try:
+                fields = _object(path, number, line)
+            except ValueError as error:
+                if errors is None:
+                    raise
+                errors.append(str(error))
+                continue
+            yield number, fields
     if not count:
         raise empty_file_error(path)
 
@@ -111,6 +133,7 @@ def _table(
     hint: str,
     on_bad_row: Callable[[int], None] | None = None,
     notes: list[str] | None = None,
+    errors: list[str] | None = None,
 ) -> Iterator[NumberedRow]:
     names, header, named, count = list(columns), [name.lower() for name in columns], len(columns), 0
     repeated: list[int] = []
@@ -131,12 +154,14 @@ def _table(
                 overflowing.append(number)
             yield number, dict(zip(names, fields, strict=True))
         elif on_bad_row is None:
-            raise ValueError(
-                f"{path}, line {number} has {len(fields)} field(s), expected {len(names)}: {', '.join(names)}. {hint}"
-            )
+            expected = f"expected {len(names)}: {', '.join(names)}. {hint}"
+            wrong = f"{path}, line {number} has {len(fields)} field(s), {expected}"
+            if errors is None:
+                raise ValueError(wrong)
+            errors.append(wrong)
         else:
             on_bad_row(number)
-    if not count:
+    if not (count or errors):
         raise empty_file_error(path)
     if notes is not None:
         notes += _skipped(path, repeated, overflowing)

@@ -71,12 +71,15 @@ def finish(work: WorkDir, prepared: Prepared, structure: nnx.GraphDef, result: R
     """Prints scores and verdict, writes predictions; returns the entries of summary.json."""
     found = _predict(work, prepared, prepared.held_out, structure, result)
     tested = _predict(work, prepared, prepared.test, structure, result)
+    if tested and not work.request.values["score_test"]:
+        log(f"{', '.join(tested)}: predicted, not scored (score_test=true, or train.evaluate, does that)")
+        tested = {}
     undefined = Scores(dict.fromkeys(prepared.baseline.values, math.nan))
     first = found.get(next(iter(prepared.held_out.sets)), undefined)
     log(f"held out, step {result.step}:")
     log(f"  {format_scores({name: value for name, value in result.evaluation.items() if name != 'loss'})}")
     for name, scores in tested.items():
-        log(f"  {name}, scored this once: {format_scores(scores.values)}")
+        log(f"  {name}: {format_scores(scores.values)}")
     for note in (note for scores in (*found.values(), *tested.values()) for note in scores.notes):
         log(f"  note: {note}")
     judged = prepared.scorer.judge(first, prepared.baseline, len(prepared.primary_examples))

@@ -29,6 +29,7 @@ def main(
     help_config: str = "configs/albert_tiny.py",
     plan: Callable[[Request], None] | None = None,
     joins: bool = False,
+    sweeps: bool = False,
 ) -> int:
     """Runs a job from its command line.
 
@@ -40,6 +41,7 @@ def main(
       help_config: the config whose values --help shows if none is given.
       plan: prints for --dry_run what a request would need; None: the job has no --dry_run.
       joins: whether the processes of several hosts run it together.
+      sweeps: whether it takes --sweep.
 
     Returns:
       The exit status. The process exits here instead if other hosts continue without it, or if a signal stopped it.
@@ -52,7 +54,9 @@ def main(
     try:
         with Guard(ends_process=argv is None) as guard:
             arguments = sys.argv[1:] if argv is None else argv
-            request = parse(job, options, arguments, guard, help_config, plans=plan is not None, joins=joins)
+            request = parse(
+                job, options, arguments, guard, help_config, plans=plan is not None, joins=joins, sweeps=sweeps
+            )
             if request is not None and request.dry_run and plan is not None:
                 plan(request)
             elif request is not None:

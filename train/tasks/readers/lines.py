@@ -1,7 +1,7 @@
 """Reads text files as lines and JSON files as objects, collects the errors of rows."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,30 +62,38 @@ def check_surrogates(value: Any, written: bytes | str, location: str) -> None:
         lines.check_surrogates(value, written, location)
 
 
-def read_all(items: Iterable[ItemT], read: Callable[[ItemT], ReadT]) -> list[ReadT]:
+def read_all(items: Iterable[ItemT], read: Callable[[ItemT], ReadT], errors: list[str] | None = None) -> list[ReadT]:
     """Calls `read` for each item, and collects its errors in one, which shows the first ten and their number.
+
+    Args:
+        items: the items.
+        read: the function.
+        errors: a list to which the errors are appended instead; these items have no result.
 
     Raises:
         UserError: if `read` raises for an item. A missing column, and an error of `items`, are raised at once.
     """
     results: list[ReadT] = []
-    errors: list[str] = []
-    count = 0
+    found: list[str] = [] if errors is None else errors
     for item in items:
         try:
             results.append(read(item))
         except MissingColumnError:
             raise
         except UserError as error:
-            count += 1
-            if count <= _SHOWN:
-                errors.append(str(error))
-    if count == 1:
-        raise UserError(errors[0])
-    if errors:
-        more = [f"and {count - len(errors)} more"] if count > len(errors) else []
-        raise UserError("\n  ".join([f"{count} errors:", *errors, *more]))
+            found.append(str(error))
+    if errors is None:
+        raise_errors(found)
     return results
+
+
+def raise_errors(errors: Sequence[str], cure: str = "") -> None:
+    """Raises a UserError with the first ten errors, their number, and `cure` as the last line, if there are any."""
+    if len(errors) == 1:
+        raise UserError("\n  ".join([errors[0], *filter(None, [cure])]))
+    if errors:
+        more = [f"and {len(errors) - _SHOWN} more"] if len(errors) > _SHOWN else []
+        raise UserError("\n  ".join([f"{len(errors)} errors:", *errors[:_SHOWN], *more, *filter(None, [cure])]))
 
 
 class MissingColumnError(UserError):

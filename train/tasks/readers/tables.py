@@ -71,14 +71,19 @@ def missing_column_error(column: str, columns: Sequence[str], where: object) -> 
 
 
 def read_rows(
-    path: Path, columns: Sequence[str] = (), *, separator: str = "auto", notes: list[str] | None = None
+    path: Path,
+    columns: Sequence[str] = (),
+    *,
+    separator: str = "auto",
+    notes: list[str] | None = None,
+    errors: list[str] | None = None,
 ) -> Iterator[Row]:
     """Yields the rows of a file in the format of its ending, see `flax_lite.files.tables.read_rows`.
 
     Raises:
         UserError: if the ending is unknown, or the file does not have its format.
     """
-    return _rows(path, lambda: tables.read_rows(path, columns, separator=separator, notes=notes))
+    return _rows(path, lambda: tables.read_rows(path, columns, separator=separator, notes=notes, errors=errors))
 
 
 def tsv_rows(
