@@ -19,6 +19,7 @@ from flax_lite.checkpoints.sources.companions import Companions, open_with_compa
 from flax_lite.checkpoints.sources.directory import HEAD_FILE, write_directory
 from flax_lite.checkpoints.sources.resolve import open_source
 from flax_lite.files.names import TOKENIZER_FILES
+from flax_lite.files.output import print_lines
 from flax_lite.models.contents import read_whole, survey
 from flax_lite.models.pretrained import of_depth
 from flax_lite.question_answering.beam_files import open_head, write_head
@@ -141,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"convert: {error}", file=sys.stderr)
         return 2
-    print("\n".join(lines))
+    print_lines(lines)
     return 0
 
 

@@ -21,6 +21,7 @@ from flax_lite.exporting.onnx_file import require_onnx, write_onnx
 from flax_lite.exporting.readme import readme
 from flax_lite.exporting.stablehlo import require_flatbuffers, write_stablehlo
 from flax_lite.exporting.tasks import Sizes, choose_task
+from flax_lite.files.output import print_lines
 from flax_lite.files.staging import staged_directory
 from flax_lite.layers.execution import DType, Execution
 from flax_lite.models.pretrained import architecture
@@ -151,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         sys.stderr.write(f"export: {error}\n")
         return 2
-    sys.stdout.write(f"{line}\n")
+    print_lines([line])
     return 0
 
 

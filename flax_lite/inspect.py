@@ -12,6 +12,7 @@ from flax_lite.architecture.registry import weight_table
 from flax_lite.checkpoints.checkpoint import Checkpoint
 from flax_lite.checkpoints.formats.tensors import FLOATS
 from flax_lite.checkpoints.sources.resolve import open_source
+from flax_lite.files.output import print_lines
 from flax_lite.models.contents import survey, unaccounted
 from flax_lite.question_answering.beam_files import open_head
 
@@ -82,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     if args.tensors:
         lines += [f"  {name} {list(tensor.shape)} {tensor.dtype}" for name, tensor in checkpoint.tensors.items()]
-    print("\n".join(lines))
+    print_lines(lines)
     return 0
 
 

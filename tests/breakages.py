@@ -6,6 +6,7 @@ area until the first failure, and prints the test that caught it.
 A breakage refers to its code by symbol, so that it remains valid when the code around it changes or moves.
 """
 
+import argparse
 import ast
 import os
 import re
@@ -332,6 +333,11 @@ def caught_by(breakage: Breakage, checkout: Path) -> str | None:
 
 def main(names: list[str]) -> int:
     """Prints a line per breakage; returns the number of breakages that no test caught."""
+    parser = argparse.ArgumentParser(prog="python -m tests.breakages", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"breakages; default: all of {', '.join(BREAKAGES)}")
+    names = parser.parse_args(names).names
+    if unknown := [name for name in names if name not in BREAKAGES]:
+        parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(BREAKAGES)}")
     with tempfile.TemporaryDirectory() as folder:
         copy_checkout(Path(folder))
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{folder}/compiled")

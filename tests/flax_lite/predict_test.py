@@ -1,5 +1,6 @@
 """The predict command as a user runs it: lines in, JSON lines out."""
 
+import csv
 import functools
 import io
 import json
@@ -177,3 +178,89 @@ def test_a_line_with_results_that_are_not_finite_is_named(run, pipe, monkeypatch
     status, found, err = run("text-classification", given="the cat\ncat\nthe cat\n")
     assert (status, found) == (2, expected)
     assert err.startswith("predict: standard input, line 2: has results in float32 that are not finite")
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "reviews.csv"
+    path.write_text('key;stars;review\n"a;1";3;the cat\nb;4;"so; ""sat""\na cat"\nc;1;\n')
+    return path
+
+
+def test_a_table_is_answered_with_ids_texts_and_all_scores(run, pipe, table, tmp_path):
+    command = ("--text_column", "review", "--id_column", "key", "--all_scores")
+    texts = ["the cat", 'so; "sat"\na cat', ""]
+    answers = pipe("text-classification")(texts, top_k=None)
+    expected = [
+        {"id": key, "text": text, **answer[0], "scores": {each: _score(answer, each) for each in cases.LABELS}}
+        for key, text, answer in zip(("a;1", "b", "c"), texts, answers, strict=True)
+    ]
+    assert run("text-classification", table, *command) == (0, expected, "")
+    for ending, delimiter in ((".csv", ","), (".tsv", "\t")):
+        output = tmp_path / f"scores{ending}"
+        assert run("text-classification", table, *command, "--output", output) == (0, [], "")
+        with output.open(newline="") as file:
+            header, *rows = csv.reader(file, delimiter=delimiter)
+        assert header == ["id", "text", "label", "score", "score_bad", "score_fair", "score_good"]
+        assert [row[:3] for row in rows] == [[e["id"], e["text"], e["label"]] for e in expected]
+        assert [list(map(float, row[3:])) for row in rows] == [[e["score"], *e["scores"].values()] for e in expected]
+    output = tmp_path / "scores.jsonl"
+    assert run("text-classification", table, *command, "--output", output)[0] == 0
+    assert [json.loads(line) for line in output.read_text().splitlines()] == expected
+
+
+def _score(answer, label):
+    return next(each["score"] for each in answer if each["label"] == label)
+
+
+def test_tables_without_further_options_have_the_keys_as_columns(run, pipe, tmp_path):
+    rows = [{"question": "cat?", "context": "the cat sat"}, {"question": "sat?", "context": "a cat"}]
+    lines = ("context\tquestion", *(f"{row['context']}\t{row['question']}" for row in rows))
+    (tmp_path / "a.tsv").write_text("\n".join(lines))
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({**row, "more": 1}) + "\n" for row in rows))
+    expected = pipe("question-answering")(rows)
+    status, found, err = run("question-answering", tmp_path / "a.tsv", tmp_path / "a.jsonl", "--chunk_size", 1)
+    assert (status, found, err) == (0, [*expected, *expected], "")
+    output = tmp_path / "b.csv"
+    assert run("sentence-embedding", "--output", output, given="the cat\n")[0] == 0
+    with output.open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["id"], row["text"], len(json.loads(row["result"]))) == ("0", "the cat", 12)
+
+
+@pytest.mark.parametrize(
+    ("task", "arguments", "message"),
+    [
+        ("text-classification", ["reviews.csv"], "reviews.csv, line 2: has no column 'text'; it has 'key', 'stars'"),
+        (
+            "fill-mask",
+            ["reviews.csv", "--text_column", "reveiw"],
+            "line 2: has no column 'reveiw', nearest is 'review'",
+        ),
+        ("fill-mask", ["reviews.csv", "--text_column", "review"], "reviews.csv, line 2: has no [MASK]: 'the cat'"),
+        ("fill-mask", ["reviews.csv", "--text_pair_column", "stars"], "predict: fill-mask takes a single text"),
+        ("fill-mask", ["lines.txt", "--text_column", "review"], "column 'review' is given, but lines.txt holds lines"),
+        ("fill-mask", ["bad.csv"], "predict: bad.csv, line 3 has 2 field(s), expected 1: text"),
+        ("fill-mask", ["number.jsonl"], "number.jsonl, line 1: has 3 in column 'text', expected a text"),
+        ("fill-mask", ["empty.csv"], "predict: empty.csv holds no row"),
+        ("fill-mask", ["missing.csv"], "predict: missing.csv cannot be read"),
+        ("fill-mask", ["lines.txt", "--all_scores"], "--all_scores is for text-classification"),
+        ("fill-mask", ["lines.txt", "--output", "out.xlsx"], "--output out.xlsx: expected a file with the ending .csv"),
+        ("fill-mask", ["number.jsonl", "--output", "number.jsonl"], "--output number.jsonl is also read"),
+        ("fill-mask", ["lines.txt", "--output", "none/out.csv"], "none/out.csv"),
+    ],
+)
+def test_mistakes_with_tables_are_one_line(run, table, monkeypatch, task, arguments, message):
+    monkeypatch.chdir(table.parent)
+    for name, text in {
+        "lines.txt": "[MASK]\n",
+        "bad.csv": 'text\n"[MASK]"\n[MASK],b\n',
+        "number.jsonl": '{"text": 3}\n',
+        "empty.csv": "",
+    }.items():
+        (table.parent / name).write_text(text)
+    status, found, err = run(task, *arguments)
+    assert status == 2
+    assert message in err
+    assert err.count("\n") == 1
+    assert len(found) == (arguments == ["bad.csv"])

@@ -246,6 +246,17 @@ MISTAKES = {
     "init_from=nowhere": "nowhere",
     "early_stopping_evaluations=1 keep_best=false": "early_stopping_evaluations needs keep_best=true",
     "early_stopping_evaluations=0": "is 0, expected at least 1",
+    "best_metric=f1": "best_metric=f1: this task has loss, accuracy",
+    "best_metric=acuracy": "this task has loss, accuracy, nearest is accuracy",
+    "class_weights=(('bda',2.0),)": "'bda' is not a label, nearest is bad. The labels are bad, good",
+    "class_weights=(('bad',0),)": "the weight of 'bad' is 0, expected a number above 0",
+    "class_weights=('bad',2)": "class_weights has 'bad', expected (('LABEL', weight), ...), equal or balanced",
+    "class_weights=(('bad',2),('bad',1))": "'bad' is given twice",
+    "class_weights=heavy": "expected equal | balanced | a tuple",
+    "data.eval_source=mine.csv": "data.eval_source=mine.csv: expected files:FILE",
+    "data.test_source=files:mine.csv": "data.test_source=files:mine.csv: there is no file",
+    "num_train_epochs=3": "unknown option --config.num_train_epochs, which is config.epochs here",
+    "max_steps=3": "unknown option --config.max_steps, which is config.total_steps here",
     "distill.temperature=0": "is 0.0, expected more than 0",
 }
 

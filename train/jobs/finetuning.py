@@ -136,7 +136,7 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
     train_step = make_train_step(structure, objective, optimizer, **steps)
     batches = TrainingBatches(rows, values["batch_size"], values["seed"], distinct=objective.compares_rows)
     host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    headline = prepared.scorer.reported.headline
+    best = prepared.best_metric(values["best_metric"])
     return Job(
         init_state=lambda key: init_state(create(rngs=build.initial_rngs(key, work.streams)), optimizer),
         train_step=with_learning_rate(train_step, learning_rate_at),
@@ -153,10 +153,10 @@ def make_job(prepared: Prepared, work: WorkDir) -> Job:
             describe_execution(execution, config),
             *(teacher.describe() if teacher else ()),
         ],
-        shown=("epoch", "loss", "task_accuracy", headline),
+        shown=tuple(dict.fromkeys(("epoch", "loss", "task_accuracy", prepared.scorer.reported.headline, best[0]))),
         losses=objective.losses,
         steps_per_epoch=batches.steps_per_epoch,
-        best=(headline, "max"),
+        best=best,
         task=_PIPELINES.get(task.kind),
         model=config.replace(architectures=task.architectures(config)).to_json_dict(),
         costs=Costs(
@@ -179,7 +179,7 @@ def _objective(values: Mapping[str, Any], prepared: Prepared, teacher: TaskTeach
     Raises:
         UserError: if losses, weights or batches do not fit the task.
     """
-    class_weights = prepared.class_weights() if values.get("class_weights") == "balanced" else None
+    class_weights = prepared.class_weights(values.get("class_weights", "equal"))
     teaching = teacher.teaching if teacher else None
     objective = prepared.task.objective(class_weights, values["losses.task"], teaching)
     if objective.compares_rows:

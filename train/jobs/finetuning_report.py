@@ -86,11 +86,14 @@ def _constant_label(prepared: Prepared) -> list[str]:
 def finish(work: WorkDir, prepared: Prepared, structure: nnx.GraphDef, result: Result) -> dict[str, Any]:
     """Prints scores and verdict, writes predictions and report; returns the entries of summary.json."""
     held_out, test = (_predict(work, prepared, sets, structure, result) for sets in (prepared.held_out, prepared.test))
+    if test and not work.request.values["score_test"]:
+        log(f"{', '.join(test)}: predicted, not scored (score_test=true, or train.evaluate, does that)")
+        test = {}
     found, tested = ({name: each.scores for name, each in sets.items()} for sets in (held_out, test))
     log(f"held out, step {result.step}:")
     log(f"  {format_scores({name: value for name, value in result.evaluation.items() if name != 'loss'})}")
     for name, scores in tested.items():
-        log(f"  {name}, scored this once: {format_scores(scores.values)}")
+        log(f"  {name}: {format_scores(scores.values)}")
     for note in (note for scores in (*found.values(), *tested.values()) for note in scores.notes):
         log(f"  note: {note}")
     for line in _write_report(work, prepared.task.data, result.step, {**held_out, **test}):
@@ -121,8 +124,10 @@ def _reference_losses(work: WorkDir, prepared: Prepared) -> ReferenceLosses | No
     if values["teacher"] is not None or values["losses.task"] != 1.0 or not len(prepared.train):
         return None
     num_classes = len(prepared.train.rows[0].tokens) if task.kind == "choices" else len(task.data.labels)
-    balanced = values.get("class_weights") == "balanced"
-    return reference_losses(task.kind, task.problem, prepared.train.rows, num_classes, balanced=balanced)
+    weights = values.get("class_weights", "equal")
+    if not isinstance(weights, str):  # the loss of a constant prediction depends on them
+        return None
+    return reference_losses(task.kind, task.problem, prepared.train.rows, num_classes, balanced=weights == "balanced")
 
 
 def _write_report(work: WorkDir, data: TaskData, step: int, scored: "Mapping[str, _Scored]") -> list[str]:

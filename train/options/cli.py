@@ -7,15 +7,14 @@ Exit status: 0 done or already complete; 2 a mistake in the request (one message
 saved; 1 a defect (with a traceback) or a run that failed (one message).
 """
 
-import contextlib
 import io
-import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 
 from absl import flags
 
+from flax_lite.files.output import discard_output, is_output_closed
 from train.errors import STORAGE_ERRORS, JobError, StopError
 from train.machine.signals import Guard, leave
 from train.options.command_line import Table, parse
@@ -30,6 +29,7 @@ def main(
     help_config: str = "configs/albert_tiny.py",
     plan: Callable[[Request], None] | None = None,
     joins: bool = False,
+    sweeps: bool = False,
 ) -> int:
     """Runs a job from its command line.
 
@@ -41,6 +41,7 @@ def main(
       help_config: the config whose values --help shows if none is given.
       plan: prints for --dry_run what a request would need; None: the job has no --dry_run.
       joins: whether the processes of several hosts run it together.
+      sweeps: whether it takes --sweep.
 
     Returns:
       The exit status. The process exits here instead if other hosts continue without it, or if a signal stopped it.
@@ -53,12 +54,15 @@ def main(
     try:
         with Guard(ends_process=argv is None) as guard:
             arguments = sys.argv[1:] if argv is None else argv
-            request = parse(job, options, arguments, guard, help_config, plans=plan is not None, joins=joins)
+            request = parse(
+                job, options, arguments, guard, help_config, plans=plan is not None, joins=joins, sweeps=sweeps
+            )
             if request is not None and request.dry_run and plan is not None:
                 plan(request)
             elif request is not None:
                 joined = joins and _join(request)
                 run(request)
+            sys.stdout.flush()
     except Exception as raised:
         error = raised
         status = _expected_end(job, request, error, joined)
@@ -97,10 +101,12 @@ def _expected_end(job: str, request: Request | None, error: Exception, joined: b
             return _end(job, f"{message} last checkpoint", StopError.status, joined)
     if isinstance(error, JobError):
         return _end(job, str(error), error.status, joined)
-    if isinstance(error, BrokenPipeError) and request is None:  # of a run, it is a defect to report
-        # The reader of the output has closed it (`--help | head`): nothing may be written at exit.
-        _discard_output()
-        return JobError.status
+    if isinstance(error, BrokenPipeError) and is_output_closed():  # other pipes are those of worker processes
+        discard_output()
+        if request is None:
+            return JobError.status
+        message = "its output was closed by its reader (as `| head` does), which ended the run. Send it to a file"
+        return _end(job, f"{message}; the same command resumes a job", JobError.status, joined)
     if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
         return _end(job, f"{error}. Make room there, then the same command resumes", JobError.status, joined)
     return None
@@ -122,9 +128,3 @@ def _show_all_text() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # not in a notebook, which takes all characters
             stream.reconfigure(errors="backslashreplace")
-
-
-def _discard_output() -> None:
-    """Redirects standard output to nowhere, so that flushing its buffer at exit cannot fail."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

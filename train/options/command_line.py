@@ -3,6 +3,8 @@
 absl parses the flags, which are made from the job's table of options; messages and --help are written here.
 """
 
+import dataclasses
+import itertools
 import json
 import shlex
 import textwrap
@@ -28,6 +30,9 @@ _PLAN_HELP = (
     "  --dry_run                print the memory, operations and time that the run would need, and stop",
     "  --target DEVICES         plan for v5e:2x4, v6e:2x2, 8xh100, 8xcpu, ...; for TPUs and CPUs the step is compiled",
 )
+_SWEEP_HELP = (
+    "  --sweep config.KEY=A,B   run with each value (of several --sweep: each combination), and compare the scores",
+)
 _HOST_HELP = (
     "  --coordinator HOST:PORT --num_processes N --process_id I",
     "                           this is process I of N, and process 0 is on HOST; not needed on TPU slices and Slurm",
@@ -42,6 +47,7 @@ def parse(
     help_config: str = "",
     plans: bool = False,
     joins: bool = False,
+    sweeps: bool = False,
 ) -> Request | None:
     """Returns the request of a command line; for --help and --print_config, prints and returns None.
 
@@ -53,20 +59,21 @@ def parse(
       help_config: the config whose values --help shows if none is given.
       plans: whether the job takes --dry_run.
       joins: whether the job takes --coordinator.
+      sweeps: whether the job takes --sweep.
 
     Raises:
       UserError: an argument is unknown or has a wrong value.
     """
     options = tuple(_table(job, options, argv, help_config) if isinstance(options, Mapping) else options)
-    given = _flag_values(options, plans, joins)
+    given = _flag_values(options, plans, joins, sweeps)
     _read_flags(given, job, options, argv)
     if given["help"].value:
-        print(_help(job, options, given["config"].value or help_config, plans, joins))
+        print(_help(job, options, given["config"].value or help_config, plans, joins, sweeps))
         return None
     workdir = work_path(given["workdir"].value or "")
     spec = given["config"].value
     if spec is None:
-        raise UserError(f"--config is missing. Give one of: {', '.join(config_files())}\n(--help lists every option)")
+        raise _missing_config(job)
     loaded = load_config(spec)
     _check_job(job, loaded)
     values = schema.validate(options, loaded.values, str(loaded.path))
@@ -75,7 +82,7 @@ def parse(
     if given["print_config"].value:
         print(json.dumps(schema.nest(values), indent=2))
         return None
-    return Request(
+    request = Request(
         job=job,
         options=options,
         config=config_dict.FrozenConfigDict(schema.nest(values)),
@@ -87,19 +94,50 @@ def parse(
         **_hosts(given, joins),
         guard=guard,
     )
+    return dataclasses.replace(request, sweep=_sweep(request, given["sweep"].value or ())) if sweeps else request
+
+
+def _sweep(request: Request, texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Returns the values of each swept option, `config.KEY=A,B`."""
+    sweep: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        name, equals, values = text.removeprefix("--").partition("=")
+        path = name.removeprefix("config.")
+        listed = tuple(value.strip() for value in values.split(",") if value.strip())
+        if not equals or not name.startswith("config.") or not listed or path in sweep:
+            raise UserError(f"--sweep {text}: expected config.KEY=VALUE,VALUE,..., each KEY once")
+        if path in ("seed", "seeds"):
+            raise UserError(f"--sweep {text}: give --config.seeds=N instead, which runs each combination N times")
+        for value in listed:
+            request.parsed(path, value)
+        if path in request.overrides:
+            raise UserError(f"--sweep {text}: --config.{path} is given too; leave it out")
+        sweep[path] = listed
+    return sweep
 
 
 def _table(job: str, tables: Mapping[str, Table], argv: Sequence[str], help_config: str) -> Table:
     """Returns the table of the config on a command line, which has to be known before the options are parsed."""
     spec = ""
-    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+    for argument, following in itertools.pairwise([*argv, ""]):
         name, equals, value = argument.lstrip("-").partition("=")
         if argument.startswith("-") and name == "config":
             spec = value if equals else following
+    if not (spec or argv):
+        raise _missing_config(job)
     loaded = load_config(spec or help_config)
     if loaded.table not in tables:
         raise _another_job(job, loaded)
     return tables[loaded.table]
+
+
+def _usage(job: str) -> str:
+    return f"python -m train.{job} --config FILE[:VARIANT] [--workdir DIR] [--config.KEY=VALUE ...]"
+
+
+def _missing_config(job: str) -> UserError:
+    configs = ", ".join(config_files()) or "none in configs/ (run it from a checkout)"
+    return UserError(f"--config is missing. Give one of: {configs}\nusage: {_usage(job)}\n(--help lists every option)")
 
 
 def _check_job(job: str, loaded: LoadedConfig) -> None:
@@ -136,7 +174,7 @@ def _hosts(given: flags.FlagValues, joins: bool) -> dict[str, Any]:
     return {name: given[name].value for name in _HOST_FLAGS} if joins else {}
 
 
-def _flag_values(options: Sequence[schema.Option], plans: bool, joins: bool) -> flags.FlagValues:
+def _flag_values(options: Sequence[schema.Option], plans: bool, joins: bool, sweeps: bool) -> flags.FlagValues:
     """Returns the flags of this command line alone; absl's global table has those of libraries too."""
     given = flags.FlagValues()
     given.set_gnu_getopt(True)  # continue after a stray argument, so that all mistakes are reported
@@ -147,6 +185,8 @@ def _flag_values(options: Sequence[schema.Option], plans: bool, joins: bool) -> 
     if plans:
         flags.DEFINE_bool("dry_run", False, "print what the run would need and stop", flag_values=given)
         flags.DEFINE_string("target", None, "devices to plan for", flag_values=given)
+    if sweeps:
+        flags.DEFINE_multi_string("sweep", [], "config.KEY=VALUE,VALUE,...", flag_values=given)
     if joins:
         flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0", flag_values=given)
         flags.DEFINE_integer("num_processes", None, "processes of this job", lower_bound=1, flag_values=given)
@@ -176,19 +216,20 @@ def _read_flags(given: flags.FlagValues, job: str, options: Sequence[schema.Opti
         )
 
 
-def _help(job: str, options: Sequence[schema.Option], spec: str, plans: bool, joins: bool) -> str:
+def _help(job: str, options: Sequence[schema.Option], spec: str, plans: bool, joins: bool, sweeps: bool) -> str:
     try:
         config, source = load_config(spec).values, spec
     except UserError:
         config, source = {}, ""
     values = schema.resolve(options, config)
     lines = [
-        f"python -m train.{job} --config FILE[:VARIANT] [--workdir DIR] [--config.KEY=VALUE ...]",
+        _usage(job),
         "",
         "  --config FILE[:VARIANT]  the experiment, one of those below; :smoke is a tiny run of any of them",
         "  --workdir DIR            output directory; default runs/CONFIG-VARIANT" + ", or gs://BUCKET/PATH" * joins,
         "  --print_config           print the resolved config and stop",
         "  --extend                 continue with more total_steps than the work directory was started with",
+        *(_SWEEP_HELP if sweeps else ()),
         *(_PLAN_HELP if plans else ()),
         *(_HOST_HELP if joins else ()),
         "  --help                   print this and stop",

@@ -2,7 +2,7 @@
 
 import dataclasses
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ class Request:
       process_id: index of this process.
       derived: options that follow from others and the data, as warm-up steps from a fraction of the run. Maps a path to
         a function of the values, which returns None if the option was given directly. A resumed run keeps its values.
+      sweep: the values of --sweep as text, by option.
+      callbacks: called with each row of metrics.
       guard: tells when a signal has asked the job to stop.
     """
 
@@ -49,6 +51,8 @@ class Request:
     num_processes: int | None = None
     process_id: int | None = None
     derived: Mapping[str, Callable[[Mapping[str, Any]], Any]] = dataclasses.field(default_factory=dict)
+    sweep: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    callbacks: tuple[Callable[[dict[str, Any]], object], ...] = dataclasses.field(default=(), compare=False)
     guard: Guard = dataclasses.field(default_factory=Guard, compare=False)
 
     @property
@@ -61,6 +65,20 @@ class Request:
         config = config_dict.FrozenConfigDict(schema.nest(self.values | dict(changes)))
         return dataclasses.replace(self, config=config)
 
+    def parsed(self, path: str, text: str) -> Any:
+        """Returns the value that `text` stands for as the option `path`.
+
+        Raises:
+          UserError: there is no such option, or the text does not have its type or range.
+        """
+        known = {option.path: option for option in self.options}
+        if path not in known:
+            raise UserError(f"unknown option --config.{path}{schema.nearest(path, known)} (--help lists all)")
+        try:
+            return schema.parse(known[path], text)
+        except ValueError as error:
+            raise UserError(f"config.{path}={text}: {error}") from None
+
     @property
     def local_workdir(self) -> Path:
         """Returns the work directory, for a job that needs it on a local disk.
@@ -70,7 +88,7 @@ class Request:
         """
         if isinstance(self.workdir, Path):
             return self.workdir
-        several = "several seeds need" if self.values.get("seeds", 1) > 1 else f"train.{self.job} needs"
+        several = "several runs need" if self.sweep or self.values.get("seeds", 1) > 1 else f"train.{self.job} needs"
         raise UserError(f"--workdir {self.workdir}: {several} a directory on a local disk")
 
     def command(self, workdir: WorkPath | None = None, extend: bool | None = None, **changes: str) -> str:

@@ -60,6 +60,47 @@ _EXPECTED = {
     tuple: "a tuple, as ('a','b')",
     NAMES: "names, as a,b",
 }
+# Arguments of Hugging Face's Trainer and of its example scripts (run_glue.py and others), and the options for them.
+TRAINER_NAMES: Mapping[str, str] = {
+    **dict.fromkeys(("max_steps", "num_train_steps", "num_training_steps"), "total_steps"),
+    **dict.fromkeys(("num_train_epochs", "num_epochs", "n_epochs"), "epochs"),
+    **dict.fromkeys(("per_device_train_batch_size", "train_batch_size"), "batch_size"),
+    **dict.fromkeys(("per_device_eval_batch_size", "eval_batch_size"), "data.eval_tokens"),
+    "gradient_accumulation_steps": "accumulation_steps",
+    "lr": "optimizer.learning_rate",
+    **dict.fromkeys(("warmup_ratio", "warmup_proportion"), "warmup_fraction"),
+    "optim": "optimizer.name",
+    "lr_scheduler_type": "optimizer.schedule",
+    "adam_beta1": "optimizer.b1",
+    "adam_beta2": "optimizer.b2",
+    "adam_epsilon": "optimizer.eps",
+    **dict.fromkeys(("max_grad_norm", "gradient_clipping"), "optimizer.clip_norm"),
+    **dict.fromkeys(("max_seq_length", "max_seq_len", "max_length", "model_max_length"), "data.sequence_length"),
+    **dict.fromkeys(("model_name_or_path", "model_name", "pretrained_model_name_or_path"), "init_from"),
+    "tokenizer_name": "tokenizer",
+    "output_dir": "workdir",
+    "metric_for_best_model": "best_metric",
+    "load_best_model_at_end": "keep_best",
+    "early_stopping_patience": "early_stopping_evaluations",
+    **dict.fromkeys(("eval_strategy", "evaluation_strategy"), "evaluations"),
+    "eval_steps": "eval_every_steps",
+    "save_steps": "checkpoint_every_steps",
+    "save_total_limit": "keep_checkpoints",
+    "logging_steps": "log_every_steps",
+    "report_to": "tensorboard",
+    **dict.fromkeys(("fp16", "bf16"), "execution.dtype"),
+    "gradient_checkpointing": "execution.remat",
+    "hub_model_id": "push_to_hub",
+    **dict.fromkeys(("train_file", "train_dataset", "dataset_name"), "data.source"),
+    **dict.fromkeys(("validation_file", "eval_dataset", "eval_file"), "data.eval_source"),
+    **dict.fromkeys(("test_file", "test_dataset", "predict_file"), "data.test_source"),
+    "text_column_name": "data.columns.text",
+    "label_column_name": "data.columns.label",
+    "max_train_samples": "data.max_train_examples",
+    "max_eval_samples": "data.max_eval_examples",
+    "preprocessing_num_workers": "data.prepare_workers",
+    "dataloader_num_workers": "data.workers",
+}
 _BOOLS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -202,9 +243,12 @@ def differences(
 
 
 def nearest(given: str, known: Iterable[str]) -> str:
-    """Returns ", nearest is X" for a misspelled name, or "" if no name is near."""
+    """Returns ", nearest is X" for a misspelled name or one of Hugging Face's, or "" if no name is near."""
     names = list(known)
     end = given.rpartition(".")[2]
+    for prefix in ("config.", ""):
+        if (translated := f"{prefix}{TRAINER_NAMES.get(end)}") in names:
+            return f", which is {translated} here"
     same_end = [name for name in names if name.rpartition(".")[2] == end]
     # "lr" is how people abbreviate "learning_rate".
     abbreviated = [name for name in names if "".join(part[:1] for part in name.rpartition(".")[2].split("_")) == end]

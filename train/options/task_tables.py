@@ -45,6 +45,15 @@ _EVERY_TASK = (
         "evaluations without improvement after which the run ends",
         at_least=1,
     ),
+    Option(
+        "best_metric",
+        "fixed",
+        str | None,
+        None,
+        "held-out metric that chooses the best checkpoint, or loss; none: the task's own",
+        implied=True,
+    ),
+    Option("score_test", "free", bool, False, "score the test sets too, where their labels are known"),
     Option("seeds", "free", int, 1, "number of runs, with seeds from `seed` on, each in its own directory", at_least=1),
     Option("new_head", "fixed", bool, False, "initialize the head from the seed even if init_from has one"),
     Option("data.source", "fixed", str, "builtin", "builtin | files:PATH | tfds:NAME[/CONFIG]", is_path=True),
@@ -99,7 +108,32 @@ _EVERY_TASK = (
 )
 
 _CLASS_WEIGHTS = Option(
-    "class_weights", "fixed", str, "equal", "weight of each class's examples", choices=("equal", "balanced")
+    "class_weights",
+    "fixed",
+    tuple,
+    "equal",
+    "weight of each class's examples, as (('spam', 2.5), ('ham', 0.5)), where a label that is left out has 1",
+    words=("equal", "balanced"),
+)
+
+_OWN_FILES = (
+    Option(
+        "data.eval_source",
+        "fixed",
+        str | None,
+        None,
+        "files:FILE of the held-out examples, of any name; none: found by its name in data.source, or a share of it",
+        implied=True,
+        is_path=True,
+    ),
+    Option(
+        "data.test_source",
+        "free",
+        str | None,
+        None,
+        "files:FILE of the test examples, of any name; none: found by its name in data.source",
+        is_path=True,
+    ),
 )
 
 _LABELS = Option(
@@ -111,6 +145,14 @@ _LABELS = Option(
 )
 
 _TABLE_OPTIONS = (
+    *_OWN_FILES,
+    Option(
+        "data.skip_invalid_rows",
+        "fixed",
+        bool,
+        False,
+        "drop and count the rows that cannot be read, instead of ending with the first ten of them",
+    ),
     Option("data.columns.text", "fixed", str, "text", "column of the text"),
     Option("data.columns.text_pair", "fixed", str | None, None, "column of a second text"),
     Option("data.columns.label", "fixed", str, "label", "column of the label"),
@@ -142,6 +184,7 @@ _COLUMN_OPTIONS = (
 )
 
 _TAG_OPTIONS = (
+    *_OWN_FILES,
     Option("data.columns.word", "fixed", int | None, None, "column of the word, from 0; none: the first"),
     Option(
         "data.columns.tag", "fixed", int | None, None, "column of the tag, from the end if negative; none: the last"
@@ -155,6 +198,7 @@ _LANGUAGE_OPTIONS = (
 )
 
 _SPAN_OPTIONS = (
+    _OWN_FILES[0],
     # google-research/bert, run_squad.py.
     Option("data.max_question_length", "fixed", int, 64, "tokens of a question, at most", at_least=1),
     Option(
@@ -194,6 +238,17 @@ _SENTENCE_OPTIONS = (
     Option("sentences.most", "fixed", float, 5.0, "highest score, of two sentences with the same meaning", above=0),
     Option("sentences.temperature", "fixed", float, 0.05, "contrastive: temperature of cosine similarities", above=0),
 )
+
+# The table of each task that has options besides those of all tasks on texts, "texts".
+TABLE_OF_TASK = {
+    "classify": "columns",
+    "sentences": "sentences",
+    "ner": "words",
+    "tags": "tags",
+    "xnli": "languages",
+    **dict.fromkeys(("race", "swag", "choices"), "choices"),
+    **dict.fromkeys(("squad_v1", "squad_v2", "spans", "spans_v2"), "spans"),
+}
 
 # By the TASK_OPTIONS of a config file.
 FINETUNE_OPTIONS = {

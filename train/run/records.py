@@ -1,7 +1,7 @@
 """The records of a run: metrics.jsonl, progress lines, and summary.json over all runs of a work directory."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -97,6 +97,24 @@ class RowWriter(Protocol):
         """Closes the destination."""
 
 
+class CallbackWriter:
+    """Calls functions of the user with each row that metrics.jsonl gets; their exceptions end the run."""
+
+    def __init__(self, callbacks: Sequence[Callable[[dict[str, Any]], object]]) -> None:
+        self._callbacks = callbacks
+
+    def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
+        """Calls the functions with {"step": ..., "split": "train" or "eval", "loss": ...}, a new dictionary each."""
+        for callback in self._callbacks:
+            callback({"step": step, "split": split, **values})
+
+    def sync(self) -> None:
+        """Does nothing."""
+
+    def close(self) -> None:
+        """Does nothing."""
+
+
 class Records:
     """Writes and shows a run's metrics.
 
@@ -144,6 +162,8 @@ class Records:
             folder = work.path / "tensorboard"
             self._writers.append(TensorBoardWriter(folder, first_step))
             progress.log(f"event files: tensorboard --logdir {work.address(folder)}")
+        if work.request.callbacks:
+            self._writers.append(CallbackWriter(work.request.callbacks))
         self._summary = Summary(work, clock, first_step, metrics.lost_steps, dict(mesh.shape), job.fingerprints)
         self.status("running", first_step)
 

@@ -95,7 +95,7 @@ class TaskData:
         train: the training set; empty if only an evaluation set exists.
         evaluation: the evaluation sets by name ("dev", or "matched" and "mismatched"); the first selects the best
             checkpoint.
-        test: the test sets by name, which are predicted, and scored once if their labels are known.
+        test: the test sets by name, which are predicted, and scored if that is asked for and their labels are known.
         labels: names of the labels in the order of their indices; a single name for regression; empty for spans and
             choices.
         problem: the kind of label of a text; "single_label" for the other kinds of examples.

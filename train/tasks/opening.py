@@ -3,9 +3,10 @@
 import dataclasses
 import hashlib
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,8 +14,10 @@ from flax_lite.tokenization import Tokenizer
 from train.data.tokenizers import TokenizerRequest, load_requested, requested_tokenizer, train_requested
 from train.data.vocabulary import check_vocabularies
 from train.errors import UserError
+from train.options.schema import nearest
 from train.tasks.examples import Example, Prediction, TaskData, missing_label_notes, sample_examples
 from train.tasks.kinds.task import Task
+from train.tasks.readers.label_names import label_name
 from train.tasks.registry import TASKS
 from train.tasks.rows import RowSet, collect_rows
 from train.tasks.scores.metrics import Scores
@@ -67,7 +70,7 @@ class Prepared:
         task: the task with its data.
         train: the rows of the training set; empty if there is none.
         held_out: the evaluation sets.
-        test: the test sets, which are predicted, and scored once if their labels are known.
+        test: the test sets, which are predicted, and scored if that is asked for and their labels are known.
         scorer: computes the metrics.
         baseline: the scores of a constant prediction on the first evaluation set.
     """
@@ -95,15 +98,43 @@ class Prepared:
         """The evaluation set that selects the best checkpoint."""
         return next(iter(self.held_out.sets.values()))
 
-    def class_weights(self) -> tuple[float, ...]:
-        """Returns weights with which every class contributes equally to the loss.
+    def class_weights(self, given: str | Sequence[Any]) -> tuple[float, ...] | None:
+        """Returns the weight of each class in the loss.
+
+        Args:
+            given: "balanced", with which every class contributes equally; pairs of a label and its weight; or "equal".
+
+        Returns:
+            The weights in the order of the labels, 1 for a label that is not given; None for "equal".
 
         Raises:
-            UserError: if the problem is not single_label, or a label has no example.
+            UserError: if the problem is not single_label, a label of "balanced" has no example, or the pairs are not
+                pairs of the task's labels with weights above 0.
         """
+        if given == "equal":
+            return None
         if self.task.problem != "single_label":
-            raise UserError(f"class_weights=balanced needs a problem of single_label, got {self.task.problem}")
-        return balanced_weights([int(row.labels["labels"]) for row in self.train.rows], self.task.data.labels)
+            raise UserError(f"class_weights={given} needs a problem of single_label, got {self.task.problem}")
+        labels = self.task.data.labels
+        if given == "balanced":
+            return balanced_weights([int(row.labels["labels"]) for row in self.train.rows], labels)
+        return chosen_weights(given, labels)
+
+    def best_metric(self, given: str | None) -> tuple[str, Literal["min", "max"]]:
+        """Returns the metric that chooses the best checkpoint, and whether its lowest or highest value is the best.
+
+        Args:
+            given: a metric of the held-out sets, or "loss"; None: the headline of the task.
+
+        Raises:
+            UserError: if there is no such metric.
+        """
+        if given is None:
+            return self.scorer.reported.headline, "max"
+        known = ["loss", *self.held_out.names(self.baseline.values)]
+        if given not in known:
+            raise UserError(f"best_metric={given}: this task has {', '.join(known)}{nearest(given, known)}")
+        return given, "min" if given == "loss" else "max"
 
 
 def limit_examples(data: TaskData, num_train: int | None, num_evaluation: int | None, seed: int = 0) -> TaskData:
@@ -216,6 +247,29 @@ def _tokenizer(wanted: TokenizerRequest, data: TaskData, kept: Path | None, log:
         return train_requested(found, texts_of(data.train), "the training examples", log)[0]
     except (ValueError, OSError) as error:
         raise UserError(f"{wanted.name}: {error}") from error
+
+
+def chosen_weights(pairs: Sequence[Any], labels: Sequence[str]) -> tuple[float, ...]:
+    """Returns the weight of each label from pairs of a label and its weight; 1 for labels that are not given.
+
+    Raises:
+        UserError: if these are not pairs, a label is unknown or given twice, or a weight is not a number above 0.
+    """
+    expected = "expected (('LABEL', weight), ...), equal or balanced"
+    weights: dict[str, float] = {}
+    for pair in pairs:
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+            raise UserError(f"class_weights has {pair!r}, {expected}")
+        name, weight = label_name(pair[0]), pair[1]
+        if name not in labels or name in weights:
+            problem = "given twice" if name in weights else f"not a label{nearest(name, labels)}"
+            raise UserError(f"class_weights: {name!r} is {problem}. The labels are {', '.join(labels)}")
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight < math.inf:
+            raise UserError(f"class_weights: the weight of {name!r} is {weight!r}, expected a number above 0")
+        weights[name] = float(weight)
+    if not weights:
+        raise UserError(f"class_weights has no pair, {expected}")
+    return tuple(weights.get(name, 1.0) for name in labels)
 
 
 def balanced_weights(indices: Sequence[int], labels: Sequence[str]) -> tuple[float, ...]:

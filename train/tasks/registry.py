@@ -16,7 +16,7 @@ from train.tasks.kinds.spans import BeamSpans, Spans
 from train.tasks.kinds.tagging import Tagging
 from train.tasks.kinds.task import Task, known_labels
 from train.tasks.readers.classify import Columns, read_classify
-from train.tasks.readers.folders import table_files
+from train.tasks.readers.folders import own_file, table_files
 from train.tasks.readers.glue import read_glue
 from train.tasks.readers.glue_ax import read_ax
 from train.tasks.readers.glue_table import GLUE
@@ -72,7 +72,13 @@ def _sentences(data: TaskData, tokenizer: Tokenizer, values: Values) -> Task:
 
 def _read_classify(values: Values, training: bool) -> TaskData:
     eval_fraction = values["data.eval_fraction"]
-    train, evaluation, test, notes = table_files(_path(values), eval_fraction, training=training)
+    train, evaluation, test, notes = table_files(
+        _path(values),
+        eval_fraction,
+        training=training,
+        evaluation=own_file(values, "data.eval_source"),
+        test=own_file(values, "data.test_source"),
+    )
     if not training and evaluation is None and eval_fraction == 1.0:
         train, evaluation = None, train
     problem = values.get("data.problem", "regression")
@@ -93,6 +99,7 @@ def _read_classify(values: Values, training: bool) -> TaskData:
         problem=problem,
         labels=values.get("data.labels", ()),
         known=None if problem == "regression" else known_labels(values, SequenceClassification),
+        skip_invalid=values["data.skip_invalid_rows"],
     )
     return dataclasses.replace(data, notes=(*notes, *data.notes))
 
@@ -106,6 +113,8 @@ def _read_ner(values: Values, training: bool) -> TaskData:
         known=known_labels(values, TokenClassification),
         tfds_dir=values["data.tfds_dir"],
         training=training,
+        evaluation=own_file(values, "data.eval_source"),
+        test=own_file(values, "data.test_source"),
     )
 
 
@@ -157,6 +166,7 @@ def _squad(version: Version) -> Entry:
             eval_articles=values["data.eval_articles"],
             tfds_dir=values["data.tfds_dir"],
             training=training,
+            evaluation=own_file(values, "data.eval_source"),
         )
 
     builtin = SPANS if version == "v1" else SPANS_V2

@@ -73,7 +73,7 @@ def test_variants_reach_the_config_and_name_the_work_directory(folder, spec, ste
 @pytest.mark.parametrize(
     ("argv", "parts"),
     [
-        ([], ["--config is missing", "configs/tasks.py, configs/toy.py"]),
+        ([], ["--config is missing", "configs/tasks.py, configs/toy.py", "usage: python -m train.toy --config FILE"]),
         (["--config", "configs/toi.py"], ["no config file configs/toi.py", "nearest is configs/toy.py"]),
         (["--config", "configs/toy"], ["no config file configs/toy,", "nearest is configs/toy.py"]),
         (["--config", "configs/tasks.py"], ["configs/tasks.py:sst2", "configs/tasks.py:mnli"]),
@@ -190,6 +190,11 @@ def test_command_ends_with_the_status_of_its_job(job, config, repository, monkey
             runpy.run_path(f"{repository}/train/{job}.py", run_name="__main__")
         return end.value.code
 
+    monkeypatch.setattr(sys, "argv", ["JOB"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(f"{repository}/train/{job}.py", run_name="__main__")
+    assert end.value.code == 2
+    assert f"\nusage: python -m train.{job} --config FILE" in capsys.readouterr().err
     assert status("--print_config") == 0
     assert '"total_steps"' in capsys.readouterr().out
     assert status("--config.sed=1") == 2
@@ -213,6 +218,22 @@ def test_a_run_does_not_end_silently_on_a_broken_pipe(folder):
 
     with pytest.raises(BrokenPipeError):
         cli.main("toy", toy.OPTIONS, run, ["--config", "configs/toy.py"], help_config="configs/toy.py")
+
+
+def test_a_run_whose_output_is_closed_ends_with_a_message(repository):
+    """`python -m train.show ... | head -1`."""
+    code = (
+        "from train.options import cli; from train.options.tables import PRETRAIN_OPTIONS as options; "
+        "argv = ['--config', 'configs/albert_tiny.py']; "
+        "exit(cli.main('pretrain', options, lambda request: print('row ' * 30_000), argv))"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        error = process.stderr.read().decode()
+    assert process.returncode == 1
+    assert error.startswith("pretrain: its output was closed by its reader")
+    assert error.count("\n") == 1
 
 
 def test_main_raises_defects(folder):

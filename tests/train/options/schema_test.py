@@ -147,7 +147,17 @@ def test_nearest_finds_misspelled_and_ungrouped_names(given, found):
 
 def test_nearest_knows_abbreviations():
     names = ["optimizer.b1", "optimizer.learning_rate", "optimizer.name"]
-    assert schema.nearest("optimizer.lr", names) == ", nearest is optimizer.learning_rate"
+    assert schema.nearest("optimizer.n", names) == ", nearest is optimizer.name"
+
+
+@pytest.mark.parametrize("name", schema.TRAINER_NAMES)
+def test_names_of_hugging_face_are_answered_with_an_option(name):
+    option = schema.TRAINER_NAMES[name]
+    known = {f"config.{each.path}" for table in TABLES.values() for each in table} | {"workdir"}
+    expected = option if option in known else f"config.{option}"
+    assert expected in known
+    for given in (name, f"config.{name}", f"config.optimizer.{name}"):
+        assert schema.nearest(given, known) == f", which is {expected} here"
 
 
 @pytest.mark.parametrize("table", tables.JOB_OPTIONS.values())
@@ -167,7 +177,7 @@ def test_defaults_are_values_of_their_options(table):
 
 PATHS = (
     *("init_from", "tokenizer", "teacher", "compilation_cache", "checkpoint", "predictions"),
-    *("data.source", "data.mixture", "data.eval_source", "data.tfds_dir", "data.cache_dir"),
+    *("data.source", "data.mixture", "data.eval_source", "data.test_source", "data.tfds_dir", "data.cache_dir"),
 )
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from train.tasks.readers.label_names import (
     parse_number,
     sorted_labels,
 )
-from train.tasks.readers.lines import read_all
+from train.tasks.readers.lines import raise_errors, read_all
 from train.tasks.readers.tables import Row, missing_column_error, read_rows
 
 # The label of unlabeled examples in the test sets of tfds and Hugging Face.
@@ -59,6 +59,7 @@ def read_classify(
     problem: Problem = "single_label",
     labels: Sequence[str] = (),
     known: KnownLabels | None = None,
+    skip_invalid: bool = False,
 ) -> TaskData:
     """Reads classification data in the formats of `tables.read_rows`; the evaluation set is "dev".
 
@@ -68,11 +69,11 @@ def read_classify(
         evaluation_fraction: share of the rows of `train` to hold out if there is no evaluation file.
         test: the test file; its label column may be missing, empty, or -1 if that is not a label.
         columns: the columns of texts and labels.
-        problem: the kind of label. With multi_label, a field holds a JSON list, names between separators, or a list in
-            Python's notation; an empty field has no label.
-        labels: names of the labels in the order of their indices. If empty, they are the labels found in `train` (or in
-            `evaluation`, if there is no training file), sorted by value if all are numbers, else by character.
+        problem: the kind of label; for multi_label, a JSON list, names between separators, or Python's list.
+        labels: names of the labels by index. If empty, they are the labels found in `train` (without it, in
+            `evaluation`), sorted by value if all are numbers, else by character.
         known: the labels of a model, which are used if `labels` is empty and all labels found are among them.
+        skip_invalid: whether rows that cannot be read are dropped, and counted in the notes.
 
     Raises:
         UserError: with file and line, if a column, text or label is missing, a label is unknown or not a number, an id
@@ -80,33 +81,32 @@ def read_classify(
     """
     columns = columns or Columns()
     _check_request(evaluation, evaluation_fraction, problem, labels, columns)
-    notes: list[str] = []
-    source = train if train is not None else evaluation
-    rows = _rows(Path(train), columns, notes) if train is not None else []
-    evaluation_rows = _rows(Path(evaluation), columns, notes) if evaluation is not None and train is None else []
+    notes, source = list[str](), train if train is not None else evaluation
+    tables = {
+        name: _Table(Path(path), columns, problem, notes, skip_invalid=skip_invalid)
+        for name, path in (("train", train), ("dev", evaluation), ("test", test))
+        if path is not None
+    }
     names, known_from = tuple(labels) or (columns.label,), "The labels given are"
     if problem != "regression":
         if not labels:
-            found = _found(rows or evaluation_rows, columns, problem, source)
+            found = tables["dev" if train is None else "train"].labels()
             names, known_from = _names_of(found, known or KnownLabels(), source, notes)
         _check_names(names, columns, source)
 
-    def examples(rows: Sequence[Row], *, labeled: bool = True) -> list[TextExample]:
-        return _examples(rows, columns, problem, names, known_from, labeled=labeled)
-
-    training = examples(rows)
-    if evaluation is not None:
-        held_out = examples(evaluation_rows or _rows(Path(evaluation), columns, notes))
+    sets = {name: each.examples(names, known_from, labeled=name != "test") for name, each in tables.items()}
+    if evaluation is None:
+        training, held_out = _split(sets["train"], evaluation_fraction, train)
     else:
-        training, held_out = _split(training, evaluation_fraction, train)
+        training, held_out = sets.get("train", []), sets["dev"]
     return TaskData(
         kind="classification",
         train=training,
         evaluation={"dev": held_out},
-        test={"test": examples(_rows(Path(test), columns, notes), labeled=False)} if test else {},
+        test={"test": sets["test"]} if test else {},
         labels=names,
         problem=problem,
-        full_sizes={"dev": len(rows)} if evaluation is None else {},
+        full_sizes={"dev": len(sets["train"])} if evaluation is None else {},
         notes=tuple(notes),
     )
 
@@ -144,17 +144,6 @@ def _split(
     return training, held_out
 
 
-def _rows(path: Path, columns: Columns, notes: list[str]) -> list[Row]:
-    rows = list(read_rows(path, columns.header, separator=columns.fields, notes=notes))
-    if columns.text not in rows[0].fields:
-        error = missing_column_error(columns.text, list(rows[0].fields), rows[0].location)
-        raise type(error)(
-            f"{error} If the file has no header, give the names of its columns (data.columns.header); if it has "
-            "another separator, give data.separator."
-        )
-    return rows
-
-
 def _check_request(
     evaluation: object, fraction: float, problem: Problem, labels: Sequence[str], columns: Columns
 ) -> None:
@@ -178,15 +167,6 @@ def _check_request(
         raise UserError(f"data.labels has a label twice: {', '.join(labels)}.")
 
 
-def _found(rows: Iterable[Row], columns: Columns, problem: Problem, train: object) -> tuple[str, ...]:
-    """Returns the labels of the rows, sorted."""
-    multiple = problem == "multi_label"
-    lists = read_all(rows, lambda row: _label_names(row, columns, multiple=multiple))
-    if multiple:
-        _check_indicators(lists, columns, train)
-    return sorted_labels(itertools.chain(*lists))
-
-
 def _check_indicators(lists: Sequence[Sequence[str]], columns: Columns, train: object) -> None:
     """Raises if a field holds a 0 or 1 for each label, which would be read as labels named 0 and 1."""
     if {*itertools.chain(*lists)} <= {"0", "1", "0.0", "1.0"} and any(len(set(each)) < len(each) for each in lists):
@@ -195,32 +175,96 @@ def _check_indicators(lists: Sequence[Sequence[str]], columns: Columns, train: o
         )
 
 
-def _examples(
-    rows: Sequence[Row],
-    columns: Columns,
-    problem: Problem,
-    names: Sequence[str],
-    known_from: str,
-    *,
-    labeled: bool,
-) -> list[TextExample]:
-    seen: set[str] = set()
-    # For regression, -1 may be a value, unless every label is -1 or missing.
-    is_number = problem == "regression" and not all(_is_unknown(row.fields.get(columns.label)) for row in rows)
+_SKIP = "data.skip_invalid_rows=true drops such rows"
 
-    def example(numbered: tuple[int, Row]) -> TextExample:
-        number, row = numbered
-        texts = tuple(row.text(column) for column in (columns.text, columns.text_pair) if column is not None)
-        identifier = str(number) if columns.id is None else row.name(columns.id)
-        if identifier in seen:
-            raise UserError(f"{row.location}: the id {identifier!r} occurs twice. Every row needs another id.")
-        seen.add(identifier)
-        written = row.fields.get(columns.label)
-        known = labeled or not (is_missing(written) or (_is_unknown(written) and not is_number and "-1" not in names))
-        label = _label(row, columns, problem, names, known_from) if known else None
-        return TextExample(id=identifier, texts=texts, label=label)
 
-    return read_all(enumerate(rows), example)
+class _Table:
+    """The rows of a file, and the errors of those that cannot be read."""
+
+    def __init__(self, path: Path, columns: Columns, problem: Problem, notes: list[str], *, skip_invalid: bool) -> None:
+        """Reads the file.
+
+        Raises:
+            UserError: if it cannot be read, or has no column of texts.
+        """
+        self._path, self._columns, self._notes = path, columns, notes
+        self._problem: Problem = problem
+        self._skip_invalid = skip_invalid
+        self._errors: list[str] = []
+        found = read_rows(path, columns.header, separator=columns.fields, notes=notes, errors=self._errors)
+        self._rows = list(found)
+        if not self._rows:
+            raise_errors(self._errors)
+        if columns.text not in self._rows[0].fields:
+            error = missing_column_error(columns.text, list(self._rows[0].fields), self._rows[0].location)
+            raise type(error)(
+                f"{error} If the file has no header, give the names of its columns (data.columns.header); if it has "
+                "another separator, give data.separator."
+            )
+
+    def labels(self) -> tuple[str, ...]:
+        """Returns the labels of the rows, sorted.
+
+        Raises:
+            UserError: if rows cannot be read, or hold a 0 or 1 for each label.
+        """
+        multiple, errors = self._problem == "multi_label", [*self._errors]
+
+        def read(row: Row) -> list[str]:
+            self._texts(row)  # so that one message lists all rows with errors
+            return _label_names(row, self._columns, multiple=multiple)
+
+        lists = read_all(self._rows, read, errors)
+        if not self._skip_invalid:
+            raise_errors(errors, _SKIP)
+        if multiple:
+            _check_indicators(lists, self._columns, self._path)
+        return sorted_labels(itertools.chain(*lists))
+
+    def examples(self, names: Sequence[str], known_from: str, *, labeled: bool) -> list[TextExample]:
+        """Returns the examples.
+
+        Args:
+            names: the labels.
+            known_from: the description of `names` in messages.
+            labeled: whether every row needs a label.
+
+        Raises:
+            UserError: if rows cannot be read and are not to be skipped, or no row can be read.
+        """
+        columns, problem, errors = self._columns, self._problem, self._errors
+        seen: set[str] = set()
+        # For regression, -1 may be a value, unless every label is -1 or missing.
+        is_number = problem == "regression" and not all(map(_is_unknown, self._written()))
+
+        def example(numbered: tuple[int, Row]) -> TextExample:
+            number, row = numbered
+            texts = self._texts(row)
+            identifier = str(number) if columns.id is None else row.name(columns.id)
+            if identifier in seen:
+                raise UserError(f"{row.location}: the id {identifier!r} occurs twice. Every row needs another id.")
+            written = row.fields.get(columns.label)
+            known = labeled or not (
+                is_missing(written) or (_is_unknown(written) and not is_number and "-1" not in names)
+            )
+            label = _label(row, columns, problem, names, known_from) if known else None
+            seen.add(identifier)
+            return TextExample(id=identifier, texts=texts, label=label)
+
+        found = read_all(enumerate(self._rows), example, errors)
+        if errors and not (self._skip_invalid and found):
+            raise_errors(errors, "" if self._skip_invalid else _SKIP)
+        if errors:
+            total = len(errors) + len(found)
+            self._notes.append(f"{self._path}: {len(errors)} of {total} rows cannot be read: skipped. {errors[0]}")
+        return found
+
+    def _texts(self, row: Row) -> tuple[str, ...]:
+        columns = (self._columns.text, self._columns.text_pair)
+        return tuple(row.text(column) for column in columns if column is not None)
+
+    def _written(self) -> Iterator[Any]:
+        return (row.fields.get(self._columns.label) for row in self._rows)
 
 
 def _is_unknown(written: Any) -> bool:

@@ -4,9 +4,10 @@ import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from flax_lite.files.tables import JSON_ENDINGS, TABLE_ENDINGS
 from train.errors import UserError
-from train.tasks.readers.tables import JSON_ENDINGS, TABLE_ENDINGS
 
 # Names of the splits, which may be a word of a longer file name (en-train.csv, dev_set.tsv) or have a suffix.
 _WORDS = {
@@ -194,8 +195,31 @@ def set_files(folder: Path, endings: Sequence[str], benchmark: Mapping[str, Sequ
     return SetFiles(folder, named, tuple(sorted(others)))
 
 
+def own_file(values: Mapping[str, Any], option: str) -> Path | None:
+    """Returns the file of `data.eval_source` or `data.test_source`, None if it is not given.
+
+    Raises:
+        UserError: if it is not files:FILE, or there is no such file.
+    """
+    source = values.get(option)
+    if source is None:
+        return None
+    if not values["data.source"].startswith("files:"):
+        raise UserError(f"{option}={source} belongs to data.source=files:..., not to {values['data.source']}.")
+    scheme, _, argument = source.partition(":")
+    if scheme != "files" or not Path(argument).is_file():
+        problem = f"there is no file {Path(argument).absolute()}" if scheme == "files" else "expected files:FILE"
+        raise UserError(f"{option}={source}: {problem}.")
+    return Path(argument)
+
+
 def table_files(
-    source: str, eval_fraction: float = 0.0, *, training: bool = True
+    source: str,
+    eval_fraction: float = 0.0,
+    *,
+    training: bool = True,
+    evaluation: Path | None = None,
+    test: Path | None = None,
 ) -> tuple[Path | None, Path | None, Path | None, tuple[str, ...]]:
     """Returns the training, evaluation and test file of the user's data, and notes.
 
@@ -204,6 +228,8 @@ def table_files(
         eval_fraction: the share of the training file that is held out if there is no evaluation file, for a note.
         training: whether the training file is required. If not, a test file without an evaluation file is the
             evaluation file.
+        evaluation: the evaluation file, if it is given.
+        test: the test file, if it is given.
 
     Raises:
         UserError: if the source does not exist, there is no training file, or there is no evaluation file while another
@@ -211,11 +237,17 @@ def table_files(
     """
     path = Path(source)
     if path.is_file():
-        return path, None, None, ()
+        return path, evaluation, test, ()
     if not path.is_dir():
         raise UserError(f"data.source=files:{source}: there is no file or directory {path.absolute()}.")
     files = set_files(path, (*TABLE_ENDINGS, *JSON_ENDINGS))
-    notes = [f"not read: {', '.join(other.name for other in files.others)}"] if files.others else []
+    others = [other for other in files.others if not any(map(other.samefile, filter(None, (evaluation, test))))]
+    notes = [f"not read: {', '.join(other.name for other in others)}"] if others else []
+    if evaluation is not None:
+        train = files.require("train", "training file") if training else files.named.get("train")
+        return train, evaluation, test or files.named.get("test"), tuple(notes)
+    if test is not None:
+        files = dataclasses.replace(files, named={**files.named, "test": test}, others=tuple(others))
     if "dev" in files.named or ("train" not in files.named and not training and files.named):
         return *files.paths("", training=training), tuple(notes)
     train = files.require("train", "training file")

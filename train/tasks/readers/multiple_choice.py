@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from flax_lite.files.tables import JSON_ENDINGS
 from train.errors import UserError
 from train.tasks.examples import ChoiceExample, TaskData
 from train.tasks.readers.folders import set_files, single_file, source_directory
 from train.tasks.readers.label_names import is_missing, label_index, label_name
 from train.tasks.readers.lines import check_surrogates, read_all, read_lines
-from train.tasks.readers.tables import JSON_ENDINGS, Row, missing_column_error, read_rows
+from train.tasks.readers.tables import Row, missing_column_error, read_rows
 
 _LETTERS = tuple(string.ascii_uppercase)
 _LEVELS = ("middle", "high")

@@ -3,11 +3,14 @@
 Tags are in BIO, or in IOB1 and converted to BIO (Ramshaw and Marcus 1995; Tjong Kim Sang and Veenstra 1999).
 """
 
+import dataclasses
+import functools
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from flax_lite.files.tables import JSON_ENDINGS
 from train.data.sources.tfds import class_names, read_examples, text_of
 from train.errors import UserError
 from train.tasks.examples import TagExample, TaskData
@@ -15,7 +18,7 @@ from train.tasks.readers.columns import column_sentences
 from train.tasks.readers.folders import set_files, single_file, source_directory
 from train.tasks.readers.label_names import KnownLabels, is_missing, label_index, label_name
 from train.tasks.readers.lines import read_all
-from train.tasks.readers.tables import JSON_ENDINGS, Row, json_rows, missing_column_error
+from train.tasks.readers.tables import Row, json_rows, missing_column_error
 
 
 def to_bio(tags: Sequence[str], location: str) -> tuple[str, ...]:
@@ -70,8 +73,10 @@ def read_ner(
     known: KnownLabels | None = None,
     tfds_dir: str | None = None,
     training: bool = True,
+    evaluation: Path | None = None,
+    test: Path | None = None,
 ) -> TaskData:
-    """Reads sentences with a tag for each word.
+    """Reads sentences with a tag for each word; ids are their numbers.
 
     Files of columns have the format of `columns.column_sentences`. JSON lines have one object per sentence, with the
     words in `tokens` or `words` and the tags in `ner_tags`, `ner`, `tags` or `labels`, as names or indices of `labels`;
@@ -82,8 +87,7 @@ def read_ner(
         source: `files:DIR` with one file per split, named after it; `test` may be missing, or have no tags. Or
             `tfds:NAME[/CONFIG]` with the words in `tokens` and the tags in `ner`, `ner_tags` or `tags`, such as
             `tfds:conll2003/conll2003` or `tfds:wikiann/en`.
-        word_column: column of the word, from 0, or from the end if negative; the first if None, unless it numbers the
-            words, which is an error.
+        word_column: column of the word, from 0, negative from the end; the first if None, unless it numbers the words.
         tag_column: column of the tag; the last if None.
         labels: the tags in the order of their indices. If empty, they are the tags of the training and evaluation sets,
             O first, then sorted by character.
@@ -91,9 +95,8 @@ def read_ner(
         tfds_dir: directory of the prepared tfds data sets; the default of tfds if None.
         training: whether a training set is required; if not, the evaluation file suffices, in its directory or by
             itself (`files:FILE`).
-
-    Returns:
-        The examples; ids are the numbers of the sentences.
+        evaluation: the evaluation file, if it is not to be found by its name; `source` may then be a training file.
+        test: the test file, if it is not to be found by its name.
 
     Raises:
         UserError: if a file or a column is missing, a tag is not BIO, or a tag occurs in the test set only.
@@ -102,7 +105,9 @@ def read_ner(
     if source.startswith("tfds:"):
         sentences = _of_tfds(source.removeprefix("tfds:"), tfds_dir)
     else:
-        sentences = _of_files(source, lambda path: _sentences(path, word_column, tag_column, labels, notes), training)
+        paths = zip(FILES, _paths(source, training, evaluation, test), strict=True)
+        read = functools.partial(_sentences, word=word_column, tag=tag_column, labels=labels, notes=notes)
+        sentences = {name: read(path) if path else [] for name, path in paths}
     found = _labels(tags for name in ("train", "dev") for _, (_, tags) in sentences[name])
     names = tuple(labels) or (known or KnownLabels()).choose(found)
     examples = {
@@ -121,12 +126,19 @@ def read_ner(
     )
 
 
-def _of_files(source: str, read: Callable[[Path], list[_Placed]], training: bool) -> dict[str, list[_Placed]]:
-    if not training and (alone := single_file(source)):
-        return {"train": [], "dev": read(alone), "test": []}
+def _paths(
+    source: str, training: bool, evaluation: Path | None, test: Path | None
+) -> tuple[Path | None, Path | None, Path | None]:
+    """Returns the files of the training, evaluation and test set."""
+    alone = single_file(source)
+    if alone and evaluation is not None:
+        return alone, evaluation, test
+    if alone and not training:
+        return None, alone, test
     usage = "'files:DIR' with files such as eng.train, train.conll, dev.jsonl in DIR, or 'tfds:conll2003/conll2003'"
-    paths = set_files(source_directory(source, usage), _ENDINGS, FILES).paths("", training=training)
-    return {name: read(path) if path else [] for name, path in zip(FILES, paths, strict=True)}
+    files = set_files(source_directory(source, usage), _ENDINGS, FILES)
+    given = {name: path for name, path in (("dev", evaluation), ("test", test)) if path}
+    return dataclasses.replace(files, named={**files.named, **given}).paths("", training=training)
 
 
 def _of_tfds(name: str, data_dir: str | None) -> dict[str, list[_Placed]]:

@@ -32,6 +32,7 @@ def read_squad(
     eval_articles: int | None = None,
     tfds_dir: str | None = None,
     training: bool = True,
+    evaluation: Path | None = None,
 ) -> TaskData:
     """Reads questions with their contexts and answers.
 
@@ -44,6 +45,7 @@ def read_squad(
         tfds_dir: directory of the prepared tfds data sets; the default of tfds if None.
         training: whether a training set is required. If not, a single file, or the dev file, is the evaluation set as a
             whole, unless `eval_articles` is given.
+        evaluation: the evaluation file, if it is not to be found by its name.
 
     Raises:
         UserError: if a file cannot be read or does not have SQuAD's format, a training answer does not occur in its
@@ -52,18 +54,20 @@ def read_squad(
     if source.startswith("tfds:"):
         return _read_tfds(source.removeprefix("tfds:"), version, eval_articles, tfds_dir)
     train_path, dev_path = _paths(Path(source), version, split=training or eval_articles is not None)
+    if evaluation is not None:
+        train_path, dev_path = train_path if training else None, evaluation
     if train_path == dev_path:
-        train, evaluation = _split(dev_path, _read(dev_path, version), eval_articles)
+        train, held_out_articles = _split(dev_path, _read(dev_path, version), eval_articles)
     else:
         if eval_articles is not None:
             raise UserError(
                 f"data.eval_articles={eval_articles}, but {dev_path} has the evaluation questions: remove the option"
             )
         train = _read(train_path, version) if train_path else []
-        evaluation = _read(dev_path, version)
+        held_out_articles = _read(dev_path, version)
     training_questions = list(_flatten(train_path or dev_path, train))
     _check_answers(train_path or dev_path, training_questions)
-    held_out = list(_flatten(dev_path, evaluation))
+    held_out = list(_flatten(dev_path, held_out_articles))
     full_sizes = {"dev": len(training_questions) + len(held_out)} if train_path == dev_path else {}
     return TaskData(kind="spans", train=training_questions, evaluation={"dev": held_out}, full_sizes=full_sizes)
 

@@ -1,16 +1,15 @@
 """Reads files of labeled examples as rows: tab separated values, CSV, or JSON lines."""
 
 import dataclasses
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from flax_lite.files import tables
 from train.errors import UserError
 from train.options.schema import nearest
-from train.tasks.readers.csv_fields import csv_fields
 from train.tasks.readers.label_names import is_missing, label_name
-from train.tasks.readers.lines import MissingColumnError, check_surrogates, empty_file_error, read_lines
+from train.tasks.readers.lines import MissingColumnError, user_errors
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,158 +71,42 @@ def missing_column_error(column: str, columns: Sequence[str], where: object) -> 
 
 
 def read_rows(
-    path: Path, columns: Sequence[str] = (), *, separator: str = "auto", notes: list[str] | None = None
+    path: Path,
+    columns: Sequence[str] = (),
+    *,
+    separator: str = "auto",
+    notes: list[str] | None = None,
+    errors: list[str] | None = None,
 ) -> Iterator[Row]:
-    """Yields the rows of a file in the format of its ending.
-
-    Args:
-        path: `.tsv` or `.txt`: tab separated values without quotes; `.csv`: as RFC 4180; `.jsonl`, `.ndjson` or
-            `.json`: one object per line.
-        columns: names of the columns of a file without a header; if empty, the first line is the header.
-        separator: the separator of a table with quotes, a key of `csv_fields.SEPARATORS`. `auto` reads `.tsv` and
-            `.txt` as tab separated values, and detects the separator of `.csv`.
-        notes: a list to which a sentence about skipped rows or fields is appended.
+    """Yields the rows of a file in the format of its ending, see `flax_lite.files.tables.read_rows`.
 
     Raises:
         UserError: if the ending is unknown, or the file does not have its format.
     """
-    ending = path.suffix.lower()
-    if ending in JSON_ENDINGS:
-        return json_rows(path, columns)
-    if ending not in TABLE_ENDINGS:
-        raise UserError(f"{path}: expected a file with the ending {', '.join((*TABLE_ENDINGS, *JSON_ENDINGS))}.")
-    if ending == ".csv" or separator != "auto":
-        return csv_rows(path, columns, separator=separator, notes=notes)
-    return tsv_rows(path, columns, notes=notes)
-
-
-TABLE_ENDINGS = (".tsv", ".txt", ".csv")
-JSON_ENDINGS = (".jsonl", ".ndjson", ".json")
+    return _rows(path, lambda: tables.read_rows(path, columns, separator=separator, notes=notes, errors=errors))
 
 
 def tsv_rows(
-    path: Path,
-    columns: Sequence[str] = (),
-    *,
-    on_bad_row: Callable[[int], None] | None = None,
-    notes: list[str] | None = None,
+    path: Path, columns: Sequence[str] = (), *, on_bad_row: Callable[[int], None] | None = None
 ) -> Iterator[Row]:
-    """Yields the rows of a file of tab separated values without quotes, as those of GLUE.
-
-    Args:
-        path: the file.
-        columns: as in `read_rows`.
-        on_bad_row: called with the line number of each row with a wrong number of fields, which is then skipped.
-        notes: as in `read_rows`.
+    """Yields the rows of a file of tab separated values without quotes, see `flax_lite.files.tables.tsv_rows`.
 
     Raises:
-        UserError: if there is no row, a row has a wrong number of fields, or as `read_lines`.
+        UserError: if there is no row, or a row has a wrong number of fields.
     """
-    fields = ((number, line.split("\t")) for number, line in read_lines(path) if line)
-    hint = "Fields are separated by tabs and not quoted."
-    return _table(path, fields, columns, hint=hint, on_bad_row=on_bad_row, notes=notes)
+    return _rows(path, lambda: tables.tsv_rows(path, columns, on_bad_row=on_bad_row))
 
 
-def csv_rows(
-    path: Path, columns: Sequence[str] = (), *, separator: str = "auto", notes: list[str] | None = None
-) -> Iterator[Row]:
-    """Yields the rows of a file with quotes as in RFC 4180.
-
-    Args:
-        path: the file.
-        columns: as in `read_rows`.
-        separator: as in `read_rows`.
-        notes: as in `read_rows`.
-
-    Raises:
-        UserError: as `tsv_rows`, or if the separator is ambiguous.
-    """
-    fields = csv_fields(path, separator, len(columns))
-    return _table(path, fields, columns, hint="Check its quotes.", notes=notes)
-
-
-def json_rows(path: Path, columns: Sequence[str] = ()) -> Iterator[Row]:
+def json_rows(path: Path) -> Iterator[Row]:
     """Yields the objects of a file with one JSON object per line.
 
     Raises:
-        UserError: if there is none, a line is not a JSON object, `columns` are given, or as `read_lines`.
+        UserError: if there is none, or a line is not a JSON object.
     """
-    if columns:
-        raise UserError(
-            f"{path}: JSON objects name their columns, but the columns {', '.join(columns)} are given for the file."
-        )
-    count = 0
-    for number, line in read_lines(path):
-        if line.strip():
-            count += 1
-            yield Row(_object(path, number, line), path, number)
-    if not count:
-        raise empty_file_error(path)
+    return _rows(path, lambda: tables.json_rows(path))
 
 
-def _table(
-    path: Path,
-    rows: Iterable[tuple[int, list[str]]],
-    columns: Sequence[str],
-    *,
-    hint: str,
-    on_bad_row: Callable[[int], None] | None = None,
-    notes: list[str] | None = None,
-) -> Iterator[Row]:
-    names, header, named, count = list(columns), [name.lower() for name in columns], len(columns), 0
-    repeated: list[int] = []
-    overflowing: list[int] = []
-    for number, fields in rows:
-        if not names:
-            names, header = _header(path, number, fields), [field.strip().lower() for field in fields]
-            named = max((number for number, field in enumerate(fields, 1) if field.strip()), default=0)
-            continue
-        if [field.strip().lower() for field in fields] == header:
-            repeated.append(number)
-            continue
-        if on_bad_row is None and not any(fields[len(names) :]):  # ignore separators at the end of a line
-            fields = fields[: len(names)]
-        if len(fields) == len(names):
-            count += 1
-            if any(fields[named:]):
-                overflowing.append(number)
-            yield Row(dict(zip(names, fields, strict=True)), path, number)
-        elif on_bad_row is None:
-            raise UserError(
-                f"{path}, line {number} has {len(fields)} field(s), expected {len(names)}: {', '.join(names)}. {hint}"
-            )
-        else:
-            on_bad_row(number)
-    if not count:
-        raise empty_file_error(path)
-    if notes is not None:
-        notes += _skipped(path, repeated, overflowing)
-
-
-def _skipped(path: Path, repeated: Sequence[int], overflowing: Sequence[int]) -> Iterator[str]:
-    if repeated:
-        yield f"{path} repeats its header {len(repeated)} time(s), line {repeated[0]} first: skipped."
-    if overflowing:
-        yield (
-            f"{path} has text in columns without a name in {len(overflowing)} row(s), line {overflowing[0]} first: "
-            "skipped. Texts that contain the separator have to be quoted."
-        )
-
-
-def _header(path: Path, number: int, fields: list[str]) -> list[str]:
-    """Returns the names of the columns; a column without a name is named as by pandas."""
-    names = [field.strip() or f"Unnamed: {index}" for index, field in enumerate(fields)]
-    if len(set(names)) < len(names):
-        raise UserError(f"{path}, line {number}: the header has a column twice: {', '.join(map(repr, names))}.")
-    return names
-
-
-def _object(path: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}, line {number} is not JSON ({error}). Expected one object per line.") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path}, line {number} holds a JSON {type(value).__name__}, expected one object per line.")
-    check_surrogates(value, line, f"{path}, line {number}")
-    return value
+def _rows(path: Path, read: Callable[[], Iterator[tables.NumberedRow]]) -> Iterator[Row]:
+    with user_errors():
+        for line, fields in read():
+            yield Row(fields, path, line)

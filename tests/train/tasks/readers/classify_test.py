@@ -162,10 +162,35 @@ def test_all_invalid_rows_are_one_error(tmp_path):
     path = save(tmp_path, "a.tsv", TSV + "x\t\n" * 3 + "y\tpos\n" + "x\t\n" * 20)
     with pytest.raises(UserError) as caught:
         read_classify(path, evaluation=path)
-    first, *shown, more = str(caught.value).splitlines()
-    assert (first, more) == ("23 errors:", "  and 13 more")
+    first, *shown, more, cure = str(caught.value).splitlines()
+    assert (first, more, cure) == ("23 errors:", "  and 13 more", "  data.skip_invalid_rows=true drops such rows")
     assert [f"line {number}:" in line for number, line in zip((5, 6, 7, 9), shown, strict=False)] == [True] * 4
     assert len(shown) == 10
+
+
+def test_one_error_lists_rows_with_wrong_fields_texts_and_labels(tmp_path):
+    path = save(tmp_path, "a.csv", "text,label\na,pos\nb,neg,c\n ,pos\nd,\n")
+    with pytest.raises(UserError) as caught:
+        read_classify(path, evaluation=path)
+    first, *shown, cure = str(caught.value).splitlines()
+    assert (first, cure) == ("3 errors:", "  data.skip_invalid_rows=true drops such rows")
+    for line, part in zip(shown, ("line 3 has 3 field", "line 4: the text in", "line 5: the label in"), strict=True):
+        assert part in line
+
+
+def test_invalid_rows_can_be_skipped_and_are_counted(tmp_path):
+    path = save(tmp_path, "a.csv", "text,label\na,pos\nb,neg,c\n ,pos\nd,\ne,neg\n")
+    held_out = save(tmp_path, "b.jsonl", '{"text": "a", "label": "pos"}\n{"text": "b", "label": "new"}\n{"text": \n')
+    data = read_classify(path, evaluation=held_out, skip_invalid=True)
+    assert [(e.id, e.texts[0], e.label) for e in data.train] == [("0", "a", 1), ("3", "e", 0)]
+    assert [e.texts[0] for e in data.evaluation["dev"]] == ["a"]
+    assert [note.partition("skipped.")[0] for note in data.notes] == [
+        f"{path}: 3 of 5 rows cannot be read: ",
+        f"{held_out}: 2 of 3 rows cannot be read: ",
+    ]
+    only_bad = save(tmp_path, "c.csv", "text,label\n ,pos\nb,\n")
+    with pytest.raises(UserError, match="2 errors:"):
+        read_classify(path, evaluation=only_bad, skip_invalid=True)
 
 
 def test_numbers_are_regression(tmp_path):

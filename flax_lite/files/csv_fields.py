@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from train.errors import UserError
-from train.tasks.readers.lines import read_lines
+from flax_lite.files.lines import read_lines
 
 SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
 # Number of lines from which the separator is detected.
@@ -34,7 +33,7 @@ def csv_fields(path: Path, separator: str, num_columns: int) -> Iterator[Record]
         num_columns: the number of columns if it is known, else 0.
 
     Raises:
-        UserError: if the separator is ambiguous or the file is not CSV, or as `read_lines`.
+        ValueError: if the separator is ambiguous or the file is not CSV, or as `read_lines`.
     """
     lines = iter(read_lines(path))
     sample = list(itertools.islice(lines, _SAMPLE))
@@ -58,8 +57,10 @@ def _detect_separator(path: Path, lines: Sequence[str], num_columns: int) -> str
     best = max(fits.values())
     likely = [name for name, fit in fits.items() if fit == best]
     if len(likely) > 1 and best > 1 and num_columns != 1:
-        raise UserError(
-            f"{path}: the separator may be {' or '.join(likely)}. Give --config.data.separator={likely[0]}, or another."
+        first = likely[0]
+        raise ValueError(
+            f"{path}: the separator may be {' or '.join(likely)}. Give --config.data.separator={first}, or another (of "
+            f"flax_lite.predict: --separator {first})."
         )
     return SEPARATORS[likely[0]]
 
@@ -106,7 +107,7 @@ def _numbered(path: Path, lines: Iterable[tuple[int, str]], read: Callable[..., 
             fields = next(reader, None)
         except csv.Error as error:
             cure = "Check its quotes." if "new-line" not in str(error) else r"Convert its line ends: tr '\r' '\n'."
-            raise UserError(f"{path}, line {first} cannot be read as CSV: {error}. {cure}") from error
+            raise ValueError(f"{path}, line {first} cannot be read as CSV: {error}. {cure}") from error
         if fields is None:
             return
         if fields:
