@@ -220,7 +220,9 @@ def test_tables_without_further_options_have_the_keys_as_columns(run, pipe, tmp_
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({**row, "more": 1}) + "\n" for row in rows))
     expected = pipe("question-answering")(rows)
     status, found, err = run("question-answering", tmp_path / "a.tsv", tmp_path / "a.jsonl", "--chunk_size", 1)
-    assert (status, found, err) == (0, [*expected, *expected], "")
+    assert (status, err) == (0, "")
+    # A chunk of one row runs another program than two rows, with other rounding.
+    assert found == [{**each, "score": pytest.approx(each["score"], rel=1e-6)} for each in (*expected, *expected)]
     output = tmp_path / "b.csv"
     assert run("sentence-embedding", "--output", output, given="the cat\n")[0] == 0
     with output.open(newline="") as file:

@@ -98,7 +98,7 @@ def test_every_job_configures_the_runtime_first(monkeypatch, run):
 
     monkeypatch.setattr(runtime, "settle_runtime", settle)
     with pytest.raises(SettledError):
-        run(types.SimpleNamespace(values={}))
+        run(types.SimpleNamespace(values={}, sweep={}))
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch):
