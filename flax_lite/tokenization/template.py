@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import tokenizers
 
+from flax_lite.tokenization.pipeline_checks import library_errors
+
 # Texts of which at least one becomes a token in every pipeline, if only the unknown token.
 _PROBES = ("a", "0", "的")
 
@@ -71,12 +73,14 @@ def template_of(backend: tokenizers.Tokenizer) -> Template:
     """Returns the template of a pipeline, found by encoding short texts.
 
     Raises:
-        ValueError: if rows of one text do not start with exactly one special token, or have token types other than 0.
+        ValueError: if rows of one text do not start with exactly one special token, or have token types other than 0,
+            or the library fails: its templates are checked only when a text is encoded.
     """
-    probe = next((text for text in _PROBES if backend.encode(text, add_special_tokens=False).ids), None)
-    if probe is None:
-        raise ValueError("it encodes neither a letter nor a digit")
-    one, two = backend.encode(probe), backend.encode(probe, probe)
+    with library_errors():
+        probe = next((text for text in _PROBES if backend.encode(text, add_special_tokens=False).ids), None)
+        if probe is None:
+            raise ValueError("it encodes neither a letter nor a digit")
+        one, two = backend.encode(probe), backend.encode(probe, probe)
     start, end = _around(one, (0,))
     if len(start) != 1 or any(one.type_ids):
         raise ValueError(

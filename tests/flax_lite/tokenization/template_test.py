@@ -1,5 +1,7 @@
 """The template of a pipeline's rows, compared with the rows of the `tokenizers` library."""
 
+import json
+
 import pytest
 import tokenizers
 from tokenizers import models, pre_tokenizers, processors
@@ -69,3 +71,11 @@ def test_pairs_of_an_unsupported_form_are_refused_when_used(name):
     assert template.single([0]) == [4, 0, 5]
     with pytest.raises(ValueError, match="cannot join two texts: its"):
         _ = template.pair_size
+
+
+def test_a_template_with_an_unlisted_special_token_is_an_error():
+    """The library panics when it encodes a text; the constructor and `from_str` accept the file."""
+    data = json.loads(pipeline(PROCESSORS["types"]).to_str())
+    del data["post_processor"]["special_tokens"]["[SEP]"]
+    with pytest.raises(ValueError, match="the tokenizers library panicked"):
+        template_of(tokenizers.Tokenizer.from_str(json.dumps(data)))
