@@ -1,4 +1,4 @@
-"""Common to all pipelines: fixed shapes compiled once, order, streams, threads, and independence of the batch."""
+"""All pipelines: fixed shapes compiled once, order, streams, threads, and independence of the batch."""
 
 import concurrent.futures
 import itertools
@@ -20,7 +20,6 @@ from tests.flax_lite.tokenization import tiny_files
 pytestmark = pytest.mark.compat
 
 TASK = "text-classification"
-# Rows of every length from 2 to 40.
 TEXTS = [" ".join(["cat", "the", "sat", "a", "unwanted"][index % 5] for index in range(size)) for size in range(30)]
 
 
